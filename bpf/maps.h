@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Every map: who writes, who reads, why this size. All of them are pinned, so that they outlive every process. */
+#ifndef EVENKEEL_MAPS_H
+#define EVENKEEL_MAPS_H
+
+/* User space writes, the program reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct settings);
+} settings SEC(".maps");
+
+static __always_inline struct settings *settings_get(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&settings, &zero);
+}
+
+/* User space writes, the program reads: (address, port, protocol) -> service. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, EK_SERVICE_SLOTS);
+	__type(key, __u32);
+	__type(value, struct service_slot);
+} service_slots SEC(".maps");
+
+/* User space writes; the program writes only service_half.next. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, EK_MAX_SERVICES);
+	__type(key, __u32);
+	__type(value, struct service);
+} services SEC(".maps");
+
+/* User space writes each entry's first line, the program its second. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, EK_MAX_DESTS);
+	__type(key, __u32);
+	__type(value, struct dest);
+} dests SEC(".maps");
+
+/* User space writes: server lists and tables, handed out in ranges. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, EK_LIST_WORDS);
+	__type(key, __u32);
+	__type(value, __u32);
+} lists SEC(".maps");
+
+/* The program writes; user space reads by mapping it. The loader sets the size (a power of two of lines). */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct conn_line);
+} conns SEC(".maps");
+
+/* User space writes, the XDP program reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, EK_DEVICES);
+	__type(key, __u32);
+	__type(value, struct device);
+} devices SEC(".maps");
+
+/* The program counts on each CPU by itself; user space adds up. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, EK_MAX_SERVICES);
+	__type(key, __u32);
+	__type(value, struct counters);
+} service_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, EK_MAX_DESTS);
+	__type(key, __u32);
+	__type(value, struct counters);
+} dest_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, REASONS);
+	__type(key, __u32);
+	__type(value, __u64);
+} reasons SEC(".maps");
+
+/* The one timer that frees expired connections, with or without a daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sweep_state);
+} sweep SEC(".maps");
+
+#endif

@@ -1,0 +1,166 @@
+use std::time::Duration;
+
+use super::*;
+use crate::model::*;
+
+const EXAMPLE: &str = include_str!("../../../../packaging/examples/keepalived.conf");
+
+fn ok(text: &str) -> Config {
+    let parsed = parse_file("test.conf", text);
+    match parsed.config {
+        Some(c) => c,
+        None => panic!("refused:\n{}", parsed.render(false)),
+    }
+}
+
+fn first_error(text: &str) -> (Diagnostic, String, (usize, usize)) {
+    let parsed = parse_file("test.conf", text);
+    assert!(parsed.config.is_none(), "accepted: {text}");
+    let d = parsed.diagnostics.iter().find(|d| d.severity == Severity::Error).expect("an error").clone();
+    let at = parsed.source.line_column(d.span.start);
+    (d, parsed.render(false), at)
+}
+
+/// An instance around the lines under test.
+fn instance(lines: &str) -> String {
+    format!("vrrp_instance V {{\ninterface eth0\nvirtual_router_id 1\nvirtual_ipaddress {{\n192.0.2.1\n}}\n{lines}\n}}\n")
+}
+
+#[test]
+fn the_example_runs_as_it_stands() {
+    let parsed = parse_file("keepalived.conf", EXAMPLE);
+    assert!(parsed.diagnostics.is_empty(), "{}", parsed.render(false));
+    let c = parsed.config.expect("a configuration");
+    let i = &c.instances[0];
+    assert_eq!((i.name.as_str(), i.vrid.get(), i.priority), ("VI_1", 51, 100));
+    assert_eq!(i.auth.map(|a| a.0), Some(*b"1111\0\0\0\0"));
+    assert_eq!(i.vips[0].to_string(), "192.168.1.100/24 dev eth0 label eth0:0");
+    assert_eq!(i.track_scripts, [TrackedScript { name: "chk_haproxy".into(), weight: 2, reverse: false }]);
+    assert_eq!(c.scripts[0].command.argv, ["/usr/bin/killall", "-0", "haproxy"]);
+    let v = &c.virtual_servers[0];
+    assert_eq!(v.scheduler, Scheduler::Wrr);
+    assert_eq!(v.persistence.map(|p| p.timeout_s), Some(50));
+    let tcp = &v.servers[0].checks[0];
+    assert_eq!((tcp.timing.retry, tcp.timing.delay_before_retry), (3, Duration::from_secs(3)));
+    assert_eq!((tcp.timing.connect_timeout, tcp.timing.delay_loop), (Duration::from_secs(3), Duration::from_secs(6)));
+    let http = &v.servers[1].checks[0];
+    assert_eq!((http.timing.retry, http.timing.delay_before_retry), (1, Duration::from_secs(3)));
+    let CheckKind::Http { urls, .. } = &http.kind else { panic!("not HTTP") };
+    assert!(urls[0].accepts(204) && !urls[0].accepts(304));
+}
+
+#[test]
+fn an_unknown_keyword_is_pointed_at_with_the_nearest_one() {
+    let (d, shown, at) = first_error(&instance("    prioritee 100"));
+    assert_eq!((d.code, at), ("unknown-keyword", (7, 5)));
+    assert_eq!(d.help.as_deref(), Some("did you mean `priority`?"));
+    assert!(shown.contains("test.conf:7:5") && shown.contains("^^^^^^^^^"), "{shown}");
+}
+
+#[test]
+fn every_error_of_a_file_is_told_in_one_pass() {
+    let text = instance("state MASTR\npriority 300\nadvert_int soon");
+    let parsed = parse_file("test.conf", &text);
+    let codes: Vec<_> = parsed.diagnostics.iter().map(|d| d.code).collect();
+    assert_eq!(codes, ["unknown-value", "out-of-range", "not-a-number"]);
+    assert_eq!(parsed.diagnostics[0].help.as_deref(), Some("did you mean `MASTER`?"));
+}
+
+#[test]
+fn keywords_of_keepalived_that_do_nothing_yet_are_told_once() {
+    let text = instance("garp_lower_prio_repeat 1\ngarp_lower_prio_repeat 2\nnotify_master /bin/true");
+    let parsed = parse_file("test.conf", &text);
+    assert!(parsed.config.is_some());
+    let codes: Vec<_> = parsed.diagnostics.iter().map(|d| (d.severity, d.code)).collect();
+    assert_eq!(codes, [(Severity::Warning, "not-in-force"); 2]);
+}
+
+#[test]
+fn comments_quotes_and_braces_as_keepalived_reads_them() {
+    let c = ok("vrrp_instance V{ # glued\n! a comment\ninterface eth0#glued\nvirtual_router_id 1\n\
+                virtual_ipaddress\n{\n192.0.2.1/24 }\nvirtual_ipaddress_excluded { 192.0.2.2 }\n}\r\n");
+    let i = &c.instances[0];
+    assert_eq!(i.interface, "eth0");
+    assert_eq!(i.vips[0].prefix, 24);
+    assert_eq!(i.vips_excluded[0].prefix, 32);
+}
+
+#[test]
+fn braces_that_do_not_match_are_pointed_at() {
+    let (d, _, at) = first_error("vrrp_instance V {\ninterface eth0\nvirtual_router_id 1\n");
+    assert_eq!((d.code, at), ("missing-brace", (1, 17)));
+    let (d, _, at) = first_error(&(instance("") + "}\n"));
+    assert_eq!((d.code, at.1), ("unexpected-brace", 1));
+}
+
+#[test]
+fn two_addresses_on_a_line_are_refused_as_keepalived_does() {
+    let (d, ..) = first_error("vrrp_instance V {\ninterface e\nvirtual_router_id 1\nvirtual_ipaddress { 192.0.2.1 192.0.2.2 }\n}\n");
+    assert_eq!(d.code, "unknown-word");
+    assert_eq!(d.help.as_deref(), Some("each address stands on a line of its own"));
+}
+
+#[test]
+fn a_vrid_used_twice_shows_both_places() {
+    let two = "vrrp_instance A {\ninterface e\nvirtual_router_id 7\n}\nvrrp_instance B {\ninterface e\nvirtual_router_id 7\n}\n";
+    let (d, shown, _) = first_error(two);
+    assert_eq!(d.code, "duplicate-vrid");
+    assert!(shown.contains("first used here"), "{shown}");
+}
+
+#[test]
+fn times_are_checked_against_the_version() {
+    let (d, ..) = first_error(&instance("advert_int 0.5"));
+    assert_eq!(d.code, "advert-int");
+    let c = ok(&instance("version 3\nadvert_int 0.05"));
+    assert_eq!(c.instances[0].advert_int, Duration::from_millis(50));
+    let (d, ..) = first_error(&instance("version 3\nadvert_int 41"));
+    assert_eq!(d.code, "advert-int");
+}
+
+#[test]
+fn defaults_are_keepaliveds() {
+    let c = ok(&instance(""));
+    let i = &c.instances[0];
+    assert_eq!((i.priority, i.version, i.advert_int), (100, VrrpVersion::V2, Duration::from_secs(1)));
+    assert_eq!((i.garp.master_repeat, i.garp.master_delay), (5, Duration::from_secs(5)));
+    let c = ok(&instance("state MASTER"));
+    assert_eq!(c.instances[0].priority, 255, "state MASTER without a priority means the owner's");
+}
+
+#[test]
+fn what_is_not_built_yet_is_said_so() {
+    let server = |lines: &str| format!("virtual_server 192.0.2.1 80 {{\n{lines}\nreal_server 192.0.2.9 80 {{\n}}\n}}\n");
+    for (lines, code) in [
+        ("lb_kind NAT\nprotocol TCP", "not-supported"),
+        ("lb_kind DR\nprotocol TCP\nlb_algo sh", "not-supported"),
+        ("lb_kind DR\nprotocol SCTP", "not-supported"),
+        ("lb_kind DR", "missing-keyword"),
+        ("protocol TCP", "not-supported"),
+        ("lb_kind DR\nprotocol TCP\nlb_algo wrrr", "unknown-value"),
+    ] {
+        assert_eq!(first_error(&server(lines)).0.code, code, "{lines}");
+    }
+}
+
+#[test]
+fn an_undefined_script_is_an_error_with_the_nearest_name() {
+    let text = "vrrp_script chk_web {\nscript /bin/true\n}\n".to_owned() + &instance("track_script {\nchk_wb\n}");
+    let (d, ..) = first_error(&text);
+    assert_eq!((d.code, d.help.as_deref()), ("undefined-script", Some("did you mean `chk_web`?")));
+}
+
+#[test]
+fn nothing_that_can_be_written_makes_it_panic() {
+    use proptest::prelude::*;
+    let words = prop::sample::select(vec![
+        "vrrp_instance", "V", "{", "}", "\n", "interface", "eth0", "virtual_router_id", "300", "-1", "\"", "\\", "#", "!",
+        "virtual_ipaddress", "1.2.3.4/33", "dev", "label", "track_script", "virtual_server", "80", "real_server", "HTTP_GET",
+        "url", "path", "é", "\u{feff}", "\0", "weight", "brd", "+", "global_defs", "99999999999999999999", "0.0000001",
+    ]);
+    proptest!(|(parts in prop::collection::vec(words, 0..60), gap in prop::bool::ANY)| {
+        let text = parts.join(if gap { " " } else { "" });
+        let parsed = parse_file("x", &text);
+        parsed.render(false);
+    });
+}

@@ -1,0 +1,193 @@
+//! What is said over the control socket: one JSON object a line, a request and its reply.
+//!
+//! The same structures are what `evenkeel status -o json` prints, so their field names are an interface.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::health::ProbeResult;
+use crate::vrrp::{Counters, State};
+
+/// What a client asks for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// Everything that `status` shows.
+    Status,
+    /// Read the configuration file again; the reply says whether it was taken.
+    Reload,
+}
+
+/// What it gets.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Reload`], when the new configuration is in force.
+    Reloaded {
+        /// The steps that it took.
+        steps: Vec<String>,
+    },
+    /// The request was refused; nothing changed.
+    Refused {
+        /// Why.
+        error: String,
+    },
+}
+
+/// A director at one moment.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// `router_id`, or the host name.
+    pub router_id: String,
+    /// evenkeel's version.
+    pub version: String,
+    /// The daemon's process id.
+    pub pid: u32,
+    /// How long the daemon has run, ms.
+    pub uptime_ms: u64,
+    /// The configuration file in force.
+    pub config_file: String,
+    /// Why the last reload was refused, if it was.
+    pub config_error: Option<String>,
+    /// VRRP instances.
+    pub instances: Vec<InstanceStatus>,
+    /// Tracked scripts.
+    pub scripts: Vec<ScriptStatus>,
+    /// Virtual services.
+    pub services: Vec<ServiceStatus>,
+    /// The packet path.
+    pub dataplane: DataPlaneStatus,
+    /// What was put into the system and will be taken away at stop, in words.
+    pub installed: Vec<String>,
+    /// What does not work as it should, in words.
+    pub warnings: Vec<String>,
+}
+
+/// A VRRP instance at one moment.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct InstanceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its interface.
+    pub interface: String,
+    /// Its virtual router number.
+    pub vrid: u8,
+    /// Protocol version.
+    pub version: u8,
+    /// Where it stands.
+    pub state: State,
+    /// How long it has been there, ms.
+    pub since_ms: u64,
+    /// Why it is there.
+    pub because: String,
+    /// Priority in the configuration.
+    pub base_priority: u8,
+    /// Priority that it advertises.
+    pub priority: u8,
+    /// The master as it knows it.
+    pub master: Option<Ipv4Addr>,
+    /// The master's priority.
+    pub master_priority: Option<u8>,
+    /// Silence for this long makes it master, ms.
+    pub master_down_ms: u64,
+    /// Its addresses, as `ip addr` writes them.
+    pub vips: Vec<String>,
+    /// Its numbers.
+    pub counters: Counters,
+}
+
+/// A tracked script at one moment.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ScriptStatus {
+    /// Its name.
+    pub name: String,
+    /// Good, bad, or not known yet.
+    pub good: Option<bool>,
+    /// How its last run ended.
+    pub last: String,
+    /// Runs so far.
+    pub runs: u64,
+}
+
+/// A virtual service at one moment.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// TCP or UDP.
+    pub protocol: String,
+    /// Virtual address.
+    pub addr: Ipv4Addr,
+    /// Virtual port.
+    pub port: u16,
+    /// Scheduler.
+    pub scheduler: String,
+    /// Persistence, seconds.
+    pub persistence_s: Option<u32>,
+    /// Connections so far.
+    pub conns: u64,
+    /// Packets towards real servers so far.
+    pub in_packets: u64,
+    /// Bytes of them.
+    pub in_bytes: u64,
+    /// Its real servers, in the order of the configuration.
+    pub servers: Vec<ServerStatus>,
+}
+
+/// A real server at one moment.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Address.
+    pub addr: Ipv4Addr,
+    /// Port.
+    pub port: u16,
+    /// Weight in the configuration.
+    pub weight: u32,
+    /// Weight in force; `None` while it is out of the service.
+    pub weight_in_force: Option<u32>,
+    /// Do its checks pass?
+    pub up: bool,
+    /// How long it has been so, ms.
+    pub since_ms: u64,
+    /// Its checks.
+    pub checks: Vec<CheckStatus>,
+    /// Active connections.
+    pub active: u32,
+    /// Inactive connections.
+    pub inactive: u32,
+    /// Connections so far.
+    pub conns: u64,
+    /// Packets so far.
+    pub in_packets: u64,
+    /// Bytes so far.
+    pub in_bytes: u64,
+    /// Where its packets go, or why they cannot.
+    pub next_hop: String,
+}
+
+/// A check at one moment.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// Its keyword.
+    pub kind: String,
+    /// Does it pass?
+    pub up: bool,
+    /// Its last probe.
+    pub last: Option<ProbeResult>,
+}
+
+/// The packet path at one moment.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct DataPlaneStatus {
+    /// Devices and how each is hooked: (device, hook).
+    pub hooks: Vec<(String, String)>,
+    /// Why packets went where they went: (reason, packets).
+    pub reasons: Vec<(String, u64)>,
+    /// Entries that the connection table can hold.
+    pub conn_capacity: u64,
+    /// Was the state of an earlier daemon adopted?
+    pub adopted: bool,
+    /// Why there is none.
+    pub error: Option<String>,
+}

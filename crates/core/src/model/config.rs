@@ -1,0 +1,78 @@
+//! A whole configuration, typed.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use super::{VirtualServer, VrrpInstance, VrrpScript};
+
+/// How a device's packets are caught.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HookChoice {
+    /// The best for the device: native XDP on a NIC, tc on what sockets feed.
+    Auto,
+    /// XDP in the driver.
+    NativeXdp,
+    /// The tc ingress hook.
+    Tc,
+    /// XDP in the stack; for tests and odd drivers.
+    GenericXdp,
+}
+
+impl FromStr for HookChoice {
+    type Err = ();
+    fn from_str(s: &str) -> Result<Self, ()> {
+        Ok(match s {
+            "auto" => HookChoice::Auto,
+            "xdp" | "native" => HookChoice::NativeXdp,
+            "tc" => HookChoice::Tc,
+            "generic" => HookChoice::GenericXdp,
+            _ => return Err(()),
+        })
+    }
+}
+
+/// `global_defs`, as far as something acts on it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GlobalDefs {
+    /// This director's name in messages; the host name if none is given.
+    pub router_id: Option<String>,
+    /// Who would be told by mail.
+    pub notification_email: Vec<String>,
+    /// Default user and group of scripts.
+    pub script_user: Option<(String, Option<String>)>,
+    /// Never run as root what others may write.
+    pub enable_script_security: bool,
+    /// SCHED_RR priority of the router thread, 1 to 99; ours is on by default.
+    pub vrrp_rt_priority: Option<u8>,
+    /// Entries of the connection table (an addition of ours); a power of two.
+    pub connection_table_size: Option<u32>,
+    /// Devices that the packet path is put on besides those that the VIPs need, and how (an addition of ours).
+    pub dataplane_interfaces: BTreeMap<String, HookChoice>,
+}
+
+impl Default for GlobalDefs {
+    fn default() -> Self {
+        GlobalDefs {
+            router_id: None,
+            notification_email: Vec::new(),
+            script_user: None,
+            enable_script_security: false,
+            vrrp_rt_priority: None,
+            connection_table_size: None,
+            dataplane_interfaces: BTreeMap::new(),
+        }
+    }
+}
+
+/// Everything that a configuration file asks for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Config {
+    /// `global_defs`
+    pub global: GlobalDefs,
+    /// `vrrp_script`, those that some instance tracks
+    pub scripts: Vec<VrrpScript>,
+    /// `vrrp_instance`
+    pub instances: Vec<VrrpInstance>,
+    /// `virtual_server`
+    pub virtual_servers: Vec<VirtualServer>,
+}

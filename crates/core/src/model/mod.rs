@@ -1,0 +1,13 @@
+//! The vocabulary: one type for each concept, converted only at the border.
+
+mod check;
+mod config;
+mod service;
+mod vrrp;
+
+pub use check::{Check, CheckKind, CheckTiming, HttpUrl, StatusRange};
+pub use config::{Config, GlobalDefs, HookChoice};
+pub use service::{
+    ForwardingMethod, Persistence, Protocol, RealServer, Scheduler, ServerKey, ServiceKey, VirtualServer, Weight,
+};
+pub use vrrp::{AuthPass, GarpTiming, InitialState, ScriptCommand, TrackedScript, VipSpec, Vrid, VrrpInstance, VrrpScript, VrrpVersion};

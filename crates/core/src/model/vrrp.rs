@@ -1,0 +1,207 @@
+//! VRRP instances and what they track, as configured.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A virtual router's number, 1 to 255.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Vrid(u8);
+
+impl Vrid {
+    /// `None` for 0, which no router has (RFC 9568, 5.2.3).
+    pub const fn new(n: u8) -> Option<Self> {
+        if n == 0 { None } else { Some(Vrid(n)) }
+    }
+
+    /// As a number.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl fmt::Display for Vrid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// The protocol's version on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum VrrpVersion {
+    /// RFC 3768: whole seconds, authentication field.
+    V2,
+    /// RFC 5798, RFC 9568: centiseconds.
+    V3,
+}
+
+impl VrrpVersion {
+    /// 2 or 3.
+    pub const fn number(self) -> u8 {
+        match self {
+            VrrpVersion::V2 => 2,
+            VrrpVersion::V3 => 3,
+        }
+    }
+}
+
+/// The keyword `state`: what the operator expects at start. Only an address owner (priority 255) begins as master.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InitialState {
+    /// `state MASTER`
+    Master,
+    /// `state BACKUP`, or nothing
+    Backup,
+}
+
+/// VRRPv2 simple password: eight bytes, padded with zeros (RFC 2338, 5.3.6.2).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct AuthPass(pub [u8; 8]);
+
+impl fmt::Debug for AuthPass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AuthPass(…)")
+    }
+}
+
+/// How gratuitous ARPs are sent; keepalived's names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GarpTiming {
+    /// Second block this long after becoming master; zero: none.
+    pub master_delay: Duration,
+    /// Rounds over all addresses in each block.
+    pub master_repeat: u32,
+    /// Repeated this often while master; zero: never.
+    pub master_refresh: Duration,
+    /// Rounds of each such repetition.
+    pub master_refresh_repeat: u32,
+}
+
+/// An address that a master holds.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct VipSpec {
+    /// The virtual IP address.
+    pub addr: Ipv4Addr,
+    /// Its prefix length; 32 if none is written.
+    pub prefix: u8,
+    /// The device that it is put on.
+    pub dev: String,
+    /// Its label, as `ip addr add … label`.
+    pub label: Option<String>,
+    /// Its broadcast address.
+    pub broadcast: Option<Ipv4Addr>,
+    /// Its scope, as the kernel numbers them (0 global, 253 link, 254 host).
+    pub scope: u8,
+}
+
+impl fmt::Display for VipSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} dev {}", self.addr, self.prefix, self.dev)?;
+        if let Some(label) = &self.label {
+            write!(f, " label {label}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A script that an instance tracks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrackedScript {
+    /// Name of the `vrrp_script`.
+    pub name: String,
+    /// -253 to 253: added while it succeeds if positive, while it fails if negative; 0: FAULT while it fails.
+    pub weight: i16,
+    /// Success and failure change places.
+    pub reverse: bool,
+}
+
+/// A program and its arguments, and who runs it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScriptCommand {
+    /// Program first; never through a shell.
+    pub argv: Vec<String>,
+    /// User and group names, if configured.
+    pub user: Option<(String, Option<String>)>,
+}
+
+/// A `vrrp_script`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VrrpScript {
+    /// Its name.
+    pub name: String,
+    /// What is run.
+    pub command: ScriptCommand,
+    /// From one start to the next.
+    pub interval: Duration,
+    /// It has failed if it runs longer.
+    pub timeout: Duration,
+    /// Default weight for instances that track it.
+    pub weight: i16,
+    /// Default for instances that track it.
+    pub reverse: bool,
+    /// Successes in a row that make it good.
+    pub rise: u32,
+    /// Failures in a row that make it bad.
+    pub fall: u32,
+    /// It counts as failed until it has succeeded.
+    pub init_fail: bool,
+}
+
+/// A `vrrp_instance`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VrrpInstance {
+    /// Its name.
+    pub name: String,
+    /// Where adverts are sent and heard.
+    pub interface: String,
+    /// Virtual router number.
+    pub vrid: Vrid,
+    /// `state`.
+    pub initial: InitialState,
+    /// Base priority, 1 to 255; 255 owns the addresses.
+    pub priority: u8,
+    /// Whole seconds in v2, centiseconds in v3.
+    pub advert_int: Duration,
+    /// On the wire.
+    pub version: VrrpVersion,
+    /// v2 password.
+    pub auth: Option<AuthPass>,
+    /// Take over from a living master of lower priority?
+    pub preempt: bool,
+    /// Wait this long before doing so.
+    pub preempt_delay: Duration,
+    /// Adverts missed before the master counts as gone (3).
+    pub down_timer_adverts: u8,
+    /// Source address of adverts, if not the interface's first.
+    pub mcast_src_ip: Option<Ipv4Addr>,
+    /// A v3 checksum over IPv4 without the pseudo-header.
+    pub v3_checksum_as_v2: bool,
+    /// As master, do not answer an advert of lower priority.
+    pub lower_prio_no_advert: bool,
+    /// As master, send one advert before yielding to a higher priority.
+    pub higher_prio_send_advert: bool,
+    /// Gratuitous ARP.
+    pub garp: GarpTiming,
+    /// Addresses that adverts name.
+    pub vips: Vec<VipSpec>,
+    /// Addresses that a master holds but adverts do not name.
+    pub vips_excluded: Vec<VipSpec>,
+    /// Tracked scripts.
+    pub track_scripts: Vec<TrackedScript>,
+    /// Go on although the interface is down?
+    pub dont_track_primary: bool,
+}
+
+impl VrrpInstance {
+    /// Every address that a master holds, in the order of the configuration.
+    pub fn all_vips(&self) -> impl Iterator<Item = &VipSpec> {
+        self.vips.iter().chain(&self.vips_excluded)
+    }
+
+    /// What tells instances apart over a reload: the virtual router on its link (keepalived: VRID, family, interface).
+    pub fn identity(&self) -> (&str, Vrid) {
+        (&self.interface, self.vrid)
+    }
+}

@@ -1,0 +1,88 @@
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{Protocol, VipSpec};
+
+fn vip(last: u8) -> VipSpec {
+    let addr = Ipv4Addr::new(192, 0, 2, last);
+    VipSpec { addr, prefix: 32, dev: "eth0".into(), label: None, broadcast: None, scope: 0 }
+}
+
+fn services() -> impl Strategy<Value = Services> {
+    let dest = (0u8..6, 0u32..3, prop::bool::ANY).prop_map(|(n, w, t)| {
+        let key = ServerKey { addr: Ipv4Addr::new(10, 0, 0, n), port: 80 };
+        let weight = Weight::new(w).expect("small");
+        (key, DestSpec { weight, method: ForwardingMethod::Dr, u_threshold: u32::from(t), l_threshold: 0 })
+    });
+    let service = (prop::bool::ANY, prop::option::of(1u32..3), prop::collection::vec(dest, 0..6)).prop_map(|(rr, p, dests)| {
+        let mut unique: Vec<(ServerKey, DestSpec)> = Vec::new();
+        for d in dests {
+            if !unique.iter().any(|(k, _)| *k == d.0) {
+                unique.push(d);
+            }
+        }
+        let scheduler = if rr { Scheduler::Rr } else { Scheduler::Wlc };
+        let persistence = p.map(|timeout_s| Persistence { timeout_s, mask: Ipv4Addr::BROADCAST });
+        ServiceState { spec: ServiceSpec { scheduler, persistence }, dests: unique }
+    });
+    prop::collection::btree_map(0u16..4, service, 0..4).prop_map(|m| {
+        let key = |port| ServiceKey { protocol: Protocol::Tcp, addr: Ipv4Addr::new(10, 9, 9, 9), port };
+        m.into_iter().map(|(p, s)| (key(p), s)).collect()
+    })
+}
+
+/// Order among destinations is history, not state.
+fn sorted(mut s: Services) -> Services {
+    s.values_mut().for_each(|v| v.dests.sort_by_key(|(k, _)| *k));
+    s
+}
+
+proptest! {
+    #[test]
+    fn the_steps_lead_from_what_is_to_what_should_be(want in services(), have in services()) {
+        let mut state = have.clone();
+        apply(&diff(&want, &have), &mut state);
+        prop_assert_eq!(sorted(state), sorted(want.clone()));
+        prop_assert_eq!(diff(&want, &want), vec![]);
+    }
+
+    #[test]
+    fn a_service_that_keeps_servers_is_never_empty_in_between(want in services(), have in services()) {
+        let mut state: Services = have.clone();
+        for step in diff(&want, &have) {
+            apply(&[step], &mut state);
+            let k = step.service();
+            if let (Some(w), Some(h)) = (want.get(&k), have.get(&k))
+                && !w.dests.is_empty() && !h.dests.is_empty()
+            {
+                prop_assert!(!state[&k].dests.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_dead_server_leaves_or_is_inhibited() {
+    let text = "virtual_server 192.0.2.1 80 {\nlb_kind DR\nprotocol TCP\nreal_server 10.0.0.1 80 {\nweight 3\n}\n\
+                real_server 10.0.0.2 80 {\ninhibit_on_failure\n}\n}\n";
+    let config = crate::config::parse_file("t", text).config.expect("valid");
+    let all = desired_services(&config.virtual_servers, &|_, _| true);
+    let weights = |s: &Services| -> BTreeMap<u8, u32> {
+        s.values().flat_map(|v| v.dests.iter().map(|(k, d)| (k.addr.octets()[3], d.weight.get()))).collect()
+    };
+    assert_eq!(weights(&all), BTreeMap::from([(1, 3), (2, 1)]));
+    let none = desired_services(&config.virtual_servers, &|_, _| false);
+    assert_eq!(weights(&none), BTreeMap::from([(2, 0)]));
+}
+
+#[test]
+fn addresses_that_nobody_configured_are_never_touched() {
+    let (a, b, foreign) = (vip(1), vip(2), vip(9));
+    let managed = [&a, &b];
+    let steps = diff_vips(&[&a], &managed, &[b.clone(), foreign.clone()]);
+    assert_eq!(steps, [VipStep::Add(a.clone()), VipStep::Remove(b.clone())]);
+    assert_eq!(diff_vips(&[&a], &managed, &[a.clone(), foreign]), []);
+}

@@ -1,0 +1,13 @@
+//! VRRP: who holds the address.
+//!
+//! [`packet`] is the wire format, [`Router`] the state machine of one virtual router, [`track`] what scripts do to its
+//! priority. Nothing here reads a clock or a socket: `evenkeel-daemon`'s router thread does, and hands both in.
+
+pub mod packet;
+mod router;
+pub mod track;
+
+pub use router::{Because, Counters, Input, Output, Router, State};
+
+#[cfg(test)]
+mod tests;

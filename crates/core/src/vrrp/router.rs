@@ -1,0 +1,605 @@
+//! One virtual router: the state machine of RFC 9568 section 6.4 (RFC 3768 section 6.4 for version 2), with keepalived's
+//! additions (FAULT, tracking, preempt delay).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::packet::{Advert, GROUP, Reject, V3Checksum};
+use super::track::{Effect, effect, effective_priority};
+use crate::model::{InitialState, VrrpInstance, VrrpVersion};
+use crate::time::Instant;
+
+/// Where a virtual router stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum State {
+    /// Not started, or waiting for a script's first result.
+    Init,
+    /// Listening.
+    Backup,
+    /// Holding the addresses.
+    Master,
+    /// Something that it needs is missing.
+    Fault,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            State::Init => "INIT",
+            State::Backup => "BACKUP",
+            State::Master => "MASTER",
+            State::Fault => "FAULT",
+        })
+    }
+}
+
+/// Why a transition happened; what `status` and the log say.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Because {
+    /// The daemon started.
+    Started,
+    /// It was master a moment ago, before the daemon was restarted.
+    Resumed,
+    /// Priority 255: the addresses are its own.
+    Owner,
+    /// No advert for the whole master-down interval (ms).
+    Silence {
+        /// The interval that passed without one, ms.
+        ms: u64,
+    },
+    /// The master gave up with priority 0.
+    GaveUp(Ipv4Addr),
+    /// A master of higher priority, or of the same and a higher address.
+    Outranked {
+        /// Its address.
+        by: Ipv4Addr,
+        /// Its priority.
+        priority: u8,
+    },
+    /// The interface went down.
+    LinkDown,
+    /// The interface has no address to send from.
+    NoAddress,
+    /// This tracked script fails.
+    Script(String),
+    /// What was missing is back.
+    Recovered,
+    /// The daemon stops, or a new configuration has no such instance.
+    Stopped,
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Because::Started => write!(f, "started"),
+            Because::Resumed => write!(f, "it was master before the daemon was restarted"),
+            Because::Owner => write!(f, "priority 255 owns the addresses"),
+            Because::Silence { ms } => write!(f, "no advert for {}.{:03} s", ms / 1000, ms % 1000),
+            Because::GaveUp(a) => write!(f, "{a} gave up with priority 0"),
+            Because::Outranked { by, priority } => write!(f, "{by} advertises priority {priority}"),
+            Because::LinkDown => write!(f, "its interface is down"),
+            Because::NoAddress => write!(f, "its interface has no IPv4 address"),
+            Because::Script(name) => write!(f, "script {name} fails"),
+            Because::Recovered => write!(f, "what was missing is back"),
+            Because::Stopped => write!(f, "stopped"),
+        }
+    }
+}
+
+/// What happens to a router.
+#[derive(Clone, Debug)]
+pub enum Input<'a> {
+    /// Begin. `resume`: it was master so short a time ago that no peer can have taken over.
+    Start {
+        /// Go on as master at once.
+        resume: bool,
+    },
+    /// The interface came up or went down.
+    Link(bool),
+    /// The address that adverts come from.
+    Address(Option<Ipv4Addr>),
+    /// The standing of a tracked script changed.
+    Script {
+        /// Its name.
+        name: &'a str,
+        /// Good or bad.
+        good: bool,
+    },
+    /// A VRRP message for this VRID came in.
+    Packet {
+        /// Source, destination and TTL of its IP header.
+        ip: (Ipv4Addr, Ipv4Addr, u8),
+        /// What was in it.
+        message: &'a [u8],
+    },
+    /// Give up and stop.
+    Stop,
+}
+
+/// What a router wants done, in this order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Send this VRRP message to [`GROUP`] with TTL 255.
+    Send(Vec<u8>),
+    /// Put the addresses on their devices, those that are missing.
+    AddVips,
+    /// Take the addresses away.
+    RemoveVips,
+    /// Announce every address this many times.
+    Garp(u32),
+    /// The state changed; for log, status and notification.
+    Transition {
+        /// Before.
+        from: State,
+        /// Now.
+        to: State,
+        /// Why.
+        because: Because,
+    },
+    /// A packet was refused; told once for each cause and sender.
+    Refused {
+        /// Who sent it.
+        by: Ipv4Addr,
+        /// Why.
+        why: Reject,
+    },
+    /// The master's list of addresses is not ours; told once for each master.
+    VipMismatch {
+        /// Who sent it.
+        by: Ipv4Addr,
+    },
+}
+
+/// Numbers since the start.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Counters {
+    /// Adverts sent, the last ones of priority 0 included.
+    pub adverts_sent: u64,
+    /// Adverts received and accepted.
+    pub adverts_received: u64,
+    /// Times that it became master.
+    pub became_master: u64,
+    /// Priority 0 sent.
+    pub priority_zero_sent: u64,
+    /// Priority 0 received.
+    pub priority_zero_received: u64,
+    /// Packets refused, by cause.
+    pub refused: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Timers {
+    advert: Option<Instant>,
+    master_down: Option<Instant>,
+    garp_again: Option<Instant>,
+    garp_refresh: Option<Instant>,
+}
+
+/// The state machine of one `vrrp_instance`.
+#[derive(Clone, Debug)]
+pub struct Router {
+    cfg: VrrpInstance,
+    state: State,
+    since: Instant,
+    because: Because,
+    started: bool,
+    link: bool,
+    address: Option<Ipv4Addr>,
+    scripts: BTreeMap<String, bool>,
+    /// An owner that met another owner gives way with 254.
+    owner_yields: bool,
+    priority: u8,
+    /// Version 3: the master's interval; else ours.
+    master_interval: Duration,
+    master: Option<(Ipv4Addr, u8)>,
+    /// When a lower-priority master may be taken over from (`preempt_delay`).
+    preempt_at: Option<Instant>,
+    /// Why the master-down timer, should it fire, fires.
+    down_because: Because,
+    timers: Timers,
+    counters: Counters,
+    told: Vec<(Ipv4Addr, Option<Reject>)>,
+    out: VecDeque<Output>,
+}
+
+impl Router {
+    /// A router that has not started.
+    pub fn new(cfg: VrrpInstance, now: Instant) -> Self {
+        let master_interval = cfg.advert_int;
+        let mut r = Router {
+            state: State::Init,
+            since: now,
+            because: Because::Started,
+            started: false,
+            link: false,
+            address: None,
+            scripts: BTreeMap::new(),
+            owner_yields: false,
+            priority: cfg.priority,
+            master_interval,
+            master: None,
+            preempt_at: None,
+            down_because: Because::Silence { ms: 0 },
+            timers: Timers::default(),
+            counters: Counters::default(),
+            told: Vec::new(),
+            out: VecDeque::new(),
+            cfg,
+        };
+        r.priority = r.effective();
+        r
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &VrrpInstance {
+        &self.cfg
+    }
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+    /// Since when, and why.
+    pub fn since(&self) -> (Instant, &Because) {
+        (self.since, &self.because)
+    }
+    /// The priority that it advertises now.
+    pub fn priority(&self) -> u8 {
+        self.priority
+    }
+    /// The master as it knows it: address and priority; itself if it is the one.
+    pub fn master(&self) -> Option<(Ipv4Addr, u8)> {
+        if self.state == State::Master { self.address.map(|a| (a, self.priority)) } else { self.master }
+    }
+    /// Its numbers.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+    /// The address that it sends from.
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        self.address
+    }
+
+    /// Skew_Time (RFC 9568, 6.1; RFC 3768, 6.1): lower priorities wait a little longer.
+    pub fn skew(&self) -> Duration {
+        let share = 256 - u32::from(self.priority);
+        match self.cfg.version {
+            VrrpVersion::V2 => Duration::from_secs(1) * share / 256,
+            VrrpVersion::V3 => self.master_interval * share / 256,
+        }
+    }
+
+    /// Active_Down_Interval (Master_Down_Interval): silence for so long means that the master is gone.
+    pub fn master_down_interval(&self) -> Duration {
+        self.master_interval * u32::from(self.cfg.down_timer_adverts) + self.skew()
+    }
+
+    /// When [`Router::handle_deadline`] wants to be called.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let t = &self.timers;
+        [t.advert, t.master_down, t.garp_again, t.garp_refresh].into_iter().flatten().min()
+    }
+
+    /// What it wants done next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// Something happened.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Start { resume } => {
+                self.started = true;
+                if resume && self.fault().is_none() {
+                    self.become_master(now, Because::Resumed);
+                } else {
+                    self.reconsider(now, Because::Started);
+                }
+            }
+            Input::Link(up) => {
+                self.link = up;
+                self.reconsider(now, Because::Recovered);
+            }
+            Input::Address(a) => {
+                self.address = a;
+                self.reconsider(now, Because::Recovered);
+            }
+            Input::Script { name, good } => {
+                self.scripts.insert(name.to_owned(), good);
+                self.priority = self.effective();
+                self.reconsider(now, Because::Recovered);
+            }
+            Input::Packet { ip, message } => self.packet(now, ip, message),
+            Input::Stop => self.stop(now),
+        }
+    }
+
+    /// Time has come to what [`Router::next_deadline`] said; extra calls do nothing.
+    pub fn handle_deadline(&mut self, now: Instant) {
+        let due = |t: Option<Instant>| t.is_some_and(|t| t <= now);
+        if due(self.timers.master_down) {
+            self.timers.master_down = None;
+            let because = self.down_because.clone();
+            self.become_master(now, because);
+        }
+        if let Some(at) = self.timers.advert.filter(|&t| t <= now) {
+            self.send(self.priority);
+            // From the deadline, not from now, so that lateness does not add up; unless a whole interval was missed.
+            let next = at + self.cfg.advert_int;
+            self.timers.advert = Some(if next > now { next } else { now + self.cfg.advert_int });
+        }
+        if due(self.timers.garp_again) {
+            self.timers.garp_again = None;
+            self.out.push_back(Output::Garp(self.cfg.garp.master_repeat));
+        }
+        if due(self.timers.garp_refresh) {
+            self.timers.garp_refresh = Some(now + self.cfg.garp.master_refresh);
+            self.out.push_back(Output::Garp(self.cfg.garp.master_refresh_repeat));
+        }
+    }
+
+    /// A new configuration of the same identity; the state stays.
+    pub fn reconfigure(&mut self, now: Instant, cfg: VrrpInstance) {
+        if cfg == self.cfg {
+            return;
+        }
+        let interval_changed = cfg.advert_int != self.cfg.advert_int;
+        let vips_changed = !cfg.all_vips().eq(self.cfg.all_vips());
+        self.cfg = cfg;
+        self.scripts.retain(|name, _| self.cfg.track_scripts.iter().any(|t| t.name == *name));
+        self.priority = self.effective();
+        if interval_changed {
+            self.master_interval = self.cfg.advert_int;
+        }
+        match self.state {
+            State::Master => {
+                if vips_changed {
+                    self.out.push_back(Output::AddVips);
+                    self.out.push_back(Output::Garp(self.cfg.garp.master_repeat));
+                }
+                self.timers.advert = Some(now); // peers learn at once
+            }
+            State::Backup if interval_changed => self.listen(now),
+            _ => {}
+        }
+        self.reconsider(now, Because::Recovered);
+    }
+
+    fn effective(&self) -> u8 {
+        let base = if self.owner_yields { 254 } else { self.cfg.priority };
+        let sum = self.cfg.track_scripts.iter().map(|t| match effect(t, self.scripts.get(&t.name).copied()) {
+            Effect::Priority(p) => i32::from(p),
+            _ => 0,
+        });
+        effective_priority(base, sum.sum())
+    }
+
+    /// What keeps it from taking part.
+    fn fault(&self) -> Option<Because> {
+        if !self.link && !self.cfg.dont_track_primary {
+            return Some(Because::LinkDown);
+        }
+        if self.address.is_none() {
+            return Some(Because::NoAddress);
+        }
+        let failing = self
+            .cfg
+            .track_scripts
+            .iter()
+            .find(|t| effect(t, self.scripts.get(&t.name).copied()) == Effect::Fault);
+        failing.map(|t| Because::Script(t.name.clone()))
+    }
+
+    fn waits_for_script(&self) -> bool {
+        self.cfg.track_scripts.iter().any(|t| effect(t, self.scripts.get(&t.name).copied()) == Effect::Wait)
+    }
+
+    /// Into FAULT, out of it, or out of INIT, as the circumstances are now.
+    fn reconsider(&mut self, now: Instant, recovered: Because) {
+        if !self.started {
+            return;
+        }
+        match (self.fault(), self.state) {
+            (Some(_), State::Fault) => {}
+            (Some(why), was) => {
+                if was == State::Master {
+                    self.resign();
+                }
+                self.timers = Timers::default();
+                self.enter(now, State::Fault, why);
+            }
+            (None, State::Init | State::Fault) => {
+                if self.waits_for_script() {
+                    return;
+                }
+                let because = if self.state == State::Init { Because::Started } else { recovered };
+                if self.priority == 255 && self.cfg.initial == InitialState::Master {
+                    self.become_master(now, Because::Owner);
+                } else {
+                    self.master_interval = self.cfg.advert_int;
+                    self.listen(now);
+                    self.enter(now, State::Backup, because);
+                }
+            }
+            (None, _) => {}
+        }
+    }
+
+    fn enter(&mut self, now: Instant, to: State, because: Because) {
+        let from = std::mem::replace(&mut self.state, to);
+        self.since = now;
+        self.because = because.clone();
+        self.preempt_at = None;
+        if to != State::Backup {
+            self.master = None;
+        }
+        self.out.push_back(Output::Transition { from, to, because });
+    }
+
+    /// (Re)starts the master-down timer.
+    fn listen(&mut self, now: Instant) {
+        let interval = self.master_down_interval();
+        self.timers.master_down = Some(now + interval);
+        self.down_because = Because::Silence { ms: interval.as_millis() as u64 };
+    }
+
+    /// RFC 9568, 6.4.2: (100) to (165). keepalived's order: the advert first, then addresses, then ARP.
+    fn become_master(&mut self, now: Instant, because: Because) {
+        self.timers = Timers { advert: Some(now + self.cfg.advert_int), ..Timers::default() };
+        let garp = self.cfg.garp;
+        if !garp.master_delay.is_zero() {
+            self.timers.garp_again = Some(now + garp.master_delay);
+        }
+        if !garp.master_refresh.is_zero() {
+            self.timers.garp_refresh = Some(now + garp.master_refresh);
+        }
+        self.counters.became_master += 1;
+        self.send(self.priority);
+        self.out.push_back(Output::AddVips);
+        self.out.push_back(Output::Garp(garp.master_repeat));
+        self.enter(now, State::Master, because);
+    }
+
+    /// The last word of a master.
+    fn resign(&mut self) {
+        self.send(0);
+        self.counters.priority_zero_sent += 1;
+        self.out.push_back(Output::RemoveVips);
+    }
+
+    fn stop(&mut self, now: Instant) {
+        if self.state == State::Master {
+            self.resign();
+        }
+        self.timers = Timers::default();
+        self.started = false;
+        if self.state != State::Init {
+            self.enter(now, State::Init, Because::Stopped);
+        }
+    }
+
+    fn v3_checksum(&self) -> V3Checksum {
+        if self.cfg.v3_checksum_as_v2 { V3Checksum::MessageOnly } else { V3Checksum::PseudoHeader }
+    }
+
+    fn send(&mut self, priority: u8) {
+        let Some(src) = self.address else { return };
+        let advert = Advert {
+            vrid: self.cfg.vrid,
+            priority,
+            interval: self.cfg.advert_int,
+            addresses: self.cfg.vips.iter().map(|v| v.addr).collect(),
+            auth: self.cfg.auth,
+        };
+        self.counters.adverts_sent += 1;
+        self.out.push_back(Output::Send(advert.encode(self.cfg.version, self.v3_checksum(), src, GROUP)));
+    }
+
+    fn packet(&mut self, now: Instant, ip: (Ipv4Addr, Ipv4Addr, u8), message: &[u8]) {
+        let (src, ..) = ip;
+        if !self.started || Some(src) == self.address {
+            return;
+        }
+        let cfg = &self.cfg;
+        let advert = match Advert::decode(message, ip, cfg.version, self.v3_checksum(), cfg.auth, cfg.advert_int) {
+            Ok(a) => a,
+            Err(why) => return self.refuse(src, why),
+        };
+        self.counters.adverts_received += 1;
+        if advert.priority == 0 {
+            self.counters.priority_zero_received += 1;
+        }
+        let named_alike = {
+            let mut ours: Vec<Ipv4Addr> = self.cfg.vips.iter().map(|v| v.addr).collect();
+            let mut theirs = advert.addresses.clone();
+            ours.sort();
+            theirs.sort();
+            ours == theirs
+        };
+        if !named_alike && advert.priority != 0 && self.tell_once(src, None) {
+            self.out.push_back(Output::VipMismatch { by: src });
+        }
+        match self.state {
+            State::Backup => self.advert_as_backup(now, src, &advert),
+            State::Master => self.advert_as_master(now, src, &advert),
+            State::Init | State::Fault => {}
+        }
+    }
+
+    /// RFC 9568, 6.4.2 (420 ff.), with nopreempt and preempt_delay.
+    fn advert_as_backup(&mut self, now: Instant, src: Ipv4Addr, advert: &Advert) {
+        if advert.priority == 0 {
+            self.timers.master_down = Some(now + self.skew());
+            self.down_because = Because::GaveUp(src);
+            return;
+        }
+        let mut yields = advert.priority >= self.priority || !self.cfg.preempt;
+        if yields {
+            self.preempt_at = None;
+        } else if !self.cfg.preempt_delay.is_zero() {
+            let at = *self.preempt_at.get_or_insert(now + self.cfg.preempt_delay);
+            yields = now < at;
+        }
+        if yields {
+            self.master = Some((src, advert.priority));
+            if self.cfg.version == VrrpVersion::V3 {
+                self.master_interval = advert.interval.max(Duration::from_millis(10));
+            }
+            self.listen(now);
+        }
+    }
+
+    /// RFC 9568, 6.4.3 (725 ff.).
+    fn advert_as_master(&mut self, now: Instant, src: Ipv4Addr, advert: &Advert) {
+        if advert.priority == 0 {
+            self.send(self.priority);
+            self.timers.advert = Some(now + self.cfg.advert_int);
+            return;
+        }
+        let outranked = advert.priority > self.priority
+            || (advert.priority == self.priority && self.address.is_some_and(|a| src > a));
+        if outranked {
+            if self.priority == 255 {
+                self.owner_yields = true; // two owners: a mistake that one of them must end
+                self.priority = self.effective();
+            }
+            if self.cfg.higher_prio_send_advert {
+                self.send(self.priority);
+            }
+            self.out.push_back(Output::RemoveVips);
+            self.timers = Timers::default();
+            if self.cfg.version == VrrpVersion::V3 {
+                self.master_interval = advert.interval.max(Duration::from_millis(10));
+            }
+            self.listen(now);
+            self.enter(now, State::Backup, Because::Outranked { by: src, priority: advert.priority });
+            self.master = Some((src, advert.priority));
+        } else if !self.cfg.lower_prio_no_advert {
+            self.send(self.priority);
+            self.timers.advert = Some(now + self.cfg.advert_int);
+            self.out.push_back(Output::Garp(self.cfg.garp.master_repeat));
+        }
+    }
+
+    fn refuse(&mut self, src: Ipv4Addr, why: Reject) {
+        *self.counters.refused.entry(format!("{why:?}")).or_default() += 1;
+        if self.tell_once(src, Some(why)) {
+            self.out.push_back(Output::Refused { by: src, why });
+        }
+    }
+
+    /// Is this cause new for this sender? Bounded, so that a flood of forged sources costs nothing.
+    fn tell_once(&mut self, src: Ipv4Addr, what: Option<Reject>) -> bool {
+        let what = (src, what);
+        if self.told.contains(&what) || self.told.len() >= 64 {
+            return false;
+        }
+        self.told.push(what);
+        true
+    }
+}

@@ -1,0 +1,83 @@
+//! The command line: keepalived's options, and a few longer ones of our own.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, ValueEnum};
+
+/// How log lines look on standard error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// evenkeeld: VRRP, health checks and layer-4 load balancing from a keepalived.conf
+#[derive(Parser, Debug)]
+#[command(name = "evenkeeld", version, disable_version_flag = true)]
+pub struct Args {
+    /// Configuration file [default: /etc/evenkeel/evenkeel.conf, then /etc/keepalived/keepalived.conf]
+    #[arg(short = 'f', long = "use-file", value_name = "FILE")]
+    pub use_file: Option<PathBuf>,
+    /// Stay in the foreground
+    #[arg(short = 'n', long)]
+    pub dont_fork: bool,
+    /// Log to standard error even where there is a journal
+    #[arg(short = 'l', long)]
+    pub log_console: bool,
+    /// Log more
+    #[arg(short = 'D', long, action = ArgAction::Count)]
+    pub log_detail: u8,
+    /// Check the configuration and exit: 0 if nothing is to be said about it, 5 otherwise, 4 if it cannot be read
+    #[arg(short = 't', long, value_name = "LOG", num_args = 0..=1, default_missing_value = "")]
+    pub config_test: Option<String>,
+    /// File for the process id [default: RUN-DIR/evenkeeld.pid]
+    #[arg(short = 'p', long, value_name = "FILE")]
+    pub pid: Option<PathBuf>,
+    /// Leave addresses in place at stop
+    #[arg(short = 'V', long)]
+    pub dont_release_vrrp: bool,
+    /// Leave services and forwarding in place at stop
+    #[arg(short = 'I', long)]
+    pub dont_release_ipvs: bool,
+    /// Several daemons on one machine: each has its own run directory and maps
+    #[arg(long, default_value = "main", value_parser = instance_name)]
+    pub instance: String,
+    /// How log lines look on standard error
+    #[arg(long, value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+    /// Print the version
+    #[arg(short = 'v', long, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+fn instance_name(s: &str) -> Result<String, String> {
+    // The BPF file system keeps names with dots to itself.
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !s.is_empty() && s.len() <= 64 && s.chars().all(good) {
+        Ok(s.to_owned())
+    } else {
+        Err("a name of letters, digits, - and _".into())
+    }
+}
+
+impl Args {
+    /// The file to read.
+    pub fn config_file(&self) -> PathBuf {
+        self.use_file.clone().unwrap_or_else(|| {
+            let ours = PathBuf::from("/etc/evenkeel/evenkeel.conf");
+            if ours.exists() { ours } else { PathBuf::from("/etc/keepalived/keepalived.conf") }
+        })
+    }
+
+    /// Sockets, locks, and what outlives the process until the next boot.
+    pub fn run_dir(&self) -> PathBuf {
+        evenkeel_sys::paths::run_dir(&self.instance)
+    }
+
+    /// Where maps and links are pinned.
+    pub fn bpf_dir(&self) -> PathBuf {
+        evenkeel_sys::paths::bpf_dir(&self.instance)
+    }
+}

@@ -1,0 +1,383 @@
+//! The control loop: configuration, health and masters in; steps for the data plane out.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use evenkeel_core::config::Severity;
+use evenkeel_core::ipc::{Reply, Request};
+use evenkeel_core::model::{Config, HookChoice, ServerKey, ServiceKey};
+use evenkeel_core::plan::{Step, desired_services, diff};
+use evenkeel_core::time::Instant;
+use evenkeel_sys::bpf::load::DEFAULT_CONNS;
+use evenkeel_sys::bpf::{Hooks, XdpPlane};
+use evenkeel_sys::clock;
+use evenkeel_sys::netlink::{Changes, Monitor, Netlink, require_link};
+use evenkeel_sys::nexthop::NextHops;
+use nix::fcntl::{Flock, FlockArg};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::args::Args;
+use crate::status::{ScriptState, ServerState};
+use crate::{api, edge, router};
+
+/// Real-time priority of the router thread, unless the configuration says otherwise.
+const RT_PRIORITY: u8 = 50;
+/// What somebody changed behind our back is found and mended this often.
+const REPAIR: Duration = Duration::from_secs(5);
+
+/// Everything that the control loop knows.
+pub struct Control {
+    pub(crate) path: PathBuf,
+    pub(crate) config: Config,
+    pub(crate) config_error: Option<String>,
+    pub(crate) plane: Option<XdpPlane>,
+    pub(crate) plane_error: Option<String>,
+    pub(crate) hooks: Hooks,
+    pub(crate) hops: NextHops,
+    pub(crate) netlink: Netlink,
+    pub(crate) servers: BTreeMap<(ServiceKey, ServerKey), ServerState>,
+    pub(crate) scripts: BTreeMap<String, ScriptState>,
+    pub(crate) router: router::Handle,
+    pub(crate) started: Instant,
+    edge: edge::Handle,
+    args: RunArgs,
+}
+
+/// What of the command line matters later.
+struct RunArgs {
+    bpf_dir: PathBuf,
+    release_vrrp: bool,
+    release_services: bool,
+}
+
+/// Runs the daemon until it is told to stop.
+pub fn run(args: &Args, path: PathBuf, config: Config) -> anyhow::Result<()> {
+    let run_dir = args.run_dir();
+    fs::create_dir_all(&run_dir).with_context(|| format!("create {}", run_dir.display()))?;
+    let pid_file = args.pid.clone().unwrap_or_else(|| run_dir.join("evenkeeld.pid"));
+    let _lock = lock(&run_dir.join("lock"), &args.instance)?;
+    fs::write(&pid_file, format!("{}\n", std::process::id())).with_context(|| format!("write {}", pid_file.display()))?;
+    if let Err(e) = evenkeel_sys::rt::lock_memory() {
+        tracing::warn!("{e}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(main_loop(args, path, config));
+    let _ = fs::remove_file(&pid_file);
+    let _ = fs::remove_file(run_dir.join("control.sock"));
+    done
+}
+
+/// Two daemons of one instance would fight over everything.
+fn lock(path: &std::path::Path, instance: &str) -> anyhow::Result<Flock<File>> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let file = file.with_context(|| format!("open {}", path.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(mut lock) => {
+            lock.set_len(0)?;
+            writeln!(lock, "{}", std::process::id())?;
+            Ok(lock)
+        }
+        Err(_) => bail!("another evenkeeld runs already as instance `{instance}` (--instance NAME starts a second one)"),
+    }
+}
+
+async fn main_loop(args: &Args, path: PathBuf, config: Config) -> anyhow::Result<()> {
+    let mut netlink = Netlink::new()?;
+    for name in needed_devices(&config) {
+        require_link(&mut netlink, &name)?;
+    }
+    let (router_tx, mut router_rx) = unbounded_channel();
+    let (edge_tx, mut edge_rx) = unbounded_channel();
+    let (call_tx, mut call_rx) = unbounded_channel();
+    let priority = config.global.vrrp_rt_priority.unwrap_or(RT_PRIORITY);
+    let (router, router_thread) = router::start(priority, args.run_dir().join("vrrp.memo"), router_tx)?;
+    let edge = edge::start(router.clone(), edge_tx)?;
+    let mut control = Control {
+        path,
+        config: Config::default(),
+        config_error: None,
+        plane: None,
+        plane_error: None,
+        hooks: Hooks::default(),
+        hops: NextHops::default(),
+        netlink,
+        servers: BTreeMap::new(),
+        scripts: BTreeMap::new(),
+        router,
+        started: clock::now(),
+        edge,
+        args: RunArgs {
+            bpf_dir: args.bpf_dir(),
+            release_vrrp: !args.dont_release_vrrp,
+            release_services: !args.dont_release_ipvs,
+        },
+    };
+    control.take(config)?;
+    api::serve(&args.run_dir().join("control.sock"), call_tx)?;
+
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut quit = signal(SignalKind::quit())?;
+    let mut changes_rx = watch_network()?;
+    let mut repair = interval(REPAIR);
+    repair.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!(config = %control.path.display(), "started");
+
+    let hand_over = loop {
+        tokio::select! {
+            Some(event) = router_rx.recv() => control.router_event(event),
+            Some(event) = edge_rx.recv() => control.edge_event(event),
+            Some((request, reply)) = call_rx.recv() => {
+                let answer = match request {
+                    Request::Status => Reply::Status(Box::new(control.status())),
+                    Request::Reload => control.reload(),
+                };
+                let _ = reply.send(answer);
+            }
+            Some(mut changes) = changes_rx.recv() => {
+                while let Ok(more) = changes_rx.try_recv() {
+                    changes = changes.and(more);
+                }
+                if changes.links {
+                    control.hook();
+                }
+                if changes.links || changes.paths {
+                    control.refresh_hops();
+                }
+            }
+            _ = repair.tick() => {
+                control.reconcile();
+                control.refresh_hops();
+                // The watchdog is fed only while the router thread answers.
+                if control.router.snapshot().is_some() {
+                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+                } else {
+                    tracing::error!("the router thread does not answer");
+                }
+            }
+            _ = hangup.recv() => {
+                control.reload();
+            }
+            _ = terminate.recv() => break false,
+            _ = interrupt.recv() => break false,
+            _ = quit.recv() => break true,
+        }
+    };
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    if hand_over {
+        tracing::info!("handing over: addresses, services and forwarding stay as they are");
+        control.router.send(router::Command::HandOver);
+    } else {
+        tracing::info!("stopping");
+        control.router.send(router::Command::Stop { release: control.args.release_vrrp });
+    }
+    let _ = router_thread.join();
+    if !hand_over && control.args.release_services {
+        control.release();
+    }
+    Ok(())
+}
+
+/// Hears of links, addresses, routes and neighbours on a thread of its own, which only waits and tells.
+fn watch_network() -> anyhow::Result<UnboundedReceiver<Changes>> {
+    let mut monitor = Monitor::new(true)?;
+    let (tx, rx) = unbounded_channel();
+    std::thread::Builder::new().name("netlink".into()).spawn(move || {
+        while monitor.wait().is_ok() && tx.send(monitor.drain()).is_ok() {}
+    })?;
+    Ok(rx)
+}
+
+/// Devices without which the configuration makes no sense.
+fn needed_devices(config: &Config) -> Vec<String> {
+    let mut names: Vec<String> = config.instances.iter().map(|i| i.interface.clone()).collect();
+    names.extend(config.instances.iter().flat_map(|i| i.all_vips().map(|v| v.dev.clone())));
+    names.extend(config.global.dataplane_interfaces.keys().cloned());
+    names.sort();
+    names.dedup();
+    names
+}
+
+impl Control {
+    /// Puts a configuration into force.
+    fn take(&mut self, config: Config) -> anyhow::Result<Vec<String>> {
+        if self.plane.is_none() && !config.virtual_servers.is_empty() {
+            let entries = config.global.connection_table_size.unwrap_or(DEFAULT_CONNS);
+            let plane = XdpPlane::load(&self.args.bpf_dir, entries).context("the packet path cannot be loaded")?;
+            if plane.loaded.adopted {
+                let (services, conns) = (plane.maps().observe().len(), plane.maps().connections().len());
+                tracing::info!(services, conns, "adopted {services} services and {conns} connections");
+            }
+            self.plane = Some(plane);
+        }
+        self.config = config;
+        let now = clock::now();
+        let mut servers = std::mem::take(&mut self.servers);
+        for v in &self.config.virtual_servers {
+            for r in &v.servers {
+                let id = (v.key, r.key);
+                let state = servers.remove(&id).filter(|s| s.checks.len() == r.checks.len());
+                self.servers.insert(id, state.unwrap_or_else(|| ServerState::new(r, now)));
+            }
+        }
+        self.scripts.retain(|name, _| self.config.scripts.iter().any(|s| s.name == *name));
+        for s in &self.config.scripts {
+            self.scripts.entry(s.name.clone()).or_default();
+        }
+        self.hook();
+        let steps = self.reconcile();
+        self.refresh_hops();
+        self.router.send(router::Command::Configure(self.config.instances.clone()));
+        self.edge.configure(&self.config);
+        Ok(steps.iter().map(ToString::to_string).collect())
+    }
+
+    /// Reads the file again. What is wrong with it is told, and then nothing changes.
+    fn reload(&mut self) -> Reply {
+        let refuse = |this: &mut Self, error: String| {
+            tracing::error!("reload refused, the old configuration stays in force:\n{error}");
+            this.config_error = Some(error.clone());
+            Reply::Refused { error }
+        };
+        let parsed = match crate::read(&self.path) {
+            Ok(p) => p,
+            Err(e) => return refuse(self, format!("cannot read {}: {e}", self.path.display())),
+        };
+        for d in parsed.diagnostics.iter().filter(|d| d.severity == Severity::Warning) {
+            tracing::warn!("{}", d.render(&parsed.source, false));
+        }
+        let text = parsed.render(false);
+        let Some(config) = parsed.config else { return refuse(self, text) };
+        for name in needed_devices(&config) {
+            if let Err(e) = require_link(&mut self.netlink, &name) {
+                return refuse(self, e.to_string());
+            }
+        }
+        if config == self.config {
+            self.config_error = None;
+            tracing::info!("reloaded: the same configuration, nothing to change");
+            return Reply::Reloaded { steps: Vec::new() };
+        }
+        match self.take(config) {
+            Ok(steps) => {
+                self.config_error = None;
+                tracing::info!(steps = steps.len(), "reloaded");
+                Reply::Reloaded { steps }
+            }
+            Err(e) => refuse(self, format!("{e:#}")),
+        }
+    }
+
+    /// What should be, compared with what is, and the steps in between done.
+    pub(crate) fn reconcile(&mut self) -> Vec<Step> {
+        let Some(plane) = &mut self.plane else { return Vec::new() };
+        let servers = &self.servers;
+        let up = |v: ServiceKey, r: ServerKey| servers.get(&(v, r)).is_none_or(ServerState::up);
+        let desired = desired_services(&self.config.virtual_servers, &up);
+        let steps = diff(&desired, &plane.maps().observe());
+        for step in &steps {
+            tracing::info!(service = %step.service(), "{step}");
+        }
+        for e in plane.apply(&steps) {
+            tracing::error!("{e}");
+        }
+        steps
+    }
+
+    /// Puts the program on every device that a service's packets may come in by.
+    fn hook(&mut self) {
+        let Some(plane) = &self.plane else { return };
+        let Ok(links) = self.netlink.links() else { return };
+        let mut wanted: BTreeMap<String, HookChoice> = BTreeMap::new();
+        let vip_devices = self.config.instances.iter().flat_map(|i| i.all_vips().map(|v| v.dev.clone()));
+        wanted.extend(vip_devices.map(|d| (d, HookChoice::Auto)));
+        // A service whose address no instance holds: the devices that hold it.
+        let addresses = self.netlink.addresses().unwrap_or_default();
+        for v in &self.config.virtual_servers {
+            let holders = addresses.iter().filter(|a| a.addr == v.key.addr);
+            wanted.extend(holders.filter_map(|a| {
+                let link = links.iter().find(|l| l.index == a.ifindex && !l.loopback)?;
+                Some((link.name.clone(), HookChoice::Auto))
+            }));
+        }
+        wanted.extend(self.config.global.dataplane_interfaces.clone());
+        for (name, choice) in wanted {
+            let Some(link) = links.iter().find(|l| l.name == name) else { continue };
+            if self.hooks.has(link.index) {
+                continue;
+            }
+            match self.hooks.attach(&plane.loaded, link, choice) {
+                Ok(hook) => tracing::info!(device = %name, "{name}: packets are caught by {hook}"),
+                Err(e) => {
+                    tracing::error!("{e}");
+                    self.plane_error = Some(e.to_string());
+                }
+            }
+        }
+    }
+
+    pub(crate) fn refresh_hops(&mut self) {
+        let Some(plane) = &self.plane else { return };
+        match self.hops.refresh(&mut self.netlink, plane) {
+            Ok(0) => {}
+            Ok(n) => tracing::debug!("{n} next hops changed"),
+            Err(e) => tracing::warn!("{e}"),
+        }
+    }
+
+    fn router_event(&mut self, event: router::Event) {
+        match event {
+            router::Event::Transition { name, from, to, because, priority } => {
+                tracing::info!(instance = %name, from = %from, to = %to, priority, "{name}: {from} -> {to}: {because}");
+            }
+            router::Event::Ended => {}
+        }
+    }
+
+    fn edge_event(&mut self, event: edge::Event) {
+        match event {
+            edge::Event::Probed { id: (service, server, n), up, changed, result } => {
+                let now = clock::now();
+                let Some(state) = self.servers.get_mut(&(service, server)) else { return };
+                let was = state.up();
+                state.probed(n, up, result.clone(), now);
+                if !changed {
+                    return;
+                }
+                let word = if up { "passes" } else { "fails" };
+                tracing::info!(service = %service, server = %server, "{server} of {service}: check {word}: {}", result.detail);
+                if state.up() != was {
+                    self.reconcile();
+                    self.refresh_hops();
+                }
+            }
+            edge::Event::ScriptRan { name, good, changed, last } => {
+                if changed {
+                    tracing::info!(script = %name, "script {name} {}: {last}", if good == Some(true) { "succeeds" } else { "fails" });
+                }
+                if let Some(s) = self.scripts.get_mut(&name) {
+                    s.runs += 1;
+                    (s.good, s.last) = (good, last);
+                }
+            }
+        }
+    }
+
+    /// Takes everything back that was put into the system.
+    fn release(&mut self) {
+        let Some(mut plane) = self.plane.take() else { return };
+        self.hooks.detach_all(&plane.loaded);
+        let steps: Vec<Step> = plane.maps().observe().keys().map(|k| Step::RemoveService(*k)).collect();
+        plane.apply(&steps);
+        self.hops.release(&mut self.netlink);
+        plane.loaded.unpin();
+    }
+}

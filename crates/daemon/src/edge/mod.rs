@@ -1,0 +1,137 @@
+//! The edge thread: what talks to the outside and may be slow. Health checks and scripts; a hanging one delays nobody.
+
+mod probe;
+mod scripts;
+
+use std::collections::BTreeMap;
+
+use evenkeel_core::health::{Checker, Output, ProbeResult};
+use evenkeel_core::model::{Check, Config, ServerKey, ServiceKey, VrrpScript};
+use evenkeel_sys::clock;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
+
+use crate::router;
+
+/// Which check of which real server.
+pub type CheckId = (ServiceKey, ServerKey, usize);
+
+/// What the edge thread tells.
+#[derive(Debug)]
+pub enum Event {
+    /// A probe has ended.
+    Probed { id: CheckId, up: bool, changed: bool, result: ProbeResult },
+    /// A script's run has ended.
+    ScriptRan { name: String, good: Option<bool>, changed: bool, last: String },
+}
+
+/// A way to speak to the edge thread.
+pub struct Handle {
+    configs: UnboundedSender<Config>,
+}
+
+impl Handle {
+    /// The checks and scripts that should run; what is unchanged goes on undisturbed.
+    pub fn configure(&self, config: &Config) {
+        let _ = self.configs.send(config.clone());
+    }
+}
+
+/// Starts the thread.
+pub fn start(router: router::Handle, events: UnboundedSender<Event>) -> anyhow::Result<Handle> {
+    let (configs, inbox) = unbounded_channel();
+    std::thread::Builder::new().name("edge".into()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime {
+            Ok(rt) => rt.block_on(Edge { router, events, checks: BTreeMap::new(), scripts: BTreeMap::new() }.run(inbox)),
+            Err(e) => tracing::error!("no health checks: {e}"),
+        }
+    })?;
+    Ok(Handle { configs })
+}
+
+struct Edge {
+    router: router::Handle,
+    events: UnboundedSender<Event>,
+    checks: BTreeMap<CheckId, (Check, JoinHandle<()>)>,
+    scripts: BTreeMap<String, (VrrpScript, JoinHandle<()>)>,
+}
+
+impl Edge {
+    async fn run(mut self, mut inbox: UnboundedReceiver<Config>) {
+        let mut first = true;
+        while let Some(config) = inbox.recv().await {
+            self.checks(&config, first);
+            self.scripts(&config);
+            first = false;
+        }
+    }
+
+    fn checks(&mut self, config: &Config, first: bool) {
+        let mut wanted = BTreeMap::new();
+        for v in &config.virtual_servers {
+            for r in &v.servers {
+                for (n, c) in r.checks.iter().enumerate() {
+                    wanted.insert((v.key, r.key, n), (c.clone(), r));
+                }
+            }
+        }
+        self.checks.retain(|id, (check, task)| {
+            let stays = wanted.get(id).is_some_and(|(c, _)| c == check);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for (id, (check, server)) in wanted {
+            if !self.checks.contains_key(&id) {
+                let task = tokio::spawn(check_task(id, check.clone(), server.alpha, !first, self.events.clone()));
+                self.checks.insert(id, (check, task));
+            }
+        }
+    }
+
+    fn scripts(&mut self, config: &Config) {
+        self.scripts.retain(|name, (script, task)| {
+            let stays = config.scripts.iter().any(|s| s.name == *name && s == script);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for s in &config.scripts {
+            if !self.scripts.contains_key(&s.name) {
+                let secure = config.global.enable_script_security;
+                let task = scripts::run(s.clone(), secure, self.router.clone(), self.events.clone());
+                self.scripts.insert(s.name.clone(), (s.clone(), tokio::spawn(task)));
+            }
+        }
+    }
+}
+
+/// Where in its warm-up a check begins: spread by a hash of its name, so that probes neither burst nor wander.
+fn spread(id: &CheckId) -> f64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut h = DefaultHasher::new();
+    id.hash(&mut h);
+    (h.finish() >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// One check, for as long as it is configured.
+async fn check_task(id: CheckId, check: Check, alpha: bool, appeared: bool, events: UnboundedSender<Event>) {
+    let alpha = check.alpha.unwrap_or(alpha);
+    let mut checker = Checker::new(&check, clock::now(), spread(&id), alpha, appeared);
+    while let Some(due) = checker.next_deadline() {
+        tokio::time::sleep(due.since(clock::now())).await;
+        let Some(Output::Probe(url)) = checker.handle_deadline(clock::now()) else {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            continue;
+        };
+        let result = probe::run(&check, id.1, url).await;
+        let changed = checker.handle_result(clock::now(), result.failed.is_none()).is_some();
+        let up = checker.up();
+        if events.send(Event::Probed { id, up, changed, result }).is_err() {
+            return;
+        }
+    }
+}

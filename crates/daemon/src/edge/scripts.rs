@@ -1,0 +1,99 @@
+//! Tracked scripts: run at their interval, as their user, never for longer than their timeout.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use evenkeel_core::model::VrrpScript;
+use evenkeel_core::vrrp::track::Standing;
+use evenkeel_sys::signals::signal_group;
+use nix::sys::signal::Signal;
+use tokio::process::Command;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+
+use super::Event;
+use crate::router;
+
+/// keepalived's default user, if it exists.
+const DEFAULT_USER: &str = "keepalived_script";
+/// From SIGTERM to SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Runs a script for as long as it is configured.
+pub async fn run(script: VrrpScript, secure: bool, router: router::Handle, events: UnboundedSender<Event>) {
+    let mut standing = Standing::new(&script);
+    if let Some(good) = standing.good() {
+        router.send(router::Command::Script { name: script.name.clone(), good });
+    }
+    let mut ticks = interval_at(Instant::now(), script.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay); // a run that takes longer is not run twice at once
+    let mut trouble = String::new();
+    loop {
+        ticks.tick().await;
+        let (ok, last) = match once(&script, secure).await {
+            Ok(status) => (status.success(), status.to_string()),
+            Err(why) => (false, why),
+        };
+        if !ok && last != trouble && !last.starts_with("exit status") {
+            tracing::warn!(script = %script.name, "script {}: {last}", script.name);
+        }
+        trouble = if ok { String::new() } else { last.clone() };
+        let changed = standing.result(ok, script.rise, script.fall);
+        if let Some(good) = changed {
+            router.send(router::Command::Script { name: script.name.clone(), good });
+        }
+        let event = Event::ScriptRan { name: script.name.clone(), good: standing.good(), changed: changed.is_some(), last };
+        if events.send(event).is_err() {
+            return;
+        }
+    }
+}
+
+async fn once(script: &VrrpScript, secure: bool) -> Result<ExitStatus, String> {
+    let Some((program, arguments)) = script.command.argv.split_first() else { return Err("nothing to run".into()) };
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.process_group(0).kill_on_drop(true);
+    let user = match &script.command.user {
+        Some((user, group)) => Some(evenkeel_sys::user::lookup(user, group.as_deref()).map_err(|e| e.to_string())?),
+        None => evenkeel_sys::user::lookup(DEFAULT_USER, None).ok(),
+    };
+    match user {
+        Some((uid, gid)) if uid != 0 => {
+            command.uid(uid).gid(gid);
+        }
+        _ if secure => unwritable(Path::new(program))?,
+        _ => {}
+    }
+    let mut child = command.spawn().map_err(|e| format!("cannot run {program}: {e}"))?;
+    let group = child.id();
+    match timeout(script.timeout, child.wait()).await {
+        Ok(ended) => ended.map_err(|e| e.to_string()),
+        Err(_) => {
+            let late = format!("still running after {} s", script.timeout.as_secs_f64());
+            if let Some(group) = group {
+                signal_group(group, Signal::SIGTERM);
+                if timeout(GRACE, child.wait()).await.is_err() {
+                    signal_group(group, Signal::SIGKILL);
+                    let _ = child.wait().await;
+                }
+            }
+            Err(late)
+        }
+    }
+}
+
+/// `enable_script_security`: root runs nothing that somebody else may change, nor from a directory that they may.
+fn unwritable(program: &Path) -> Result<(), String> {
+    for part in program.ancestors() {
+        let meta = part.metadata().map_err(|e| format!("{}: {e}", part.display()))?;
+        let others = meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0;
+        if meta.uid() != 0 || others {
+            let why = "is writable by others than root, and enable_script_security is set";
+            return Err(format!("not run: {} {why}", part.display()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! evenkeeld: the director's daemon.
+//!
+//! Three threads with one job each. The router thread speaks VRRP, in real time, and holds the addresses
+//! ([`router`]). The edge thread runs health checks and scripts, which may hang as they like ([`edge`]). The main thread
+//! reconciles the data plane with what should be, and answers the control socket ([`control`]). They talk by messages.
+
+mod api;
+mod args;
+mod control;
+mod edge;
+mod log;
+mod router;
+mod status;
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use evenkeel_core::config::{Parsed, parse_file};
+
+use args::Args;
+
+/// keepalived's exit statuses (its man page, and what it really does).
+mod exit {
+    pub const FATAL: u8 = 1;
+    pub const CONFIG: u8 = 2;
+    pub const NO_PERMISSION: u8 = 4;
+    pub const CONFIG_TEST: u8 = 5;
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let path = args.config_file();
+    let parsed = match read(&path) {
+        Ok(p) => p,
+        Err(e) => {
+            eprintln!("evenkeeld: cannot read {}: {e}", path.display());
+            return ExitCode::from(exit::NO_PERMISSION);
+        }
+    };
+    if !parsed.diagnostics.is_empty() {
+        eprint!("{}", parsed.render(false));
+    }
+    if args.config_test.is_some() {
+        return ExitCode::from(if parsed.diagnostics.is_empty() { 0 } else { exit::CONFIG_TEST });
+    }
+    let Some(config) = parsed.config else {
+        eprintln!("evenkeeld: {} is not usable; nothing was started", path.display());
+        return ExitCode::from(exit::CONFIG);
+    };
+    if !evenkeel_sys::user::is_root() {
+        eprintln!("evenkeeld: it needs root, to hold addresses and to load the packet path");
+        return ExitCode::from(exit::NO_PERMISSION);
+    }
+    if !args.dont_fork
+        && let Err(e) = evenkeel_sys::signals::daemonize()
+    {
+        eprintln!("evenkeeld: {e}");
+        return ExitCode::from(exit::FATAL);
+    }
+    log::init(&args);
+    match control::run(&args, path, config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            tracing::error!("{e:#}");
+            ExitCode::from(exit::FATAL)
+        }
+    }
+}
+
+/// Reads and parses a configuration file.
+fn read(path: &Path) -> std::io::Result<Parsed> {
+    let bytes = fs::read(path)?;
+    Ok(parse_file(&path.display().to_string(), &String::from_utf8_lossy(&bytes)))
+}

@@ -1,0 +1,522 @@
+//! The router thread: VRRP engines, their sockets, their addresses.
+//!
+//! One loop around ppoll: read what came, tell the engines, do what they want. Packets are read before timers fire, so
+//! that a thread that was kept waiting does not take over from a master whose adverts lie unread. Addresses are set from
+//! this thread, in the same turn as the change of state. No name is looked up here, and no file is written but one mapped
+//! word.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use evenkeel_core::ipc::InstanceStatus;
+use evenkeel_core::model::{VipSpec, VrrpInstance};
+use evenkeel_core::plan::{VipStep, diff_vips};
+use evenkeel_core::time::Instant;
+use evenkeel_core::vrrp::packet::{GROUP, peek_vrid, split_ip};
+use evenkeel_core::vrrp::{Because, Input, Output, Router, State};
+use evenkeel_sys::clock;
+use evenkeel_sys::memo::Memo;
+use evenkeel_sys::netlink::{Addr, Link, Monitor, Netlink};
+use evenkeel_sys::rt;
+use evenkeel_sys::signals::EventFd;
+use evenkeel_sys::wire::{ArpSocket, VrrpSocket};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// What the router thread is told.
+pub enum Command {
+    /// The instances that should be; those of the same identity keep their state.
+    Configure(Vec<VrrpInstance>),
+    /// The standing of a tracked script.
+    Script { name: String, good: bool },
+    /// Everything that `status` shows.
+    Snapshot(Sender<Vec<InstanceStatus>>),
+    /// Give up every address, say so to the peers, and end.
+    Stop { release: bool },
+    /// End and leave everything as it is, for the next daemon.
+    HandOver,
+}
+
+/// What the router thread tells.
+#[derive(Debug)]
+pub enum Event {
+    /// An instance changed its state.
+    Transition { name: String, from: State, to: State, because: Because, priority: u8 },
+    /// The thread has ended.
+    Ended,
+}
+
+/// A way to speak to the router thread.
+#[derive(Clone)]
+pub struct Handle {
+    commands: Sender<Command>,
+    wake: Arc<EventFd>,
+}
+
+impl Handle {
+    /// Tells the thread something; it wakes at once.
+    pub fn send(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            let _ = self.wake.write(1);
+        }
+    }
+
+    /// What every instance does, if the thread answers in time.
+    pub fn snapshot(&self) -> Option<Vec<InstanceStatus>> {
+        let (tx, rx) = channel();
+        self.send(Command::Snapshot(tx));
+        rx.recv_timeout(Duration::from_secs(2)).ok()
+    }
+}
+
+/// Starts the thread.
+pub fn start(
+    rt_priority: u8,
+    memo_path: PathBuf,
+    events: UnboundedSender<Event>,
+) -> anyhow::Result<(Handle, std::thread::JoinHandle<()>)> {
+    let (commands, inbox) = channel();
+    let wake = Arc::new(EventFd::from_flags(nix::sys::eventfd::EfdFlags::EFD_NONBLOCK)?);
+    let shell = Shell {
+        inbox,
+        wake: wake.clone(),
+        netlink: Netlink::new()?,
+        monitor: Monitor::new(false)?,
+        arp: ArpSocket::new()?,
+        memo: Memo::open(&memo_path)?,
+        links: BTreeMap::new(),
+        addresses: Vec::new(),
+        ports: BTreeMap::new(),
+        entries: Vec::new(),
+        events,
+        strangers: 0,
+    };
+    let thread = std::thread::Builder::new().name("router".into()).spawn(move || {
+        if let Err(e) = rt::make_realtime(rt_priority) {
+            tracing::warn!("VRRP runs without real-time priority: {e}");
+        }
+        shell.run();
+    })?;
+    Ok((Handle { commands, wake }, thread))
+}
+
+/// An interface that VRRP is spoken on.
+struct Port {
+    ifindex: u32,
+    socket: VrrpSocket,
+}
+
+struct Entry {
+    router: Router,
+    /// Its addresses were there when it started, and nobody has claimed them since: they stay until somebody does.
+    holds: bool,
+    key: u64,
+}
+
+struct Shell {
+    inbox: Receiver<Command>,
+    wake: Arc<EventFd>,
+    netlink: Netlink,
+    monitor: Monitor,
+    arp: ArpSocket,
+    memo: Memo,
+    links: BTreeMap<String, Link>,
+    addresses: Vec<Addr>,
+    ports: BTreeMap<String, Port>,
+    entries: Vec<Entry>,
+    events: UnboundedSender<Event>,
+    /// Adverts for virtual routers that nobody here knows.
+    strangers: u64,
+}
+
+fn key_of(cfg: &VrrpInstance) -> u64 {
+    let mut h = DefaultHasher::new();
+    cfg.identity().hash(&mut h);
+    h.finish()
+}
+
+impl Shell {
+    fn run(mut self) {
+        self.refresh();
+        loop {
+            self.wait();
+            self.receive();
+            let changes = self.monitor.drain();
+            if changes.links || changes.addresses {
+                self.refresh();
+            }
+            let mut end = false;
+            let _ = self.wake.read();
+            while let Ok(command) = self.inbox.try_recv() {
+                end |= self.command(command);
+            }
+            let now = clock::now();
+            for i in 0..self.entries.len() {
+                if self.entries[i].router.next_deadline().is_some_and(|d| d <= now) {
+                    self.entries[i].router.handle_deadline(now);
+                    self.perform(i);
+                }
+            }
+            if end {
+                let _ = self.events.send(Event::Ended);
+                return;
+            }
+        }
+    }
+
+    /// Sleeps until a packet, an event, a command or a deadline.
+    fn wait(&self) {
+        let deadline = self.entries.iter().filter_map(|e| e.router.next_deadline()).min();
+        let timeout = deadline.map(|d| TimeSpec::from(d.since(clock::now())));
+        let mut fds = vec![
+            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN),
+        ];
+        for port in self.ports.values() {
+            fds.push(PollFd::new(port.socket.as_fd(), PollFlags::POLLIN));
+        }
+        let _ = ppoll(&mut fds, timeout, None); // an interruption only means an early look
+    }
+
+    fn receive(&mut self) {
+        let mut buf = [0u8; 2048];
+        let names: Vec<String> = self.ports.keys().cloned().collect();
+        for name in names {
+            // Bounded, so that a flood cannot keep the timers waiting.
+            for _ in 0..64 {
+                let Some(port) = self.ports.get(&name) else { break };
+                let Ok(packet) = port.socket.recv(&mut buf) else { break };
+                let Some((ip, message)) = split_ip(packet) else { continue };
+                let vrid = peek_vrid(message);
+                let mine = self.entries.iter().position(|e| {
+                    let cfg = e.router.config();
+                    cfg.interface == name && Some(cfg.vrid) == vrid
+                });
+                let Some(i) = mine else {
+                    self.strangers += 1;
+                    continue;
+                };
+                self.entries[i].router.handle(clock::now(), Input::Packet { ip, message });
+                if self.entries[i].holds && self.entries[i].router.master().is_some() {
+                    self.entries[i].holds = false;
+                    self.set_addresses();
+                }
+                self.perform(i);
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) -> bool {
+        match command {
+            Command::Configure(instances) => self.configure(instances),
+            Command::Script { name, good } => {
+                for i in 0..self.entries.len() {
+                    let tracks = self.entries[i].router.config().track_scripts.iter().any(|t| t.name == name);
+                    if tracks {
+                        self.entries[i].router.handle(clock::now(), Input::Script { name: &name, good });
+                        self.perform(i);
+                    }
+                }
+            }
+            Command::Snapshot(reply) => {
+                let now = clock::now();
+                let _ = reply.send(self.entries.iter().map(|e| status(&e.router, now)).collect());
+            }
+            Command::Stop { release } => {
+                for i in 0..self.entries.len() {
+                    self.entries[i].holds = false;
+                    self.entries[i].router.handle(clock::now(), Input::Stop);
+                    if release {
+                        self.perform(i);
+                    } else {
+                        self.perform_packets_only(i);
+                    }
+                }
+                return true;
+            }
+            Command::HandOver => return true,
+        }
+        false
+    }
+
+    fn configure(&mut self, instances: Vec<VrrpInstance>) {
+        let now = clock::now();
+        let mut old = std::mem::take(&mut self.entries);
+        let mut gone = Vec::new();
+        old.retain_mut(|e| {
+            let stays = instances.iter().any(|c| c.identity() == e.router.config().identity());
+            if !stays {
+                e.router.handle(now, Input::Stop);
+                gone.push(e.router.clone());
+            }
+            stays
+        });
+        for mut router in gone {
+            // Its last word goes out while its port is still there.
+            while let Some(o) = router.poll_output() {
+                if let Output::Send(message) = o {
+                    self.transmit(&router, &message);
+                }
+            }
+            let vips: Vec<VipSpec> = router.config().all_vips().cloned().collect();
+            self.memo.note(key_of(router.config()), None);
+            self.remove(&vips);
+        }
+        self.ports.retain(|name, _| instances.iter().any(|c| c.interface == *name));
+        let mut fresh = Vec::new();
+        for cfg in instances {
+            match old.iter().position(|e| e.router.config().identity() == cfg.identity()) {
+                Some(i) => {
+                    let mut e = old.swap_remove(i);
+                    let dropped: Vec<VipSpec> = e
+                        .router
+                        .config()
+                        .all_vips()
+                        .filter(|v| !cfg.all_vips().any(|n| (n.addr, &n.dev) == (v.addr, &v.dev)))
+                        .cloned()
+                        .collect();
+                    e.router.reconfigure(now, cfg);
+                    self.remove(&dropped);
+                    self.entries.push(e);
+                }
+                None => {
+                    let key = key_of(&cfg);
+                    fresh.push(self.entries.len());
+                    self.entries.push(Entry { router: Router::new(cfg, now), holds: true, key });
+                }
+            }
+        }
+        self.refresh();
+        for i in fresh {
+            self.begin(i, now);
+        }
+        for i in 0..self.entries.len() {
+            self.perform(i);
+        }
+    }
+
+    /// Starts a router; as master at once if it was one so short a time ago that no peer can have taken over.
+    fn begin(&mut self, i: usize, now: Instant) {
+        let e = &mut self.entries[i];
+        let cfg = e.router.config();
+        let patience = cfg.advert_int * u32::from(cfg.down_timer_adverts);
+        let resume = self.memo.last(e.key).is_some_and(|last| last <= now && now.since(last) < patience);
+        let there = |v: &VipSpec| {
+            let index = self.links.get(&v.dev).map(|l| l.index);
+            self.addresses.iter().any(|a| Some(a.ifindex) == index && a.addr == v.addr)
+        };
+        e.holds = cfg.all_vips().any(there);
+        e.router.handle(now, Input::Start { resume });
+    }
+
+    /// Looks at devices and addresses again and tells the engines; puts back what somebody took away.
+    fn refresh(&mut self) {
+        match self.netlink.links() {
+            Ok(links) => self.links = links.into_iter().map(|l| (l.name.clone(), l)).collect(),
+            Err(e) => return tracing::error!("{e}"),
+        }
+        match self.netlink.addresses() {
+            Ok(a) => self.addresses = a,
+            Err(e) => return tracing::error!("{e}"),
+        }
+        let wanted: Vec<String> = self.entries.iter().map(|e| e.router.config().interface.clone()).collect();
+        for name in wanted {
+            let Some(link) = self.links.get(&name) else {
+                self.ports.remove(&name);
+                continue;
+            };
+            if self.ports.get(&name).is_none_or(|p| p.ifindex != link.index) {
+                match VrrpSocket::new(&name, link.index, GROUP) {
+                    Ok(socket) => {
+                        self.ports.insert(name, Port { ifindex: link.index, socket });
+                    }
+                    Err(e) => tracing::error!("{e}"),
+                }
+            }
+        }
+        let now = clock::now();
+        for i in 0..self.entries.len() {
+            let cfg = self.entries[i].router.config();
+            let up = self.links.get(&cfg.interface).is_some_and(|l| l.running) && self.ports.contains_key(&cfg.interface);
+            let source = self.source_address(cfg);
+            self.entries[i].router.handle(now, Input::Link(up));
+            self.entries[i].router.handle(now, Input::Address(source));
+            self.perform(i);
+        }
+        self.set_addresses();
+    }
+
+    /// `mcast_src_ip`, or the interface's first address that is not a virtual one.
+    fn source_address(&self, cfg: &VrrpInstance) -> Option<Ipv4Addr> {
+        if cfg.mcast_src_ip.is_some() {
+            return cfg.mcast_src_ip;
+        }
+        let index = self.links.get(&cfg.interface)?.index;
+        let on_it = || self.addresses.iter().filter(move |a| a.ifindex == index).map(|a| a.addr);
+        let is_vip = |a: &Ipv4Addr| {
+            self.entries.iter().any(|e| e.router.config().all_vips().any(|v| v.addr == *a))
+                || cfg.all_vips().any(|v| v.addr == *a)
+        };
+        let own = on_it().find(|a| !is_vip(a));
+        // An owner's virtual address is its interface's own.
+        own.or_else(|| (cfg.priority == 255).then(|| on_it().next()).flatten())
+    }
+
+    /// Does what an engine wants, in its order.
+    fn perform(&mut self, i: usize) {
+        while let Some(output) = self.entries[i].router.poll_output() {
+            match output {
+                Output::Send(message) => self.send(i, &message),
+                Output::AddVips | Output::RemoveVips => self.set_addresses_by_dump(),
+                Output::Garp(rounds) => self.announce(i, rounds),
+                Output::Transition { from, to, because } => {
+                    if to != State::Master {
+                        self.memo.note(self.entries[i].key, None);
+                    }
+                    if matches!(to, State::Master | State::Fault) {
+                        self.entries[i].holds = false;
+                    }
+                    self.told(i, from, to, because);
+                }
+                Output::Refused { by, why } => {
+                    let name = &self.entries[i].router.config().name;
+                    tracing::warn!(instance = %name, peer = %by, "a VRRP packet from {by} was refused: {why}");
+                }
+                Output::VipMismatch { by } => {
+                    let name = &self.entries[i].router.config().name;
+                    tracing::warn!(instance = %name, peer = %by, "{by} advertises other addresses than ours");
+                }
+            }
+        }
+    }
+
+    /// At a stop that leaves the addresses in place.
+    fn perform_packets_only(&mut self, i: usize) {
+        while let Some(output) = self.entries[i].router.poll_output() {
+            if let Output::Send(message) = output {
+                self.send(i, &message);
+            }
+        }
+    }
+
+    fn told(&self, i: usize, from: State, to: State, because: Because) {
+        let router = &self.entries[i].router;
+        let (name, priority) = (router.config().name.clone(), router.priority());
+        let _ = self.events.send(Event::Transition { name, from, to, because, priority });
+    }
+
+    fn send(&self, i: usize, message: &[u8]) {
+        let e = &self.entries[i];
+        self.transmit(&e.router, message);
+        if e.router.state() == State::Master && message.get(2) != Some(&0) {
+            self.memo.note(e.key, Some(clock::now()));
+        }
+    }
+
+    fn transmit(&self, router: &Router, message: &[u8]) {
+        let cfg = router.config();
+        let (Some(port), Some(from)) = (self.ports.get(&cfg.interface), router.address()) else { return };
+        if let Err(e) = port.socket.send(from, message) {
+            tracing::debug!(instance = %cfg.name, "send an advert on {}: {e}", cfg.interface);
+        }
+    }
+
+    fn announce(&self, i: usize, rounds: u32) {
+        let cfg = self.entries[i].router.config();
+        for _ in 0..rounds {
+            for vip in cfg.all_vips() {
+                let Some(link) = self.links.get(&vip.dev) else { continue };
+                if let Err(e) = self.arp.announce(link.index, link.mac, vip.addr) {
+                    tracing::debug!("announce {vip}: {e}");
+                }
+            }
+        }
+    }
+
+    fn set_addresses_by_dump(&mut self) {
+        if let Ok(a) = self.netlink.addresses() {
+            self.addresses = a;
+        }
+        self.set_addresses();
+    }
+
+    /// Every address of a master is there, none of another's; nothing else is touched.
+    fn set_addresses(&mut self) {
+        let mut managed: Vec<VipSpec> = Vec::new();
+        let mut desired: Vec<VipSpec> = Vec::new();
+        for e in &self.entries {
+            let cfg = e.router.config();
+            if e.router.state() == State::Master {
+                desired.extend(cfg.all_vips().cloned());
+            }
+            if e.router.state() == State::Master || !e.holds {
+                managed.extend(cfg.all_vips().cloned());
+            }
+        }
+        let names: BTreeMap<u32, &String> = self.links.values().map(|l| (l.index, &l.name)).collect();
+        let observed: Vec<VipSpec> = self
+            .addresses
+            .iter()
+            .filter_map(|a| {
+                let dev = (*names.get(&a.ifindex)?).clone();
+                Some(VipSpec { addr: a.addr, prefix: a.prefix, dev, label: a.label.clone(), broadcast: None, scope: 0 })
+            })
+            .collect();
+        let desired: Vec<&VipSpec> = desired.iter().collect();
+        let managed: Vec<&VipSpec> = managed.iter().collect();
+        for step in diff_vips(&desired, &managed, &observed) {
+            let (vip, add) = match &step {
+                VipStep::Add(v) => (v, true),
+                VipStep::Remove(v) => (v, false),
+            };
+            let Some(link) = self.links.get(&vip.dev) else { continue };
+            let index = link.index;
+            let done = if add { self.netlink.add_address(index, vip) } else { self.netlink.remove_address(index, vip) };
+            match done {
+                Ok(()) => tracing::info!(vip = %vip.addr, "{} {vip}", if add { "added" } else { "removed" }),
+                Err(e) => tracing::error!("{e}"),
+            }
+        }
+        if let Ok(a) = self.netlink.addresses() {
+            self.addresses = a;
+        }
+    }
+
+    fn remove(&mut self, vips: &[VipSpec]) {
+        for vip in vips {
+            let Some(link) = self.links.get(&vip.dev) else { continue };
+            let there = self.addresses.iter().any(|a| a.ifindex == link.index && a.addr == vip.addr);
+            if there && let Err(e) = self.netlink.remove_address(link.index, vip) {
+                tracing::error!("{e}");
+            }
+        }
+    }
+}
+
+fn status(r: &Router, now: Instant) -> InstanceStatus {
+    let cfg = r.config();
+    let (since, because) = r.since();
+    InstanceStatus {
+        name: cfg.name.clone(),
+        interface: cfg.interface.clone(),
+        vrid: cfg.vrid.get(),
+        version: cfg.version.number(),
+        state: r.state(),
+        since_ms: now.since(since).as_millis() as u64,
+        because: because.to_string(),
+        base_priority: cfg.priority,
+        priority: r.priority(),
+        master: r.master().map(|m| m.0),
+        master_priority: r.master().map(|m| m.1),
+        master_down_ms: r.master_down_interval().as_millis() as u64,
+        vips: cfg.all_vips().map(ToString::to_string).collect(),
+        counters: r.counters().clone(),
+    }
+}

@@ -1,0 +1,89 @@
+//! Compiles the packet path with clang and generates its Rust skeleton.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+/// Debian's compilers, newest first; 14 is the oldest that knows what the program uses.
+const CLANGS: &[&str] = &["clang-19", "clang-18", "clang-17", "clang-16", "clang-15", "clang-14", "clang"];
+
+fn main() {
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    let bpf = manifest.join("../../bpf");
+    println!("cargo:rerun-if-env-changed=CLANG");
+    for entry in fs::read_dir(&bpf).expect("bpf/ is part of the project") {
+        println!("cargo:rerun-if-changed={}", entry.expect("readable").path().display());
+    }
+    let clang = env::var("CLANG").ok().or_else(|| CLANGS.iter().find(|c| works(c)).map(|c| (*c).to_owned()));
+    let Some(clang) = clang else {
+        eprintln!("error: no clang (14 or newer) to compile the packet path with; on Debian: apt-get install clang-19");
+        std::process::exit(1);
+    };
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    let multiarch = format!("/usr/include/{arch}-linux-gnu");
+    let mut args = vec!["-mcpu=v3".to_owned(), "-Wall".to_owned(), "-Werror".to_owned()];
+    if Path::new(&multiarch).is_dir() {
+        args.push(format!("-I{multiarch}"));
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    let abi = fs::read_to_string(bpf.join("abi.h")).expect("abi.h is part of bpf/");
+    fs::write(out.join("consts.rs"), constants(&abi)).expect("OUT_DIR is writable");
+    let built = libbpf_cargo::SkeletonBuilder::new()
+        .source(bpf.join("evenkeel.bpf.c"))
+        .obj(out.join("evenkeel.bpf.o"))
+        .clang(clang)
+        .clang_args(args)
+        .build_and_generate(out.join("evenkeel.skel.rs"));
+    if let Err(e) = built {
+        eprintln!("error: the packet path does not compile: {e:#}");
+        std::process::exit(1);
+    }
+}
+
+fn works(clang: &str) -> bool {
+    Command::new(clang).arg("--version").output().is_ok_and(|o| o.status.success())
+}
+
+/// The constants of abi.h as Rust: `#define EK_… number` and every enumerator. The structures come from BTF.
+fn constants(abi: &str) -> String {
+    let mut rust = String::new();
+    let mut push = |name: &str, value: u64| rust.push_str(&format!("pub const {name}: u32 = {value};\n"));
+    for line in abi.lines() {
+        let mut words = line.split_whitespace();
+        if words.next() == Some("#define")
+            && let (Some(name), Some(value)) = (words.next(), words.next())
+            && name.starts_with("EK_")
+        {
+            let shifted = line.split_once("(1u << ").and_then(|(_, r)| r.split_once(')')).and_then(|(n, _)| n.parse().ok());
+            let plain = value.trim_end_matches('u').parse().ok();
+            if let Some(v) = shifted.map(|n: u32| 1 << n).or(plain) {
+                push(name, v);
+            }
+        }
+    }
+    let text: String = strip_comments(abi);
+    for part in text.split("enum ").skip(1) {
+        let Some((_, body)) = part.split_once('{') else { continue };
+        let Some((body, _)) = body.split_once('}') else { continue };
+        let mut next = 0;
+        for item in body.split(',').map(str::trim).filter(|i| !i.is_empty()) {
+            let (name, value) = match item.split_once('=') {
+                Some((n, v)) => (n.trim(), v.trim().parse().expect("enumerators are plain numbers")),
+                None => (item, next),
+            };
+            push(name, value);
+            next = value + 1;
+        }
+    }
+    rust
+}
+
+fn strip_comments(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("/*") {
+        out.push_str(before);
+        rest = after.split_once("*/").map_or("", |(_, r)| r);
+    }
+    out + rest
+}

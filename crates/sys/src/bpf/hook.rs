@@ -1,0 +1,245 @@
+//! Hooks: on which device, and how, the program sees packets.
+//!
+//! Native XDP wins on NICs. On devices that sockets feed (veth, bridges, virtual ones) tc is cheaper and keeps offloads.
+//! A hook is attached once; the next daemon replaces the program in its pinned link, which loses no packet.
+
+use std::ffi::CString;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use evenkeel_core::model::HookChoice;
+use libbpf_rs::libbpf_sys as raw;
+use libbpf_rs::{TC_INGRESS, TcHookBuilder};
+
+use super::abi::*;
+use super::load::Loaded;
+use crate::netlink::Link;
+use crate::{Context, Error, Result};
+
+/// How a device is hooked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hook {
+    /// In the driver.
+    NativeXdp,
+    /// In the stack.
+    GenericXdp,
+    /// The tcx ingress hook (Linux 6.6).
+    Tcx,
+    /// A clsact filter, where there is no tcx.
+    Clsact,
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Hook::NativeXdp => "native XDP",
+            Hook::GenericXdp => "generic XDP",
+            Hook::Tcx => "tc (tcx)",
+            Hook::Clsact => "tc (clsact)",
+        })
+    }
+}
+
+/// Devices that sockets feed, by the name of their driver.
+const FED_BY_SOCKETS: &[&str] = &[
+    "veth", "bridge", "macvlan", "macvtap", "ipvlan", "tun", "dummy", "bonding", "team", "802.1Q VLAN Support", "vlan",
+    "vxlan", "virtio_net", "ifb",
+];
+/// Handle and priority of our clsact filter, so that the next daemon finds it.
+const CLSACT_HANDLE: u32 = 1;
+const CLSACT_PRIORITY: u32 = 0xe4;
+
+/// What is attached.
+#[derive(Debug, Default)]
+pub struct Hooks {
+    attached: Vec<(u32, String, Hook)>,
+}
+
+impl Hooks {
+    /// Devices and how they are hooked.
+    pub fn list(&self) -> impl Iterator<Item = (&str, Hook)> {
+        self.attached.iter().map(|(_, name, hook)| (name.as_str(), *hook))
+    }
+
+    /// Is this device hooked?
+    pub fn has(&self, ifindex: u32) -> bool {
+        self.attached.iter().any(|(i, ..)| *i == ifindex)
+    }
+
+    /// Attaches to a device, or takes an earlier daemon's hook over. Returns how.
+    pub fn attach(&mut self, loaded: &Loaded, link: &Link, choice: HookChoice) -> Result<Hook> {
+        note_device(loaded, link)?;
+        let order: &[Hook] = match choice {
+            HookChoice::Auto if FED_BY_SOCKETS.contains(&driver(&link.name).as_str()) => &[Hook::Tcx, Hook::Clsact],
+            HookChoice::Auto => &[Hook::NativeXdp, Hook::Tcx, Hook::Clsact, Hook::GenericXdp],
+            HookChoice::NativeXdp => &[Hook::NativeXdp],
+            HookChoice::Tc => &[Hook::Tcx, Hook::Clsact],
+            HookChoice::GenericXdp => &[Hook::GenericXdp],
+        };
+        // A hook of another kind that an earlier daemon left would handle every packet twice.
+        for other in [Hook::NativeXdp, Hook::GenericXdp, Hook::Tcx].into_iter().filter(|h| !order.contains(h)) {
+            let _ = fs::remove_file(pin_path(&loaded.dir, other, link.index));
+        }
+        let mut first_error = None;
+        for &hook in order {
+            match attach_one(loaded, link, hook) {
+                Ok(()) => {
+                    self.attached.retain(|(i, ..)| *i != link.index);
+                    self.attached.push((link.index, link.name.clone(), hook));
+                    return Ok(hook);
+                }
+                Err(e) => {
+                    tracing::debug!("{e}");
+                    first_error = first_error.or(Some(e));
+                }
+            }
+        }
+        Err(first_error.unwrap_or_else(|| Error::new(format!("hook {}", link.name), "no hook is possible")))
+    }
+
+    /// Detaches from a device.
+    pub fn detach(&mut self, dir: &Path, ifindex: u32) {
+        self.attached.retain(|(i, ..)| *i != ifindex);
+        for hook in [Hook::NativeXdp, Hook::GenericXdp, Hook::Tcx] {
+            let _ = fs::remove_file(pin_path(dir, hook, ifindex));
+        }
+    }
+
+    /// Detaches from every device.
+    pub fn detach_all(&mut self, loaded: &Loaded) {
+        for (ifindex, _, hook) in std::mem::take(&mut self.attached) {
+            if hook == Hook::Clsact
+                && let Ok(fd) = loaded.program_fd("evenkeel_tc")
+            {
+                let mut tc = TcHookBuilder::new(fd)
+                    .ifindex(ifindex as i32)
+                    .handle(CLSACT_HANDLE)
+                    .priority(CLSACT_PRIORITY)
+                    .hook(TC_INGRESS);
+                if let Err(e) = tc.detach() {
+                    tracing::debug!("detach from device {ifindex}: {e}");
+                }
+            }
+            self.detach(&loaded.dir, ifindex);
+        }
+        // Devices that an earlier daemon hooked and this one did not need.
+        for entry in fs::read_dir(&loaded.dir).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with("link-") {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+fn pin_path(dir: &Path, hook: Hook, ifindex: u32) -> PathBuf {
+    let kind = match hook {
+        Hook::NativeXdp => "xdp",
+        Hook::GenericXdp => "generic",
+        Hook::Tcx | Hook::Clsact => "tc",
+    };
+    dir.join(format!("link-{kind}-{ifindex}"))
+}
+
+fn os<T>(ret: i64, what: impl FnOnce() -> String, ok: impl FnOnce() -> T) -> Result<T> {
+    if ret >= 0 { Ok(ok()) } else { Err(io::Error::from_raw_os_error(-ret as i32)).context(what) }
+}
+
+fn attach_one(loaded: &Loaded, link: &Link, hook: Hook) -> Result<()> {
+    let what = || format!("attach {hook} to {}", link.name);
+    let program = if matches!(hook, Hook::NativeXdp | Hook::GenericXdp) { "evenkeel_xdp" } else { "evenkeel_tc" };
+    let prog = loaded.program_fd(program)?;
+    if hook == Hook::Clsact {
+        let mut tc = TcHookBuilder::new(prog)
+            .ifindex(link.index as i32)
+            .replace(true)
+            .handle(CLSACT_HANDLE)
+            .priority(CLSACT_PRIORITY)
+            .hook(TC_INGRESS);
+        let done = tc.create().and_then(|mut t| t.attach());
+        return done.map(|_| ()).map_err(|e| Error::new(what(), format!("{e:#}")));
+    }
+    let path = pin_path(&loaded.dir, hook, link.index);
+    let cpath = CString::new(path.as_os_str().as_encoded_bytes()).context(what)?;
+    if path.exists() {
+        // SAFETY: a valid C string; the result is checked.
+        let fd = unsafe { raw::bpf_obj_get(cpath.as_ptr()) };
+        if fd >= 0 {
+            // SAFETY: a descriptor that bpf_obj_get just made.
+            let old = unsafe { OwnedFd::from_raw_fd(fd) };
+            // SAFETY: two valid descriptors, no options.
+            let ret = unsafe { raw::bpf_link_update(old.as_raw_fd(), prog.as_raw_fd(), std::ptr::null()) };
+            if ret == 0 {
+                return Ok(());
+            }
+            tracing::debug!("{} does not take a new program ({ret}): made anew", path.display());
+        }
+        let _ = fs::remove_file(&path);
+    }
+    let (kind, flags) = match hook {
+        Hook::NativeXdp => (raw::BPF_XDP, raw::XDP_FLAGS_DRV_MODE),
+        Hook::GenericXdp => (raw::BPF_XDP, raw::XDP_FLAGS_SKB_MODE),
+        Hook::Tcx | Hook::Clsact => (raw::BPF_TCX_INGRESS, 0),
+    };
+    let opts = raw::bpf_link_create_opts { sz: size_of::<raw::bpf_link_create_opts>() as _, flags, ..Default::default() };
+    // SAFETY: a valid program, a device number, and options of their true size.
+    let fd = unsafe { raw::bpf_link_create(prog.as_raw_fd(), link.index as i32, kind, &opts) };
+    os(fd.into(), what, || ())?;
+    // SAFETY: a descriptor that bpf_link_create just made.
+    let made = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: a valid descriptor and a valid C string.
+    let ret = unsafe { raw::bpf_obj_pin(made.as_raw_fd(), cpath.as_ptr()) };
+    os(ret.into(), || format!("pin {}", path.display()), || ())
+}
+
+/// The driver's name, by the old ethtool request, which works in every namespace; empty if there is none.
+pub fn driver(name: &str) -> String {
+    #[repr(C)]
+    struct DrvInfo {
+        cmd: u32,
+        driver: [u8; 32],
+        rest: [u8; 160],
+    }
+    const ETHTOOL_GDRVINFO: u32 = 3;
+    let Ok(sock) = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None) else { return String::new() };
+    let mut info = DrvInfo { cmd: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
+    // SAFETY: a zeroed ifreq is valid.
+    let mut req: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in req.ifr_name.iter_mut().zip(name.bytes().take(15)) {
+        *to = from as libc::c_char;
+    }
+    req.ifr_ifru.ifru_data = (&raw mut info).cast();
+    // SAFETY: the request's structure is larger than what the kernel fills in (196 bytes).
+    let ret = unsafe { libc::ioctl(sock.as_raw_fd(), libc::SIOCETHTOOL, &mut req) };
+    if ret != 0 {
+        return String::new();
+    }
+    let _ = info.rest;
+    let end = info.driver.iter().position(|&b| b == 0).unwrap_or(info.driver.len());
+    String::from_utf8_lossy(&info.driver[..end]).into_owned()
+}
+
+/// Lets the XDP program know the device's own address, so that it leaves other hosts' frames alone.
+fn note_device(loaded: &Loaded, link: &Link) -> Result<()> {
+    let devices = &loaded.maps.devices;
+    let at = (0..EK_DEVICE_PROBES).map(|i| (link.index.wrapping_add(i) & (EK_DEVICES - 1)) as usize);
+    let places: Vec<usize> = at.collect();
+    let mine = places.iter().copied().find(|&i| devices.get(i).ifindex == link.index);
+    let Some(place) = mine.or_else(|| places.iter().copied().find(|&i| devices.get(i).ifindex == 0)) else {
+        return Err(Error::new(format!("hook {}", link.name), "the device table is crowded at its number"));
+    };
+    devices.set(place, device { ifindex: link.index, mac: link.mac, unused: 0 });
+    Ok(())
+}
+
+impl Loaded {
+    /// Test runs come in by the loopback device, whose address is all zeros.
+    pub fn note_test_device(&self) {
+        let lo = Link { index: 1, name: "lo".into(), mac: [0; 6], running: true, loopback: true, mtu: 65536 };
+        if let Err(e) = note_device(self, &lo) {
+            tracing::warn!("{e}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Ranges of the map `lists`: who has which words.
+
+use std::collections::BTreeMap;
+
+/// First fit over the gaps between taken ranges.
+#[derive(Debug, Default)]
+pub struct Ranges {
+    taken: BTreeMap<u32, u32>,
+    size: u32,
+}
+
+impl Ranges {
+    /// All of `size` words are free.
+    pub fn new(size: u32) -> Self {
+        Ranges { taken: BTreeMap::new(), size }
+    }
+
+    /// A range that somebody has already.
+    pub fn take(&mut self, base: u32, len: u32) {
+        if len > 0 {
+            self.taken.insert(base, len);
+        }
+    }
+
+    /// A free range, or nothing if none is long enough.
+    pub fn alloc(&mut self, len: u32) -> Option<u32> {
+        if len == 0 {
+            return Some(0);
+        }
+        let mut at = 0;
+        for (&base, &taken) in &self.taken {
+            if base.saturating_sub(at) >= len {
+                break;
+            }
+            at = at.max(base + taken);
+        }
+        if self.size.checked_sub(at)? < len {
+            return None;
+        }
+        self.taken.insert(at, len);
+        Some(at)
+    }
+
+    /// Gives a range back.
+    pub fn free(&mut self, base: u32, len: u32) {
+        if len > 0 && self.taken.get(&base) == Some(&len) {
+            self.taken.remove(&base);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_never_overlap_and_gaps_are_used_again() {
+        let mut r = Ranges::new(100);
+        let a = r.alloc(40).expect("room");
+        let b = r.alloc(40).expect("room");
+        assert_eq!((a, b), (0, 40));
+        assert_eq!(r.alloc(30), None);
+        r.free(a, 40);
+        assert_eq!(r.alloc(30), Some(0));
+        assert_eq!(r.alloc(20), Some(80));
+        assert_eq!(r.alloc(10), Some(30));
+        assert_eq!(r.alloc(1), None);
+    }
+}

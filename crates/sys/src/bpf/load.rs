@@ -1,0 +1,305 @@
+//! Loading the program, or adopting what an earlier daemon left pinned.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use libbpf_rs::{MapCore, MapHandle, Object, ObjectBuilder, PrintLevel, ProgramInput, set_print};
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use super::abi::*;
+use super::mmap::Mapped;
+use crate::{Context, Error, Result, clock};
+
+const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/evenkeel.bpf.o"));
+/// Every map, by its name in the program and in the pin directory.
+const MAPS: &[&str] = &[
+    "settings",
+    "service_slots",
+    "services",
+    "dests",
+    "lists",
+    "conns",
+    "devices",
+    "service_stats",
+    "dest_stats",
+    "reasons",
+    "sweep",
+];
+/// Entries of a connection table whose size nobody has chosen: 32 MiB.
+pub const DEFAULT_CONNS: u32 = 1 << 20;
+/// One pass of the sweep over the whole table is made in this many turns, this far apart: a second.
+const SWEEP_TURNS: u32 = 16;
+const SWEEP_TURN: Duration = Duration::from_micros(62_500);
+
+/// ip_vs_proto_tcp.c, tcp_timeouts[]: seconds, by state.
+const TCP_TIMEOUTS_S: [u32; TCP_STATES as usize] = {
+    let mut t = [0; TCP_STATES as usize];
+    t[TCP_NONE as usize] = 2;
+    t[TCP_ESTABLISHED as usize] = 15 * 60;
+    t[TCP_SYN_SENT as usize] = 2 * 60;
+    t[TCP_SYN_RECV as usize] = 60;
+    t[TCP_FIN_WAIT as usize] = 2 * 60;
+    t[TCP_TIME_WAIT as usize] = 2 * 60;
+    t[TCP_CLOSE as usize] = 10;
+    t[TCP_CLOSE_WAIT as usize] = 60;
+    t[TCP_LAST_ACK as usize] = 30;
+    t[TCP_LISTEN as usize] = 2 * 60;
+    t[TCP_SYNACK as usize] = 120;
+    t
+};
+/// ip_vs_proto_udp.c, udp_timeouts[].
+const UDP_TIMEOUT_S: u32 = 5 * 60;
+/// ip_vs_conn_expire(): what still controls others lives on so long.
+const CONTROL_REARM_S: u32 = 60;
+
+/// The maps, mapped.
+pub struct Maps {
+    /// One element.
+    pub settings: Mapped<settings>,
+    pub(super) slots: Mapped<service_slot>,
+    pub(super) services: Mapped<service>,
+    pub(super) dests: Mapped<dest>,
+    pub(super) lists: Mapped<u32>,
+    pub(super) conns: Mapped<conn_line>,
+    pub(super) devices: Mapped<device>,
+    pub(super) service_stats: MapHandle,
+    pub(super) dest_stats: MapHandle,
+    pub(super) reasons: MapHandle,
+}
+
+/// The program in the kernel, and its maps.
+pub struct Loaded {
+    object: Object,
+    /// Its maps.
+    pub maps: Maps,
+    /// They were there already, with their state.
+    pub adopted: bool,
+    /// Where they are pinned.
+    pub dir: PathBuf,
+}
+
+fn bpf_error(what: String, e: libbpf_rs::Error) -> Error {
+    let errno = match e.kind() {
+        libbpf_rs::ErrorKind::PermissionDenied => Some(libc::EPERM),
+        _ => None,
+    };
+    let text = format!("{e:#}");
+    let error = Error { what, source: errno.map_or_else(|| io::Error::other(text), io::Error::from_raw_os_error), hint: None };
+    if errno.is_some() { error.hint("it needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON") } else { error }
+}
+
+/// Makes sure that the BPF file system is there, as `tc` and `bpftool` do.
+fn ensure_bpffs(dir: &Path) -> Result<()> {
+    let root = Path::new("/sys/fs/bpf");
+    if dir.starts_with(root) && statfs(root).is_ok_and(|s| s.filesystem_type() != BPF_FS_MAGIC) {
+        mount(Some("bpf"), root, Some("bpf"), MsFlags::empty(), None::<&str>)
+            .context(|| format!("mount the BPF file system on {}", root.display()))?;
+    }
+    fs::create_dir_all(dir).context(|| format!("create {}", dir.display()))
+}
+
+fn open_map<T: Copy>(dir: &Path, name: &str, write: bool) -> Result<Mapped<T>> {
+    let path = dir.join(name);
+    let map = MapHandle::from_pinned_path(&path).map_err(|e| bpf_error(format!("open {}", path.display()), e))?;
+    if map.value_size() as usize != size_of::<T>() {
+        let why = format!("its elements have {} bytes, this version's {}", map.value_size(), size_of::<T>());
+        return Err(Error::new(format!("open {}", path.display()), why));
+    }
+    Mapped::new(map.as_fd(), map.max_entries() as usize, write)
+}
+
+impl Maps {
+    /// Opens pinned maps, to look at (`write` false) or to change. No daemon is needed.
+    pub fn open(dir: &Path, write: bool) -> Result<Maps> {
+        let handle = |name: &str| {
+            let path = dir.join(name);
+            MapHandle::from_pinned_path(&path).map_err(|e| bpf_error(format!("open {}", path.display()), e))
+        };
+        let settings: Mapped<settings> = open_map(dir, "settings", write)?;
+        let abi = settings.get(0).abi;
+        if abi != EK_ABI {
+            let why = format!("they are of layout {abi}, this version's is {EK_ABI}");
+            return Err(Error::new(format!("use the maps in {}", dir.display()), why));
+        }
+        Ok(Maps {
+            settings,
+            slots: open_map(dir, "service_slots", write)?,
+            services: open_map(dir, "services", write)?,
+            dests: open_map(dir, "dests", write)?,
+            lists: open_map(dir, "lists", write)?,
+            conns: open_map(dir, "conns", write)?,
+            devices: open_map(dir, "devices", write)?,
+            service_stats: handle("service_stats")?,
+            dest_stats: handle("dest_stats")?,
+            reasons: handle("reasons")?,
+        })
+    }
+
+    /// Jiffies now, cut to 32 bits, by the calibration in the settings.
+    pub fn jiffies(&self) -> u32 {
+        let s = self.settings.get(0);
+        let passed = u128::from(clock::monotonic_ns().saturating_sub(s.clock_ns));
+        (s.clock_jiffies.wrapping_add((passed * u128::from(s.hz) / 1_000_000_000) as u64)) as u32
+    }
+
+    /// Jiffies in a second.
+    pub fn hz(&self) -> u32 {
+        self.settings.get(0).hz.max(1)
+    }
+
+    /// Entries that the connection table can hold.
+    pub fn conn_capacity(&self) -> u64 {
+        self.conns.len() as u64 * 2
+    }
+}
+
+impl Loaded {
+    /// Loads the program with its maps pinned in `dir`. Maps that are pinned there already are adopted, with every
+    /// service and connection in them, if they are of this version's layout; else they are replaced.
+    ///
+    /// `conn_entries` is the size of a new connection table (a power of two, at least 1024).
+    pub fn load(dir: &Path, conn_entries: u32) -> Result<Loaded> {
+        set_print(Some((PrintLevel::Debug, |level, line| {
+            let line = line.trim_end();
+            match level {
+                PrintLevel::Warn => tracing::warn!(target: "libbpf", "{line}"),
+                _ => tracing::trace!(target: "libbpf", "{line}"),
+            }
+        })));
+        ensure_bpffs(dir)?;
+        let adopted = match Maps::open(dir, true) {
+            Ok(_) => true,
+            Err(e) => {
+                if dir.join("settings").exists() {
+                    tracing::warn!("starting with an empty table: {e}");
+                }
+                for name in MAPS {
+                    let _ = fs::remove_file(dir.join(name));
+                }
+                false
+            }
+        };
+        let lines = (conn_entries.next_power_of_two() / 2).max(512);
+        let mut open = ObjectBuilder::default()
+            .name("evenkeel")
+            .and_then(|b| b.open_memory(OBJECT))
+            .map_err(|e| bpf_error("read the packet path's object".into(), e))?;
+        for mut map in open.maps_mut() {
+            let Some(name) = map.name().to_str().map(str::to_owned) else { continue };
+            if !MAPS.contains(&name.as_str()) {
+                continue;
+            }
+            let path = dir.join(&name);
+            let done = if adopted {
+                map.reuse_pinned_map(&path)
+            } else if name == "conns" {
+                map.set_max_entries(lines)
+            } else {
+                Ok(())
+            };
+            done.map_err(|e| bpf_error(format!("prepare map {name}"), e))?;
+        }
+        let mut object = open.load().map_err(|e| {
+            let e = bpf_error("load the packet path".into(), e);
+            if e.errno() == Some(libc::EPERM) { e } else { e.hint("it needs Linux 6.1 or newer with BPF and BTF") }
+        })?;
+        if !adopted {
+            for mut map in object.maps_mut() {
+                let Some(name) = map.name().to_str().map(str::to_owned) else { continue };
+                if MAPS.contains(&name.as_str()) {
+                    map.pin(dir.join(&name)).map_err(|e| bpf_error(format!("pin map {name} in {}", dir.display()), e))?;
+                }
+            }
+            // The layout's number makes the other maps usable, so it is written before they are opened by it.
+            let settings: Mapped<settings> = open_map(dir, "settings", true)?;
+            settings.word(0, std::mem::offset_of!(settings, abi)).store(EK_ABI, std::sync::atomic::Ordering::Release);
+        }
+        let maps = Maps::open(dir, true)?;
+        let loaded = Loaded { object, maps, adopted, dir: dir.to_owned() };
+        loaded.write_settings()?;
+        loaded.run("evenkeel_arm_sweep", &[0; 64]).and_then(|(code, _)| match code {
+            2 => Ok(()),
+            n => Err(Error::new("start the sweep of the connection table", format!("the program answered {n}"))),
+        })?;
+        Ok(loaded)
+    }
+
+    fn write_settings(&self) -> Result<()> {
+        let (j0, t0) = self.clocks()?;
+        let mut s = self.maps.settings.get(0);
+        if !self.adopted {
+            std::thread::sleep(Duration::from_millis(100));
+            let (j1, t1) = self.clocks()?;
+            let measured = (j1 - j0) as f64 * 1e9 / (t1 - t0).max(1) as f64;
+            // The values that CONFIG_HZ can have.
+            let nearest = [100u32, 250, 300, 1000].into_iter().min_by_key(|&hz| (f64::from(hz) - measured).abs() as u64);
+            s.hz = nearest.unwrap_or(250);
+            let mut secret = [0u8; 16];
+            fs::File::open("/dev/urandom")
+                .and_then(|mut f| io::Read::read_exact(&mut f, &mut secret))
+                .context(|| "read /dev/urandom".into())?;
+            let (a, b) = secret.split_at(8);
+            s.secret = [a, b].map(|h| u64::from_ne_bytes(h.try_into().unwrap_or_default()));
+            for (to, seconds) in s.timeout_tcp.iter_mut().zip(TCP_TIMEOUTS_S) {
+                *to = seconds * s.hz;
+            }
+            s.timeout_udp = UDP_TIMEOUT_S * s.hz;
+        }
+        s.abi = EK_ABI;
+        s.conn_mask = self.maps.conns.len() as u32 - 1;
+        s.control_rearm = CONTROL_REARM_S * s.hz;
+        s.grace = s.hz / 10;
+        s.sweep_lines = (self.maps.conns.len() as u32).div_ceil(SWEEP_TURNS);
+        s.sweep_ns = SWEEP_TURN.as_nanos() as u64;
+        (s.clock_jiffies, s.clock_ns) = (j0, t0);
+        self.maps.settings.set(0, s);
+        Ok(())
+    }
+
+    /// Jiffies and CLOCK_MONOTONIC at one moment, as the kernel has them.
+    fn clocks(&self) -> Result<(u64, u64)> {
+        let (_, out) = self.run("evenkeel_clock", &[0; 64])?;
+        let word = |i: usize| out.get(i..i + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes);
+        Ok((word(0), word(8)))
+    }
+
+    /// Runs one of the programs on a frame by the kernel's test-run facility: its verdict, and what became of the frame.
+    pub fn run(&self, program: &str, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
+        self.run_repeat(program, frame, 1).map(|(code, out, _)| (code, out))
+    }
+
+    /// As [`Loaded::run`], many times; the third value is the mean duration of one run in nanoseconds.
+    pub fn run_repeat(&self, program: &str, frame: &[u8], repeat: u32) -> Result<(u32, Vec<u8>, u64)> {
+        let what = || format!("run {program}");
+        let prog = self.object.progs_mut().find(|p| p.name() == OsStr::new(program));
+        let prog = prog.ok_or_else(|| Error::new(what(), "there is no such program"))?;
+        let mut out = vec![0; frame.len() + 256];
+        let input = ProgramInput { data_in: Some(frame), data_out: Some(&mut out), repeat, ..Default::default() };
+        let done = prog.test_run(input).map_err(|e| bpf_error(what(), e))?;
+        let (code, ns) = (done.return_value, done.duration.as_nanos() as u64);
+        let len = done.data.map_or(0, |d| d.len());
+        out.truncate(len);
+        Ok((code, out, ns))
+    }
+
+    /// A program's file descriptor.
+    pub(super) fn program_fd(&self, name: &str) -> Result<BorrowedFd<'_>> {
+        let prog = self.object.progs().find(|p| p.name() == OsStr::new(name));
+        // SAFETY: the descriptor belongs to `object`, which lives as long as the borrow.
+        prog.map(|p| unsafe { BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(&p.as_fd())) })
+            .ok_or_else(|| Error::new(format!("find program {name}"), "there is no such program"))
+    }
+
+    /// Removes every pin. What is not attached any more is freed by the kernel.
+    pub fn unpin(&self) {
+        for name in MAPS {
+            let _ = fs::remove_file(self.dir.join(name));
+        }
+        let _ = fs::remove_dir(&self.dir);
+    }
+}

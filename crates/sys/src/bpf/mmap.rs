@@ -1,0 +1,94 @@
+//! Array maps, mapped into memory: what the program sees is what is read and written here, without a system call.
+
+use std::io;
+use std::marker::PhantomData;
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::{Context, Result};
+
+/// An array of `T`, shared with the kernel. `T` is plain data out of the program's BTF.
+pub struct Mapped<T> {
+    base: NonNull<T>,
+    len: usize,
+    /// From one element to the next: the kernel rounds an array's elements up to 8 bytes.
+    stride: usize,
+    bytes: usize,
+    _t: PhantomData<T>,
+}
+
+// SAFETY: the memory is shared with the kernel anyway; every access is volatile or atomic, and no reference into it is
+// ever handed out.
+unsafe impl<T> Send for Mapped<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Mapped<T> {}
+
+impl<T: Copy> Mapped<T> {
+    /// Maps `len` elements of an array map; `write` asks for a writable mapping.
+    pub fn new(fd: impl AsFd, len: usize, write: bool) -> Result<Self> {
+        let stride = size_of::<T>().next_multiple_of(8);
+        let bytes = (len * stride).next_multiple_of(4096);
+        let prot = if write { ProtFlags::PROT_READ | ProtFlags::PROT_WRITE } else { ProtFlags::PROT_READ };
+        let size = NonZeroUsize::new(bytes).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput));
+        let size = size.context(|| "map an empty BPF array".into())?;
+        // SAFETY: a fresh mapping at an address that the kernel chooses.
+        let base = unsafe { mmap(None, size, prot, MapFlags::MAP_SHARED, fd, 0) };
+        let base = base.context(|| format!("map a BPF array of {bytes} bytes"))?;
+        Ok(Mapped { base: base.cast(), len, stride, bytes, _t: PhantomData })
+    }
+
+    /// How many elements there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    fn at(&self, i: usize) -> *mut T {
+        assert!(i < self.len, "element {i} of {}", self.len);
+        // SAFETY: i is inside the mapping.
+        unsafe { self.base.as_ptr().byte_add(i * self.stride) }
+    }
+
+    /// A copy of an element. Words that the kernel is changing may be of different moments.
+    pub fn get(&self, i: usize) -> T {
+        // SAFETY: `at` is valid and aligned; the map's element size is T's.
+        unsafe { self.at(i).read_volatile() }
+    }
+
+    /// Overwrites an element; only for elements that nobody reads yet.
+    pub fn set(&self, i: usize, value: T) {
+        // SAFETY: as in `get`; the mapping is writable or the process faults, which is a bug here.
+        unsafe { self.at(i).write_volatile(value) }
+    }
+
+    /// One 32-bit word of an element, by its byte offset, as an atomic.
+    pub fn word(&self, i: usize, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4) && offset + 4 <= size_of::<T>());
+        // SAFETY: inside the element, aligned, and shared memory is only ever touched atomically through this.
+        unsafe { AtomicU32::from_ptr(self.at(i).cast::<u8>().add(offset).cast()) }
+    }
+
+    /// One 64-bit word of an element.
+    pub fn long(&self, i: usize, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= size_of::<T>());
+        // SAFETY: as in `word`.
+        unsafe { AtomicU64::from_ptr(self.at(i).cast::<u8>().add(offset).cast()) }
+    }
+
+    /// Writes a part of an element, such as one half of a service.
+    pub fn put<P: Copy>(&self, i: usize, offset: usize, part: P) {
+        assert!(offset.is_multiple_of(align_of::<P>()) && offset + size_of::<P>() <= size_of::<T>());
+        // SAFETY: inside the element and aligned.
+        unsafe { self.at(i).cast::<u8>().add(offset).cast::<P>().write_volatile(part) }
+    }
+}
+
+impl<T> Drop for Mapped<T> {
+    fn drop(&mut self) {
+        // SAFETY: exactly what mmap returned. Failure would leave a mapping behind, nothing worse.
+        let _ = unsafe { munmap(self.base.cast(), self.bytes) };
+    }
+}

@@ -1,0 +1,28 @@
+//! The packet path, seen from user space: loading and adopting ([`load`]), hooks ([`hook`]), services and servers
+//! ([`XdpPlane`]), the connection table ([`conns`]).
+//!
+//! The maps are the only truth: nothing about services is remembered here that is not in them, so that the next daemon,
+//! or a tool without any daemon, sees what this one saw.
+
+#[allow(missing_docs, non_camel_case_types, dead_code, clippy::all)]
+mod skel {
+    include!(concat!(env!("OUT_DIR"), "/evenkeel.skel.rs"));
+}
+/// Constants of bpf/abi.h.
+#[allow(missing_docs, dead_code)]
+pub mod abi {
+    include!(concat!(env!("OUT_DIR"), "/consts.rs"));
+    pub use super::skel::types::{conn, conn_line, counters, dest, device, next_hop, service, service_half, service_slot, settings};
+}
+
+pub mod conns;
+pub mod hook;
+mod lists;
+pub mod load;
+mod mmap;
+mod plane;
+mod slots;
+
+pub use hook::{Hook, Hooks};
+pub use load::{Loaded, Maps};
+pub use plane::{DestView, NextHop, ServiceView, XdpPlane};

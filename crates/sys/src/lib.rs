@@ -1,0 +1,18 @@
+//! evenkeel's Linux: the only crate with `unsafe`. It knows sockets, netlink, BPF and namespaces, and no protocol.
+//!
+//! Every error says which operation on which object failed, and what the kernel said.
+
+pub mod bpf;
+pub mod clock;
+mod error;
+pub mod memo;
+pub mod netlink;
+pub mod netns;
+pub mod nexthop;
+pub mod paths;
+pub mod rt;
+pub mod signals;
+pub mod user;
+pub mod wire;
+
+pub use error::{Context, Error, Result};

@@ -1,0 +1,428 @@
+//! rtnetlink: links, addresses, routes, neighbours. One module, so that a breaking release of the message crates touches
+//! one place.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use evenkeel_core::model::VipSpec;
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+
+use crate::{Context, Error, Result};
+
+/// A network device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Link {
+    /// Its number.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its hardware address; zeros if it has none.
+    pub mac: [u8; 6],
+    /// Administratively up, with a carrier.
+    pub running: bool,
+    /// It is the loopback device.
+    pub loopback: bool,
+    /// Its MTU, bytes.
+    pub mtu: u32,
+}
+
+/// An IPv4 address on a device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Addr {
+    /// The device's number.
+    pub ifindex: u32,
+    /// The address.
+    pub addr: Ipv4Addr,
+    /// Its prefix length.
+    pub prefix: u8,
+    /// Its label.
+    pub label: Option<String>,
+}
+
+/// The way to a destination.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// The device it leaves by.
+    pub oif: u32,
+    /// The router, if it is not on the link.
+    pub gateway: Option<Ipv4Addr>,
+    /// The destination is an address of this machine.
+    pub local: bool,
+}
+
+/// A neighbour whose hardware address the kernel knows and believes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Neighbour {
+    /// On which device.
+    pub ifindex: u32,
+    /// Its address.
+    pub addr: Ipv4Addr,
+    /// Its hardware address.
+    pub mac: [u8; 6],
+}
+
+/// A socket for requests.
+pub struct Netlink {
+    socket: Socket,
+    seq: u32,
+    buf: Vec<u8>,
+}
+
+impl Netlink {
+    /// Opens a socket in this thread's network namespace.
+    pub fn new() -> Result<Self> {
+        let open = || {
+            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            socket.bind_auto()?;
+            socket.connect(&SocketAddr::new(0, 0))?;
+            Ok::<_, io::Error>(socket)
+        };
+        let socket = open().context(|| "open a netlink socket".into())?;
+        Ok(Netlink { socket, seq: 0, buf: vec![0; 64 * 1024] })
+    }
+
+    /// Sends a request and reads its whole answer.
+    fn request(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+        what: impl Fn() -> String,
+    ) -> Result<Vec<RouteNetlinkMessage>> {
+        self.seq = self.seq.wrapping_add(1);
+        let mut m = NetlinkMessage::from(message);
+        m.header.flags = NLM_F_REQUEST | flags;
+        m.header.sequence_number = self.seq;
+        m.finalize();
+        let mut out = vec![0; m.buffer_len()];
+        m.serialize(&mut out);
+        self.socket.send(&out, 0).context(&what)?;
+        let mut answers = Vec::new();
+        loop {
+            let n = self.socket.recv(&mut &mut self.buf[..], 0).context(&what)?;
+            let mut rest = &self.buf[..n];
+            while rest.len() >= 16 {
+                let len = u32::from_ne_bytes(rest[..4].try_into().unwrap_or_default()) as usize;
+                if len < 16 || len > rest.len() {
+                    break;
+                }
+                let parsed = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&rest[..len]);
+                rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+                let Ok(m) = parsed else { continue }; // a message of a kind that the crate does not know yet
+                if m.header.sequence_number != self.seq {
+                    continue;
+                }
+                match m.payload {
+                    NetlinkPayload::Done(_) => return Ok(answers),
+                    NetlinkPayload::Error(e) => {
+                        return match e.code {
+                            None => Ok(answers),
+                            Some(code) => Err(io::Error::from_raw_os_error(code.get().abs())).context(what),
+                        };
+                    }
+                    NetlinkPayload::InnerMessage(inner) => {
+                        answers.push(inner);
+                        if flags & (NLM_F_DUMP | NLM_F_ACK) == 0 {
+                            return Ok(answers);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// All devices.
+    pub fn links(&mut self) -> Result<Vec<Link>> {
+        let answers =
+            self.request(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP, || "list devices".into())?;
+        let links = answers.into_iter().filter_map(|m| match m {
+            RouteNetlinkMessage::NewLink(l) => Some(link_of(&l)),
+            _ => None,
+        });
+        Ok(links.collect())
+    }
+
+    /// The device of a name.
+    pub fn link(&mut self, name: &str) -> Result<Option<Link>> {
+        Ok(self.links()?.into_iter().find(|l| l.name == name))
+    }
+
+    /// All IPv4 addresses.
+    pub fn addresses(&mut self) -> Result<Vec<Addr>> {
+        let mut get = AddressMessage::default();
+        get.header.family = AddressFamily::Inet;
+        let answers =
+            self.request(RouteNetlinkMessage::GetAddress(get), NLM_F_DUMP, || "list addresses".into())?;
+        let addrs = answers.into_iter().filter_map(|m| match m {
+            RouteNetlinkMessage::NewAddress(a) => addr_of(&a),
+            _ => None,
+        });
+        Ok(addrs.collect())
+    }
+
+    /// Puts an address on a device.
+    pub fn add_address(&mut self, ifindex: u32, vip: &VipSpec) -> Result<()> {
+        let message = address_message(ifindex, vip, true);
+        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+        match self.request(RouteNetlinkMessage::NewAddress(message), flags, || format!("add address {vip}")) {
+            Err(e) if e.errno() == Some(libc::EEXIST) => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// Takes an address from a device.
+    pub fn remove_address(&mut self, ifindex: u32, vip: &VipSpec) -> Result<()> {
+        let message = address_message(ifindex, vip, false);
+        match self.request(RouteNetlinkMessage::DelAddress(message), NLM_F_ACK, || format!("remove address {vip}")) {
+            Err(e) if e.errno() == Some(libc::EADDRNOTAVAIL) => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// The way to an address; `None` if there is none.
+    pub fn route_to(&mut self, addr: Ipv4Addr) -> Result<Option<Route>> {
+        let mut get = RouteMessage::default();
+        get.header.address_family = AddressFamily::Inet;
+        get.header.destination_prefix_length = 32;
+        get.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(addr)));
+        let answers = match self.request(RouteNetlinkMessage::GetRoute(get), 0, || format!("find the way to {addr}")) {
+            Err(e) if e.errno().is_some() => return Ok(None),
+            other => other?,
+        };
+        let route = answers.into_iter().find_map(|m| match m {
+            RouteNetlinkMessage::NewRoute(r) => Some(r),
+            _ => None,
+        });
+        let Some(r) = route else { return Ok(None) };
+        let mut oif = None;
+        let mut gateway = None;
+        for a in &r.attributes {
+            match a {
+                RouteAttribute::Oif(i) => oif = Some(*i),
+                RouteAttribute::Gateway(RouteAddress::Inet(g)) => gateway = Some(*g),
+                _ => {}
+            }
+        }
+        let local = r.header.kind == netlink_packet_route::route::RouteType::Local;
+        Ok(oif.map(|oif| Route { oif, gateway, local }))
+    }
+
+    /// Every IPv4 neighbour whose hardware address can be used.
+    pub fn neighbours(&mut self) -> Result<Vec<Neighbour>> {
+        let mut get = NeighbourMessage::default();
+        get.header.family = AddressFamily::Inet;
+        let answers =
+            self.request(RouteNetlinkMessage::GetNeighbour(get), NLM_F_DUMP, || "list neighbours".into())?;
+        let neighbours = answers.into_iter().filter_map(|m| match m {
+            RouteNetlinkMessage::NewNeighbour(n) => neighbour_of(&n),
+            _ => None,
+        });
+        Ok(neighbours.collect())
+    }
+
+    /// Asks the kernel to resolve a neighbour and to keep it resolved (a managed neighbour, Linux 5.16).
+    pub fn manage_neighbour(&mut self, ifindex: u32, addr: Ipv4Addr) -> Result<()> {
+        let mut m = neighbour_message(ifindex, addr);
+        m.header.flags = NeighbourFlags::Use;
+        m.attributes.push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
+        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
+        self.request(RouteNetlinkMessage::NewNeighbour(m), flags, || format!("keep neighbour {addr} resolved"))?;
+        Ok(())
+    }
+
+    /// The kernel may forget the neighbour again.
+    pub fn unmanage_neighbour(&mut self, ifindex: u32, addr: Ipv4Addr) -> Result<()> {
+        let m = neighbour_message(ifindex, addr);
+        self.request(RouteNetlinkMessage::DelNeighbour(m), NLM_F_ACK, || format!("release neighbour {addr}"))?;
+        Ok(())
+    }
+}
+
+fn neighbour_message(ifindex: u32, addr: Ipv4Addr) -> NeighbourMessage {
+    let mut m = NeighbourMessage::default();
+    m.header.family = AddressFamily::Inet;
+    m.header.ifindex = ifindex;
+    m.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(addr)));
+    m
+}
+
+fn address_message(ifindex: u32, vip: &VipSpec, whole: bool) -> AddressMessage {
+    let mut m = AddressMessage::default();
+    m.header.family = AddressFamily::Inet;
+    m.header.prefix_len = vip.prefix;
+    m.header.scope = AddressScope::from(vip.scope);
+    m.header.index = ifindex;
+    m.attributes.push(AddressAttribute::Local(IpAddr::V4(vip.addr)));
+    m.attributes.push(AddressAttribute::Address(IpAddr::V4(vip.addr)));
+    if whole {
+        m.attributes.extend(vip.broadcast.map(AddressAttribute::Broadcast));
+        m.attributes.extend(vip.label.clone().map(AddressAttribute::Label));
+    }
+    m
+}
+
+fn link_of(l: &LinkMessage) -> Link {
+    let mut link = Link {
+        index: l.header.index,
+        name: String::new(),
+        mac: [0; 6],
+        running: l.header.flags.contains(LinkFlags::Up) && l.header.flags.contains(LinkFlags::LowerUp),
+        loopback: l.header.flags.contains(LinkFlags::Loopback),
+        mtu: 0,
+    };
+    for a in &l.attributes {
+        match a {
+            LinkAttribute::IfName(n) => link.name.clone_from(n),
+            LinkAttribute::Address(a) => link.mac = a.as_slice().try_into().unwrap_or_default(),
+            LinkAttribute::Mtu(m) => link.mtu = *m,
+            _ => {}
+        }
+    }
+    link
+}
+
+fn addr_of(a: &AddressMessage) -> Option<Addr> {
+    let mut addr = None;
+    let mut label = None;
+    for attr in &a.attributes {
+        match attr {
+            AddressAttribute::Local(IpAddr::V4(v4)) => addr = Some(*v4),
+            AddressAttribute::Address(IpAddr::V4(v4)) => addr = addr.or(Some(*v4)),
+            AddressAttribute::Label(l) => label = Some(l.clone()),
+            _ => {}
+        }
+    }
+    Some(Addr { ifindex: a.header.index, addr: addr?, prefix: a.header.prefix_len, label })
+}
+
+fn neighbour_of(n: &NeighbourMessage) -> Option<Neighbour> {
+    if !matches!(
+        n.header.state,
+        NeighbourState::Reachable
+            | NeighbourState::Stale
+            | NeighbourState::Delay
+            | NeighbourState::Probe
+            | NeighbourState::Permanent
+            | NeighbourState::Noarp
+    ) {
+        return None;
+    }
+    let mut addr = None;
+    let mut mac = None;
+    for a in &n.attributes {
+        match a {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => addr = Some(*v4),
+            NeighbourAttribute::LinkLayerAddress(m) => mac = m.as_slice().try_into().ok(),
+            _ => {}
+        }
+    }
+    Some(Neighbour { ifindex: n.header.ifindex, addr: addr?, mac: mac? })
+}
+
+/// What changed, as far as anybody here asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Changes {
+    /// Devices.
+    pub links: bool,
+    /// Addresses.
+    pub addresses: bool,
+    /// Routes or neighbours.
+    pub paths: bool,
+}
+
+impl Changes {
+    /// What either of two says.
+    pub fn and(self, more: Changes) -> Changes {
+        Changes {
+            links: self.links || more.links,
+            addresses: self.addresses || more.addresses,
+            paths: self.paths || more.paths,
+        }
+    }
+}
+
+/// Hears of changes in this thread's network namespace.
+pub struct Monitor {
+    socket: Socket,
+}
+
+impl Monitor {
+    /// Subscribes to links and IPv4 addresses, and to routes and neighbours if `paths`.
+    pub fn new(paths: bool) -> Result<Self> {
+        // RTMGRP_LINK, RTMGRP_IPV4_IFADDR; RTMGRP_NEIGH, RTMGRP_IPV4_ROUTE
+        let groups = 0x1 | 0x10 | if paths { 0x4 | 0x40 } else { 0 };
+        let open = || {
+            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            socket.bind(&SocketAddr::new(0, groups))?;
+            socket.set_non_blocking(true)?;
+            let _ = socket.set_rx_buf_sz(1u32 << 20);
+            Ok::<_, io::Error>(socket)
+        };
+        Ok(Monitor { socket: open().context(|| "listen to netlink events".into())? })
+    }
+
+    /// Waits until something has come.
+    pub fn wait(&self) -> Result<()> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let done = poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
+        match done {
+            Err(nix::errno::Errno::EINTR) => Ok(()),
+            other => other.map(|_| ()).context(|| "wait for netlink events".into()),
+        }
+    }
+
+    /// Reads everything that has come, and says which kinds it was. A lost event counts as every kind.
+    pub fn drain(&mut self) -> Changes {
+        let mut changes = Changes::default();
+        let mut buf = [0u8; 32 * 1024];
+        loop {
+            match self.socket.recv(&mut &mut buf[..], 0) {
+                Ok(n) if n >= 16 => {
+                    let mut rest = &buf[..n];
+                    while rest.len() >= 16 {
+                        let len = u32::from_ne_bytes(rest[..4].try_into().unwrap_or_default()) as usize;
+                        match u16::from_ne_bytes([rest[4], rest[5]]) {
+                            16 | 17 => changes.links = true,
+                            20 | 21 => changes.addresses = true,
+                            _ => changes.paths = true,
+                        }
+                        if len < 16 {
+                            break;
+                        }
+                        rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+                    }
+                }
+                Ok(_) => {}
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
+                    changes = Changes { links: true, addresses: true, paths: true };
+                }
+                Err(_) => return changes,
+            }
+        }
+    }
+}
+
+impl AsFd for Monitor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the socket lives as long as the borrow.
+        unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
+    }
+}
+
+/// A device that must be there.
+pub fn require_link(netlink: &mut Netlink, name: &str) -> Result<Link> {
+    let link = netlink.link(name)?;
+    link.ok_or_else(|| Error::new(format!("find device {name}"), "there is no such device"))
+}

@@ -1,0 +1,15 @@
+//! Network namespaces.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use nix::sched::{CloneFlags, setns};
+
+use crate::{Context, Result};
+
+/// Moves the calling thread into the network namespace that `path` names, for good.
+pub fn enter(path: &Path) -> Result<()> {
+    let file = File::open(path).context(|| format!("open network namespace {}", path.display()))?;
+    setns(file.as_fd(), CloneFlags::CLONE_NEWNET).context(|| format!("enter network namespace {}", path.display()))
+}

@@ -1,0 +1,7 @@
+//! Frames that no ordinary socket sends: VRRP adverts and gratuitous ARP.
+
+mod arp;
+mod vrrp;
+
+pub use arp::ArpSocket;
+pub use vrrp::VrrpSocket;

@@ -1,0 +1,114 @@
+//! Recordings of what the kernel's IPVS chose, connection by connection.
+
+use std::net::Ipv4Addr;
+
+use evenkeel_core::model::{ForwardingMethod, Persistence, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
+use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
+
+use crate::frames::End;
+
+/// One line of a recording.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// A change by ipvsadm.
+    Admin(Step),
+    /// A packet (`syn`, `ack`, `fin`, `rst`, `udp`; `again` is a SYN) and the server that IPVS sent it to.
+    Packet {
+        /// Which packet.
+        kind: String,
+        /// From whom.
+        from: End,
+        /// To which service.
+        to: End,
+        /// The server, or nothing if it was refused.
+        chosen: Option<Ipv4Addr>,
+    },
+    /// Active and inactive connections of each server at this point.
+    Counts(Vec<(Ipv4Addr, u32, u32)>),
+}
+
+/// A recording.
+#[derive(Clone, Debug)]
+pub struct Sequence {
+    /// What ipvsadm set up.
+    pub setup: Vec<Step>,
+    /// What happened, with its line number.
+    pub ops: Vec<(usize, Op)>,
+}
+
+fn end(text: &str) -> Option<End> {
+    let (a, p) = text.rsplit_once(':')?;
+    Some((a.parse().ok()?, p.parse().ok()?))
+}
+
+/// An ipvsadm command of the recordings (`-A`, `-a`, `-e`, `-d`, direct routing only) as a step.
+pub fn ipvsadm_step(command: &str) -> Option<Step> {
+    let words: Vec<&str> = command.split_whitespace().collect();
+    let value = |flag: &str| words.iter().position(|w| *w == flag).and_then(|i| words.get(i + 1)).copied();
+    let (protocol, service) = match value("-t") {
+        Some(s) => (Protocol::Tcp, s),
+        None => (Protocol::Udp, value("-u")?),
+    };
+    let (addr, port) = end(service)?;
+    let key = ServiceKey { protocol, addr, port };
+    if words.first() == Some(&"-A") {
+        let scheduler: Scheduler = value("-s")?.parse().ok()?;
+        let mask = value("-M").map_or(Some(Ipv4Addr::BROADCAST), |m| m.parse().ok())?;
+        let persistence = value("-p").and_then(|p| p.parse().ok()).map(|timeout_s| Persistence { timeout_s, mask });
+        return Some(Step::AddService(key, ServiceSpec { scheduler, persistence }));
+    }
+    let (addr, port) = end(value("-r")?)?;
+    let server = ServerKey { addr, port };
+    let number = |flag| value(flag).and_then(|v| v.parse::<u32>().ok());
+    let spec = DestSpec {
+        weight: Weight::new(number("-w").unwrap_or(1))?,
+        method: ForwardingMethod::Dr,
+        u_threshold: number("-x").unwrap_or(0),
+        l_threshold: number("-y").unwrap_or(0),
+    };
+    match *words.first()? {
+        "-a" => Some(Step::AddDest(key, server, spec)),
+        "-e" => Some(Step::EditDest(key, server, spec)),
+        "-d" => Some(Step::RemoveDest(key, server)),
+        _ => None,
+    }
+}
+
+/// Reads a recording; panics, with the line, on what it does not know.
+pub fn parse(text: &str) -> Sequence {
+    let mut setup = Vec::new();
+    let mut ops = Vec::new();
+    for (n, line) in text.lines().enumerate() {
+        let at = n + 1;
+        if let Some(command) = line.strip_prefix("# -") {
+            let step = ipvsadm_step(&format!("-{command}"));
+            setup.push(step.unwrap_or_else(|| panic!("line {at}: {line}")));
+            continue;
+        }
+        if line.starts_with('#') || line.starts_with("step\t") || line.is_empty() {
+            continue;
+        }
+        let f: Vec<&str> = line.split('\t').collect();
+        let bad = || -> ! { panic!("line {at}: {line}") };
+        let op = match f.get(1).copied() {
+            Some("adm") => Op::Admin(f.get(2).and_then(|c| ipvsadm_step(c)).unwrap_or_else(|| bad())),
+            Some("act") => {
+                let count = |w: &str| {
+                    let (server, counts) = w.split_once('=')?;
+                    let (active, inactive) = counts.split_once('/')?;
+                    Some((end(server)?.0, active.parse().ok()?, inactive.parse().ok()?))
+                };
+                let all = f.get(2).map(|w| w.split(' ').map(count).collect::<Option<Vec<_>>>());
+                Op::Counts(all.flatten().unwrap_or_else(|| bad()))
+            }
+            Some(kind) => {
+                let (Some(from), Some(to)) = (f.get(2).and_then(|e| end(e)), f.get(3).and_then(|e| end(e))) else { bad() };
+                let chosen = f.get(4).and_then(|c| end(c)).map(|e| e.0);
+                Op::Packet { kind: kind.to_owned(), from, to, chosen }
+            }
+            None => bad(),
+        };
+        ops.push((at, op));
+    }
+    Sequence { setup, ops }
+}

@@ -1,0 +1,117 @@
+//! The connection table: insertion from two CPUs at once, expiry, and what happens when it is full.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use evenkeel_testkit::frames::{self, Flags};
+use evenkeel_testkit::sequences::ipvsadm_step;
+
+use crate::plane::{Fate, TestPlane, test_plane};
+
+const VIP: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 2, 0, 100), 80);
+
+fn plane(entries: u32, scheduler: &str, servers: u8) -> Option<TestPlane> {
+    let mut plane = test_plane(entries)?;
+    let mut steps = vec![ipvsadm_step(&format!("-A -t 10.2.0.100:80 -s {scheduler}")).expect("a step")];
+    for n in 0..servers {
+        let add = format!("-a -t 10.2.0.100:80 -r 10.2.0.{}:80 -g -w 1", 21 + n);
+        steps.push(ipvsadm_step(&add).expect("a step"));
+    }
+    plane.apply(&steps);
+    Some(plane)
+}
+
+fn client(n: u32) -> (Ipv4Addr, u16) {
+    (Ipv4Addr::from(0x0a01_0000 + (n >> 8)), 1024 + (n & 0xff) as u16)
+}
+
+/// Every entry once, and every count what the entries say.
+fn audit(plane: &TestPlane) -> usize {
+    let maps = plane.plane.maps();
+    let entries = maps.raw_entries();
+    let mut keys = BTreeMap::new();
+    let mut counts: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
+    for e in &entries {
+        assert_eq!(keys.insert((e.key0, e.key1), ()), None, "a flow has two entries");
+        let c = counts.entry(e.dest).or_default();
+        if e.life >> 8 & 1 == 0 { c.0 += 1 } else { c.1 += 1 }
+    }
+    for d in &maps.view()[0].dests {
+        assert_eq!((d.active, d.inactive), counts.get(&d.id).copied().unwrap_or_default(), "counts of {}", d.key);
+    }
+    entries.len()
+}
+
+#[test]
+fn two_cpus_that_insert_the_same_flows_at_once_make_one_entry_each() {
+    let Some(plane) = plane(1 << 14, "wlc", 4) else { return };
+    let plane = Arc::new(plane);
+    let flows = 4000;
+    std::thread::scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| {
+                for n in 0..flows {
+                    let frame = frames::tcp(client(n), VIP, Flags::of("S"), 64, b"");
+                    assert!(matches!(plane.frame(&frame), Fate::Sent(_)));
+                }
+            });
+        }
+    });
+    // A CPU that loses its place twice forwards by hash; the other one's entry stays.
+    let (kept, full) = (audit(&plane) as u64, plane.reason("table_full"));
+    let all = u64::from(flows);
+    assert!(kept <= all && kept + full >= all && full < all / 50, "{kept} entries, {full} without room");
+    let conns: u64 = plane.plane.maps().view()[0].dests.iter().map(|d| u64::from(d.active)).sum();
+    assert_eq!(conns, kept);
+}
+
+#[test]
+fn the_sweep_frees_what_has_expired_and_counts_it_out() {
+    let Some(plane) = plane(4096, "rr", 2) else { return };
+    for n in 0..500 {
+        plane.tcp(client(n), VIP, "S");
+    }
+    assert_eq!(audit(&plane), 500);
+    plane.plane.maps().age_connections(-1);
+    assert!(plane.plane.maps().connections().is_empty(), "past its time is absent, swept or not");
+    let until = Instant::now() + Duration::from_secs(20);
+    while audit(&plane) > 0 {
+        assert!(Instant::now() < until, "the sweep does not come by");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(plane.plane.maps().view()[0].dests.iter().map(|d| d.active + d.inactive).sum::<u32>(), 0);
+}
+
+#[test]
+fn a_full_table_forwards_by_hash_and_keeps_what_it_has() {
+    let Some(plane) = plane(1024, "rr", 3) else { return };
+    let mut sent = BTreeMap::new();
+    for n in 0..5000 {
+        let Fate::Sent(server) = plane.tcp(client(n), VIP, "S") else { panic!("refused") };
+        sent.insert(n, server);
+    }
+    assert!(plane.reason("table_full") > 3000);
+    let kept = audit(&plane);
+    assert!((900..=1024).contains(&kept), "{kept} entries of 1024");
+    for (n, server) in sent {
+        assert_eq!(plane.tcp(client(n), VIP, "A"), Fate::Sent(server), "flow {n} stays with its server");
+    }
+}
+
+#[test]
+fn a_template_lives_while_it_controls_connections() {
+    let Some(mut plane) = test_plane(4096) else { return };
+    plane.apply(&["-A -t 10.2.0.100:80 -s rr -p 50", "-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g -w 1"].map(|c| ipvsadm_step(c).expect("a step")));
+    plane.tcp(client(1), VIP, "S");
+    plane.tcp(client(2), VIP, "S");
+    let view = |plane: &TestPlane| {
+        let conns = plane.plane.maps().connections();
+        let templates: Vec<_> = conns.iter().filter(|c| c.is_template()).map(|c| (c.control, c.state_name())).collect();
+        (templates, plane.plane.maps().view()[0].dests[0].persistent)
+    };
+    assert_eq!(view(&plane), (vec![(2, "NONE")], 1));
+    plane.tcp(client(1), VIP, "A");
+    assert_eq!(view(&plane), (vec![(2, "ASSURED")], 1), "an established connection assures it");
+}
