@@ -1,1 +1,141 @@
-//! What the tests across crates share.
+//! What the tests across crates share: the programs under test, and daemons in the hosts of a network.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use evenkeel_core::ipc::{InstanceStatus, Reply, Request, ServerStatus, Status};
+use evenkeel_core::vrrp::State;
+use evenkeel_sys::paths::control_socket;
+use evenkeel_testkit::control::{ask, status};
+use evenkeel_testkit::lan::{Lan, Pid, eventually};
+use evenkeel_testkit::office;
+
+/// Generous, for a loaded machine with two cores.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// A program of this workspace, built beside the test.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows itself");
+    let path = test.parent().and_then(Path::parent).expect("target/PROFILE/deps").join(name);
+    assert!(path.exists(), "{} is missing: cargo build --workspace", path.display());
+    path
+}
+
+/// Root is needed; others are told and skip.
+pub fn is_root() -> bool {
+    let root = evenkeel_sys::user::is_root();
+    if !root {
+        eprintln!("skipped: it needs root");
+    }
+    root
+}
+
+/// A network with daemons in it.
+pub struct Net {
+    /// The network.
+    pub lan: Lan,
+}
+
+impl Net {
+    /// The network of the demo, its files under target/lan/NAME.
+    pub fn new(name: &str) -> Option<Net> {
+        if !is_root() {
+            return None;
+        }
+        let target = program("evenkeeld").parent().and_then(Path::parent).expect("target").to_owned();
+        let dir = target.join("lan").join(name);
+        let _ = fs::remove_dir_all(&dir);
+        let lan = office::build(&dir).unwrap_or_else(|e| panic!("build the network: {e:#}"));
+        Some(Net { lan })
+    }
+
+    /// Writes a host's configuration.
+    pub fn write(&self, host: &str, config: &str) -> PathBuf {
+        let path = self.lan.dir.join(format!("{host}.conf"));
+        // At once, as an editor does: the daemon may be reading it.
+        let new = path.with_extension("new");
+        fs::write(&new, config).expect("target is writable");
+        fs::rename(&new, &path).expect("target is writable");
+        path
+    }
+
+    /// Starts a daemon with this configuration and waits until it answers.
+    pub fn start(&self, host: &str, config: &str) -> Pid {
+        let path = self.write(host, config);
+        let instance = self.lan.instance(host);
+        let args = ["-n", "-l", "-D", "-f", path.to_str().expect("UTF-8"), "--instance", &instance];
+        let pid = self.lan.spawn(host, host, &program("evenkeeld"), &args).expect("starts");
+        eventually("the daemon answers", SOON, || match self.lan.ended(pid) {
+            Some(how) => panic!("the daemon on {host} ended with {how}:\n{}", self.lan.log(host)),
+            None => self.status(host).filter(|s| s.pid == pid.0),
+        });
+        pid
+    }
+
+    /// What a daemon says of itself.
+    pub fn status(&self, host: &str) -> Option<Status> {
+        status(&control_socket(&self.lan.instance(host))).ok()
+    }
+
+    /// One of its instances.
+    pub fn instance(&self, host: &str, name: &str) -> Option<InstanceStatus> {
+        self.status(host)?.instances.into_iter().find(|i| i.name == name)
+    }
+
+    /// One of its real servers, in the first service.
+    pub fn server(&self, host: &str, addr: Ipv4Addr) -> Option<ServerStatus> {
+        self.status(host)?.services.into_iter().next()?.servers.into_iter().find(|r| r.addr == addr)
+    }
+
+    /// Waits until an instance is in a state.
+    pub fn wait_state(&self, host: &str, name: &str, state: State) -> InstanceStatus {
+        eventually(&format!("{name} on {host} is {state}"), SOON, || {
+            self.instance(host, name).filter(|i| i.state == state)
+        })
+    }
+
+    /// Asks a daemon to reload.
+    pub fn reload(&self, host: &str) -> Reply {
+        ask(&control_socket(&self.lan.instance(host)), &Request::Reload).expect("answers")
+    }
+
+    /// Does a host hold an address?
+    pub fn holds(&self, host: &str, addr: Ipv4Addr) -> bool {
+        self.lan.ip(host, "-4 addr show dev eth0").is_ok_and(|t| t.contains(&format!("inet {addr}/")))
+    }
+
+    /// `evenkeel ARGS` for the daemon on a host.
+    pub fn evenkeel(&self, host: &str, args: &[&str]) -> Output {
+        Command::new(program("evenkeel"))
+            .args(["--instance", &self.lan.instance(host)])
+            .args(args)
+            .output()
+            .expect("runs")
+    }
+}
+
+/// A `vrrp_instance` block for the demo's network.
+pub fn vrrp(priority: u8, more: &str) -> String {
+    format!(
+        "vrrp_instance V {{\n interface eth0\n virtual_router_id 51\n priority {priority}\n \
+         virtual_ipaddress {{\n  192.168.1.100/24 dev eth0 label eth0:0\n }}\n{more}\n}}\n"
+    )
+}
+
+/// A `virtual_server` block over the demo's real servers, checked by TCP every half second.
+pub fn service(more: &str, servers: &[(&str, &str)]) -> String {
+    let mut text = format!(
+        "virtual_server 192.168.1.100 80 {{\n delay_loop 0.5\n delay_before_retry 0.2\n warmup 0\n \
+         connect_timeout 1\n lb_kind DR\n protocol TCP\n{more}\n"
+    );
+    for (addr, more) in servers {
+        text += &format!(" real_server {addr} 80 {{\n  TCP_CHECK {{\n  }}\n{more}\n }}\n");
+    }
+    text + "}\n"
+}
+
+/// Only as much memory as a test needs.
+pub const SMALL_TABLE: &str = "global_defs {\n connection_table_size 16384\n}\n";

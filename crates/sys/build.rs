@@ -54,7 +54,8 @@ fn constants(abi: &str) -> String {
             && let (Some(name), Some(value)) = (words.next(), words.next())
             && name.starts_with("EK_")
         {
-            let shifted = line.split_once("(1u << ").and_then(|(_, r)| r.split_once(')')).and_then(|(n, _)| n.parse().ok());
+            let shifted =
+                line.split_once("(1u << ").and_then(|(_, r)| r.split_once(')')).and_then(|(n, _)| n.parse().ok());
             let plain = value.trim_end_matches('u').parse().ok();
             if let Some(v) = shifted.map(|n: u32| 1 << n).or(plain) {
                 push(name, v);

@@ -103,7 +103,10 @@ fn a_full_table_forwards_by_hash_and_keeps_what_it_has() {
 #[test]
 fn a_template_lives_while_it_controls_connections() {
     let Some(mut plane) = test_plane(4096) else { return };
-    plane.apply(&["-A -t 10.2.0.100:80 -s rr -p 50", "-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g -w 1"].map(|c| ipvsadm_step(c).expect("a step")));
+    plane.apply(
+        &["-A -t 10.2.0.100:80 -s rr -p 50", "-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g -w 1"]
+            .map(|c| ipvsadm_step(c).expect("a step")),
+    );
     plane.tcp(client(1), VIP, "S");
     plane.tcp(client(2), VIP, "S");
     let view = |plane: &TestPlane| {

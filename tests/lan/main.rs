@@ -1,1 +1,8 @@
-//! placeholder
+//! Real packets between network namespaces. Each test builds its own network and removes it.
+
+mod demo;
+mod failover;
+mod forwarding;
+mod health;
+mod reload;
+mod rough;

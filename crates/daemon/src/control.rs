@@ -62,7 +62,8 @@ pub fn run(args: &Args, path: PathBuf, config: Config) -> anyhow::Result<()> {
     fs::create_dir_all(&run_dir).with_context(|| format!("create {}", run_dir.display()))?;
     let pid_file = args.pid.clone().unwrap_or_else(|| run_dir.join("evenkeeld.pid"));
     let _lock = lock(&run_dir.join("lock"), &args.instance)?;
-    fs::write(&pid_file, format!("{}\n", std::process::id())).with_context(|| format!("write {}", pid_file.display()))?;
+    fs::write(&pid_file, format!("{}\n", std::process::id()))
+        .with_context(|| format!("write {}", pid_file.display()))?;
     if let Err(e) = evenkeel_sys::rt::lock_memory() {
         tracing::warn!("{e}");
     }
@@ -83,7 +84,9 @@ fn lock(path: &std::path::Path, instance: &str) -> anyhow::Result<Flock<File>> {
             writeln!(lock, "{}", std::process::id())?;
             Ok(lock)
         }
-        Err(_) => bail!("another evenkeeld runs already as instance `{instance}` (--instance NAME starts a second one)"),
+        Err(_) => {
+            bail!("another evenkeeld runs already as instance `{instance}` (--instance NAME starts a second one)")
+        }
     }
 }
 
@@ -190,9 +193,9 @@ async fn main_loop(args: &Args, path: PathBuf, config: Config) -> anyhow::Result
 fn watch_network() -> anyhow::Result<UnboundedReceiver<Changes>> {
     let mut monitor = Monitor::new(true)?;
     let (tx, rx) = unbounded_channel();
-    std::thread::Builder::new().name("netlink".into()).spawn(move || {
-        while monitor.wait().is_ok() && tx.send(monitor.drain()).is_ok() {}
-    })?;
+    std::thread::Builder::new()
+        .name("netlink".into())
+        .spawn(move || while monitor.wait().is_ok() && tx.send(monitor.drain()).is_ok() {})?;
     Ok(rx)
 }
 
@@ -256,6 +259,10 @@ impl Control {
         }
         let text = parsed.render(false);
         let Some(config) = parsed.config else { return refuse(self, text) };
+        if config == Config::default() {
+            // An editor that truncates and then writes shows this for a moment; nobody means it.
+            return refuse(self, format!("{} configures nothing", self.path.display()));
+        }
         for name in needed_devices(&config) {
             if let Err(e) = require_link(&mut self.netlink, &name) {
                 return refuse(self, e.to_string());

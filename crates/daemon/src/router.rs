@@ -344,7 +344,8 @@ impl Shell {
         let now = clock::now();
         for i in 0..self.entries.len() {
             let cfg = self.entries[i].router.config();
-            let up = self.links.get(&cfg.interface).is_some_and(|l| l.running) && self.ports.contains_key(&cfg.interface);
+            let up =
+                self.links.get(&cfg.interface).is_some_and(|l| l.running) && self.ports.contains_key(&cfg.interface);
             let source = self.source_address(cfg);
             self.entries[i].router.handle(now, Input::Link(up));
             self.entries[i].router.handle(now, Input::Address(source));

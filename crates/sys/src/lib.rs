@@ -6,6 +6,7 @@ pub mod bpf;
 pub mod clock;
 mod error;
 pub mod memo;
+pub mod names;
 pub mod netlink;
 pub mod netns;
 pub mod nexthop;

@@ -34,7 +34,14 @@ impl Memo {
         let size = NonZeroUsize::new(BYTES).ok_or(std::io::ErrorKind::InvalidInput).map_err(std::io::Error::from);
         // SAFETY: a fresh mapping of a file that is long enough.
         let map = unsafe {
-            mmap(None, size.context(what)?, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, &file, 0)
+            mmap(
+                None,
+                size.context(what)?,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_SHARED,
+                &file,
+                0,
+            )
         };
         Ok(Memo { words: map.context(what)?.cast() })
     }
@@ -50,7 +57,8 @@ impl Memo {
         let slots = 0..SLOTS;
         let mine = slots.clone().find(|&i| self.word(i * 2).load(Ordering::Acquire) == key);
         mine.or_else(|| {
-            let free = make.then(|| slots.clone().find(|&i| self.word(i * 2).load(Ordering::Acquire) == 0)).flatten()?;
+            let free =
+                make.then(|| slots.clone().find(|&i| self.word(i * 2).load(Ordering::Acquire) == 0)).flatten()?;
             self.word(free * 2).store(key, Ordering::Release);
             Some(free)
         })

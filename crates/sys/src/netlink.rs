@@ -163,8 +163,7 @@ impl Netlink {
     pub fn addresses(&mut self) -> Result<Vec<Addr>> {
         let mut get = AddressMessage::default();
         get.header.family = AddressFamily::Inet;
-        let answers =
-            self.request(RouteNetlinkMessage::GetAddress(get), NLM_F_DUMP, || "list addresses".into())?;
+        let answers = self.request(RouteNetlinkMessage::GetAddress(get), NLM_F_DUMP, || "list addresses".into())?;
         let addrs = answers.into_iter().filter_map(|m| match m {
             RouteNetlinkMessage::NewAddress(a) => addr_of(&a),
             _ => None,
@@ -223,8 +222,7 @@ impl Netlink {
     pub fn neighbours(&mut self) -> Result<Vec<Neighbour>> {
         let mut get = NeighbourMessage::default();
         get.header.family = AddressFamily::Inet;
-        let answers =
-            self.request(RouteNetlinkMessage::GetNeighbour(get), NLM_F_DUMP, || "list neighbours".into())?;
+        let answers = self.request(RouteNetlinkMessage::GetNeighbour(get), NLM_F_DUMP, || "list neighbours".into())?;
         let neighbours = answers.into_iter().filter_map(|m| match m {
             RouteNetlinkMessage::NewNeighbour(n) => neighbour_of(&n),
             _ => None,

@@ -56,9 +56,8 @@ pub fn tcp(from: End, to: End, flags: Flags, ttl: u8, payload: &[u8]) -> Vec<u8>
 
 /// A UDP datagram.
 pub fn udp(from: End, to: End, ttl: u8, payload: &[u8]) -> Vec<u8> {
-    let b = PacketBuilder::ethernet2(CLIENT_MAC, DIRECTOR_MAC)
-        .ipv4(from.0.octets(), to.0.octets(), ttl)
-        .udp(from.1, to.1);
+    let b =
+        PacketBuilder::ethernet2(CLIENT_MAC, DIRECTOR_MAC).ipv4(from.0.octets(), to.0.octets(), ttl).udp(from.1, to.1);
     let mut out = Vec::new();
     b.write(&mut out, payload).unwrap_or_else(|e| panic!("build a datagram: {e}"));
     out

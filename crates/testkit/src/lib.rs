@@ -1,5 +1,13 @@
-//! What evenkeel's tests, its benchmarks and its demo are built with: networks of namespaces as Rust values ([`lan`]),
-//! VRRP clusters in virtual time ([`sim`]), frames ([`frames`]), recordings of the kernel's IPVS ([`sequences`]).
+//! What evenkeel's tests, its benchmarks and its demo are built with: networks of namespaces as Rust values ([`lan`],
+//! [`office`]), web servers and clients in them ([`http`]),
+//! VRRP clusters in virtual time ([`sim`]), frames
+//! ([`frames`]), recordings of the kernel's IPVS ([`sequences`]).
 
+pub mod control;
 pub mod frames;
+pub mod http;
+pub mod lan;
+pub mod office;
 pub mod sequences;
+pub mod sim;
+pub mod watch;

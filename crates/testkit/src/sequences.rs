@@ -102,7 +102,9 @@ pub fn parse(text: &str) -> Sequence {
                 Op::Counts(all.flatten().unwrap_or_else(|| bad()))
             }
             Some(kind) => {
-                let (Some(from), Some(to)) = (f.get(2).and_then(|e| end(e)), f.get(3).and_then(|e| end(e))) else { bad() };
+                let (Some(from), Some(to)) = (f.get(2).and_then(|e| end(e)), f.get(3).and_then(|e| end(e))) else {
+                    bad()
+                };
                 let chosen = f.get(4).and_then(|c| end(c)).map(|e| e.0);
                 Op::Packet { kind: kind.to_owned(), from, to, chosen }
             }

@@ -14,7 +14,7 @@ pub(crate) fn finish(cx: &mut Cx<'_>, draft: Draft) -> Config {
     let instances = instances(cx, &draft, &scripts);
     let virtual_servers = virtual_servers(cx, &draft);
     for (s, d) in scripts.iter().zip(&draft.scripts) {
-        if !instances.iter().any(|i| i.track_scripts.iter().any(|t| t.name == s.name)) {
+        if !draft.instances.iter().any(|i| i.track_scripts.iter().any(|t| t.name == s.name)) {
             cx.push(
                 Diagnostic::warning("unused-script", d.at, format!("no instance tracks the script `{}`", s.name))
                     .label("it will not be run"),
@@ -41,7 +41,10 @@ fn scripts(cx: &mut Cx<'_>, draft: &Draft) -> Vec<VrrpScript> {
         let interval = d.interval.unwrap_or(Duration::from_secs(1));
         out.push(VrrpScript {
             name: d.name.clone(),
-            command: ScriptCommand { argv: d.argv.clone(), user: d.user.clone().or(draft.global.defs.script_user.clone()) },
+            command: ScriptCommand {
+                argv: d.argv.clone(),
+                user: d.user.clone().or(draft.global.defs.script_user.clone()),
+            },
             interval,
             timeout: d.timeout.unwrap_or(interval),
             weight: d.weight,
@@ -70,6 +73,9 @@ fn instances(cx: &mut Cx<'_>, draft: &Draft, scripts: &[VrrpScript]) -> Vec<Vrrp
             continue;
         }
         let missing = |cx: &mut Cx<'_>, what: &str| {
+            if cx.was_meant(what) {
+                return;
+            }
             cx.push(
                 Diagnostic::error("missing-keyword", d.at, format!("vrrp_instance `{}` has no `{what}`", d.name))
                     .label(format!("`{what}` is missing in this block")),
@@ -85,10 +91,14 @@ fn instances(cx: &mut Cx<'_>, draft: &Draft, scripts: &[VrrpScript]) -> Vec<Vrrp
         };
         if let Some(first) = routers.insert((interface.clone(), vrid), vrid_at) {
             cx.push(
-                Diagnostic::error("duplicate-vrid", vrid_at, format!("virtual_router_id {vrid} is used twice on {interface}"))
-                    .label("second use")
-                    .note(first, "first used here")
-                    .help("two virtual routers on one link need two numbers"),
+                Diagnostic::error(
+                    "duplicate-vrid",
+                    vrid_at,
+                    format!("virtual_router_id {vrid} is used twice on {interface}"),
+                )
+                .label("second use")
+                .note(first, "first used here")
+                .help("two virtual routers on one link need two numbers"),
             );
         }
         let state = d.state;
@@ -126,8 +136,12 @@ fn instances(cx: &mut Cx<'_>, draft: &Draft, scripts: &[VrrpScript]) -> Vec<Vrrp
         if let Some((delay, at)) = d.preempt_delay {
             if initial == InitialState::Master || !preempt {
                 cx.push(
-                    Diagnostic::warning("preempt-delay", at, "`preempt_delay` does not go with state MASTER or nopreempt")
-                        .label("ignored"),
+                    Diagnostic::warning(
+                        "preempt-delay",
+                        at,
+                        "`preempt_delay` does not go with state MASTER or nopreempt",
+                    )
+                    .label("ignored"),
                 );
             } else {
                 preempt_delay = delay;
@@ -243,9 +257,7 @@ fn advert_interval(cx: &mut Cx<'_>, given: Option<(Duration, Span)>, version: Vr
         VrrpVersion::V3 => {
             let cs = t.as_millis() / 10;
             if cs > 4095 {
-                cx.push(
-                    Diagnostic::error("advert-int", at, "VRRPv3 counts to 40.95 seconds").label("too long"),
-                );
+                cx.push(Diagnostic::error("advert-int", at, "VRRPv3 counts to 40.95 seconds").label("too long"));
             }
             Duration::from_millis((cs.clamp(1, 4095) * 10) as u64)
         }
@@ -257,7 +269,7 @@ fn virtual_servers(cx: &mut Cx<'_>, draft: &Draft) -> Vec<VirtualServer> {
     let mut out = Vec::new();
     for d in &draft.servers {
         let Some(protocol) = d.protocol else {
-            if d.protocol_seen {
+            if d.protocol_seen || cx.was_meant("protocol") {
                 continue;
             }
             cx.push(
@@ -289,17 +301,25 @@ fn virtual_servers(cx: &mut Cx<'_>, draft: &Draft) -> Vec<VirtualServer> {
             let Some(method) = r.method.or(d.method) else {
                 if !d.method_seen {
                     cx.push(
-                        Diagnostic::error("not-supported", d.at, "without `lb_kind` the method is NAT, which is not supported yet")
-                            .label("no forwarding method")
-                            .help("write `lb_kind DR`"),
+                        Diagnostic::error(
+                            "not-supported",
+                            d.at,
+                            "without `lb_kind` the method is NAT, which is not supported yet",
+                        )
+                        .label("no forwarding method")
+                        .help("write `lb_kind DR`"),
                     );
                 }
                 continue;
             };
             if r.port.is_some_and(|p| p != d.port) {
                 cx.push(
-                    Diagnostic::warning("dr-port", r.at, format!("direct routing cannot change the port to {}", r.port.unwrap_or(0)))
-                        .label(format!("packets arrive at port {}", d.port)),
+                    Diagnostic::warning(
+                        "dr-port",
+                        r.at,
+                        format!("direct routing cannot change the port to {}", r.port.unwrap_or(0)),
+                    )
+                    .label(format!("packets arrive at port {}", d.port)),
                 );
             }
             let key = ServerKey { addr: r.addr, port: d.port };
@@ -328,7 +348,11 @@ fn virtual_servers(cx: &mut Cx<'_>, draft: &Draft) -> Vec<VirtualServer> {
                             delay_loop,
                             connect_timeout: t.connect_timeout.unwrap_or(Duration::from_secs(5)),
                             retry: t.retry.unwrap_or(1),
-                            delay_before_retry: t.delay_before_retry.unwrap_or(Duration::from_secs(if c.http { 3 } else { 1 })),
+                            delay_before_retry: t.delay_before_retry.unwrap_or(Duration::from_secs(if c.http {
+                                3
+                            } else {
+                                1
+                            })),
                             warmup: t.warmup.unwrap_or(delay_loop),
                         },
                         kind,

@@ -85,7 +85,9 @@ fn lex_line(line: &str, base: usize, diagnostics: &mut Vec<Diagnostic>) -> Vec<S
                             end = Some(j + 1);
                             break;
                         }
-                        '\\' if matches!(chars.peek(), Some((_, '"' | '\\'))) => text.extend(chars.next().map(|(_, q)| q)),
+                        '\\' if matches!(chars.peek(), Some((_, '"' | '\\'))) => {
+                            text.extend(chars.next().map(|(_, q)| q))
+                        }
                         '\n' | '\r' => break,
                         _ => text.push(q),
                     }
@@ -103,7 +105,11 @@ fn lex_line(line: &str, base: usize, diagnostics: &mut Vec<Diagnostic>) -> Vec<S
             c if c.is_whitespace() || c == '\0' => {
                 flush(&mut word, &mut word_start, i, base, &mut tokens);
                 if c == '\0' {
-                    diagnostics.push(Diagnostic::error("nul-byte", span(i, i + 1), "a NUL byte in a configuration line"));
+                    diagnostics.push(Diagnostic::error(
+                        "nul-byte",
+                        span(i, i + 1),
+                        "a NUL byte in a configuration line",
+                    ));
                 }
             }
             '\u{feff}' if base == 0 && i == 0 => {} // a byte order mark means nothing here

@@ -23,7 +23,9 @@ fn first_error(text: &str) -> (Diagnostic, String, (usize, usize)) {
 
 /// An instance around the lines under test.
 fn instance(lines: &str) -> String {
-    format!("vrrp_instance V {{\ninterface eth0\nvirtual_router_id 1\nvirtual_ipaddress {{\n192.0.2.1\n}}\n{lines}\n}}\n")
+    format!(
+        "vrrp_instance V {{\ninterface eth0\nvirtual_router_id 1\nvirtual_ipaddress {{\n192.0.2.1\n}}\n{lines}\n}}\n"
+    )
 }
 
 #[test]
@@ -95,7 +97,9 @@ fn braces_that_do_not_match_are_pointed_at() {
 
 #[test]
 fn two_addresses_on_a_line_are_refused_as_keepalived_does() {
-    let (d, ..) = first_error("vrrp_instance V {\ninterface e\nvirtual_router_id 1\nvirtual_ipaddress { 192.0.2.1 192.0.2.2 }\n}\n");
+    let (d, ..) = first_error(
+        "vrrp_instance V {\ninterface e\nvirtual_router_id 1\nvirtual_ipaddress { 192.0.2.1 192.0.2.2 }\n}\n",
+    );
     assert_eq!(d.code, "unknown-word");
     assert_eq!(d.help.as_deref(), Some("each address stands on a line of its own"));
 }
@@ -130,7 +134,8 @@ fn defaults_are_keepaliveds() {
 
 #[test]
 fn what_is_not_built_yet_is_said_so() {
-    let server = |lines: &str| format!("virtual_server 192.0.2.1 80 {{\n{lines}\nreal_server 192.0.2.9 80 {{\n}}\n}}\n");
+    let server =
+        |lines: &str| format!("virtual_server 192.0.2.1 80 {{\n{lines}\nreal_server 192.0.2.9 80 {{\n}}\n}}\n");
     for (lines, code) in [
         ("lb_kind NAT\nprotocol TCP", "not-supported"),
         ("lb_kind DR\nprotocol TCP\nlb_algo sh", "not-supported"),
@@ -154,9 +159,40 @@ fn an_undefined_script_is_an_error_with_the_nearest_name() {
 fn nothing_that_can_be_written_makes_it_panic() {
     use proptest::prelude::*;
     let words = prop::sample::select(vec![
-        "vrrp_instance", "V", "{", "}", "\n", "interface", "eth0", "virtual_router_id", "300", "-1", "\"", "\\", "#", "!",
-        "virtual_ipaddress", "1.2.3.4/33", "dev", "label", "track_script", "virtual_server", "80", "real_server", "HTTP_GET",
-        "url", "path", "é", "\u{feff}", "\0", "weight", "brd", "+", "global_defs", "99999999999999999999", "0.0000001",
+        "vrrp_instance",
+        "V",
+        "{",
+        "}",
+        "\n",
+        "interface",
+        "eth0",
+        "virtual_router_id",
+        "300",
+        "-1",
+        "\"",
+        "\\",
+        "#",
+        "!",
+        "virtual_ipaddress",
+        "1.2.3.4/33",
+        "dev",
+        "label",
+        "track_script",
+        "virtual_server",
+        "80",
+        "real_server",
+        "HTTP_GET",
+        "url",
+        "path",
+        "é",
+        "\u{feff}",
+        "\0",
+        "weight",
+        "brd",
+        "+",
+        "global_defs",
+        "99999999999999999999",
+        "0.0000001",
     ]);
     proptest!(|(parts in prop::collection::vec(words, 0..60), gap in prop::bool::ANY)| {
         let text = parts.join(if gap { " " } else { "" });

@@ -72,9 +72,17 @@ fn a_single_url_needs_two_good_answers_to_come_back() {
 fn urls_take_turns_and_all_must_pass_to_come_back() {
     let seen: Vec<_> = run(&mut at_start(3, 0), "++--++-++++").iter().map(|s| (s.1, s.2)).collect();
     let expected = [
-        (0, true), (1, true), (2, false), // the third fails
-        (2, false), (2, false), (0, false), (1, false), // it passes, then the list from its beginning; the second fails
-        (1, false), (0, false), (1, false), (2, true),
+        (0, true),
+        (1, true),
+        (2, false), // the third fails
+        (2, false),
+        (2, false),
+        (0, false),
+        (1, false), // it passes, then the list from its beginning; the second fails
+        (1, false),
+        (0, false),
+        (1, false),
+        (2, true),
     ];
     assert_eq!(seen, expected);
 }

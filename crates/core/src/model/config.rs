@@ -32,7 +32,7 @@ impl FromStr for HookChoice {
 }
 
 /// `global_defs`, as far as something acts on it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct GlobalDefs {
     /// This director's name in messages; the host name if none is given.
     pub router_id: Option<String>,
@@ -48,20 +48,6 @@ pub struct GlobalDefs {
     pub connection_table_size: Option<u32>,
     /// Devices that the packet path is put on besides those that the VIPs need, and how (an addition of ours).
     pub dataplane_interfaces: BTreeMap<String, HookChoice>,
-}
-
-impl Default for GlobalDefs {
-    fn default() -> Self {
-        GlobalDefs {
-            router_id: None,
-            notification_email: Vec::new(),
-            script_user: None,
-            enable_script_security: false,
-            vrrp_rt_priority: None,
-            connection_table_size: None,
-            dataplane_interfaces: BTreeMap::new(),
-        }
-    }
 }
 
 /// Everything that a configuration file asks for.

@@ -10,4 +10,7 @@ pub use config::{Config, GlobalDefs, HookChoice};
 pub use service::{
     ForwardingMethod, Persistence, Protocol, RealServer, Scheduler, ServerKey, ServiceKey, VirtualServer, Weight,
 };
-pub use vrrp::{AuthPass, GarpTiming, InitialState, ScriptCommand, TrackedScript, VipSpec, Vrid, VrrpInstance, VrrpScript, VrrpVersion};
+pub use vrrp::{
+    AuthPass, GarpTiming, InitialState, ScriptCommand, TrackedScript, VipSpec, Vrid, VrrpInstance, VrrpScript,
+    VrrpVersion,
+};

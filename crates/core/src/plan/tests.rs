@@ -17,17 +17,18 @@ fn services() -> impl Strategy<Value = Services> {
         let weight = Weight::new(w).expect("small");
         (key, DestSpec { weight, method: ForwardingMethod::Dr, u_threshold: u32::from(t), l_threshold: 0 })
     });
-    let service = (prop::bool::ANY, prop::option::of(1u32..3), prop::collection::vec(dest, 0..6)).prop_map(|(rr, p, dests)| {
-        let mut unique: Vec<(ServerKey, DestSpec)> = Vec::new();
-        for d in dests {
-            if !unique.iter().any(|(k, _)| *k == d.0) {
-                unique.push(d);
+    let service =
+        (prop::bool::ANY, prop::option::of(1u32..3), prop::collection::vec(dest, 0..6)).prop_map(|(rr, p, dests)| {
+            let mut unique: Vec<(ServerKey, DestSpec)> = Vec::new();
+            for d in dests {
+                if !unique.iter().any(|(k, _)| *k == d.0) {
+                    unique.push(d);
+                }
             }
-        }
-        let scheduler = if rr { Scheduler::Rr } else { Scheduler::Wlc };
-        let persistence = p.map(|timeout_s| Persistence { timeout_s, mask: Ipv4Addr::BROADCAST });
-        ServiceState { spec: ServiceSpec { scheduler, persistence }, dests: unique }
-    });
+            let scheduler = if rr { Scheduler::Rr } else { Scheduler::Wlc };
+            let persistence = p.map(|timeout_s| Persistence { timeout_s, mask: Ipv4Addr::BROADCAST });
+            ServiceState { spec: ServiceSpec { scheduler, persistence }, dests: unique }
+        });
     prop::collection::btree_map(0u16..4, service, 0..4).prop_map(|m| {
         let key = |port| ServiceKey { protocol: Protocol::Tcp, addr: Ipv4Addr::new(10, 9, 9, 9), port };
         m.into_iter().map(|(p, s)| (key(p), s)).collect()

@@ -150,7 +150,8 @@ impl Rounds {
     /// (the round's weight, where it begins in the cycle)
     fn begins(&self) -> impl Iterator<Item = (u32, u32)> {
         let mut begin = 0;
-        let rounds = std::iter::successors((self.mw > 0).then_some(self.mw), |cw| cw.checked_sub(self.di).filter(|&c| c > 0));
+        let rounds =
+            std::iter::successors((self.mw > 0).then_some(self.mw), |cw| cw.checked_sub(self.di).filter(|&c| c > 0));
         rounds.map(move |cw| {
             let at = begin;
             begin += self.list.iter().filter(|s| s.weight >= cw).count() as u32;

@@ -154,7 +154,7 @@ impl Advert {
     /// behind the message is tolerated. `auth` and `interval` are ours, for version 2's comparison.
     pub fn decode(
         message: &[u8],
-        (src, dst, ttl): (Ipv4Addr, Ipv4Addr, u8),
+        (src, dst, ttl): IpHeader,
         version: VrrpVersion,
         v3: V3Checksum,
         auth: Option<AuthPass>,
@@ -174,9 +174,7 @@ impl Advert {
         let length = HEADER + addresses_len + if version == VrrpVersion::V2 { AUTH } else { 0 };
         let Some(message) = message.get(..length) else { return Err(Reject::Length) };
         let sum = match version {
-            VrrpVersion::V3 if v3 == V3Checksum::PseudoHeader => {
-                checksum(&[&pseudo_header(src, dst, length), message])
-            }
+            VrrpVersion::V3 if v3 == V3Checksum::PseudoHeader => checksum(&[&pseudo_header(src, dst, length), message]),
             _ => checksum(&[message]),
         };
         if sum != 0 {
@@ -185,9 +183,7 @@ impl Advert {
         let vrid = Vrid::new(head[1]).ok_or(Reject::Vrid)?;
         let their_interval = match version {
             VrrpVersion::V2 => Duration::from_secs(u64::from(head[5])),
-            VrrpVersion::V3 => {
-                Duration::from_millis(u64::from(u16::from_be_bytes([head[4] & 15, head[5]])) * 10)
-            }
+            VrrpVersion::V3 => Duration::from_millis(u64::from(u16::from_be_bytes([head[4] & 15, head[5]])) * 10),
         };
         let mut their_auth = None;
         if version == VrrpVersion::V2 {
@@ -210,8 +206,11 @@ impl Advert {
     }
 }
 
+/// What of an IP header matters: source, destination, TTL.
+pub type IpHeader = (Ipv4Addr, Ipv4Addr, u8);
+
 /// Splits an IPv4 packet that came from a raw socket: source, destination, TTL, message. `None` if it is not one.
-pub fn split_ip(packet: &[u8]) -> Option<((Ipv4Addr, Ipv4Addr, u8), &[u8])> {
+pub fn split_ip(packet: &[u8]) -> Option<(IpHeader, &[u8])> {
     let head = packet.first_chunk::<20>()?;
     let ihl = usize::from(head[0] & 15) * 4;
     if head[0] >> 4 != 4 || ihl < 20 || head[9] != PROTOCOL {

@@ -387,11 +387,8 @@ impl Router {
         if self.address.is_none() {
             return Some(Because::NoAddress);
         }
-        let failing = self
-            .cfg
-            .track_scripts
-            .iter()
-            .find(|t| effect(t, self.scripts.get(&t.name).copied()) == Effect::Fault);
+        let failing =
+            self.cfg.track_scripts.iter().find(|t| effect(t, self.scripts.get(&t.name).copied()) == Effect::Fault);
         failing.map(|t| Because::Script(t.name.clone()))
     }
 

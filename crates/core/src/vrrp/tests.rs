@@ -73,7 +73,9 @@ fn sent_priorities(out: &[Output]) -> Vec<u8> {
 #[test]
 fn adverts_equal_keepaliveds_to_the_byte() {
     // Recorded from keepalived: no authentication; PASS "1111"; version 3 with pseudo-header; version 3 without.
-    let hex = |s: &str| (0..s.len()).step_by(2).map(|i| u8::from_str_radix(&s[i..i + 2], 16).expect("hex")).collect::<Vec<_>>();
+    let hex = |s: &str| {
+        (0..s.len()).step_by(2).map(|i| u8::from_str_radix(&s[i..i + 2], 16).expect("hex")).collect::<Vec<_>>()
+    };
     let src = Ipv4Addr::new(10, 99, 0, 1);
     let mut a = advert(100, Duration::from_secs(1));
     a.addresses = vec![Ipv4Addr::new(10, 99, 200, 1)];
@@ -91,7 +93,8 @@ fn adverts_equal_keepaliveds_to_the_byte() {
 fn what_is_not_an_advert_is_refused_for_its_reason() {
     let v2 = advert(100, Duration::from_secs(1)).encode(VrrpVersion::V2, V3Checksum::PseudoHeader, PEER, GROUP);
     let decode = |m: &[u8], ttl, version| {
-        Advert::decode(m, (PEER, GROUP, ttl), version, V3Checksum::PseudoHeader, None, Duration::from_secs(1)).map(|_| ())
+        Advert::decode(m, (PEER, GROUP, ttl), version, V3Checksum::PseudoHeader, None, Duration::from_secs(1))
+            .map(|_| ())
     };
     assert_eq!(decode(&v2, 255, VrrpVersion::V2), Ok(()));
     assert_eq!(decode(&v2, 254, VrrpVersion::V2), Err(Reject::Ttl(254)));
@@ -107,10 +110,18 @@ fn what_is_not_an_advert_is_refused_for_its_reason() {
     padded.extend([0xee; 26]);
     assert_eq!(decode(&padded, 255, VrrpVersion::V2), Ok(()), "Ethernet padding");
     let pass = |p: Option<AuthPass>| {
-        Advert::decode(&v2, (PEER, GROUP, 255), VrrpVersion::V2, V3Checksum::PseudoHeader, p, Duration::from_secs(1)).map(|_| ())
+        Advert::decode(&v2, (PEER, GROUP, 255), VrrpVersion::V2, V3Checksum::PseudoHeader, p, Duration::from_secs(1))
+            .map(|_| ())
     };
     assert_eq!(pass(Some(AuthPass(*b"1111\0\0\0\0"))), Err(Reject::AuthType(0)));
-    let slow = Advert::decode(&v2, (PEER, GROUP, 255), VrrpVersion::V2, V3Checksum::PseudoHeader, None, Duration::from_secs(2));
+    let slow = Advert::decode(
+        &v2,
+        (PEER, GROUP, 255),
+        VrrpVersion::V2,
+        V3Checksum::PseudoHeader,
+        None,
+        Duration::from_secs(2),
+    );
     assert_eq!(slow.map(|_| ()), Err(Reject::Interval));
 }
 
@@ -134,7 +145,10 @@ fn silence_makes_a_backup_master_after_three_intervals_and_skew() {
     r.handle_deadline(deadline);
     let out = drain(&mut r);
     assert_eq!(sent_priorities(&out), [100]);
-    assert!(matches!(out[..4], [Output::Send(_), Output::AddVips, Output::Garp(5), Output::Transition { .. }]), "{out:?}");
+    assert!(
+        matches!(out[..4], [Output::Send(_), Output::AddVips, Output::Garp(5), Output::Transition { .. }]),
+        "{out:?}"
+    );
     assert_eq!(r.next_deadline(), Some(deadline + ms(1000)));
     r.handle_deadline(deadline + ms(1000));
     assert_eq!(sent_priorities(&drain(&mut r)), [100]);

@@ -43,7 +43,9 @@ pub fn start(router: router::Handle, events: UnboundedSender<Event>) -> anyhow::
     std::thread::Builder::new().name("edge".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
-            Ok(rt) => rt.block_on(Edge { router, events, checks: BTreeMap::new(), scripts: BTreeMap::new() }.run(inbox)),
+            Ok(rt) => {
+                rt.block_on(Edge { router, events, checks: BTreeMap::new(), scripts: BTreeMap::new() }.run(inbox))
+            }
             Err(e) => tracing::error!("no health checks: {e}"),
         }
     })?;

@@ -75,7 +75,8 @@ async fn http(check: &Check, server: ServerKey, url: &HttpUrl, host: Option<&str
         let answer = sender.send_request(request).await;
         talk.abort();
         answer.map_err(|e| {
-            let phase = if e.is_parse() { Phase::Expect } else { Phase::FirstByte };
+            // Bytes before the request, or bytes that are no HTTP: an answer, but not the one expected.
+            let phase = if e.is_parse() || e.is_canceled() { Phase::Expect } else { Phase::FirstByte };
             (phase, format!("{to}: {}", with_cause(&e)))
         })
     };

@@ -44,7 +44,8 @@ pub async fn run(script: VrrpScript, secure: bool, router: router::Handle, event
         if let Some(good) = changed {
             router.send(router::Command::Script { name: script.name.clone(), good });
         }
-        let event = Event::ScriptRan { name: script.name.clone(), good: standing.good(), changed: changed.is_some(), last };
+        let event =
+            Event::ScriptRan { name: script.name.clone(), good: standing.good(), changed: changed.is_some(), last };
         if events.send(event).is_err() {
             return;
         }

@@ -45,8 +45,20 @@ impl fmt::Display for Hook {
 
 /// Devices that sockets feed, by the name of their driver.
 const FED_BY_SOCKETS: &[&str] = &[
-    "veth", "bridge", "macvlan", "macvtap", "ipvlan", "tun", "dummy", "bonding", "team", "802.1Q VLAN Support", "vlan",
-    "vxlan", "virtio_net", "ifb",
+    "veth",
+    "bridge",
+    "macvlan",
+    "macvtap",
+    "ipvlan",
+    "tun",
+    "dummy",
+    "bonding",
+    "team",
+    "802.1Q VLAN Support",
+    "vlan",
+    "vxlan",
+    "virtio_net",
+    "ifb",
 ];
 /// Handle and priority of our clsact filter, so that the next daemon finds it.
 const CLSACT_HANDLE: u32 = 1;
@@ -183,7 +195,8 @@ fn attach_one(loaded: &Loaded, link: &Link, hook: Hook) -> Result<()> {
         Hook::GenericXdp => (raw::BPF_XDP, raw::XDP_FLAGS_SKB_MODE),
         Hook::Tcx | Hook::Clsact => (raw::BPF_TCX_INGRESS, 0),
     };
-    let opts = raw::bpf_link_create_opts { sz: size_of::<raw::bpf_link_create_opts>() as _, flags, ..Default::default() };
+    let opts =
+        raw::bpf_link_create_opts { sz: size_of::<raw::bpf_link_create_opts>() as _, flags, ..Default::default() };
     // SAFETY: a valid program, a device number, and options of their true size.
     let fd = unsafe { raw::bpf_link_create(prog.as_raw_fd(), link.index as i32, kind, &opts) };
     os(fd.into(), what, || ())?;
@@ -203,7 +216,9 @@ pub fn driver(name: &str) -> String {
         rest: [u8; 160],
     }
     const ETHTOOL_GDRVINFO: u32 = 3;
-    let Ok(sock) = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None) else { return String::new() };
+    let Ok(sock) = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None) else {
+        return String::new();
+    };
     let mut info = DrvInfo { cmd: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
     // SAFETY: a zeroed ifreq is valid.
     let mut req: libc::ifreq = unsafe { std::mem::zeroed() };

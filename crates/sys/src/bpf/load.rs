@@ -89,7 +89,8 @@ fn bpf_error(what: String, e: libbpf_rs::Error) -> Error {
         _ => None,
     };
     let text = format!("{e:#}");
-    let error = Error { what, source: errno.map_or_else(|| io::Error::other(text), io::Error::from_raw_os_error), hint: None };
+    let error =
+        Error { what, source: errno.map_or_else(|| io::Error::other(text), io::Error::from_raw_os_error), hint: None };
     if errno.is_some() { error.hint("it needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON") } else { error }
 }
 
@@ -212,7 +213,8 @@ impl Loaded {
             for mut map in object.maps_mut() {
                 let Some(name) = map.name().to_str().map(str::to_owned) else { continue };
                 if MAPS.contains(&name.as_str()) {
-                    map.pin(dir.join(&name)).map_err(|e| bpf_error(format!("pin map {name} in {}", dir.display()), e))?;
+                    map.pin(dir.join(&name))
+                        .map_err(|e| bpf_error(format!("pin map {name} in {}", dir.display()), e))?;
                 }
             }
             // The layout's number makes the other maps usable, so it is written before they are opened by it.
@@ -237,7 +239,8 @@ impl Loaded {
             let (j1, t1) = self.clocks()?;
             let measured = (j1 - j0) as f64 * 1e9 / (t1 - t0).max(1) as f64;
             // The values that CONFIG_HZ can have.
-            let nearest = [100u32, 250, 300, 1000].into_iter().min_by_key(|&hz| (f64::from(hz) - measured).abs() as u64);
+            let nearest =
+                [100u32, 250, 300, 1000].into_iter().min_by_key(|&hz| (f64::from(hz) - measured).abs() as u64);
             s.hz = nearest.unwrap_or(250);
             let mut secret = [0u8; 16];
             fs::File::open("/dev/urandom")

@@ -12,7 +12,9 @@ mod skel {
 #[allow(missing_docs, dead_code)]
 pub mod abi {
     include!(concat!(env!("OUT_DIR"), "/consts.rs"));
-    pub use super::skel::types::{conn, conn_line, counters, dest, device, next_hop, service, service_half, service_slot, settings};
+    pub use super::skel::types::{
+        conn, conn_line, counters, dest, device, next_hop, service, service_half, service_slot, settings,
+    };
 }
 
 pub mod conns;
@@ -25,4 +27,4 @@ mod slots;
 
 pub use hook::{Hook, Hooks};
 pub use load::{Loaded, Maps};
-pub use plane::{DestView, NextHop, ServiceView, XdpPlane};
+pub use plane::{DestView, NextHop, ServiceView, Stats, XdpPlane};

@@ -122,12 +122,8 @@ fn spec_of(s: &service) -> ServiceSpec {
 fn server_of(d: &dest) -> (ServerKey, DestSpec) {
     let key = ServerKey { addr: addr_of_wire(d.addr), port: u16::from_be(d.port) };
     let weight = Weight::new(d.weight.max(0) as u32).unwrap_or(Weight::QUIESCED);
-    let spec = DestSpec {
-        weight,
-        method: ForwardingMethod::Dr,
-        u_threshold: d.u_threshold,
-        l_threshold: d.l_threshold,
-    };
+    let spec =
+        DestSpec { weight, method: ForwardingMethod::Dr, u_threshold: d.u_threshold, l_threshold: d.l_threshold };
     (key, spec)
 }
 
@@ -154,7 +150,10 @@ impl Maps {
             let half = in_force(&s);
             let mut ids = self.list(half.list_base, half.list_len);
             ids.reverse();
-            let dests = ids.iter().filter(|&&i| (i as usize) < self.dests.len()).map(|&i| server_of(&self.dests.get(i as usize)));
+            let dests = ids
+                .iter()
+                .filter(|&&i| (i as usize) < self.dests.len())
+                .map(|&i| server_of(&self.dests.get(i as usize)));
             out.insert(key, ServiceState { spec: spec_of(&s), dests: dests.collect() });
         }
         out
@@ -431,7 +430,12 @@ impl XdpPlane {
         let index = same
             .or_else(|| (0..maps.services.len() as u32).find(free))
             .ok_or_else(|| Error::new(what(), format!("there are {EK_MAX_SERVICES} already")))?;
-        let mut s = service { addr: wire_addr(key.addr), port: key.port.to_be(), protocol: key.protocol.number(), ..Default::default() };
+        let mut s = service {
+            addr: wire_addr(key.addr),
+            port: key.port.to_be(),
+            protocol: key.protocol.number(),
+            ..Default::default()
+        };
         set_spec(&mut s, spec, maps.hz());
         maps.services.set(index as usize, s);
         clear_stats(&maps.service_stats, index);

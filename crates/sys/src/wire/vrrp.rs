@@ -57,9 +57,8 @@ impl VrrpSocket {
 fn set_priority(s: &Socket) -> io::Result<()> {
     let prio: libc::c_int = 7;
     // SAFETY: a valid socket, and an int of its true size.
-    let ret = unsafe {
-        libc::setsockopt(s.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PRIORITY, (&raw const prio).cast(), 4)
-    };
+    let ret =
+        unsafe { libc::setsockopt(s.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PRIORITY, (&raw const prio).cast(), 4) };
     // Priorities above 6 need CAP_NET_ADMIN, which is there whenever a raw socket could be opened by root.
     if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

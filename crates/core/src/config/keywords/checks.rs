@@ -139,7 +139,9 @@ pub(crate) const HTTP_GET: &[Keyword<CheckDraft>] = common!(
                 walk(cx, "virtual_server/real_server/HTTP_GET/url", URL, &mut u, b);
                 let Some(path) = u.path else {
                     let at = st.keyword().span;
-                    cx.push(Diagnostic::error("missing-keyword", at, "this `url` has no `path`").label("expected a `path`"));
+                    cx.push(
+                        Diagnostic::error("missing-keyword", at, "this `url` has no `path`").label("expected a `path`"),
+                    );
                     return;
                 };
                 if u.status.is_empty() {
@@ -171,8 +173,12 @@ fn request_word(cx: &mut Cx<'_>, st: &Statement) -> Option<String> {
     let w = one(cx, st)?;
     if w.text.chars().any(|c| c.is_control() || c == ' ') {
         cx.push(
-            Diagnostic::error("bad-request-word", w.span, "blanks and control characters cannot stand in a request line")
-                .label("write %20 for a blank"),
+            Diagnostic::error(
+                "bad-request-word",
+                w.span,
+                "blanks and control characters cannot stand in a request line",
+            )
+            .label("write %20 for a blank"),
         );
         return None;
     }

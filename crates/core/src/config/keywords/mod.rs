@@ -36,12 +36,18 @@ pub(crate) struct Keyword<B: 'static> {
 pub(crate) struct Cx<'a> {
     diagnostics: &'a mut Vec<Diagnostic>,
     told: BTreeSet<(String, String)>,
+    meant: BTreeSet<&'static str>,
 }
 
 impl Cx<'_> {
     /// Adds a diagnostic.
     pub fn push(&mut self, d: Diagnostic) {
         self.diagnostics.push(d);
+    }
+
+    /// Was this keyword proposed for a misspelt one? Then it is not missing as well.
+    pub fn was_meant(&self, keyword: &str) -> bool {
+        self.meant.contains(keyword)
     }
 }
 
@@ -89,9 +95,12 @@ fn not_in_force(cx: &mut Cx<'_>, path: &str, names: impl Iterator<Item = &'stati
     }
     let all = names.chain(KNOWN.keys().filter(|(p, _)| *p == path).map(|(_, n)| *n));
     let d = Diagnostic::error("unknown-keyword", word.span, format!("unknown keyword `{}`", word.text));
-    let place = if path == "ROOT" { "here".to_owned() } else { format!("in `{}`", path.rsplit('/').next().unwrap_or(path)) };
+    let place =
+        if path == "ROOT" { "here".to_owned() } else { format!("in `{}`", path.rsplit('/').next().unwrap_or(path)) };
     let d = d.label(format!("not a keyword {place}"));
-    cx.push(match diag::nearest(&word.text, all) {
+    let near = diag::nearest(&word.text, all);
+    cx.meant.extend(near);
+    cx.push(match near {
         Some(near) => d.help(format!("did you mean `{near}`?")),
         None => d,
     });
@@ -155,7 +164,7 @@ const ROOT: &[Keyword<Draft>] = &[
 
 /// The tree of a file to a typed configuration.
 pub(crate) fn read(tree: &[Statement], diagnostics: &mut Vec<Diagnostic>) -> Config {
-    let mut cx = Cx { diagnostics, told: BTreeSet::new() };
+    let mut cx = Cx { diagnostics, told: BTreeSet::new(), meant: BTreeSet::new() };
     let mut draft = Draft::default();
     walk(&mut cx, "ROOT", ROOT, &mut draft, &Block { items: tree.to_vec(), open: Default::default() });
     check::finish(&mut cx, draft)

@@ -92,7 +92,8 @@ pub(crate) fn read(cx: &mut Cx<'_>, st: &Statement) -> Option<ServerDraft> {
 impl ServerDraft {
     /// Persistence, if some is configured.
     pub fn persistence(&self) -> Option<Persistence> {
-        self.persist_s.map(|timeout_s| Persistence { timeout_s, mask: self.persist_mask.unwrap_or(Ipv4Addr::BROADCAST) })
+        self.persist_s
+            .map(|timeout_s| Persistence { timeout_s, mask: self.persist_mask.unwrap_or(Ipv4Addr::BROADCAST) })
     }
 }
 
@@ -141,20 +142,8 @@ fn weight(cx: &mut Cx<'_>, st: &Statement, min: u64) -> Option<Weight> {
 pub(crate) const TABLE: &[Keyword<ServerDraft>] = &[
     Keyword { name: "lvs_sched", args: "rr|wrr|wlc", doc: "Scheduler (wlc).", since: "v1.1.5", parse: scheduler },
     Keyword { name: "lb_algo", args: "rr|wrr|wlc", doc: "Old name of `lvs_sched`.", since: "v1.0.3", parse: scheduler },
-    Keyword {
-        name: "lvs_method",
-        args: "DR",
-        doc: "Forwarding method.",
-        since: "v1.1.5",
-        parse: service_method,
-    },
-    Keyword {
-        name: "lb_kind",
-        args: "DR",
-        doc: "Old name of `lvs_method`.",
-        since: "v1.0.3",
-        parse: service_method,
-    },
+    Keyword { name: "lvs_method", args: "DR", doc: "Forwarding method.", since: "v1.1.5", parse: service_method },
+    Keyword { name: "lb_kind", args: "DR", doc: "Old name of `lvs_method`.", since: "v1.0.3", parse: service_method },
     Keyword {
         name: "protocol",
         args: "TCP|UDP",

@@ -199,7 +199,9 @@ pub(crate) const AUTHENTICATION: &[Keyword<InstanceDraft>] = &[
                 cx.push(
                     Diagnostic::error("not-supported", w.span, "auth_type AH is not supported yet")
                         .label("PASS is")
-                        .help("IPsec AH gives VRRP no protection worth having (RFC 5798, 9); filter protocol 112 instead"),
+                        .help(
+                            "IPsec AH gives VRRP no protection worth having (RFC 5798, 9); filter protocol 112 instead",
+                        ),
                 );
             } else {
                 d.auth_type = st.args().first().map(|w| w.span);
@@ -242,12 +244,7 @@ pub(crate) const TABLE: &[Keyword<InstanceDraft>] = &[
         since: "v1.0.3",
         parse: |cx, d, st| {
             if let Some(w) = one(cx, st) {
-                d.state = choice(
-                    cx,
-                    w,
-                    "state",
-                    &[("MASTER", InitialState::Master), ("BACKUP", InitialState::Backup)],
-                );
+                d.state = choice(cx, w, "state", &[("MASTER", InitialState::Master), ("BACKUP", InitialState::Backup)]);
             }
         },
     },

@@ -1,0 +1,49 @@
+# make demo, make test: everything, on a fresh Debian machine that has Rust.
+
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+PREFIX ?= /usr/local
+DESTDIR ?=
+BUILD_PACKAGES := clang-19 libelf-dev zlib1g-dev pkg-config
+RUN_PACKAGES := iproute2 util-linux
+TEST_PACKAGES := keepalived tcpdump ethtool
+KERNEL_PACKAGES := qemu-system-x86 kmod busybox-static cpio
+
+.PHONY: all demo test bench kernel-test install uninstall build-deps test-deps clean
+
+all: build-deps
+	cargo build --release
+
+build-deps:
+	@$(SUDO) packaging/need $(BUILD_PACKAGES) $(RUN_PACKAGES)
+
+test-deps: build-deps
+	@$(SUDO) packaging/need $(TEST_PACKAGES)
+
+# Two directors, three real servers, a client: real packets, a fail-over, a crash.
+demo: all
+	$(SUDO) target/release/evenkeel demo
+
+# Needs root for what runs in namespaces and in the kernel; the rest is run as it is.
+test: test-deps
+	cargo build --workspace --all-targets
+	cargo test --workspace --lib --bins
+	$(SUDO) env "PATH=$$PATH" cargo test -p evenkeel-tests
+
+bench: all
+	cargo build --release --manifest-path benches/Cargo.toml
+	$(SUDO) benches/target/release/evenkeel-bench
+
+# The packet path on Debian 12's kernel, under emulation.
+kernel-test: test-deps
+	@$(SUDO) packaging/need $(KERNEL_PACKAGES)
+	cargo build --workspace --tests
+	$(SUDO) tests/kernel/run
+
+install: all
+	packaging/install "$(DESTDIR)" "$(PREFIX)"
+
+uninstall:
+	packaging/install --remove "$(DESTDIR)" "$(PREFIX)"
+
+clean:
+	cargo clean

@@ -1,0 +1,285 @@
+//! `ipvsadm`: its listing, column for column, read from the pinned maps. No daemon is needed.
+//!
+//! Formats are those of ipvsadm 1.31 (print_service_entry(), print_conn(), print_largenum()), checked against recordings
+//! of it.
+
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+
+use evenkeel_core::model::{Protocol, ServiceKey};
+use evenkeel_sys::bpf::conns::ConnView;
+use evenkeel_sys::bpf::{DestView, Maps, ServiceView, Stats};
+use evenkeel_sys::{names, paths};
+
+use crate::out;
+
+/// What is to be listed, and how.
+#[derive(Default, Clone, Copy, PartialEq, Eq, Debug)]
+struct List {
+    numeric: bool,
+    connections: bool,
+    stats: bool,
+    exact: bool,
+    unsorted: bool,
+    only: Option<ServiceKey>,
+}
+
+const USAGE: &str = "Try `ipvsadm -h' or 'ipvsadm --help' for more information.";
+const HELP: &str = "\
+ipvsadm, as far as evenkeel has it:
+  ipvsadm -L|-l [-n] [-t|-u ADDRESS:PORT] [--stats] [--exact] [--nosort]    the services
+  ipvsadm -L|-l [-n] -c [--nosort]                                          the connections
+Everything else is changed by the configuration and a reload.
+";
+
+/// Runs with ipvsadm's arguments; exit status 0, 1 (cannot list) or 2 (not understood).
+pub fn run(instance: &str, args: &[String]) -> ExitCode {
+    let list = match parse(args) {
+        Ok(Some(list)) => list,
+        Ok(None) => {
+            out::print(HELP);
+            return ExitCode::SUCCESS;
+        }
+        Err(e) => {
+            eprintln!("{e}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let maps = match Maps::open(&paths::bpf_dir(instance), false) {
+        Ok(m) => m,
+        Err(e) => {
+            eprintln!("Can't initialize ipvs: no packet path is loaded as instance `{instance}`: {e}");
+            return ExitCode::from(1);
+        }
+    };
+    out::print(&if list.connections { connections(&maps, list) } else { services(&maps, list) });
+    ExitCode::SUCCESS
+}
+
+/// `None`: help. Options may be bundled (`-Lnc`), as popt allows.
+fn parse(args: &[String]) -> Result<Option<List>, String> {
+    let mut list = List::default();
+    let mut command = args.is_empty();
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        let mut service = |protocol, value: Option<&String>| -> Result<(), String> {
+            let text = value.ok_or("option needs an argument")?;
+            let key = text
+                .rsplit_once(':')
+                .and_then(|(a, p)| Some(ServiceKey { protocol, addr: a.parse().ok()?, port: p.parse().ok()? }));
+            list.only = Some(key.ok_or_else(|| format!("illegal virtual server address:port [{text}] specified"))?);
+            Ok(())
+        };
+        match arg.as_str() {
+            "--list" => command = true,
+            "--numeric" => list.numeric = true,
+            "--connection" => list.connections = true,
+            "--stats" => list.stats = true,
+            "--exact" => list.exact = true,
+            "--nosort" => list.unsorted = true,
+            "--sort" => {}
+            "--help" => return Ok(None),
+            "--tcp-service" => service(Protocol::Tcp, rest.next())?,
+            "--udp-service" => service(Protocol::Udp, rest.next())?,
+            long if long.starts_with("--") => return Err(format!("unknown option {long}")),
+            short if short.len() > 1 && short.starts_with('-') => {
+                for (i, c) in short.char_indices().skip(1) {
+                    match c {
+                        'L' | 'l' => command = true,
+                        'n' => list.numeric = true,
+                        'c' => list.connections = true,
+                        'X' => list.exact = true,
+                        'h' => return Ok(None),
+                        't' | 'u' => {
+                            let protocol = if c == 't' { Protocol::Tcp } else { Protocol::Udp };
+                            let glued = short[i + 1..].to_owned();
+                            let value = if glued.is_empty() { rest.next() } else { Some(&glued) };
+                            service(protocol, value)?;
+                            break;
+                        }
+                        'A' | 'E' | 'D' | 'C' | 'a' | 'e' | 'd' | 'Z' | 'S' | 'R' => {
+                            return Err(format!(
+                                "-{c} is not supported yet: change the configuration and reload (evenkeel reload)"
+                            ));
+                        }
+                        _ => return Err(format!("unknown option -{c}")),
+                    }
+                }
+            }
+            other => return Err(format!("unexpected argument {other}")),
+        }
+    }
+    if !command {
+        return Err("no command specified; -L lists".into());
+    }
+    Ok(Some(list))
+}
+
+fn endpoint(addr: Ipv4Addr, port: u16, protocol: Protocol, numeric: bool) -> String {
+    if numeric {
+        return format!("{addr}:{port}");
+    }
+    let (host, service) = names::of(addr, port, protocol == Protocol::Udp);
+    format!("{host}:{service}")
+}
+
+/// ipvsadm compares addresses by a signed subtraction, so 172.16.0.0 and 192.168.0.0 come before 10.0.0.0.
+fn order(addr: Ipv4Addr) -> i32 {
+    u32::from(addr) as i32
+}
+
+fn services(maps: &Maps, list: List) -> String {
+    let mut all = maps.view();
+    if let Some(only) = list.only {
+        all.retain(|s| s.key == only);
+        if all.is_empty() {
+            eprintln!("No such service");
+        }
+    }
+    if !list.unsorted {
+        all.sort_by_key(|s| (s.key.protocol.number(), order(s.key.addr), s.key.port));
+    }
+    let mut text = String::new();
+    if list.only.is_none() {
+        text += &format!("IP Virtual Server version 1.2.1 (size={})\n", maps.conn_capacity());
+    }
+    text += &if list.stats {
+        format!(
+            "{:<33} {:>8} {:>8} {:>8} {:>8} {:>8}\n  -> RemoteAddress:Port\n",
+            "Prot LocalAddress:Port", "Conns", "InPkts", "OutPkts", "InBytes", "OutBytes"
+        )
+    } else {
+        "Prot LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n"
+            .to_owned()
+    };
+    for s in &mut all {
+        if !list.unsorted {
+            s.dests.sort_by_key(|d| (order(d.key.addr), d.key.port));
+        }
+        text += &service(s, list);
+    }
+    text
+}
+
+fn service(s: &ServiceView, list: List) -> String {
+    let name = endpoint(s.key.addr, s.key.port, s.key.protocol, list.numeric);
+    let name: String = name.chars().take(33).collect();
+    let mut text = format!("{:<4} {name}", s.key.protocol.to_string());
+    if list.stats {
+        text = format!("{text:<33}{}\n", numbers(s.stats, list.exact));
+    } else {
+        text += &format!(" {}", s.spec.scheduler);
+        if let Some(p) = s.spec.persistence {
+            text += &format!(" persistent {}", p.timeout_s);
+            if p.mask != Ipv4Addr::BROADCAST {
+                text += &format!(" mask {}", p.mask);
+            }
+        }
+        text.push('\n');
+    }
+    for d in &s.dests {
+        text += &dest(s, d, list);
+    }
+    text
+}
+
+fn dest(s: &ServiceView, d: &DestView, list: List) -> String {
+    let name = endpoint(d.key.addr, d.key.port, s.key.protocol, list.numeric);
+    let name: String = name.chars().take(28).collect();
+    if list.stats {
+        return format!("  -> {name:<28}{}\n", numbers(d.stats, list.exact));
+    }
+    format!(
+        "  -> {name:<28} {:<7} {:<6} {:<10} {:<10}\n",
+        d.spec.method.ipvsadm_name(),
+        d.spec.weight.get(),
+        d.active,
+        d.inactive
+    )
+}
+
+/// Conns, InPkts, OutPkts, InBytes, OutBytes. Direct routing sees no packet from server to client.
+fn numbers(s: Stats, exact: bool) -> String {
+    [s.conns, s.in_packets, 0, s.in_bytes, 0].map(|n| large(n, exact)).concat()
+}
+
+/// print_largenum(): nine wide, in K, M, G and T from the ninth digit on, cut and not rounded.
+fn large(n: u64, exact: bool) -> String {
+    match n {
+        _ if exact => {
+            let digits = n.to_string();
+            if digits.len() < 9 { format!("{digits:>9}") } else { format!(" {digits}") }
+        }
+        0..100_000_000 => format!("{n:>9}"),
+        100_000_000..1_000_000_000 => format!("{:>8}K", n / 1000),
+        1_000_000_000..100_000_000_000 => format!("{:>8}M", n / 1_000_000),
+        100_000_000_000..100_000_000_000_000 => format!("{:>8}G", n / 1_000_000_000),
+        _ => format!("{:>8}T", n / 1_000_000_000_000),
+    }
+}
+
+fn connections(maps: &Maps, list: List) -> String {
+    let mut text =
+        "IPVS connection entries\npro expire state       source             virtual            destination\n"
+            .to_owned();
+    let mut all = maps.connections();
+    if !list.unsorted {
+        all.sort_by_key(|c| (c.protocol.number(), order(c.client.0), c.client.1, order(c.service.0), c.service.1));
+    }
+    for c in &all {
+        text += &connection(c, list.numeric);
+    }
+    text
+}
+
+fn connection(c: &ConnView, numeric: bool) -> String {
+    let end = |(a, p): (Ipv4Addr, u16)| endpoint(a, p, c.protocol, numeric);
+    // A connection keeps its service's port; a template's destination has its server's.
+    let dest =
+        c.dest.1.map_or((Ipv4Addr::UNSPECIFIED, 0), |d| (d.addr, if c.is_template() { d.port } else { c.service.1 }));
+    format!(
+        "{:<3} {:<6} {:<11} {:<18} {:<18} {}\n",
+        c.protocol,
+        format!("{:02}:{:02}", c.expires_s / 60, c.expires_s % 60),
+        c.state_name(),
+        end(c.client),
+        end(c.service),
+        end(dest)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(s: &str) -> Vec<String> {
+        s.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn options_may_be_bundled() {
+        let l = |s| parse(&words(s)).expect("understood").expect("a listing");
+        assert_eq!(l("-Lnc"), List { numeric: true, connections: true, ..List::default() });
+        assert_eq!(l("-L -n --stats"), List { numeric: true, stats: true, ..List::default() });
+        assert_eq!(l(""), List::default());
+        assert_eq!(l("-Lnt 10.0.0.1:80").only.map(|k| k.port), Some(80));
+        assert!(parse(&words("-A -t 10.0.0.1:80")).is_err());
+        assert!(parse(&words("-n")).is_err());
+        assert_eq!(parse(&words("-h")), Ok(None));
+    }
+
+    #[test]
+    fn large_numbers_are_ipvsadms() {
+        for (n, shown) in [
+            (0, "        0"),
+            (99_999_999, " 99999999"),
+            (100_000_000, "  100000K"),
+            (1_999_999_999, "    1999M"),
+            (123_456_789_012, "     123G"),
+            (100_000_000_000_000, "     100T"),
+        ] {
+            assert_eq!(large(n, false), shown);
+        }
+        assert_eq!(large(123_456_789, true), " 123456789");
+    }
+}

@@ -1,0 +1,181 @@
+//! `evenkeel status` and `evenkeel reload`
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use evenkeel_core::ipc::{InstanceStatus, Reply, Request, ServiceStatus, Status};
+use evenkeel_core::vrrp::State;
+use evenkeel_sys::paths::control_socket;
+use evenkeel_testkit::control::ask;
+
+use crate::out::{self, duration};
+
+fn call(instance: &str, request: &Request) -> anyhow::Result<Reply> {
+    let socket = control_socket(instance);
+    ask(&socket, request)
+        .with_context(|| format!("no evenkeeld answers as instance `{instance}` (is it running, and are you root?)"))
+}
+
+/// Exit status 0: all is well; 1: something is not.
+pub fn run(instance: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let Reply::Status(status) = call(instance, &Request::Status)? else { bail!("an unexpected answer") };
+    if json {
+        out::print(&format!("{}\n", serde_json::to_string_pretty(&status)?));
+    } else {
+        out::print(&text(&status, &Paint { on: out::colour() }));
+    }
+    let well = status.config_error.is_none()
+        && status.warnings.is_empty()
+        && status.instances.iter().all(|i| i.state != State::Fault)
+        && status.services.iter().all(|s| s.servers.iter().any(|r| r.up));
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Reads the configuration again.
+pub fn reload(instance: &str) -> anyhow::Result<ExitCode> {
+    match call(instance, &Request::Reload)? {
+        Reply::Reloaded { steps } if steps.is_empty() => out::print("reloaded; no service changed\n"),
+        Reply::Reloaded { steps } => out::print(&format!("reloaded:\n  {}\n", steps.join("\n  "))),
+        Reply::Refused { error } => bail!("refused, the old configuration stays in force:\n{error}"),
+        Reply::Status(_) => bail!("an unexpected answer"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Paint {
+    on: bool,
+}
+
+impl Paint {
+    fn with(&self, code: &str, text: &str) -> String {
+        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+    fn good(&self, t: &str) -> String {
+        self.with("32", t)
+    }
+    fn bad(&self, t: &str) -> String {
+        self.with("31", t)
+    }
+    fn dim(&self, t: &str) -> String {
+        self.with("2", t)
+    }
+}
+
+fn text(s: &Status, p: &Paint) -> String {
+    let mut t = format!(
+        "{}  evenkeel {}, pid {}, up {}, {}\n",
+        s.router_id,
+        s.version,
+        s.pid,
+        duration(s.uptime_ms),
+        s.config_file
+    );
+    if let Some(e) = &s.config_error {
+        t += &p.bad(&format!("the last reload was refused; the configuration before it is in force:\n{e}\n"));
+    }
+    for i in &s.instances {
+        t += &instance(i, p);
+    }
+    for sc in &s.scripts {
+        let state = match sc.good {
+            Some(true) => p.good("succeeds"),
+            Some(false) => p.bad("fails"),
+            None => "not run yet".to_owned(),
+        };
+        t += &format!("\nscript {}  {state}  {} runs, last: {}\n", sc.name, sc.runs, sc.last);
+    }
+    for v in &s.services {
+        t += &service(v, p);
+    }
+    if let Some(e) = &s.dataplane.error {
+        t += &p.bad(&format!("\npacket path: {e}\n"));
+    }
+    if !s.dataplane.hooks.is_empty() {
+        let hooks: Vec<String> = s.dataplane.hooks.iter().map(|(d, h)| format!("{d} by {h}")).collect();
+        let reasons: Vec<String> =
+            s.dataplane.reasons.iter().filter(|(_, n)| *n > 0).map(|(r, n)| format!("{r} {n}")).collect();
+        t += &format!("\npacket path  {}{}\n", hooks.join(", "), if s.dataplane.adopted { ", adopted" } else { "" });
+        if !reasons.is_empty() {
+            t += &format!("  packets: {}\n", reasons.join(", "));
+        }
+    }
+    for w in &s.warnings {
+        t += &p.bad(&format!("warning: {w}\n"));
+    }
+    t
+}
+
+fn instance(i: &InstanceStatus, p: &Paint) -> String {
+    let state = match i.state {
+        State::Master => p.good("MASTER"),
+        State::Backup => "BACKUP".to_owned(),
+        State::Fault => p.bad("FAULT"),
+        State::Init => "INIT".to_owned(),
+    };
+    let mut t = format!(
+        "\n{}  {state} for {}, because {}\n  {} vrid {}, VRRPv{}, priority {}",
+        i.name,
+        duration(i.since_ms),
+        i.because,
+        i.interface,
+        i.vrid,
+        i.version,
+        i.priority
+    );
+    if i.priority != i.base_priority {
+        t += &format!(" (base {})", i.base_priority);
+    }
+    match (i.state, i.master, i.master_priority) {
+        (State::Master, ..) => {}
+        (_, Some(m), Some(mp)) => t += &format!(", master is {m} with priority {mp}"),
+        _ => t += ", no master heard",
+    }
+    t += &format!("\n  adverts: {} sent, {} received", i.counters.adverts_sent, i.counters.adverts_received);
+    let refused: u64 = i.counters.refused.values().sum();
+    if refused > 0 {
+        let causes: Vec<String> = i.counters.refused.iter().map(|(c, n)| format!("{c} {n}")).collect();
+        t += &p.bad(&format!(", {refused} refused ({})", causes.join(", ")));
+    }
+    t += "\n";
+    for v in &i.vips {
+        t += &format!("  {}\n", if i.state == State::Master { v.clone() } else { p.dim(v) });
+    }
+    t
+}
+
+fn service(v: &ServiceStatus, p: &Paint) -> String {
+    let mut t = format!("\n{} {}:{}  {}", v.protocol, v.addr, v.port, v.scheduler);
+    if let Some(s) = v.persistence_s {
+        t += &format!(", persistent {s} s");
+    }
+    t += &format!("  {} connections, {} packets, {} bytes\n", v.conns, v.in_packets, v.in_bytes);
+    for r in &v.servers {
+        let state = if r.up { p.good("up  ") } else { p.bad("DOWN") };
+        let weight = match r.weight_in_force {
+            Some(w) if w == r.weight => format!("weight {w}"),
+            Some(w) => format!("weight {w} (of {})", r.weight),
+            None => "out of service".to_owned(),
+        };
+        t += &format!(
+            "  {state} {}:{}  {weight}  active {} inactive {}  {} connections  for {}  via {}\n",
+            r.addr,
+            r.port,
+            r.active,
+            r.inactive,
+            r.conns,
+            duration(r.since_ms),
+            r.next_hop
+        );
+        for c in &r.checks {
+            let last = c.last.as_ref().map_or("no probe yet".to_owned(), |l| {
+                let ms = format!("{}.{} ms", l.took_us / 1000, l.took_us % 1000 / 100);
+                match l.failed {
+                    None => format!("{} in {ms}", l.detail),
+                    Some(phase) => p.bad(&format!("failed at {phase:?} after {ms}: {}", l.detail)),
+                }
+            });
+            t += &format!("       {}  {last}\n", c.kind);
+        }
+    }
+    t
+}

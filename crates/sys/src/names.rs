@@ -1,0 +1,29 @@
+//! Names of addresses and ports, by the system's resolver.
+
+use std::ffi::CStr;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use socket2::SockAddr;
+
+/// Host name and service name, as getnameinfo(3) gives them; numbers where there is no name.
+pub fn of(addr: Ipv4Addr, port: u16, udp: bool) -> (String, String) {
+    let sa = SockAddr::from(SocketAddrV4::new(addr, port));
+    let mut host = [0 as libc::c_char; 1025];
+    let mut service = [0 as libc::c_char; 32];
+    let flags = if udp { libc::NI_DGRAM } else { 0 };
+    // SAFETY: a valid address and two buffers of their true lengths.
+    let ret = unsafe {
+        libc::getnameinfo(
+            sa.as_ptr().cast(),
+            sa.len(),
+            host.as_mut_ptr(),
+            host.len() as u32,
+            service.as_mut_ptr(),
+            service.len() as u32,
+            flags,
+        )
+    };
+    // SAFETY: getnameinfo ends both with a zero on success.
+    let text = |b: &[libc::c_char]| unsafe { CStr::from_ptr(b.as_ptr()) }.to_string_lossy().into_owned();
+    if ret == 0 { (text(&host), text(&service)) } else { (addr.to_string(), port.to_string()) }
+}

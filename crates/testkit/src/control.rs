@@ -1,0 +1,29 @@
+//! Asking a daemon over its control socket.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use evenkeel_core::ipc::{Reply, Request, Status};
+
+/// One request and its reply.
+pub fn ask(socket: &Path, request: &Request) -> Result<Reply> {
+    let mut stream = UnixStream::connect(socket).with_context(|| format!("connect to {}", socket.display()))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    serde_json::from_str(&answer).context("the daemon's answer is not understood")
+}
+
+/// The daemon's status.
+pub fn status(socket: &Path) -> Result<Status> {
+    match ask(socket, &Request::Status)? {
+        Reply::Status(s) => Ok(*s),
+        other => bail!("an unexpected answer: {other:?}"),
+    }
+}

@@ -1,0 +1,280 @@
+//! Networks of namespaces as Rust values: hosts, links, processes. Everything goes when the value goes, also when a test
+//! panics; then what can be seen of it is written down first.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+
+/// A network of hosts. Names are made unique by the process's id, so that tests run side by side.
+pub struct Lan {
+    prefix: String,
+    hosts: Vec<String>,
+    processes: Mutex<Vec<Process>>,
+    /// Logs of processes, configurations, and the dump if something fails.
+    pub dir: PathBuf,
+    keep_dir: bool,
+}
+
+struct Process {
+    host: String,
+    name: String,
+    child: Child,
+}
+
+/// A process in a host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pid(pub u32);
+
+fn run(program: &str, args: &[&str]) -> Result<String> {
+    let out = Command::new(program).args(args).output().with_context(|| format!("run {program}"))?;
+    if !out.status.success() {
+        bail!("{program} {}: {}", args.join(" "), String::from_utf8_lossy(&out.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// Networks of processes that were killed before they could clean up.
+fn remove_stale() {
+    for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix("ek").and_then(|r| r.split('x').next()?.parse::<u32>().ok());
+        if let Some(pid) = owner
+            && !Path::new(&format!("/proc/{pid}")).exists()
+        {
+            let _ = run("ip", &["netns", "del", &name]);
+        }
+    }
+}
+
+impl Lan {
+    /// A network without hosts; `dir` is where its files go.
+    pub fn new(dir: &Path) -> Result<Lan> {
+        static N: AtomicU32 = AtomicU32::new(0);
+        if !evenkeel_sys::user::is_root() {
+            bail!("network namespaces need root");
+        }
+        remove_stale();
+        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        let prefix = format!("ek{}x{}", std::process::id(), N.fetch_add(1, Ordering::Relaxed));
+        let dir = dir.to_owned();
+        Ok(Lan { prefix, hosts: Vec::new(), processes: Mutex::new(Vec::new()), dir, keep_dir: true })
+    }
+
+    /// The namespace's name, as `ip netns` knows it.
+    pub fn ns(&self, host: &str) -> String {
+        format!("{}-{host}", self.prefix)
+    }
+
+    fn ns_path(&self, host: &str) -> PathBuf {
+        Path::new("/run/netns").join(self.ns(host))
+    }
+
+    /// The name that a daemon on this host has among all daemons of this machine.
+    pub fn instance(&self, host: &str) -> String {
+        self.ns(host)
+    }
+
+    /// Adds a host.
+    pub fn host(&mut self, host: &str) -> Result<()> {
+        run("ip", &["netns", "add", &self.ns(host)]).context("make a network namespace")?;
+        self.hosts.push(host.to_owned());
+        self.ip(host, "link set lo up")?;
+        // Duplicate address detection and router solicitations are noise here.
+        self.sysctl(host, "net/ipv6/conf/default/disable_ipv6", "1")
+    }
+
+    /// `ip ARGS` in a host.
+    pub fn ip(&self, host: &str, args: &str) -> Result<String> {
+        let ns = self.ns(host);
+        let all: Vec<&str> = ["-n", &ns].into_iter().chain(args.split_whitespace()).collect();
+        run("ip", &all)
+    }
+
+    /// A link between two hosts: device and hardware address on either side.
+    pub fn link(&self, a: (&str, &str), b: (&str, &str)) -> Result<()> {
+        let (na, nb) = (self.ns(a.0), self.ns(b.0));
+        run("ip", &["link", "add", a.1, "netns", &na, "type", "veth", "peer", "name", b.1, "netns", &nb])?;
+        for (host, dev) in [a, b] {
+            self.ip(host, &format!("link set {dev} up"))?;
+        }
+        Ok(())
+    }
+
+    /// Sets a sysctl by its path below /proc/sys.
+    pub fn sysctl(&self, host: &str, path: &str, value: &str) -> Result<()> {
+        let file = format!("/proc/sys/{path}");
+        let value = value.to_owned();
+        self.within(host, move || fs::write(&file, value).with_context(|| format!("write {file}")))?
+    }
+
+    /// Runs something in a host, on a thread of its own.
+    pub fn within<T: Send>(&self, host: &str, work: impl FnOnce() -> T + Send) -> Result<T> {
+        let path = self.ns_path(host);
+        std::thread::scope(|s| {
+            let thread = s.spawn(move || {
+                evenkeel_sys::netns::enter(&path)?;
+                Ok::<T, evenkeel_sys::Error>(work())
+            });
+            match thread.join() {
+                Ok(done) => done.with_context(|| format!("enter {host}")),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    /// Starts a thread in a host and leaves it running.
+    pub fn spawn_within(&self, host: &str, work: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
+        let path = self.ns_path(host);
+        std::thread::spawn(move || match evenkeel_sys::netns::enter(&path) {
+            Ok(()) => work(),
+            Err(e) => eprintln!("{e}"),
+        })
+    }
+
+    /// A command that will run in a host. Its standard streams are the caller's to set.
+    pub fn command(&self, host: &str, program: &Path) -> Command {
+        // Not `ip netns exec`: that mounts another /sys and hides the BPF file system.
+        let mut c = Command::new("nsenter");
+        c.arg(format!("--net={}", self.ns_path(host).display())).arg(program);
+        c
+    }
+
+    /// Starts a program in a host; its output goes to a file `NAME.log`. It is killed when the network goes.
+    pub fn spawn(&self, host: &str, name: &str, program: &Path, args: &[&str]) -> Result<Pid> {
+        let path = self.dir.join(format!("{name}.log"));
+        let log = fs::OpenOptions::new().create(true).append(true).open(&path)?;
+        let child = self
+            .command(host, program)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("start {}", program.display()))?;
+        let pid = Pid(child.id());
+        let process = Process { host: host.to_owned(), name: name.to_owned(), child };
+        self.processes.lock().map_err(|_| io::Error::other("poisoned"))?.push(process);
+        Ok(pid)
+    }
+
+    /// What a program wrote so far.
+    pub fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.join(format!("{name}.log"))).unwrap_or_default()
+    }
+
+    /// Sends a signal to a process and, unless it is a mere message (HUP, USR1, USR2), waits for its end.
+    pub fn signal(&self, pid: Pid, signal: Signal) -> Result<()> {
+        evenkeel_sys::signals::signal(pid.0, signal)?;
+        if matches!(signal, Signal::SIGHUP | Signal::SIGUSR1 | Signal::SIGUSR2 | Signal::SIGSTOP | Signal::SIGCONT) {
+            return Ok(());
+        }
+        let mut all = self.processes.lock().map_err(|_| io::Error::other("poisoned"))?;
+        if let Some(i) = all.iter().position(|p| p.child.id() == pid.0) {
+            let mut p = all.remove(i);
+            p.child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// How a process ended, if it has.
+    pub fn ended(&self, pid: Pid) -> Option<std::process::ExitStatus> {
+        let mut all = self.processes.lock().ok()?;
+        let p = all.iter_mut().find(|p| p.child.id() == pid.0)?;
+        p.child.try_wait().ok().flatten()
+    }
+
+    /// Keep files at the end, or remove them.
+    pub fn keep_files(&mut self, keep: bool) {
+        self.keep_dir = keep;
+    }
+
+    /// What can be seen of every host, for whoever has to find out what went wrong.
+    fn dump(&self) {
+        eprintln!("== what was seen, in {}", self.dir.display());
+        for host in &self.hosts {
+            let mut text = String::new();
+            for args in ["-br link", "addr", "route", "neigh"] {
+                text += &format!("$ ip {args}\n{}\n", self.ip(host, args).unwrap_or_else(|e| e.to_string()));
+            }
+            let maps = evenkeel_sys::bpf::Maps::open(&evenkeel_sys::paths::bpf_dir(&self.instance(host)), false);
+            if let Ok(maps) = maps {
+                text += &format!("$ services\n{:#?}\n", maps.view());
+                text += &format!("$ connections\n{:#?}\n", maps.connections());
+                text += &format!("$ reasons\n{:?}\n", maps.reasons());
+            }
+            let socket = evenkeel_sys::paths::control_socket(&self.instance(host));
+            if let Ok(status) = crate::control::ask(&socket, &evenkeel_core::ipc::Request::Status) {
+                text += &format!("$ status\n{status:#?}\n");
+            }
+            let _ = fs::write(self.dir.join(format!("{host}.dump")), text);
+        }
+        for p in self.processes.lock().into_iter().flat_map(|p| p.iter().map(|p| p.name.clone()).collect::<Vec<_>>()) {
+            let log = self.log(&p);
+            let tail: Vec<&str> = log.lines().rev().take(25).collect();
+            eprintln!("-- {p}.log (its end)");
+            tail.iter().rev().for_each(|l| eprintln!("   {l}"));
+        }
+    }
+}
+
+impl Drop for Lan {
+    fn drop(&mut self) {
+        let failed = std::thread::panicking();
+        if failed {
+            self.dump();
+        }
+        for p in self.processes.get_mut().into_iter().flatten() {
+            let _ = p.child.kill();
+            let _ = p.child.wait();
+            let _ = &p.host;
+        }
+        for host in &self.hosts {
+            for dir in
+                [evenkeel_sys::paths::bpf_dir(&self.instance(host)), evenkeel_sys::paths::run_dir(&self.instance(host))]
+            {
+                let _ = remove_pins(&dir);
+            }
+            let _ = run("ip", &["netns", "del", &self.ns(host)]);
+        }
+        if !failed && !self.keep_dir {
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+/// Removes a directory of files; the BPF file system does not let remove_dir_all look at its entries.
+fn remove_pins(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)?.flatten() {
+        fs::remove_file(entry.path())?;
+    }
+    fs::remove_dir(dir)
+}
+
+/// Waits until something holds; panics with `what` if it takes too long.
+pub fn eventually<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    match within(limit, &mut look) {
+        Some(found) => found,
+        None => panic!("not within {limit:?}: {what}"),
+    }
+}
+
+/// Waits until something holds, or gives up.
+pub fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let until = Instant::now() + limit;
+    loop {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        if Instant::now() > until {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,122 @@
+//! Who holds the address: election, hand-over, crash, repair, scripts.
+
+use std::time::Duration;
+
+use evenkeel_core::vrrp::State;
+use evenkeel_testkit::lan::eventually;
+use evenkeel_testkit::office::VIP;
+use evenkeel_tests::{Net, SOON, vrrp};
+use nix::sys::signal::Signal;
+
+#[test]
+fn a_clean_stop_hands_over_at_once_and_leaves_nothing_behind() {
+    let Some(net) = Net::new("clean-stop") else { return };
+    let d1 =
+        net.start("d1", &(evenkeel_tests::SMALL_TABLE.to_owned() + &vrrp(150, "") + &evenkeel_tests::service("", &[])));
+    net.wait_state("d1", "V", State::Master);
+    net.start("d2", &vrrp(100, ""));
+    eventually("d2 knows its master", SOON, || net.instance("d2", "V")?.master);
+    assert!(net.holds("d1", VIP));
+    let label = net.lan.ip("d1", "-4 addr show dev eth0").expect("lists");
+    assert!(label.contains("eth0:0"), "{label}");
+    net.lan.signal(d1, Signal::SIGTERM).expect("stops");
+    let i = net.wait_state("d2", "V", State::Master);
+    assert_eq!(i.because, "192.168.1.2 gave up with priority 0");
+    assert!(!net.holds("d1", VIP) && net.holds("d2", VIP));
+    let pins = evenkeel_sys::paths::bpf_dir(&net.lan.instance("d1"));
+    assert!(!pins.exists(), "{} is still there", pins.display());
+}
+
+#[test]
+fn the_higher_priority_takes_over_and_the_lower_gives_way() {
+    let Some(net) = Net::new("preempt") else { return };
+    net.start("d2", &vrrp(100, "version 3\nadvert_int 0.1"));
+    net.wait_state("d2", "V", State::Master);
+    net.start("d1", &vrrp(150, "version 3\nadvert_int 0.1"));
+    net.wait_state("d1", "V", State::Master);
+    let i = net.wait_state("d2", "V", State::Backup);
+    assert_eq!(i.because, "192.168.1.2 advertises priority 150");
+    eventually("only d1 holds the address", SOON, || (net.holds("d1", VIP) && !net.holds("d2", VIP)).then_some(()));
+}
+
+#[test]
+fn a_killed_daemon_that_is_back_in_time_stays_master() {
+    let Some(net) = Net::new("resume") else { return };
+    let config = vrrp(100, "advert_int 5");
+    let d1 = net.start("d1", &config);
+    net.wait_state("d1", "V", State::Master);
+    net.start("d2", &vrrp(50, "advert_int 5"));
+    eventually("d2 knows its master", SOON, || net.instance("d2", "V")?.master);
+    net.lan.signal(d1, Signal::SIGKILL).expect("killed");
+    assert!(net.holds("d1", VIP), "a crash takes no address away");
+    net.start("d1", &config);
+    let i = net.instance("d1", "V").expect("there");
+    assert_eq!((i.state, i.because.as_str()), (State::Master, "it was master before the daemon was restarted"));
+    assert_eq!(net.instance("d2", "V").expect("there").counters.became_master, 0);
+}
+
+#[test]
+fn an_address_left_by_a_crash_stays_until_another_master_is_heard() {
+    let Some(net) = Net::new("left-behind") else { return };
+    // Nobody was master here a moment ago, but the address is there.
+    net.lan.ip("d1", "addr add 192.168.1.100/24 dev eth0").expect("added");
+    net.start("d1", &vrrp(50, "advert_int 2"));
+    assert_eq!(net.instance("d1", "V").expect("there").state, State::Backup);
+    assert!(net.holds("d1", VIP), "nobody has claimed it");
+    net.start("d2", &vrrp(255, "advert_int 2\nstate MASTER\nmcast_src_ip 192.168.1.3"));
+    eventually("d1 gives it up", SOON, || (!net.holds("d1", VIP)).then_some(()));
+}
+
+#[test]
+fn an_address_that_somebody_deletes_comes_back() {
+    let Some(net) = Net::new("repair") else { return };
+    net.start("d1", &vrrp(100, "version 3\nadvert_int 0.1"));
+    net.wait_state("d1", "V", State::Master);
+    eventually("the address", SOON, || net.holds("d1", VIP).then_some(()));
+    net.lan.ip("d1", "addr del 192.168.1.100/24 dev eth0").expect("deleted");
+    eventually("the address is back", SOON, || net.holds("d1", VIP).then_some(()));
+}
+
+#[test]
+fn a_link_that_goes_down_is_a_fault_and_comes_back() {
+    let Some(net) = Net::new("link") else { return };
+    net.start("d1", &vrrp(100, "version 3\nadvert_int 0.1"));
+    net.wait_state("d1", "V", State::Master);
+    net.lan.ip("sw", "link set p-d1 down").expect("down");
+    let i = net.wait_state("d1", "V", State::Fault);
+    assert_eq!(i.because, "its interface is down");
+    net.lan.ip("sw", "link set p-d1 up").expect("up");
+    net.wait_state("d1", "V", State::Master);
+}
+
+#[test]
+fn scripts_move_the_address_and_hanging_ones_are_killed() {
+    let Some(net) = Net::new("scripts") else { return };
+    let flag = net.lan.dir.join("flag");
+    let script = format!(
+        "global_defs {{\n script_user root\n}}\nvrrp_script chk {{\n script \"/usr/bin/test ! -e {}\"\n interval 0.2\n \
+         fall 2\n rise 2\n weight -60\n}}\nvrrp_script slow {{\n script \"/bin/sleep 1000\"\n interval 0.3\n weight 5\n}}\n",
+        flag.display()
+    );
+    let track = "version 3\nadvert_int 0.1\ntrack_script {\nchk\nslow\n}";
+    net.start("d1", &(script + &vrrp(100, track)));
+    net.wait_state("d1", "V", State::Master);
+    net.start("d2", &vrrp(80, "version 3\nadvert_int 0.1"));
+    net.wait_state("d2", "V", State::Backup);
+    let slow = eventually("the hanging script was killed", SOON, || {
+        net.status("d1")?.scripts.into_iter().find(|s| s.name == "slow").filter(|s| s.good == Some(false))
+    });
+    assert_eq!(slow.last, "still running after 0.3 s");
+    assert_eq!(
+        net.instance("d1", "V").expect("there").priority,
+        100,
+        "a failing script of positive weight adds nothing"
+    );
+    std::fs::write(&flag, "").expect("writable");
+    net.wait_state("d2", "V", State::Master);
+    assert_eq!(net.instance("d1", "V").expect("there").priority, 40);
+    std::fs::remove_file(&flag).expect("there");
+    net.wait_state("d1", "V", State::Master);
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(net.holds("d1", VIP) && !net.holds("d2", VIP));
+}

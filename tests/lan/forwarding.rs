@@ -1,0 +1,155 @@
+//! The packet path by each hook, and what the operator reads of it.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
+use std::process::Command;
+use std::time::Duration;
+
+use evenkeel_core::model::HookChoice;
+use evenkeel_core::vrrp::State;
+use evenkeel_sys::bpf::{Hooks, XdpPlane};
+use evenkeel_sys::netlink::Netlink;
+use evenkeel_testkit::http::{self, Server};
+use evenkeel_testkit::lan::eventually;
+use evenkeel_testkit::office::{Load, SERVERS, VIP};
+use evenkeel_tests::{Net, SMALL_TABLE, SOON, service, vrrp};
+use nix::sys::signal::Signal;
+
+const TWO: &[(&str, &str)] = &[("192.168.1.11", "weight 1"), ("192.168.1.12", "weight 2")];
+
+fn request(net: &Net) -> anyhow::Result<http::Answer> {
+    net.lan.within("client", || http::get(SocketAddrV4::new(VIP, 80), Duration::from_secs(3)))?
+}
+
+/// 30 requests reach both servers, which see the client.
+fn works_by(net: &Net, hook: &str) {
+    net.wait_state("d1", "V", State::Master);
+    let hooks = net.status("d1").expect("answers").dataplane.hooks;
+    assert_eq!(hooks, [("eth0".to_owned(), hook.to_owned())]);
+    eventually("the first answer", SOON, || request(net).ok());
+    let mut names = BTreeSet::new();
+    for _ in 0..30 {
+        let a = request(net).expect("answered");
+        assert_eq!(a.seen, "10.77.0.2");
+        names.insert(a.server);
+    }
+    assert_eq!(names.len(), 2, "{names:?}");
+}
+
+fn servers(net: &Net) -> Vec<Server> {
+    SERVERS.iter().map(|(n, _)| Server::start(&net.lan, n, 80)).collect()
+}
+
+fn config(hook: &str) -> String {
+    format!("global_defs {{\n connection_table_size 16384\n dataplane_interface eth0 {hook}\n}}\n")
+        + &vrrp(100, "version 3\nadvert_int 0.1")
+        + &service("lb_algo wrr", TWO)
+}
+
+#[test]
+fn tc_is_chosen_on_what_sockets_feed() {
+    let Some(net) = Net::new("tc") else { return };
+    let _servers = servers(&net);
+    net.start("d1", &config("auto"));
+    works_by(&net, "tc (tcx)");
+}
+
+#[test]
+fn generic_xdp_works() {
+    let Some(net) = Net::new("generic") else { return };
+    let _servers = servers(&net);
+    net.start("d1", &config("generic"));
+    works_by(&net, "generic XDP");
+}
+
+#[test]
+fn native_xdp_works() {
+    let Some(net) = Net::new("native") else { return };
+    let _servers = servers(&net);
+    // On veth it needs a program on the peer, which wakes its receiver, and checksums that are made.
+    let (ns, dir) = (net.lan.ns("sw"), evenkeel_sys::paths::bpf_dir(&net.lan.instance("sw")));
+    let off = Command::new("nsenter")
+        .arg(format!("--net=/run/netns/{ns}"))
+        .args(["ethtool", "-K", "p-d1", "tx", "off"])
+        .output();
+    assert!(off.expect("ethtool runs").status.success());
+    let peer = net.lan.within("sw", || {
+        let plane = XdpPlane::load(&dir, 1024)?;
+        let link = Netlink::new()?.link("p-d1")?.expect("the port");
+        Hooks::default().attach(&plane.loaded, &link, HookChoice::NativeXdp)?;
+        Ok::<_, evenkeel_sys::Error>(plane)
+    });
+    let _peer = peer.expect("entered").expect("attached");
+    net.start("d1", &config("xdp"));
+    works_by(&net, "native XDP");
+}
+
+#[test]
+fn the_example_runs_as_it_stands_and_persistence_holds() {
+    let Some(net) = Net::new("example") else { return };
+    let _servers = servers(&net);
+    // As it is in packaging/examples; the addresses and the device's name are the demo's already.
+    net.start("d1", include_str!("../../packaging/examples/keepalived.conf"));
+    net.wait_state("d1", "VI_1", State::Master);
+    eventually("an answer", SOON, || request(&net).ok());
+    let first = request(&net).expect("answered").server;
+    for _ in 0..20 {
+        assert_eq!(request(&net).expect("answered").server, first, "one client stays with one server");
+    }
+    let list = net.evenkeel("d1", &["ipvsadm", "-Ln"]);
+    let text = String::from_utf8_lossy(&list.stdout).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "IP Virtual Server version 1.2.1 (size=1048576)");
+    assert_eq!(lines[1], "Prot LocalAddress:Port Scheduler Flags");
+    assert_eq!(lines[2], "  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn");
+    assert_eq!(lines[3], "TCP  192.168.1.100:80 wrr persistent 50");
+    assert!(lines[4].starts_with("  -> 192.168.1.11:80              Route   1      "), "{text}");
+    assert!(lines[5].starts_with("  -> 192.168.1.12:80              Route   2      "), "{text}");
+    let conns = net.evenkeel("d1", &["ipvsadm", "-Lnc"]);
+    let conns = String::from_utf8_lossy(&conns.stdout).into_owned();
+    let template =
+        conns.lines().find(|l| l.contains("10.77.0.2:0 ")).unwrap_or_else(|| panic!("no template:\n{conns}"));
+    assert!(template.starts_with("TCP 00:") && template.contains(" ASSURED "), "{template}");
+    let stats = net.evenkeel("d1", &["ipvsadm", "-Ln", "--stats"]);
+    let stats = String::from_utf8_lossy(&stats.stdout).into_owned();
+    assert!(stats.lines().nth(3).is_some_and(|l| l.starts_with("TCP  192.168.1.100:80       ")), "{stats}");
+}
+
+#[test]
+fn the_packet_path_needs_no_daemon() {
+    let Some(net) = Net::new("no-daemon") else { return };
+    let _servers = servers(&net);
+    let pid = net.start("d1", &(SMALL_TABLE.to_owned() + &vrrp(100, "") + &service("", TWO)));
+    net.wait_state("d1", "V", State::Master);
+    eventually("the first answer", SOON, || request(&net).ok());
+    let load = Load::start(&net.lan, 80, 2, Duration::from_secs(3));
+    std::thread::sleep(Duration::from_millis(300));
+    net.lan.signal(pid, Signal::SIGKILL).expect("killed");
+    let done = load.done();
+    eventually("500 requests without a daemon", SOON, || (load.done() > done + 500).then_some(()));
+    let failed: Vec<_> = load.finish().into_iter().filter(|s| s.outcome.is_err()).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    let list = net.evenkeel("d1", &["ipvsadm", "-Ln"]);
+    assert!(String::from_utf8_lossy(&list.stdout).contains("TCP  192.168.1.100:80 wlc"), "ipvsadm needs none either");
+}
+
+#[test]
+fn a_hand_over_loses_nothing() {
+    let Some(net) = Net::new("hand-over") else { return };
+    let _servers = servers(&net);
+    let config = SMALL_TABLE.to_owned() + &vrrp(100, "") + &service("lb_algo rr", TWO);
+    let pid = net.start("d1", &config);
+    net.wait_state("d1", "V", State::Master);
+    eventually("the first answer", SOON, || request(&net).ok());
+    let load = Load::start(&net.lan, 80, 2, Duration::from_secs(3));
+    std::thread::sleep(Duration::from_millis(300));
+    net.lan.signal(pid, Signal::SIGQUIT).expect("ends"); // what systemd sends for a restart
+    assert!(net.holds("d1", VIP));
+    net.start("d1", &config);
+    let s = net.status("d1").expect("answers");
+    assert!(s.dataplane.adopted);
+    assert_eq!(s.instances[0].state, State::Master);
+    std::thread::sleep(Duration::from_millis(500));
+    let failed: Vec<_> = load.finish().into_iter().filter(|s| s.outcome.is_err()).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+}

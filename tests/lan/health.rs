@@ -1,0 +1,88 @@
+//! Dead real servers leave, live ones return, and the operator sees why.
+
+use evenkeel_core::health::Phase;
+use evenkeel_testkit::http::Server;
+use evenkeel_testkit::lan::eventually;
+use evenkeel_testkit::office::SERVERS;
+use evenkeel_tests::{Net, SMALL_TABLE, SOON};
+
+const CONFIG: &str = "virtual_server 192.168.1.100 80 {\n delay_loop 0.3\n delay_before_retry 0.1\n warmup 0\n \
+    connect_timeout 1\n lb_kind DR\n protocol TCP\n \
+    real_server 192.168.1.11 80 {\n  HTTP_GET {\n   url {\n    path /healthz\n    status_code 200 204-206\n   }\n  }\n }\n \
+    real_server 192.168.1.12 80 {\n  inhibit_on_failure\n  TCP_CHECK {\n  }\n }\n \
+    real_server 192.168.1.13 80 {\n  alpha\n  TCP_CHECK {\n  }\n }\n}\n";
+
+#[test]
+fn servers_leave_and_return_by_their_checks() {
+    let Some(net) = Net::new("health") else { return };
+    let mut r1 = Server::start(&net.lan, "r1", 80);
+    let mut r2 = Server::start(&net.lan, "r2", 80);
+    net.start("d1", &(SMALL_TABLE.to_owned() + CONFIG));
+    let server = |i: usize| net.server("d1", SERVERS[i].1);
+    let up = |i: usize, want: bool| {
+        eventually(&format!("server {i} up: {want}"), SOON, || server(i).filter(|s| s.up == want))
+    };
+    assert!(!server(2).expect("configured").up, "alpha begins dead");
+    assert_eq!(server(2).expect("configured").weight_in_force, None);
+    up(0, true);
+    up(1, true);
+
+    r1.set_health(503);
+    let s = up(0, false);
+    let last = s.checks[0].last.clone().expect("probed");
+    assert_eq!(last.failed, Some(Phase::Expect));
+    assert!(last.detail.ends_with("/healthz answered 503"), "{}", last.detail);
+    assert_eq!(s.weight_in_force, None, "out of the service");
+    r1.set_health(204);
+    up(0, true);
+
+    r2.stop();
+    let s = up(1, false);
+    assert_eq!(s.weight_in_force, Some(0), "inhibited, not removed");
+    assert_eq!(s.checks[0].last.as_ref().and_then(|l| l.failed), Some(Phase::Connect));
+    let _r2 = Server::start(&net.lan, "r2", 80);
+    up(1, true);
+    let _r3 = Server::start(&net.lan, "r3", 80);
+    assert_eq!(up(2, true).weight_in_force, Some(1));
+    r1.stop();
+    assert_eq!(up(0, false).checks[0].last.as_ref().and_then(|l| l.failed), Some(Phase::Connect));
+}
+
+#[test]
+fn a_server_that_answers_garbage_or_nothing_fails_its_check() {
+    use std::io::Write;
+    use std::net::{Ipv4Addr, TcpListener};
+    let Some(net) = Net::new("garbage") else { return };
+    for (host, garbage) in [("r1", true), ("r2", false)] {
+        net.lan.spawn_within(host, move || {
+            let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 80)).expect("free");
+            let mut open = Vec::new();
+            for stream in listener.incoming().flatten().take(100) {
+                let mut stream = stream;
+                if garbage {
+                    let _ = stream.write_all(&[0xff; 512]);
+                }
+                open.push(stream); // silent ones stay open and say nothing
+            }
+        });
+    }
+    let check = "  HTTP_GET {\n   url {\n    path /\n   }\n  }\n";
+    let mut config = "virtual_server 192.168.1.100 80 {\n delay_loop 0.3\n delay_before_retry 0.1\n warmup 0\n \
+        connect_timeout 0.5\n lb_kind DR\n protocol TCP\n"
+        .to_owned();
+    for addr in ["192.168.1.11", "192.168.1.12"] {
+        config += &format!(" real_server {addr} 80 {{\n{check} }}\n");
+    }
+    net.start("d1", &(SMALL_TABLE.to_owned() + &config + "}\n"));
+    let failed = |i: usize| {
+        eventually("it fails", SOON, || {
+            let s = net.server("d1", SERVERS[i].1)?;
+            let last = s.checks[0].last.clone()?;
+            (!s.up).then_some(last)
+        })
+    };
+    assert_eq!(failed(0).failed, Some(Phase::Expect));
+    let silent = failed(1);
+    assert_eq!(silent.failed, Some(Phase::FirstByte));
+    assert!(silent.detail.contains("no answer to / for 0.5 s"), "{}", silent.detail);
+}

@@ -1,0 +1,76 @@
+//! Reloads change what differs, and nothing else; what is wrong is refused whole.
+
+use evenkeel_core::ipc::Reply;
+use evenkeel_core::vrrp::State;
+use evenkeel_testkit::lan::eventually;
+use evenkeel_testkit::office::VIP;
+use evenkeel_tests::{Net, SMALL_TABLE, SOON, service, vrrp};
+use nix::sys::signal::Signal;
+
+fn config(priority: u8, weight: u32) -> String {
+    // Without checks: nothing changes but by reloads.
+    let service = service("lb_algo wrr", &[("192.168.1.11", ""), ("192.168.1.12", &format!("weight {weight}"))]);
+    SMALL_TABLE.to_owned() + &vrrp(priority, "version 3\nadvert_int 0.1") + &service.replace("TCP_CHECK {\n  }", "")
+}
+
+fn steps(reply: Reply) -> Vec<String> {
+    match reply {
+        Reply::Reloaded { steps } => steps,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_reload_changes_only_what_differs() {
+    let Some(net) = Net::new("reload") else { return };
+    let pid = net.start("d1", &config(100, 2));
+    let master = net.wait_state("d1", "V", State::Master);
+    assert_eq!(steps(net.reload("d1")), [] as [String; 0], "the same file");
+    net.write("d1", &config(100, 5));
+    assert_eq!(steps(net.reload("d1")), ["change 192.168.1.12:80 of TCP 192.168.1.100:80, weight 5"]);
+    net.write("d1", &config(120, 5));
+    net.lan.signal(pid, Signal::SIGHUP).expect("sent");
+    let i = eventually("the new priority", SOON, || net.instance("d1", "V").filter(|i| i.priority == 120));
+    assert_eq!((i.state, i.counters.became_master), (State::Master, master.counters.became_master), "it stayed master");
+    // A service, an address and an instance that are no longer there.
+    net.write(
+        "d1",
+        &vrrp(120, "version 3\nadvert_int 0.1").replace("192.168.1.100/24 dev eth0 label eth0:0", "192.168.1.99/32"),
+    );
+    assert_eq!(steps(net.reload("d1")), ["remove service TCP 192.168.1.100:80"]);
+    eventually("the other address", SOON, || {
+        (net.holds("d1", "192.168.1.99".parse().expect("an address")) && !net.holds("d1", VIP)).then_some(())
+    });
+    net.write("d1", "global_defs {\n router_id alone\n}\n");
+    net.reload("d1");
+    eventually("no address", SOON, || (!net.holds("d1", "192.168.1.99".parse().expect("an address"))).then_some(()));
+}
+
+#[test]
+fn a_bad_file_is_refused_whole_and_the_old_one_stays() {
+    let Some(net) = Net::new("bad-reload") else { return };
+    let pid = net.start("d1", &config(100, 2));
+    net.wait_state("d1", "V", State::Master);
+    let before = net.status("d1").expect("answers");
+    for (bad, needle) in [
+        (config(100, 9).replace("priority", "prioritee"), "did you mean `priority`?"),
+        (config(100, 9).replace("interface eth0", "interface eth7"), "there is no such device"),
+        (config(100, 9) + "}", "an extra `}`"),
+        (String::new(), "configures nothing"),
+    ] {
+        net.write("d1", &bad);
+        let Reply::Refused { error } = net.reload("d1") else { panic!("taken: {bad}") };
+        assert!(error.contains(needle), "{error}");
+        net.lan.signal(pid, Signal::SIGHUP).expect("sent");
+    }
+    let after = net.status("d1").expect("answers");
+    assert!(after.config_error.is_some());
+    let weights = |s: &evenkeel_core::ipc::Status| -> Vec<_> {
+        s.services[0].servers.iter().map(|r| (r.addr, r.weight, r.weight_in_force)).collect()
+    };
+    assert_eq!(weights(&after), weights(&before), "no weight of the refused files is in force");
+    assert_eq!(after.instances[0].state, State::Master);
+    net.write("d1", &config(100, 2));
+    net.reload("d1");
+    assert_eq!(net.status("d1").expect("answers").config_error, None);
+}
