@@ -32,6 +32,8 @@ struct settings {
 	__u32 control_rearm; /* what a template that still controls connections gets when it expires */
 	__u32 grace;         /* an expired entry is freed for another flow only this much later */
 	__u32 sweep_lines;   /* lines looked at in one turn of the sweep */
+	__u32 no_dest;       /* all ones: see scan_from() */
+	__u32 unused;
 	__u64 sweep_ns;      /* between two turns */
 	__u64 clock_jiffies; /* jiffies at the moment clock_ns of CLOCK_MONOTONIC, for whoever lists timeouts */
 	__u64 clock_ns;

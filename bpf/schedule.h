@@ -32,6 +32,19 @@ struct walk {
 	__u64 flow;
 };
 
+/*
+ * A scan over a service's list, before its first server.
+ *
+ * Verifiers before Linux 6.7 look at a bpf_loop() callback as if it were called once, and cut out every branch that the
+ * state of its first call cannot take. So what a scan begins with comes out of a map, of which they know nothing.
+ */
+static __always_inline struct walk scan_from(struct service_half *half)
+{
+	struct settings *set = settings_get();
+	__u32 none = set ? READ(set->no_dest) : NO_DEST;
+	return (struct walk){ .half = half, .base = half->list_base, .dest = none, .overhead = none, .weight = none };
+}
+
 /* rr, wrr: the next one in the table that can take it; ip_vs_rr_schedule(), ip_vs_wrr_schedule() skip in the same way. */
 static long walk_table(__u32 i, struct walk *w)
 {
@@ -92,9 +105,8 @@ __noinline __u32 schedule(__u32 service)
 	if (!s)
 		return NO_DEST;
 	struct service_half *half = &s->half[READ(s->generation) & 1];
-	struct walk w = { .half = half, .dest = NO_DEST };
+	struct walk w = scan_from(half);
 	if (s->scheduler == SCHED_WLC) {
-		w.base = half->list_base;
 		bpf_loop(half->list_len, scan_wlc, &w, 0);
 		return w.dest;
 	}
@@ -112,7 +124,8 @@ __noinline __u32 schedule_stateless(__u32 service, __u64 flow)
 	if (!s)
 		return NO_DEST;
 	struct service_half *half = &s->half[READ(s->generation) & 1];
-	struct walk w = { .half = half, .dest = NO_DEST, .base = half->list_base, .flow = flow };
+	struct walk w = scan_from(half);
+	w.flow = flow;
 	bpf_loop(half->list_len, scan_rendezvous, &w, 0);
 	return w.dest;
 }

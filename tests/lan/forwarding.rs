@@ -25,7 +25,7 @@ fn request(net: &Net) -> anyhow::Result<http::Answer> {
 fn works_by(net: &Net, hook: &str) {
     net.wait_state("d1", "V", State::Master);
     let hooks = net.status("d1").expect("answers").dataplane.hooks;
-    assert_eq!(hooks, [("eth0".to_owned(), hook.to_owned())]);
+    assert!(hooks.len() == 1 && hooks[0].0 == "eth0" && hooks[0].1.starts_with(hook), "{hooks:?}");
     eventually("the first answer", SOON, || request(net).ok());
     let mut names = BTreeSet::new();
     for _ in 0..30 {
@@ -51,7 +51,7 @@ fn tc_is_chosen_on_what_sockets_feed() {
     let Some(net) = Net::new("tc") else { return };
     let _servers = servers(&net);
     net.start("d1", &config("auto"));
-    works_by(&net, "tc (tcx)");
+    works_by(&net, "tc ("); // tcx, or clsact before Linux 6.6
 }
 
 #[test]

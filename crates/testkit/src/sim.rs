@@ -247,8 +247,10 @@ impl Cluster {
     /// Lets time pass.
     pub fn run(&mut self, length: Duration) {
         let until = self.now + length;
+        let (sent, limit) = (self.sent, 10_000 * (1 + length.as_secs()));
         while let Some(next) = self.next_moment().filter(|&t| t <= until) {
             self.now = next.max(self.now);
+            assert!(self.sent - sent < limit, "a storm of adverts at {}", self.now);
             while self.flights.peek().is_some_and(|Reverse(f)| f.0 <= self.now) {
                 let Some(Reverse((_, _, to, from, message))) = self.flights.pop() else { break };
                 if self.nodes[to].alive {

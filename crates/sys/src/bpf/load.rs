@@ -257,6 +257,7 @@ impl Loaded {
         s.conn_mask = self.maps.conns.len() as u32 - 1;
         s.control_rearm = CONTROL_REARM_S * s.hz;
         s.grace = s.hz / 10;
+        s.no_dest = u32::MAX;
         s.sweep_lines = (self.maps.conns.len() as u32).div_ceil(SWEEP_TURNS);
         s.sweep_ns = SWEEP_TURN.as_nanos() as u64;
         (s.clock_jiffies, s.clock_ns) = (j0, t0);
@@ -304,5 +305,12 @@ impl Loaded {
             let _ = fs::remove_file(self.dir.join(name));
         }
         let _ = fs::remove_dir(&self.dir);
+    }
+}
+
+impl Loaded {
+    /// The XDP program's descriptor number, valid as long as this value; for a tail call of a benchmark.
+    pub fn xdp_program(&self) -> Result<i32> {
+        self.program_fd("evenkeel_xdp").map(|fd| std::os::fd::AsRawFd::as_raw_fd(&fd))
     }
 }
