@@ -48,7 +48,8 @@ impl Bench {
     }
 
     fn fd(&self, name: &str) -> Result<i32> {
-        let p = self.floors.progs().find(|p| p.name() == OsStr::new(name)).with_context(|| format!("program {name}"))?;
+        let p =
+            self.floors.progs().find(|p| p.name() == OsStr::new(name)).with_context(|| format!("program {name}"))?;
         Ok(p.as_fd().as_raw_fd())
     }
 
@@ -104,7 +105,9 @@ fn main() -> Result<()> {
     let b = Bench::new()?;
     let (nothing, rewrite, kernel) = (b.fd("nothing")?, b.fd("rewrite")?, b.fd("kernel_maps")?);
     let mut rows = Vec::new();
-    for (name, flows, repeat) in [("1 flow", 1u32, 2_000_000u32), ("65,536 flows", 1 << 16, 2_000_000), ("1,048,576 flows", 1 << 20, 4_000_000)] {
+    for (name, flows, repeat) in
+        [("1 flow", 1u32, 2_000_000u32), ("65,536 flows", 1 << 16, 2_000_000), ("1,048,576 flows", 1 << 20, 4_000_000)]
+    {
         let (plane, ours) = plane(Scheduler::Rr, 100)?;
         for p in [kernel, ours] {
             b.once(p, flows, SYN, 0, flows.max(1024))?;
@@ -113,14 +116,23 @@ fn main() -> Result<()> {
         rows.push(row(&b, &format!("established TCP, {name}"), flows, ACK, repeat, [nothing, rewrite, kernel, ours])?);
         plane.loaded.unpin();
     }
-    for (name, scheduler, servers) in
-        [("rr, 100 servers", Scheduler::Rr, 100), ("wlc, 4 servers", Scheduler::Wlc, 4), ("wlc, 64 servers", Scheduler::Wlc, 64)]
-    {
+    for (name, scheduler, servers) in [
+        ("rr, 100 servers", Scheduler::Rr, 100),
+        ("wlc, 4 servers", Scheduler::Wlc, 4),
+        ("wlc, 64 servers", Scheduler::Wlc, 64),
+    ] {
         // A fresh table each time, so that every packet really is a new connection.
         let mut all = Vec::new();
         for _ in 0..3 {
             let (plane, ours) = plane(scheduler, servers)?;
-            all.push(row(&b, &format!("every packet a new connection, {name}"), 1 << 24, SYN, 500_000, [nothing, rewrite, kernel, ours])?);
+            all.push(row(
+                &b,
+                &format!("every packet a new connection, {name}"),
+                1 << 24,
+                SYN,
+                500_000,
+                [nothing, rewrite, kernel, ours],
+            )?);
             plane.loaded.unpin();
         }
         all.sort_by(|x, y| (x.4 / x.3).total_cmp(&(y.4 / y.3)));
@@ -137,7 +149,10 @@ fn main() -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(());
     }
-    println!("{:<56} {:>8} {:>12} {:>9} {:>18}", "ns per packet, net", "rewrite", "kernel maps", "evenkeel", "evenkeel / kernel");
+    println!(
+        "{:<56} {:>8} {:>12} {:>9} {:>18}",
+        "ns per packet, net", "rewrite", "kernel maps", "evenkeel", "evenkeel / kernel"
+    );
     for (name, _, rewrite, kernel, ours) in rows {
         println!("{name:<56} {rewrite:>8.0} {kernel:>12.0} {ours:>9.0} {:>18.2}", ours / kernel);
     }

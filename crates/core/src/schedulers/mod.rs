@@ -2,7 +2,8 @@
 //!
 //! Table schedulers (rr, wrr) are the kernel's own walk, replayed: user space writes the order of one whole cycle, the
 //! program walks it with a counter and passes over servers that cannot take a connection. After a change the walk must go
-//! on where the kernel's would; [`build`] works that out from the old table and its counter.
+//! on where the kernel's would: [`place`] reads off the counter where it stands, [`change`] moves that over one change
+//! after the other, and [`table`] begins there.
 //!
 //! Lists are newest server first, as ip_vs_add_dest() keeps them.
 

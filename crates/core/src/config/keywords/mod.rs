@@ -1,6 +1,6 @@
 //! The registry: one entry a keyword, with its arguments, its meaning and what reads it.
 //!
-//! Each block has a table of [`Keyword`]s that fill in the block's draft; [`walk`] goes through a block's statements. A
+//! Each block has a table of `Keyword`s that fill in the block's draft; `walk` goes through a block's statements. A
 //! keyword that keepalived knows but that nothing here acts on yet is in `known.tsv`: it is accepted and reported once.
 
 mod checks;
