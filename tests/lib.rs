@@ -49,6 +49,7 @@ impl Net {
         let dir = target.join("lan").join(name);
         let _ = fs::remove_dir_all(&dir);
         let lan = office::build(&dir).unwrap_or_else(|e| panic!("build the network: {e:#}"));
+        lan.capture("sw", "br0", "switch");
         Some(Net { lan })
     }
 

@@ -86,3 +86,21 @@ fn a_server_that_answers_garbage_or_nothing_fails_its_check() {
     assert_eq!(silent.failed, Some(Phase::FirstByte));
     assert!(silent.detail.contains("no answer to / for 0.5 s"), "{}", silent.detail);
 }
+
+#[test]
+fn a_new_daemon_does_not_bring_a_dead_server_back() {
+    let Some(net) = Net::new("dead-stays") else { return };
+    let _r1 = Server::start(&net.lan, "r1", 80);
+    let mut r2 = Server::start(&net.lan, "r2", 80);
+    let config = SMALL_TABLE.to_owned()
+        + &evenkeel_tests::service("", &[("192.168.1.11", ""), ("192.168.1.12", "")]).replace("warmup 0", "warmup 30");
+    // A long warm-up: the second daemon has probed nothing when it is asked.
+    let first = net.start("d1", &config.replace("warmup 30", "warmup 0"));
+    r2.stop();
+    eventually("r2 has left", SOON, || net.server("d1", SERVERS[1].1).filter(|s| !s.up));
+    net.lan.signal(first, nix::sys::signal::Signal::SIGKILL).expect("killed");
+    net.start("d1", &config);
+    let s = net.server("d1", SERVERS[1].1).expect("configured");
+    assert_eq!((s.up, s.weight_in_force), (false, None));
+    assert!(net.server("d1", SERVERS[0].1).expect("configured").up);
+}

@@ -53,3 +53,47 @@ fn malformed_and_foreign_packets_are_counted_and_harmless() {
     let told = net.lan.log("d1").lines().filter(|l| l.contains("was refused")).count();
     assert!((1..=8).contains(&told), "each cause is told once, not {told} times");
 }
+
+#[test]
+fn systemd_hears_that_it_is_ready_alive_and_stopping() {
+    use std::os::unix::net::UnixDatagram;
+    use std::path::Path;
+    let Some(net) = Net::new("notify") else { return };
+    let path = net.lan.dir.join("notify.sock");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(SOON)).expect("settable");
+    let file = net.write("d1", &vrrp(100, "version 3\nadvert_int 0.1"));
+    let environment = format!("NOTIFY_SOCKET={}", path.display());
+    let daemon = evenkeel_tests::program("evenkeeld");
+    let instance = net.lan.instance("d1");
+    let args = [
+        &environment,
+        daemon.to_str().expect("UTF-8"),
+        "-n",
+        "-l",
+        "--log-format",
+        "json",
+        "-f",
+        file.to_str().expect("UTF-8"),
+        "--instance",
+        &instance,
+    ];
+    let pid = net.lan.spawn("d1", "d1", Path::new("/usr/bin/env"), &args).expect("starts");
+    let mut heard = String::new();
+    let mut hear = |word: &str| {
+        let mut buf = [0u8; 256];
+        while !heard.contains(word) {
+            let n = socket.recv(&mut buf).unwrap_or_else(|e| panic!("{word} was not said: {e}; heard {heard:?}"));
+            heard += &String::from_utf8_lossy(&buf[..n]);
+        }
+    };
+    hear("READY=1");
+    hear("WATCHDOG=1");
+    net.wait_state("d1", "V", State::Master);
+    net.lan.signal(pid, nix::sys::signal::Signal::SIGTERM).expect("stops");
+    hear("STOPPING=1");
+    let log = net.lan.log("d1");
+    let line = log.lines().find(|l| l.contains("BACKUP -> MASTER")).unwrap_or_else(|| panic!("{log}"));
+    let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    assert_eq!(line["fields"]["instance"], "V", "a log line has fields");
+}

@@ -52,7 +52,11 @@ pub fn run(instance: &str, args: &[String]) -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    out::print(&if list.connections { connections(&maps, list) } else { services(&maps, list) });
+    out::print(&if list.connections {
+        connections(maps.connections(), list)
+    } else {
+        services(maps.view(), maps.conn_capacity(), list)
+    });
     ExitCode::SUCCESS
 }
 
@@ -128,8 +132,7 @@ fn order(addr: Ipv4Addr) -> i32 {
     u32::from(addr) as i32
 }
 
-fn services(maps: &Maps, list: List) -> String {
-    let mut all = maps.view();
+fn services(mut all: Vec<ServiceView>, size: u64, list: List) -> String {
     if let Some(only) = list.only {
         all.retain(|s| s.key == only);
         if all.is_empty() {
@@ -141,7 +144,7 @@ fn services(maps: &Maps, list: List) -> String {
     }
     let mut text = String::new();
     if list.only.is_none() {
-        text += &format!("IP Virtual Server version 1.2.1 (size={})\n", maps.conn_capacity());
+        text += &format!("IP Virtual Server version 1.2.1 (size={size})\n");
     }
     text += &if list.stats {
         format!(
@@ -218,11 +221,10 @@ fn large(n: u64, exact: bool) -> String {
     }
 }
 
-fn connections(maps: &Maps, list: List) -> String {
+fn connections(mut all: Vec<ConnView>, list: List) -> String {
     let mut text =
         "IPVS connection entries\npro expire state       source             virtual            destination\n"
             .to_owned();
-    let mut all = maps.connections();
     if !list.unsorted {
         all.sort_by_key(|c| (c.protocol.number(), order(c.client.0), c.client.1, order(c.service.0), c.service.1));
     }
@@ -250,6 +252,9 @@ fn connection(c: &ConnView, numeric: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use evenkeel_core::model::{ForwardingMethod, Persistence, Scheduler, ServerKey, Weight};
+    use evenkeel_core::plan::{DestSpec, ServiceSpec};
+
     use super::*;
 
     fn words(s: &str) -> Vec<String> {
@@ -266,6 +271,83 @@ mod tests {
         assert!(parse(&words("-A -t 10.0.0.1:80")).is_err());
         assert!(parse(&words("-n")).is_err());
         assert_eq!(parse(&words("-h")), Ok(None));
+    }
+
+    /// `addr:port` to a service or server, newest first, as the recordings of ipvsadm 1.31 set them up.
+    fn service(
+        scheduler: Scheduler,
+        persistence: Option<Persistence>,
+        dests: &[(&str, u32, u32, u32, Stats)],
+    ) -> ServiceView {
+        let dests = dests.iter().enumerate().map(|(id, &(addr, weight, active, inactive, stats))| DestView {
+            id: id as u32,
+            key: ServerKey { addr: addr.parse().expect("an address"), port: 80 },
+            spec: DestSpec {
+                weight: Weight::new(weight).expect("a weight"),
+                method: ForwardingMethod::Dr,
+                u_threshold: 0,
+                l_threshold: 0,
+            },
+            active,
+            inactive,
+            persistent: 0,
+            overload: false,
+            hop: None,
+            stats,
+        });
+        let dests: Vec<DestView> = dests.collect();
+        let mut stats = Stats::default();
+        for d in &dests {
+            stats.conns += d.stats.conns;
+            stats.in_packets += d.stats.in_packets;
+            stats.in_bytes += d.stats.in_bytes;
+        }
+        let key = ServiceKey { protocol: Protocol::Tcp, addr: Ipv4Addr::new(10, 2, 0, 100), port: 80 };
+        ServiceView { key, spec: ServiceSpec { scheduler, persistence }, stats, dests }
+    }
+
+    const NUMERIC: List =
+        List { numeric: true, connections: false, stats: false, exact: false, unsorted: false, only: None };
+
+    #[test]
+    fn listings_equal_ipvsadms_to_the_byte() {
+        let stats = |conns, in_packets, in_bytes| Stats { conns, in_packets, in_bytes };
+        let dests = [("10.2.0.12", 2, 1, 2, stats(3, 14, 763)), ("10.2.0.11", 1, 1, 1, stats(2, 9, 492))];
+        let all = vec![service(Scheduler::Wlc, None, &dests)];
+        assert_eq!(services(all.clone(), 4096, NUMERIC), include_str!("golden/list.txt"));
+        assert_eq!(services(all, 4096, List { stats: true, ..NUMERIC }), include_str!("golden/stats.txt"));
+        let p = |timeout_s, mask| Some(Persistence { timeout_s, mask });
+        let sticky = |p| services(vec![service(Scheduler::Rr, p, &[])], 4096, NUMERIC);
+        assert!(sticky(p(600, Ipv4Addr::BROADCAST)).ends_with("\nTCP  10.2.0.100:80 rr persistent 600\n"));
+        let masked = sticky(p(600, Ipv4Addr::new(255, 255, 255, 0)));
+        assert!(masked.ends_with("\nTCP  10.2.0.100:80 rr persistent 600 mask 255.255.255.0\n"));
+    }
+
+    #[test]
+    fn connections_equal_ipvsadms_to_the_byte() {
+        let conn = |client: (&str, u16), dest: &str, state, flags, expires_s| ConnView {
+            protocol: Protocol::Tcp,
+            client: (client.0.parse().expect("an address"), client.1),
+            service: (Ipv4Addr::new(10, 2, 0, 100), 80),
+            dest: (0, Some(ServerKey { addr: dest.parse().expect("an address"), port: 80 })),
+            state,
+            flags,
+            expires_s,
+            control: 0,
+        };
+        let all = vec![
+            conn(("10.1.1.4", 40004), "10.2.0.11", 1, 0, 898),
+            conn(("10.1.1.1", 34735), "10.2.0.11", 4, 1, 117),
+            conn(("10.1.1.0", 0), "10.2.0.11", 0, 2, 298),
+        ];
+        assert_eq!(connections(all, List { connections: true, ..NUMERIC }), include_str!("golden/conns.txt"));
+    }
+
+    #[test]
+    fn addresses_sort_as_ipvsadm_subtracts_them() {
+        let mut addrs = ["10.0.0.1", "192.168.0.1", "172.16.0.1"].map(|a| a.parse::<Ipv4Addr>().expect("an address"));
+        addrs.sort_by_key(|a| order(*a));
+        assert_eq!(addrs.map(|a| a.octets()[0]), [172, 192, 10]);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use evenkeel_core::config::Severity;
 use evenkeel_core::ipc::{Reply, Request};
-use evenkeel_core::model::{Config, HookChoice, ServerKey, ServiceKey};
-use evenkeel_core::plan::{Step, desired_services, diff};
+use evenkeel_core::model::{Config, HookChoice, ServerKey, ServiceKey, Weight};
+use evenkeel_core::plan::{Services, Step, desired_services, diff};
 use evenkeel_core::time::Instant;
 use evenkeel_sys::bpf::load::DEFAULT_CONNS;
 use evenkeel_sys::bpf::{Hooks, XdpPlane};
@@ -209,15 +209,33 @@ fn needed_devices(config: &Config) -> Vec<String> {
     names
 }
 
+/// Checked servers that an earlier daemon had taken out of their services: they come back by a check, not by a restart.
+fn found_dead(config: &Config, observed: &Services) -> edge::Dead {
+    let mut dead = edge::Dead::new();
+    for v in &config.virtual_servers {
+        let Some(service) = observed.get(&v.key) else { continue };
+        for r in v.servers.iter().filter(|r| !r.checks.is_empty()) {
+            let in_force = service.dests.iter().find(|(k, _)| *k == r.key).map(|(_, d)| d.weight);
+            let inhibited = r.inhibit_on_failure && in_force == Some(Weight::QUIESCED) && r.weight != Weight::QUIESCED;
+            if in_force.is_none() || inhibited {
+                dead.insert((v.key, r.key));
+            }
+        }
+    }
+    dead
+}
+
 impl Control {
     /// Puts a configuration into force.
     fn take(&mut self, config: Config) -> anyhow::Result<Vec<String>> {
+        let mut dead = edge::Dead::new();
         if self.plane.is_none() && !config.virtual_servers.is_empty() {
             let entries = config.global.connection_table_size.unwrap_or(DEFAULT_CONNS);
             let plane = XdpPlane::load(&self.args.bpf_dir, entries).context("the packet path cannot be loaded")?;
             if plane.loaded.adopted {
                 let (services, conns) = (plane.maps().observe().len(), plane.maps().connections().len());
                 tracing::info!(services, conns, "adopted {services} services and {conns} connections");
+                dead = found_dead(&config, &plane.maps().observe());
             }
             self.plane = Some(plane);
         }
@@ -228,7 +246,7 @@ impl Control {
             for r in &v.servers {
                 let id = (v.key, r.key);
                 let state = servers.remove(&id).filter(|s| s.checks.len() == r.checks.len());
-                self.servers.insert(id, state.unwrap_or_else(|| ServerState::new(r, now)));
+                self.servers.insert(id, state.unwrap_or_else(|| ServerState::new(r, dead.contains(&id), now)));
             }
         }
         self.scripts.retain(|name, _| self.config.scripts.iter().any(|s| s.name == *name));
@@ -239,7 +257,7 @@ impl Control {
         let steps = self.reconcile();
         self.refresh_hops();
         self.router.send(router::Command::Configure(self.config.instances.clone()));
-        self.edge.configure(&self.config);
+        self.edge.configure(&self.config, dead);
         Ok(steps.iter().map(ToString::to_string).collect())
     }
 
@@ -303,6 +321,7 @@ impl Control {
     fn hook(&mut self) {
         let Some(plane) = &self.plane else { return };
         let Ok(links) = self.netlink.links() else { return };
+        self.hooks.follow(&plane.loaded, &links);
         let mut wanted: BTreeMap<String, HookChoice> = BTreeMap::new();
         let vip_devices = self.config.instances.iter().flat_map(|i| i.all_vips().map(|v| v.dev.clone()));
         wanted.extend(vip_devices.map(|d| (d, HookChoice::Auto)));

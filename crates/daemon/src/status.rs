@@ -25,9 +25,10 @@ pub struct ServerState {
 }
 
 impl ServerState {
-    /// At the start: up, unless `alpha`.
-    pub fn new(server: &RealServer, now: Instant) -> Self {
-        let check = |c: &evenkeel_core::model::Check| CheckState { up: !c.alpha.unwrap_or(server.alpha), last: None };
+    /// At the start: up, unless `alpha`, or found dead by an earlier daemon.
+    pub fn new(server: &RealServer, dead: bool, now: Instant) -> Self {
+        let up = |c: &evenkeel_core::model::Check| !dead && !c.alpha.unwrap_or(server.alpha);
+        let check = |c| CheckState { up: up(c), last: None };
         ServerState { checks: server.checks.iter().map(check).collect(), since: now }
     }
 

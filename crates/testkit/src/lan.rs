@@ -164,6 +164,14 @@ impl Lan {
         Ok(pid)
     }
 
+    /// Records what passes a device, the last few megabytes of it, into `NAME.pcap0` and `NAME.pcap1`; for whoever has to
+    /// find out what went wrong. Without tcpdump nothing is recorded.
+    pub fn capture(&self, host: &str, dev: &str, name: &str) {
+        let file = self.dir.join(format!("{name}.pcap")).to_string_lossy().into_owned();
+        let args = ["-i", dev, "-s", "128", "-n", "-U", "-C", "4", "-W", "2", "-Z", "root", "-w", &file];
+        let _ = self.spawn(host, "tcpdump", Path::new("tcpdump"), &args);
+    }
+
     /// What a program wrote so far.
     pub fn log(&self, name: &str) -> String {
         fs::read_to_string(self.dir.join(format!("{name}.log"))).unwrap_or_default()

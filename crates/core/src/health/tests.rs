@@ -93,3 +93,39 @@ fn alpha_begins_dead_and_one_round_brings_it_up() {
     assert!(!c.up());
     assert_eq!(run(&mut c, "+"), [(1, 0, true)]);
 }
+
+/// keepalived's own timing, recorded with a tracer on its IPVS calls: when a server was broken and mended, and when it
+/// left and came back. Seconds since the first IPVS call; `retry 2`, `delay_before_retry 1`, `delay_loop 2`, `warmup 0`.
+#[test]
+fn servers_leave_and_return_when_keepalived_let_them() {
+    struct Recorded {
+        urls: usize,
+        /// Which url was broken (0 for TCP), from when to when.
+        broken: (usize, f64, f64),
+        left: f64,
+        returned: f64,
+    }
+    let recordings = [
+        Recorded { urls: 0, broken: (0, 4.897, 13.897), left: 7.014, returned: 15.320 }, // tcp_down_up
+        Recorded { urls: 1, broken: (0, 4.967, 12.966), left: 7.023, returned: 15.053 }, // http_status
+        Recorded { urls: 3, broken: (1, 7.954, 17.954), left: 11.053, returned: 25.092 }, // http_multi_url
+    ];
+    for r in recordings {
+        let mut check = check(r.urls, 2);
+        check.timing.delay_loop = Duration::from_secs(2);
+        check.timing.delay_before_retry = Duration::from_secs(1);
+        check.timing.warmup = Duration::ZERO;
+        let mut c = Checker::new(&check, Instant::default(), 0.0, false, false);
+        let mut changes = Vec::new();
+        while let Some(now) = c.next_deadline().filter(|t| t.as_nanos() < 30_000_000_000) {
+            let Some(Output::Probe(url)) = c.handle_deadline(now) else { panic!("no probe") };
+            let t = now.as_nanos() as f64 / 1e9;
+            let fails = url == r.broken.0 && (r.broken.1..r.broken.2).contains(&t);
+            if let Some(Output::Changed { up }) = c.handle_result(now, !fails) {
+                changes.push((up, t));
+            }
+        }
+        let [(false, left), (true, returned)] = changes[..] else { panic!("{changes:?}") };
+        assert!((left - r.left).abs() < 0.4 && (returned - r.returned).abs() < 0.4, "{changes:?}");
+    }
+}

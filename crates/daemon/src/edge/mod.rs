@@ -3,7 +3,7 @@
 mod probe;
 mod scripts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_core::health::{Checker, Output, ProbeResult};
 use evenkeel_core::model::{Check, Config, ServerKey, ServiceKey, VrrpScript};
@@ -25,15 +25,18 @@ pub enum Event {
     ScriptRan { name: String, good: Option<bool>, changed: bool, last: String },
 }
 
+/// Servers that an earlier daemon had found dead.
+pub type Dead = BTreeSet<(ServiceKey, ServerKey)>;
+
 /// A way to speak to the edge thread.
 pub struct Handle {
-    configs: UnboundedSender<Config>,
+    configs: UnboundedSender<(Config, Dead)>,
 }
 
 impl Handle {
-    /// The checks and scripts that should run; what is unchanged goes on undisturbed.
-    pub fn configure(&self, config: &Config) {
-        let _ = self.configs.send(config.clone());
+    /// The checks and scripts that should run; what is unchanged goes on undisturbed. Checks of dead servers begin dead.
+    pub fn configure(&self, config: &Config, dead: Dead) {
+        let _ = self.configs.send((config.clone(), dead));
     }
 }
 
@@ -60,16 +63,16 @@ struct Edge {
 }
 
 impl Edge {
-    async fn run(mut self, mut inbox: UnboundedReceiver<Config>) {
+    async fn run(mut self, mut inbox: UnboundedReceiver<(Config, Dead)>) {
         let mut first = true;
-        while let Some(config) = inbox.recv().await {
-            self.checks(&config, first);
+        while let Some((config, dead)) = inbox.recv().await {
+            self.checks(&config, &dead, first);
             self.scripts(&config);
             first = false;
         }
     }
 
-    fn checks(&mut self, config: &Config, first: bool) {
+    fn checks(&mut self, config: &Config, dead: &Dead, first: bool) {
         let mut wanted = BTreeMap::new();
         for v in &config.virtual_servers {
             for r in &v.servers {
@@ -87,7 +90,8 @@ impl Edge {
         });
         for (id, (check, server)) in wanted {
             if !self.checks.contains_key(&id) {
-                let task = tokio::spawn(check_task(id, check.clone(), server.alpha, !first, self.events.clone()));
+                let alpha = check.alpha.unwrap_or(server.alpha) || dead.contains(&(id.0, id.1));
+                let task = tokio::spawn(check_task(id, check.clone(), alpha, !first, self.events.clone()));
                 self.checks.insert(id, (check, task));
             }
         }
@@ -121,7 +125,6 @@ fn spread(id: &CheckId) -> f64 {
 
 /// One check, for as long as it is configured.
 async fn check_task(id: CheckId, check: Check, alpha: bool, appeared: bool, events: UnboundedSender<Event>) {
-    let alpha = check.alpha.unwrap_or(alpha);
     let mut checker = Checker::new(&check, clock::now(), spread(&id), alpha, appeared);
     while let Some(due) = checker.next_deadline() {
         tokio::time::sleep(due.since(clock::now())).await;

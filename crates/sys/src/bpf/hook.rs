@@ -112,6 +112,21 @@ impl Hooks {
         Err(first_error.unwrap_or_else(|| Error::new(format!("hook {}", link.name), "no hook is possible")))
     }
 
+    /// Forgets devices that are gone, and follows the addresses of those that are there.
+    pub fn follow(&mut self, loaded: &Loaded, links: &[Link]) {
+        let (here, gone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.attached).into_iter().partition(|(i, ..)| links.iter().any(|l| l.index == *i));
+        self.attached = here;
+        for (ifindex, ..) in gone {
+            self.detach(&loaded.dir, ifindex);
+        }
+        for link in links.iter().filter(|l| self.has(l.index)) {
+            if let Err(e) = note_device(loaded, link) {
+                tracing::warn!("{e}");
+            }
+        }
+    }
+
     /// Detaches from a device.
     pub fn detach(&mut self, dir: &Path, ifindex: u32) {
         self.attached.retain(|(i, ..)| *i != ifindex);
