@@ -14,7 +14,7 @@ use evenkeel_testkit::lan::{Lan, Pid, eventually};
 use evenkeel_testkit::office;
 
 /// Generous, for a loaded machine with two cores.
-pub const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// A program of this workspace, built beside the test.
 pub fn program(name: &str) -> PathBuf {

@@ -20,8 +20,9 @@ fn the_demo_tells_a_true_story() {
     assert_eq!(r["failed_during_restart"], 0);
     assert_eq!(r["client_seen_as"], "10.77.0.2");
     assert!(r["connections_adopted"].as_u64().expect("a number") > 100, "{r}");
-    // Three adverts at least pass in silence; a loaded machine may take longer, but not another master-down interval.
+    // The master dies right behind an advert, so that three intervals and skew pass in silence, less what the machine
+    // takes to cut its link; a loaded machine may take longer, but not another master-down interval.
     let gap = r["failover_gap_ms"].as_u64().expect("a number");
     let bound = r["failover_bound_ms"].as_u64().expect("a number");
-    assert!((bound - 1100..2 * bound).contains(&gap), "gap {gap} ms, bound {bound} ms");
+    assert!((bound - 600..2 * bound).contains(&gap), "gap {gap} ms, bound {bound} ms");
 }

@@ -148,8 +148,10 @@ fn a_hand_over_loses_nothing() {
     net.start("d1", &config);
     let s = net.status("d1").expect("answers");
     assert!(s.dataplane.adopted);
-    assert_eq!(s.instances[0].state, State::Master);
-    std::thread::sleep(Duration::from_millis(500));
+    assert!(net.holds("d1", VIP), "whether it was back in time to stay master or not");
+    net.wait_state("d1", "V", State::Master);
+    let done = load.done();
+    eventually("more requests", SOON, || (load.done() > done + 100).then_some(()));
     let failed: Vec<_> = load.finish().into_iter().filter(|s| s.outcome.is_err()).collect();
     assert!(failed.is_empty(), "{failed:?}");
 }

@@ -310,9 +310,13 @@ impl Story<'_> {
         std::thread::sleep(Duration::from_millis(1000));
         let skew = 1000 * (256 - u64::from(PRIORITIES[1])) / 256;
         self.report.failover_bound_ms = 3000 + skew;
+        // Right behind an advert, which is when it takes longest.
+        let adverts = || Some(self.status("d1")?.instances.first()?.counters.adverts_sent);
+        let sent = adverts();
+        self.wait("d1's next advert", 5, || (adverts() > sent).then_some(()))?;
         self.lan.ip("sw", "link set p-d1 down")?;
         self.lan.signal(d1, Signal::SIGKILL)?;
-        self.say("d1 loses power: its link is cut and its daemon killed");
+        self.say("d1 loses power right behind an advert: its link is cut and its daemon killed");
         self.wait("d2's taking over", 20, || self.is_master("d2"))?;
         if let Some(i) = self.status("d2").and_then(|s| s.instances.into_iter().next()) {
             self.say(&format!("d2 is MASTER: {}", i.because));
