@@ -169,7 +169,16 @@ impl Story<'_> {
         let file = self.lan.dir.join(format!("{name}.conf"));
         let instance = self.lan.instance(name);
         let args = ["-n", "-l", "-f", path(&file)?, "--instance", &instance];
-        self.lan.spawn(name, name, &self.daemon, &args)
+        let pid = self.lan.spawn(name, name, &self.daemon, &args)?;
+        // It answers, or it has ended and said why.
+        self.wait("a daemon's start", 30, || {
+            if self.lan.ended(pid).is_some() {
+                return Some(Err(self.lan.log(name).lines().last().unwrap_or("it said nothing").to_owned()));
+            }
+            self.status(name).filter(|s| s.pid == pid.0).map(Ok)
+        })?
+        .map_err(|why| anyhow::anyhow!("evenkeeld did not start on {name}: {why}"))?;
+        Ok(pid)
     }
 
     fn wait<T>(&self, what: &str, seconds: u64, look: impl FnMut() -> Option<T>) -> anyhow::Result<T> {

@@ -375,7 +375,7 @@ impl Shell {
         while let Some(output) = self.entries[i].router.poll_output() {
             match output {
                 Output::Send(message) => self.send(i, &message),
-                Output::AddVips | Output::RemoveVips => self.set_addresses_by_dump(),
+                Output::AddVips | Output::RemoveVips => self.set_addresses(),
                 Output::Garp(rounds) => self.announce(i, rounds),
                 Output::Transition { from, to, because } => {
                     if to != State::Master {
@@ -441,14 +441,8 @@ impl Shell {
         }
     }
 
-    fn set_addresses_by_dump(&mut self) {
-        if let Ok(a) = self.netlink.addresses() {
-            self.addresses = a;
-        }
-        self.set_addresses();
-    }
-
-    /// Every address of a master is there, none of another's; nothing else is touched.
+    /// Every address of a master is there, none of another's; nothing else is touched. Works from what the last event
+    /// said, so that a take-over waits for no dump; the kernel refuses an addition or removal that came too late.
     fn set_addresses(&mut self) {
         let mut managed: Vec<VipSpec> = Vec::new();
         let mut desired: Vec<VipSpec> = Vec::new();
@@ -481,12 +475,16 @@ impl Shell {
             let index = link.index;
             let done = if add { self.netlink.add_address(index, vip) } else { self.netlink.remove_address(index, vip) };
             match done {
-                Ok(()) => tracing::info!(vip = %vip.addr, "{} {vip}", if add { "added" } else { "removed" }),
+                Ok(()) => {
+                    tracing::info!(vip = %vip.addr, "{} {vip}", if add { "added" } else { "removed" });
+                    self.addresses.retain(|a| (a.ifindex, a.addr) != (index, vip.addr));
+                    if add {
+                        let (addr, prefix, label) = (vip.addr, vip.prefix, vip.label.clone());
+                        self.addresses.push(Addr { ifindex: index, addr, prefix, label });
+                    }
+                }
                 Err(e) => tracing::error!("{e}"),
             }
-        }
-        if let Ok(a) = self.netlink.addresses() {
-            self.addresses = a;
         }
     }
 
