@@ -177,9 +177,9 @@ struct device {
 
 /* Why a packet went where it went; one counter each. Those after REASON_FORWARDED deserve somebody's attention. */
 enum reason {
-	REASON_NOT_OURS = 0,   /* no such service: to the kernel */
+	REASON_NOT_OURS = 0,   /* no such service: to the kernel; not counted, so that it costs nothing */
 	REASON_FORWARDED = 1,
-	REASON_FRAGMENT,       /* of a packet to a service's address; to the kernel */
+	REASON_FRAGMENT,       /* of any TCP or UDP packet; to the kernel */
 	REASON_NOT_FIRST,      /* TCP without a connection and without SYN; to the kernel, which answers RST */
 	REASON_NO_SERVER,      /* no real server can take it; to the kernel, which refuses it */
 	REASON_DEST_GONE,      /* its real server was removed: dropped, as IPVS does with expire_nodest_conn=0 */

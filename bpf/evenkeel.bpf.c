@@ -56,9 +56,28 @@ static __always_inline int may_begin(struct packet *p)
 	return p->protocol != IPPROTO_TCP || (p->syn && !p->rst);
 }
 
-static __always_inline __u32 stateless(__u32 service, struct packet *p)
+static __always_inline __u64 template_key0(struct service *s, struct packet *p)
 {
+	return conn_key0(p->client & s->persist_mask, p->vip);
+}
+
+/* Port 21 and port 0 bind every port of the client to one server. */
+static __always_inline __u64 template_key1(struct service *s, struct packet *p)
+{
+	return conn_key1(0, s->port == bpf_htons(21) ? 0 : s->port, p->protocol, KIND_TEMPLATE);
+}
+
+/* A flow without an entry, and without room for one: its template's server, or the one that hashing finds. */
+static __always_inline __u32 stateless(struct service *s, __u32 service, struct packet *p)
+{
+	struct found f = {};
 	count_reason(REASON_TABLE_FULL);
+	if (s->flags & SERVICE_PERSISTENT) {
+		__u32 t = conn_find(template_key0(s, p), template_key1(s, p), (__u32)bpf_jiffies64(), &f);
+		struct conn *e = t ? conn_at(t - 1) : 0;
+		if (e)
+			return e->dest;
+	}
 	return schedule_stateless(service, conn_key0(p->client, p->vip) ^ ((__u64)p->client_port << 16 | p->vport) * 31);
 }
 
@@ -68,11 +87,8 @@ static __always_inline __u32 begin(struct settings *set, struct service *s, __u3
 {
 	n->timeout = set->timeout_udp;
 	if (s->flags & SERVICE_PERSISTENT) {
-		/* Port 21 and port 0 bind every port of the client to one server. */
-		__be16 port = s->port == bpf_htons(21) ? 0 : s->port;
 		struct persistent found = { .dest = NO_DEST };
-		schedule_persistent(service, conn_key0(p->client & s->persist_mask, p->vip),
-				    conn_key1(0, port, p->protocol, KIND_TEMPLATE), &found);
+		schedule_persistent(service, template_key0(s, p), template_key1(s, p), &found);
 		n->dest = found.dest;
 		n->control = found.template;
 	} else {
@@ -103,10 +119,8 @@ static __always_inline __u32 begin(struct settings *set, struct service *s, __u3
 		struct conn *t = conn_at(n->control - 1);
 		if (t)
 			__sync_fetch_and_add(&t->control, -1);
-		count_reason(REASON_TABLE_FULL);
-		return n->dest;
 	}
-	return stateless(service, p);
+	return stateless(s, service, p);
 }
 
 static __always_inline __u32 balance(struct packet *p, struct settings *set, struct service *s, __u32 service,
@@ -138,7 +152,7 @@ static __always_inline __u32 balance(struct packet *p, struct settings *set, str
 		if (may_begin(p))
 			dest = begin(set, s, service, p, &n, &f);
 		else if (!f.room && p->protocol == IPPROTO_TCP)
-			dest = stateless(service, p); /* its bucket is full: it may be a flow that found no room */
+			dest = stateless(s, service, p); /* its bucket is full: it may be a flow that found no room */
 		else
 			return REASON_NOT_FIRST;
 		d = dest == NO_DEST ? 0 : dest_at(dest);

@@ -101,6 +101,50 @@ fn a_full_table_forwards_by_hash_and_keeps_what_it_has() {
 }
 
 #[test]
+fn a_full_table_keeps_persistent_clients_where_they_are() {
+    let Some(mut plane) = test_plane(1024) else { return };
+    let mut steps = vec!["-A -t 10.2.0.100:80 -s rr -p 50".to_owned()];
+    steps.extend((21..24).map(|n| format!("-a -t 10.2.0.100:80 -r 10.2.0.{n}:80 -g -w 1")));
+    plane.apply(&steps.iter().map(|c| ipvsadm_step(c).expect("a step")).collect::<Vec<_>>());
+    let mut sent = BTreeMap::new();
+    for n in 0..4000 {
+        let Fate::Sent(server) = plane.tcp(client(n), VIP, "S") else { panic!("refused") };
+        sent.insert(n, server);
+    }
+    for (n, server) in sent {
+        assert_eq!(plane.tcp(client(n), VIP, "A"), Fate::Sent(server), "flow {n} stays with its server");
+    }
+}
+
+#[test]
+fn a_thousand_services_and_ten_thousand_servers_are_set_up_in_one_go() {
+    use evenkeel_core::model::{ForwardingMethod, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
+    use evenkeel_core::plan::{DestSpec, ServiceSpec, Step, diff};
+    let Some(mut plane) = test_plane(1024) else { return };
+    let spec = ServiceSpec { scheduler: Scheduler::Wrr, persistence: None };
+    let weight = Weight::new(3).expect("a weight");
+    let dest = DestSpec { weight, method: ForwardingMethod::Dr, u_threshold: 0, l_threshold: 0 };
+    let mut steps = Vec::new();
+    for n in 0..1000u32 {
+        let key = ServiceKey { protocol: Protocol::Tcp, addr: Ipv4Addr::from(0x0a02_0000 + n), port: 80 };
+        steps.push(Step::AddService(key, spec));
+        steps.extend(
+            (0..10).map(|i| Step::AddDest(key, ServerKey { addr: Ipv4Addr::from(0x0a03_0000 + i), port: 80 }, dest)),
+        );
+    }
+    let errors = plane.plane.apply(&steps);
+    assert!(errors.is_empty(), "{errors:?}");
+    let mut wanted = evenkeel_core::plan::Services::new();
+    evenkeel_core::plan::apply(&steps, &mut wanted);
+    let seen = plane.plane.maps().observe();
+    assert_eq!(diff(&wanted, &seen), []);
+    let removals: Vec<Step> = wanted.keys().map(|k| Step::RemoveService(*k)).collect();
+    assert!(plane.plane.apply(&removals).is_empty());
+    assert!(plane.plane.maps().observe().is_empty());
+    assert!(plane.plane.apply(&steps).is_empty(), "every place is free again");
+}
+
+#[test]
 fn a_template_lives_while_it_controls_connections() {
     let Some(mut plane) = test_plane(4096) else { return };
     plane.apply(

@@ -50,6 +50,7 @@ fn malformed_and_foreign_packets_are_counted_and_harmless() {
         (i.counters.refused.len() >= 3).then_some(i)
     });
     assert_eq!(i.state, State::Master, "none of them moved it: {:?}", i.counters);
+    assert!(net.status("d1").expect("answers").foreign_adverts >= 50, "VRID 77 is nobody's");
     let told = net.lan.log("d1").lines().filter(|l| l.contains("was refused")).count();
     assert!((1..=8).contains(&told), "each cause is told once, not {told} times");
 }

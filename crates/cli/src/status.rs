@@ -76,6 +76,9 @@ fn text(s: &Status, p: &Paint) -> String {
     for i in &s.instances {
         t += &instance(i, p);
     }
+    if s.foreign_adverts > 0 {
+        t += &format!("\n{} adverts for virtual routers that are not in the configuration\n", s.foreign_adverts);
+    }
     for sc in &s.scripts {
         let state = match sc.good {
             Some(true) => p.good("succeeds"),

@@ -54,6 +54,8 @@ pub struct Status {
     pub config_error: Option<String>,
     /// VRRP instances.
     pub instances: Vec<InstanceStatus>,
+    /// Adverts on our interfaces for virtual routers that nobody here knows.
+    pub foreign_adverts: u64,
     /// Tracked scripts.
     pub scripts: Vec<ScriptStatus>,
     /// Virtual services.

@@ -37,11 +37,20 @@ pub enum Command {
     /// The standing of a tracked script.
     Script { name: String, good: bool },
     /// Everything that `status` shows.
-    Snapshot(Sender<Vec<InstanceStatus>>),
+    Snapshot(Sender<Snapshot>),
     /// Give up every address, say so to the peers, and end.
     Stop { release: bool },
     /// End and leave everything as it is, for the next daemon.
     HandOver,
+}
+
+/// What the router thread does at one moment.
+#[derive(Default)]
+pub struct Snapshot {
+    /// Every instance.
+    pub instances: Vec<InstanceStatus>,
+    /// Adverts for virtual routers that nobody here knows.
+    pub strangers: u64,
 }
 
 /// What the router thread tells.
@@ -69,7 +78,7 @@ impl Handle {
     }
 
     /// What every instance does, if the thread answers in time.
-    pub fn snapshot(&self) -> Option<Vec<InstanceStatus>> {
+    pub fn snapshot(&self) -> Option<Snapshot> {
         let (tx, rx) = channel();
         self.send(Command::Snapshot(tx));
         rx.recv_timeout(Duration::from_secs(2)).ok()
@@ -227,7 +236,8 @@ impl Shell {
             }
             Command::Snapshot(reply) => {
                 let now = clock::now();
-                let _ = reply.send(self.entries.iter().map(|e| status(&e.router, now)).collect());
+                let instances = self.entries.iter().map(|e| status(&e.router, now)).collect();
+                let _ = reply.send(Snapshot { instances, strangers: self.strangers });
             }
             Command::Stop { release } => {
                 for i in 0..self.entries.len() {

@@ -11,6 +11,7 @@ use evenkeel_sys::bpf::{DestView, ServiceView};
 use evenkeel_sys::clock;
 
 use crate::control::Control;
+use crate::router;
 
 /// A check as the control loop remembers it.
 pub struct CheckState {
@@ -62,7 +63,7 @@ impl Control {
     pub fn status(&self) -> Status {
         let now = clock::now();
         let views = self.plane.as_ref().map(|p| p.maps().view()).unwrap_or_default();
-        let instances = self.router.snapshot().unwrap_or_default();
+        let router::Snapshot { instances, strangers } = self.router.snapshot().unwrap_or_default();
         let services = self.config.virtual_servers.iter().map(|v| {
             let view = views.iter().find(|s| s.key == v.key);
             ServiceStatus {
@@ -110,6 +111,7 @@ impl Control {
             config_file: self.path.display().to_string(),
             config_error: self.config_error.clone(),
             instances,
+            foreign_adverts: strangers,
             scripts: self
                 .scripts
                 .iter()

@@ -233,7 +233,12 @@ fn clear_stats(map: &MapHandle, index: u32) {
 pub struct XdpPlane {
     /// The program and its maps.
     pub loaded: Loaded,
+    // What is free; read off the maps once, as this process is their only writer.
     ranges: Ranges,
+    free_services: Vec<u32>,
+    free_dests: Vec<u32>,
+    /// Destinations out of service, whose connections may not have ended yet.
+    trash: Vec<u32>,
 }
 
 /// A service while steps are applied to it.
@@ -255,7 +260,34 @@ impl XdpPlane {
                 ranges.take(half.list_base, half.list_len + half.table_len);
             }
         }
-        Ok(XdpPlane { loaded, ranges })
+        let maps = &loaded.maps;
+        let indices = |n: usize| (0..n as u32).rev();
+        let live = |i: &u32| maps.services.get(*i as usize).flags & SERVICE_LIVE != 0;
+        let flags = |i: &u32| maps.dests.get(*i as usize).flags;
+        let free_services = indices(maps.services.len()).filter(|i| !live(i)).collect();
+        let free_dests = indices(maps.dests.len()).filter(|i| flags(i) & DEST_LIVE == 0).collect();
+        let trash = indices(maps.dests.len()).filter(|i| flags(i) == DEST_LIVE).collect();
+        Ok(XdpPlane { loaded, ranges, free_services, free_dests, trash })
+    }
+
+    /// Destinations that nothing refers to any more are free again.
+    fn empty_trash(&mut self) {
+        let dests = &self.loaded.maps.dests;
+        let (kept, freed): (Vec<u32>, Vec<u32>) = std::mem::take(&mut self.trash).into_iter().partition(|&i| {
+            let d = dests.get(i as usize);
+            (d.active | d.inactive | d.persistent) != 0
+        });
+        self.trash = kept;
+        for i in freed {
+            dests.word(i as usize, offset_of!(dest, flags)).store(0, Ordering::Release);
+            self.free_dests.push(i);
+        }
+    }
+
+    fn discard(&mut self, id: u32) {
+        let flags = self.loaded.maps.dests.word(id as usize, offset_of!(dest, flags));
+        flags.store(DEST_LIVE, Ordering::Release);
+        self.trash.push(id);
     }
 
     /// The maps.
@@ -404,7 +436,7 @@ impl XdpPlane {
         let generation = maps.services.word(e.index as usize, offset_of!(service, generation));
         generation.store(s.generation.wrapping_add(1), Ordering::Release);
         for id in e.removed {
-            maps.dests.word(id as usize, offset_of!(dest, flags)).store(DEST_LIVE, Ordering::Release);
+            self.discard(id);
         }
         Ok(())
     }
@@ -415,21 +447,16 @@ impl XdpPlane {
         if slots::find(&maps.slots, key).is_some() {
             return Err(Error::new(what(), "it is there already"));
         }
-        // A service that was removed is found again by its servers, which may still have connections.
-        let waiting: Vec<u32> = (0..maps.dests.len())
-            .map(|i| maps.dests.get(i))
-            .filter(|d| d.flags & DEST_LIVE != 0 && (d.active | d.inactive | d.persistent) != 0)
-            .map(|d| d.service)
-            .collect();
-        let free = |i: &u32| {
-            let s = maps.services.get(*i as usize);
-            s.flags & SERVICE_LIVE == 0 && (key_of(&s) == Some(key) || !waiting.contains(i))
-        };
-        let same = (0..maps.services.len() as u32)
-            .find(|i| waiting.contains(i) && key_of(&maps.services.get(*i as usize)) == Some(key) && free(i));
-        let index = same
-            .or_else(|| (0..maps.services.len() as u32).find(free))
-            .ok_or_else(|| Error::new(what(), format!("there are {EK_MAX_SERVICES} already")))?;
+        // A service that was removed is found again by its servers, if these still wait for connections to end; until
+        // then its place is nobody else's.
+        self.empty_trash();
+        let maps = &self.loaded.maps;
+        let waiting = |i: u32| self.trash.iter().any(|&d| maps.dests.get(d as usize).service == i);
+        let again = |i: u32| key_of(&maps.services.get(i as usize)) == Some(key) && waiting(i);
+        let place = self.free_services.iter().rposition(|&i| again(i));
+        let place = place.or_else(|| self.free_services.iter().rposition(|&i| !waiting(i)));
+        let place = place.ok_or_else(|| Error::new(what(), format!("there are {EK_MAX_SERVICES} already")))?;
+        let index = self.free_services.remove(place);
         let mut s = service {
             addr: wire_addr(key.addr),
             port: key.port.to_be(),
@@ -441,9 +468,10 @@ impl XdpPlane {
         clear_stats(&maps.service_stats, index);
         if !slots::insert(&maps.slots, key, index) {
             maps.services.word(index as usize, offset_of!(service, flags)).store(0, Ordering::Release);
+            self.free_services.push(index);
             return Err(Error::new(what(), "its place in the service table is crowded"));
         }
-        self.note_port_zero();
+        self.note_port_zero(key.port);
         Ok(())
     }
 
@@ -454,17 +482,23 @@ impl XdpPlane {
         let s = maps.services.get(index as usize);
         let half = in_force(&s);
         for id in maps.list(half.list_base, half.list_len) {
-            maps.dests.word(id as usize, offset_of!(dest, flags)).store(DEST_LIVE, Ordering::Release);
+            self.discard(id);
         }
         for half in &s.half {
             self.ranges.free(half.list_base, half.list_len + half.table_len);
         }
+        let maps = &self.loaded.maps;
         maps.services.put(index as usize, offset_of!(service, half), [service_half::default(); 2]);
         maps.services.word(index as usize, offset_of!(service, flags)).store(0, Ordering::Release);
-        self.note_port_zero();
+        self.free_services.push(index);
+        self.note_port_zero(key.port);
     }
 
-    fn note_port_zero(&self) {
+    /// The program looks for services on port 0 only if there are some.
+    fn note_port_zero(&self, changed: u16) {
+        if changed != 0 {
+            return;
+        }
         let any = self.maps().live_services().any(|(_, s)| s.port == 0);
         self.maps().settings.word(0, offset_of!(settings, any_port)).store(u32::from(any), Ordering::Release);
     }
@@ -472,32 +506,28 @@ impl XdpPlane {
     /// The entry for a new destination: the one that it had before, if it still waits for its connections to end
     /// (ip_vs_trash_get_dest()), else a free one.
     fn new_dest(&mut self, service: u32, key: ServerKey, spec: DestSpec) -> Result<u32> {
-        let maps = &self.loaded.maps;
         let (addr, port) = (wire_addr(key.addr), key.port.to_be());
-        let mut free = None;
-        let mut again = None;
-        for i in 0..maps.dests.len() {
-            let d = maps.dests.get(i);
-            if d.flags & DEST_LIVE == 0 {
-                free = free.or(Some(i));
-            } else if d.flags & DEST_AVAILABLE == 0 {
-                if d.service == service && d.addr == addr && d.port == port {
-                    again = Some(i);
-                    break;
+        let same = |maps: &Maps, i: u32| {
+            let d = maps.dests.get(i as usize);
+            (d.service, d.addr, d.port) == (service, addr, port)
+        };
+        let again = self.trash.iter().position(|&i| same(&self.loaded.maps, i));
+        let i = match again {
+            Some(at) => self.trash.swap_remove(at) as usize,
+            None => {
+                if self.free_dests.is_empty() {
+                    self.empty_trash();
                 }
-                if (d.active | d.inactive | d.persistent) == 0 {
-                    free = free.or(Some(i));
-                }
+                let full =
+                    || Error::new(format!("add {key}"), format!("there are {EK_MAX_DESTS} real servers already"));
+                let i = self.free_dests.pop().ok_or_else(full)? as usize;
+                let maps = &self.loaded.maps;
+                maps.dests.set(i, dest { addr, port, service, method: FORWARD_DR as u8, ..Default::default() });
+                clear_stats(&maps.dest_stats, i as u32);
+                i
             }
-        }
-        let i = again.or(free).ok_or_else(|| {
-            Error::new(format!("add {key}"), format!("there are {EK_MAX_DESTS} real servers already"))
-        })?;
-        if again.is_none() {
-            let d = dest { addr, port, service, method: FORWARD_DR as u8, ..Default::default() };
-            maps.dests.set(i, d);
-            clear_stats(&maps.dest_stats, i as u32);
-        }
+        };
+        let maps = &self.loaded.maps;
         let put = |offset, value: u32| maps.dests.word(i, offset).store(value, Ordering::Release);
         put(offset_of!(dest, weight), spec.weight.get());
         put(offset_of!(dest, u_threshold), spec.u_threshold);
@@ -549,6 +579,7 @@ fn set_spec(s: &mut service, spec: ServiceSpec, hz: u32) {
         s.flags |= SERVICE_PERSISTENT;
         s.persist_mask = wire_addr(p.mask);
         s.persist_seconds = p.timeout_s;
-        s.persist_timeout = p.timeout_s.saturating_mul(hz);
+        // Times are compared by signed difference.
+        s.persist_timeout = p.timeout_s.saturating_mul(hz).min(i32::MAX as u32 / 2);
     }
 }
