@@ -1,5 +1,6 @@
 //! TCP_CHECK and HTTP_GET
 
+use std::marker::PhantomData;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ pub(crate) fn read(cx: &mut Cx<'_>, st: &Statement) -> Option<CheckDraft> {
     let mut d = CheckDraft { http, at: st.keyword().span, ..Default::default() };
     let b = block(cx, st)?;
     if http {
-        walk(cx, "virtual_server/real_server/HTTP_GET", HTTP_GET, &mut d, b);
+        walk(cx, "virtual_server/real_server/HTTP_GET", &[HTTP_GET, COMMON, Timing::TABLE], &mut d, b);
         if d.urls.is_empty() {
             cx.push(
                 Diagnostic::error("missing-keyword", d.at, "HTTP_GET has no `url`").label("what is it to ask for?"),
@@ -61,7 +62,7 @@ pub(crate) fn read(cx: &mut Cx<'_>, st: &Statement) -> Option<CheckDraft> {
             return None;
         }
     } else {
-        walk(cx, "virtual_server/real_server/TCP_CHECK", COMMON, &mut d, b);
+        walk(cx, "virtual_server/real_server/TCP_CHECK", &[COMMON, Timing::TABLE], &mut d, b);
     }
     Some(d)
 }
@@ -78,87 +79,135 @@ fn address(cx: &mut Cx<'_>, st: &Statement) -> Option<Ipv4Addr> {
     ipv4(cx, w)
 }
 
-/// `delay_loop` and its like, in three kinds of block.
-pub(crate) fn delay_loop(cx: &mut Cx<'_>, d: &mut TimingDraft, st: &Statement) {
-    d.delay_loop = timer(cx, st, 1, FOREVER_US);
+/// A block whose checks inherit timing from it.
+pub(crate) trait HasTiming {
+    /// What it sets.
+    fn timing(&mut self) -> &mut TimingDraft;
 }
-pub(crate) fn connect_timeout(cx: &mut Cx<'_>, d: &mut TimingDraft, st: &Statement) {
-    d.connect_timeout = timer(cx, st, 1, 4_294_967_295);
-}
-pub(crate) fn retry(cx: &mut Cx<'_>, d: &mut TimingDraft, st: &Statement) {
-    if let Some(w) = one(cx, st) {
-        d.retry = number(cx, w, 0, u64::from(u32::MAX)).map(|n| n as u32);
+
+impl HasTiming for CheckDraft {
+    fn timing(&mut self) -> &mut TimingDraft {
+        &mut self.timing
     }
 }
-pub(crate) fn delay_before_retry(cx: &mut Cx<'_>, d: &mut TimingDraft, st: &Statement) {
-    d.delay_before_retry = timer(cx, st, 0, FOREVER_US);
-}
-pub(crate) fn warmup(cx: &mut Cx<'_>, d: &mut TimingDraft, st: &Statement) {
-    d.warmup = timer(cx, st, 0, FOREVER_US);
+
+/// The keywords of timing, which virtual server, real server and checker share.
+pub(crate) struct Timing<B>(PhantomData<B>);
+
+impl<B: HasTiming + 'static> Timing<B> {
+    pub(crate) const TABLE: &'static [Keyword<B>] = &[
+        Keyword {
+            name: "delay_loop",
+            args: "SECONDS",
+            doc: "Between probes of a healthy server (60).",
+            since: "v1.0.3",
+            parse: |cx, d, st| d.timing().delay_loop = timer(cx, st, 1, FOREVER_US),
+        },
+        Keyword {
+            name: "connect_timeout",
+            args: "SECONDS",
+            doc: "A probe that takes longer has failed (5).",
+            since: "v1.0.3",
+            parse: |cx, d, st| d.timing().connect_timeout = timer(cx, st, 1, 4_294_967_295),
+        },
+        Keyword {
+            name: "retry",
+            args: "N",
+            doc: "Failed probes forgiven before the server counts as dead (1).",
+            since: "v1.2.20",
+            parse: |cx, d, st| d.timing().retry = retries(cx, st),
+        },
+        Keyword {
+            name: "delay_before_retry",
+            args: "SECONDS",
+            doc: "Between such repeated probes (1; HTTP_GET 3).",
+            since: "v1.2.20",
+            parse: |cx, d, st| d.timing().delay_before_retry = timer(cx, st, 0, FOREVER_US),
+        },
+        Keyword {
+            name: "warmup",
+            args: "SECONDS",
+            doc: "The first probe starts up to this much later (delay_loop).",
+            since: "v1.2.13",
+            parse: |cx, d, st| d.timing().warmup = timer(cx, st, 0, FOREVER_US),
+        },
+    ];
 }
 
-macro_rules! common {
-    ($($more:expr),* $(,)?) => {
-        &[
-            Keyword { name: "connect_ip", args: "ADDRESS", doc: "Probed address; the real server's if not set.", since: "v1.2.13",
-                parse: |cx, d, st| d.connect_ip = address(cx, st) },
-            Keyword { name: "connect_port", args: "PORT", doc: "Probed port; the real server's if not set.", since: "v1.0.3",
-                parse: |cx, d, st| d.connect_port = port(cx, st) },
-            Keyword { name: "bindto", args: "ADDRESS", doc: "Source address of probes.", since: "v1.1.2",
-                parse: |cx, d, st| d.bindto = address(cx, st) },
-            Keyword { name: "connect_timeout", args: "SECONDS", doc: "A probe that takes longer has failed (5).", since: "v1.0.3",
-                parse: |cx, d, st| connect_timeout(cx, &mut d.timing, st) },
-            Keyword { name: "retry", args: "N", doc: "Failed probes forgiven before the server counts as dead (1).", since: "v1.2.20",
-                parse: |cx, d, st| retry(cx, &mut d.timing, st) },
-            Keyword { name: "nb_get_retry", args: "N", doc: "Old name of `retry`.", since: "v1.0.3",
-                parse: |cx, d, st| retry(cx, &mut d.timing, st) },
-            Keyword { name: "delay_before_retry", args: "SECONDS", doc: "Between such repeated probes (1; HTTP_GET 3).", since: "v1.2.20",
-                parse: |cx, d, st| delay_before_retry(cx, &mut d.timing, st) },
-            Keyword { name: "warmup", args: "SECONDS", doc: "The first probe starts up to this much later (delay_loop).", since: "v1.2.13",
-                parse: |cx, d, st| warmup(cx, &mut d.timing, st) },
-            Keyword { name: "delay_loop", args: "SECONDS", doc: "Between probes of a healthy server (60).", since: "v1.3.7",
-                parse: |cx, d, st| delay_loop(cx, &mut d.timing, st) },
-            Keyword { name: "alpha", args: "[on|off]", doc: "The server counts as dead until its first good check.", since: "v1.3.7",
-                parse: |cx, d, st| d.timing.alpha = boolean(cx, st) },
-            $($more),*
-        ]
-    };
+fn retries(cx: &mut Cx<'_>, st: &Statement) -> Option<u32> {
+    let w = one(cx, st)?;
+    number(cx, w, 0, u64::from(u32::MAX)).map(|n| n as u32)
 }
 
-pub(crate) const COMMON: &[Keyword<CheckDraft>] = common!();
+pub(crate) const COMMON: &[Keyword<CheckDraft>] = &[
+    Keyword {
+        name: "connect_ip",
+        args: "ADDRESS",
+        doc: "Probed address; the real server's if not set.",
+        since: "v1.2.13",
+        parse: |cx, d, st| d.connect_ip = address(cx, st),
+    },
+    Keyword {
+        name: "connect_port",
+        args: "PORT",
+        doc: "Probed port; the real server's if not set.",
+        since: "v1.0.3",
+        parse: |cx, d, st| d.connect_port = port(cx, st),
+    },
+    Keyword {
+        name: "bindto",
+        args: "ADDRESS",
+        doc: "Source address of probes.",
+        since: "v1.1.2",
+        parse: |cx, d, st| d.bindto = address(cx, st),
+    },
+    Keyword {
+        name: "nb_get_retry",
+        args: "N",
+        doc: "Old name of `retry`.",
+        since: "v1.0.3",
+        parse: |cx, d, st| d.timing.retry = retries(cx, st),
+    },
+    Keyword {
+        name: "alpha",
+        args: "[on|off]",
+        doc: "The server counts as dead until its first good check.",
+        since: "v1.3.7",
+        parse: |cx, d, st| d.timing.alpha = boolean(cx, st),
+    },
+];
 
-pub(crate) const HTTP_GET: &[Keyword<CheckDraft>] = common!(
+pub(crate) const HTTP_GET: &[Keyword<CheckDraft>] = &[
     Keyword {
         name: "url",
         args: "{ path, status_code, … }",
         doc: "A request that must be answered as expected; several are tried in turn.",
         since: "v1.0.3",
-        parse: |cx, d, st| {
-            if let Some(b) = block(cx, st) {
-                let mut u = UrlDraft::default();
-                walk(cx, "virtual_server/real_server/HTTP_GET/url", URL, &mut u, b);
-                let Some(path) = u.path else {
-                    let at = st.keyword().span;
-                    cx.push(
-                        Diagnostic::error("missing-keyword", at, "this `url` has no `path`").label("expected a `path`"),
-                    );
-                    return;
-                };
-                if u.status.is_empty() {
-                    u.status.push(StatusRange { from: 200, to: 299 });
-                }
-                d.urls.push(HttpUrl { path, status: u.status, virtualhost: u.virtualhost });
-            }
-        },
+        parse: url,
     },
     Keyword {
         name: "virtualhost",
         args: "NAME",
         doc: "The Host header.",
         since: "v1.3.6",
-        parse: |cx, d, st| d.virtualhost = one(cx, st).map(|w| w.text.clone()),
+        parse: |cx, d, st| d.virtualhost = request_word(cx, st),
     },
-);
+];
+
+fn url(cx: &mut Cx<'_>, d: &mut CheckDraft, st: &Statement) {
+    let Some(b) = block(cx, st) else { return };
+    let mut u = UrlDraft::default();
+    walk(cx, "virtual_server/real_server/HTTP_GET/url", &[URL], &mut u, b);
+    let Some(path) = u.path else {
+        let at = st.keyword().span;
+        cx.push(Diagnostic::error("missing-keyword", at, "this `url` has no `path`").label("expected a `path`"));
+        return;
+    };
+    if u.status.is_empty() {
+        u.status.push(StatusRange { from: 200, to: 299 });
+    }
+    d.urls.push(HttpUrl { path, status: u.status, virtualhost: u.virtualhost });
+}
 
 /// A `url` before its defaults.
 #[derive(Default)]

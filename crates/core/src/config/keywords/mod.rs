@@ -9,7 +9,10 @@ mod script;
 mod server;
 mod vrrp;
 
-pub(crate) use vrrp::{Broadcast, VipDraft};
+pub(crate) use checks::{CheckDraft, TimingDraft};
+pub(crate) use global::Globals;
+pub(crate) use server::{RealDraft, ServerDraft};
+pub(crate) use vrrp::{Broadcast, InstanceDraft, VipDraft};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -68,14 +71,15 @@ static KNOWN: LazyLock<BTreeMap<(&'static str, &'static str), Known>> = LazyLock
         .collect()
 });
 
-/// Reads the statements of a block. `path` is the block's name in `known.tsv`.
-pub(crate) fn walk<B>(cx: &mut Cx<'_>, path: &str, table: &'static [Keyword<B>], draft: &mut B, block: &Block) {
+/// Reads the statements of a block by its tables. `path` is the block's name in `known.tsv`.
+pub(crate) fn walk<B>(cx: &mut Cx<'_>, path: &str, tables: &[&'static [Keyword<B>]], draft: &mut B, block: &Block) {
     for st in &block.items {
         let word = st.keyword();
-        if let Some(k) = table.iter().find(|k| k.name == word.text) {
+        let mut keywords = tables.iter().flat_map(|t| t.iter());
+        if let Some(k) = keywords.find(|k| k.name == word.text) {
             (k.parse)(cx, draft, st);
         } else {
-            not_in_force(cx, path, table.iter().map(|k| k.name), st);
+            not_in_force(cx, path, tables.iter().flat_map(|t| t.iter()).map(|k| k.name), st);
         }
     }
 }
@@ -135,7 +139,7 @@ const ROOT: &[Keyword<Draft>] = &[
         since: "v1.0.3",
         parse: |cx, d, st| {
             if let Some(b) = block(cx, st) {
-                walk(cx, "global_defs", global::TABLE, &mut d.global, b);
+                walk(cx, "global_defs", &[global::TABLE], &mut d.global, b);
             }
         },
     },
@@ -166,7 +170,7 @@ const ROOT: &[Keyword<Draft>] = &[
 pub(crate) fn read(tree: &[Statement], diagnostics: &mut Vec<Diagnostic>) -> Config {
     let mut cx = Cx { diagnostics, told: BTreeSet::new(), meant: BTreeSet::new() };
     let mut draft = Draft::default();
-    walk(&mut cx, "ROOT", ROOT, &mut draft, &Block { items: tree.to_vec(), open: Default::default() });
+    walk(&mut cx, "ROOT", &[ROOT], &mut draft, &Block { items: tree.to_vec(), open: Default::default() });
     check::finish(&mut cx, draft)
 }
 
@@ -195,8 +199,11 @@ pub fn entries() -> Vec<Entry> {
         .chain(of("vrrp_instance", vrrp::TABLE))
         .chain(of("authentication", vrrp::AUTHENTICATION))
         .chain(of("virtual_server", server::TABLE))
+        .chain(of("virtual_server", checks::Timing::<server::ServerDraft>::TABLE))
         .chain(of("real_server", server::REAL_SERVER))
-        .chain(of("TCP_CHECK", checks::COMMON))
+        .chain(of("real_server", checks::Timing::<server::RealDraft>::TABLE))
+        .chain(of("TCP_CHECK, HTTP_GET", checks::COMMON))
+        .chain(of("TCP_CHECK, HTTP_GET", checks::Timing::<checks::CheckDraft>::TABLE))
         .chain(of("HTTP_GET", checks::HTTP_GET))
         .chain(of("url", checks::URL))
         .collect()

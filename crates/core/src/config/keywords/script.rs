@@ -49,7 +49,7 @@ pub(crate) fn read(cx: &mut Cx<'_>, st: &Statement) -> Option<ScriptDraft> {
         init_fail: false,
     };
     let b = block(cx, st)?;
-    walk(cx, "vrrp_script", TABLE, &mut d, b);
+    walk(cx, "vrrp_script", &[TABLE], &mut d, b);
     if d.argv.is_empty() {
         cx.push(
             Diagnostic::error("missing-keyword", name.span, format!("vrrp_script `{}` has no `script`", name.text))

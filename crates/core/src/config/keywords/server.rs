@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::checks::{self, CheckDraft, TimingDraft};
+use super::checks::{self, CheckDraft, HasTiming, Timing, TimingDraft};
 use super::{Cx, Keyword, block, walk};
 use crate::config::args::{boolean, choice, first, ipv4, no_more, number, one};
 use crate::config::tree::Statement;
@@ -42,6 +42,18 @@ pub(crate) struct RealDraft {
     pub timing: TimingDraft,
     pub virtualhost: Option<String>,
     pub checks: Vec<CheckDraft>,
+}
+
+impl HasTiming for ServerDraft {
+    fn timing(&mut self) -> &mut TimingDraft {
+        &mut self.timing
+    }
+}
+
+impl HasTiming for RealDraft {
+    fn timing(&mut self) -> &mut TimingDraft {
+        &mut self.timing
+    }
 }
 
 /// `ADDRESS [PORT]`
@@ -85,7 +97,7 @@ pub(crate) fn read(cx: &mut Cx<'_>, st: &Statement) -> Option<ServerDraft> {
         servers: Vec::new(),
     };
     let b = block(cx, st)?;
-    walk(cx, "virtual_server", TABLE, &mut d, b);
+    walk(cx, "virtual_server", &[TABLE, Timing::TABLE], &mut d, b);
     Some(d)
 }
 
@@ -199,41 +211,6 @@ pub(crate) const TABLE: &[Keyword<ServerDraft>] = &[
         },
     },
     Keyword {
-        name: "delay_loop",
-        args: "SECONDS",
-        doc: "Between probes of a healthy server (60).",
-        since: "v1.0.3",
-        parse: |cx, d, st| checks::delay_loop(cx, &mut d.timing, st),
-    },
-    Keyword {
-        name: "connect_timeout",
-        args: "SECONDS",
-        doc: "Default of its checks (5).",
-        since: "v2.0.13",
-        parse: |cx, d, st| checks::connect_timeout(cx, &mut d.timing, st),
-    },
-    Keyword {
-        name: "retry",
-        args: "N",
-        doc: "Default of its checks.",
-        since: "v1.3.7",
-        parse: |cx, d, st| checks::retry(cx, &mut d.timing, st),
-    },
-    Keyword {
-        name: "delay_before_retry",
-        args: "SECONDS",
-        doc: "Default of its checks.",
-        since: "v1.3.7",
-        parse: |cx, d, st| checks::delay_before_retry(cx, &mut d.timing, st),
-    },
-    Keyword {
-        name: "warmup",
-        args: "SECONDS",
-        doc: "Default of its checks.",
-        since: "v1.3.7",
-        parse: |cx, d, st| checks::warmup(cx, &mut d.timing, st),
-    },
-    Keyword {
         name: "alpha",
         args: "",
         doc: "Its real servers count as dead until their first good check.",
@@ -286,7 +263,7 @@ fn read_real(cx: &mut Cx<'_>, st: &Statement) -> Option<RealDraft> {
         checks: Vec::new(),
     };
     let b = block(cx, st)?;
-    walk(cx, "virtual_server/real_server", REAL_SERVER, &mut d, b);
+    walk(cx, "virtual_server/real_server", &[REAL_SERVER, Timing::TABLE], &mut d, b);
     if d.u_threshold > 0 && d.l_threshold > d.u_threshold {
         cx.push(
             Diagnostic::error("thresholds", d.at, "`lthreshold` is above `uthreshold`")
@@ -342,41 +319,6 @@ pub(crate) const REAL_SERVER: &[Keyword<RealDraft>] = &[
         doc: "It counts as dead until its first good check.",
         since: "v1.3.7",
         parse: |cx, d, st| d.timing.alpha = boolean(cx, st),
-    },
-    Keyword {
-        name: "retry",
-        args: "N",
-        doc: "Default of its checks.",
-        since: "v1.3.7",
-        parse: |cx, d, st| checks::retry(cx, &mut d.timing, st),
-    },
-    Keyword {
-        name: "delay_before_retry",
-        args: "SECONDS",
-        doc: "Default of its checks.",
-        since: "v1.3.7",
-        parse: |cx, d, st| checks::delay_before_retry(cx, &mut d.timing, st),
-    },
-    Keyword {
-        name: "warmup",
-        args: "SECONDS",
-        doc: "Default of its checks.",
-        since: "v1.3.7",
-        parse: |cx, d, st| checks::warmup(cx, &mut d.timing, st),
-    },
-    Keyword {
-        name: "connect_timeout",
-        args: "SECONDS",
-        doc: "Default of its checks.",
-        since: "v2.0.13",
-        parse: |cx, d, st| checks::connect_timeout(cx, &mut d.timing, st),
-    },
-    Keyword {
-        name: "delay_loop",
-        args: "SECONDS",
-        doc: "Default of its checks.",
-        since: "v1.3.7",
-        parse: |cx, d, st| checks::delay_loop(cx, &mut d.timing, st),
     },
     Keyword {
         name: "virtualhost",

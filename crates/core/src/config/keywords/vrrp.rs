@@ -71,7 +71,7 @@ pub(crate) fn read(cx: &mut Cx<'_>, st: &Statement) -> Option<InstanceDraft> {
     let name = one(cx, st)?;
     let mut d = InstanceDraft { name: name.text.clone(), at: name.span, ..Default::default() };
     let b = block(cx, st)?;
-    walk(cx, "vrrp_instance", TABLE, &mut d, b);
+    walk(cx, "vrrp_instance", &[TABLE], &mut d, b);
     Some(d)
 }
 
@@ -308,7 +308,7 @@ pub(crate) const TABLE: &[Keyword<InstanceDraft>] = &[
         since: "v1.0.3",
         parse: |cx, d, st| {
             if let Some(b) = block(cx, st) {
-                walk(cx, "vrrp_instance/authentication", AUTHENTICATION, d, b);
+                walk(cx, "vrrp_instance/authentication", &[AUTHENTICATION], d, b);
             }
         },
     },
