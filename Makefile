@@ -3,6 +3,8 @@
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PREFIX ?= /usr/local
 DESTDIR ?=
+# libbpf's own Makefile, run by cargo, would take these for its own.
+CARGO := env -u MAKEFLAGS -u MAKEOVERRIDES -u DESTDIR -u PREFIX cargo
 BUILD_PACKAGES := clang-19 libelf-dev zlib1g-dev pkg-config
 RUN_PACKAGES := iproute2 util-linux
 TEST_PACKAGES := keepalived tcpdump ethtool
@@ -11,7 +13,7 @@ KERNEL_PACKAGES := qemu-system-x86 kmod busybox-static cpio
 .PHONY: all demo test bench kernel-test install uninstall build-deps test-deps clean
 
 all: build-deps
-	cargo build --release
+	$(CARGO) build --release
 
 build-deps:
 	@$(SUDO) packaging/need $(BUILD_PACKAGES) $(RUN_PACKAGES)
@@ -25,18 +27,18 @@ demo: all
 
 # Needs root for what runs in namespaces and in the kernel; the rest is run as it is.
 test: test-deps
-	cargo build --workspace --all-targets
-	cargo test --workspace --lib --bins
-	$(SUDO) env "PATH=$$PATH" cargo test -p evenkeel-tests
+	$(CARGO) build --workspace --all-targets
+	$(CARGO) test --workspace --lib --bins
+	$(SUDO) env "PATH=$$PATH" $(CARGO) test -p evenkeel-tests
 
 bench: all
-	cargo build --release --manifest-path benches/Cargo.toml
+	$(CARGO) build --release --manifest-path benches/Cargo.toml
 	$(SUDO) benches/target/release/evenkeel-bench
 
 # The packet path on Debian 12's kernel, under emulation.
 kernel-test: test-deps
 	@$(SUDO) packaging/need $(KERNEL_PACKAGES)
-	cargo build --workspace --tests
+	$(CARGO) build --workspace --tests
 	$(SUDO) tests/kernel/run
 
 install: all
@@ -46,4 +48,4 @@ uninstall:
 	packaging/install --remove "$(DESTDIR)" "$(PREFIX)"
 
 clean:
-	cargo clean
+	$(CARGO) clean

@@ -120,3 +120,17 @@ fn scripts_move_the_address_and_hanging_ones_are_killed() {
     std::thread::sleep(Duration::from_millis(100));
     assert!(net.holds("d1", VIP) && !net.holds("d2", VIP));
 }
+
+#[test]
+fn a_reload_that_changes_a_prefix_leaves_no_second_address() {
+    let Some(net) = Net::new("prefix") else { return };
+    let config = vrrp(100, "version 3\nadvert_int 0.1");
+    net.start("d1", &config);
+    net.wait_state("d1", "V", State::Master);
+    eventually("the address", SOON, || net.holds("d1", VIP).then_some(()));
+    net.write("d1", &config.replace("192.168.1.100/24", "192.168.1.100/32"));
+    net.reload("d1");
+    let addresses = || net.lan.ip("d1", "-4 -o addr show dev eth0").expect("lists");
+    eventually("the new prefix", SOON, || addresses().contains("192.168.1.100/32").then_some(()));
+    assert!(!addresses().contains("192.168.1.100/24"), "{}", addresses());
+}

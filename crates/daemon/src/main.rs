@@ -53,6 +53,8 @@ fn main() -> ExitCode {
         eprintln!("evenkeeld: it needs root, to hold addresses and to load the packet path");
         return ExitCode::from(exit::NO_PERMISSION);
     }
+    // Reloads read the same file, wherever this was started.
+    let path = path.canonicalize().unwrap_or(path);
     if !args.dont_fork
         && let Err(e) = evenkeel_sys::signals::daemonize()
     {

@@ -6,7 +6,6 @@
 //! word.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -145,10 +144,13 @@ struct Shell {
     strangers: u64,
 }
 
+/// A virtual router's name in the memo: FNV-1a over its identity, the same in every version of this program.
 fn key_of(cfg: &VrrpInstance) -> u64 {
-    let mut h = DefaultHasher::new();
-    cfg.identity().hash(&mut h);
-    h.finish()
+    let (interface, vrid) = cfg.identity();
+    interface
+        .bytes()
+        .chain([0, vrid.get()])
+        .fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 impl Shell {
@@ -249,6 +251,9 @@ impl Shell {
                         self.perform_packets_only(i);
                     }
                 }
+                if release {
+                    self.set_addresses(); // what an earlier daemon left and nobody claimed
+                }
                 return true;
             }
             Command::HandOver => return true,
@@ -289,7 +294,7 @@ impl Shell {
                         .router
                         .config()
                         .all_vips()
-                        .filter(|v| !cfg.all_vips().any(|n| (n.addr, &n.dev) == (v.addr, &v.dev)))
+                        .filter(|v| !cfg.all_vips().any(|n| (n.addr, n.prefix, &n.dev) == (v.addr, v.prefix, &v.dev)))
                         .cloned()
                         .collect();
                     e.router.reconfigure(now, cfg);

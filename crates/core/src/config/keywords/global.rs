@@ -22,10 +22,16 @@ pub(crate) struct Globals {
     pub v3_checksum_as_v2: bool,
 }
 
-/// keepalived counts these in whole seconds up to 4294.
+/// `garp_master_delay`: whole seconds up to 4294.
 pub(crate) fn whole_seconds(cx: &mut Cx<'_>, st: &Statement) -> Option<Duration> {
     let w = one(cx, st)?;
     number(cx, w, 0, 4294).map(Duration::from_secs)
+}
+
+/// `garp_master_refresh`: whole seconds, as many as 32 bits count.
+pub(crate) fn refresh_seconds(cx: &mut Cx<'_>, st: &Statement) -> Option<Duration> {
+    let w = one(cx, st)?;
+    number(cx, w, 0, u64::from(u32::MAX)).map(Duration::from_secs)
 }
 
 /// A repetition count.
@@ -116,7 +122,7 @@ pub(crate) const TABLE: &[Keyword<Globals>] = &[
         args: "SECONDS",
         doc: "Gratuitous ARPs again this often while master; 0: never.",
         since: "v1.2.20",
-        parse: |cx, d, st| d.garp_master_refresh = whole_seconds(cx, st),
+        parse: |cx, d, st| d.garp_master_refresh = refresh_seconds(cx, st),
     },
     Keyword {
         name: "vrrp_garp_master_refresh_repeat",

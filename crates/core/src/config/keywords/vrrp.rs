@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::global::{repeat, timer, whole_seconds};
+use super::global::{refresh_seconds, repeat, timer, whole_seconds};
 use super::script::weight;
 use super::{Cx, Keyword, block, walk};
 use crate::config::args::{boolean, choice, ipv4, no_more, number, one, seconds};
@@ -421,7 +421,7 @@ pub(crate) const TABLE: &[Keyword<InstanceDraft>] = &[
         args: "SECONDS",
         doc: "Gratuitous ARPs again this often while master; 0: never.",
         since: "v1.2.10",
-        parse: |cx, d, st| d.garp_master_refresh = whole_seconds(cx, st),
+        parse: |cx, d, st| d.garp_master_refresh = refresh_seconds(cx, st),
     },
     Keyword {
         name: "garp_master_refresh_repeat",
