@@ -97,6 +97,29 @@ fn without_privilege_each_says_so_in_one_line() {
 }
 
 #[test]
+fn a_root_without_its_capabilities_is_told_which_it_lacks() {
+    if !is_root() {
+        return;
+    }
+    let f = file("caps.conf", EXAMPLE);
+    for cap in ["net_admin", "net_raw", "bpf"] {
+        let drop = format!("-{cap}");
+        let daemon = program("evenkeeld");
+        let out = Command::new("setpriv")
+            .args(["--bounding-set", &drop, "--inh-caps", &drop])
+            .arg(daemon)
+            .args(["-n", "-l", "-f"])
+            .arg(&f)
+            .output()
+            .expect("setpriv runs");
+        let (code, _, err) = seen(out);
+        let name = format!("CAP_{}", cap.to_uppercase());
+        assert_eq!(code, 4, "{err}");
+        assert_eq!(err, format!("evenkeeld: it lacks {name}; give it back, or run it as a root that has it\n"));
+    }
+}
+
+#[test]
 fn explain_knows_keywords_and_their_neighbours() {
     let (code, out, _) = run("evenkeel", &["explain", "priority"]);
     assert!(code == 0 && out.contains("The highest becomes master"), "{out}");

@@ -29,6 +29,9 @@ mod exit {
     pub const CONFIG_TEST: u8 = 5;
 }
 
+/// Capabilities, by their numbers in capability.h: for addresses and sockets, then for the packet path.
+const NEEDED: &[(&str, u32)] = &[("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
+
 fn main() -> ExitCode {
     let args = Args::parse();
     let path = args.config_file();
@@ -51,6 +54,11 @@ fn main() -> ExitCode {
     };
     if !evenkeel_sys::user::is_root() {
         eprintln!("evenkeeld: it needs root, to hold addresses and to load the packet path");
+        return ExitCode::from(exit::NO_PERMISSION);
+    }
+    let lacking = evenkeel_sys::user::lacking(if config.virtual_servers.is_empty() { &NEEDED[..2] } else { NEEDED });
+    if !lacking.is_empty() {
+        eprintln!("evenkeeld: it lacks {}; give it back, or run it as a root that has it", lacking.join(", "));
         return ExitCode::from(exit::NO_PERMISSION);
     }
     // Reloads read the same file, wherever this was started.

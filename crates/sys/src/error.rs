@@ -24,11 +24,8 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
-}
+// Display says what the kernel said already, so there is no source() to say it again.
+impl std::error::Error for Error {}
 
 /// This crate's results.
 pub type Result<T> = std::result::Result<T, Error>;

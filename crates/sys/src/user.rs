@@ -22,3 +22,11 @@ pub fn lookup(user: &str, group: Option<&str>) -> Result<(u32, u32)> {
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
+
+/// Those capabilities of `wanted` (name and number, as capability.h has them) that this process lacks.
+pub fn lacking<'a>(wanted: &[(&'a str, u32)]) -> Vec<&'a str> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|l| u64::from_str_radix(l.strip_prefix("CapEff:")?.trim(), 16).ok());
+    let has = |n: u32| effective.is_none_or(|e| e & (1 << n) != 0);
+    wanted.iter().filter(|(_, n)| !has(*n)).map(|(name, _)| *name).collect()
+}

@@ -168,7 +168,8 @@ impl Loaded {
         set_print(Some((PrintLevel::Debug, |level, line| {
             let line = line.trim_end();
             match level {
-                PrintLevel::Warn => tracing::warn!(target: "libbpf", "{line}"),
+                // What fails comes back as an error with an explanation of ours.
+                PrintLevel::Warn => tracing::debug!(target: "libbpf", "{line}"),
                 _ => tracing::trace!(target: "libbpf", "{line}"),
             }
         })));
