@@ -74,3 +74,25 @@ fn a_bad_file_is_refused_whole_and_the_old_one_stays() {
     net.reload("d1");
     assert_eq!(net.status("d1").expect("answers").config_error, None);
 }
+
+#[test]
+fn hooks_follow_the_configuration() {
+    let Some(net) = Net::new("hooks") else { return };
+    let with =
+        |hook: &str| format!("global_defs {{\n connection_table_size 16384\n dataplane_interface eth0 {hook}\n}}\n");
+    let rest = vrrp(100, "version 3\nadvert_int 0.1") + &service("", &[]);
+    let pid = net.start("d1", &(with("tc") + &rest));
+    let hooks = || net.status("d1").expect("answers").dataplane.hooks;
+    assert!(hooks()[0].1.starts_with("tc ("), "{:?}", hooks());
+    net.write("d1", &(with("generic") + &rest));
+    net.reload("d1");
+    assert_eq!(hooks(), [("eth0".to_owned(), "generic XDP".to_owned())]);
+    let link = net.lan.ip("d1", "link show eth0").expect("lists");
+    assert!(link.contains("xdpgeneric"), "{link}");
+    // The next daemon has nothing to balance: it takes services and hooks off that were left.
+    net.lan.signal(pid, Signal::SIGKILL).expect("killed");
+    net.start("d1", &vrrp(100, "version 3\nadvert_int 0.1"));
+    assert!(!net.lan.ip("d1", "link show eth0").expect("lists").contains("xdp"));
+    let listed = net.evenkeel("d1", &["ipvsadm", "-Ln"]);
+    assert!(!String::from_utf8_lossy(&listed.stdout).contains("192.168.1.100"));
+}

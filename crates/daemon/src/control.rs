@@ -15,7 +15,7 @@ use evenkeel_core::time::Instant;
 use evenkeel_sys::bpf::load::DEFAULT_CONNS;
 use evenkeel_sys::bpf::{Hooks, XdpPlane};
 use evenkeel_sys::clock;
-use evenkeel_sys::netlink::{Changes, Monitor, Netlink, require_link};
+use evenkeel_sys::netlink::{Changes, Link, Monitor, Netlink, require_link};
 use evenkeel_sys::nexthop::NextHops;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{SignalKind, signal};
@@ -229,7 +229,9 @@ impl Control {
     /// Puts a configuration into force.
     fn take(&mut self, config: Config) -> anyhow::Result<Vec<String>> {
         let mut dead = edge::Dead::new();
-        if self.plane.is_none() && !config.virtual_servers.is_empty() {
+        // Maps that an earlier daemon left are taken over even if nothing is to be balanced any more: to empty them.
+        let left = self.args.bpf_dir.join("settings").exists();
+        if self.plane.is_none() && (left || !config.virtual_servers.is_empty()) {
             let entries = config.global.connection_table_size.unwrap_or(DEFAULT_CONNS);
             let plane = XdpPlane::load(&self.args.bpf_dir, entries).context("the packet path cannot be loaded")?;
             if plane.loaded.adopted {
@@ -254,6 +256,7 @@ impl Control {
             self.scripts.entry(s.name.clone()).or_default();
         }
         self.hook();
+        self.unhook();
         let steps = self.reconcile();
         self.refresh_hops();
         self.router.send(router::Command::Configure(self.config.instances.clone()));
@@ -317,36 +320,54 @@ impl Control {
         steps
     }
 
-    /// Puts the program on every device that a service's packets may come in by.
-    fn hook(&mut self) {
-        let Some(plane) = &self.plane else { return };
-        let Ok(links) = self.netlink.links() else { return };
-        self.hooks.follow(&plane.loaded, &links);
-        let mut wanted: BTreeMap<String, HookChoice> = BTreeMap::new();
-        let vip_devices = self.config.instances.iter().flat_map(|i| i.all_vips().map(|v| v.dev.clone()));
-        wanted.extend(vip_devices.map(|d| (d, HookChoice::Auto)));
-        // A service whose address no instance holds: the devices that hold it.
-        let addresses = self.netlink.addresses().unwrap_or_default();
-        for v in &self.config.virtual_servers {
-            let holders = addresses.iter().filter(|a| a.addr == v.key.addr);
-            wanted.extend(holders.filter_map(|a| {
-                let link = links.iter().find(|l| l.index == a.ifindex && !l.loopback)?;
-                Some((link.name.clone(), HookChoice::Auto))
-            }));
+    /// The devices that a service's packets may come in by, and how each is to be hooked.
+    fn devices(&mut self, links: &[Link]) -> BTreeMap<u32, HookChoice> {
+        if self.config.virtual_servers.is_empty() {
+            return BTreeMap::new();
         }
-        wanted.extend(self.config.global.dataplane_interfaces.clone());
-        for (name, choice) in wanted {
-            let Some(link) = links.iter().find(|l| l.name == name) else { continue };
-            if self.hooks.has(link.index) {
+        let index = |name: &str| links.iter().find(|l| l.name == name).map(|l| l.index);
+        let vips = self.config.instances.iter().flat_map(|i| i.all_vips());
+        let mut wanted: BTreeMap<u32, HookChoice> =
+            vips.filter_map(|v| Some((index(&v.dev)?, HookChoice::Auto))).collect();
+        // A service whose address no instance holds: the devices that hold it.
+        for a in self.netlink.addresses().unwrap_or_default() {
+            let served = self.config.virtual_servers.iter().any(|v| v.key.addr == a.addr);
+            if served && links.iter().any(|l| l.index == a.ifindex && !l.loopback) {
+                wanted.insert(a.ifindex, HookChoice::Auto);
+            }
+        }
+        let named = &self.config.global.dataplane_interfaces;
+        wanted.extend(named.iter().filter_map(|(name, choice)| Some((index(name)?, *choice))));
+        wanted
+    }
+
+    /// Puts the program on those devices.
+    fn hook(&mut self) {
+        let Ok(links) = self.netlink.links() else { return };
+        let wanted = self.devices(&links);
+        let Some(plane) = &self.plane else { return };
+        self.hooks.follow(&plane.loaded, &links);
+        for (ifindex, choice) in wanted {
+            let Some(link) = links.iter().find(|l| l.index == ifindex) else { continue };
+            if self.hooks.has(ifindex, choice) {
                 continue;
             }
             match self.hooks.attach(&plane.loaded, link, choice) {
-                Ok(hook) => tracing::info!(device = %name, "{name}: packets are caught by {hook}"),
+                Ok(hook) => tracing::info!(device = %link.name, "{}: packets are caught by {hook}", link.name),
                 Err(e) => {
                     tracing::error!("{e}");
                     self.plane_error = Some(e.to_string());
                 }
             }
+        }
+    }
+
+    /// Takes it off all others; only when the configuration changes, as an address may be gone for a moment.
+    fn unhook(&mut self) {
+        let Ok(links) = self.netlink.links() else { return };
+        let wanted: Vec<u32> = self.devices(&links).into_keys().collect();
+        if let Some(plane) = &self.plane {
+            self.hooks.keep_only(&plane.loaded, &wanted);
         }
     }
 
@@ -400,7 +421,7 @@ impl Control {
     /// Takes everything back that was put into the system.
     fn release(&mut self) {
         let Some(mut plane) = self.plane.take() else { return };
-        self.hooks.detach_all(&plane.loaded);
+        self.hooks.keep_only(&plane.loaded, &[]);
         let steps: Vec<Step> = plane.maps().observe().keys().map(|k| Step::RemoveService(*k)).collect();
         plane.apply(&steps);
         self.hops.release(&mut self.netlink);

@@ -67,18 +67,26 @@ const CLSACT_PRIORITY: u32 = 0xe4;
 /// What is attached.
 #[derive(Debug, Default)]
 pub struct Hooks {
-    attached: Vec<(u32, String, Hook)>,
+    attached: Vec<Attached>,
+}
+
+#[derive(Debug)]
+struct Attached {
+    ifindex: u32,
+    name: String,
+    hook: Hook,
+    choice: HookChoice,
 }
 
 impl Hooks {
     /// Devices and how they are hooked.
     pub fn list(&self) -> impl Iterator<Item = (&str, Hook)> {
-        self.attached.iter().map(|(_, name, hook)| (name.as_str(), *hook))
+        self.attached.iter().map(|a| (a.name.as_str(), a.hook))
     }
 
-    /// Is this device hooked?
-    pub fn has(&self, ifindex: u32) -> bool {
-        self.attached.iter().any(|(i, ..)| *i == ifindex)
+    /// Is this device hooked, as it was asked for?
+    pub fn has(&self, ifindex: u32, choice: HookChoice) -> bool {
+        self.attached.iter().any(|a| (a.ifindex, a.choice) == (ifindex, choice))
     }
 
     /// Attaches to a device, or takes an earlier daemon's hook over. Returns how.
@@ -99,8 +107,14 @@ impl Hooks {
         for &hook in order {
             match attach_one(loaded, link, hook) {
                 Ok(()) => {
-                    self.attached.retain(|(i, ..)| *i != link.index);
-                    self.attached.push((link.index, link.name.clone(), hook));
+                    let (ifindex, name) = (link.index, link.name.clone());
+                    if hook != Hook::Clsact
+                        && self.attached.iter().any(|a| a.ifindex == ifindex && a.hook == Hook::Clsact)
+                    {
+                        detach_clsact(loaded, ifindex);
+                    }
+                    self.attached.retain(|a| a.ifindex != ifindex);
+                    self.attached.push(Attached { ifindex, name, hook, choice });
                     return Ok(hook);
                 }
                 Err(e) => {
@@ -114,50 +128,40 @@ impl Hooks {
 
     /// Forgets devices that are gone, and follows the addresses of those that are there.
     pub fn follow(&mut self, loaded: &Loaded, links: &[Link]) {
-        let (here, gone): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.attached).into_iter().partition(|(i, ..)| links.iter().any(|l| l.index == *i));
-        self.attached = here;
-        for (ifindex, ..) in gone {
-            self.detach(&loaded.dir, ifindex);
-        }
-        for link in links.iter().filter(|l| self.has(l.index)) {
+        let here: Vec<u32> = links.iter().map(|l| l.index).collect();
+        self.keep_only(loaded, &here);
+        for link in links.iter().filter(|l| self.attached.iter().any(|a| a.ifindex == l.index)) {
             if let Err(e) = note_device(loaded, link) {
                 tracing::warn!("{e}");
             }
         }
     }
 
-    /// Detaches from a device.
-    pub fn detach(&mut self, dir: &Path, ifindex: u32) {
-        self.attached.retain(|(i, ..)| *i != ifindex);
-        for hook in [Hook::NativeXdp, Hook::GenericXdp, Hook::Tcx] {
-            let _ = fs::remove_file(pin_path(dir, hook, ifindex));
+    /// Detaches from every device but these, an earlier daemon's hooks included.
+    pub fn keep_only(&mut self, loaded: &Loaded, ifindices: &[u32]) {
+        let (kept, dropped) =
+            std::mem::take(&mut self.attached).into_iter().partition(|a| ifindices.contains(&a.ifindex));
+        self.attached = kept;
+        let dropped: Vec<Attached> = dropped;
+        for a in dropped.iter().filter(|a| a.hook == Hook::Clsact) {
+            detach_clsact(loaded, a.ifindex);
+        }
+        for entry in fs::read_dir(&loaded.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let ifindex = name.strip_prefix("link-").and_then(|n| n.rsplit('-').next()?.parse().ok());
+            if ifindex.is_some_and(|i| !ifindices.contains(&i)) {
+                let _ = fs::remove_file(entry.path()); // the last reference to a link is its pin
+            }
         }
     }
+}
 
-    /// Detaches from every device.
-    pub fn detach_all(&mut self, loaded: &Loaded) {
-        for (ifindex, _, hook) in std::mem::take(&mut self.attached) {
-            if hook == Hook::Clsact
-                && let Ok(fd) = loaded.program_fd("evenkeel_tc")
-            {
-                let mut tc = TcHookBuilder::new(fd)
-                    .ifindex(ifindex as i32)
-                    .handle(CLSACT_HANDLE)
-                    .priority(CLSACT_PRIORITY)
-                    .hook(TC_INGRESS);
-                if let Err(e) = tc.detach() {
-                    tracing::debug!("detach from device {ifindex}: {e}");
-                }
-            }
-            self.detach(&loaded.dir, ifindex);
-        }
-        // Devices that an earlier daemon hooked and this one did not need.
-        for entry in fs::read_dir(&loaded.dir).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with("link-") {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
+fn detach_clsact(loaded: &Loaded, ifindex: u32) {
+    let Ok(fd) = loaded.program_fd("evenkeel_tc") else { return };
+    let mut tc =
+        TcHookBuilder::new(fd).ifindex(ifindex as i32).handle(CLSACT_HANDLE).priority(CLSACT_PRIORITY).hook(TC_INGRESS);
+    if let Err(e) = tc.detach() {
+        tracing::debug!("detach from device {ifindex}: {e}");
     }
 }
 
