@@ -155,3 +155,55 @@ fn a_hand_over_loses_nothing() {
     let failed: Vec<_> = load.finish().into_iter().filter(|s| s.outcome.is_err()).collect();
     assert!(failed.is_empty(), "{failed:?}");
 }
+
+#[test]
+fn udp_is_balanced_and_a_client_keeps_its_server() {
+    use std::net::UdpSocket;
+    let Some(net) = Net::new("udp") else { return };
+    for (host, _) in SERVERS {
+        net.lan.spawn_within(host, move || {
+            let socket = UdpSocket::bind((VIP, 5300)).expect("the virtual address is on lo");
+            let _ = socket.set_read_timeout(Some(SOON));
+            let mut buf = [0u8; 64];
+            while let Ok((_, from)) = socket.recv_from(&mut buf) {
+                let _ = socket.send_to(format!("{host} {from}").as_bytes(), from);
+            }
+        });
+    }
+    let mut config = SMALL_TABLE.to_owned() + &vrrp(100, "version 3\nadvert_int 0.1");
+    config += "virtual_server 192.168.1.100 5300 {\n lb_algo rr\n lb_kind DR\n protocol UDP\n";
+    for (_, addr) in SERVERS {
+        config += &format!(" real_server {addr} 5300 {{\n }}\n");
+    }
+    net.start("d1", &(config + "}\n"));
+    net.wait_state("d1", "V", State::Master);
+    let ask = |socket: &UdpSocket| {
+        socket.send_to(b"?", (VIP, 5300)).ok()?;
+        let mut buf = [0u8; 64];
+        let (n, from) = socket.recv_from(&mut buf).ok()?;
+        assert_eq!(from.ip(), VIP, "answers come from the virtual address");
+        String::from_utf8(buf[..n].to_vec()).ok()
+    };
+    let client = || {
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("free");
+        socket.set_read_timeout(Some(Duration::from_millis(500))).expect("settable");
+        socket
+    };
+    let servers = net.lan.within("client", || {
+        let mut servers = BTreeSet::new();
+        for _ in 0..9 {
+            let socket = client();
+            let first = eventually("an answer", SOON, || ask(&socket));
+            assert!(first.contains("10.77.0.2:"), "{first}");
+            for _ in 0..5 {
+                assert_eq!(eventually("an answer", SOON, || ask(&socket)), first, "one flow, one server");
+            }
+            servers.insert(first.split(' ').next().unwrap_or_default().to_owned());
+        }
+        servers
+    });
+    assert_eq!(servers.expect("entered").len(), 3, "round robin reaches all");
+    let list = net.evenkeel("d1", &["ipvsadm", "-Lnc"]);
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert!(list.lines().skip(2).all(|l| l.starts_with("UDP 0") && l.contains(" UDP ")), "{list}");
+}
