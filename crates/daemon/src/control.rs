@@ -396,12 +396,12 @@ impl Control {
                 let Some(state) = self.servers.get_mut(&(service, server)) else { return };
                 let was = state.up();
                 state.probed(n, up, result.clone(), now);
-                if !changed {
-                    return;
+                let is = state.up();
+                if changed {
+                    let word = if up { "passes" } else { "fails" };
+                    tracing::info!(service = %service, server = %server, "{server} of {service}: check {word}: {}", result.detail);
                 }
-                let word = if up { "passes" } else { "fails" };
-                tracing::info!(service = %service, server = %server, "{server} of {service}: check {word}: {}", result.detail);
-                if state.up() != was {
+                if is != was {
                     self.reconcile();
                     self.refresh_hops();
                 }

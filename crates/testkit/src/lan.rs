@@ -19,7 +19,6 @@ pub struct Lan {
     processes: Mutex<Vec<Process>>,
     /// Logs of processes, configurations, and the dump if something fails.
     pub dir: PathBuf,
-    keep_dir: bool,
 }
 
 struct Process {
@@ -64,7 +63,7 @@ impl Lan {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let prefix = format!("ek{}x{}", std::process::id(), N.fetch_add(1, Ordering::Relaxed));
         let dir = dir.to_owned();
-        Ok(Lan { prefix, hosts: Vec::new(), processes: Mutex::new(Vec::new()), dir, keep_dir: true })
+        Ok(Lan { prefix, hosts: Vec::new(), processes: Mutex::new(Vec::new()), dir })
     }
 
     /// The namespace's name, as `ip netns` knows it.
@@ -198,11 +197,6 @@ impl Lan {
         p.child.try_wait().ok().flatten()
     }
 
-    /// Keep files at the end, or remove them.
-    pub fn keep_files(&mut self, keep: bool) {
-        self.keep_dir = keep;
-    }
-
     /// What can be seen of every host, for whoever has to find out what went wrong.
     fn dump(&self) {
         eprintln!("== what was seen, in {}", self.dir.display());
@@ -250,9 +244,6 @@ impl Drop for Lan {
                 let _ = remove_pins(&dir);
             }
             let _ = run("ip", &["netns", "del", &self.ns(host)]);
-        }
-        if !failed && !self.keep_dir {
-            let _ = fs::remove_dir_all(&self.dir);
         }
     }
 }

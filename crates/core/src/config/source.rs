@@ -39,11 +39,6 @@ impl Source {
         &self.text
     }
 
-    /// What a span covers.
-    pub fn slice(&self, span: Span) -> &str {
-        self.text.get(span.start..span.end).unwrap_or("")
-    }
-
     /// Line and column of a byte, both from 1; the column counts characters.
     pub fn line_column(&self, at: usize) -> (usize, usize) {
         let before = self.text.get(..at).unwrap_or(&self.text);
