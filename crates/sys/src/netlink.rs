@@ -171,22 +171,22 @@ impl Netlink {
         Ok(addrs.collect())
     }
 
-    /// Puts an address on a device.
-    pub fn add_address(&mut self, ifindex: u32, vip: &VipSpec) -> Result<()> {
+    /// Puts an address on a device. False if it was there.
+    pub fn add_address(&mut self, ifindex: u32, vip: &VipSpec) -> Result<bool> {
         let message = address_message(ifindex, vip, true);
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
         match self.request(RouteNetlinkMessage::NewAddress(message), flags, || format!("add address {vip}")) {
-            Err(e) if e.errno() == Some(libc::EEXIST) => Ok(()),
-            other => other.map(|_| ()),
+            Err(e) if e.errno() == Some(libc::EEXIST) => Ok(false),
+            other => other.map(|_| true),
         }
     }
 
-    /// Takes an address from a device.
-    pub fn remove_address(&mut self, ifindex: u32, vip: &VipSpec) -> Result<()> {
+    /// Takes an address from a device. False if it was not there.
+    pub fn remove_address(&mut self, ifindex: u32, vip: &VipSpec) -> Result<bool> {
         let message = address_message(ifindex, vip, false);
         match self.request(RouteNetlinkMessage::DelAddress(message), NLM_F_ACK, || format!("remove address {vip}")) {
-            Err(e) if e.errno() == Some(libc::EADDRNOTAVAIL) => Ok(()),
-            other => other.map(|_| ()),
+            Err(e) if e.errno() == Some(libc::EADDRNOTAVAIL) => Ok(false),
+            other => other.map(|_| true),
         }
     }
 

@@ -2,8 +2,10 @@
 //!
 //! One loop around ppoll: read what came, tell the engines, do what they want. Packets are read before timers fire, so
 //! that a thread that was kept waiting does not take over from a master whose adverts lie unread. Addresses are set from
-//! this thread, in the same turn as the change of state. No name is looked up here, and no file is written but one mapped
-//! word.
+//! this thread, in the same turn as the change of state and behind its advert. No name is looked up here, nothing is
+//! listed, and no file is written but one mapped word.
+
+mod observer;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -21,7 +23,7 @@ use evenkeel_core::vrrp::packet::{GROUP, peek_vrid, split_ip};
 use evenkeel_core::vrrp::{Because, Input, Output, Router, State};
 use evenkeel_sys::clock;
 use evenkeel_sys::memo::Memo;
-use evenkeel_sys::netlink::{Addr, Link, Monitor, Netlink};
+use evenkeel_sys::netlink::{Addr, Netlink};
 use evenkeel_sys::rt;
 use evenkeel_sys::signals::EventFd;
 use evenkeel_sys::wire::{ArpSocket, VrrpSocket};
@@ -29,12 +31,16 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use tokio::sync::mpsc::UnboundedSender;
 
+use observer::Observation;
+
 /// What the router thread is told.
 pub enum Command {
     /// The instances that should be; those of the same identity keep their state.
     Configure(Vec<VrrpInstance>),
     /// The standing of a tracked script.
     Script { name: String, good: bool },
+    /// Devices and addresses as they are now.
+    Observed(Observation),
     /// Everything that `status` shows.
     Snapshot(Sender<Snapshot>),
     /// Give up every address, say so to the peers, and end.
@@ -92,15 +98,14 @@ pub fn start(
 ) -> anyhow::Result<(Handle, std::thread::JoinHandle<()>)> {
     let (commands, inbox) = channel();
     let wake = Arc::new(EventFd::from_flags(nix::sys::eventfd::EfdFlags::EFD_NONBLOCK)?);
+    let handle = Handle { commands, wake: wake.clone() };
     let shell = Shell {
         inbox,
-        wake: wake.clone(),
+        wake,
         netlink: Netlink::new()?,
-        monitor: Monitor::new(false)?,
         arp: ArpSocket::new()?,
         memo: Memo::open(&memo_path)?,
-        links: BTreeMap::new(),
-        addresses: Vec::new(),
+        seen: observer::start(handle.clone())?,
         ports: BTreeMap::new(),
         entries: Vec::new(),
         events,
@@ -112,7 +117,7 @@ pub fn start(
         }
         shell.run();
     })?;
-    Ok((Handle { commands, wake }, thread))
+    Ok((handle, thread))
 }
 
 /// An interface that VRRP is spoken on.
@@ -132,11 +137,9 @@ struct Shell {
     inbox: Receiver<Command>,
     wake: Arc<EventFd>,
     netlink: Netlink,
-    monitor: Monitor,
     arp: ArpSocket,
     memo: Memo,
-    links: BTreeMap<String, Link>,
-    addresses: Vec<Addr>,
+    seen: Observation,
     ports: BTreeMap<String, Port>,
     entries: Vec<Entry>,
     events: UnboundedSender<Event>,
@@ -155,14 +158,9 @@ fn key_of(cfg: &VrrpInstance) -> u64 {
 
 impl Shell {
     fn run(mut self) {
-        self.refresh();
         loop {
             self.wait();
             self.receive();
-            let changes = self.monitor.drain();
-            if changes.links || changes.addresses {
-                self.refresh();
-            }
             let mut end = false;
             let _ = self.wake.read();
             while let Ok(command) = self.inbox.try_recv() {
@@ -186,10 +184,7 @@ impl Shell {
     fn wait(&self) {
         let deadline = self.entries.iter().filter_map(|e| e.router.next_deadline()).min();
         let timeout = deadline.map(|d| TimeSpec::from(d.since(clock::now())));
-        let mut fds = vec![
-            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN),
-        ];
+        let mut fds = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
         for port in self.ports.values() {
             fds.push(PollFd::new(port.socket.as_fd(), PollFlags::POLLIN));
         }
@@ -235,6 +230,10 @@ impl Shell {
                         self.perform(i);
                     }
                 }
+            }
+            Command::Observed(seen) => {
+                self.seen = seen;
+                self.circumstances();
             }
             Command::Snapshot(reply) => {
                 let now = clock::now();
@@ -308,7 +307,7 @@ impl Shell {
                 }
             }
         }
-        self.refresh();
+        self.circumstances();
         for i in fresh {
             self.begin(i, now);
         }
@@ -324,26 +323,18 @@ impl Shell {
         let patience = cfg.advert_int * u32::from(cfg.down_timer_adverts);
         let resume = self.memo.last(e.key).is_some_and(|last| last <= now && now.since(last) < patience);
         let there = |v: &VipSpec| {
-            let index = self.links.get(&v.dev).map(|l| l.index);
-            self.addresses.iter().any(|a| Some(a.ifindex) == index && a.addr == v.addr)
+            let index = self.seen.links.get(&v.dev).map(|l| l.index);
+            self.seen.addresses.iter().any(|a| Some(a.ifindex) == index && a.addr == v.addr)
         };
         e.holds = cfg.all_vips().any(there);
         e.router.handle(now, Input::Start { resume });
     }
 
-    /// Looks at devices and addresses again and tells the engines; puts back what somebody took away.
-    fn refresh(&mut self) {
-        match self.netlink.links() {
-            Ok(links) => self.links = links.into_iter().map(|l| (l.name.clone(), l)).collect(),
-            Err(e) => return tracing::error!("{e}"),
-        }
-        match self.netlink.addresses() {
-            Ok(a) => self.addresses = a,
-            Err(e) => return tracing::error!("{e}"),
-        }
+    /// Tells the engines of devices and addresses; puts back what somebody took away.
+    fn circumstances(&mut self) {
         let wanted: Vec<String> = self.entries.iter().map(|e| e.router.config().interface.clone()).collect();
         for name in wanted {
-            let Some(link) = self.links.get(&name) else {
+            let Some(link) = self.seen.links.get(&name) else {
                 self.ports.remove(&name);
                 continue;
             };
@@ -359,8 +350,8 @@ impl Shell {
         let now = clock::now();
         for i in 0..self.entries.len() {
             let cfg = self.entries[i].router.config();
-            let up =
-                self.links.get(&cfg.interface).is_some_and(|l| l.running) && self.ports.contains_key(&cfg.interface);
+            let up = self.seen.links.get(&cfg.interface).is_some_and(|l| l.running)
+                && self.ports.contains_key(&cfg.interface);
             let source = self.source_address(cfg);
             self.entries[i].router.handle(now, Input::Link(up));
             self.entries[i].router.handle(now, Input::Address(source));
@@ -374,8 +365,8 @@ impl Shell {
         if cfg.mcast_src_ip.is_some() {
             return cfg.mcast_src_ip;
         }
-        let index = self.links.get(&cfg.interface)?.index;
-        let on_it = || self.addresses.iter().filter(move |a| a.ifindex == index).map(|a| a.addr);
+        let index = self.seen.links.get(&cfg.interface)?.index;
+        let on_it = || self.seen.addresses.iter().filter(move |a| a.ifindex == index).map(|a| a.addr);
         let is_vip = |a: &Ipv4Addr| {
             self.entries.iter().any(|e| e.router.config().all_vips().any(|v| v.addr == *a))
                 || cfg.all_vips().any(|v| v.addr == *a)
@@ -448,7 +439,7 @@ impl Shell {
         let cfg = self.entries[i].router.config();
         for _ in 0..rounds {
             for vip in cfg.all_vips() {
-                let Some(link) = self.links.get(&vip.dev) else { continue };
+                let Some(link) = self.seen.links.get(&vip.dev) else { continue };
                 if let Err(e) = self.arp.announce(link.index, link.mac, vip.addr) {
                     tracing::debug!("announce {vip}: {e}");
                 }
@@ -470,8 +461,9 @@ impl Shell {
                 managed.extend(cfg.all_vips().cloned());
             }
         }
-        let names: BTreeMap<u32, &String> = self.links.values().map(|l| (l.index, &l.name)).collect();
+        let names: BTreeMap<u32, &String> = self.seen.links.values().map(|l| (l.index, &l.name)).collect();
         let observed: Vec<VipSpec> = self
+            .seen
             .addresses
             .iter()
             .filter_map(|a| {
@@ -486,16 +478,19 @@ impl Shell {
                 VipStep::Add(v) => (v, true),
                 VipStep::Remove(v) => (v, false),
             };
-            let Some(link) = self.links.get(&vip.dev) else { continue };
+            let Some(link) = self.seen.links.get(&vip.dev) else { continue };
             let index = link.index;
             let done = if add { self.netlink.add_address(index, vip) } else { self.netlink.remove_address(index, vip) };
             match done {
-                Ok(()) => {
-                    tracing::info!(vip = %vip.addr, "{} {vip}", if add { "added" } else { "removed" });
-                    self.addresses.retain(|a| (a.ifindex, a.addr) != (index, vip.addr));
+                Ok(changed) => {
+                    // If not, somebody was first, or the observation was old.
+                    if changed {
+                        tracing::info!(vip = %vip.addr, "{} {vip}", if add { "added" } else { "removed" });
+                    }
+                    self.seen.addresses.retain(|a| (a.ifindex, a.addr) != (index, vip.addr));
                     if add {
                         let (addr, prefix, label) = (vip.addr, vip.prefix, vip.label.clone());
-                        self.addresses.push(Addr { ifindex: index, addr, prefix, label });
+                        self.seen.addresses.push(Addr { ifindex: index, addr, prefix, label });
                     }
                 }
                 Err(e) => tracing::error!("{e}"),
@@ -505,8 +500,8 @@ impl Shell {
 
     fn remove(&mut self, vips: &[VipSpec]) {
         for vip in vips {
-            let Some(link) = self.links.get(&vip.dev) else { continue };
-            let there = self.addresses.iter().any(|a| a.ifindex == link.index && a.addr == vip.addr);
+            let Some(link) = self.seen.links.get(&vip.dev) else { continue };
+            let there = self.seen.addresses.iter().any(|a| a.ifindex == link.index && a.addr == vip.addr);
             if there && let Err(e) = self.netlink.remove_address(link.index, vip) {
                 tracing::error!("{e}");
             }

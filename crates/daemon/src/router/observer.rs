@@ -1,0 +1,43 @@
+//! Devices and addresses, observed for the router thread by a thread of its own: listing them takes the kernel's network
+//! lock, and somebody else may hold that for seconds. An observation may be a moment old; whoever acts on it is told by the
+//! kernel if it came too late, and the event that his own change causes brings the next one.
+
+use std::collections::BTreeMap;
+
+use evenkeel_sys::Result;
+use evenkeel_sys::netlink::{Addr, Link, Monitor, Netlink};
+
+use super::{Command, Handle};
+
+/// What was there.
+#[derive(Default)]
+pub struct Observation {
+    /// Devices by name.
+    pub links: BTreeMap<String, Link>,
+    /// IPv4 addresses.
+    pub addresses: Vec<Addr>,
+}
+
+/// Lists everything.
+fn look(netlink: &mut Netlink) -> Result<Observation> {
+    let links = netlink.links()?.into_iter().map(|l| (l.name.clone(), l)).collect();
+    Ok(Observation { links, addresses: netlink.addresses()? })
+}
+
+/// Looks once, and goes on looking after every event, for whoever holds the other end.
+pub fn start(to: Handle) -> anyhow::Result<Observation> {
+    // Listening begins before the first look, so that nothing falls in between.
+    let mut monitor = Monitor::new(false)?;
+    let mut netlink = Netlink::new()?;
+    let first = look(&mut netlink)?;
+    std::thread::Builder::new().name("observer".into()).spawn(move || {
+        while monitor.wait().is_ok() {
+            monitor.drain();
+            match look(&mut netlink) {
+                Ok(seen) => to.send(Command::Observed(seen)),
+                Err(e) => tracing::error!("{e}"),
+            }
+        }
+    })?;
+    Ok(first)
+}
