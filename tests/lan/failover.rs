@@ -134,3 +134,15 @@ fn a_reload_that_changes_a_prefix_leaves_no_second_address() {
     eventually("the new prefix", SOON, || addresses().contains("192.168.1.100/32").then_some(()));
     assert!(!addresses().contains("192.168.1.100/24"), "{}", addresses());
 }
+
+#[test]
+fn an_owner_keeps_the_address_that_was_its_hosts() {
+    let Some(net) = Net::new("owner") else { return };
+    let own = "192.168.1.2".parse().expect("an address");
+    let config = vrrp(255, "state MASTER").replace("192.168.1.100/24 dev eth0 label eth0:0", "192.168.1.2/24");
+    let d1 = net.start("d1", &config);
+    let i = net.wait_state("d1", "V", State::Master);
+    assert_eq!(i.because, "priority 255 owns the addresses");
+    net.lan.signal(d1, Signal::SIGTERM).expect("stops");
+    assert!(net.holds("d1", own), "a stop does not take the host's own address away");
+}

@@ -130,6 +130,8 @@ struct Entry {
     router: Router,
     /// Its addresses were there when it started, and nobody has claimed them since: they stay until somebody does.
     holds: bool,
+    /// It owns its addresses (priority 255), and they were there before it: they are the host's, and never taken away.
+    owns: bool,
     key: u64,
 }
 
@@ -268,11 +270,11 @@ impl Shell {
             let stays = instances.iter().any(|c| c.identity() == e.router.config().identity());
             if !stays {
                 e.router.handle(now, Input::Stop);
-                gone.push(e.router.clone());
+                gone.push((e.router.clone(), e.owns));
             }
             stays
         });
-        for mut router in gone {
+        for (mut router, owns) in gone {
             // Its last word goes out while its port is still there.
             while let Some(o) = router.poll_output() {
                 if let Output::Send(message) = o {
@@ -281,7 +283,9 @@ impl Shell {
             }
             let vips: Vec<VipSpec> = router.config().all_vips().cloned().collect();
             self.memo.note(key_of(router.config()), None);
-            self.remove(&vips);
+            if !owns {
+                self.remove(&vips);
+            }
         }
         self.ports.retain(|name, _| instances.iter().any(|c| c.interface == *name));
         let mut fresh = Vec::new();
@@ -303,7 +307,7 @@ impl Shell {
                 None => {
                     let key = key_of(&cfg);
                     fresh.push(self.entries.len());
-                    self.entries.push(Entry { router: Router::new(cfg, now), holds: true, key });
+                    self.entries.push(Entry { router: Router::new(cfg, now), holds: true, owns: false, key });
                 }
             }
         }
@@ -327,6 +331,8 @@ impl Shell {
             self.seen.addresses.iter().any(|a| Some(a.ifindex) == index && a.addr == v.addr)
         };
         e.holds = cfg.all_vips().any(there);
+        // What a crash left is not the host's own.
+        e.owns = e.holds && cfg.priority == 255 && self.memo.last(e.key).is_none();
         e.router.handle(now, Input::Start { resume });
     }
 
@@ -457,7 +463,7 @@ impl Shell {
             if e.router.state() == State::Master {
                 desired.extend(cfg.all_vips().cloned());
             }
-            if e.router.state() == State::Master || !e.holds {
+            if !e.owns && (e.router.state() == State::Master || !e.holds) {
                 managed.extend(cfg.all_vips().cloned());
             }
         }
