@@ -75,7 +75,8 @@ static __always_inline __u32 stateless(struct service *s, __u32 service, struct 
 	if (s->flags & SERVICE_PERSISTENT) {
 		__u32 t = conn_find(template_key0(s, p), template_key1(s, p), (__u32)bpf_jiffies64(), &f);
 		struct conn *e = t ? conn_at(t - 1) : 0;
-		if (e)
+		struct dest *d = e ? dest_at(e->dest) : 0;
+		if (d && (READ(d->flags) & DEST_AVAILABLE))
 			return e->dest;
 	}
 	return schedule_stateless(service, conn_key0(p->client, p->vip) ^ ((__u64)p->client_port << 16 | p->vport) * 31);

@@ -150,7 +150,7 @@ async fn main_loop(args: &Args, path: PathBuf, config: Config) -> anyhow::Result
                     changes = changes.and(more);
                 }
                 if changes.links {
-                    control.hook();
+                    control.hook(false);
                 }
                 if changes.links || changes.paths {
                     control.refresh_hops();
@@ -255,8 +255,7 @@ impl Control {
         for s in &self.config.scripts {
             self.scripts.entry(s.name.clone()).or_default();
         }
-        self.hook();
-        self.unhook();
+        self.hook(true);
         let steps = self.reconcile();
         self.refresh_hops();
         self.router.send(router::Command::Configure(self.config.instances.clone()));
@@ -341,12 +340,17 @@ impl Control {
         wanted
     }
 
-    /// Puts the program on those devices.
-    fn hook(&mut self) {
+    /// Puts the program on those devices. A new configuration takes it off all others; an event does not, as an address
+    /// may be gone for a moment.
+    fn hook(&mut self, reconfigured: bool) {
         let Ok(links) = self.netlink.links() else { return };
         let wanted = self.devices(&links);
         let Some(plane) = &self.plane else { return };
         self.hooks.follow(&plane.loaded, &links);
+        if reconfigured {
+            let all: Vec<u32> = wanted.keys().copied().collect();
+            self.hooks.keep_only(&plane.loaded, &all);
+        }
         for (ifindex, choice) in wanted {
             let Some(link) = links.iter().find(|l| l.index == ifindex) else { continue };
             if self.hooks.has(ifindex, choice) {
@@ -359,15 +363,6 @@ impl Control {
                     self.plane_error = Some(e.to_string());
                 }
             }
-        }
-    }
-
-    /// Takes it off all others; only when the configuration changes, as an address may be gone for a moment.
-    fn unhook(&mut self) {
-        let Ok(links) = self.netlink.links() else { return };
-        let wanted: Vec<u32> = self.devices(&links).into_keys().collect();
-        if let Some(plane) = &self.plane {
-            self.hooks.keep_only(&plane.loaded, &wanted);
         }
     }
 

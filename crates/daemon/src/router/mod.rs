@@ -249,7 +249,8 @@ impl Shell {
                     if release {
                         self.perform(i);
                     } else {
-                        self.perform_packets_only(i);
+                        let mut router = self.entries[i].router.clone();
+                        self.last_word(&mut router);
                     }
                 }
                 if release {
@@ -275,14 +276,8 @@ impl Shell {
             stays
         });
         for (mut router, owns) in gone {
-            // Its last word goes out while its port is still there.
-            while let Some(o) = router.poll_output() {
-                if let Output::Send(message) = o {
-                    self.transmit(&router, &message);
-                }
-            }
+            self.last_word(&mut router); // while its port is still there
             let vips: Vec<VipSpec> = router.config().all_vips().cloned().collect();
-            self.memo.note(key_of(router.config()), None);
             if !owns {
                 self.remove(&vips);
             }
@@ -410,13 +405,14 @@ impl Shell {
         }
     }
 
-    /// At a stop that leaves the addresses in place.
-    fn perform_packets_only(&mut self, i: usize) {
-        while let Some(output) = self.entries[i].router.poll_output() {
+    /// What a router that has stopped still wants said; it is not master any more, so that no later daemon resumes it.
+    fn last_word(&self, router: &mut Router) {
+        while let Some(output) = router.poll_output() {
             if let Output::Send(message) = output {
-                self.send(i, &message);
+                self.transmit(router, &message);
             }
         }
+        self.memo.note(key_of(router.config()), None);
     }
 
     fn told(&self, i: usize, from: State, to: State, because: Because) {

@@ -139,10 +139,9 @@ impl Hooks {
 
     /// Detaches from every device but these, an earlier daemon's hooks included.
     pub fn keep_only(&mut self, loaded: &Loaded, ifindices: &[u32]) {
-        let (kept, dropped) =
+        let (kept, dropped): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.attached).into_iter().partition(|a| ifindices.contains(&a.ifindex));
         self.attached = kept;
-        let dropped: Vec<Attached> = dropped;
         for a in dropped.iter().filter(|a| a.hook == Hook::Clsact) {
             detach_clsact(loaded, a.ifindex);
         }
