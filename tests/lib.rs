@@ -103,6 +103,15 @@ impl Net {
         ask(&control_socket(&self.lan.instance(host)), &Request::Reload).expect("answers")
     }
 
+    /// Asks a daemon what a reload would change.
+    pub fn plan(&self, host: &str) -> Vec<String> {
+        let file = self.lan.dir.join(format!("{host}.conf")).display().to_string();
+        match ask(&control_socket(&self.lan.instance(host)), &Request::Plan { file }).expect("answers") {
+            Reply::Plan { steps } => steps,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Does a host hold an address?
     pub fn holds(&self, host: &str, addr: Ipv4Addr) -> bool {
         self.lan.ip(host, "-4 addr show dev eth0").is_ok_and(|t| t.contains(&format!("inet {addr}/")))

@@ -26,25 +26,29 @@ fn seen(out: Output) -> (i32, String, String) {
 
 const EXAMPLE: &str = include_str!("../../packaging/examples/keepalived.conf");
 
+/// Nothing is to be said of it on any machine.
+const CLEAN: &str = "virtual_server 192.0.2.1 80 {\n    lvs_sched rr\n    lvs_method DR\n    protocol TCP\n    \
+                     real_server 127.0.0.1 80 {\n        weight 1\n    }\n}\n";
+
 #[test]
 fn check_finds_the_line_and_the_column() {
-    let good = file("good.conf", EXAMPLE);
-    let (code, out, err) = run("evenkeel", &["check", good.to_str().expect("UTF-8")]);
+    let good = file("good.conf", CLEAN);
+    let (code, out, err) = run("evenkeel", &["check", "--strict", good.to_str().expect("UTF-8")]);
     assert_eq!((code, err.as_str()), (0, ""));
     assert!(out.ends_with("good.conf: usable, 0 errors, 0 warnings\n"), "{out}");
-    let bad = file("bad.conf", &EXAMPLE.replace("virtual_router_id 51", "virtual_ruter_id 51"));
+    let bad = file("bad.conf", &CLEAN.replace("lvs_method DR", "lvs_methud DR"));
     let (code, _, err) = run("evenkeel", &["check", bad.to_str().expect("UTF-8")]);
     assert_eq!(code, 1);
-    assert!(err.contains("bad.conf:15:5") && err.contains("did you mean `virtual_router_id`?"), "{err}");
+    assert!(err.contains("bad.conf:3:5") && err.contains("did you mean `lvs_method`?"), "{err}");
     let (code, out, _) = run("evenkeel", &["check", "--format", "json", bad.to_str().expect("UTF-8")]);
     let v: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!((code, &v["usable"]), (1, &serde_json::json!(false)));
-    assert_eq!((&v["diagnostics"][0]["line"], &v["diagnostics"][0]["column"]), (&15.into(), &5.into()));
+    assert_eq!((&v["diagnostics"][0]["line"], &v["diagnostics"][0]["column"]), (&3.into(), &5.into()));
 }
 
 #[test]
 fn the_daemon_tests_a_file_with_keepaliveds_statuses() {
-    let good = file("t-good.conf", EXAMPLE);
+    let good = file("t-good.conf", CLEAN);
     assert_eq!(run("evenkeeld", &["-t", "-f", good.to_str().expect("UTF-8")]).0, 0);
     let bad = file("t-bad.conf", "vrrp_instance {\n");
     assert_eq!(run("evenkeeld", &["-t", "-f", bad.to_str().expect("UTF-8")]).0, 5);
@@ -86,7 +90,8 @@ fn without_privilege_each_says_so_in_one_line() {
     };
     let conf = dir.join("nobody.conf");
     let (code, _, err) = as_nobody(copy("evenkeeld"), &["-n", "-f", conf.to_str().expect("UTF-8")]);
-    assert_eq!((code, err.as_str()), (4, "evenkeeld: it needs root, to hold addresses and to load the packet path\n"));
+    assert_eq!(code, 4);
+    assert!(err.ends_with("evenkeeld: it needs root, to hold addresses and to load the packet path\n"), "{err}");
     let (code, _, err) = as_nobody(copy("evenkeel"), &["demo"]);
     assert_eq!(code, 1);
     assert_eq!(err, "evenkeel: the demo needs root, to make network namespaces and to load the packet path\n");
@@ -116,7 +121,8 @@ fn a_root_without_its_capabilities_is_told_which_it_lacks() {
         let (code, _, err) = seen(out);
         let name = format!("CAP_{}", cap.to_uppercase());
         assert_eq!(code, 4, "{err}");
-        assert_eq!(err, format!("evenkeeld: it lacks {name}; give it back, or run it as a root that has it\n"));
+        let told = format!("evenkeeld: it lacks {name}; give it back, or run it as a root that has it\n");
+        assert!(err.ends_with(&told), "{err}");
     }
 }
 

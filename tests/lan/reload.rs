@@ -27,7 +27,9 @@ fn a_reload_changes_only_what_differs() {
     let master = net.wait_state("d1", "V", State::Master);
     assert_eq!(steps(net.reload("d1")), [] as [String; 0], "the same file");
     net.write("d1", &config(100, 5));
-    assert_eq!(steps(net.reload("d1")), ["change 192.168.1.12:80 of TCP 192.168.1.100:80, weight 5"]);
+    let plan = net.plan("d1");
+    assert_eq!(plan, ["change 192.168.1.12:80 of TCP 192.168.1.100:80, weight 5"]);
+    assert_eq!(steps(net.reload("d1")), plan, "a reload does what the plan says");
     net.write("d1", &config(120, 5));
     net.lan.signal(pid, Signal::SIGHUP).expect("sent");
     let i = eventually("the new priority", SOON, || net.instance("d1", "V").filter(|i| i.priority == 120));
@@ -37,7 +39,10 @@ fn a_reload_changes_only_what_differs() {
         "d1",
         &vrrp(120, "version 3\nadvert_int 0.1").replace("192.168.1.100/24 dev eth0 label eth0:0", "192.168.1.99/32"),
     );
-    assert_eq!(steps(net.reload("d1")), ["remove service TCP 192.168.1.100:80"]);
+    let plan = net.plan("d1");
+    assert_eq!(plan[0], "remove service TCP 192.168.1.100:80");
+    assert!(plan[2].starts_with("change instance V: add address 192.168.1.99/32 dev eth0, remove address"), "{plan:?}");
+    assert_eq!(steps(net.reload("d1")), plan, "a reload does what the plan says");
     eventually("the other address", SOON, || {
         (net.holds("d1", "192.168.1.99".parse().expect("an address")) && !net.holds("d1", VIP)).then_some(())
     });

@@ -1,25 +1,76 @@
-//! `evenkeel explain [KEYWORD]`
+//! `evenkeel explain [CODE|KEYWORD]` and the generated pages.
 
+use std::fmt::Write;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use evenkeel_core::config::{diag, keywords};
+use evenkeel_core::config::keywords::{ROOT_PATH, Standing, entries};
+use evenkeel_core::config::{codes, diag};
 
 use crate::out;
 
-/// Prints the registry's entries of a keyword, or of all.
-pub fn run(keyword: Option<&str>) -> anyhow::Result<ExitCode> {
-    let all = keywords::entries();
+/// Prints a keyword in every block that has it, a diagnostic's code, or a line for each of all keywords.
+pub fn run(what: Option<&str>) -> anyhow::Result<ExitCode> {
+    let all = entries();
     let mut text = String::new();
-    for e in all.iter().filter(|e| keyword.is_none_or(|k| k == e.name)) {
-        let place = if e.block.is_empty() { "top level".to_owned() } else { format!("in {}", e.block) };
-        text += &format!("{} {}    ({place}, since {})\n    {}\n", e.name, e.args, e.since, e.doc);
+    let Some(what) = what else {
+        for (block, k) in &all {
+            let path = if block.path == ROOT_PATH { String::new() } else { format!("{}/", block.path) };
+            let _ = writeln!(text, "{path}{}  {}", k.name, k.doc);
+        }
+        out::print(&text);
+        return Ok(ExitCode::SUCCESS);
+    };
+    // Blocks that say the same of it are told together: eight checkers share `retry`.
+    let mut told: Vec<(String, Vec<&str>)> = Vec::new();
+    for (block, k) in all.iter().filter(|(_, k)| k.name == what) {
+        let mut entry = format!("{} {}\n    {}\n", k.name, k.usage(), k.doc);
+        if !k.default.is_empty() {
+            let _ = writeln!(entry, "    default: {}", k.default);
+        }
+        let since = if k.since == "evenkeel" {
+            "an addition of evenkeel's".to_owned()
+        } else {
+            format!("since keepalived {}", k.since)
+        };
+        let _ = writeln!(entry, "    {since}");
+        if let Some((new, _)) = k.old {
+            let _ = writeln!(
+                entry,
+                "    {}",
+                if new.is_empty() { "old".to_owned() } else { format!("an old name of `{new}`") }
+            );
+        }
+        match k.standing {
+            Standing::InForce if !k.differs.is_empty() => {
+                let _ = writeln!(entry, "    differs from keepalived: {}", k.differs);
+            }
+            Standing::InForce => {}
+            Standing::Later => entry.push_str("    accepted, not in force yet\n"),
+            Standing::Needed => {
+                entry.push_str("    not in force yet, and harmful to go without: a file that has it is refused\n")
+            }
+            Standing::Never(why) => {
+                let _ = writeln!(entry, "    accepted, and never in force: {why}");
+            }
+        }
+        let place = if block.path == ROOT_PATH { "the top level" } else { block.path };
+        match told.iter_mut().find(|(e, _)| *e == entry) {
+            Some((_, places)) => places.push(place),
+            None => told.push((entry, vec![place])),
+        }
+    }
+    for (entry, places) in told {
+        let _ = writeln!(text, "{entry}    in {}\n", places.join(", "));
+    }
+    if let Some(c) = codes::find(what) {
+        let _ = writeln!(text, "{}\n    {}", c.name, c.text);
     }
     if text.is_empty() {
-        let k = keyword.unwrap_or_default();
-        match diag::nearest(k, all.iter().map(|e| e.name)) {
-            Some(near) => bail!("no keyword `{k}` is in force; did you mean `{near}`?"),
-            None => bail!("no keyword `{k}` is in force"),
+        let names = all.iter().map(|(_, k)| k.name).chain(codes::CODES.iter().map(|c| c.name));
+        match diag::nearest(what, names) {
+            Some(near) => bail!("no keyword and no diagnostic is called `{what}`; did you mean `{near}`?"),
+            None => bail!("no keyword and no diagnostic is called `{what}`"),
         }
     }
     out::print(&text);

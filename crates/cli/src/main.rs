@@ -5,12 +5,14 @@ mod demo;
 mod explain;
 mod ipvsadm;
 mod out;
+mod plan;
 mod status;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use evenkeel_core::config;
 
 /// The operator's tool of evenkeel, a layer-4 load balancer with VRRP
 #[derive(Parser)]
@@ -32,6 +34,17 @@ enum Format {
     Json,
 }
 
+/// Pages that are generated.
+#[derive(Clone, Copy, ValueEnum)]
+enum Page {
+    /// docs/configuration.md
+    Reference,
+    /// docs/compatibility-keywords.md
+    Compatibility,
+    /// evenkeel.conf(5)
+    Man,
+}
+
 #[derive(Subcommand)]
 enum Command {
     /// Is this configuration right? Says where it is not, and how to mend it
@@ -41,6 +54,31 @@ enum Command {
         /// How to say it
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
+        /// Refuse it for warnings as well
+        #[arg(long)]
+        strict: bool,
+        /// What `@id` lines are compared with [default: the host's name up to its first dot]
+        #[arg(short = 'i', long)]
+        config_id: Option<String>,
+    },
+    /// Lay a configuration out anew; comments are kept, and so, proven by reading both, is its meaning
+    Fmt {
+        /// The file
+        file: PathBuf,
+        /// Write it back instead of printing it
+        #[arg(short, long)]
+        write: bool,
+        /// Only say whether it is laid out already; exit status 1 if not
+        #[arg(long, conflicts_with = "write")]
+        check: bool,
+    },
+    /// What would a reload with this file change, step by step? Nothing is changed
+    Plan {
+        /// The file
+        file: PathBuf,
+        /// How to say it
+        #[arg(short, long, value_enum, default_value = "text")]
+        output: Format,
     },
     /// What is master, since when and why; what is up; what flows
     Status {
@@ -50,10 +88,23 @@ enum Command {
     },
     /// Read the configuration again; says what changed, or why it was refused
     Reload,
-    /// What a keyword means
+    /// What a keyword or a diagnostic's code means
     Explain {
-        /// The keyword; without one, all of them
-        keyword: Option<String>,
+        /// The keyword or the code; without one, all keywords
+        what: Option<String>,
+    },
+    /// Prints a page that is generated from the keywords
+    #[command(hide = true)]
+    Manual {
+        /// Which
+        #[arg(value_enum)]
+        page: Page,
+    },
+    /// Prints a script that completes this command's words in a shell
+    Completions {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
     },
     /// ipvsadm, by its own options; needs no daemon
     #[command(disable_help_flag = true)]
@@ -75,10 +126,28 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let done = match cli.command {
-        Command::Check { file, format } => check::run(&file, format == Format::Json),
+        Command::Check { file, format, strict, config_id } => {
+            check::run(&file, format == Format::Json, strict, config_id.as_deref())
+        }
+        Command::Fmt { file, write, check } => check::format(&file, write, check),
+        Command::Plan { file, output } => plan::run(&cli.instance, &file, output == Format::Json),
         Command::Status { output } => status::run(&cli.instance, output == Format::Json),
         Command::Reload => status::reload(&cli.instance),
-        Command::Explain { keyword } => explain::run(keyword.as_deref()),
+        Command::Explain { what } => explain::run(what.as_deref()),
+        Command::Manual { page } => {
+            out::print(&match page {
+                Page::Reference => config::reference(),
+                Page::Compatibility => config::compatibility_table(),
+                Page::Man => config::man_page(),
+            });
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "evenkeel", &mut text);
+            out::print(&String::from_utf8_lossy(&text));
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Ipvsadm { args } => return ipvsadm::run(&cli.instance, &args),
         Command::Demo(options) => demo::run(&options),
     };

@@ -10,7 +10,7 @@ use evenkeel_testkit::control::ask;
 
 use crate::out::{self, duration};
 
-fn call(instance: &str, request: &Request) -> anyhow::Result<Reply> {
+pub fn call(instance: &str, request: &Request) -> anyhow::Result<Reply> {
     let socket = control_socket(instance);
     ask(&socket, request)
         .with_context(|| format!("no evenkeeld answers as instance `{instance}` (is it running, and are you root?)"))
@@ -34,10 +34,10 @@ pub fn run(instance: &str, json: bool) -> anyhow::Result<ExitCode> {
 /// Reads the configuration again.
 pub fn reload(instance: &str) -> anyhow::Result<ExitCode> {
     match call(instance, &Request::Reload)? {
-        Reply::Reloaded { steps } if steps.is_empty() => out::print("reloaded; no service changed\n"),
+        Reply::Reloaded { steps } if steps.is_empty() => out::print("reloaded; nothing changed\n"),
         Reply::Reloaded { steps } => out::print(&format!("reloaded:\n  {}\n", steps.join("\n  "))),
         Reply::Refused { error } => bail!("refused, the old configuration stays in force:\n{error}"),
-        Reply::Status(_) => bail!("an unexpected answer"),
+        Reply::Status(_) | Reply::Plan { .. } => bail!("an unexpected answer"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -17,6 +17,11 @@ pub enum Request {
     Status,
     /// Read the configuration file again; the reply says whether it was taken.
     Reload,
+    /// What would a reload with this file change? Nothing is changed.
+    Plan {
+        /// An absolute path.
+        file: String,
+    },
 }
 
 /// What it gets.
@@ -28,6 +33,11 @@ pub enum Reply {
     /// To [`Request::Reload`], when the new configuration is in force.
     Reloaded {
         /// The steps that it took.
+        steps: Vec<String>,
+    },
+    /// To [`Request::Plan`].
+    Plan {
+        /// The steps that a reload would take.
         steps: Vec<String>,
     },
     /// The request was refused; nothing changed.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, ValueEnum};
+use evenkeel_core::config::Options;
 
 /// How log lines look on standard error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -29,7 +30,14 @@ pub struct Args {
     /// Log more
     #[arg(short = 'D', long, action = ArgAction::Count)]
     pub log_detail: u8,
-    /// Check the configuration and exit: 0 if nothing is to be said about it, 5 otherwise, 4 if it cannot be read
+    /// What `@id` lines are compared with [default: the host's name up to its first dot]
+    #[arg(short = 'i', long, value_name = "ID")]
+    pub config_id: Option<String>,
+    /// Do not start with a file in which anything is wrong; keepalived, and so this, leaves that out and starts
+    #[arg(long)]
+    pub strict: bool,
+    /// Check the configuration and exit with keepalived's status: 0 nothing to say, 2 a parameter is missing, 4 a file
+    /// cannot be read, 5 an error or a warning, 6 unsafe scripts or a missing include
     #[arg(short = 't', long, value_name = "LOG", num_args = 0..=1, default_missing_value = "")]
     pub config_test: Option<String>,
     /// File for the process id [default: RUN-DIR/evenkeeld.pid]
@@ -69,6 +77,11 @@ impl Args {
             let ours = PathBuf::from("/etc/evenkeel/evenkeel.conf");
             if ours.exists() { ours } else { PathBuf::from("/etc/keepalived/keepalived.conf") }
         })
+    }
+
+    /// How the file is to be read.
+    pub fn options(&self) -> Options {
+        Options { config_id: self.config_id.clone() }
     }
 
     /// Sockets, locks, and what outlives the process until the next boot.

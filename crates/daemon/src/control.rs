@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use evenkeel_core::config::Severity;
+use evenkeel_core::config::{Options, Severity};
 use evenkeel_core::ipc::{Reply, Request};
 use evenkeel_core::model::{Config, HookChoice, ServerKey, ServiceKey, Weight};
-use evenkeel_core::plan::{Services, Step, desired_services, diff};
+use evenkeel_core::plan::{Services, Step, changes, desired_services, diff};
 use evenkeel_core::time::Instant;
 use evenkeel_sys::bpf::load::DEFAULT_CONNS;
 use evenkeel_sys::bpf::{Hooks, XdpPlane};
@@ -54,6 +54,7 @@ struct RunArgs {
     bpf_dir: PathBuf,
     release_vrrp: bool,
     release_services: bool,
+    options: Options,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -119,6 +120,7 @@ async fn main_loop(args: &Args, path: PathBuf, config: Config) -> anyhow::Result
             bpf_dir: args.bpf_dir(),
             release_vrrp: !args.dont_release_vrrp,
             release_services: !args.dont_release_ipvs,
+            options: args.options(),
         },
     };
     control.take(config)?;
@@ -142,6 +144,7 @@ async fn main_loop(args: &Args, path: PathBuf, config: Config) -> anyhow::Result
                 let answer = match request {
                     Request::Status => Reply::Status(Box::new(control.status())),
                     Request::Reload => control.reload(),
+                    Request::Plan { file } => control.plan(std::path::Path::new(&file)),
                 };
                 let _ = reply.send(answer);
             }
@@ -270,15 +273,14 @@ impl Control {
             this.config_error = Some(error.clone());
             Reply::Refused { error }
         };
-        let parsed = match crate::read(&self.path) {
+        let parsed = match crate::read(&self.path, &self.args.options) {
             Ok(p) => p,
             Err(e) => return refuse(self, format!("cannot read {}: {e}", self.path.display())),
         };
         for d in parsed.diagnostics.iter().filter(|d| d.severity == Severity::Warning) {
-            tracing::warn!("{}", d.render(&parsed.source, false));
+            tracing::warn!("{}", d.render(&parsed.sources, false));
         }
-        let text = parsed.render(false);
-        let Some(config) = parsed.config else { return refuse(self, text) };
+        let Some(config) = parsed.clean().cloned() else { return refuse(self, parsed.render(false)) };
         if config == Config::default() {
             // An editor that truncates and then writes shows this for a moment; nobody means it.
             return refuse(self, format!("{} configures nothing", self.path.display()));
@@ -293,14 +295,31 @@ impl Control {
             tracing::info!("reloaded: the same configuration, nothing to change");
             return Reply::Reloaded { steps: Vec::new() };
         }
+        let rest: Vec<String> = changes(&self.config, &config).iter().map(ToString::to_string).collect();
         match self.take(config) {
-            Ok(steps) => {
+            Ok(mut steps) => {
+                steps.extend(rest);
                 self.config_error = None;
                 tracing::info!(steps = steps.len(), "reloaded");
                 Reply::Reloaded { steps }
             }
             Err(e) => refuse(self, format!("{e:#}")),
         }
+    }
+
+    /// What a reload with a file would change; the steps are those of [`Control::reload`], and none is done.
+    fn plan(&self, file: &std::path::Path) -> Reply {
+        let parsed = match crate::read(file, &self.args.options) {
+            Ok(p) => p,
+            Err(e) => return Reply::Refused { error: format!("cannot read {}: {e}", file.display()) },
+        };
+        let Some(config) = parsed.clean() else { return Reply::Refused { error: parsed.render(false) } };
+        let up = |v: ServiceKey, r: ServerKey| self.servers.get(&(v, r)).is_none_or(ServerState::up);
+        let observed = self.plane.as_ref().map(|p| p.maps().observe()).unwrap_or_default();
+        let services = diff(&desired_services(&config.virtual_servers, &up), &observed);
+        let mut steps: Vec<String> = services.iter().map(ToString::to_string).collect();
+        steps.extend(changes(&self.config, config).iter().map(ToString::to_string));
+        Reply::Plan { steps }
     }
 
     /// What should be, compared with what is, and the steps in between done.

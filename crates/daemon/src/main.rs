@@ -17,7 +17,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use evenkeel_core::config::{Parsed, parse_file};
+use evenkeel_core::config::{Options, Parsed, parse};
+use evenkeel_sys::environment::Machine;
 
 use args::Args;
 
@@ -26,7 +27,6 @@ mod exit {
     pub const FATAL: u8 = 1;
     pub const CONFIG: u8 = 2;
     pub const NO_PERMISSION: u8 = 4;
-    pub const CONFIG_TEST: u8 = 5;
 }
 
 /// Capabilities, by their numbers in capability.h: for addresses and sockets, then for the packet path.
@@ -35,7 +35,7 @@ const NEEDED: &[(&str, u32)] = &[("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("C
 fn main() -> ExitCode {
     let args = Args::parse();
     let path = args.config_file();
-    let parsed = match read(&path) {
+    let parsed = match read(&path, &args.options()) {
         Ok(p) => p,
         Err(e) => {
             eprintln!("evenkeeld: cannot read {}: {e}", path.display());
@@ -46,12 +46,19 @@ fn main() -> ExitCode {
         eprint!("{}", parsed.render(false));
     }
     if args.config_test.is_some() {
-        return ExitCode::from(if parsed.diagnostics.is_empty() { 0 } else { exit::CONFIG_TEST });
+        return ExitCode::from(parsed.keepalived_status());
     }
-    let Some(config) = parsed.config else {
+    if !parsed.starts() || (args.strict && parsed.errors() > 0) {
         eprintln!("evenkeeld: {} is not usable; nothing was started", path.display());
         return ExitCode::from(exit::CONFIG);
-    };
+    }
+    if parsed.errors() > 0 {
+        eprintln!(
+            "evenkeeld: {}: started without what is wrong in it, as keepalived does; a reload will refuse it",
+            path.display()
+        );
+    }
+    let config = parsed.config;
     if !evenkeel_sys::user::is_root() {
         eprintln!("evenkeeld: it needs root, to hold addresses and to load the packet path");
         return ExitCode::from(exit::NO_PERMISSION);
@@ -80,7 +87,8 @@ fn main() -> ExitCode {
 }
 
 /// Reads and parses a configuration file.
-fn read(path: &Path) -> std::io::Result<Parsed> {
+fn read(path: &Path, options: &Options) -> std::io::Result<Parsed> {
     let bytes = fs::read(path)?;
-    Ok(parse_file(&path.display().to_string(), &String::from_utf8_lossy(&bytes)))
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Ok(parse(&path.display().to_string(), text, &Machine::new(), options))
 }

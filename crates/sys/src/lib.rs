@@ -4,6 +4,7 @@
 
 pub mod bpf;
 pub mod clock;
+pub mod environment;
 mod error;
 pub mod memo;
 pub mod names;

@@ -3,16 +3,29 @@
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
 
-use super::{Source, Span};
+use super::{Sources, Span};
 
-/// Does it keep the configuration from being used?
+/// What our own judgement of it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The file is refused.
+    /// The file is not right; `evenkeel check` and a reload refuse it.
     Error,
     /// The file is used.
     Warning,
+}
+
+/// What keepalived does about it, and so what `evenkeeld -t` says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Nothing: the finding is ours alone.
+    Ours,
+    /// It reports, leaves out what is wrong, and starts; `-t` exits with 5.
+    Reports,
+    /// It exits at once with this status: 2 a missing parameter, 4 an unreadable file, 6 a strict include.
+    Exits(u8),
+    /// It reports, and `-t` exits with 6: a script that is missing or not safe.
+    Script,
 }
 
 /// One finding in a configuration file.
@@ -20,7 +33,11 @@ pub enum Severity {
 pub struct Diagnostic {
     /// Error or warning.
     pub severity: Severity,
-    /// Stable name, as `unknown-keyword`.
+    /// keepalived's view of it.
+    pub verdict: Verdict,
+    /// May a daemon not start with it, although keepalived would?
+    pub blocks: bool,
+    /// Stable name, as `unknown-keyword`; [`super::codes`] explains each.
     pub code: &'static str,
     /// What is wrong.
     pub message: String,
@@ -30,27 +47,52 @@ pub struct Diagnostic {
     pub label: String,
     /// How to mend it.
     pub help: Option<String>,
-    /// Another place that has to do with it, and why.
-    pub note: Option<(Span, String)>,
+    /// Other places that have to do with it, and why.
+    pub notes: Vec<(Span, String)>,
 }
 
 impl Diagnostic {
-    /// An error at a place.
-    pub fn error(code: &'static str, span: Span, message: impl Into<String>) -> Self {
+    fn new(severity: Severity, code: &'static str, span: Span, message: impl Into<String>, verdict: Verdict) -> Self {
+        debug_assert!(super::codes::find(code).is_some(), "`{code}` is not explained in codes.rs");
         Diagnostic {
-            severity: Severity::Error,
+            severity,
+            verdict,
+            blocks: false,
             code,
             message: message.into(),
             span,
             label: String::new(),
             help: None,
-            note: None,
+            notes: Vec::new(),
         }
     }
 
-    /// A warning at a place.
+    /// What keepalived reports as well.
+    pub fn error(code: &'static str, span: Span, message: impl Into<String>) -> Self {
+        Diagnostic::new(Severity::Error, code, span, message, Verdict::Reports)
+    }
+
+    /// What keepalived reports, and what is harmless.
     pub fn warning(code: &'static str, span: Span, message: impl Into<String>) -> Self {
-        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, span, message) }
+        Diagnostic::new(Severity::Warning, code, span, message, Verdict::Reports)
+    }
+
+    /// What keepalived is silent about.
+    pub fn lint(code: &'static str, span: Span, message: impl Into<String>) -> Self {
+        Diagnostic::new(Severity::Warning, code, span, message, Verdict::Ours)
+    }
+
+    /// What this version cannot do, and could not leave undone without harm: keepalived accepts it, we refuse.
+    pub fn unsupported(span: Span, message: impl Into<String>) -> Self {
+        let mut d = Diagnostic::new(Severity::Error, "not-supported", span, message, Verdict::Ours);
+        d.blocks = true;
+        d
+    }
+
+    /// Sets what keepalived does about it.
+    pub fn verdict(mut self, verdict: Verdict) -> Self {
+        self.verdict = verdict;
+        self
     }
 
     /// Says what belongs there.
@@ -65,28 +107,66 @@ impl Diagnostic {
         self
     }
 
+    /// Proposes a word, if there is one.
+    pub fn did_you_mean(self, word: Option<&str>) -> Self {
+        match word {
+            Some(w) => self.help(format!("did you mean `{w}`?")),
+            None => self,
+        }
+    }
+
     /// Points at a second place.
     pub fn note(mut self, span: Span, text: impl Into<String>) -> Self {
-        self.note = Some((span, text.into()));
+        self.notes.push((span, text.into()));
         self
     }
 
+    /// Would keepalived start all the same?
+    pub fn keepalived_starts(&self) -> bool {
+        !self.blocks && !matches!(self.verdict, Verdict::Exits(_))
+    }
+
     /// As a person reads it: file, line, column, the line itself and a caret.
-    pub fn render(&self, source: &Source, colour: bool) -> String {
+    pub fn render(&self, sources: &Sources, colour: bool) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mut snippet = Snippet::source(source.text()).path(source.name());
-        let mut primary = AnnotationKind::Primary.span(self.span.start..self.span.end);
-        if !self.label.is_empty() {
-            primary = primary.label(self.label.as_str());
+        let written = sources.written(self.span);
+        // Places in one file share a snippet; others get their own.
+        let mut places = vec![(written.span, AnnotationKind::Primary, self.label.as_str())];
+        for (span, text) in &self.notes {
+            places.push((sources.written(*span).span, AnnotationKind::Context, text.as_str()));
         }
-        snippet = snippet.annotation(primary);
-        if let Some((span, text)) = &self.note {
-            snippet = snippet.annotation(AnnotationKind::Context.span(span.start..span.end).label(text.as_str()));
+        if let Some(defined) = written.defined {
+            places.push((sources.written(defined).span, AnnotationKind::Context, "what replaces it stands here"));
         }
-        let mut group: Group<'_> = level.primary_title(self.message.as_str()).id(self.code).element(snippet);
+        if let Some(from) = sources.included_from(written.span) {
+            places.push((sources.written(from).span, AnnotationKind::Context, "included from here"));
+        }
+        let title = level.primary_title(self.message.as_str()).id(self.code);
+        let mut snippets = Vec::new();
+        while let Some(&(first, ..)) = places.first() {
+            let (name, text, start) = sources.file(first);
+            let mut snippet = Snippet::source(text).path(if name.is_empty() { None } else { Some(name) });
+            places.retain(|(span, kind, label)| {
+                if sources.file(*span).2 != start {
+                    return true;
+                }
+                let mut a = kind.span(range(*span, start, text));
+                if !label.is_empty() {
+                    a = a.label(*label);
+                }
+                snippet = std::mem::replace(&mut snippet, Snippet::source("")).annotation(a);
+                false
+            });
+            snippets.push(snippet);
+        }
+        let mut group: Group<'_> = title.elements(snippets);
+        let became = written.became.map(|b| format!("the line became `{}`", shorten(&b)));
+        if let Some(b) = &became {
+            group = group.element(Level::NOTE.message(b.as_str()));
+        }
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help.as_str()));
         }
@@ -94,30 +174,67 @@ impl Diagnostic {
         format!("{}\n", renderer.render(&[group]))
     }
 
-    /// As a program reads it.
-    pub fn to_json(&self, source: &Source) -> serde_json::Value {
-        let (line, column) = source.line_column(self.span.start);
-        let (end_line, end_column) = source.line_column(self.span.end);
-        serde_json::json!({
-            "severity": self.severity,
-            "code": self.code,
-            "message": self.message,
-            "file": source.name(),
-            "line": line,
-            "column": column,
-            "end_line": end_line,
-            "end_column": end_column,
-            "label": self.label,
-            "help": self.help,
-        })
+    /// As a program reads it. Lines and columns count from 1, columns in characters.
+    pub fn to_json(&self, sources: &Sources) -> serde_json::Value {
+        let written = sources.written(self.span);
+        let place = |span: Span| {
+            let span = sources.written(span).span;
+            let (file, line, column) = sources.position(span.start);
+            let (_, end_line, end_column) = sources.position(span.end);
+            serde_json::json!({
+                "file": file, "line": line, "column": column, "end_line": end_line, "end_column": end_column,
+            })
+        };
+        let mut v = place(self.span);
+        let notes: Vec<_> = self
+            .notes
+            .iter()
+            .map(|(span, text)| {
+                let mut n = place(*span);
+                n["text"] = text.as_str().into();
+                n
+            })
+            .collect();
+        v["severity"] = serde_json::json!(self.severity);
+        v["code"] = self.code.into();
+        v["message"] = self.message.as_str().into();
+        v["label"] = self.label.as_str().into();
+        v["help"] = self.help.as_deref().into();
+        v["expanded"] = written.became.into();
+        v["notes"] = notes.into();
+        v
     }
 }
 
-/// `, did you mean …?` for the nearest of some words, if one is near enough to be meant.
+/// A place as a range of its file's bytes, on character boundaries and within the text.
+fn range(span: Span, start: u32, text: &str) -> std::ops::Range<usize> {
+    let clamp = |at: u32| {
+        let mut at = (at.saturating_sub(start) as usize).min(text.len());
+        while !text.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    };
+    clamp(span.start)..clamp(span.end).max(clamp(span.start))
+}
+
+/// At most 120 characters of a line.
+fn shorten(line: &str) -> String {
+    match line.char_indices().nth(120) {
+        Some((at, _)) => format!("{}…", line.get(..at).unwrap_or("")),
+        None => line.to_owned(),
+    }
+}
+
+/// The nearest of some words, if one is near enough to be meant.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // A word of kilobytes is not a slip of the finger, and its distance costs its length squared.
+    if word.len() > 64 {
+        return None;
+    }
     candidates
         .into_iter()
-        .map(|c| (strsim::damerau_levenshtein(word, c), c))
+        .map(|c| (strsim::damerau_levenshtein(&word.to_ascii_lowercase(), &c.to_ascii_lowercase()), c))
         .filter(|&(d, c)| d <= (c.len() / 3).max(1))
         .min_by_key(|&(d, _)| d)
         .map(|(_, c)| c)

@@ -1,124 +1,159 @@
-//! Characters to words, line by line: keepalived.conf is a language of lines.
+//! Lines to words: keepalived.conf is a language of lines.
 //!
 //! As keepalived's own reader (keepalived.conf(5), "comments", "quoted strings"): `#` and `!` begin a comment anywhere
-//! outside quotes, even glued to a word; a backslash takes their meaning away; `"…"` keeps blanks together and does not
-//! span lines; braces are words of their own, even glued.
+//! outside quotes, even glued to a word; a backslash takes their meaning away; `"…"` keeps blanks together, does not span
+//! lines, and stands apart from what is glued to it; braces are words of their own, even glued.
 
-use super::{Diagnostic, Source, Span};
+use std::borrow::Cow;
+
+use super::{Diagnostic, Span};
 
 /// What a word is.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Token {
+pub(crate) enum Token<'a> {
     /// A word or a quoted string, without its quotes.
-    Word {
-        /// Its text.
-        text: String,
-        /// Was it in quotes?
-        quoted: bool,
-    },
+    Word(Word<'a>),
     /// `{`
-    Open,
+    Open(Span),
     /// `}`
-    Close,
+    Close(Span),
 }
 
-/// A token and where it stands.
+/// A word with its place.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Spanned {
-    /// What it is.
-    pub token: Token,
-    /// Where it stands, quotes included.
+pub(crate) struct Word<'a> {
+    /// Its text, without quotes.
+    pub text: Cow<'a, str>,
+    /// Its place, quotes included.
     pub span: Span,
+    /// Was it in quotes?
+    pub quoted: bool,
 }
 
-/// The tokens of each line that has some.
-pub fn lex(source: &Source, diagnostics: &mut Vec<Diagnostic>) -> Vec<Vec<Spanned>> {
-    let mut lines = Vec::new();
-    let mut at = 0;
-    for line in source.text().split_inclusive('\n') {
-        let tokens = lex_line(line, at, diagnostics);
-        if !tokens.is_empty() {
-            lines.push(tokens);
-        }
-        at += line.len();
+/// The tokens of a line; comments are left out. `base` is the place of its first byte.
+pub(crate) fn lex<'a>(line: &'a str, base: u32, out: &mut Vec<Token<'a>>, diagnostics: &mut Vec<Diagnostic>) {
+    let mut lexer = Lexer { line, base, at: 0 };
+    while let Some(token) = lexer.next(diagnostics) {
+        out.push(token);
     }
-    lines
 }
 
-fn lex_line(line: &str, base: usize, diagnostics: &mut Vec<Diagnostic>) -> Vec<Spanned> {
-    let mut tokens = Vec::new();
-    let mut word = String::new();
-    let mut word_start = None;
-    let mut chars = line.char_indices().peekable();
-    let span = |start: usize, end: usize| Span { start: base + start, end: base + end };
-    // Ends the unquoted word that is being read, if there is one.
-    fn flush(word: &mut String, start: &mut Option<usize>, end: usize, base: usize, out: &mut Vec<Spanned>) {
-        if let Some(s) = start.take() {
-            let token = Token::Word { text: std::mem::take(word), quoted: false };
-            out.push(Spanned { token, span: Span { start: base + s, end: base + end } });
+struct Lexer<'a> {
+    line: &'a str,
+    base: u32,
+    at: usize,
+}
+
+impl<'a> Lexer<'a> {
+    fn span(&self, from: usize) -> Span {
+        Span { start: self.base + from as u32, end: self.base + self.at as u32 }
+    }
+
+    fn peek(&self, ahead: usize) -> Option<u8> {
+        self.line.as_bytes().get(self.at + ahead).copied()
+    }
+
+    fn next(&mut self, diagnostics: &mut Vec<Diagnostic>) -> Option<Token<'a>> {
+        let rest = self.line.get(self.at..)?;
+        self.at += rest.len() - rest.trim_start().len();
+        let from = self.at;
+        match self.peek(0)? {
+            b'#' | b'!' => None,
+            b'{' => {
+                self.at += 1;
+                Some(Token::Open(self.span(from)))
+            }
+            b'}' => {
+                self.at += 1;
+                Some(Token::Close(self.span(from)))
+            }
+            b'"' => Some(Token::Word(self.quoted(diagnostics))),
+            _ => Some(Token::Word(self.plain(diagnostics))),
         }
     }
-    while let Some((i, c)) = chars.next() {
-        match c {
-            '#' | '!' => {
-                flush(&mut word, &mut word_start, i, base, &mut tokens);
-                return tokens;
-            }
-            '\\' if matches!(chars.peek(), Some((_, '#' | '!' | '\\' | '"'))) => {
-                word_start.get_or_insert(i);
-                if let Some((_, escaped)) = chars.next() {
-                    word.push(escaped);
+
+    fn quoted(&mut self, diagnostics: &mut Vec<Diagnostic>) -> Word<'a> {
+        let from = self.at;
+        self.at += 1;
+        let mut escaped = false;
+        loop {
+            match self.peek(0) {
+                Some(b'"') => break,
+                Some(b'\\') if matches!(self.peek(1), Some(b'"' | b'\\')) => {
+                    escaped = true;
+                    self.at += 2;
                 }
-            }
-            '{' | '}' => {
-                flush(&mut word, &mut word_start, i, base, &mut tokens);
-                let token = if c == '{' { Token::Open } else { Token::Close };
-                tokens.push(Spanned { token, span: span(i, i + 1) });
-            }
-            '"' => {
-                flush(&mut word, &mut word_start, i, base, &mut tokens);
-                let mut text = String::new();
-                let mut end = None;
-                while let Some((j, q)) = chars.next() {
-                    match q {
-                        '"' => {
-                            end = Some(j + 1);
-                            break;
-                        }
-                        '\\' if matches!(chars.peek(), Some((_, '"' | '\\'))) => {
-                            text.extend(chars.next().map(|(_, q)| q))
-                        }
-                        '\n' | '\r' => break,
-                        _ => text.push(q),
-                    }
-                }
-                let stop = end.unwrap_or_else(|| line.trim_end().len());
-                let at = span(i, stop);
-                if end.is_none() {
+                Some(_) => self.at += 1,
+                None => {
                     diagnostics.push(
-                        Diagnostic::error("unterminated-string", at, "a quoted string does not end on its line")
-                            .label("the closing `\"` is missing"),
+                        Diagnostic::error(
+                            "unterminated-string",
+                            self.span(from),
+                            "a quoted string does not end on its line",
+                        )
+                        .label("the closing `\"` is missing"),
                     );
+                    break;
                 }
-                tokens.push(Spanned { token: Token::Word { text, quoted: true }, span: at });
-            }
-            c if c.is_whitespace() || c == '\0' => {
-                flush(&mut word, &mut word_start, i, base, &mut tokens);
-                if c == '\0' {
-                    diagnostics.push(Diagnostic::error(
-                        "nul-byte",
-                        span(i, i + 1),
-                        "a NUL byte in a configuration line",
-                    ));
-                }
-            }
-            '\u{feff}' if base == 0 && i == 0 => {} // a byte order mark means nothing here
-            c => {
-                word_start.get_or_insert(i);
-                word.push(c);
             }
         }
+        let inner = self.line.get(from + 1..self.at).unwrap_or("");
+        self.at = (self.at + 1).min(self.line.len());
+        let text = if escaped { unescape(inner, b"\"\\") } else { Cow::Borrowed(inner) };
+        Word { text, span: self.span(from), quoted: true }
     }
-    flush(&mut word, &mut word_start, line.len(), base, &mut tokens);
-    tokens
+
+    fn plain(&mut self, diagnostics: &mut Vec<Diagnostic>) -> Word<'a> {
+        let from = self.at;
+        let mut escaped = false;
+        while let Some(b) = self.peek(0) {
+            match b {
+                b'\\' if matches!(self.peek(1), Some(b'#' | b'!')) => {
+                    escaped = true;
+                    self.at += 2;
+                }
+                b'$' if self.peek(1) == Some(b'{') => self.undefined(diagnostics),
+                b'{' | b'}' | b'"' | b'#' | b'!' => break,
+                b if b.is_ascii_whitespace() || b == 0x0b => break,
+                b if b < 0x80 => self.at += 1,
+                _ => {
+                    let Some(c) = self.line.get(self.at..).and_then(|l| l.chars().next()) else { break };
+                    if c.is_whitespace() {
+                        break;
+                    }
+                    self.at += c.len_utf8();
+                }
+            }
+        }
+        let raw = self.line.get(from..self.at).unwrap_or("");
+        let text = if escaped { unescape(raw, b"#!") } else { Cow::Borrowed(raw) };
+        Word { text, span: self.span(from), quoted: false }
+    }
+
+    /// A `${…}` that nothing replaced; keepalived would take its braces for a block's.
+    fn undefined(&mut self, diagnostics: &mut Vec<Diagnostic>) {
+        let from = self.at;
+        let rest = self.line.get(self.at..).unwrap_or("");
+        let end = rest.find(['}', ' ', '"', '#', '!']).unwrap_or(rest.len());
+        self.at += end + usize::from(rest.as_bytes().get(end) == Some(&b'}'));
+        let what = self.line.get(from..self.at).unwrap_or("");
+        diagnostics.push(
+            Diagnostic::error("undefined-name", self.span(from), format!("`{what}` is not defined"))
+                .label("nothing replaces it")
+                .help("define it on a line of its own above this one, as `$NAME=value`"),
+        );
+    }
+}
+
+/// Takes the backslash from before some bytes.
+fn unescape<'a>(text: &'a str, which: &[u8]) -> Cow<'a, str> {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (c, chars.peek()) {
+            ('\\', Some(&n)) if n.is_ascii() && which.contains(&(n as u8)) => out.extend(chars.next()),
+            _ => out.push(c),
+        }
+    }
+    Cow::Owned(out)
 }

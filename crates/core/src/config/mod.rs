@@ -1,58 +1,126 @@
 //! The configuration language: text, spans, tree, typed configuration.
 //!
-//! [`parse_file`] is the way in. It reads the whole file, goes on after an error at the next line, and returns every
-//! diagnostic of one pass. A configuration comes back only if nothing in the file is an error: it is taken whole or not
-//! at all.
+//! [`parse`] is the way in. It reads the whole file and what it includes, goes on after an error, and returns every
+//! finding of one pass. The stages, in order:
 //!
-//! The language is keepalived.conf (keepalived.conf(5)); [`keywords`] is its registry, one entry a keyword.
+//! - `expand`: files to lines. Includes, `@id`, `$NAME`, `~SEQ`, `~LST`; every place leads back to the text as written.
+//! - `lex`, `tree`: lines to words, words to statements with their blocks.
+//! - `read`: statements to typed values, by the registry in [`keywords`].
+//! - `check`: what must agree between statements, and with the machine.
+//! - `lower`: what of it is in force, with defaults.
+//!
+//! The language is keepalived.conf (keepalived.conf(5)), and what keepalived would say of a file is known of each finding
+//! ([`diag::Verdict`]).
 
-mod args;
 mod check;
+pub mod codes;
 pub mod diag;
+pub mod environment;
+mod expand;
+pub mod fmt;
 pub mod keywords;
 mod lex;
+mod lower;
+mod manual;
+mod read;
 mod source;
 mod tree;
+pub mod value;
 
-pub use diag::{Diagnostic, Severity};
-pub use source::{Source, Span};
+pub use diag::{Diagnostic, Severity, Verdict};
+pub use environment::{Environment, Nowhere};
+pub use manual::{compatibility_table, man_page, reference};
+pub use source::{Sources, Span};
+pub use value::Section;
 
 use crate::model::Config;
+
+/// How a file is to be read.
+#[derive(Clone, Default, Debug)]
+pub struct Options {
+    /// What `@id` is compared with; the host's name if none is given.
+    pub config_id: Option<String>,
+}
 
 /// What became of a file.
 #[derive(Debug)]
 pub struct Parsed {
-    /// The configuration, if nothing in the file is an error.
-    pub config: Option<Config>,
+    /// What of it is in force. Where something is wrong, without that, as keepalived would run it.
+    pub config: Config,
+    /// Everything that it says, whether something acts on it or not.
+    pub typed: Section,
     /// Errors and warnings, in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
-    /// The text that their spans point into.
-    pub source: Source,
+    /// The texts that their places are in.
+    pub sources: Sources,
 }
 
 impl Parsed {
-    /// Every diagnostic as a person reads it, with the line and a caret.
+    /// Every finding as a person reads it, with the line and a caret.
     pub fn render(&self, colour: bool) -> String {
-        self.diagnostics.iter().map(|d| d.render(&self.source, colour)).collect::<Vec<_>>().join("\n")
+        self.diagnostics.iter().map(|d| d.render(&self.sources, colour)).collect::<Vec<_>>().join("\n")
     }
 
     /// How many errors there are.
     pub fn errors(&self) -> usize {
         self.diagnostics.iter().filter(|d| d.severity == Severity::Error).count()
     }
+
+    /// The configuration, if nothing in the file is an error: a reload takes it whole or not at all.
+    pub fn clean(&self) -> Option<&Config> {
+        (self.errors() == 0).then_some(&self.config)
+    }
+
+    /// May a daemon start with it? It may where keepalived would, leaving out what is wrong, unless this version lacks
+    /// something without which to run would do harm.
+    pub fn starts(&self) -> bool {
+        self.diagnostics.iter().all(|d| d.severity != Severity::Error || d.keepalived_starts())
+            && (self.errors() == 0 || !self.config.is_empty())
+    }
+
+    /// The exit status of `keepalived -t` (by recordings of 2.2.7 and 2.4.3): 0 nothing to say, 2 a parameter is missing,
+    /// 4 a file cannot be read, 5 an error, a warning or an old name, 6 unsafe scripts or a missing include.
+    pub fn keepalived_status(&self) -> u8 {
+        let mut status = 0;
+        for d in &self.diagnostics {
+            match d.verdict {
+                Verdict::Exits(n) => return n,
+                Verdict::Reports => status = 5,
+                Verdict::Script if status == 0 => status = 6,
+                Verdict::Script | Verdict::Ours => {}
+            }
+        }
+        status
+    }
 }
 
-/// Parses and checks a configuration. `name` is the file's path, as diagnostics are to show it.
-pub fn parse_file(name: &str, text: &str) -> Parsed {
-    let source = Source::new(name, text);
+/// Parses and checks a configuration. `name` is the file's path, as diagnostics show it and as relative includes are
+/// looked for; `text` is what is in it.
+pub fn parse(name: &str, text: String, environment: &dyn Environment, options: &Options) -> Parsed {
+    let sources = Sources::default();
     let mut diagnostics = Vec::new();
-    let lines = lex::lex(&source, &mut diagnostics);
-    let tree = tree::build(&lines, &mut diagnostics);
-    let config = keywords::read(&tree, &mut diagnostics);
-    diagnostics.sort_by_key(|d| (d.span.start, d.span.end));
+    let typed = match sources.add_file(name, text, None) {
+        Some(file) => {
+            let path = std::path::Path::new(name);
+            let items = expand::expand(&sources, environment, options, path, file, &mut diagnostics);
+            let tree = tree::build(&sources, &items, &mut diagnostics);
+            read::read(&tree, &sources, environment, &mut diagnostics)
+        }
+        None => {
+            diagnostics.push(Diagnostic::error("expansion-limit", Span::default(), "the file is larger than 4 GiB"));
+            read::read(&Default::default(), &sources, environment, &mut diagnostics)
+        }
+    };
+    check::check(&typed, environment, &mut diagnostics);
+    let config = lower::lower(&typed, &mut diagnostics);
+    diagnostics.sort_by_key(|d| (sources.written(d.span).span, d.span));
     diagnostics.dedup();
-    let clean = diagnostics.iter().all(|d| d.severity != Severity::Error);
-    Parsed { config: clean.then_some(config), diagnostics, source }
+    Parsed { config, typed, diagnostics, sources }
+}
+
+/// [`parse`] for a file that needs nothing of the machine: tests, generators.
+pub fn parse_file(name: &str, text: &str) -> Parsed {
+    parse(name, text.to_owned(), &Nowhere, &Options::default())
 }
 
 #[cfg(test)]

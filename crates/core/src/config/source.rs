@@ -1,12 +1,20 @@
-//! The text of a file, and places in it.
+//! Texts, and places in them that survive expansion.
+//!
+//! All texts of a configuration share one range of offsets, so a place is two numbers. A text is either a file, or it
+//! was made from one by expansion (`$NAME`, `~SEQ`, `~LST`); what was made remembers, piece by piece, where it came from,
+//! and a place in it can be followed back to the line as somebody wrote it ([`Sources::written`]).
 
-/// A range of bytes of a [`Source`].
+use std::cell::Cell;
+
+use elsa::FrozenVec;
+
+/// A range of bytes of the [`Sources`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Span {
     /// First byte.
-    pub start: usize,
+    pub start: u32,
     /// One past the last byte.
-    pub end: usize,
+    pub end: u32,
 }
 
 impl Span {
@@ -16,34 +24,154 @@ impl Span {
     }
 }
 
-/// A configuration file in memory.
-#[derive(Debug, Clone)]
-pub struct Source {
-    name: String,
-    text: String,
+/// A piece of a made text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Piece {
+    /// Where it begins in the made text.
+    pub at: u32,
+    /// Where it stands as written: itself if `verbatim`, else the reference that it replaces.
+    pub origin: Span,
+    /// Byte for byte as it stands at its origin?
+    pub verbatim: bool,
+    /// Where what replaces the reference is defined.
+    pub defined: Option<Span>,
 }
 
-impl Source {
-    /// `name` is what diagnostics call it.
-    pub fn new(name: &str, text: &str) -> Self {
-        Source { name: name.to_owned(), text: text.to_owned() }
+/// One text: a file, or what an expansion made.
+#[derive(Debug)]
+struct Text {
+    start: u32,
+    name: String,
+    text: String,
+    pieces: Vec<Piece>,
+    included: Option<Span>,
+}
+
+/// The place of something, as written in a file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// In a file.
+    pub span: Span,
+    /// The line that an expansion made of it, if one did.
+    pub became: Option<String>,
+    /// Where what it was replaced by is defined.
+    pub defined: Option<Span>,
+}
+
+/// Every text of a configuration: the file itself, what it includes, and what was made of their lines.
+#[derive(Default)]
+pub struct Sources {
+    texts: FrozenVec<Box<Text>>,
+    end: Cell<u32>,
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.texts.iter().map(|t| &t.name)).finish()
+    }
+}
+
+impl Sources {
+    /// Adds a file. `name` is what diagnostics call it, `included` the word that named it in another file. `None` if all
+    /// texts together would exceed 4 GiB.
+    pub(crate) fn add_file(&self, name: &str, text: String, included: Option<Span>) -> Option<(&str, u32)> {
+        self.add(Text { start: 0, name: name.to_owned(), text, pieces: Vec::new(), included })
     }
 
-    /// What diagnostics call it.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// Adds what an expansion made.
+    pub(crate) fn add_made(&self, text: String, pieces: Vec<Piece>) -> Option<(&str, u32)> {
+        self.add(Text { start: 0, name: String::new(), text, pieces, included: None })
     }
 
-    /// All of it.
-    pub fn text(&self) -> &str {
-        &self.text
+    fn add(&self, mut text: Text) -> Option<(&str, u32)> {
+        let start = self.end.get();
+        // One byte between texts, so that no place belongs to two.
+        let end = start.checked_add(u32::try_from(text.text.len()).ok()?)?.checked_add(1)?;
+        text.start = start;
+        self.end.set(end);
+        Some((&self.texts.push_get(Box::new(text)).text, start))
     }
 
-    /// Line and column of a byte, both from 1; the column counts characters.
-    pub fn line_column(&self, at: usize) -> (usize, usize) {
-        let before = self.text.get(..at).unwrap_or(&self.text);
-        let line = before.matches('\n').count() + 1;
+    /// Bytes in all texts.
+    pub(crate) fn size(&self) -> u32 {
+        self.end.get()
+    }
+
+    fn at(&self, offset: u32) -> Option<&Text> {
+        let (mut low, mut high) = (0, self.texts.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.texts.get(middle)?.start <= offset { low = middle + 1 } else { high = middle }
+        }
+        self.texts.get(low.checked_sub(1)?)
+    }
+
+    /// The name and the whole text of the file that a place is in, and where that text starts.
+    pub fn file(&self, span: Span) -> (&str, &str, u32) {
+        self.at(span.start).map_or(("", "", 0), |t| (&t.name, &t.text, t.start))
+    }
+
+    /// The text at a place; empty if it spans two texts.
+    pub fn text(&self, span: Span) -> &str {
+        let Some(t) = self.at(span.start) else { return "" };
+        t.text.get((span.start - t.start) as usize..span.end.saturating_sub(t.start) as usize).unwrap_or("")
+    }
+
+    /// The word that named the file which a place is in, if it was included.
+    pub fn included_from(&self, span: Span) -> Option<Span> {
+        self.at(span.start)?.included
+    }
+
+    /// How far a place's line is indented, in characters, if the place is the first on its line.
+    pub(crate) fn indent(&self, span: Span) -> Option<usize> {
+        let t = self.at(span.start)?;
+        let before = t.text.get(..(span.start - t.start) as usize)?;
+        let line = &before[before.rfind('\n').map_or(0, |n| n + 1)..];
+        line.chars().all(char::is_whitespace).then(|| line.chars().count())
+    }
+
+    /// Follows a place back to the line as written.
+    pub fn written(&self, span: Span) -> Written {
+        let mut out = Written { span, became: None, defined: None };
+        // Each step goes to a text that was there before, so this ends.
+        while let Some(t) = self.at(out.span.start)
+            && !t.pieces.is_empty()
+        {
+            let line = |at: u32| {
+                let at = (at as usize).min(t.text.len());
+                let from = t.text.get(..at).and_then(|s| s.rfind('\n')).map_or(0, |n| n + 1);
+                t.text.get(from..).and_then(|s| s.lines().next()).unwrap_or("").trim().to_owned()
+            };
+            let (start, end) = (out.span.start - t.start, out.span.end.saturating_sub(t.start));
+            out.became.get_or_insert_with(|| line(start));
+            let (first, last) = (t.piece(start), t.piece(end.saturating_sub(1).max(start)));
+            out.defined = out.defined.or(first.defined).or(last.defined);
+            let from = first.origin.start + if first.verbatim { start - first.at } else { 0 };
+            let to = if last.verbatim { last.origin.start + (end - last.at) } else { last.origin.end };
+            out.span = Span { start: from, end: to.max(from) };
+        }
+        out
+    }
+
+    /// File, line and column (both from 1; the column counts characters) of a place as written.
+    pub fn position(&self, at: u32) -> (&str, usize, usize) {
+        let Some(t) = self.at(at) else { return ("", 0, 0) };
+        let before = t.text.get(..(at - t.start) as usize).unwrap_or(&t.text);
+        let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        (line, column)
+        (&t.name, line, column)
+    }
+}
+
+impl Text {
+    /// The piece that a byte is in.
+    fn piece(&self, at: u32) -> Piece {
+        let n = self.pieces.partition_point(|p| p.at <= at);
+        self.pieces.get(n.saturating_sub(1)).copied().unwrap_or(Piece {
+            at: 0,
+            origin: Span::default(),
+            verbatim: false,
+            defined: None,
+        })
     }
 }

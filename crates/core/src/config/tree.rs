@@ -1,122 +1,256 @@
 //! Lines to a tree: a statement is a line's words, and perhaps the block in braces behind them.
 
-use super::lex::{Spanned, Token};
-use super::{Diagnostic, Span};
+use super::expand::Item;
+use super::keywords::only_at_top;
+use super::lex::{Token, Word, lex};
+use super::{Diagnostic, Sources, Span};
 
-/// A word with its place.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Word {
-    /// Its text, without quotes.
-    pub text: String,
-    /// Its place, quotes included.
-    pub span: Span,
-    /// Was it in quotes?
-    pub quoted: bool,
-}
+/// Blocks in blocks; the deepest of keepalived.conf is the fourth (`virtual_server`, `real_server`, HTTP_GET, `url`).
+const MAX_DEPTH: usize = 64;
 
 /// `keyword argument… { … }`
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Statement {
+pub(crate) struct Statement<'a> {
     /// At least one: the keyword, then its arguments.
-    pub words: Vec<Word>,
+    pub words: Vec<Word<'a>>,
     /// What stands in braces behind it.
-    pub block: Option<Block>,
+    pub block: Option<Block<'a>>,
 }
 
-impl Statement {
+impl<'a> Statement<'a> {
     /// The first word.
-    pub fn keyword(&self) -> &Word {
+    pub fn keyword(&self) -> &Word<'a> {
         &self.words[0] // a statement is only made of at least one word
     }
 
     /// The words behind the first.
-    pub fn args(&self) -> &[Word] {
+    pub fn args(&self) -> &[Word<'a>] {
         &self.words[1..]
     }
 
     /// All its words.
     pub fn span(&self) -> Span {
-        self.words.iter().fold(self.keyword().span, |s, w| s.to(w.span))
+        self.keyword().span.to(self.words.last().map_or(self.keyword().span, |w| w.span))
+    }
+
+    /// The words behind the first; the keyword itself where there is none.
+    pub fn args_span(&self) -> Span {
+        match self.args() {
+            [] => self.keyword().span,
+            [first, .., last] => first.span.to(last.span),
+            [only] => only.span,
+        }
     }
 }
 
 /// Statements in braces.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Block {
+pub(crate) struct Block<'a> {
     /// In the order of the file.
-    pub items: Vec<Statement>,
+    pub items: Vec<Statement<'a>>,
     /// The opening brace.
     pub open: Span,
+    /// The closing brace; empty if it is missing.
+    pub close: Span,
 }
 
 /// Builds the tree of a file.
 ///
-/// A `{` opens the block of the statement before it, on its line or the line above. Errors are told, and the rest of the
+/// A `{` opens the block of the statement before it, on its line or a line above. Errors are told, and the rest of the
 /// file still becomes a tree.
-pub fn build(lines: &[Vec<Spanned>], diagnostics: &mut Vec<Diagnostic>) -> Vec<Statement> {
-    // The stack of open blocks; its first element is the file itself.
-    let mut stack: Vec<Block> = vec![Block::default()];
-    for line in lines {
-        let mut words: Vec<Word> = Vec::new();
-        for Spanned { token, span } in line {
-            match token {
-                Token::Word { text, quoted } => {
-                    words.push(Word { text: text.clone(), span: *span, quoted: *quoted });
-                }
-                Token::Open => {
-                    push(&mut stack, &mut words);
-                    let last = stack.last_mut().and_then(|b| b.items.last_mut());
-                    match last {
-                        Some(Statement { block: None, .. }) => {}
-                        _ => diagnostics.push(
-                            Diagnostic::error("unexpected-brace", *span, "a block without a keyword")
-                                .label("no keyword stands before this `{`"),
-                        ),
-                    }
-                    stack.push(Block { items: Vec::new(), open: *span });
-                }
-                Token::Close => {
-                    push(&mut stack, &mut words);
-                    if stack.len() == 1 {
-                        diagnostics.push(
-                            Diagnostic::error("unexpected-brace", *span, "an extra `}`")
-                                .label("no block is open here")
-                                .help("remove it, or look above for a block that was closed too early"),
-                        );
-                    } else {
-                        close(&mut stack);
-                    }
+pub(crate) fn build<'a>(sources: &Sources, items: &[Item<'a>], diagnostics: &mut Vec<Diagnostic>) -> Block<'a> {
+    let mut b = Builder {
+        sources,
+        suspect: None,
+        stack: vec![Block::default()],
+        words: Vec::with_capacity(8),
+        skipped: 0,
+        recovered: false,
+        diagnostics,
+    };
+    let mut tokens = Vec::new();
+    // How deep each file that is being read began.
+    let mut files = Vec::new();
+    for item in items {
+        match *item {
+            Item::Begin => files.push(b.depth()),
+            Item::End(at) => {
+                if files.pop().is_some_and(|began| began != b.depth()) {
+                    b.diagnostics.push(
+                        Diagnostic::error("missing-brace", at, "the braces of this file do not match")
+                            .label("a block that it opens or closes goes beyond its end"),
+                    );
                 }
             }
+            Item::Line { text, base } => {
+                lex(text, base, &mut tokens, b.diagnostics);
+                for token in tokens.drain(..) {
+                    b.token(token);
+                }
+                b.end_statement();
+            }
         }
-        push(&mut stack, &mut words);
     }
-    while stack.len() > 1 {
-        let open = stack.last().map(|b| b.open).unwrap_or_default();
-        diagnostics.push(
-            Diagnostic::error("missing-brace", open, "this block is not closed")
-                .label("opened here")
-                .help("add a `}` behind its last line"),
-        );
-        close(&mut stack);
-    }
-    stack.pop().map(|b| b.items).unwrap_or_default()
+    b.finish()
 }
 
-fn push(stack: &mut [Block], words: &mut Vec<Word>) {
-    if !words.is_empty()
-        && let Some(top) = stack.last_mut()
-    {
-        top.items.push(Statement { words: std::mem::take(words), block: None });
-    }
+struct Builder<'a, 'd> {
+    sources: &'d Sources,
+    /// The open blocks; the first is the file itself.
+    stack: Vec<Block<'a>>,
+    words: Vec<Word<'a>>,
+    /// Blocks opened too deep to be kept.
+    skipped: usize,
+    /// Was a block closed for want of its brace?
+    recovered: bool,
+    /// A block closed by a brace that stands further left than its keyword: if a brace is missing, then there.
+    suspect: Option<(Span, Span, String)>,
+    diagnostics: &'d mut Vec<Diagnostic>,
 }
 
-/// Gives the innermost block to the statement that it belongs to.
-fn close(stack: &mut Vec<Block>) {
-    let Some(block) = stack.pop() else { return };
-    if let Some(owner) = stack.last_mut().and_then(|b| b.items.last_mut())
-        && owner.block.is_none()
-    {
-        owner.block = Some(block);
+impl<'a> Builder<'a, '_> {
+    fn depth(&self) -> usize {
+        self.stack.len() + self.skipped
+    }
+
+    fn token(&mut self, token: Token<'a>) {
+        match token {
+            Token::Word(w) => self.words.push(w),
+            Token::Open(at) => {
+                self.end_statement();
+                self.open(at);
+            }
+            Token::Close(at) => {
+                self.end_statement();
+                self.close(at);
+            }
+        }
+    }
+
+    fn end_statement(&mut self) {
+        if !self.words.is_empty()
+            && let Some(top) = self.stack.last_mut()
+        {
+            let words: Vec<Word<'a>> = self.words.drain(..).collect();
+            if self.skipped == 0 {
+                top.items.push(Statement { words, block: None });
+            }
+        }
+    }
+
+    fn open(&mut self, at: Span) {
+        let owner = self.stack.last().and_then(|b| b.items.last());
+        if self.skipped > 0 || self.stack.len() >= MAX_DEPTH {
+            if self.skipped == 0 {
+                self.diagnostics.push(
+                    Diagnostic::error("unexpected-brace", at, "blocks stand too deep in each other")
+                        .label("no keyword has a block here"),
+                );
+            }
+            self.skipped += 1;
+            return;
+        }
+        if self.stack.len() > 1
+            && let Some(Statement { block: None, words }) = owner
+            && words.first().is_some_and(|w| only_at_top(&w.text))
+        {
+            self.recover();
+        }
+        let owner = self.stack.last().and_then(|b| b.items.last());
+        if !matches!(owner, Some(Statement { block: None, .. })) {
+            self.diagnostics.push(
+                Diagnostic::error("unexpected-brace", at, "a block without a keyword")
+                    .label("no keyword stands before this `{`"),
+            );
+        }
+        self.stack.push(Block { items: Vec::new(), open: at, close: Span::default() });
+    }
+
+    /// A block that stands only at the top level begins inside another: a `}` is missing before it. Tells so once, and
+    /// closes what is open, so that one missing brace does not spoil the rest of the file.
+    fn recover(&mut self) {
+        let Some(statement) = self.stack.last_mut().and_then(|b| b.items.pop()) else { return };
+        let keyword = statement.keyword();
+        let d = self.not_closed().note(keyword.span, format!("`{}` begins before it is", keyword.text));
+        self.diagnostics.push(d);
+        while self.stack.len() > 1 {
+            self.give(Span::default());
+        }
+        self.recovered = true;
+        if let Some(top) = self.stack.last_mut() {
+            top.items.push(statement);
+        }
+    }
+
+    /// A brace is missing: behind a block that was closed by a brace meant for the one around it, or else at the innermost
+    /// that is open.
+    fn not_closed(&mut self) -> Diagnostic {
+        let (open, name, taken) = match self.suspect.take() {
+            Some((open, close, name)) => (open, name, Some(close)),
+            None => (self.stack.last().map(|b| b.open).unwrap_or_default(), self.owner(), None),
+        };
+        let d = Diagnostic::error("missing-brace", open, format!("the block of {name} is not closed"))
+            .label("opened here")
+            .help("add a `}` behind its last line");
+        match taken {
+            Some(close) => d.note(close, "by its place, this ends the block around it"),
+            None => d,
+        }
+    }
+
+    /// The keyword of the innermost open block.
+    fn owner(&self) -> String {
+        let outer = self.stack.len().checked_sub(2).and_then(|n| self.stack.get(n));
+        outer.and_then(|b| b.items.last()).map_or("a keyword".to_owned(), |s| format!("`{}`", s.keyword().text))
+    }
+
+    fn close(&mut self, at: Span) {
+        if self.skipped > 0 {
+            self.skipped -= 1;
+            return;
+        }
+        if self.stack.len() == 1 {
+            // After a block was closed for want of its brace, that brace may come late: told already.
+            if self.recovered {
+                return;
+            }
+            self.diagnostics.push(
+                Diagnostic::error("unexpected-brace", at, "an extra `}`")
+                    .label("no block is open here")
+                    .help("remove it, or look above for a block that was closed too early"),
+            );
+            return;
+        }
+        self.give(at);
+    }
+
+    /// Gives the innermost block to the statement that it belongs to.
+    fn give(&mut self, close: Span) {
+        let owner = self.stack.len().checked_sub(2).and_then(|n| self.stack.get(n)).and_then(|b| b.items.last());
+        if let (Some(o), Some(inner), None) = (owner, self.stack.last(), &self.suspect)
+            && let (Some(from), Some(to)) = (self.sources.indent(o.keyword().span), self.sources.indent(close))
+            && to < from
+        {
+            self.suspect = Some((inner.open, close, format!("`{}`", o.keyword().text)));
+        }
+        let Some(mut block) = self.stack.pop() else { return };
+        if self.stack.len() == 1 {
+            self.suspect = None;
+        }
+        block.close = close;
+        if let Some(owner) = self.stack.last_mut().and_then(|b| b.items.last_mut())
+            && owner.block.is_none()
+        {
+            owner.block = Some(block);
+        }
+    }
+
+    fn finish(mut self) -> Block<'a> {
+        while self.stack.len() > 1 {
+            let d = self.not_closed();
+            self.diagnostics.push(d);
+            self.give(Span::default());
+        }
+        self.stack.pop().unwrap_or_default()
     }
 }

@@ -62,3 +62,10 @@ pub struct Config {
     /// `virtual_server`
     pub virtual_servers: Vec<VirtualServer>,
 }
+
+impl Config {
+    /// Is there nothing to do?
+    pub fn is_empty(&self) -> bool {
+        self.instances.is_empty() && self.virtual_servers.is_empty()
+    }
+}

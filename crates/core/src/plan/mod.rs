@@ -4,9 +4,11 @@
 //! them. Start, reload, a dead server and repair are all this one function, and its law is
 //! `apply(diff(desired, observed), observed) == desired`.
 
+mod changes;
 mod desired;
 mod vips;
 
+pub use changes::{Change, changes};
 pub use desired::{ServerHealth, desired_services};
 pub use vips::{VipStep, diff_vips};
 

@@ -69,7 +69,7 @@ proptest! {
 fn a_dead_server_leaves_or_is_inhibited() {
     let text = "virtual_server 192.0.2.1 80 {\nlb_kind DR\nprotocol TCP\nreal_server 10.0.0.1 80 {\nweight 3\n}\n\
                 real_server 10.0.0.2 80 {\ninhibit_on_failure\n}\n}\n";
-    let config = crate::config::parse_file("t", text).config.expect("valid");
+    let config = crate::config::parse_file("t", text).clean().cloned().expect("valid");
     let all = desired_services(&config.virtual_servers, &|_, _| true);
     let weights = |s: &Services| -> BTreeMap<u8, u32> {
         s.values().flat_map(|v| v.dests.iter().map(|(k, d)| (k.addr.octets()[3], d.weight.get()))).collect()

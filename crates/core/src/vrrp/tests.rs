@@ -33,7 +33,8 @@ fn config(lines: &str) -> VrrpInstance {
          virtual_ipaddress {{\n10.0.0.100\n}}\n{track}\n{lines}\n}}\n"
     );
     let parsed = parse_file("t", &text);
-    parsed.config.unwrap_or_else(|| panic!("{}", parsed.diagnostics[0].message)).instances.remove(0)
+    let Some(config) = parsed.clean() else { panic!("{}", parsed.render(false)) };
+    config.instances[0].clone()
 }
 
 fn started(lines: &str) -> Router {

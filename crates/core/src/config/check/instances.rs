@@ -1,230 +1,466 @@
-//! `vrrp_instance`: defaults, and what must agree.
+//! `vrrp_instance`: what it needs, and what does not go together.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{suggest, unique};
-use crate::config::keywords::{Broadcast, Cx, Draft, Globals, InstanceDraft, VipDraft};
-use crate::config::{Diagnostic, Span};
-use crate::model::{GarpTiming, InitialState, TrackedScript, VipSpec, Vrid, VrrpInstance, VrrpScript, VrrpVersion};
+use super::super::value::{Line, Section, Value};
+use super::super::{Diagnostic, Span};
+use super::{Check, Names, missing, suggest};
 
 /// What earlier instances have taken.
 #[derive(Default)]
-struct Taken {
-    routers: BTreeMap<(String, Vrid), Span>,
-    addresses: BTreeMap<(Ipv4Addr, String), Span>,
+struct Taken<'s> {
+    names: Names<'s>,
+    routers: HashMap<(&'s str, u64, bool), (Span, &'s str)>,
+    vmacs: HashMap<String, Span>,
 }
 
-pub fn finish(cx: &mut Cx<'_>, draft: &Draft, scripts: &[VrrpScript]) -> Vec<VrrpInstance> {
-    let mut names = BTreeMap::new();
+/// An instance with what follows from several of its statements.
+struct Instance<'s> {
+    s: &'s Section,
+    name: &'s str,
+    /// Of its adverts: decided by the first virtual address, as keepalived does.
+    ipv6: bool,
+    version: u64,
+    priority: u64,
+    master: bool,
+    strict: bool,
+}
+
+pub(super) fn check(c: &mut Check<'_>) {
+    let root = c.root;
     let mut taken = Taken::default();
-    let mut out = Vec::new();
-    for d in &draft.instances {
-        if unique(cx, &mut names, "instance", &d.name, d.at) {
-            out.extend(instance(cx, &draft.global, d, scripts, &mut taken));
+    let named = |k| -> HashSet<&str> { root.sections(k).map(Section::name).collect() };
+    let defined = Defined {
+        scripts: named("vrrp_script"),
+        processes: named("vrrp_track_process"),
+        files: named("track_file"),
+        bfd: root.sections("bfd_instance").filter(|b| b.has("vrrp") || !b.has("checker")).map(Section::name).collect(),
+    };
+    for s in root.sections("vrrp_instance") {
+        if !taken.names.unique(c, "instance", s.name(), s.at) {
+            continue;
+        }
+        let i = Instance::new(c, s);
+        i.check(c, &mut taken);
+        tracking(c, s, s.text("interface"), &defined);
+    }
+    for s in root.sections("vrrp_sync_group") {
+        tracking(c, s, None, &defined);
+    }
+    for (at, line) in root.lines("static_ipaddress") {
+        if let Line::Address(a) = line
+            && let Some(dev) = &a.dev
+        {
+            c.interface(dev, *at, "this address");
         }
     }
-    out
-}
-
-/// A keyword that must be there, unless it was misspelt, which is told already.
-fn missing(cx: &mut Cx<'_>, d: &InstanceDraft, what: &str) {
-    if !cx.was_meant(what) {
-        cx.push(
-            Diagnostic::error("missing-keyword", d.at, format!("vrrp_instance `{}` has no `{what}`", d.name))
-                .label(format!("`{what}` is missing in this block")),
-        );
+    for kind in ["static_routes", "static_rules"] {
+        for (at, line) in root.lines(kind) {
+            routed(c, *at, line);
+        }
     }
 }
 
-fn instance(
-    cx: &mut Cx<'_>,
-    g: &Globals,
-    d: &InstanceDraft,
-    scripts: &[VrrpScript],
-    taken: &mut Taken,
-) -> Option<VrrpInstance> {
-    let Some(interface) = d.interface.clone() else {
-        missing(cx, d, "interface");
-        return None;
-    };
-    let Some((vrid, vrid_at)) = d.vrid else {
-        missing(cx, d, "virtual_router_id");
-        return None;
-    };
-    if let Some(first) = taken.routers.insert((interface.clone(), vrid), vrid_at) {
-        let what = format!("virtual_router_id {vrid} is used twice on {interface}");
-        cx.push(
-            Diagnostic::error("duplicate-vrid", vrid_at, what)
-                .label("second use")
-                .note(first, "first used here")
+/// The interfaces that a route or a rule names.
+fn routed(c: &mut Check<'_>, at: Span, line: &Line) {
+    let Line::Options(options) = line else { return };
+    for (name, value) in options {
+        if let (true, Some(dev)) = (matches!(name.as_str(), "dev" | "oif" | "iif"), value) {
+            c.interface(dev, at, "this line");
+        }
+    }
+}
+
+struct Defined<'s> {
+    scripts: HashSet<&'s str>,
+    processes: HashSet<&'s str>,
+    files: HashSet<&'s str>,
+    bfd: HashSet<&'s str>,
+}
+
+fn tracking(c: &mut Check<'_>, s: &Section, own: Option<&str>, defined: &Defined<'_>) {
+    let kinds = [
+        ("track_script", "vrrp_script", "undefined-script", &defined.scripts),
+        ("track_process", "vrrp_track_process", "undefined-name-tracked", &defined.processes),
+        ("track_file", "track_file", "undefined-name-tracked", &defined.files),
+        ("track_bfd", "bfd_instance", "undefined-name-tracked", &defined.bfd),
+    ];
+    for (keyword, block, code, names) in kinds {
+        let mut seen = HashSet::new();
+        for (at, line) in s.lines(keyword) {
+            let Line::Track(name, _) = line else { continue };
+            if !names.contains(name.as_str()) {
+                let d = Diagnostic::error(code, *at, format!("no {block} is named `{name}`"));
+                c.push(suggest(d.label("not defined in this file"), name, names.iter().copied()));
+            } else if !seen.insert(name) {
+                c.push(Diagnostic::error("duplicate", *at, format!("`{name}` is tracked twice")).label("second time"));
+            }
+        }
+    }
+    let mut seen = HashSet::new();
+    for (at, line) in s.lines("track_interface") {
+        let Line::Track(name, _) = line else { continue };
+        if own == Some(name) {
+            c.push(
+                Diagnostic::warning("own-interface", *at, format!("`{name}` is the instance's own interface"))
+                    .label("tracked in any case, so this line does nothing")
+                    .help("remove it"),
+            );
+        } else if !seen.insert(name) {
+            c.push(Diagnostic::error("duplicate", *at, format!("`{name}` is tracked twice")).label("second time"));
+        } else {
+            c.interface(name, *at, "tracking");
+        }
+    }
+}
+
+impl<'s> Instance<'s> {
+    fn new(c: &Check<'_>, s: &'s Section) -> Self {
+        let first = s.lines("virtual_ipaddress").find_map(|(_, l)| match l {
+            Line::Address(a) => Some(a.addr),
+            _ => None,
+        });
+        let peer = s.lines("unicast_peer").find_map(|(_, l)| match l {
+            Line::Options(o) => o.first()?.0.parse::<IpAddr>().ok(),
+            _ => None,
+        });
+        let source = s.address("mcast_src_ip").or(s.address("unicast_src_ip"));
+        let ipv6 = first.or(peer).or(source).is_some_and(|a| a.is_ipv6()) || s.has("native_ipv6");
+        let global = c.global(|g| g.uint("vrrp_version"));
+        let version = if ipv6 { 3 } else { s.uint("version").or(global).unwrap_or(2) };
+        let state = s.text("state");
+        let priority = s.uint("priority").unwrap_or(if state == Some("MASTER") { 255 } else { 100 });
+        let strict = s.flag("strict_mode").or_else(|| c.global(|g| g.flag("vrrp_strict"))).unwrap_or(false);
+        Instance { s, name: s.name(), ipv6, version, priority, master: state == Some("MASTER"), strict }
+    }
+
+    fn check(&self, c: &mut Check<'_>, taken: &mut Taken<'s>) {
+        let s = self.s;
+        let what = format!("vrrp_instance `{}`", self.name);
+        missing(c, s, "virtual_router_id", &what);
+        match s.text("interface") {
+            Some("lo") => c.push(
+                Diagnostic::error("loopback", s.place("interface"), "nobody can be heard on a loopback interface")
+                    .label("expected the interface of the link"),
+            ),
+            Some(name) => c.interface(name, s.place("interface"), "this instance"),
+            // Adverts to unicast peers find their own way.
+            None if s.has("unicast_peer") && s.lines("unicast_peer").next().is_some() => {}
+            None => {
+                missing(c, s, "interface", &what);
+            }
+        }
+        self.duplicates(c, taken);
+        self.addresses(c);
+        self.versions(c);
+        self.preemption(c);
+        self.authentication(c);
+        self.unicast(c);
+        self.interfaces_of_its_own(c, taken);
+        self.strict(c);
+        for kind in ["virtual_routes", "virtual_rules"] {
+            for (at, line) in s.lines(kind) {
+                routed(c, *at, line);
+            }
+        }
+    }
+
+    /// VRRP tells virtual routers of a link apart by their number and family (RFC 9568, 5.2.3).
+    fn duplicates(&self, c: &mut Check<'_>, taken: &mut Taken<'s>) {
+        let (Some(vrid), Some(interface)) = (self.s.uint("virtual_router_id"), self.s.text("interface")) else {
+            return;
+        };
+        let at = self.s.place("virtual_router_id");
+        match taken.routers.get(&(interface, vrid, self.ipv6)) {
+            Some(&(first, other)) => c.push(
+                Diagnostic::error(
+                    "duplicate-vrid",
+                    at,
+                    format!("virtual_router_id {vrid} is used twice on {interface}"),
+                )
+                .label(format!("second use, by `{}`", self.name))
+                .note(first, format!("first used here, by `{other}`"))
                 .help("two virtual routers on one link need two numbers"),
-        );
+            ),
+            None => {
+                taken.routers.insert((interface, vrid, self.ipv6), (at, self.name));
+            }
+        }
     }
-    // keepalived: `state MASTER` without a priority means the owner's.
-    let priority = d.priority.unwrap_or(if d.state == Some(InitialState::Master) { 255 } else { 100 });
-    let initial = d.state.unwrap_or(if priority == 255 { InitialState::Master } else { InitialState::Backup });
-    let version = d.version.or(g.version).unwrap_or(VrrpVersion::V2);
-    authentication(cx, d, version);
-    let (preempt, preempt_delay) = preemption(cx, d, initial, priority);
-    let (vips, vips_excluded) = addresses(cx, d, &interface, taken);
-    Some(VrrpInstance {
-        name: d.name.clone(),
-        vrid,
-        initial,
-        priority,
-        advert_int: advert_interval(cx, d.advert_int, version),
-        version,
-        auth: d.auth_pass.map(|(p, _)| p).filter(|_| version == VrrpVersion::V2),
-        preempt,
-        preempt_delay,
-        down_timer_adverts: d.down_timer_adverts.or(g.down_timer_adverts).unwrap_or(3),
-        mcast_src_ip: d.mcast_src_ip,
-        v3_checksum_as_v2: d.v3_checksum_as_v2.unwrap_or(g.v3_checksum_as_v2),
-        lower_prio_no_advert: d.lower_prio_no_advert.unwrap_or(g.lower_prio_no_advert),
-        higher_prio_send_advert: d.higher_prio_send_advert.unwrap_or(g.higher_prio_send_advert),
-        garp: GarpTiming {
-            master_delay: d.garp_master_delay.or(g.garp_master_delay).unwrap_or(Duration::from_secs(5)),
-            master_repeat: d.garp_master_repeat.or(g.garp_master_repeat).unwrap_or(5),
-            master_refresh: d.garp_master_refresh.or(g.garp_master_refresh).unwrap_or(Duration::ZERO),
-            master_refresh_repeat: d.garp_master_refresh_repeat.or(g.garp_master_refresh_repeat).unwrap_or(1),
-        },
-        vips,
-        vips_excluded,
-        track_scripts: tracked(cx, d, scripts),
-        dont_track_primary: d.dont_track_primary,
-        interface,
-    })
-}
 
-fn authentication(cx: &mut Cx<'_>, d: &InstanceDraft, version: VrrpVersion) {
-    if let (VrrpVersion::V3, Some((_, at))) = (version, d.auth_pass) {
-        cx.push(
-            Diagnostic::warning("auth-v3", at, "VRRPv3 has no authentication")
-                .label("ignored")
-                .help("use version 2, or filter protocol 112"),
-        );
+    fn addresses(&self, c: &mut Check<'_>) {
+        let s = self.s;
+        let mut named = 0;
+        for (at, line) in s.lines("virtual_ipaddress") {
+            let Line::Address(a) = line else { continue };
+            named += 1;
+            if a.addr.is_ipv6() != self.ipv6 {
+                c.push(
+                    Diagnostic::error("family", *at, format!("{} is of another family than the first address", a.addr))
+                        .label("an instance speaks for one family")
+                        .help("put it into virtual_ipaddress_excluded"),
+                );
+            }
+            if let Some(dev) = &a.dev {
+                c.interface(dev, *at, "this address");
+            }
+        }
+        for (at, line) in s.lines("virtual_ipaddress_excluded") {
+            if let Line::Address(a) = line
+                && let Some(dev) = &a.dev
+            {
+                c.interface(dev, *at, "this address");
+            }
+        }
+        if named > 255 {
+            c.push(
+                Diagnostic::error("too-many-vips", s.at, "an advert names at most 255 addresses")
+                    .label(format!("{named} in virtual_ipaddress"))
+                    .help("put the rest into virtual_ipaddress_excluded"),
+            );
+        }
+        if named == 0 && !s.has("no_virtual_ipaddress") && !s.mentions("virtual_ipaddress") {
+            c.push(
+                Diagnostic::warning("no-vip", s.at, format!("vrrp_instance `{}` has no virtual address", self.name))
+                    .label("nothing moves when it fails over")
+                    .help("add `virtual_ipaddress { … }`, or `no_virtual_ipaddress` if that is meant"),
+            );
+        }
     }
-    if let (Some(at), None) = (d.auth_type, d.auth_pass) {
-        cx.push(
-            Diagnostic::error("missing-keyword", at, "auth_type PASS without `auth_pass`")
-                .label("the password is missing"),
-        );
-    }
-}
 
-/// keepalived.conf(5): nopreempt needs `state BACKUP`; preempt_delay goes with neither MASTER nor nopreempt.
-fn preemption(cx: &mut Cx<'_>, d: &InstanceDraft, initial: InitialState, priority: u8) -> (bool, Duration) {
-    let mut preempt = true;
-    if let Some(at) = d.nopreempt {
-        if priority == 255 || initial == InitialState::Master {
-            cx.push(
-                Diagnostic::warning("nopreempt", at, "`nopreempt` does not go with state MASTER or priority 255")
+    /// RFC 3768, 5.3.7: whole seconds; RFC 9568, 5.2.7: twelve bits of centiseconds.
+    fn versions(&self, c: &mut Check<'_>) {
+        let s = self.s;
+        if self.ipv6 && s.uint("version") == Some(2) {
+            c.push(
+                Diagnostic::error("version", s.place("version"), "VRRPv2 is for IPv4 alone")
+                    .label("IPv6 is spoken in version 3"),
+            );
+        }
+        let Some(t) = s.time("advert_int") else { return };
+        let at = s.place("advert_int");
+        let wrong = |what: &str, label: &str| Diagnostic::error("advert-int", at, what).label(label.to_owned());
+        if self.version == 2 && t.subsec_nanos() != 0 {
+            c.push(
+                wrong("VRRPv2 counts in whole seconds", "a fraction of a second")
+                    .help("write `version 3` for shorter intervals, on every director"),
+            );
+        }
+        if self.version == 3 && t > Duration::from_millis(40_950) {
+            c.push(wrong("VRRPv3 counts to 40.95 seconds", "too long"));
+        } else if self.version == 3 && t.as_micros() % 10_000 != 0 {
+            c.push(wrong("VRRPv3 counts in hundredths of a second", "finer than that"));
+        }
+    }
+
+    /// keepalived.conf(5): nopreempt needs `state BACKUP`; preempt_delay goes with neither MASTER nor nopreempt.
+    fn preemption(&self, c: &mut Check<'_>) {
+        let s = self.s;
+        let nopreempt = s.get("nopreempt").filter(|n| s.get("preempt").is_none_or(|p| p.at < n.at));
+        if let Some(e) = nopreempt
+            && (self.master || self.priority == 255)
+        {
+            c.push(
+                Diagnostic::warning("nopreempt", e.at, "`nopreempt` does not go with state MASTER or priority 255")
                     .label("ignored")
                     .help("write `state BACKUP` on both directors"),
             );
-        } else {
-            preempt = false;
         }
-    }
-    let mut delay = Duration::ZERO;
-    if let Some((wanted, at)) = d.preempt_delay {
-        if initial == InitialState::Master || !preempt {
+        if let Some(t) = s.time("preempt_delay")
+            && !t.is_zero()
+            && (self.master || nopreempt.is_some())
+        {
             let what = "`preempt_delay` does not go with state MASTER or nopreempt";
-            cx.push(Diagnostic::warning("preempt-delay", at, what).label("ignored"));
-        } else {
-            delay = wanted;
+            c.push(Diagnostic::warning("preempt-delay", s.place("preempt_delay"), what).label("ignored"));
         }
-    }
-    (preempt, delay)
-}
-
-/// virtual_ipaddress and virtual_ipaddress_excluded.
-fn addresses(cx: &mut Cx<'_>, d: &InstanceDraft, interface: &str, taken: &mut Taken) -> (Vec<VipSpec>, Vec<VipSpec>) {
-    if d.vips.is_empty() && d.excluded.is_empty() {
-        cx.push(
-            Diagnostic::warning("no-vip", d.at, format!("vrrp_instance `{}` has no virtual address", d.name))
-                .label("nothing moves when it fails over"),
-        );
-    }
-    let mut vip = |v: &VipDraft| {
-        let dev = v.dev.clone().unwrap_or_else(|| interface.to_owned());
-        if let Some(first) = taken.addresses.insert((v.addr, dev.clone()), v.at) {
-            cx.push(
-                Diagnostic::error("duplicate", v.at, format!("{} stands on {dev} twice", v.addr))
-                    .label("second time")
-                    .note(first, "first time"),
+        if self.priority == 255 && s.flag("owner_ignore_adverts") == Some(false) {
+            let at = s.place("owner_ignore_adverts");
+            c.push(
+                Diagnostic::warning("strict", at, "an address owner (priority 255) ignores adverts")
+                    .label("RFC 9568, 6.4.3, has it so")
+                    .help("remove this line"),
             );
         }
-        resolve(v, dev)
-    };
-    let vips: Vec<VipSpec> = d.vips.iter().map(&mut vip).collect();
-    let excluded = d.excluded.iter().map(&mut vip).collect();
-    if vips.len() > 255 {
-        cx.push(
-            Diagnostic::error("too-many-vips", d.at, "an advert names at most 255 addresses")
-                .label(format!("{} in virtual_ipaddress", vips.len()))
-                .help("put the rest into virtual_ipaddress_excluded"),
-        );
     }
-    (vips, excluded)
-}
 
-/// An address with its device, scope and broadcast address; the scope's default is ip(8)'s.
-fn resolve(v: &VipDraft, dev: String) -> VipSpec {
-    let broadcast = match v.broadcast {
-        Broadcast::None => None,
-        Broadcast::Given(a) => Some(a),
-        Broadcast::Computed => {
-            let host_bits = u32::MAX.checked_shr(u32::from(v.prefix)).unwrap_or(0);
-            Some(Ipv4Addr::from(u32::from(v.addr) | host_bits))
-        }
-    };
-    let usual = match v.addr {
-        a if a.is_loopback() => 254,
-        a if a.is_link_local() => 253,
-        _ => 0,
-    };
-    let scope = v.scope.unwrap_or(usual);
-    VipSpec { addr: v.addr, prefix: v.prefix, dev, label: v.label.clone(), broadcast, scope }
-}
-
-fn tracked(cx: &mut Cx<'_>, d: &InstanceDraft, scripts: &[VrrpScript]) -> Vec<TrackedScript> {
-    let mut out = Vec::new();
-    for t in &d.track_scripts {
-        let Some(s) = scripts.iter().find(|s| s.name == t.name) else {
-            let e = Diagnostic::error("undefined-script", t.at, format!("no vrrp_script is named `{}`", t.name))
-                .label("not defined in this file");
-            cx.push(suggest(e, &t.name, scripts.iter().map(|s| s.name.as_str())));
-            continue;
-        };
-        let (weight, reverse) = t.weight.unwrap_or((s.weight, s.reverse));
-        out.push(TrackedScript { name: t.name.clone(), weight, reverse });
-    }
-    out
-}
-
-/// RFC 3768, 5.3.7: whole seconds; RFC 9568, 5.2.7: twelve bits of centiseconds.
-fn advert_interval(cx: &mut Cx<'_>, given: Option<(Duration, Span)>, version: VrrpVersion) -> Duration {
-    let Some((t, at)) = given else { return Duration::from_secs(1) };
-    match version {
-        VrrpVersion::V2 => {
-            if t.subsec_nanos() != 0 {
-                cx.push(
-                    Diagnostic::error("advert-int", at, "VRRPv2 counts in whole seconds")
-                        .label("a fraction of a second")
-                        .help("write `version 3` for shorter intervals, on every director"),
+    fn authentication(&self, c: &mut Check<'_>) {
+        let s = self.s;
+        for a in s.sections("authentication") {
+            if self.version == 3 {
+                c.push(
+                    Diagnostic::warning("auth-v3", a.place("auth_pass"), "VRRPv3 has no authentication")
+                        .label("ignored")
+                        .help("use version 2, or filter protocol 112"),
                 );
             }
-            Duration::from_secs(t.as_secs().max(1))
-        }
-        VrrpVersion::V3 => {
-            let cs = t.as_millis() / 10;
-            if cs > 4095 {
-                cx.push(Diagnostic::error("advert-int", at, "VRRPv3 counts to 40.95 seconds").label("too long"));
+            match a.text("auth_pass").filter(|p| !p.is_empty()) {
+                None if a.has("auth_pass") => {
+                    let d = Diagnostic::error("missing-keyword", a.place("auth_pass"), "the password is empty");
+                    c.push(d.label("keepalived leaves the authentication out"));
+                }
+                None => {
+                    missing(c, a, "auth_pass", "this authentication");
+                }
+                Some(p) if p.len() > 8 => c.push(
+                    Diagnostic::warning(
+                        "auth-length",
+                        a.place("auth_pass"),
+                        "only eight characters of a password count",
+                    )
+                    .label(format!("{} characters", p.len()))
+                    .help("shorten it on every director"),
+                ),
+                Some(_) => {}
             }
-            Duration::from_millis((cs.clamp(1, 4095) * 10) as u64)
+        }
+        for a in s.sections("auth_hmac") {
+            let keys: Vec<u8> = a
+                .all("key")
+                .filter_map(|e| match &e.value {
+                    Value::Bytes(b) => b.first().copied(),
+                    _ => None,
+                })
+                .collect();
+            match a.uint("active_key") {
+                Some(n) if keys.iter().any(|k| u64::from(*k) == n) => {}
+                Some(n) => c.push(
+                    Diagnostic::error("undefined-key", a.place("active_key"), format!("no key has the number {n}"))
+                        .label("not defined in this block"),
+                ),
+                None => {
+                    missing(c, a, "active_key", "this auth_hmac");
+                }
+            }
+        }
+    }
+
+    fn unicast(&self, c: &mut Check<'_>) {
+        let s = self.s;
+        let mut peers = 0;
+        for (at, line) in s.lines("unicast_peer") {
+            let Line::Options(o) = line else { continue };
+            let Some(addr) = o.first().and_then(|(a, _)| a.parse::<IpAddr>().ok()) else { continue };
+            if addr.is_ipv6() == self.ipv6 {
+                peers += 1;
+            } else {
+                c.push(
+                    Diagnostic::error("family", *at, format!("{addr} is of another family than the virtual addresses"))
+                        .label("such a peer cannot be told of them"),
+                );
+            }
+        }
+        let speaks = ["unicast_src_ip", "unicast_peer"].into_iter().find(|k| s.has(k));
+        if let (Some(k), 0) = (speaks, peers)
+            && !s.has("unicast_fault_no_peer")
+        {
+            c.push(
+                Diagnostic::warning("no-peer", s.place(k), "unicast without a peer")
+                    .label("adverts go to the multicast group")
+                    .help("add `unicast_peer { ADDRESS }`, or remove this line"),
+            );
+        }
+        for k in ["mcast_src_ip", "unicast_src_ip", "mcast_dst_ip"] {
+            if let Some(a) = s.address(k)
+                && a.is_ipv6() != self.ipv6
+            {
+                let d = Diagnostic::error(
+                    "family",
+                    s.place(k),
+                    format!("{a} is of another family than the virtual addresses"),
+                );
+                c.push(d.label(if self.ipv6 { "expected an IPv6 address" } else { "expected an IPv4 address" }));
+            }
+        }
+    }
+
+    /// VMACs and ipvlans.
+    fn interfaces_of_its_own(&self, c: &mut Check<'_>, taken: &mut Taken<'s>) {
+        let s = self.s;
+        if s.has("vmac_xmit_base") && !s.has("use_vmac") {
+            let what = "`vmac_xmit_base` needs `use_vmac`";
+            c.push(Diagnostic::warning("vmac", s.place("vmac_xmit_base"), what).label("ignored"));
+        }
+        if s.has("vrf") && s.has("interface") {
+            let what = "`vrf` is for instances without an interface";
+            c.push(Diagnostic::warning("vrf", s.place("vrf"), what).label("ignored"));
+        }
+        if let Some(e) = s.get("use_ipvlan") {
+            let words: &[String] = if let Value::Words(w) = &e.value { w } else { &[] };
+            let given = words.iter().find_map(|w| w.split('/').next()?.parse::<IpAddr>().ok());
+            let source = given.is_some_and(|a| a.is_ipv6() == self.ipv6);
+            if !self.ipv6 && !source && !s.has("mcast_src_ip") && !s.has("unicast_src_ip") {
+                c.push(
+                    Diagnostic::error("ipvlan", e.args, "an ipvlan needs an IPv4 address to send from")
+                        .label("expected `use_ipvlan ADDRESS`"),
+                );
+            }
+        }
+        if let Some(e) = s.get("use_vmac")
+            && let Value::Words(w) = &e.value
+        {
+            let mut names = w.iter().filter(|w| !w.contains(':') && *w != "name" && *w != "netlink_notify_msg");
+            if let Some(name) = names.next().filter(|n| *n != "group") {
+                match taken.vmacs.get(name.as_str()) {
+                    Some(&first) => c.push(
+                        Diagnostic::error("duplicate", e.args, format!("the interface `{name}` is made twice"))
+                            .label("second time")
+                            .note(first, "first time"),
+                    ),
+                    None => {
+                        taken.vmacs.insert(name.clone(), e.args);
+                    }
+                }
+            }
+        }
+    }
+
+    /// keepalived.conf(5), "strict_mode": what RFC 9568 and RFC 3768 do not know.
+    fn strict(&self, c: &mut Check<'_>) {
+        if !self.strict {
+            return;
+        }
+        let s = self.s;
+        let mut not = |keyword: &str, why: &str| {
+            let at = s.place(keyword);
+            c.push(
+                Diagnostic::warning("strict", at, format!("strict mode does not go with `{keyword}`"))
+                    .label(why.to_owned()),
+            );
+        };
+        if s.has("authentication") && self.version == 2 {
+            not("authentication", "RFC 3768 has no authentication: ignored");
+        }
+        if s.time("preempt_delay").is_some_and(|t| !t.is_zero()) {
+            not("preempt_delay", "no RFC knows it: ignored");
+        }
+        if s.has("accept") && self.version == 2 && self.priority != 255 {
+            not("accept", "RFC 3768 has no accept mode: ignored");
+        }
+        if self.master != (self.priority == 255) && s.has("state") {
+            not("state", "MASTER means the address owner, priority 255, and nobody else");
+        }
+        if s.uint("garp_lower_prio_repeat").is_some_and(|n| n > 0) {
+            not("garp_lower_prio_repeat", "no RFC knows it: 0");
+        }
+        if s.flag("higher_prio_send_advert") == Some(true) {
+            not("higher_prio_send_advert", "no RFC knows it: off");
+        }
+        if s.has("vmac_xmit_base") {
+            not("vmac_xmit_base", "adverts come from the virtual MAC (RFC 9568, 7.3): ignored");
+        }
+        if self.ipv6 {
+            let first = s.lines("virtual_ipaddress").next();
+            if let Some((at, Line::Address(a))) = first
+                && let IpAddr::V6(v6) = a.addr
+                && v6.segments()[0] & 0xffc0 != 0xfe80
+            {
+                c.push(
+                    Diagnostic::error("strict", *at, "in strict mode the first IPv6 address must be link-local")
+                        .label("expected one of fe80::/10 (RFC 9568, 5.2.9)"),
+                );
+            }
         }
     }
 }

@@ -1,70 +1,106 @@
-//! Drafts to a configuration: defaults, names, and what must agree across blocks.
+//! What must agree between statements: within a block, across blocks, and with the machine.
+//!
+//! Most of it keepalived checks as well (vrrp_parser.c and check_parser.c, by what they report); [`wishes`] holds what it
+//! does not and what its users would have been glad of.
 
+mod groups;
 mod instances;
+mod scripts;
 mod services;
+mod tracked;
+mod wishes;
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::HashMap;
 
-use super::keywords::{Cx, Draft};
+use super::environment::Environment;
+use super::value::Section;
 use super::{Diagnostic, Span, diag};
-use crate::model::{Config, ScriptCommand, VrrpScript};
 
-/// Fills in defaults and resolves names. Diagnostics go to `cx`; what is wrong is left out.
-pub(crate) fn finish(cx: &mut Cx<'_>, draft: Draft) -> Config {
-    let mut scripts = scripts(cx, &draft);
-    let instances = instances::finish(cx, &draft, &scripts);
-    let virtual_servers = services::finish(cx, &draft);
-    let tracked = |name: &str| draft.instances.iter().any(|i| i.track_scripts.iter().any(|t| t.name == name));
-    for d in draft.scripts.iter().filter(|d| !tracked(&d.name)) {
-        cx.push(
-            Diagnostic::warning("unused-script", d.at, format!("no instance tracks the script `{}`", d.name))
-                .label("it will not be run"),
+/// What checks need, and what they find.
+pub(crate) struct Check<'c> {
+    pub root: &'c Section,
+    pub environment: &'c dyn Environment,
+    pub diagnostics: &'c mut Vec<Diagnostic>,
+}
+
+/// Checks a whole file.
+pub(crate) fn check(root: &Section, environment: &dyn Environment, diagnostics: &mut Vec<Diagnostic>) {
+    let mut c = Check { root, environment, diagnostics };
+    tracked::check(&mut c);
+    groups::check(&mut c);
+    instances::check(&mut c);
+    services::check(&mut c);
+    scripts::check(&mut c);
+    wishes::check(&mut c);
+}
+
+impl Check<'_> {
+    fn push(&mut self, d: Diagnostic) {
+        self.diagnostics.push(d);
+    }
+
+    /// `global_defs`, wherever it stands: the last one that has a keyword decides.
+    fn global<'s, T>(&'s self, read: impl Fn(&'s Section) -> Option<T>) -> Option<T> {
+        self.root.all("global_defs").rev().find_map(|e| match &e.value {
+            super::value::Value::Section(s) => read(s),
+            _ => None,
+        })
+    }
+
+    /// Says of an interface that it does not exist, unless interfaces may come and go.
+    fn interface(&mut self, name: &str, at: Span, what: &str) {
+        let dynamic = self.global(|g| g.get("dynamic_interfaces").map(|_| ())).is_some();
+        if !dynamic && self.environment.interface(name) == Some(false) {
+            self.push(
+                Diagnostic::warning("unknown-interface", at, format!("there is no interface `{name}` here"))
+                    .label(format!("{what} needs it"))
+                    .help(
+                        "see `ip link` for the names, or write `dynamic_interfaces` in global_defs if it comes later",
+                    ),
+            );
+        }
+    }
+}
+
+/// Names that may stand once: where each stood first.
+#[derive(Default)]
+struct Names<'s>(HashMap<&'s str, Span>);
+
+impl<'s> Names<'s> {
+    /// Is this name new? If not, tells where it stood first.
+    fn unique(&mut self, c: &mut Check<'_>, what: &str, name: &'s str, at: Span) -> bool {
+        match self.0.get(name) {
+            None => {
+                self.0.insert(name, at);
+                true
+            }
+            Some(&first) => {
+                c.push(
+                    Diagnostic::error("duplicate", at, format!("the {what} `{name}` is defined twice"))
+                        .label("second definition")
+                        .note(first, "first defined here"),
+                );
+                false
+            }
+        }
+    }
+}
+
+/// Says that a keyword is missing in a block, unless it stands there wrong, which is told already.
+fn missing(c: &mut Check<'_>, s: &Section, keyword: &str, what: &str) -> bool {
+    if s.has(keyword) {
+        return false;
+    }
+    if !s.mentions(keyword) {
+        c.push(
+            Diagnostic::error("missing-keyword", s.at, format!("{what} has no `{keyword}`"))
+                .label(format!("`{keyword}` is missing in this block")),
         );
     }
-    scripts.retain(|s| instances.iter().any(|i| i.track_scripts.iter().any(|t| t.name == s.name)));
-    Config { global: draft.global.defs, scripts, instances, virtual_servers }
+    true
 }
 
-/// Is this name new? If not, tells where it stood first.
-fn unique<'a>(cx: &mut Cx<'_>, seen: &mut BTreeMap<&'a str, Span>, what: &str, name: &'a str, at: Span) -> bool {
-    let Some(first) = seen.insert(name, at) else { return true };
-    cx.push(
-        Diagnostic::error("duplicate", at, format!("the {what} `{name}` is defined twice"))
-            .label("second definition")
-            .note(first, "first defined here"),
-    );
-    false
-}
-
-/// A diagnostic with the nearest of some names, if one is near.
-fn suggest<'a>(d: Diagnostic, word: &str, names: impl Iterator<Item = &'a str>) -> Diagnostic {
-    match diag::nearest(word, names) {
-        Some(n) => d.help(format!("did you mean `{n}`?")),
-        None => d,
-    }
-}
-
-fn scripts(cx: &mut Cx<'_>, draft: &Draft) -> Vec<VrrpScript> {
-    let mut seen = BTreeMap::new();
-    let mut out = Vec::new();
-    for d in &draft.scripts {
-        if !unique(cx, &mut seen, "script", &d.name, d.at) {
-            continue;
-        }
-        let interval = d.interval.unwrap_or(Duration::from_secs(1));
-        let user = d.user.clone().or(draft.global.defs.script_user.clone());
-        out.push(VrrpScript {
-            name: d.name.clone(),
-            command: ScriptCommand { argv: d.argv.clone(), user },
-            interval,
-            timeout: d.timeout.unwrap_or(interval),
-            weight: d.weight,
-            reverse: d.reverse,
-            rise: d.rise,
-            fall: d.fall,
-            init_fail: d.init_fail,
-        });
-    }
-    out
+/// The nearest of some names as help.
+fn suggest<'a>(d: Diagnostic, word: &str, names: impl IntoIterator<Item = &'a str>) -> Diagnostic {
+    d.did_you_mean(diag::nearest(word, names))
 }

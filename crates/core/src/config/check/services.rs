@@ -1,127 +1,329 @@
-//! `virtual_server`: defaults, inheritance, and what must agree.
+//! `virtual_server`, `virtual_server_group` and their real servers.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 
-use crate::config::keywords::{CheckDraft, Cx, Draft, RealDraft, ServerDraft, TimingDraft};
-use crate::config::{Diagnostic, Span};
-use crate::model::{
-    Check, CheckKind, CheckTiming, Protocol, RealServer, Scheduler, ServerKey, ServiceKey, VirtualServer, Weight,
-};
+use super::super::value::{Method, Section, Value};
+use super::super::{Diagnostic, Span};
+use super::{Check, missing};
 
-/// keepalived.conf(5), "delay_loop".
-const DELAY_LOOP: Duration = Duration::from_secs(60);
+pub(super) fn check(c: &mut Check<'_>) {
+    let root = c.root;
+    let mut groups: HashMap<&str, Span> = HashMap::new();
+    for e in root.all("virtual_server_group") {
+        let Value::Lines(Some(name), lines) = &e.value else { continue };
+        groups.insert(name, e.args);
+        if lines.0.is_empty() {
+            let d = Diagnostic::error("no-members", e.args, format!("virtual_server_group `{name}` has no members"));
+            c.push(d.label("left out"));
+        }
+    }
+    let files: HashSet<&str> = root.sections("track_file").map(Section::name).collect();
+    let bfd: HashSet<&str> = root.sections("bfd_instance").map(Section::name).collect();
+    let mut services = HashMap::new();
+    for s in root.sections("virtual_server") {
+        let v = Service::new(s);
+        v.check(c, &groups, &mut services);
+        for r in s.sections("real_server") {
+            for k in r.block.keywords.iter().filter(|k| k.name.ends_with("_CHECK") || k.name.ends_with("_GET")) {
+                for checker in r.sections(k.name) {
+                    check_checker(c, checker, &files, &bfd);
+                    source_address(c, checker, r);
+                    link_local(c, checker);
+                    for host in checker.block.keyword("host").into_iter().flat_map(|_| checker.sections("host")) {
+                        source_address(c, host, r);
+                    }
+                }
+            }
+        }
+    }
+}
 
-pub fn finish(cx: &mut Cx<'_>, draft: &Draft) -> Vec<VirtualServer> {
-    let mut seen: BTreeMap<ServiceKey, Span> = BTreeMap::new();
-    let mut out = Vec::new();
-    for d in &draft.servers {
-        let Some(protocol) = protocol(cx, d) else { continue };
-        let key = ServiceKey { protocol, addr: d.addr, port: d.port };
-        if let Some(first) = seen.insert(key, d.at) {
-            cx.push(
-                Diagnostic::error("duplicate", d.at, format!("the service {key} is defined twice"))
+struct Service<'s> {
+    s: &'s Section,
+    addr: Option<IpAddr>,
+    port: Option<u16>,
+    persistent: bool,
+}
+
+fn method(s: &Section, keyword: &str) -> Option<Method> {
+    match &s.get(keyword)?.value {
+        Value::Method(m) => Some(m.clone()),
+        _ => None,
+    }
+}
+
+impl<'s> Service<'s> {
+    fn new(s: &'s Section) -> Self {
+        let (addr, port) = match s.name {
+            Value::Endpoint(a, p) => (Some(a), p.filter(|p| *p != 0)),
+            _ => (None, None),
+        };
+        Service { s, addr, port, persistent: s.has("persistence_timeout") }
+    }
+
+    fn check(&self, c: &mut Check<'_>, groups: &HashMap<&str, Span>, taken: &mut HashMap<(String, String), Span>) {
+        let s = self.s;
+        let marked = matches!(s.name, Value::Mark(_));
+        if let Value::Group(g) = &s.name
+            && !groups.contains_key(g.as_str())
+        {
+            let d = Diagnostic::lint("undefined-group", s.at, format!("no virtual_server_group is named `{g}`"));
+            c.push(super::suggest(d.label("not defined in this file"), g, groups.keys().copied()));
+        }
+        if marked && s.has("protocol") {
+            let d = Diagnostic::warning("fwmark", s.place("protocol"), "a firewall mark stands for any protocol");
+            c.push(d.label("ignored").help("remove this line"));
+        }
+        if !marked && missing(c, s, "protocol", "this virtual_server") && !s.mentions("protocol") {
+            help_last(c, "without it keepalived takes UDP, which is rarely meant; write `protocol TCP`");
+        }
+        if missing(c, s, "lvs_sched", "this virtual_server") && !s.mentions("lvs_sched") {
+            soften_last(c, "without it the scheduler is wlc; write `lvs_sched wlc`");
+        }
+        if missing(c, s, "lvs_method", "this virtual_server") && !s.mentions("lvs_method") {
+            help_last(c, "without it keepalived takes NAT, which is not in force yet; write `lvs_method DR`");
+            if let Some(d) = c.diagnostics.last_mut() {
+                d.blocks = true;
+            }
+        }
+        let key = (format!("{:?}", s.name), s.text("protocol").unwrap_or_default().to_ascii_uppercase());
+        match taken.get(&key) {
+            // keepalived is silent and joins the two.
+            Some(&first) => c.push(
+                Diagnostic::lint("duplicate", s.at, "this virtual server is defined twice")
                     .label("second definition")
                     .note(first, "first defined here"),
-            );
-            continue;
+            ),
+            None => {
+                taken.insert(key, s.at);
+            }
         }
-        if d.port == 0 && d.persistence().is_none() {
-            cx.push(
-                Diagnostic::error("port-zero", d.at, "a service on port 0 needs persistence")
+        if self.addr.is_some() && self.port.is_none() && !self.persistent && !s.mentions("persistence_timeout") {
+            c.push(
+                Diagnostic::error("port-zero", s.at, "a service without a port needs persistence")
                     .label("takes every port")
                     .help("add `persistence_timeout`, or name the port"),
             );
         }
-        let mut servers: Vec<RealServer> = Vec::new();
-        for r in &d.servers {
-            if let Some(server) = real_server(cx, d, r, &servers) {
-                servers.push(server);
+        self.flags(c);
+        self.real_servers(c);
+    }
+
+    /// Flags of schedulers, one-packet scheduling.
+    fn flags(&self, c: &mut Check<'_>) {
+        let s = self.s;
+        let scheduler = s.text("lvs_sched").unwrap_or("wlc");
+        for (flag, wanted) in
+            [("sh-port", "sh"), ("sh-fallback", "sh"), ("mh-port", "mh"), ("mh-fallback", "mh"), ("hashed", "sh")]
+        {
+            if let Some(e) = s.get(flag)
+                && scheduler != wanted
+            {
+                let what = format!("`{flag}` belongs to the scheduler {wanted}");
+                c.push(Diagnostic::warning("scheduler-flag", e.at, what).label(format!("ignored with {scheduler}")));
             }
         }
-        out.push(VirtualServer {
-            key,
-            scheduler: d.scheduler.unwrap_or(Scheduler::Wlc),
-            persistence: d.persistence(),
-            delay_loop: d.timing.delay_loop.unwrap_or(DELAY_LOOP),
-            servers,
-        });
+        if let Some(e) = s.get("ops")
+            && !matches!(s.name, Value::Mark(_))
+            && s.text("protocol").is_some_and(|p| p != "UDP")
+        {
+            c.push(Diagnostic::warning("ops", e.at, "one-packet scheduling is for UDP").label("ignored"));
+        }
     }
-    out
-}
 
-fn protocol(cx: &mut Cx<'_>, d: &ServerDraft) -> Option<Protocol> {
-    if d.protocol.is_none() && !d.protocol_seen && !cx.was_meant("protocol") {
-        cx.push(
-            Diagnostic::error("missing-keyword", d.at, "this virtual_server has no `protocol`")
-                .label("`protocol` is missing in this block")
-                .help("keepalived takes UDP here, which is rarely meant; write `protocol TCP`"),
-        );
+    fn real_servers(&self, c: &mut Check<'_>) {
+        let s = self.s;
+        let mut seen: HashMap<(IpAddr, Option<u16>), Span> = HashMap::new();
+        let mut weight = 0u64;
+        for r in s.sections("real_server") {
+            let Value::Endpoint(addr, port) = r.name else { continue };
+            let m = method(r, "lvs_method").or_else(|| method(s, "lvs_method"));
+            if self.addr.is_some_and(|v| v.is_ipv4() != addr.is_ipv4()) && !matches!(m, Some(Method::Tun(..))) {
+                c.push(
+                    Diagnostic::error("family", r.at, format!("{addr} is of another family than the service"))
+                        .label("only TUN crosses families"),
+                );
+                continue;
+            }
+            let port = port.filter(|p| *p != 0);
+            let plain = !matches!(m, None | Some(Method::Nat));
+            if let (true, Some(p), Some(v)) = (plain, port, self.port)
+                && p != v
+            {
+                let how = if matches!(m, Some(Method::Dr)) { "direct routing" } else { "a tunnel" };
+                c.push(
+                    Diagnostic::warning("dr-port", r.at, format!("{how} cannot change the port to {p}"))
+                        .label(format!("packets arrive at port {v}"))
+                        .note(s.at, "the service's port")
+                        .help(format!("write `real_server {addr} {v}`, or `lvs_method NAT`")),
+                );
+            }
+            let port = if plain { self.port } else { port.or(self.port) };
+            if let Some(&first) = seen.get(&(addr, port)) {
+                c.push(
+                    Diagnostic::error(
+                        "duplicate",
+                        r.at,
+                        format!("the real server {addr} stands in this service twice"),
+                    )
+                    .label("second definition")
+                    .note(first, "first defined here"),
+                );
+                continue;
+            }
+            seen.insert((addr, port), r.at);
+            weight = weight.saturating_add(r.uint("weight").or(s.uint("weight")).unwrap_or(1));
+            let (upper, lower) = (r.uint("uthreshold").unwrap_or(0), r.uint("lthreshold").unwrap_or(0));
+            if upper > 0 && lower > upper {
+                c.push(
+                    Diagnostic::lint("thresholds", r.place("lthreshold"), "`lthreshold` is above `uthreshold`")
+                        .label(format!("{lower} is more than {upper}"))
+                        .help("once full, it would never be full again: write a smaller one"),
+                );
+            }
+        }
+        if seen.is_empty() {
+            if s.sections("real_server").next().is_none() && !s.mentions("real_server") {
+                c.push(
+                    Diagnostic::warning("no-real-server", s.at, "this virtual server has no real servers")
+                        .label("keepalived leaves it out"),
+                );
+            }
+            return;
+        }
+        self.quorum(c, weight);
+        if let Some(e) = s.get("sorry_server")
+            && let Value::Endpoint(a, _) = e.value
+            && self.addr.is_some_and(|v| v.is_ipv4() != a.is_ipv4())
+        {
+            let d = Diagnostic::error("family", e.args, format!("{a} is of another family than the service"));
+            c.push(d.label("the sorry server is left out"));
+        }
     }
-    d.protocol
-}
 
-fn real_server(cx: &mut Cx<'_>, d: &ServerDraft, r: &RealDraft, earlier: &[RealServer]) -> Option<RealServer> {
-    let Some(method) = r.method.or(d.method) else {
-        if !d.method_seen {
-            let what = "without `lb_kind` the method is NAT, which is not supported yet";
-            cx.push(
-                Diagnostic::error("not-supported", d.at, what).label("no forwarding method").help("write `lb_kind DR`"),
+    fn quorum(&self, c: &mut Check<'_>, weight: u64) {
+        let s = self.s;
+        let quorum = s.uint("quorum").unwrap_or(1);
+        if quorum > weight {
+            let at = s.place("quorum");
+            c.push(
+                Diagnostic::warning("quorum", at, format!("a quorum of {quorum} cannot be reached"))
+                    .label(format!("all weights together are {weight}"))
+                    .help("raise weights, or lower the quorum"),
             );
         }
-        return None;
-    };
-    // The kernel ignores a DR destination's port as well; ipvsadm replaces it by the service's.
-    if let Some(port) = r.port.filter(|&p| p != d.port) {
-        cx.push(
-            Diagnostic::warning("dr-port", r.at, format!("direct routing cannot change the port to {port}"))
-                .label(format!("packets arrive at port {}", d.port)),
-        );
+        if let Some(h) = s.uint("hysteresis").filter(|h| *h >= quorum.min(weight).max(1)) {
+            let d = Diagnostic::warning(
+                "quorum",
+                s.place("hysteresis"),
+                format!("a hysteresis of {h} is not below the quorum"),
+            );
+            c.push(d.label(format!("expected less than {}", quorum.min(weight).max(1))));
+        }
     }
-    let key = ServerKey { addr: r.addr, port: d.port };
-    if earlier.iter().any(|s| s.key == key) {
-        cx.push(
-            Diagnostic::error("duplicate", r.at, format!("the real server {key} stands in this service twice"))
-                .label("second definition"),
-        );
-        return None;
-    }
-    let timing = r.timing.or(&d.timing);
-    Some(RealServer {
-        key,
-        weight: r.weight.or(d.weight).unwrap_or(Weight::DEFAULT),
-        method,
-        u_threshold: r.u_threshold,
-        l_threshold: r.l_threshold,
-        inhibit_on_failure: r.inhibit.unwrap_or(d.inhibit),
-        alpha: timing.alpha.unwrap_or(false),
-        checks: r.checks.iter().map(|c| check(d, r, c, &timing)).collect(),
-    })
 }
 
-/// Virtual server, real server, checker: what the inner one does not set comes from the outer one.
-fn check(d: &ServerDraft, r: &RealDraft, c: &CheckDraft, outer: &TimingDraft) -> Check {
-    let t = c.timing.or(outer);
-    let delay_loop = t.delay_loop.unwrap_or(DELAY_LOOP);
-    let kind = if c.http {
-        let virtualhost = c.virtualhost.clone().or(r.virtualhost.clone()).or(d.virtualhost.clone());
-        CheckKind::Http { urls: c.urls.clone(), virtualhost }
-    } else {
-        CheckKind::Tcp
+/// Adds help to what [`missing`] has said.
+fn help_last(c: &mut Check<'_>, help: &str) {
+    if let Some(d) = c.diagnostics.last_mut() {
+        d.help = Some(help.to_owned());
+    }
+}
+
+/// The same, where what is missing has a good default.
+fn soften_last(c: &mut Check<'_>, help: &str) {
+    help_last(c, help);
+    if let Some(d) = c.diagnostics.last_mut() {
+        d.severity = super::super::Severity::Warning;
+    }
+}
+
+/// A link-local address means something only on a link.
+fn link_local(c: &mut Check<'_>, k: &Section) {
+    if k.block.keyword("bind_if").is_none() || k.has("bind_if") {
+        return;
+    }
+    if let Some(IpAddr::V6(a)) = k.address("connect_ip")
+        && a.segments()[0] & 0xffc0 == 0xfe80
+    {
+        let d = Diagnostic::error("link-local", k.place("connect_ip"), format!("{a} is on every link"));
+        c.push(d.label("expected `bind_if INTERFACE` as well"));
+    }
+}
+
+/// A probe's source address must be of the family that it goes to.
+fn source_address(c: &mut Check<'_>, k: &Section, r: &Section) {
+    // keepalived compares them for all checkers but SMTP_CHECK.
+    if k.block.keyword("bindto").is_none() || k.block.name() == "SMTP_CHECK" {
+        return;
+    }
+    let server = match r.name {
+        Value::Endpoint(a, _) => Some(a),
+        _ => None,
     };
-    let usual_retry_delay = Duration::from_secs(if c.http { 3 } else { 1 });
-    Check {
-        timing: CheckTiming {
-            delay_loop,
-            connect_timeout: t.connect_timeout.unwrap_or(Duration::from_secs(5)),
-            retry: t.retry.unwrap_or(1),
-            delay_before_retry: t.delay_before_retry.unwrap_or(usual_retry_delay),
-            warmup: t.warmup.unwrap_or(delay_loop),
-        },
-        kind,
-        connect_ip: c.connect_ip,
-        connect_port: c.connect_port.or(r.port),
-        bindto: c.bindto,
-        alpha: c.timing.alpha,
+    if let (Some(source), Some(to)) = (k.address("bindto"), k.address("connect_ip").or(server))
+        && source.is_ipv4() != to.is_ipv4()
+    {
+        c.push(
+            Diagnostic::error(
+                "family",
+                k.place("bindto"),
+                format!("{source} is of another family than {to}, which is probed"),
+            )
+            .label(if to.is_ipv4() { "expected an IPv4 address" } else { "expected an IPv6 address" }),
+        );
+    }
+}
+
+fn check_checker(c: &mut Check<'_>, k: &Section, files: &HashSet<&str>, bfd: &HashSet<&str>) {
+    match k.block.name() {
+        "HTTP_GET" | "SSL_GET" => {
+            if missing(c, k, "url", k.block.name()) {
+                return;
+            }
+            for url in k.sections("url") {
+                missing(c, url, "path", "this url");
+            }
+        }
+        "MISC_CHECK" => {
+            missing(c, k, "misc_path", "MISC_CHECK");
+        }
+        "FILE_CHECK" => {
+            if missing(c, k, "track_file", "FILE_CHECK") {
+                return;
+            }
+            if let Some(f) = k.text("track_file").filter(|f| !files.contains(f)) {
+                let d = Diagnostic::error(
+                    "undefined-name-tracked",
+                    k.place("track_file"),
+                    format!("no track_file is named `{f}`"),
+                );
+                c.push(super::suggest(d.label("not defined in this file"), f, files.iter().copied()));
+            }
+        }
+        "BFD_CHECK" => {
+            if missing(c, k, "name", "BFD_CHECK") {
+                return;
+            }
+            if let Some(b) = k.text("name").filter(|b| !bfd.contains(b)) {
+                let d = Diagnostic::error(
+                    "undefined-name-tracked",
+                    k.place("name"),
+                    format!("no bfd_instance is named `{b}`"),
+                );
+                c.push(super::suggest(d.label("not defined in this file"), b, bfd.iter().copied()));
+            }
+        }
+        "UDP_CHECK" => {
+            let (least, most) = (k.uint("min_reply_length").unwrap_or(0), k.uint("max_reply_length").unwrap_or(255));
+            if least > most {
+                let at = k.place(if k.has("min_reply_length") { "min_reply_length" } else { "max_reply_length" });
+                let d =
+                    Diagnostic::error("reply-length", at, format!("a reply of {least} bytes is longer than {most}"));
+                c.push(d.label("no reply would do").help("raise `max_reply_length`"));
+            }
+        }
+        _ => {}
     }
 }

@@ -1,211 +1,299 @@
 //! `global_defs`
 
-use std::time::Duration;
+use super::spec::*;
+use super::why::*;
 
-use super::{Cx, Keyword, block};
-use crate::config::args::{choice, first, no_more, number, one, seconds};
-use crate::config::tree::Statement;
-use crate::model::{GlobalDefs, HookChoice, VrrpVersion};
+/// `global_defs`
+pub(crate) static GLOBAL_DEFS: Block = Block { path: "global_defs", keywords: GLOBAL_DEFS_KEYWORDS };
 
-/// `global_defs` and the defaults that it sets for instances.
-#[derive(Default)]
-pub(crate) struct Globals {
-    pub defs: GlobalDefs,
-    pub version: Option<VrrpVersion>,
-    pub garp_master_delay: Option<Duration>,
-    pub garp_master_repeat: Option<u32>,
-    pub garp_master_refresh: Option<Duration>,
-    pub garp_master_refresh_repeat: Option<u32>,
-    pub down_timer_adverts: Option<u8>,
-    pub lower_prio_no_advert: bool,
-    pub higher_prio_send_advert: bool,
-    pub v3_checksum_as_v2: bool,
-}
-
-/// `garp_master_delay`: whole seconds up to 4294.
-pub(crate) fn whole_seconds(cx: &mut Cx<'_>, st: &Statement) -> Option<Duration> {
-    let w = one(cx, st)?;
-    number(cx, w, 0, 4294).map(Duration::from_secs)
-}
-
-/// `garp_master_refresh`: whole seconds, as many as 32 bits count.
-pub(crate) fn refresh_seconds(cx: &mut Cx<'_>, st: &Statement) -> Option<Duration> {
-    let w = one(cx, st)?;
-    number(cx, w, 0, u64::from(u32::MAX)).map(Duration::from_secs)
-}
-
-/// A repetition count.
-pub(crate) fn repeat(cx: &mut Cx<'_>, st: &Statement) -> Option<u32> {
-    let w = one(cx, st)?;
-    number(cx, w, 1, u64::from(u32::MAX)).map(|n| n as u32)
-}
-
-/// `USER [GROUP]`
-pub(crate) fn user_group(cx: &mut Cx<'_>, st: &Statement) -> Option<(String, Option<String>)> {
-    let user = first(cx, st)?;
-    let group = st.args().get(1).map(|g| g.text.trim_start_matches(':').to_owned());
-    no_more(cx, st.args().get(2..).unwrap_or_default(), st);
-    Some((user.text.clone(), group))
-}
-
-pub(crate) const TABLE: &[Keyword<Globals>] = &[
-    Keyword {
-        name: "router_id",
-        args: "NAME",
-        doc: "This director's name in messages.",
-        since: "v1.1.8",
-        parse: |cx, d, st| d.defs.router_id = one(cx, st).map(|w| w.text.clone()),
-    },
-    Keyword {
-        name: "notification_email",
-        args: "{ ADDRESS… }",
-        doc: "Who is told by mail; without smtp_server nobody is.",
-        since: "v1.0.3",
-        parse: |cx, d, st| {
-            if let Some(b) = block(cx, st) {
-                d.defs.notification_email.extend(b.items.iter().flat_map(|i| i.words.iter().map(|w| w.text.clone())));
-            }
-        },
-    },
-    Keyword {
-        name: "script_user",
-        args: "USER [GROUP]",
-        doc: "Who runs scripts that name nobody; keepalived_script if it exists, else the daemon's own user.",
-        since: "v1.3.0",
-        parse: |cx, d, st| d.defs.script_user = user_group(cx, st),
-    },
-    Keyword {
-        name: "enable_script_security",
-        args: "",
-        doc: "Never run as root a script that somebody else may write.",
-        since: "v1.3.0",
-        parse: |_, d, _| d.defs.enable_script_security = true,
-    },
-    Keyword {
-        name: "vrrp_rt_priority",
-        args: "1..99",
-        doc: "Real-time priority of the thread that speaks VRRP.",
-        since: "v2.0.0",
-        parse: |cx, d, st| {
-            if let Some(w) = one(cx, st) {
-                d.defs.vrrp_rt_priority = number(cx, w, 1, 99).map(|n| n as u8);
-            }
-        },
-    },
-    Keyword {
-        name: "vrrp_version",
-        args: "2|3",
-        doc: "Version of instances that set none.",
-        since: "v1.2.20",
-        parse: |cx, d, st| {
-            if let Some(w) = one(cx, st) {
-                d.version = choice(cx, w, "version", &[("2", VrrpVersion::V2), ("3", VrrpVersion::V3)]);
-            }
-        },
-    },
-    Keyword {
-        name: "vrrp_garp_master_delay",
-        args: "SECONDS",
-        doc: "Second block of gratuitous ARPs this long after becoming master; 0: none.",
-        since: "v1.2.20",
-        parse: |cx, d, st| d.garp_master_delay = whole_seconds(cx, st),
-    },
-    Keyword {
-        name: "vrrp_garp_master_repeat",
-        args: "N",
-        doc: "Gratuitous ARPs for each address in a block.",
-        since: "v1.2.20",
-        parse: |cx, d, st| d.garp_master_repeat = repeat(cx, st),
-    },
-    Keyword {
-        name: "vrrp_garp_master_refresh",
-        args: "SECONDS",
-        doc: "Gratuitous ARPs again this often while master; 0: never.",
-        since: "v1.2.20",
-        parse: |cx, d, st| d.garp_master_refresh = refresh_seconds(cx, st),
-    },
-    Keyword {
-        name: "vrrp_garp_master_refresh_repeat",
-        args: "N",
-        doc: "Gratuitous ARPs for each address at each refresh.",
-        since: "v1.2.20",
-        parse: |cx, d, st| d.garp_master_refresh_repeat = repeat(cx, st),
-    },
-    Keyword {
-        name: "vrrp_down_timer_adverts",
-        args: "1..100",
-        doc: "Adverts missed before a master counts as gone.",
-        since: "v2.2.3",
-        parse: |cx, d, st| {
-            if let Some(w) = one(cx, st) {
-                d.down_timer_adverts = number(cx, w, 1, 100).map(|n| n as u8);
-            }
-        },
-    },
-    Keyword {
-        name: "vrrp_lower_prio_no_advert",
-        args: "[on|off]",
-        doc: "As master, do not answer an advert of lower priority.",
-        since: "v1.2.20",
-        parse: |cx, d, st| d.lower_prio_no_advert = crate::config::args::boolean(cx, st).unwrap_or(false),
-    },
-    Keyword {
-        name: "vrrp_higher_prio_send_advert",
-        args: "[on|off]",
-        doc: "As master, send one advert before yielding to a higher priority.",
-        since: "v1.3.5",
-        parse: |cx, d, st| d.higher_prio_send_advert = crate::config::args::boolean(cx, st).unwrap_or(false),
-    },
-    Keyword {
-        name: "v3_checksum_as_v2",
-        args: "[on|off]",
-        doc: "VRRPv3 checksums over IPv4 without the pseudo-header.",
-        since: "v2.2.8",
-        parse: |cx, d, st| d.v3_checksum_as_v2 = crate::config::args::boolean(cx, st).unwrap_or(false),
-    },
-    Keyword {
-        name: "connection_table_size",
-        args: "ENTRIES",
-        doc: "Connections that the packet path can hold, 1024 to 67108864; rounded up to a power of two. Read at the first start.",
-        since: "evenkeel",
-        parse: |cx, d, st| {
-            if let Some(w) = one(cx, st) {
-                let n = number(cx, w, 1024, 1 << 26);
-                d.defs.connection_table_size = n.map(|n| (n as u32).next_power_of_two());
-            }
-        },
-    },
-    Keyword {
-        name: "dataplane_interface",
-        args: "DEVICE [auto|xdp|tc|generic]",
-        doc: "Put the packet path on this device, by this hook; the devices of VIPs need no mention.",
-        since: "evenkeel",
-        parse: |cx, d, st| {
-            let Some(dev) = first(cx, st) else { return };
-            let hook = match st.args().get(1) {
-                None => Some(HookChoice::Auto),
-                Some(w) => choice(
-                    cx,
-                    w,
-                    "hook",
-                    &[
-                        ("auto", HookChoice::Auto),
-                        ("xdp", HookChoice::NativeXdp),
-                        ("tc", HookChoice::Tc),
-                        ("generic", HookChoice::GenericXdp),
-                    ],
-                ),
-            };
-            no_more(cx, st.args().get(2..).unwrap_or_default(), st);
-            if let Some(h) = hook {
-                d.defs.dataplane_interfaces.insert(dev.text.clone(), h);
-            }
-        },
-    },
+#[rustfmt::skip]
+const GLOBAL_DEFS_KEYWORDS: &[Keyword] = &[
+    kw("process_names", Args::Flag, "off", "v2.0.16",
+       "Set process names keepalived, keepalived_vrrp, keepalived_ipvs, keepalived_bfd.").never(PROCESSES),
+    kw("process_name", Args::ProcessName, "argv[0]", "v2.0.16",
+       "Parent process name.").never(PROCESSES),
+    kw("vrrp_process_name", Args::ProcessName, "argv[0]", "v2.0.16",
+       "Vrrp child process name.").never(PROCESSES),
+    kw("checker_process_name", Args::ProcessName, "argv[0]", "v2.2.0",
+       "Checker child process name.").never(PROCESSES),
+    kw("lvs_process_name", Args::ProcessName, "", "v2.0.16",
+       "Checker child process name.").old("checker_process_name", false).never(PROCESSES),
+    kw("bfd_process_name", Args::ProcessName, "argv[0]", "v2.0.16",
+       "Bfd child process name.").never(PROCESSES),
+    kw("use_symlink_paths", Args::Bool, "off", "v2.3.0",
+       "Keep symlinks in script paths instead of resolving them.").later(),
+    kw("set_supplementary_groups", Args::Bool, "off", "unreleased",
+       "Set supplementary groups for scripts by default.").later(),
+    kw("router_id", Args::Text, "local hostname", "v1.1.8",
+       "This director's name in messages and mails.").absent(Absent::Reported),
+    kw("notification_email_from", Args::Text, "keepalived@hostname", "v1.0.3",
+       "From: of alerts (display name allowed when whole address quoted).").later(),
+    kw("smtp_server", Args::SmtpServer, "none (no alerts)", "v1.0.3",
+       "Mail relay; name resolved at start.").later(),
+    kw("smtp_helo_name", Args::OptText, "local hostname", "v1.2.20",
+       "Name used in HELO.").later(),
+    kw("smtp_connect_timeout", Args::Uint(1, 4294), "30", "v1.0.3",
+       "SMTP connect timeout.").later(),
+    kw("notification_email", Args::Lines(Lines::Names), "none", "v1.0.3",
+       "Who is told by mail.").later(),
+    kw("smtp_alert", Args::Bool, "unset", "v2.0.0",
+       "Default for every smtp_alert (vrrp, vs, rs).").later(),
+    kw("smtp_alert_vrrp", Args::Bool, "unset", "v2.0.0",
+       "Default smtp_alert for VRRP instances/groups.").later(),
+    kw("smtp_alert_checker", Args::Bool, "unset", "v2.0.0",
+       "Default smtp_alert for virtual/real servers.").later(),
+    kw("startup_script", Args::ParentScript, "none", "v2.1.0",
+       "Run once before children start.").absent(Absent::Reported).later(),
+    kw("startup_script_timeout", Args::Uint(1, 1000), "10", "v2.1.0",
+       "Kill startup script after this.").later(),
+    kw("shutdown_script", Args::ParentScript, "none", "v2.1.0",
+       "Run once after children have ended.").later(),
+    kw("shutdown_script_timeout", Args::Uint(1, 1000), "10", "v2.1.0",
+       "Kill shutdown script after this.").later(),
+    kw("max_auto_priority", Args::OptInt(-1, 99), "0 (off)", "v2.1.0",
+       "Max realtime priority reached by automatic increase when timers run late; -1 silences startup warning.").later(),
+    kw("min_auto_priority_delay", Args::Uint(1, 10000000), "1000000", "v2.1.0",
+       "Timer lateness which triggers an automatic priority increase.").absent(Absent::Reported).later(),
+    kw("checker_log_all_failures", Args::Bool, "off", "v2.0.11",
+       "Log every failed check, not only transitions.").later(),
+    kw("dynamic_interfaces", Args::OptChoice(&["allow_if_changes"]), "off", "v2.0.0",
+       "Interfaces may be missing/deleted/recreated; allow_if_changes = may come back as other type/parent.").later(),
+    kw("no_email_faults", Args::Flag, "off", "v2.0.0",
+       "No mail on FAULT transitions.").later(),
+    kw("default_interface", Args::Text, "eth0", "v1.2.24",
+       "Interface for VIPs/static addresses/routes without dev.").absent(Absent::Reported),
+    kw("disable_local_igmp", Args::Flag, "off", "v2.2.0",
+       "Sysctl igmp_link_local_mcast_reports=0.").later(),
+    kw("v3_checksum_as_v2", Args::Bool, "off", "v2.2.8",
+       "VRRPv3/IPv4 checksum without pseudo header (RFC9568, Cisco, Juniper)."),
+    kw("lvs_timeouts", Args::LvsTimeouts, "kernel values", "v1.2.24",
+       "IPVS connection timeouts.").absent(Absent::Reported).later(),
+    kw("lvs_flush", Args::Flag, "off", "v1.2.23",
+       "Flush whole IPVS table at start (HEAD also reload of removed).").later(),
+    kw("lvs_flush_on_stop", Args::OptChoice(&["VS"]), "off", "v2.2.0",
+       "At stop flush whole table; `VS` = remove each managed VS without removing RS first.").later(),
+    kw("lvs_flush_onstop", Args::OptChoice(&["VS"]), "off", "v2.0.15",
+       "Old name of `lvs_flush_on_stop`.").old("lvs_flush_on_stop", false).later(),
+    kw("lvs_sync_daemon", Args::SyncDaemon, "none", "v1.2.20",
+       "IPVS connection sync; with INSTANCE follows its state (master/backup daemon) else both run; id defaults to the VRID or 0, port 8848, group 224.0.0.81.").later(),
+    kw("vrrp_mcast_group4", Args::Multicast(Family::V4), "224.0.0.18", "v1.2.10",
+       "Destination of IPv4 adverts.").needed(),
+    kw("vrrp_mcast_group6", Args::Multicast(Family::V6), "ff02::12", "v1.2.10",
+       "Destination of IPv6 adverts.").later(),
+    kw("vrrp_garp_master_delay", Args::Uint(0, 4294), "5", "v1.2.20",
+       "A second block of gratuitous ARPs this long after becoming master; 0: none."),
+    kw("vrrp_garp_master_repeat", Args::Uint(1, U32), "5", "v1.2.20",
+       "Gratuitous ARPs for each address in a block."),
+    kw("vrrp_garp_master_refresh", Args::Uint(0, U32), "0 (off)", "v1.2.20",
+       "Gratuitous ARPs again this often while master; 0: never."),
+    kw("vrrp_garp_master_refresh_repeat", Args::Uint(1, U32), "1", "v1.2.20",
+       "Gratuitous ARPs for each address at each refresh."),
+    kw("vrrp_garp_lower_prio_delay", Args::Uint(0, 4294), "vrrp_garp_master_delay", "v1.2.20",
+       "Second block delay after a lower-priority advert was received as MASTER.").later(),
+    kw("vrrp_garp_lower_prio_repeat", Args::Uint(0, I31), "vrrp_garp_master_repeat", "v1.2.20",
+       "GARPs after a lower-priority advert (0 = none).").later(),
+    kw("vrrp_down_timer_adverts", Args::Uint(1, 100), "3", "v2.2.3",
+       "Adverts missed before a master counts as gone; RFC 9568 wants 3."),
+    kw("vrrp_garp_interval", Args::Seconds(1, MAX_TIMER), "0 (no pacing)", "v1.2.21",
+       "Gap between GARP packets on one interface.").later(),
+    kw("vrrp_gna_interval", Args::Seconds(1, MAX_TIMER), "0 (no pacing)", "v1.2.21",
+       "Gap between unsolicited NAs on one interface.").later(),
+    kw("vrrp_min_garp", Args::Bool, "off", "v2.0.12",
+       "One GARP only (repeat 1, no second block).").later(),
+    kw("vrrp_garp_extra_if", Args::ExtraIf(1), "off", "v2.2.3",
+       "Periodic GARP/NA on VIP interfaces other than the instance's (VMACs only, or all).").later(),
+    kw("vrrp_vmac_garp_intvl", Args::ExtraIf(1), "off", "v2.2.0",
+       "Old name of `vrrp_garp_extra_if`.").old("vrrp_garp_extra_if", true).later(),
+    kw("vrrp_lower_prio_no_advert", Args::Bool, "off (on when strict)", "v1.2.20",
+       "As MASTER do not answer a lower-priority advert with an advert."),
+    kw("vrrp_higher_prio_send_advert", Args::Bool, "off", "v1.3.5",
+       "As MASTER send one advert before going BACKUP on a higher-priority advert."),
+    kw("vrrp_version", Args::Uint(2, 3), "2 (IPv6: 3)", "v1.2.20",
+       "VRRP version of instances that set none."),
+    kw("vrrp_iptables", Args::Words(0, 2), "off / INPUT", "v1.2.20",
+       "Use iptables instead of nftables for no_accept / VMAC IGMP rules.").old("nftables", true).never(IPTABLES),
+    kw("vrrp_ipsets", Args::Words(0, 6), "set names keepalived*", "v1.2.20",
+       "Ipset names for iptables mode.").old("nftables", true).never(IPTABLES),
+    kw("nftables", Args::OptText, "table name keepalived", "v2.0.11",
+       "Use nftables for no_accept / VMAC rules.").later(),
+    kw("nftables_priority", Args::Int(-2147483648, 2147483647), "-1", "v2.0.11",
+       "Base chain priority.").later(),
+    kw("nftables_ifindex", Args::Flag, "on unless dont_track_primary", "v2.0.11",
+       "Key link-local sets by ifindex, not name.").later(),
+    kw("nftables_counters", Args::Flag, "off", "v2.0.11",
+       "Add counters to rules.").later(),
+    kw("nftables_ipvs", Args::OptText, "off; table keepalived_ipvs", "v2.2.2",
+       "Set one fwmark per virtual_server_group via nftables so that IPVS holds one service per group.").later(),
+    kw("nftables_ipvs_priority", Args::Int(-2147483648, 2147483647), "-1", "v2.2.2",
+       "Base chain priority for nftables_ipvs.").later(),
+    kw("nftables_ipvs_start_fwmark", Args::Uint(1, U32), "1000", "v2.2.2",
+       "First fwmark allocated by nftables_ipvs.").later(),
+    kw("vrrp_check_unicast_src", Args::Flag, "off", "v1.2.20",
+       "Drop unicast adverts whose source is not a configured peer.").later(),
+    kw("vrrp_skip_check_adv_addr", Args::Bool, "off", "v1.2.20",
+       "Don't compare VIP list when the advert is from the same master as before.").later(),
+    kw("vrrp_strict", Args::Bool, "off", "v1.2.20",
+       "Strict RFC compliance; see RFC 9568.").later(),
+    kw("vrrp_notify_priority_changes", Args::Bool, "off", "v2.0.16",
+       "Write MASTER_PRIORITY/BACKUP_PRIORITY events to the FIFOs.").later(),
+    kw("vrrp_priority", Args::Int(-20, 19), "0", "v1.2.20",
+       "Nice value of vrrp process.").absent(Absent::Reported).later(),
+    kw("checker_priority", Args::Int(-20, 19), "0", "v1.2.20",
+       "Nice value of checker process.").later(),
+    kw("bfd_priority", Args::Int(-20, 19), "0", "v2.0.0",
+       "Nice value of bfd process.").absent(Absent::Reported).later(),
+    kw("vrrp_no_swap", Args::Flag, "off", "v1.2.20",
+       "Mlockall vrrp process.").later(),
+    kw("checker_no_swap", Args::Flag, "off", "v1.2.20",
+       "Mlockall checker process.").later(),
+    kw("bfd_no_swap", Args::Flag, "off", "v2.0.0",
+       "Mlockall bfd process.").later(),
+    kw("vrrp_rt_priority", Args::Uint(1, 99), "off", "v2.0.0",
+       "Real-time priority of the thread that speaks VRRP.").absent(Absent::Reported)
+       .differs("real-time priority is on without it, at 50"),
+    kw("checker_rt_priority", Args::Uint(1, 99), "off", "v2.0.0",
+       "SCHED_RR priority of checker process.").absent(Absent::Reported).later(),
+    kw("bfd_rt_priority", Args::Uint(1, 99), "off", "v2.0.0",
+       "SCHED_RR priority of bfd process.").later(),
+    kw("vrrp_cpu_affinity", Args::Cpus, "all", "v2.0.17",
+       "CPU set of vrrp process.").absent(Absent::Reported).later(),
+    kw("checker_cpu_affinity", Args::Cpus, "all", "v2.0.17",
+       "CPU set of checker process.").later(),
+    kw("bfd_cpu_affinity", Args::Cpus, "all", "v2.0.17",
+       "CPU set of bfd process.").later(),
+    kw("vrrp_rlimit_rttime", Args::Uint(1, U32), "10000", "v2.1.0",
+       "RLIMIT_RTTIME for vrrp process.").later(),
+    kw("checker_rlimit_rttime", Args::Uint(1, U32), "10000", "v2.1.0",
+       "RLIMIT_RTTIME for checker process.").later(),
+    kw("bfd_rlimit_rttime", Args::Uint(1, U32), "10000", "v2.1.0",
+       "RLIMIT_RTTIME for bfd process.").later(),
+    kw("vrrp_rlimit_rtime", Args::Uint(1, U32), "", "v2.0.0",
+       "Old name of `vrrp_rlimit_rttime`.").old("vrrp_rlimit_rttime", false).later(),
+    kw("checker_rlimit_rtime", Args::Uint(1, U32), "", "v2.0.0",
+       "Old name of `checker_rlimit_rttime`.").old("checker_rlimit_rttime", false).later(),
+    kw("bfd_rlimit_rtime", Args::Uint(1, U32), "", "v2.0.0",
+       "Old name of `bfd_rlimit_rttime`.").old("bfd_rlimit_rttime", false).later(),
+    kw("notify_fifo", Args::Fifo, "none", "v1.3.6",
+       "FIFO receiving both VRRP and LVS events (name must be unique; created if absent).").absent(Absent::Reported).later(),
+    kw("notify_fifo_script", Args::Script, "none", "v1.3.6",
+       "Started by keepalived, gets FIFO name as last argument, restarted if it dies.").absent(Absent::Reported).later(),
+    kw("vrrp_notify_fifo", Args::Fifo, "none", "v1.3.6",
+       "VRRP events FIFO.").later(),
+    kw("vrrp_notify_fifo_script", Args::Script, "none", "v1.3.6",
+       "Reader of vrrp_notify_fifo.").absent(Absent::Reported).later(),
+    kw("lvs_notify_fifo", Args::Fifo, "none", "v1.3.6",
+       "VS/RS events FIFO.").absent(Absent::Reported).later(),
+    kw("lvs_notify_fifo_script", Args::Script, "none", "v1.3.6",
+       "Reader of lvs_notify_fifo.").absent(Absent::Reported).later(),
+    kw("fifo_write_vrrp_states_on_reload", Args::Flag, "off", "v2.2.5",
+       "Re-send all VRRP states to FIFOs on reload.").later(),
+    kw("snmp_socket", Args::Text, "unix:/var/agentx/master", "v1.2.20",
+       "AgentX socket (SNMP builds only).").absent(Absent::Reported).never(SNMP),
+    kw("enable_traps", Args::Flag, "off", "v1.2.5",
+       "Send SNMP traps.").never(SNMP),
+    kw("enable_snmp_vrrp", Args::Flag, "off", "v2.0.0",
+       "VRRP part of KEEPALIVED-MIB.").never(SNMP),
+    kw("enable_snmp_keepalived", Args::Flag, "off", "v1.2.20",
+       "Old name of `enable_snmp_vrrp`.").old("enable_snmp_vrrp", false).never(SNMP),
+    kw("enable_snmp_checker", Args::Flag, "off", "v1.2.20",
+       "Checker part of KEEPALIVED-MIB.").never(SNMP),
+    kw("enable_snmp_rfc", Args::Flag, "off", "v1.2.20",
+       "RFC2787 + RFC6527 MIBs.").never(SNMP),
+    kw("enable_snmp_rfcv2", Args::Flag, "off", "v1.2.20",
+       "RFC2787 MIB.").never(SNMP),
+    kw("enable_snmp_rfcv3", Args::Flag, "off", "v1.2.20",
+       "RFC6527 MIB.").never(SNMP),
+    kw("snmp_vs_stats_update_interval", Args::Seconds(1000, 30000000), "5", "v2.3.0",
+       "Max age of VS stats in SNMP answers.").absent(Absent::Reported).never(SNMP),
+    kw("snmp_rs_stats_update_interval", Args::Seconds(1000, 30000000), "0 (= vs interval)", "v2.3.0",
+       "Max age of RS stats in SNMP answers.").absent(Absent::Reported).never(SNMP),
+    kw("enable_dbus", Args::Flag, "off", "v1.3.0",
+       "DBus interface org.keepalived.Vrrp1.").never(DBUS),
+    kw("dbus_service_name", Args::Text, "org.keepalived.Vrrp1", "v1.3.7",
+       "DBus name.").absent(Absent::Reported).never(DBUS),
+    kw("dbus_no_interface_name", Args::Text, "none", "v2.3.0",
+       "Path element used for instances without interface.").never(DBUS),
+    kw("script_user", Args::User, "keepalived_script if it exists, else the running user (root)", "v1.3.0",
+       "Who runs scripts that name nobody; a `:` before the group adds supplementary groups.")
+       .differs("without it, and without a user keepalived_script, scripts run as the daemon's own user"),
+    kw("enable_script_security", Args::Flag, "off", "v1.3.0",
+       "Never run as root a script whose path somebody else than root can change."),
+    kw("vrrp_netlink_cmd_rcv_bufs", Args::Uint(0, U32), "kernel default", "v2.0.0",
+       "SO_RCVBUF of VRRP netlink command socket.").absent(Absent::Reported).later(),
+    kw("vrrp_netlink_cmd_rcv_bufs_force", Args::Bool, "off", "v2.0.0",
+       "Use SO_RCVBUFFORCE.").later(),
+    kw("vrrp_netlink_monitor_rcv_bufs", Args::Uint(0, U32), "kernel default", "v2.0.0",
+       "SO_RCVBUF of VRRP netlink monitor socket.").absent(Absent::Reported).later(),
+    kw("vrrp_netlink_monitor_rcv_bufs_force", Args::Bool, "off", "v2.0.0",
+       "Use SO_RCVBUFFORCE.").later(),
+    kw("lvs_netlink_cmd_rcv_bufs", Args::Uint(0, U32), "kernel default", "v2.0.0",
+       "SO_RCVBUF of checker netlink command socket.").absent(Absent::Reported).later(),
+    kw("lvs_netlink_cmd_rcv_bufs_force", Args::Bool, "off", "v2.0.0",
+       "Use SO_RCVBUFFORCE.").later(),
+    kw("lvs_netlink_monitor_rcv_bufs", Args::Uint(0, U32), "kernel default", "v2.0.0",
+       "SO_RCVBUF of checker netlink monitor socket.").later(),
+    kw("lvs_netlink_monitor_rcv_bufs_force", Args::Bool, "off", "v2.0.0",
+       "Use SO_RCVBUFFORCE.").later(),
+    kw("process_monitor_rcv_bufs", Args::Uint(0, U32), "kernel default", "v2.0.11",
+       "SO_RCVBUF of process connector socket.").later(),
+    kw("process_monitor_rcv_bufs_force", Args::Bool, "off", "v2.0.11",
+       "Use SO_RCVBUFFORCE.").later(),
+    kw("rs_init_notifies", Args::Bool, "off", "v2.0.0",
+       "Run RS notify scripts at startup for servers coming up.").later(),
+    kw("no_checker_emails", Args::Bool, "off", "v2.0.0",
+       "No mail per checker transition, only when the RS is added/removed.").later(),
+    kw("vrrp_rx_bufs_policy", Args::RxBufs, "system default", "v2.0.3",
+       "Receive buffer size policy of VRRP sockets.").absent(Absent::Reported).later(),
+    kw("vrrp_rx_bufs_multiplier", Args::Uint(1, U32), "3", "v2.0.3",
+       "Multiplier for MTU/ADVERT policies.").absent(Absent::Reported).later(),
+    kw("vrrp_startup_delay", Args::Seconds(1000, MAX_TIMER), "0", "v2.0.14",
+       "Delay start of VRRP after keepalived start.").later(),
+    kw("vrrp_delay_after_boot", Args::Seconds(1000, MAX_TIMER), "0", "v2.4.0",
+       "Delay start of VRRP until this long after boot.").later(),
+    kw("log_unknown_vrids", Args::Flag, "off", "v2.0.16",
+       "Log adverts with VRIDs not configured on the interface.").later(),
+    kw("vrrp_owner_ignore_adverts", Args::Bool, "off (on when strict)", "v2.3.3",
+       "Priority-255 master ignores adverts.").later(),
+    kw("vmac_prefix", Args::Text, "vrrp", "v2.2.0",
+       "Prefix of generated macvlan names.").later(),
+    kw("vmac_addr_prefix", Args::Text, "vmac_prefix", "v2.2.0",
+       "Prefix of generated macvlan names for VIP use_vmac.").later(),
+    kw("umask", Args::Umask, "0177 (IXUSR|IRWXG|IRWXO)", "v2.0.9",
+       "Umask for created files.").later(),
+    kw("random_seed", Args::Uint(0, U32), "time based", "v2.0.15",
+       "Seed of ${_RANDOM}.")
+       .differs("the numbers that follow from a seed are not keepalived's"),
+    kw("reload_check_config", Args::OptText, "off", "v2.2.0",
+       "Validate config in a child before reloading.").later(),
+    kw("reload_time_file", Args::AbsolutePath(false), "none", "v2.1.0",
+       "File holding HH:MM:SS or [YY]YY-MM-DD HH:MM:SS[Z]: scheduled reload; deleted after.").absent(Absent::Reported).later(),
+    kw("reload_repeat", Args::Flag, "off", "v2.1.0",
+       "Keep reload_time_file, reload daily.").later(),
+    kw("reload_file", Args::AbsolutePath(true), "off", "v2.2.0",
+       "Created/truncated before reading the config, removed afterwards.").later(),
+    kw("include_check", Args::IncludeCheck, "none", "v2.2.0",
+       "Strictness of include directives."),
+    kw("config_save_dir", Args::Text, "none", "v2.2.3",
+       "Debug: save config and state at each reload.").never(DEBUGGING),
+    kw("tmp_config_directory", Args::Text, "memfd", "v2.2.0",
+       "Keep the internal copy of the config on disk.").absent(Absent::Reported).never(ONE_READER),
+    kw("data_use_instance", Args::Bool, "off", "v2.2.3",
+       "Instance/netns name in dump file names.").later(),
+    kw("json_version", Args::Uint(1, 2), "1", "v2.2.8",
+       "Layout of JSON dump (2: object with \"vrrp\" array and \"track_process\").").absent(Absent::Reported).later(),
+    kw("iproute_usr_dir", Args::Text, "/usr/share/iproute2 or detected", "v2.3.2",
+       "Where rt_tables etc. live.").absent(Absent::Reported).later(),
+    kw("iproute_etc_dir", Args::Text, "/etc/iproute2", "v2.3.2",
+       "Overriding dir of rt_tables etc.").later(),
+    kw("state_dump_file", Args::Text, "$TMPDIR/keepalived*.data", "v2.3.3",
+       "Where SIGUSR1 dumps go.").absent(Absent::Reported).later(),
+    kw("stats_dump_file", Args::Text, "$TMPDIR/keepalived.stats", "v2.3.3",
+       "Where SIGUSR2 dumps go.").later(),
+    kw("json_dump_file", Args::Text, "$TMPDIR/keepalived.json", "v2.3.3",
+       "Where the JSON dump goes.").later(),
+    // Additions of ours.
+    kw("connection_table_size", Args::Uint(1024, 1 << 26), "1048576", "evenkeel",
+       "Connections that the packet path can hold, rounded up to a power of two; read at the first start."),
+    kw("dataplane_interface", Args::Hook, "none", "evenkeel",
+       "Put the packet path on this device, by this hook; the devices of VIPs need no mention."),
 ];
-
-/// A timer in seconds from a statement's only argument; the range is in microseconds.
-pub(crate) fn timer(cx: &mut Cx<'_>, st: &Statement, min_us: u64, max_us: u64) -> Option<Duration> {
-    let w = one(cx, st)?;
-    seconds(cx, w, min_us, max_us)
-}

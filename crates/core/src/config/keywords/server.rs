@@ -1,344 +1,174 @@
-//! `virtual_server` and `real_server`
+//! `virtual_server`, `real_server`, `SSL`
 
-use std::net::Ipv4Addr;
+use super::spec::*;
+use super::why::*;
+use super::{
+    checkers::BFD_CHECK, checkers::DNS_CHECK, checkers::FILE_CHECK, checkers::HTTP_GET, checkers::MISC_CHECK,
+    checkers::PING_CHECK, checkers::SMTP_CHECK, checkers::SSL_GET, checkers::TCP_CHECK, checkers::UDP_CHECK,
+};
 
-use super::checks::{self, CheckDraft, HasTiming, Timing, TimingDraft};
-use super::{Cx, Keyword, block, walk};
-use crate::config::args::{boolean, choice, first, ipv4, no_more, number, one};
-use crate::config::tree::Statement;
-use crate::config::{Diagnostic, Span, diag};
-use crate::model::{ForwardingMethod, Persistence, Protocol, Scheduler, Weight};
+/// `virtual_server`
+pub(crate) static VIRTUAL_SERVER: Block = Block { path: "virtual_server", keywords: VIRTUAL_SERVER_KEYWORDS };
 
-/// A `virtual_server` before its defaults.
-pub(crate) struct ServerDraft {
-    pub at: Span,
-    pub addr: Ipv4Addr,
-    pub port: u16,
-    pub protocol: Option<Protocol>,
-    /// `protocol` and `lb_kind` stood there, even if what they said was an error.
-    pub protocol_seen: bool,
-    pub method_seen: bool,
-    pub scheduler: Option<Scheduler>,
-    pub method: Option<ForwardingMethod>,
-    pub persist_s: Option<u32>,
-    pub persist_mask: Option<Ipv4Addr>,
-    pub weight: Option<Weight>,
-    pub inhibit: bool,
-    pub timing: TimingDraft,
-    pub virtualhost: Option<String>,
-    pub servers: Vec<RealDraft>,
-}
-
-/// A `real_server` before its defaults.
-pub(crate) struct RealDraft {
-    pub at: Span,
-    pub addr: Ipv4Addr,
-    pub port: Option<u16>,
-    pub weight: Option<Weight>,
-    pub method: Option<ForwardingMethod>,
-    pub u_threshold: u32,
-    pub l_threshold: u32,
-    pub inhibit: Option<bool>,
-    pub timing: TimingDraft,
-    pub virtualhost: Option<String>,
-    pub checks: Vec<CheckDraft>,
-}
-
-impl HasTiming for ServerDraft {
-    fn timing(&mut self) -> &mut TimingDraft {
-        &mut self.timing
-    }
-}
-
-impl HasTiming for RealDraft {
-    fn timing(&mut self) -> &mut TimingDraft {
-        &mut self.timing
-    }
-}
-
-/// `ADDRESS [PORT]`
-fn endpoint(cx: &mut Cx<'_>, st: &Statement) -> Option<(Ipv4Addr, Option<u16>)> {
-    let w = first(cx, st)?;
-    let addr = ipv4(cx, w)?;
-    let port = match st.args().get(1) {
-        None => None,
-        Some(p) => Some(number(cx, p, 0, 65535)? as u16),
-    };
-    no_more(cx, st.args().get(2..).unwrap_or_default(), st);
-    Some((addr, port))
-}
-
-pub(crate) fn read(cx: &mut Cx<'_>, st: &Statement) -> Option<ServerDraft> {
-    let w = first(cx, st)?;
-    if w.text == "fwmark" || w.text == "group" {
-        cx.push(
-            Diagnostic::error("not-supported", w.span, format!("`virtual_server {}` is not supported yet", w.text))
-                .label("write an address and a port"),
-        );
-        return None;
-    }
-    let (addr, port) = endpoint(cx, st)?;
-    let at = st.args().iter().fold(w.span, |s, w| s.to(w.span));
-    let mut d = ServerDraft {
-        at,
-        addr,
-        port: port.unwrap_or(0),
-        protocol: None,
-        protocol_seen: false,
-        method_seen: false,
-        scheduler: None,
-        method: None,
-        persist_s: None,
-        persist_mask: None,
-        weight: None,
-        inhibit: false,
-        timing: TimingDraft::default(),
-        virtualhost: None,
-        servers: Vec::new(),
-    };
-    let b = block(cx, st)?;
-    walk(cx, "virtual_server", &[TABLE, Timing::TABLE], &mut d, b);
-    Some(d)
-}
-
-impl ServerDraft {
-    /// Persistence, if some is configured.
-    pub fn persistence(&self) -> Option<Persistence> {
-        self.persist_s
-            .map(|timeout_s| Persistence { timeout_s, mask: self.persist_mask.unwrap_or(Ipv4Addr::BROADCAST) })
-    }
-}
-
-fn scheduler(cx: &mut Cx<'_>, d: &mut ServerDraft, st: &Statement) {
-    let Some(w) = one(cx, st) else { return };
-    d.scheduler = w.text.parse().ok();
-    if d.scheduler.is_none() {
-        const LATER: &[&str] = &["lc", "lblc", "lblcr", "sh", "mh", "dh", "fo", "ovf", "sed", "nq", "twos"];
-        cx.push(if LATER.contains(&w.text.as_str()) {
-            Diagnostic::error("not-supported", w.span, format!("the scheduler `{}` is not supported yet", w.text))
-                .label("rr, wrr and wlc are")
-        } else {
-            let d = Diagnostic::error("unknown-value", w.span, format!("unknown scheduler `{}`", w.text))
-                .label("expected rr, wrr or wlc");
-            match diag::nearest(&w.text, ["rr", "wrr", "wlc"]) {
-                Some(n) => d.help(format!("did you mean `{n}`?")),
-                None => d,
-            }
-        });
-    }
-}
-
-fn method(cx: &mut Cx<'_>, st: &Statement) -> Option<ForwardingMethod> {
-    let w = first(cx, st)?;
-    let known = [("DR", Some(ForwardingMethod::Dr)), ("NAT", None), ("TUN", None)];
-    let m = choice(cx, w, "forwarding method", &known)?;
-    if m.is_none() {
-        cx.push(
-            Diagnostic::error("not-supported", w.span, format!("forwarding by {} is not supported yet", w.text))
-                .label("DR is"),
-        );
-    }
-    m
-}
-
-fn service_method(cx: &mut Cx<'_>, d: &mut ServerDraft, st: &Statement) {
-    d.method_seen = true;
-    d.method = method(cx, st);
-}
-
-fn weight(cx: &mut Cx<'_>, st: &Statement, min: u64) -> Option<Weight> {
-    let w = one(cx, st)?;
-    Weight::new(number(cx, w, min, i32::MAX as u64)? as u32)
-}
-
-pub(crate) const TABLE: &[Keyword<ServerDraft>] = &[
-    Keyword { name: "lvs_sched", args: "rr|wrr|wlc", doc: "Scheduler (wlc).", since: "v1.1.5", parse: scheduler },
-    Keyword { name: "lb_algo", args: "rr|wrr|wlc", doc: "Old name of `lvs_sched`.", since: "v1.0.3", parse: scheduler },
-    Keyword { name: "lvs_method", args: "DR", doc: "Forwarding method.", since: "v1.1.5", parse: service_method },
-    Keyword { name: "lb_kind", args: "DR", doc: "Old name of `lvs_method`.", since: "v1.0.3", parse: service_method },
-    Keyword {
-        name: "protocol",
-        args: "TCP|UDP",
-        doc: "Layer-4 protocol.",
-        since: "v1.0.3",
-        parse: |cx, d, st| {
-            d.protocol_seen = true;
-            let Some(w) = one(cx, st) else { return };
-            match w.text.to_ascii_uppercase().as_str() {
-                "TCP" => d.protocol = Some(Protocol::Tcp),
-                "UDP" => d.protocol = Some(Protocol::Udp),
-                "SCTP" => cx.push(
-                    Diagnostic::error("not-supported", w.span, "SCTP is not supported yet").label("TCP and UDP are"),
-                ),
-                _ => {
-                    choice::<()>(cx, w, "protocol", &[("TCP", ()), ("UDP", ())]);
-                }
-            }
-        },
-    },
-    Keyword {
-        name: "persistence_timeout",
-        args: "[SECONDS]",
-        doc: "A client's connections stay with one real server, so long after its last new one (360).",
-        since: "v1.0.3",
-        parse: |cx, d, st| {
-            d.persist_s = match st.args().first() {
-                None => Some(360),
-                Some(w) => number(cx, w, 1, 2_678_400).map(|n| n as u32),
-            };
-            no_more(cx, st.args().get(1..).unwrap_or_default(), st);
-        },
-    },
-    Keyword {
-        name: "persistence_granularity",
-        args: "NETMASK",
-        doc: "Clients alike under this mask are one (255.255.255.255).",
-        since: "v1.0.3",
-        parse: |cx, d, st| {
-            if let Some(w) = one(cx, st)
-                && let Some(mask) = ipv4(cx, w)
-            {
-                let m = u32::from(mask);
-                if m == 0 || m.leading_ones() + m.trailing_zeros() != 32 {
-                    cx.push(
-                        Diagnostic::error("not-a-netmask", w.span, format!("`{mask}` is not a netmask"))
-                            .label("expected ones, then zeros, as 255.255.255.0"),
-                    );
-                } else {
-                    d.persist_mask = Some(mask);
-                }
-            }
-        },
-    },
-    Keyword {
-        name: "alpha",
-        args: "",
-        doc: "Its real servers count as dead until their first good check.",
-        since: "v1.1.16",
-        parse: |_, d, _| d.timing.alpha = Some(true),
-    },
-    Keyword {
-        name: "inhibit_on_failure",
-        args: "",
-        doc: "A failed real server gets weight 0 instead of being removed.",
-        since: "v1.3.7",
-        parse: |_, d, _| d.inhibit = true,
-    },
-    Keyword {
-        name: "weight",
-        args: "N",
-        doc: "Default weight of its real servers (1).",
-        since: "v1.3.7",
-        parse: |cx, d, st| d.weight = weight(cx, st, 1),
-    },
-    Keyword {
-        name: "virtualhost",
-        args: "NAME",
-        doc: "Default Host header of its HTTP_GETs.",
-        since: "v1.0.3",
-        parse: |cx, d, st| d.virtualhost = one(cx, st).map(|w| w.text.clone()),
-    },
-    Keyword {
-        name: "real_server",
-        args: "ADDRESS [PORT] { … }",
-        doc: "A server behind the service.",
-        since: "v1.0.3",
-        parse: |cx, d, st| d.servers.extend(read_real(cx, st)),
-    },
+#[rustfmt::skip]
+const VIRTUAL_SERVER_KEYWORDS: &[Keyword] = &[
+    kw("ip_family", Args::Choice(&["inet", "inet6"]), "from RS / inet", "v1.2.20",
+       "Family of a fwmark service with only tunnelled RS.").later(),
+    kw("retry", Args::Uint(1, U32), "per checker", "v1.3.7",
+       "Default number of retries before a live RS is failed."),
+    kw("delay_before_retry", Args::Seconds(0, FOREVER), "per checker", "v1.3.7",
+       "Default delay between retries."),
+    kw("warmup", Args::Seconds(0, FOREVER), "delay_loop", "v1.3.7",
+       "Default max random start delay of checkers; 0 = none."),
+    kw("connect_timeout", Args::Seconds(1, MAX_TIMER), "5", "v2.0.13",
+       "Default connect timeout."),
+    kw("delay_loop", Args::Seconds(1, FOREVER), "60", "v1.0.3",
+       "Default check interval."),
+    kw("inhibit_on_failure", Args::Flag, "off", "v1.3.7",
+       "A failed real server gets weight 0 instead of being removed."),
+    kw("lb_algo", Args::Scheduler, "wlc", "v1.0.3",
+       "Scheduler.").old("lvs_sched", false)
+       .differs("as lvs_sched"),
+    kw("lvs_sched", Args::Scheduler, "wlc", "v1.1.5",
+       "Which real server takes a new connection.")
+       .differs("rr, wrr and wlc; the others are refused, not supported yet"),
+    kw("hashed", Args::Flag, "", "v1.3.0",
+       "IP_VS_SVC_F_HASHED.").later(),
+    kw("ops", Args::Flag, "off", "v1.2.8",
+       "One-packet scheduling (UDP).").later(),
+    kw("flag-1", Args::Flag, "off", "v1.3.0",
+       "Scheduler flag 1.").later(),
+    kw("flag-2", Args::Flag, "off", "v1.3.0",
+       "Scheduler flag 2.").later(),
+    kw("flag-3", Args::Flag, "off", "v1.3.0",
+       "Scheduler flag 3.").later(),
+    kw("sh-port", Args::Flag, "off", "v1.3.0",
+       "Sh: hash port too.").later(),
+    kw("sh-fallback", Args::Flag, "off", "v1.3.0",
+       "Sh: fall back when server unavailable.").later(),
+    kw("mh-port", Args::Flag, "off", "v2.0.20",
+       "Mh: hash port too.").later(),
+    kw("mh-fallback", Args::Flag, "off", "v2.0.20",
+       "Mh: fall back.").later(),
+    kw("lb_kind", Args::Method, "NAT", "v1.0.3",
+       "Forwarding.").old("lvs_method", false)
+       .differs("as lvs_method"),
+    kw("lvs_method", Args::Method, "NAT", "v1.1.5",
+       "How packets reach the real servers.")
+       .differs("DR; NAT and TUN are refused, not supported yet"),
+    kw("persistence_engine", Args::ProcessName, "none", "v1.2.20",
+       "Persistence engine.").later(),
+    kw("persistence_timeout", Args::OptUint(1, 2_678_400), "0 (off); 360 if no value", "v1.0.3",
+       "A client's connections stay with one real server until this long after its last new one."),
+    kw("persistence_granularity", Args::Granularity, "/32, /128", "v1.0.3",
+       "Clients alike under this mask are one."),
+    kw("protocol", Args::ChoiceAnyCase(&["TCP", "UDP", "SCTP"]), "none: unset is treated as UDP with a config error", "v1.0.3",
+       "Layer-4 protocol of the service.")
+       .differs("TCP and UDP; SCTP is refused, not supported yet"),
+    kw("ha_suspend", Args::Flag, "off", "v1.0.3",
+       "Stop checkers while VIP is not on this host.").later(),
+    kw("smtp_alert", Args::Bool, "off (global default)", "v2.0.0",
+       "Mail on quorum transitions.").later(),
+    kw("virtualhost", Args::Text, "none", "v1.0.3",
+       "Default Host header of its HTTP_GETs and SSL_GETs."),
+    kw("snmp_name", Args::Text, "none", "v2.2.3",
+       "Label in SNMP.").never(SNMP),
+    kw("alpha", Args::Flag, "off", "v1.1.16",
+       "Its real servers count as dead until their first good check."),
+    kw("omega", Args::Flag, "off", "v1.1.16",
+       "Run notify_down/quorum_down at shutdown.").later(),
+    kw("quorum_up", Args::Script, "none", "v1.1.16",
+       "Run when quorum gained.").later(),
+    kw("quorum_down", Args::Script, "none", "v1.1.16",
+       "Run when quorum lost.").later(),
+    kw("quorum", Args::Uint(1, U32), "1", "v1.1.16",
+       "Live weight needed.").later(),
+    kw("hysteresis", Args::Uint(0, U32), "0", "v1.1.16",
+       "Quorum flap dampening.").later(),
+    kw("weight", Args::Uint(1, I31), "1", "v1.3.7",
+       "Default weight of its real servers."),
+    kw("sorry_server", Args::Endpoint, "none", "v1.0.3",
+       "Takes the connections while the quorum of real servers is lost.").later(),
+    kw("sorry_server_inhibit", Args::Flag, "off", "v1.2.13",
+       "Keep sorry server at weight 0.").later(),
+    kw("sorry_server_lvs_method", Args::Method, "VS's", "v1.3.6",
+       "Forwarding of sorry server.").later(),
+    kw("real_server", Args::Block(&REAL_SERVER, Name::Endpoint), "", "v1.0.3",
+       "A server behind the service."),
 ];
 
-fn read_real(cx: &mut Cx<'_>, st: &Statement) -> Option<RealDraft> {
-    let (addr, port) = endpoint(cx, st)?;
-    let mut d = RealDraft {
-        at: st.span(),
-        addr,
-        port,
-        weight: None,
-        method: None,
-        u_threshold: 0,
-        l_threshold: 0,
-        inhibit: None,
-        timing: TimingDraft::default(),
-        virtualhost: None,
-        checks: Vec::new(),
-    };
-    let b = block(cx, st)?;
-    walk(cx, "virtual_server/real_server", &[REAL_SERVER, Timing::TABLE], &mut d, b);
-    if d.u_threshold > 0 && d.l_threshold > d.u_threshold {
-        cx.push(
-            Diagnostic::error("thresholds", d.at, "`lthreshold` is above `uthreshold`")
-                .label(format!("{} is more than {}", d.l_threshold, d.u_threshold)),
-        );
-    }
-    Some(d)
-}
+/// `virtual_server/real_server`
+pub(crate) static REAL_SERVER: Block = Block { path: "virtual_server/real_server", keywords: REAL_SERVER_KEYWORDS };
 
-fn threshold(cx: &mut Cx<'_>, st: &Statement) -> u32 {
-    one(cx, st).and_then(|w| number(cx, w, 0, u64::from(u32::MAX))).unwrap_or(0) as u32
-}
+#[rustfmt::skip]
+const REAL_SERVER_KEYWORDS: &[Keyword] = &[
+    kw("weight", Args::Uint(0, I31), "VS weight (1)", "v1.0.3",
+       "Its share of new connections; 0: none."),
+    kw("lvs_method", Args::Method, "VS's", "v1.3.6",
+       "Forwarding.")
+       .differs("DR; NAT and TUN are refused, not supported yet"),
+    kw("uthreshold", Args::Uint(0, U32), "0 (none)", "v1.1.13",
+       "No new connections at this many."),
+    kw("lthreshold", Args::Uint(0, U32), "0 (none)", "v1.1.13",
+       "New connections again below this many."),
+    kw("inhibit_on_failure", Args::Bool, "VS's", "v1.0.3",
+       "Weight 0 instead of removal."),
+    kw("notify_up", Args::Script, "none", "v1.0.3",
+       "Run when RS up.").later(),
+    kw("notify_down", Args::Script, "none", "v1.0.3",
+       "Run when RS down.").later(),
+    kw("alpha", Args::Bool, "VS's", "v1.3.7",
+       "Start down."),
+    kw("retry", Args::Uint(1, U32), "VS's", "v1.3.7",
+       "Default for checkers."),
+    kw("delay_before_retry", Args::Seconds(0, FOREVER), "VS's", "v1.3.7",
+       "Default for checkers."),
+    kw("warmup", Args::Seconds(0, FOREVER), "VS's", "v1.3.7",
+       "Default for checkers."),
+    kw("connect_timeout", Args::Seconds(1, MAX_TIMER), "VS's (5)", "v2.0.13",
+       "Default for checkers."),
+    kw("delay_loop", Args::Seconds(1, FOREVER), "VS's (60)", "v1.3.7",
+       "Default for checkers."),
+    kw("smtp_alert", Args::Bool, "on (global default)", "v2.0.0",
+       "Mail on RS transitions.").later(),
+    kw("virtualhost", Args::Text, "VS's", "v1.3.6",
+       "Default Host:.").absent(Absent::Reported),
+    kw("snmp_name", Args::Text, "none", "v2.2.3",
+       "Label in SNMP.").absent(Absent::Reported).never(SNMP),
+    kw("TCP_CHECK", Args::Block(&TCP_CHECK, Name::None), "", "v1.0.3",
+       "It lives while a TCP connection to it comes about."),
+    kw("HTTP_GET", Args::Block(&HTTP_GET, Name::None), "", "v1.0.3",
+       "It lives while it answers HTTP requests as expected.")
+       .differs("User-Agent is `evenkeel`; the body is not read"),
+    kw("SSL_GET", Args::Block(&SSL_GET, Name::None), "", "v1.0.3",
+       "It lives while it answers HTTPS requests as expected.").later(),
+    kw("SMTP_CHECK", Args::Block(&SMTP_CHECK, Name::None), "", "v1.1.8",
+       "SMTP 220/HELO/QUIT check.").later(),
+    kw("DNS_CHECK", Args::Block(&DNS_CHECK, Name::None), "", "v1.3.0",
+       "DNS query over UDP.").later(),
+    kw("MISC_CHECK", Args::Block(&MISC_CHECK, Name::None), "", "v1.0.3",
+       "External program.").later(),
+    kw("PING_CHECK", Args::Block(&PING_CHECK, Name::None), "", "v2.1.0",
+       "ICMP echo.").later(),
+    kw("UDP_CHECK", Args::Block(&UDP_CHECK, Name::None), "", "v2.1.0",
+       "UDP probe.").later(),
+    kw("FILE_CHECK", Args::Block(&FILE_CHECK, Name::None), "", "v2.1.0",
+       "Track_file value adjusts weight.").later(),
+    kw("BFD_CHECK", Args::Block(&BFD_CHECK, Name::None), "", "v2.0.0",
+       "State of a bfd_instance.").later(),
+];
 
-pub(crate) const REAL_SERVER: &[Keyword<RealDraft>] = &[
-    Keyword {
-        name: "weight",
-        args: "N",
-        doc: "Weight; 0: no new connections.",
-        since: "v1.0.3",
-        parse: |cx, d, st| d.weight = weight(cx, st, 0),
-    },
-    Keyword {
-        name: "lvs_method",
-        args: "DR",
-        doc: "Forwarding method, if not the service's.",
-        since: "v1.3.6",
-        parse: |cx, d, st| d.method = method(cx, st),
-    },
-    Keyword {
-        name: "uthreshold",
-        args: "N",
-        doc: "No new connections at this many.",
-        since: "v1.1.13",
-        parse: |cx, d, st| d.u_threshold = threshold(cx, st),
-    },
-    Keyword {
-        name: "lthreshold",
-        args: "N",
-        doc: "New connections again below this many.",
-        since: "v1.1.13",
-        parse: |cx, d, st| d.l_threshold = threshold(cx, st),
-    },
-    Keyword {
-        name: "inhibit_on_failure",
-        args: "[on|off]",
-        doc: "Weight 0 instead of removal when it fails.",
-        since: "v1.0.3",
-        parse: |cx, d, st| d.inhibit = boolean(cx, st),
-    },
-    Keyword {
-        name: "alpha",
-        args: "[on|off]",
-        doc: "It counts as dead until its first good check.",
-        since: "v1.3.7",
-        parse: |cx, d, st| d.timing.alpha = boolean(cx, st),
-    },
-    Keyword {
-        name: "virtualhost",
-        args: "NAME",
-        doc: "Default Host header of its HTTP_GETs.",
-        since: "v1.3.6",
-        parse: |cx, d, st| d.virtualhost = one(cx, st).map(|w| w.text.clone()),
-    },
-    Keyword {
-        name: "TCP_CHECK",
-        args: "{ … }",
-        doc: "It lives while a TCP connection to it comes about.",
-        since: "v1.0.3",
-        parse: |cx, d, st| d.checks.extend(checks::read(cx, st)),
-    },
-    Keyword {
-        name: "HTTP_GET",
-        args: "{ url { … } … }",
-        doc: "It lives while it answers HTTP requests as expected.",
-        since: "v1.0.3",
-        parse: |cx, d, st| d.checks.extend(checks::read(cx, st)),
-    },
+/// `SSL`
+pub(crate) static SSL: Block = Block { path: "SSL", keywords: SSL_KEYWORDS };
+
+#[rustfmt::skip]
+const SSL_KEYWORDS: &[Keyword] = &[
+    kw("password", Args::Text, "none", "v1.0.3",
+       "Key password.").later(),
+    kw("ca", Args::Text, "none", "v1.0.3",
+       "CA file (server verification).").absent(Absent::Reported).later(),
+    kw("certificate", Args::Text, "none", "v1.0.3",
+       "Client certificate.").absent(Absent::Reported).later(),
+    kw("key", Args::Text, "none", "v1.0.3",
+       "Client key.").later(),
 ];

@@ -1,440 +1,247 @@
-//! `vrrp_instance`
+//! `vrrp_instance`, `vrrp_sync_group`, `track_group`, `garp_group`
 
-use std::net::Ipv4Addr;
-use std::time::Duration;
+use super::spec::*;
+use super::why::*;
 
-use super::global::{refresh_seconds, repeat, timer, whole_seconds};
-use super::script::weight;
-use super::{Cx, Keyword, block, walk};
-use crate::config::args::{boolean, choice, ipv4, no_more, number, one, seconds};
-use crate::config::tree::{Statement, Word};
-use crate::config::{Diagnostic, Span};
-use crate::model::{AuthPass, InitialState, Vrid, VrrpVersion};
+/// `vrrp_instance`
+pub(crate) static VRRP_INSTANCE: Block = Block { path: "vrrp_instance", keywords: VRRP_INSTANCE_KEYWORDS };
 
-/// An address as written; the device may be the instance's.
-pub(crate) struct VipDraft {
-    pub at: Span,
-    pub addr: Ipv4Addr,
-    pub prefix: u8,
-    pub dev: Option<String>,
-    pub label: Option<String>,
-    pub broadcast: Broadcast,
-    pub scope: Option<u8>,
-}
-
-/// `brd`
-#[derive(Clone, Copy)]
-pub(crate) enum Broadcast {
-    None,
-    Computed,
-    Given(Ipv4Addr),
-}
-
-/// A line of `track_script`.
-pub(crate) struct TrackDraft {
-    pub at: Span,
-    pub name: String,
-    pub weight: Option<(i16, bool)>,
-}
-
-/// A `vrrp_instance` before its defaults.
-#[derive(Default)]
-pub(crate) struct InstanceDraft {
-    pub name: String,
-    pub at: Span,
-    pub state: Option<InitialState>,
-    pub interface: Option<String>,
-    pub vrid: Option<(Vrid, Span)>,
-    pub priority: Option<u8>,
-    pub advert_int: Option<(Duration, Span)>,
-    pub version: Option<VrrpVersion>,
-    pub auth_type: Option<Span>,
-    pub auth_pass: Option<(AuthPass, Span)>,
-    pub nopreempt: Option<Span>,
-    pub preempt_delay: Option<(Duration, Span)>,
-    pub down_timer_adverts: Option<u8>,
-    pub mcast_src_ip: Option<Ipv4Addr>,
-    pub v3_checksum_as_v2: Option<bool>,
-    pub lower_prio_no_advert: Option<bool>,
-    pub higher_prio_send_advert: Option<bool>,
-    pub garp_master_delay: Option<Duration>,
-    pub garp_master_repeat: Option<u32>,
-    pub garp_master_refresh: Option<Duration>,
-    pub garp_master_refresh_repeat: Option<u32>,
-    pub vips: Vec<VipDraft>,
-    pub excluded: Vec<VipDraft>,
-    pub track_scripts: Vec<TrackDraft>,
-    pub dont_track_primary: bool,
-}
-
-pub(crate) fn read(cx: &mut Cx<'_>, st: &Statement) -> Option<InstanceDraft> {
-    let name = one(cx, st)?;
-    let mut d = InstanceDraft { name: name.text.clone(), at: name.span, ..Default::default() };
-    let b = block(cx, st)?;
-    walk(cx, "vrrp_instance", &[TABLE], &mut d, b);
-    Some(d)
-}
-
-fn addresses(cx: &mut Cx<'_>, st: &Statement, out: &mut Vec<VipDraft>) {
-    if let Some(b) = block(cx, st) {
-        for item in &b.items {
-            out.extend(address(cx, item));
-        }
-    }
-}
-
-/// `ADDRESS[/PREFIX] [dev D] [label L] [brd A|+|-] [scope S]`, as keepalived.conf(5)'s `virtual_ipaddress`.
-fn address(cx: &mut Cx<'_>, st: &Statement) -> Option<VipDraft> {
-    let word = st.keyword();
-    let (text, prefix) = word.text.split_once('/').map_or((word.text.as_str(), None), |(a, p)| (a, Some(p)));
-    let addr = ipv4(cx, &Word { text: text.to_owned(), span: word.span, quoted: false })?;
-    let prefix = match prefix.map(str::parse::<u8>) {
-        None => 32,
-        Some(Ok(p)) if p <= 32 => p,
-        Some(_) => {
-            cx.push(
-                Diagnostic::error("not-a-prefix", word.span, format!("`{}` has no valid prefix length", word.text))
-                    .label("expected /0 to /32"),
-            );
-            return None;
-        }
-    };
-    let mut vip =
-        VipDraft { at: word.span, addr, prefix, dev: None, label: None, broadcast: Broadcast::None, scope: None };
-    let mut rest = st.args().iter();
-    while let Some(w) = rest.next() {
-        let mut value = |cx: &mut Cx<'_>| {
-            let v = rest.next();
-            if v.is_none() {
-                cx.push(
-                    Diagnostic::error("missing-argument", w.span, format!("`{}` needs a value", w.text))
-                        .label("nothing stands behind it"),
-                );
-            }
-            v
-        };
-        match w.text.as_str() {
-            "dev" => vip.dev = Some(value(cx)?.text.clone()),
-            "label" => {
-                let l = value(cx)?;
-                if l.text.len() > 15 {
-                    cx.push(
-                        Diagnostic::error("label-length", l.span, "a label has at most 15 characters")
-                            .label(format!("{} characters", l.text.len())),
-                    );
-                }
-                vip.label = Some(l.text.clone());
-            }
-            "brd" | "broadcast" => {
-                let v = value(cx)?;
-                vip.broadcast = match v.text.as_str() {
-                    "+" => Broadcast::Computed,
-                    "-" => Broadcast::None,
-                    _ => Broadcast::Given(ipv4(cx, v)?),
-                };
-            }
-            "scope" => {
-                let v = value(cx)?;
-                const SCOPES: &[(&str, u8)] =
-                    &[("global", 0), ("site", 200), ("link", 253), ("host", 254), ("nowhere", 255)];
-                vip.scope = Some(choice(cx, v, "scope", SCOPES)?);
-            }
-            "no_track" | "noprefixroute" | "autojoin" | "home" | "-nodad" | "mngtmpaddr" | "use_vmac" | "peer"
-            | "preferred_lft" => {
-                cx.push(
-                    Diagnostic::warning(
-                        "not-in-force",
-                        w.span,
-                        format!("`{}` is accepted, but not in force yet", w.text),
-                    )
-                    .label("no effect in this version"),
-                );
-                if matches!(w.text.as_str(), "peer" | "preferred_lft") {
-                    value(cx);
-                }
-            }
-            other => {
-                let d = Diagnostic::error("unknown-word", w.span, format!("unknown word `{other}` behind an address"))
-                    .label("expected dev, label, brd or scope");
-                cx.push(if other.parse::<Ipv4Addr>().is_ok() || other.contains('/') {
-                    d.help("each address stands on a line of its own")
-                } else {
-                    d
-                });
-                return None;
-            }
-        }
-    }
-    Some(vip)
-}
-
-fn track_scripts(cx: &mut Cx<'_>, st: &Statement, out: &mut Vec<TrackDraft>) {
-    let Some(b) = block(cx, st) else { return };
-    for item in &b.items {
-        let weight = match item.args().first() {
-            None => None,
-            Some(w) if w.text == "weight" => weight(cx, &item.args()[1..]),
-            Some(w) => {
-                cx.push(
-                    Diagnostic::error("unknown-word", w.span, format!("unknown word `{}` behind a script", w.text))
-                        .label("expected weight"),
-                );
-                None
-            }
-        };
-        out.push(TrackDraft { at: item.keyword().span, name: item.keyword().text.clone(), weight });
-    }
-}
-
-pub(crate) const AUTHENTICATION: &[Keyword<InstanceDraft>] = &[
-    Keyword {
-        name: "auth_type",
-        args: "PASS|AH",
-        doc: "Simple password, or an authentication header (not in force yet).",
-        since: "v1.0.3",
-        parse: |cx, d, st| {
-            if let Some(w) = one(cx, st)
-                && choice(cx, w, "authentication type", &[("PASS", true), ("AH", false)]) == Some(false)
-            {
-                cx.push(
-                    Diagnostic::error("not-supported", w.span, "auth_type AH is not supported yet")
-                        .label("PASS is")
-                        .help(
-                            "IPsec AH gives VRRP no protection worth having (RFC 5798, 9); filter protocol 112 instead",
-                        ),
-                );
-            } else {
-                d.auth_type = st.args().first().map(|w| w.span);
-            }
-        },
-    },
-    Keyword {
-        name: "auth_pass",
-        args: "PASSWORD",
-        doc: "The shared password; its first eight bytes count.",
-        since: "v1.0.3",
-        parse: |cx, d, st| {
-            if let Some(w) = one(cx, st) {
-                let mut pass = [0; 8];
-                for (to, from) in pass.iter_mut().zip(w.text.bytes()) {
-                    *to = from;
-                }
-                if w.text.len() > 8 {
-                    cx.push(
-                        Diagnostic::warning("auth-length", w.span, "only the first eight bytes of a password count")
-                            .label(format!("{} bytes", w.text.len())),
-                    );
-                }
-                d.auth_pass = Some((AuthPass(pass), w.span));
-            }
-        },
-    },
+#[rustfmt::skip]
+const VRRP_INSTANCE_KEYWORDS: &[Keyword] = &[
+    kw("state", Args::Choice(&["MASTER", "BACKUP"]), "derived: MASTER if priority 255 else BACKUP", "v1.0.3",
+       "What this director is expected to be; only an address owner (priority 255) begins as master."),
+    kw("interface", Args::Interface, "none (required unless unicast with non-link-local addresses)", "v1.0.3",
+       "Where adverts are sent and heard."),
+    kw("vrf", Args::Text, "none", "v2.2.5",
+       "VRF for unicast without interface.").needed(),
+    kw("virtual_router_id", Args::Uint(1, 255), "required", "v1.0.3",
+       "The virtual router's number, the same on every director of it and nowhere else on the link."),
+    kw("priority", Args::Uint(1, 255), "100 (255 if state MASTER and unset)", "v1.0.3",
+       "The highest becomes master; 255 owns the addresses."),
+    kw("advert_int", Args::Seconds(10_000, 255_000_000), "1", "v1.0.3",
+       "Seconds between adverts, the same on every director; whole ones in version 2.")
+       .differs("a fraction in version 2 is rounded as there, and refused by a reload"),
+    kw("version", Args::Uint(2, 3), "global vrrp_version; IPv6 = 3", "v1.2.17",
+       "VRRP version on the wire."),
+    kw("use_vmac", Args::UseVmac, "off", "v1.2.3",
+       "Run on private-mode macvlan with 00:00:5e:00:01|02:VRID.").later(),
+    kw("use_vmac_addr", Args::Flag, "off", "v2.2.0",
+       "Make VMACs for VIPs on other interfaces too.").later(),
+    kw("vmac_xmit_base", Args::Flag, "off", "v1.2.10",
+       "Send/receive adverts on base interface, not the macvlan.").later(),
+    kw("use_ipvlan", Args::UseIpvlan, "off", "v2.0.17",
+       "Like use_vmac but ipvlan L2.").later(),
+    kw("unicast_peer", Args::Lines(Lines::Peer), "multicast", "v1.2.8",
+       "Unicast adverts to peers.").needed(),
+    kw("unicast_fault_no_peer", Args::Flag, "off", "v2.2.5",
+       "FAULT instead of multicast when unicast keyword present but no peer.").later(),
+    kw("check_unicast_src", Args::Flag, "global", "v2.1.0",
+       "Drop adverts not from a peer.").later(),
+    kw("old_unicast_checksum", Args::OptChoice(&["never"]), "auto-detect", "v1.3.7",
+       "Old (<=1.3.6) v3 unicast checksum (build option OLD_CHKSUM_COMPAT).").later(),
+    kw("native_ipv6", Args::Flag, "", "v1.2.1",
+       "Forces IPv6 family.").old("", false).needed(),
+    kw("dont_track_primary", Args::Flag, "off", "v1.1.8",
+       "Go on although the instance's own interface is down."),
+    kw("track_interface", Args::Lines(Lines::Track(Track::Interface)), "none", "v1.0.3",
+       "Weight 0 = FAULT when down.").later(),
+    kw("track_script", Args::Lines(Lines::Track(Track::Script)), "none", "v1.1.13",
+       "Default weight from vrrp_script."),
+    kw("track_file", Args::Lines(Lines::Track(Track::File)), "none", "v2.0.0",
+       "Value*weight added to priority; <= -254 → FAULT.").later(),
+    kw("track_process", Args::Lines(Lines::Track(Track::Process)), "none", "v2.0.11",
+       "Default weight from vrrp_track_process.").later(),
+    kw("track_bfd", Args::Lines(Lines::Track(Track::Bfd)), "none", "v2.0.0",
+       "Default weight from bfd_instance.").later(),
+    kw("mcast_src_ip", Args::Address, "primary address of interface", "v1.0.3",
+       "Source address of adverts."),
+    kw("unicast_src_ip", Args::Address, "primary address of interface", "v1.2.10",
+       "Source address of unicast adverts.").later(),
+    kw("mcast_dst_ip", Args::Multicast(Family::Any), "global group", "v2.2.5",
+       "Other destination group for this instance.").needed(),
+    kw("track_src_ip", Args::Flag, "off", "v2.0.0",
+       "FAULT if the configured source address disappears.").later(),
+    kw("unicast_ttl", Args::Uint(0, 255), "255", "v2.1.0",
+       "TTL/hop limit of unicast adverts.").later(),
+    kw("virtual_ipaddress", Args::Lines(Lines::Address), "none", "v1.0.3",
+       "The addresses that the master holds and that its adverts name.")
+       .differs("IPv6 is refused, not supported yet; `peer`, `no_track` and other words of an address are kept, not in force yet"),
+    kw("virtual_ipaddress_excluded", Args::Lines(Lines::Address), "none", "v1.0.3",
+       "Addresses that the master holds but its adverts do not name; of any family.")
+       .differs("as virtual_ipaddress"),
+    kw("no_virtual_ipaddress", Args::Flag, "off", "v2.2.8",
+       "Suppress the no-VIP warning; v3 allowed without VIPs (cloud use)."),
+    kw("promote_secondaries", Args::Flag, "off", "v1.3.0",
+       "Sysctl promote_secondaries=1 on the interface.").later(),
+    kw("virtual_routes", Args::Lines(Lines::Route), "none", "v1.0.3",
+       "Routes present only while MASTER.").later(),
+    kw("virtual_rules", Args::Lines(Lines::Rule), "none", "v1.2.20",
+       "Rules present only while MASTER.").later(),
+    kw("accept", Args::Flag, "on (off when strict and prio<255)", "v1.2.17",
+       "Accept packets to the VIPs when not owner."),
+    kw("no_accept", Args::Flag, "off", "v1.3.0",
+       "Drop packets to the VIPs when MASTER but not owner (nftables/iptables).").later(),
+    kw("skip_check_adv_addr", Args::Bool, "global", "v1.2.20",
+       "Skip VIP list comparison for known master.").later(),
+    kw("strict_mode", Args::Bool, "global vrrp_strict", "v1.2.20",
+       "Strict RFC mode of this instance.").later(),
+    kw("preempt", Args::Flag, "on", "v1.0.3",
+       "Cancels nopreempt."),
+    kw("nopreempt", Args::Flag, "off", "v1.1.8",
+       "Do not take over from a living master of lower priority; needs `state BACKUP`."),
+    kw("preempt_delay", Args::Seconds(0, 1_000_000_000), "0", "v1.1.8",
+       "Wait this long before taking over from a living master of lower priority."),
+    kw("down_timer_adverts", Args::Uint(1, 100), "global (3)", "v2.2.3",
+       "Master-down interval in adverts."),
+    kw("timer_expired_backup", Args::OptUint(1, 254), "off", "v2.2.8",
+       "With nopreempt: go BACKUP when we were not scheduled for so long that a peer must have taken over.").later(),
+    kw("thread_timer_expired", Args::OptText, "", "v2.3.2",
+       "Undocumented; keepalived accepts it only to ask for `timer_expired_backup`.").old("timer_expired_backup", true).later(),
+    kw("garp_master_delay", Args::Uint(0, 4294), "global (5)", "v1.0.3",
+       "A second block of gratuitous ARPs this long after becoming master; 0: none."),
+    kw("garp_master_repeat", Args::Uint(1, U32), "global (5)", "v1.2.14",
+       "Gratuitous ARPs for each address in a block.")
+       .differs("an advert of lower priority is answered with as many; `garp_lower_prio_*` are not in force yet"),
+    kw("garp_master_refresh", Args::Uint(0, U32), "global (0)", "v1.2.10",
+       "Gratuitous ARPs again this often while master; 0: never."),
+    kw("garp_master_refresh_repeat", Args::Uint(1, U32), "global (1)", "v1.2.14",
+       "Gratuitous ARPs for each address at each refresh."),
+    kw("garp_lower_prio_delay", Args::Uint(0, 4294), "global", "v1.2.20",
+       "As `vrrp_garp_lower_prio_delay` of global_defs, for this instance alone.").later(),
+    kw("garp_lower_prio_repeat", Args::Uint(0, I31), "global", "v1.2.20",
+       "As `vrrp_garp_lower_prio_repeat` of global_defs, for this instance alone.").later(),
+    kw("garp_extra_if", Args::ExtraIf(0), "global", "v2.2.3",
+       "As `vrrp_garp_extra_if` of global_defs, for this instance alone.").absent(Absent::Reported).later(),
+    kw("vmac_garp_intvl", Args::ExtraIf(0), "", "v2.2.0",
+       "Old name of `garp_extra_if`.").absent(Absent::Reported).old("garp_extra_if", true).later(),
+    kw("lower_prio_no_advert", Args::Bool, "global", "v1.2.20",
+       "As master, do not answer an advert of lower priority."),
+    kw("higher_prio_send_advert", Args::Bool, "global", "v1.3.5",
+       "As master, send one advert before yielding to a higher priority."),
+    kw("owner_ignore_adverts", Args::Bool, "global", "v2.3.3",
+       "As `vrrp_owner_ignore_adverts` of global_defs, for this instance alone.").later(),
+    kw("v3_checksum_as_v2", Args::Bool, "global", "v2.2.8",
+       "VRRPv3 checksums over IPv4 without the pseudo-header.")
+       .differs("a wrong checksum is refused with either setting"),
+    kw("kernel_rx_buf_size", Args::Uint(0, U32), "global policy", "v2.0.3",
+       "Socket receive buffer share of the instance.").absent(Absent::Reported).later(),
+    kw("linkbeat_use_polling", Args::Flag, "global", "v2.0.0",
+       "Link polling on the instance's interface.").old("linkbeat_interfaces", true).later(),
+    kw("lvs_sync_daemon_interface", Args::Interface, "none", "v1.0.3",
+       "Runs IPVS sync daemon.").old("lvs_sync_daemon", true).later(),
+    kw("debug", Args::Uint(0, 4), "0", "v1.0.3",
+       "Does nothing, in keepalived either.").never(NOTHING),
+    kw("notify_master", Args::Script, "none", "v1.0.3",
+       "Run on MASTER.").later(),
+    kw("notify_backup", Args::Script, "none", "v1.0.3",
+       "Run on BACKUP.").later(),
+    kw("notify_fault", Args::Script, "none", "v1.0.3",
+       "Run on FAULT.").later(),
+    kw("notify_stop", Args::Script, "none", "v1.1.13",
+       "Run when keepalived stops.").later(),
+    kw("notify_deleted", Args::OptScript, "off", "v2.1.0",
+       "Report DELETED (not FAULT) when instance vanishes on reload.").later(),
+    kw("notify", Args::Script, "none", "v1.1.2",
+       "Any transition; args INSTANCE name STATE prio.").later(),
+    kw("notify_master_rx_lower_pri", Args::Script, "none", "v2.0.6",
+       "Run when MASTER hears a lower-priority advert.").later(),
+    kw("notify_priority_changes", Args::Bool, "global", "v2.0.16",
+       "MASTER_PRIORITY/BACKUP_PRIORITY on FIFOs.").later(),
+    kw("smtp_alert", Args::Bool, "off (global default)", "v1.0.3",
+       "Mail on transitions.").later(),
+    kw("authentication", Args::Block(&AUTHENTICATION, Name::None), "none", "v1.0.3",
+       "VRRPv2's simple password or authentication header."),
+    kw("auth_hmac", Args::Block(&AUTH_HMAC, Name::None), "none", "v2.4.0",
+       "HMAC-SHA256 trailer authentication (keepalived extension).").needed(),
 ];
 
-fn flag(cx: &mut Cx<'_>, st: &Statement) -> Option<Span> {
-    no_more(cx, st.args(), st);
-    Some(st.keyword().span)
-}
+/// `vrrp_instance/authentication`
+pub(crate) static AUTHENTICATION: Block =
+    Block { path: "vrrp_instance/authentication", keywords: AUTHENTICATION_KEYWORDS };
 
-pub(crate) const TABLE: &[Keyword<InstanceDraft>] = &[
-    Keyword {
-        name: "state",
-        args: "MASTER|BACKUP",
-        doc: "What the operator expects at start; only priority 255 really begins as master.",
-        since: "v1.0.3",
-        parse: |cx, d, st| {
-            if let Some(w) = one(cx, st) {
-                d.state = choice(cx, w, "state", &[("MASTER", InitialState::Master), ("BACKUP", InitialState::Backup)]);
-            }
-        },
-    },
-    Keyword {
-        name: "interface",
-        args: "DEVICE",
-        doc: "Where adverts are sent and heard.",
-        since: "v1.0.3",
-        parse: |cx, d, st| d.interface = one(cx, st).map(|w| w.text.clone()),
-    },
-    Keyword {
-        name: "virtual_router_id",
-        args: "1..255",
-        doc: "The virtual router's number on its link.",
-        since: "v1.0.3",
-        parse: |cx, d, st| {
-            if let Some(w) = one(cx, st)
-                && let Some(n) = number(cx, w, 1, 255)
-            {
-                d.vrid = Vrid::new(n as u8).map(|v| (v, w.span));
-            }
-        },
-    },
-    Keyword {
-        name: "priority",
-        args: "1..255",
-        doc: "The highest becomes master; 255 owns the addresses.",
-        since: "v1.0.3",
-        parse: |cx, d, st| {
-            if let Some(w) = one(cx, st) {
-                d.priority = number(cx, w, 1, 255).map(|n| n as u8);
-            }
-        },
-    },
-    Keyword {
-        name: "advert_int",
-        args: "SECONDS",
-        doc: "Between adverts: whole seconds in v2, hundredths up to 40.95 in v3.",
-        since: "v1.0.3",
-        parse: |cx, d, st| {
-            if let Some(w) = one(cx, st) {
-                d.advert_int = seconds(cx, w, 10_000, 255_000_000).map(|t| (t, w.span));
-            }
-        },
-    },
-    Keyword {
-        name: "version",
-        args: "2|3",
-        doc: "Protocol version.",
-        since: "v1.2.17",
-        parse: |cx, d, st| {
-            if let Some(w) = one(cx, st) {
-                d.version = choice(cx, w, "version", &[("2", VrrpVersion::V2), ("3", VrrpVersion::V3)]);
-            }
-        },
-    },
-    Keyword {
-        name: "authentication",
-        args: "{ auth_type, auth_pass }",
-        doc: "VRRPv2's old authentication.",
-        since: "v1.0.3",
-        parse: |cx, d, st| {
-            if let Some(b) = block(cx, st) {
-                walk(cx, "vrrp_instance/authentication", &[AUTHENTICATION], d, b);
-            }
-        },
-    },
-    Keyword {
-        name: "virtual_ipaddress",
-        args: "{ ADDRESS[/PREFIX] [dev D] [label L] [brd A|+|-] [scope S] … }",
-        doc: "Addresses that the master holds; adverts name them.",
-        since: "v1.0.3",
-        parse: |cx, d, st| addresses(cx, st, &mut d.vips),
-    },
-    Keyword {
-        name: "virtual_ipaddress_excluded",
-        args: "{ ADDRESS[/PREFIX] … }",
-        doc: "Addresses that the master holds; adverts do not name them.",
-        since: "v1.0.3",
-        parse: |cx, d, st| addresses(cx, st, &mut d.excluded),
-    },
-    Keyword {
-        name: "track_script",
-        args: "{ NAME [weight -253..253 [reverse|noreverse]] … }",
-        doc: "Scripts that change the priority, or bring FAULT.",
-        since: "v1.1.13",
-        parse: |cx, d, st| track_scripts(cx, st, &mut d.track_scripts),
-    },
-    Keyword {
-        name: "preempt",
-        args: "",
-        doc: "Take over from a living master of lower priority (the default).",
-        since: "v1.0.3",
-        parse: |cx, d, st| {
-            flag(cx, st);
-            d.nopreempt = None;
-        },
-    },
-    Keyword {
-        name: "nopreempt",
-        args: "",
-        doc: "Do not take over from a living master.",
-        since: "v1.1.8",
-        parse: |cx, d, st| d.nopreempt = flag(cx, st),
-    },
-    Keyword {
-        name: "preempt_delay",
-        args: "SECONDS",
-        doc: "Wait this long before taking over from a living master of lower priority.",
-        since: "v1.1.8",
-        parse: |cx, d, st| {
-            d.preempt_delay = timer(cx, st, 0, 1_000_000_000).map(|t| (t, st.keyword().span));
-        },
-    },
-    Keyword {
-        name: "down_timer_adverts",
-        args: "1..100",
-        doc: "Adverts missed before the master counts as gone.",
-        since: "v2.2.3",
-        parse: |cx, d, st| {
-            if let Some(w) = one(cx, st) {
-                d.down_timer_adverts = number(cx, w, 1, 100).map(|n| n as u8);
-            }
-        },
-    },
-    Keyword {
-        name: "mcast_src_ip",
-        args: "ADDRESS",
-        doc: "Source address of adverts.",
-        since: "v1.0.3",
-        parse: |cx, d, st| {
-            if let Some(w) = one(cx, st) {
-                d.mcast_src_ip = ipv4(cx, w);
-            }
-        },
-    },
-    Keyword {
-        name: "v3_checksum_as_v2",
-        args: "[on|off]",
-        doc: "VRRPv3 checksum over IPv4 without the pseudo-header.",
-        since: "v2.2.8",
-        parse: |cx, d, st| d.v3_checksum_as_v2 = boolean(cx, st),
-    },
-    Keyword {
-        name: "lower_prio_no_advert",
-        args: "[on|off]",
-        doc: "As master, do not answer an advert of lower priority.",
-        since: "v1.2.20",
-        parse: |cx, d, st| d.lower_prio_no_advert = boolean(cx, st),
-    },
-    Keyword {
-        name: "higher_prio_send_advert",
-        args: "[on|off]",
-        doc: "As master, send one advert before yielding to a higher priority.",
-        since: "v1.3.5",
-        parse: |cx, d, st| d.higher_prio_send_advert = boolean(cx, st),
-    },
-    Keyword {
-        name: "garp_master_delay",
-        args: "SECONDS",
-        doc: "Second block of gratuitous ARPs this long after becoming master; 0: none.",
-        since: "v1.0.3",
-        parse: |cx, d, st| d.garp_master_delay = whole_seconds(cx, st),
-    },
-    Keyword {
-        name: "garp_master_repeat",
-        args: "N",
-        doc: "Gratuitous ARPs for each address in a block.",
-        since: "v1.2.14",
-        parse: |cx, d, st| d.garp_master_repeat = repeat(cx, st),
-    },
-    Keyword {
-        name: "garp_master_refresh",
-        args: "SECONDS",
-        doc: "Gratuitous ARPs again this often while master; 0: never.",
-        since: "v1.2.10",
-        parse: |cx, d, st| d.garp_master_refresh = refresh_seconds(cx, st),
-    },
-    Keyword {
-        name: "garp_master_refresh_repeat",
-        args: "N",
-        doc: "Gratuitous ARPs for each address at each refresh.",
-        since: "v1.2.14",
-        parse: |cx, d, st| d.garp_master_refresh_repeat = repeat(cx, st),
-    },
-    Keyword {
-        name: "dont_track_primary",
-        args: "",
-        doc: "Go on although the instance's own interface is down.",
-        since: "v1.1.8",
-        parse: |cx, d, st| d.dont_track_primary = flag(cx, st).is_some(),
-    },
+#[rustfmt::skip]
+const AUTHENTICATION_KEYWORDS: &[Keyword] = &[
+    kw("auth_type", Args::Choice(&["PASS", "AH"]), "PASS", "v1.0.3",
+       "Simple password, or an authentication header.")
+       .differs("AH is refused, not supported yet"),
+    kw("auth_pass", Args::Text, "none", "v1.0.3",
+       "The password that every director shares; eight characters count."),
+];
+
+/// `vrrp_instance/auth_hmac`
+pub(crate) static AUTH_HMAC: Block = Block { path: "vrrp_instance/auth_hmac", keywords: AUTH_HMAC_KEYWORDS };
+
+#[rustfmt::skip]
+const AUTH_HMAC_KEYWORDS: &[Keyword] = &[
+    kw("key", Args::HmacKey, "required", "v2.4.0",
+       "Signing/verification key; may be repeated.").absent(Absent::Reported).later(),
+    kw("active_key", Args::Uint(1, 255), "required", "v2.4.0",
+       "Key used for sending.").later(),
+    kw("time_window", Args::Uint(1, 300), "max(3*advert_int,5)", "v2.4.0",
+       "Freshness window (time mode).").later(),
+    kw("anti_replay", Args::Choice(&["time", "monotonic"]), "time", "v2.4.0",
+       "Replay protection mode.").later(),
+    kw("mode", Args::Choice(&["enforce", "permissive", "receive-only"]), "enforce", "v2.4.0",
+       "Migration mode.").later(),
+];
+
+/// `vrrp_sync_group`
+pub(crate) static SYNC_GROUP: Block = Block { path: "vrrp_sync_group", keywords: SYNC_GROUP_KEYWORDS };
+
+#[rustfmt::skip]
+const SYNC_GROUP_KEYWORDS: &[Keyword] = &[
+    kw("group", Args::Lines(Lines::Names), "required", "v1.0.3",
+       "Members; an instance can be in one group only; group with no valid member is removed, with one member warned.").later(),
+    kw("track_interface", Args::Lines(Lines::Track(Track::Interface)), "none", "v2.0.0",
+       "Group-wide interface tracking.").later(),
+    kw("track_script", Args::Lines(Lines::Track(Track::Script)), "none", "v2.0.0",
+       "Group-wide script tracking.").later(),
+    kw("track_file", Args::Lines(Lines::Track(Track::File)), "none", "v2.0.0",
+       "Group-wide file tracking.").later(),
+    kw("track_process", Args::Lines(Lines::Track(Track::Process)), "none", "v2.0.11",
+       "Group-wide process tracking.").later(),
+    kw("track_bfd", Args::Lines(Lines::Track(Track::Bfd)), "none", "v2.0.0",
+       "Group-wide BFD tracking.").later(),
+    kw("notify_master", Args::Script, "none", "v1.0.3",
+       "Run when group goes MASTER.").later(),
+    kw("notify_backup", Args::Script, "none", "v1.0.3",
+       "Run when group goes BACKUP.").later(),
+    kw("notify_fault", Args::Script, "none", "v1.0.3",
+       "Run when group goes FAULT.").later(),
+    kw("notify_stop", Args::Script, "none", "v2.0.0",
+       "Run when keepalived stops (group).").later(),
+    kw("notify", Args::Script, "none", "v1.1.2",
+       "Run on any transition with args GROUP name STATE 0.").later(),
+    kw("smtp_alert", Args::Bool, "off (global default)", "v1.0.3",
+       "Mail on group transitions.").later(),
+    kw("global_tracking", Args::Flag, "off", "v1.2.3",
+       "Old way to share the members' trackers.").old("", true).later(),
+    kw("sync_group_tracking_weight", Args::Flag, "off", "v2.0.0",
+       "Allow weighted trackers in group members.").later(),
+    kw("notify_priority_changes", Args::Bool, "global", "v2.2.0",
+       "Priority events on FIFOs.").later(),
+];
+
+/// `track_group`
+pub(crate) static TRACK_GROUP: Block = Block { path: "track_group", keywords: TRACK_GROUP_KEYWORDS };
+
+#[rustfmt::skip]
+const TRACK_GROUP_KEYWORDS: &[Keyword] = &[
+    kw("group", Args::Lines(Lines::Names), "", "v2.0.3",
+       "Members.").later(),
+];
+
+/// `garp_group`
+pub(crate) static GARP_GROUP: Block = Block { path: "garp_group", keywords: GARP_GROUP_KEYWORDS };
+
+#[rustfmt::skip]
+const GARP_GROUP_KEYWORDS: &[Keyword] = &[
+    kw("garp_interval", Args::Seconds(0, MAX_TIMER), "0", "v1.2.21",
+       "Gap between GARPs over the group.").later(),
+    kw("gna_interval", Args::Seconds(0, MAX_TIMER), "0", "v1.2.21",
+       "Gap between unsolicited NAs over the group.").later(),
+    kw("interface", Args::Interface, "", "v1.2.21",
+       "Single physical interface of the group.").later(),
+    kw("interfaces", Args::Lines(Lines::Interfaces), "", "v1.2.21",
+       "Several interfaces sharing the limit.").later(),
 ];

@@ -1,0 +1,109 @@
+//! Sync groups, track groups, groups of gratuitous ARP.
+
+use std::collections::{HashMap, HashSet};
+
+use super::super::value::{Line, Section};
+use super::super::{Diagnostic, Span};
+use super::{Check, Names, suggest};
+
+pub(super) fn check(c: &mut Check<'_>) {
+    let root = c.root;
+    let instances: HashSet<&str> = root.sections("vrrp_instance").map(Section::name).collect();
+    let mut names = Names::default();
+    let mut members = HashMap::new();
+    for s in root.sections("vrrp_sync_group") {
+        if names.unique(c, "sync group", s.name(), s.at) {
+            sync_group(c, s, &instances, &mut members);
+        }
+    }
+    for s in root.sections("track_group") {
+        if s.lines("group").next().is_none() {
+            c.push(
+                Diagnostic::error("no-members", s.at, format!("track_group `{}` has no members", s.name()))
+                    .label("left out"),
+            );
+        }
+    }
+    let mut interfaces = HashMap::new();
+    for s in root.sections("garp_group") {
+        garp_group(c, s, &mut interfaces);
+    }
+    for (at, line) in root.lines("interface_up_down_delays").chain(root.lines("linkbeat_interfaces")) {
+        if let Line::Options(o) = line
+            && let Some((name, _)) = o.first()
+        {
+            c.interface(name, *at, "this line");
+        }
+    }
+}
+
+fn sync_group<'s>(
+    c: &mut Check<'_>,
+    s: &'s Section,
+    instances: &HashSet<&str>,
+    taken: &mut HashMap<&'s str, (&'s str, Span)>,
+) {
+    let group = s.name();
+    let mut members = 0;
+    for (at, line) in s.lines("group") {
+        let Line::Name(name) = line else { continue };
+        if !instances.contains(name.as_str()) {
+            let d = Diagnostic::error("unknown-instance", *at, format!("no vrrp_instance is named `{name}`"));
+            let d = d.label("left out of the group");
+            c.push(suggest(d, name, instances.iter().copied()));
+            continue;
+        }
+        match taken.get(name.as_str()) {
+            Some((other, first)) => c.push(
+                Diagnostic::error("duplicate", *at, format!("`{name}` is in two sync groups"))
+                    .label(format!("it stays in `{other}`"))
+                    .note(*first, "first here"),
+            ),
+            None => {
+                taken.insert(name, (group, *at));
+                members += 1;
+            }
+        }
+    }
+    match members {
+        0 if s.mentions("group") && s.lines("group").next().is_some() => {}
+        0 => c.push(
+            Diagnostic::error("no-members", s.at, format!("vrrp_sync_group `{group}` has no members"))
+                .label("expected `group { INSTANCE… }` in it"),
+        ),
+        1 => c.push(
+            Diagnostic::warning("one-member", s.at, format!("vrrp_sync_group `{group}` has only one member"))
+                .label("nothing is synchronised with it"),
+        ),
+        _ => {}
+    }
+}
+
+fn garp_group(c: &mut Check<'_>, s: &Section, taken: &mut HashMap<String, Span>) {
+    if !s.has("garp_interval") && !s.has("gna_interval") {
+        if s.wrong.is_empty() {
+            let d = Diagnostic::error("missing-keyword", s.at, "this garp_group sets no interval");
+            c.push(d.label("expected `garp_interval` or `gna_interval` in it"));
+        }
+        return;
+    }
+    let mut interfaces: Vec<(Span, &str)> =
+        s.text("interface").map(|n| (s.place("interface"), n)).into_iter().collect();
+    interfaces.extend(s.lines("interfaces").filter_map(|(at, l)| match l {
+        Line::Name(n) => Some((*at, n.as_str())),
+        _ => None,
+    }));
+    for (at, name) in interfaces {
+        c.interface(name, at, "this group");
+        match taken.get(name) {
+            Some(&first) => c.push(
+                Diagnostic::error("duplicate", at, format!("`{name}` is in two groups"))
+                    .label("second group")
+                    .note(first, "first group"),
+            ),
+            None => {
+                taken.insert(name.to_owned(), at);
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What a configuration has to ask of the machine that it is checked on.
+//!
+//! The core does no I/O: whoever parses a file hands in an [`Environment`]. The one of the running machine is in
+//! `evenkeel_sys::environment`; tests and fuzzing use [`Nowhere`].
+
+use std::path::{Path, PathBuf};
+
+/// Why a file cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Unreadable {
+    /// There is none of this name.
+    Missing,
+    /// It is a directory.
+    Directory,
+    /// It is executable, or no regular file: keepalived reads neither.
+    Executable,
+    /// What the system said.
+    Other(String),
+}
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Unreadable::Missing => "there is no such file",
+            Unreadable::Directory => "it is a directory",
+            Unreadable::Executable => "it is executable, or not a regular file",
+            Unreadable::Other(why) => why,
+        })
+    }
+}
+
+/// What is to be said of a program that the configuration names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Program {
+    /// It can be run, and only root can change it.
+    Safe,
+    /// Nobody knows.
+    Unknown,
+    /// It cannot be run: why.
+    Unusable(String),
+    /// Somebody else than root can change it.
+    Unsafe {
+        /// The part of the path which can be changed.
+        element: String,
+        /// Who owns it.
+        owner: String,
+        /// Its mode bits.
+        mode: u32,
+    },
+}
+
+/// The machine. Questions that it cannot answer are answered with `None`.
+pub trait Environment {
+    /// Reads a file that is regular and not executable.
+    fn read(&self, path: &Path) -> Result<Vec<u8>, Unreadable>;
+    /// The files that match a pattern of glob(7), sorted.
+    fn glob(&self, pattern: &Path) -> Vec<PathBuf>;
+    /// An environment variable.
+    fn variable(&self, name: &str) -> Option<String>;
+    /// The machine's name up to its first dot.
+    fn host_name(&self) -> String;
+    /// Begins the random numbers of `${_RANDOM}`.
+    fn seed(&self) -> u64;
+    /// Is there such an interface?
+    fn interface(&self, name: &str) -> Option<bool>;
+    /// Is there such a user (a name or a number)?
+    fn user(&self, name: &str) -> Option<bool>;
+    /// Is there such a group (a name or a number)?
+    fn group(&self, name: &str) -> Option<bool>;
+    /// Does iproute2 know this name (`main`) in one of its tables (`rt_tables`, `rt_protos`)?
+    fn routing_name(&self, table: &str, name: &str) -> Option<bool>;
+    /// How many processors are there?
+    fn processors(&self) -> Option<u32>;
+    /// Can this program be run, and by whom changed?
+    fn program(&self, path: &str) -> Program;
+    /// Is this address on a link of this machine, by the addresses that it holds now?
+    fn on_link(&self, addr: std::net::IpAddr) -> Option<bool>;
+}
+
+/// A machine of which nothing is known, with no file on it.
+pub struct Nowhere;
+
+impl Environment for Nowhere {
+    fn read(&self, _: &Path) -> Result<Vec<u8>, Unreadable> {
+        Err(Unreadable::Missing)
+    }
+    fn glob(&self, _: &Path) -> Vec<PathBuf> {
+        Vec::new()
+    }
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+    fn host_name(&self) -> String {
+        String::new()
+    }
+    fn seed(&self) -> u64 {
+        1
+    }
+    fn interface(&self, _: &str) -> Option<bool> {
+        None
+    }
+    fn user(&self, _: &str) -> Option<bool> {
+        None
+    }
+    fn group(&self, _: &str) -> Option<bool> {
+        None
+    }
+    fn routing_name(&self, _: &str, _: &str) -> Option<bool> {
+        None
+    }
+    fn processors(&self) -> Option<u32> {
+        None
+    }
+    fn program(&self, _: &str) -> Program {
+        Program::Unknown
+    }
+    fn on_link(&self, _: std::net::IpAddr) -> Option<bool> {
+        None
+    }
+}

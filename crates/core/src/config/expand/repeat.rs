@@ -1,0 +1,152 @@
+//! `~SEQ`, `~SEQx` and `~LST` (keepalived.conf(5), "sequences" and "lists").
+
+use super::super::{Diagnostic, Span};
+use super::{Definition, Expander, MAX_LINES, replace, span_of, trim};
+
+/// One turn of a repetition: what its names stand for.
+type Turn = Vec<(String, String)>;
+
+impl<'a> Expander<'a, '_> {
+    /// `~SEQ(NAME, [[FIRST,] STEP,] LAST) LINE` and `~LST(NAME, VALUE…) LINE`.
+    pub(super) fn repeat(&mut self, text: &'a str, base: u32, depth: usize) {
+        let (kind, spec, rest) = match split(text) {
+            Some(parts) => parts,
+            None => {
+                let head = text.split_whitespace().next().unwrap_or(text);
+                return self.bad(span_of(head, base), "expected ~SEQ(NAME, FIRST, STEP, LAST) or ~LST(NAME, VALUE…)");
+            }
+        };
+        let spec_at = base + kind.len() as u32 + 1;
+        let at = Span { start: base, end: spec_at + spec.len() as u32 + 1 };
+        let spec = self.replaced_text(spec, spec_at);
+        let (rest, rest_at) = trim(rest, base + (text.len() - rest.len()) as u32);
+        if kind == "~LST" {
+            match list(&spec) {
+                Ok(turns) => turns.into_iter().for_each(|t| self.turn(t, rest, rest_at, depth)),
+                Err(why) => self.bad(at, why),
+            }
+            return;
+        }
+        match Sequence::parse(&spec) {
+            Ok(s) if s.len() > MAX_LINES as u64 => self.overflow(at, "1,000,000 lines"),
+            Ok(s) => {
+                for n in 0..s.len() {
+                    let value = s.first + s.step * n as i64;
+                    let shown = match (kind, value < 0) {
+                        ("~SEQx", false) => format!("{value:x}"),
+                        ("~SEQx", true) => format!("-{:x}", value.unsigned_abs()),
+                        _ => value.to_string(),
+                    };
+                    self.turn(vec![(s.name.clone(), shown)], rest, rest_at, depth);
+                    if self.full {
+                        return;
+                    }
+                }
+            }
+            Err(why) => self.bad(at, why),
+        }
+    }
+
+    fn turn(&mut self, turn: Turn, rest: &'a str, rest_at: u32, depth: usize) {
+        for (name, value) in turn {
+            self.definitions.insert(name, Definition::Value(value));
+        }
+        self.line(rest, rest_at, depth + 1);
+    }
+
+    fn bad(&mut self, at: Span, why: &str) {
+        self.push(Diagnostic::error("bad-repetition", at, "this repetition cannot be read").label(why));
+    }
+}
+
+/// `~SEQ(SPEC) REST`
+fn split(text: &str) -> Option<(&str, &str, &str)> {
+    let (kind, behind) = text.split_once('(')?;
+    let (spec, rest) = behind.split_once(')')?;
+    matches!(kind, "~SEQ" | "~SEQx" | "~LST").then_some((kind, spec, rest))
+}
+
+struct Sequence {
+    name: String,
+    first: i64,
+    step: i64,
+    last: i64,
+}
+
+impl Sequence {
+    fn parse(spec: &str) -> Result<Self, &'static str> {
+        let mut parts = spec.split(',').map(str::trim);
+        let name = parts.next().unwrap_or("").to_owned();
+        let mut numbers = Vec::new();
+        for p in parts {
+            numbers.push(number(p).ok_or("expected whole numbers, at most nine digits long")?);
+        }
+        let (first, step, last) = match numbers[..] {
+            [last] => (if last < 0 { -1 } else { 1 }, None, last),
+            [first, last] => (first, None, last),
+            [first, step, last] => (first, Some(step), last),
+            _ => return Err("expected a name and one to three numbers"),
+        };
+        let step = step.unwrap_or(if first > last { -1 } else { 1 });
+        if step == 0 {
+            return Err("a step of 0 never ends");
+        }
+        if (step > 0) != (last >= first) && first != last {
+            return Err("the step leads away from the last number");
+        }
+        Ok(Sequence { name, first, step, last })
+    }
+
+    fn len(&self) -> u64 {
+        (self.last - self.first).unsigned_abs() / self.step.unsigned_abs() + 1
+    }
+}
+
+/// Decimal, or hexadecimal behind `0x`.
+fn number(text: &str) -> Option<i64> {
+    let (sign, digits) = text.strip_prefix('-').map_or((1, text), |d| (-1, d));
+    let n = match digits.strip_prefix("0x") {
+        Some(hex) if hex.len() <= 8 && !hex.starts_with('+') => i64::from_str_radix(hex, 16).ok()?,
+        None if digits.len() <= 9 && digits.starts_with(|c: char| c.is_ascii_digit()) => digits.parse().ok()?,
+        _ => return None,
+    };
+    Some(sign * n)
+}
+
+/// `NAME, VALUE…` or `{NAME, NAME…}, {VALUE, VALUE…}…`; values that are missing are empty.
+fn list(spec: &str) -> Result<Vec<Turn>, &'static str> {
+    let mut groups = Vec::new();
+    let mut rest = spec.trim();
+    while !rest.is_empty() {
+        let (group, behind) = match rest.strip_prefix('{') {
+            Some(inner) => {
+                let (group, behind) = inner.split_once('}').ok_or("a `}` is missing")?;
+                (group.split(',').map(|v| v.trim().to_owned()).collect(), behind.trim_start())
+            }
+            None => {
+                let end = rest.find(',').unwrap_or(rest.len());
+                let (value, behind) = rest.split_at(end);
+                (vec![value.trim().to_owned()], behind)
+            }
+        };
+        groups.push(group);
+        rest = match behind.strip_prefix(',') {
+            Some(r) => r.trim_start(),
+            None if behind.is_empty() => behind,
+            None => return Err("expected a comma"),
+        };
+    }
+    let mut groups: std::vec::IntoIter<Vec<String>> = groups.into_iter();
+    let names = groups.next().ok_or("expected a name")?;
+    if !names.iter().all(|n| replace::is_name(n)) {
+        return Err("expected names of letters, digits and _");
+    }
+    if groups.len() == 0 {
+        return Err("expected at least one value");
+    }
+    let turn = |values: Vec<String>| {
+        let mut values = values.into_iter();
+        names.iter().map(|n| (n.clone(), values.next().unwrap_or_default())).collect()
+    };
+    Ok(groups.map(turn).collect())
+}

@@ -1,0 +1,244 @@
+//! `evenkeel fmt`: the canonical layout of a file, comments kept, its meaning unchanged.
+//!
+//! Indentation by four blanks a block, one blank between words, an opening brace on its keyword's line, at most one empty
+//! line in a row. Quotes, conditions, definitions, `~SEQ` and includes stay as they are written: what a line says is not
+//! touched, only the blanks around its words. That nothing else changed is proven by reading both.
+
+/// Lays out a file.
+pub fn layout(text: &str) -> String {
+    let mut out = Layout::default();
+    let mut definition = false;
+    for raw in text.lines() {
+        let line = raw.trim();
+        // The lines of a definition are left alone: its blanks are its value.
+        if definition || is_definition(line) {
+            out.line(line, out.depth);
+            out.fixed = true;
+            definition = line.ends_with('\\');
+            continue;
+        }
+        out.source_line(line);
+    }
+    out.finish()
+}
+
+/// `$NAME=`, perhaps behind `@id`.
+fn is_definition(line: &str) -> bool {
+    let line = match line.strip_prefix('@').and_then(|l| l.split_once(char::is_whitespace)) {
+        Some((_, rest)) => rest.trim_start(),
+        None => line,
+    };
+    line.starts_with('$')
+        && line.split_once('=').is_some_and(|(n, _)| n.bytes().skip(1).all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+}
+
+#[derive(Default)]
+struct Layout {
+    out: String,
+    depth: usize,
+    blank: bool,
+    /// Is the last line one that nothing may be added to?
+    fixed: bool,
+}
+
+/// A piece of a line.
+enum Part<'t> {
+    Word(&'t str),
+    Open,
+    Close,
+    Comment(&'t str),
+}
+
+/// The parts of a line: quoted strings, `${…}`, the parentheses of `~SEQ` and escapes stay in one piece.
+fn parts(line: &str) -> Vec<Part<'_>> {
+    let bytes = line.as_bytes();
+    let mut out = Vec::new();
+    let mut at = 0;
+    while let Some(&b) = bytes.get(at) {
+        let from = at;
+        match b {
+            b if b.is_ascii_whitespace() || b == 0x0b => at += 1,
+            b'#' | b'!' => {
+                out.push(Part::Comment(line.get(from..).unwrap_or("")));
+                return out;
+            }
+            b'{' => {
+                out.push(Part::Open);
+                at += 1;
+            }
+            b'}' => {
+                out.push(Part::Close);
+                at += 1;
+            }
+            _ => {
+                at = word_end(bytes, from);
+                out.push(Part::Word(line.get(from..at).unwrap_or("")));
+            }
+        }
+    }
+    out
+}
+
+/// Where the word that begins here ends; what is glued together stays glued.
+fn word_end(bytes: &[u8], from: usize) -> usize {
+    let mut at = from;
+    while let Some(&b) = bytes.get(at) {
+        match b {
+            b'"' => {
+                at += 1;
+                while let Some(&q) = bytes.get(at) {
+                    at += 1;
+                    match q {
+                        b'\\' if matches!(bytes.get(at), Some(b'"' | b'\\')) => at += 1,
+                        b'"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            b'\\' if matches!(bytes.get(at + 1), Some(b'#' | b'!')) => at += 2,
+            b'$' if bytes.get(at + 1) == Some(&b'{') => {
+                while bytes.get(at).is_some_and(|b| *b != b'}') {
+                    at += 1;
+                }
+                at += 1;
+            }
+            b'(' if bytes.get(from) == Some(&b'~') => {
+                while bytes.get(at).is_some_and(|b| *b != b')') {
+                    at += 1;
+                }
+                at += 1;
+            }
+            b'{' | b'}' | b'#' | b'!' => break,
+            b if b.is_ascii_whitespace() || b == 0x0b => break,
+            _ => at += 1,
+        }
+    }
+    at.min(bytes.len())
+}
+
+impl Layout {
+    fn source_line(&mut self, line: &str) {
+        if line.is_empty() {
+            self.blank = !self.out.is_empty();
+            return;
+        }
+        // What another machine reads differently, what repeats, and what names files stays on its line.
+        if line.starts_with(['@', '~']) || (line.starts_with("include") && !line.starts_with("include_check")) {
+            return self.whole(line);
+        }
+        let parts = parts(line);
+        // A word behind a brace that would mean something else at the beginning of a line stays behind it.
+        let moved = parts.windows(2).any(|p| match p {
+            [Part::Open | Part::Close, Part::Word(w)] => w.starts_with(['$', '@', '~']) || w.starts_with("include"),
+            _ => false,
+        });
+        if moved {
+            return self.whole(line);
+        }
+        let mut words: Vec<&str> = Vec::new();
+        let mut parts = parts.into_iter().peekable();
+        while let Some(part) = parts.next() {
+            match part {
+                Part::Word(w) => words.push(w),
+                Part::Open => self.open(&mut words, &mut parts),
+                Part::Close => {
+                    self.words(&mut words);
+                    self.depth = self.depth.saturating_sub(1);
+                    self.blank = false;
+                    self.line("}", self.depth);
+                }
+                Part::Comment(c) if words.is_empty() => self.comment(c, line),
+                Part::Comment(c) => {
+                    let text = format!("{} {c}", words.join(" "));
+                    words.clear();
+                    self.line(&text, self.depth);
+                }
+            }
+        }
+        self.words(&mut words);
+    }
+
+    /// A line that must stay one.
+    fn whole(&mut self, line: &str) {
+        let braces = parts(line).iter().fold(0isize, |n, p| match p {
+            Part::Open => n + 1,
+            Part::Close => n - 1,
+            _ => n,
+        });
+        if braces < 0 {
+            self.depth = self.depth.saturating_sub(braces.unsigned_abs());
+        }
+        self.line(line, self.depth);
+        self.fixed = true;
+        if braces > 0 {
+            self.depth += braces.unsigned_abs();
+        }
+    }
+
+    /// A comment alone, or behind a brace of its line.
+    fn comment(&mut self, comment: &str, line: &str) {
+        if line.starts_with(['#', '!']) || self.out.is_empty() {
+            return self.line(comment, self.depth);
+        }
+        self.out.pop();
+        self.out.push(' ');
+        self.out.push_str(comment);
+        self.out.push('\n');
+    }
+
+    fn words(&mut self, words: &mut Vec<&str>) {
+        if !words.is_empty() {
+            let text = words.join(" ");
+            words.clear();
+            self.line(&text, self.depth);
+        }
+    }
+
+    fn open<'t>(&mut self, words: &mut Vec<&str>, parts: &mut std::iter::Peekable<impl Iterator<Item = Part<'t>>>) {
+        let empty = matches!(parts.peek(), Some(Part::Close));
+        if empty {
+            parts.next();
+        }
+        let brace = if empty { "{ }" } else { "{" };
+        if words.is_empty() && self.can_take_brace() {
+            // Its keyword stands on a line above.
+            self.out.pop();
+            self.out.push(' ');
+            self.out.push_str(brace);
+            self.out.push('\n');
+        } else {
+            words.push(brace);
+            self.words(words);
+        }
+        if !empty {
+            self.depth += 1;
+        }
+        self.blank = false;
+    }
+
+    /// Can a brace be put behind the last line? Not where a comment, another brace or an open quote ends it, or a condition
+    /// begins it.
+    fn can_take_brace(&self) -> bool {
+        let last = self.out.trim_end().rsplit('\n').next().unwrap_or("").trim();
+        let plain = parts(last).iter().all(|p| matches!(p, Part::Word(_)));
+        let with = format!("{last} {{");
+        let taken = matches!(parts(&with).last(), Some(Part::Open));
+        !self.blank && !self.fixed && !last.is_empty() && plain && taken && !last.starts_with(['@', '$', '~'])
+    }
+
+    fn line(&mut self, text: &str, depth: usize) {
+        self.fixed = false;
+        if std::mem::take(&mut self.blank) {
+            self.out.push('\n');
+        }
+        for _ in 0..depth.min(64) {
+            self.out.push_str("    ");
+        }
+        self.out.push_str(text);
+        self.out.push('\n');
+    }
+
+    fn finish(self) -> String {
+        self.out
+    }
+}

@@ -1,0 +1,115 @@
+//! What instances track: scripts, processes, files, BFD sessions.
+
+use super::spec::*;
+
+/// `vrrp_script`
+pub(crate) static VRRP_SCRIPT: Block = Block { path: "vrrp_script", keywords: VRRP_SCRIPT_KEYWORDS };
+
+#[rustfmt::skip]
+const VRRP_SCRIPT_KEYWORDS: &[Keyword] = &[
+    kw("script", Args::Script, "required", "v1.1.13",
+       "The program to run, in quotes with its arguments; exit status 0 is success.").absent(Absent::Reported)
+       .differs("a first definition counts where a name is used twice, and the second is told of"),
+    kw("interval", Args::Seconds(1_000, MAX_TIMER), "1", "v1.1.13",
+       "Seconds from one start to the next."),
+    kw("timeout", Args::Seconds(1_000, MAX_TIMER), "= interval", "v1.2.6",
+       "It has failed if it runs longer."),
+    kw("weight", Args::Weight(-253, 253), "0", "v1.1.13",
+       "Added to the priority while it succeeds (above 0) or fails (below 0); 0: its failure means FAULT."),
+    kw("rise", Args::Uint(1, I31), "1", "v1.1.18",
+       "Successes in a row that make it good."),
+    kw("fall", Args::Uint(1, I31), "1", "v1.1.18",
+       "Failures in a row that make it bad."),
+    kw("user", Args::User, "script_user", "v1.3.0",
+       "Identity."),
+    kw("init_fail", Args::Flag, "off", "v1.3.2",
+       "It counts as failed until it has succeeded."),
+];
+
+/// `vrrp_track_process`
+pub(crate) static TRACK_PROCESS: Block = Block { path: "vrrp_track_process", keywords: TRACK_PROCESS_KEYWORDS };
+
+#[rustfmt::skip]
+const TRACK_PROCESS_KEYWORDS: &[Keyword] = &[
+    kw("process", Args::Process, "required", "v2.0.11",
+       "Exact process name (comm) and parameters.").later(),
+    kw("param_match", Args::Choice(&["initial", "partial"]), "exact", "v2.0.16",
+       "How parameters are matched.").absent(Absent::Fine).later(),
+    kw("weight", Args::Weight(-254, 254), "0", "v2.0.11",
+       "Priority adjustment; 0 = FAULT.").absent(Absent::Reported).later(),
+    kw("quorum", Args::Uint(1, 65535), "1", "v2.0.11",
+       "Processes needed.").later(),
+    kw("quorum_max", Args::Uint(0, 65535), "unlimited", "v2.0.16",
+       "More than this many = failure.").later(),
+    kw("delay", Args::Seconds(1, 3600000000), "0", "v2.0.11",
+       "Sets fork_delay and terminate_delay.").later(),
+    kw("fork_delay", Args::Seconds(1, 3600000000), "0", "v2.0.16",
+       "Wait before considered up.").later(),
+    kw("terminate_delay", Args::Seconds(1, 3600000000), "0", "v2.0.16",
+       "Wait before considered down.").later(),
+    kw("full_command", Args::Flag, "off", "v2.0.11",
+       "Match /proc/PID/cmdline.").later(),
+];
+
+/// `track_file`
+pub(crate) static TRACK_FILE: Block = Block { path: "track_file", keywords: TRACK_FILE_KEYWORDS };
+
+#[rustfmt::skip]
+const TRACK_FILE_KEYWORDS: &[Keyword] = &[
+    kw("file", Args::Text, "required", "v2.1.0",
+       "File holding one integer.").absent(Absent::Reported).later(),
+    kw("weight", Args::Weight(-254, 254), "1", "v2.1.0",
+       "Multiplier.").later(),
+    kw("init_file", Args::InitFile, "off", "v2.1.0",
+       "Create (value 0) / overwrite at start.").later(),
+];
+
+/// `vrrp_track_file`
+pub(crate) static VRRP_TRACK_FILE: Block = Block { path: "vrrp_track_file", keywords: VRRP_TRACK_FILE_KEYWORDS };
+
+#[rustfmt::skip]
+const VRRP_TRACK_FILE_KEYWORDS: &[Keyword] = &[
+    kw("file", Args::Text, "required", "v2.0.0",
+       "File holding one integer.").absent(Absent::Reported).later(),
+    kw("weight", Args::Weight(-254, 254), "1", "v2.0.0",
+       "Multiplier.").later(),
+    kw("init_file", Args::InitFile, "off", "v2.0.0",
+       "Create / overwrite at start.").later(),
+];
+
+/// `bfd_instance`
+pub(crate) static BFD_INSTANCE: Block = Block { path: "bfd_instance", keywords: BFD_INSTANCE_KEYWORDS };
+
+#[rustfmt::skip]
+const BFD_INSTANCE_KEYWORDS: &[Keyword] = &[
+    kw("source_ip", Args::Address, "chosen by kernel", "v2.0.0",
+       "Local address.").later(),
+    kw("neighbor_ip", Args::Address, "required", "v2.0.0",
+       "Peer address.").later(),
+    kw("neighbour_ip", Args::Address, "", "v2.0.0",
+       "Peer address, by the other spelling.").old("neighbor_ip", false).later(),
+    kw("min_rx", Args::Millis(1_000, 4_294_967_000), "10", "v2.0.0",
+       "Required min RX interval.").later(),
+    kw("min_tx", Args::Millis(1_000, 4_294_967_000), "10", "v2.0.0",
+       "Desired min TX interval.").later(),
+    kw("idle_tx", Args::Millis(1_000_000, 4_294_967_000), "1000", "v2.0.0",
+       "TX interval while not Up.").later(),
+    kw("multiplier", Args::Uint(1, 255), "5", "v2.0.0",
+       "Missed packets before Down.").later(),
+    kw("passive", Args::Flag, "off", "v2.0.0",
+       "Wait for peer to start.").later(),
+    kw("ttl", Args::Uint(1, 255), "255", "v2.0.0",
+       "TTL (IPv4).").later(),
+    kw("hoplimit", Args::Uint(1, 255), "64", "v2.0.0",
+       "Hop limit (IPv6).").later(),
+    kw("max_hops", Args::Int(-1, 255), "0", "v2.0.0",
+       "Allowed TTL reduction on received packets (255 = no check).").later(),
+    kw("multihop", Args::Bool, "off", "v2.2.8",
+       "UDP port 4784 (RFC5883) instead of 3784.").later(),
+    kw("weight", Args::Weight(-253, 253), "0", "v2.0.0",
+       "Default tracking weight.").later(),
+    kw("vrrp", Args::Flag, "both", "v2.0.0",
+       "Send events to VRRP process only.").later(),
+    kw("checker", Args::Flag, "both", "v2.0.0",
+       "Send events to checker process only.").later(),
+];

@@ -1,0 +1,189 @@
+//! `vrrp_instance` to virtual routers.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use super::super::Span;
+use super::super::value::{AddressLine, Broadcast, Line, Section};
+use super::Lower;
+use crate::model::{
+    AuthPass, GarpTiming, InitialState, TrackedScript, VipSpec, Vrid, VrrpInstance, VrrpScript, VrrpVersion,
+};
+
+impl Lower<'_> {
+    pub(super) fn instances(&mut self, scripts: &[VrrpScript]) -> Vec<VrrpInstance> {
+        let mut out: Vec<VrrpInstance> = Vec::new();
+        for s in self.root.sections("vrrp_instance") {
+            if let Some(i) = self.instance(s, scripts)
+                && !out.iter().any(|o| o.name == i.name || o.identity() == i.identity())
+            {
+                out.push(i);
+            }
+        }
+        out
+    }
+
+    fn instance(&mut self, s: &Section, scripts: &[VrrpScript]) -> Option<VrrpInstance> {
+        let vrid = Vrid::new(s.uint("virtual_router_id")? as u8)?;
+        let first = s.lines("virtual_ipaddress").find_map(|(_, l)| match l {
+            Line::Address(a) => Some(a.addr),
+            _ => None,
+        });
+        if first.is_some_and(|a| a.is_ipv6()) {
+            self.unsupported(
+                s.at,
+                format!("vrrp_instance `{}` is for IPv6, which is not supported yet", s.name()),
+                "IPv4 is",
+            );
+            return None;
+        }
+        let Some(interface) = s.text("interface") else {
+            if s.has("unicast_peer") {
+                let what = format!("vrrp_instance `{}` has no interface, which is not supported yet", s.name());
+                self.unsupported(s.at, what, "expected `interface`");
+            }
+            return None;
+        };
+        let master = s.text("state") == Some("MASTER");
+        // keepalived: `state MASTER` without a priority means the owner's.
+        let priority = s.uint("priority").unwrap_or(if master { 255 } else { 100 }) as u8;
+        let initial = if master || (priority == 255 && s.text("state").is_none()) {
+            InitialState::Master
+        } else {
+            InitialState::Backup
+        };
+        let version = match s.uint("version").or(self.global(|g| g.uint("vrrp_version"))) {
+            Some(3) => VrrpVersion::V3,
+            _ => VrrpVersion::V2,
+        };
+        let nopreempt = s.get("nopreempt").filter(|n| s.get("preempt").is_none_or(|p| p.at < n.at));
+        let preempt = nopreempt.is_none() || priority == 255 || master;
+        let delay = s.time("preempt_delay").filter(|_| !master && preempt).unwrap_or_default();
+        let global = |own: &str, name: &'static str| s.uint(own).or(self.global(|g| g.uint(name)));
+        let seconds = |own, name, usual| Duration::from_secs(global(own, name).unwrap_or(usual));
+        let flag = |own: &str, name: &'static str| s.flag(own).or(self.global(|g| g.flag(name))).unwrap_or(false);
+        let mut i = VrrpInstance {
+            name: s.name().to_owned(),
+            interface: interface.to_owned(),
+            vrid,
+            initial,
+            priority,
+            advert_int: advert_interval(s.time("advert_int"), version),
+            version,
+            auth: None,
+            preempt,
+            preempt_delay: delay,
+            down_timer_adverts: global("down_timer_adverts", "vrrp_down_timer_adverts").unwrap_or(3) as u8,
+            mcast_src_ip: match s.address("mcast_src_ip") {
+                Some(IpAddr::V4(a)) => Some(a),
+                _ => None,
+            },
+            v3_checksum_as_v2: flag("v3_checksum_as_v2", "v3_checksum_as_v2"),
+            lower_prio_no_advert: flag("lower_prio_no_advert", "vrrp_lower_prio_no_advert"),
+            higher_prio_send_advert: flag("higher_prio_send_advert", "vrrp_higher_prio_send_advert"),
+            garp: GarpTiming {
+                master_delay: seconds("garp_master_delay", "vrrp_garp_master_delay", 5),
+                master_repeat: global("garp_master_repeat", "vrrp_garp_master_repeat").unwrap_or(5) as u32,
+                master_refresh: seconds("garp_master_refresh", "vrrp_garp_master_refresh", 0),
+                master_refresh_repeat: global("garp_master_refresh_repeat", "vrrp_garp_master_refresh_repeat")
+                    .unwrap_or(1) as u32,
+            },
+            vips: Vec::new(),
+            vips_excluded: Vec::new(),
+            track_scripts: tracked(s, scripts),
+            dont_track_primary: s.has("dont_track_primary"),
+        };
+        i.auth = self.authentication(s, version);
+        i.vips = self.addresses(s, "virtual_ipaddress", interface);
+        i.vips_excluded = self.addresses(s, "virtual_ipaddress_excluded", interface);
+        Some(i)
+    }
+
+    fn authentication(&mut self, s: &Section, version: VrrpVersion) -> Option<AuthPass> {
+        let a = s.sections("authentication").last()?;
+        if version == VrrpVersion::V3 {
+            return None;
+        }
+        if a.text("auth_type") == Some("AH") {
+            self.unsupported(a.place("auth_type"), "auth_type AH is not supported yet".to_owned(), "PASS is");
+            return None;
+        }
+        let mut pass = [0; 8];
+        for (to, from) in pass.iter_mut().zip(a.text("auth_pass")?.bytes()) {
+            *to = from;
+        }
+        Some(AuthPass(pass))
+    }
+
+    fn addresses(&mut self, s: &Section, keyword: &str, interface: &str) -> Vec<VipSpec> {
+        let mut out = Vec::new();
+        for (at, line) in s.lines(keyword) {
+            let Line::Address(a) = line else { continue };
+            self.unused_words(*at, a);
+            match a.addr {
+                IpAddr::V4(addr) => {
+                    let dev = a.dev.clone().unwrap_or_else(|| interface.to_owned());
+                    if !out.iter().any(|v: &VipSpec| v.addr == addr && v.dev == dev) {
+                        out.push(vip(addr, dev, a));
+                    }
+                }
+                IpAddr::V6(_) if keyword == "virtual_ipaddress" => {} // of another family than the first: told already
+                IpAddr::V6(addr) => {
+                    self.unsupported(*at, format!("{addr}: IPv6 addresses are not supported yet"), "IPv4 is")
+                }
+            }
+        }
+        out
+    }
+
+    fn unused_words(&mut self, at: Span, a: &AddressLine) {
+        for (word, _) in &a.options {
+            self.later(at, word);
+        }
+        if a.peer.is_some() {
+            self.later(at, "peer");
+        }
+    }
+}
+
+/// An address with its device, scope and broadcast address; the scope's default is ip(8)'s.
+fn vip(addr: Ipv4Addr, dev: String, a: &AddressLine) -> VipSpec {
+    let broadcast = match a.broadcast {
+        Broadcast::Given(IpAddr::V4(b)) => Some(b),
+        Broadcast::Computed => {
+            let host_bits = u32::MAX.checked_shr(u32::from(a.prefix)).unwrap_or(0);
+            Some(Ipv4Addr::from(u32::from(addr) | host_bits))
+        }
+        _ => None,
+    };
+    let usual = match addr {
+        a if a.is_loopback() => 254,
+        a if a.is_link_local() => 253,
+        _ => 0,
+    };
+    VipSpec { addr, prefix: a.prefix, dev, label: a.label.clone(), broadcast, scope: a.scope.unwrap_or(usual) }
+}
+
+fn tracked(s: &Section, scripts: &[VrrpScript]) -> Vec<TrackedScript> {
+    let mut out: Vec<TrackedScript> = Vec::new();
+    for (_, line) in s.lines("track_script") {
+        let Line::Track(name, weight) = line else { continue };
+        let Some(script) = scripts.iter().find(|s| s.name == *name) else { continue };
+        if out.iter().any(|t| t.name == *name) {
+            continue;
+        }
+        let (weight, reverse) = weight.map_or((script.weight, script.reverse), |(w, r)| (w as i16, r));
+        out.push(TrackedScript { name: name.clone(), weight, reverse });
+    }
+    out
+}
+
+/// RFC 3768, 5.3.7: whole seconds, at least one; RFC 9568, 5.2.7: centiseconds, 1 to 4095.
+fn advert_interval(given: Option<Duration>, version: VrrpVersion) -> Duration {
+    let Some(t) = given else { return Duration::from_secs(1) };
+    match version {
+        // keepalived rounds to the nearest.
+        VrrpVersion::V2 => Duration::from_secs(((t.as_millis() + 500) / 1000).max(1) as u64),
+        VrrpVersion::V3 => Duration::from_millis((((t.as_millis() + 5) / 10).clamp(1, 4095) * 10) as u64),
+    }
+}

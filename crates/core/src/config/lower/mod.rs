@@ -1,0 +1,113 @@
+//! The typed configuration to what is in force: defaults, inheritance, and what this version cannot do yet.
+
+mod instances;
+mod services;
+
+use super::value::{Section, Value};
+use super::{Diagnostic, Span};
+use crate::model::{Config, GlobalDefs, HookChoice, ScriptCommand, VrrpScript};
+
+/// What lowering needs, and what it finds.
+pub(crate) struct Lower<'l> {
+    root: &'l Section,
+    diagnostics: &'l mut Vec<Diagnostic>,
+    told: std::collections::HashSet<String>,
+}
+
+/// Lowers a whole file. What cannot be used is left out, and told.
+pub(crate) fn lower(root: &Section, diagnostics: &mut Vec<Diagnostic>) -> Config {
+    let mut l = Lower { root, diagnostics, told: Default::default() };
+    let global = l.globals();
+    let mut scripts = l.scripts(&global);
+    let instances = l.instances(&scripts);
+    let virtual_servers = l.services();
+    scripts.retain(|s| instances.iter().any(|i| i.track_scripts.iter().any(|t| t.name == s.name)));
+    Config { global, scripts, instances, virtual_servers }
+}
+
+impl<'l> Lower<'l> {
+    /// What this version cannot do, and could not leave undone without harm.
+    fn unsupported(&mut self, at: Span, what: String, label: &str) {
+        self.diagnostics.push(Diagnostic::unsupported(at, what).label(label.to_owned()));
+    }
+
+    /// What this version leaves undone; each told once.
+    fn later(&mut self, at: Span, what: &str) {
+        if self.told.insert(what.to_owned()) {
+            self.diagnostics.push(
+                Diagnostic::lint("not-in-force", at, format!("`{what}` is accepted, not in force yet"))
+                    .label("no effect in this version"),
+            );
+        }
+    }
+
+    /// The last `global_defs` that has a keyword decides.
+    fn global<T>(&self, read: impl Fn(&'l Section) -> Option<T>) -> Option<T> {
+        let sections: Vec<&Section> = self.root.sections("global_defs").collect();
+        sections.into_iter().rev().find_map(read)
+    }
+
+    fn globals(&self) -> GlobalDefs {
+        let mut defs = GlobalDefs {
+            router_id: self.global(|g| g.text("router_id")).map(str::to_owned),
+            script_user: self.global(|g| match &g.get("script_user")?.value {
+                Value::User(u, group) => Some((u.clone(), group.clone())),
+                _ => None,
+            }),
+            enable_script_security: self.global(|g| g.flag("enable_script_security")).is_some(),
+            vrrp_rt_priority: self.global(|g| g.uint("vrrp_rt_priority")).map(|n| n as u8),
+            connection_table_size: self
+                .global(|g| g.uint("connection_table_size"))
+                .map(|n| (n as u32).next_power_of_two()),
+            ..GlobalDefs::default()
+        };
+        for g in self.root.sections("global_defs") {
+            for (_, line) in g.lines("notification_email") {
+                if let super::value::Line::Name(n) = line {
+                    defs.notification_email.push(n.clone());
+                }
+            }
+            for e in g.all("dataplane_interface") {
+                if let Value::Words(w) = &e.value
+                    && let [device, hook] = w.as_slice()
+                    && let Ok(hook) = hook.parse::<HookChoice>()
+                {
+                    defs.dataplane_interfaces.insert(device.clone(), hook);
+                }
+            }
+        }
+        defs
+    }
+
+    fn scripts(&self, global: &GlobalDefs) -> Vec<VrrpScript> {
+        let mut out: Vec<VrrpScript> = Vec::new();
+        for s in self.root.sections("vrrp_script") {
+            let Some(Value::Script(script)) = s.get("script").map(|e| &e.value) else { continue };
+            if out.iter().any(|o| o.name == s.name()) {
+                continue;
+            }
+            let own = match s.get("user").map(|e| &e.value) {
+                Some(Value::User(u, g)) => Some((u.clone(), g.clone())),
+                _ => None,
+            };
+            let user = script.user.clone().or(own).or(global.script_user.clone());
+            let interval = s.time("interval").unwrap_or(std::time::Duration::from_secs(1));
+            let (weight, reverse) = match s.get("weight").map(|e| &e.value) {
+                Some(Value::Weight(n, r)) => (*n as i16, *r),
+                _ => (0, false),
+            };
+            out.push(VrrpScript {
+                name: s.name().to_owned(),
+                command: ScriptCommand { argv: script.argv.clone(), user },
+                interval,
+                timeout: s.time("timeout").unwrap_or(interval),
+                weight,
+                reverse,
+                rise: s.uint("rise").unwrap_or(1) as u32,
+                fall: s.uint("fall").unwrap_or(1) as u32,
+                init_fail: s.has("init_fail"),
+            });
+        }
+        out
+    }
+}

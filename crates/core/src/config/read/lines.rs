@@ -1,0 +1,203 @@
+//! Blocks of lines that are no keywords: names, interfaces, what is tracked, peers, members of a group.
+
+use std::net::IpAddr;
+
+use super::super::diag::{Verdict, nearest};
+use super::super::keywords::Lines;
+use super::super::keywords::spec::{Family, Track};
+use super::super::lex::Word;
+use super::super::tree::{Block as Braces, Statement};
+use super::super::value::Line;
+use super::super::{Diagnostic, Span};
+use super::{Reader, shown};
+
+impl Reader<'_> {
+    pub(super) fn lines(&mut self, kind: Lines, braces: &Braces<'_>) -> Vec<(Span, Line)> {
+        let mut out = Vec::with_capacity(braces.items.len());
+        for st in &braces.items {
+            if let Some(b) = &st.block {
+                self.push(
+                    Diagnostic::error("unexpected-brace", b.open, "no block stands in a list")
+                        .label("this block belongs to no keyword"),
+                );
+            }
+            match kind {
+                Lines::Names => {
+                    out.extend(st.words.iter().map(|w| (w.span, Line::Name(w.text.clone().into_owned()))));
+                }
+                Lines::Interfaces => {
+                    for w in &st.words {
+                        out.extend(self.interface_name(w).map(|n| (w.span, Line::Name(n))));
+                    }
+                }
+                _ => out.extend(self.line(kind, st).map(|l| (st.keyword().span, l))),
+            }
+        }
+        out
+    }
+
+    fn line(&mut self, kind: Lines, st: &Statement<'_>) -> Option<Line> {
+        match kind {
+            Lines::Names | Lines::Interfaces => None,
+            Lines::LinkBeat => self.link_beat(st),
+            Lines::UpDown => self.up_down(st),
+            Lines::Address => self.address_line(st, false),
+            Lines::StaticAddress => self.address_line(st, true),
+            Lines::Route => self.route(st, false),
+            Lines::StaticRoute => self.route(st, true),
+            Lines::Rule => self.rule(st, false),
+            Lines::StaticRule => self.rule(st, true),
+            Lines::Track(what) => self.track(what, st),
+            Lines::Peer => self.peer(st),
+            Lines::Member => self.member(st),
+        }
+    }
+
+    fn link_beat(&mut self, st: &Statement<'_>) -> Option<Line> {
+        let name = self.interface_name(st.keyword())?;
+        let how = match st.args().first() {
+            None => None,
+            Some(w) => Some(self.choice(w, &["MII", "ETHTOOL", "IOCTL"], false)?.to_owned()),
+        };
+        self.no_more(st, 1);
+        Some(Line::Options(vec![(name, how)]))
+    }
+
+    /// `IF DOWN [UP]`, 0 to 255 seconds each.
+    fn up_down(&mut self, st: &Statement<'_>) -> Option<Line> {
+        let mut out = vec![(self.interface_name(st.keyword())?, None)];
+        for (w, name) in st.args().iter().zip(["down", "up"]) {
+            self.time(w, 0, 255_000_000, 1_000_000)?;
+            out.push((name.to_owned(), Some(w.text.clone().into_owned())));
+        }
+        self.no_more(st, 2);
+        Some(Line::Options(out))
+    }
+
+    /// `NAME [weight N [reverse|noreverse]]`
+    fn track(&mut self, what: Track, st: &Statement<'_>) -> Option<Line> {
+        let most = if matches!(what, Track::File | Track::Process) { 254 } else { 253 };
+        let name = st.keyword();
+        let mut weight = None;
+        let mut reverse = None;
+        let mut rest = st.args().iter();
+        while let Some(w) = rest.next() {
+            match &*w.text {
+                "weight" => {
+                    let Some(v) = rest.next() else {
+                        let d = Diagnostic::error("missing-argument", w.span, "`weight` needs a number");
+                        self.push(d.label("nothing stands behind it"));
+                        return None;
+                    };
+                    weight = Some(self.signed(v, -most, most)?);
+                }
+                "reverse" => reverse = Some(true),
+                "noreverse" => reverse = Some(false),
+                other => {
+                    let near = nearest(other, ["weight", "reverse", "noreverse"]);
+                    self.unknown_word(w.span, other, "behind what is tracked", "weight, reverse or noreverse", near);
+                    return None;
+                }
+            }
+        }
+        let weight = match (weight, reverse) {
+            (None, None) => None,
+            (w, r) => Some((w.unwrap_or(0), r.unwrap_or(false))),
+        };
+        Some(Line::Track(name.text.clone().into_owned(), weight))
+    }
+
+    /// `ADDRESS [min_ttl N] [max_ttl N]`
+    fn peer(&mut self, st: &Statement<'_>) -> Option<Line> {
+        let addr = self.address(st.keyword(), Family::Any)?;
+        let mut out = vec![(addr.to_string(), None)];
+        let mut rest = st.args().iter();
+        while let Some(w) = rest.next() {
+            if !matches!(&*w.text, "min_ttl" | "max_ttl") {
+                let near = nearest(&w.text, ["min_ttl", "max_ttl"]);
+                self.unknown_word(w.span, &w.text, "behind a peer", "min_ttl or max_ttl", near);
+                return None;
+            }
+            let v = self.next(w, &mut rest)?;
+            let n = self.number(v, 0, 255)?;
+            out.push((w.text.clone().into_owned(), Some(n.to_string())));
+        }
+        Some(Line::Options(out))
+    }
+
+    /// `ADDRESS [PORT]`, `ADDRESS-LAST [PORT]`, `ADDRESS/PREFIX [PORT]`, `fwmark N [inet|inet6]`
+    fn member(&mut self, st: &Statement<'_>) -> Option<Line> {
+        let w = st.keyword();
+        if w.text == "fwmark" {
+            let Some(n) = st.args().first() else {
+                let d = Diagnostic::error("missing-argument", w.span, "`fwmark` needs a number");
+                self.push(d.label("nothing stands behind it").verdict(Verdict::Exits(2)));
+                return None;
+            };
+            let mark = self.number(n, 0, u64::from(u32::MAX))? as u32;
+            let family = match st.args().get(1) {
+                None => None,
+                Some(f) => Some(self.choice(f, &["inet", "inet6"], false)?),
+            };
+            return Some(Line::Mark(mark, family));
+        }
+        let (from, to) = self.range(w)?;
+        let port = match st.args().first() {
+            None => None,
+            Some(p) => Some(self.number(p, 1, 65535)? as u16),
+        };
+        self.no_more(st, 1);
+        Some(Line::Range(from, to, port))
+    }
+
+    /// The first and the last address of `A`, `A-B`, `A-LAST` or `A/PREFIX`.
+    fn range(&mut self, w: &Word<'_>) -> Option<(IpAddr, IpAddr)> {
+        let text = &*w.text;
+        let bad = || {
+            Diagnostic::error("not-an-address", w.span, format!("`{}` is not an address or a range", shown(w)))
+                .label("expected 192.0.2.1, 192.0.2.1-20, 192.0.2.1-192.0.2.20 or 192.0.2.0/28")
+        };
+        let pair = if let Some((first, last)) = text.split_once('-') {
+            match (first.parse::<IpAddr>(), last.parse::<IpAddr>()) {
+                (Ok(a), Ok(b)) if a.is_ipv4() == b.is_ipv4() => Some((a, b)),
+                (Ok(IpAddr::V4(a)), Err(_)) => last.parse::<u8>().ok().map(|n| {
+                    let [x, y, z, _] = a.octets();
+                    (a.into(), IpAddr::from([x, y, z, n]))
+                }),
+                (Ok(IpAddr::V6(a)), Err(_)) => u16::from_str_radix(last, 16).ok().map(|n| {
+                    let mut s = a.segments();
+                    s[7] = n;
+                    (a.into(), IpAddr::from(s))
+                }),
+                _ => None,
+            }
+        } else if let Some((addr, len)) = text.split_once('/') {
+            match (addr.parse::<IpAddr>(), len.parse::<u8>()) {
+                (Ok(IpAddr::V4(a)), Ok(n)) if n <= 32 => {
+                    let host = u32::MAX.checked_shr(u32::from(n)).unwrap_or(0);
+                    let a = u32::from(a);
+                    Some((IpAddr::from((a & !host).to_be_bytes()), IpAddr::from((a | host).to_be_bytes())))
+                }
+                (Ok(IpAddr::V6(a)), Ok(n)) if n <= 128 => {
+                    let host = u128::MAX.checked_shr(u32::from(n)).unwrap_or(0);
+                    let a = u128::from(a);
+                    Some((IpAddr::from((a & !host).to_be_bytes()), IpAddr::from((a | host).to_be_bytes())))
+                }
+                _ => None,
+            }
+        } else {
+            text.parse::<IpAddr>().ok().map(|a| (a, a))
+        };
+        match pair {
+            Some((a, b)) if a <= b => Some((a, b)),
+            Some((a, b)) => {
+                self.push(bad().label(format!("{b} stands before {a}")));
+                None
+            }
+            None => {
+                self.push(bad());
+                None
+            }
+        }
+    }
+}

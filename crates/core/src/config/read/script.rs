@@ -1,0 +1,139 @@
+//! Scripts and who runs them.
+//!
+//! A script is a word, or a quoted string that is split once more: `'` and `"` keep blanks, and a backslash begins
+//! `\a \b \e \f \n \r \t \v \nnn \xXX \cC` or takes the meaning of what follows (keepalived.conf(5), "quoted strings").
+//! Behind it stand the user and the group that run it.
+
+use super::super::lex::Word;
+use super::super::tree::Statement;
+use super::super::value::{Script, Value};
+use super::super::{Diagnostic, Severity, Verdict};
+use super::Reader;
+
+impl Reader<'_> {
+    /// `SCRIPT [USER [[:]GROUP]]`
+    pub(super) fn script(&mut self, st: &Statement<'_>, w: &Word<'_>, strict: bool) -> Option<Value> {
+        let argv = match w.quoted {
+            true => {
+                // The raw text: what the lexer unescaped would be unescaped twice.
+                let raw = self.sources.text(w.span);
+                let inner = raw.strip_prefix('"').unwrap_or(raw);
+                split(inner.strip_suffix('"').unwrap_or(inner))
+            }
+            false => vec![w.text.clone().into_owned()],
+        };
+        if argv.first().is_none_or(String::is_empty) {
+            let d = Diagnostic::lint("missing-argument", w.span, format!("`{}` names no program", st.keyword().text));
+            self.push(d.label("expected the path of a program"));
+            return None;
+        }
+        let user = match st.args().get(1) {
+            None => None,
+            Some(u) if strict => Some(self.user(st, u, 2)?),
+            Some(u) => {
+                if !w.quoted && self.environment.user(&u.text) == Some(false) {
+                    self.push(
+                        Diagnostic::lint(
+                            "script-quotes",
+                            w.span.to(u.span),
+                            "a script with arguments stands in quotes",
+                        )
+                        .label("what follows the path is taken for the user who runs it")
+                        .help(format!("write `\"{} {}…\"`", w.text, u.text)),
+                    );
+                    Some((u.text.clone().into_owned(), None))
+                } else {
+                    Some(self.lenient_user(st, u, 2))
+                }
+            }
+        };
+        Some(Value::Script(Script { argv, user }))
+    }
+
+    /// A user of whom keepalived finds out when it needs them whether they exist.
+    pub(super) fn lenient_user(&mut self, st: &Statement<'_>, u: &Word<'_>, n: usize) -> (String, Option<String>) {
+        let before = self.diagnostics.len();
+        let found = self.user(st, u, n);
+        for d in self.diagnostics.iter_mut().skip(before) {
+            (d.severity, d.verdict) = (Severity::Warning, Verdict::Ours);
+        }
+        found.unwrap_or_else(|| (u.text.clone().into_owned(), None))
+    }
+
+    /// `USER [[:]GROUP]`; the group is the n-th argument. A lone `:` means the user's own groups.
+    pub(super) fn user(&mut self, st: &Statement<'_>, user: &Word<'_>, n: usize) -> Option<(String, Option<String>)> {
+        let group = st.args().get(n);
+        self.no_more(st, n + 1);
+        if self.environment.user(&user.text) == Some(false) {
+            self.push(
+                Diagnostic::error("unknown-user", user.span, format!("there is no user `{}`", super::shown(user)))
+                    .label("not on this machine"),
+            );
+            return None;
+        }
+        let Some(g) = group else { return Some((user.text.clone().into_owned(), None)) };
+        let name = g.text.strip_prefix(':').unwrap_or(&g.text);
+        if !name.is_empty() && self.environment.group(name) == Some(false) {
+            self.push(
+                Diagnostic::error("unknown-user", g.span, format!("there is no group `{}`", super::shown(g)))
+                    .label("not on this machine"),
+            );
+            return None;
+        }
+        Some((user.text.clone().into_owned(), (!name.is_empty()).then(|| name.to_owned())))
+    }
+}
+
+/// Splits a quoted script into its words.
+fn split(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (c, quote) {
+            ('\\', _) => escape(&mut chars, word.get_or_insert_default()),
+            (c, Some(q)) if c == q => quote = None,
+            ('\'' | '"', None) => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (c, None) if c.is_whitespace() => out.extend(word.take()),
+            (c, _) => word.get_or_insert_default().push(c),
+        }
+    }
+    out.extend(word);
+    out
+}
+
+/// What follows a backslash.
+fn escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, out: &mut String) {
+    let Some(c) = chars.next() else { return out.push('\\') };
+    let mut digits = |radix: u32, most: usize, first: u32| {
+        let mut n = first;
+        for _ in 0..most {
+            let Some(d) = chars.peek().and_then(|c| c.to_digit(radix)) else { break };
+            n = n * radix + d;
+            chars.next();
+        }
+        char::from_u32(n).unwrap_or('\u{fffd}')
+    };
+    out.push(match c {
+        'a' => '\x07',
+        'b' => '\x08',
+        'e' | 'E' => '\x1b',
+        'f' => '\x0c',
+        'n' => '\n',
+        'r' => '\r',
+        't' => '\t',
+        'v' => '\x0b',
+        'x' => digits(16, 2, 0),
+        '0'..='7' => digits(8, 2, c.to_digit(8).unwrap_or(0)),
+        'c' => match chars.next() {
+            Some(k) if k.is_ascii() => char::from((k.to_ascii_uppercase() as u8) ^ 0x40),
+            Some(k) => k,
+            None => 'c',
+        },
+        other => other,
+    });
+}

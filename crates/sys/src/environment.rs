@@ -1,0 +1,171 @@
+//! The machine as a configuration file asks for it: files, users, interfaces, programs.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use evenkeel_core::config::environment::{Environment, Program, Unreadable};
+use nix::unistd::{AccessFlags, Group, User, access};
+
+/// The running machine. What was asked once is remembered, so that thousands of lines cost one look each.
+#[derive(Default)]
+pub struct Machine {
+    links: OnceCell<Vec<(IpAddr, IpAddr)>>,
+    interfaces: RefCell<HashMap<String, bool>>,
+    users: RefCell<HashMap<String, bool>>,
+}
+
+impl Machine {
+    /// Nothing is looked at before it is asked for.
+    pub fn new() -> Self {
+        Machine::default()
+    }
+
+    /// Addresses of this machine with their netmasks, loopback apart.
+    fn links(&self) -> &[(IpAddr, IpAddr)] {
+        self.links.get_or_init(|| {
+            let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+            let ip = |a: nix::sys::socket::SockaddrStorage| {
+                let v4 = a.as_sockaddr_in().map(|a| IpAddr::from(a.ip()));
+                v4.or_else(|| a.as_sockaddr_in6().map(|a| IpAddr::from(a.ip())))
+            };
+            all.filter_map(|a| Some((ip(a.address?)?, ip(a.netmask?)?))).filter(|(a, _)| !a.is_loopback()).collect()
+        })
+    }
+}
+
+fn remembered(cache: &RefCell<HashMap<String, bool>>, name: &str, look: impl FnOnce() -> bool) -> bool {
+    if let Some(known) = cache.borrow().get(name) {
+        return *known;
+    }
+    let found = look();
+    cache.borrow_mut().insert(name.to_owned(), found);
+    found
+}
+
+impl Environment for Machine {
+    fn read(&self, path: &Path) -> Result<Vec<u8>, Unreadable> {
+        let other = |e: std::io::Error| match e.kind() {
+            std::io::ErrorKind::NotFound => Unreadable::Missing,
+            _ => Unreadable::Other(e.to_string()),
+        };
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let meta = fs::metadata(path).map_err(other)?;
+        if meta.is_dir() {
+            return Err(Unreadable::Directory);
+        }
+        if !meta.is_file() || meta.permissions().mode() & 0o111 != 0 {
+            return Err(Unreadable::Executable);
+        }
+        fs::read(path).map_err(other)
+    }
+
+    fn glob(&self, pattern: &Path) -> Vec<PathBuf> {
+        let found = pattern.to_str().and_then(|p| glob::glob(p).ok());
+        let mut files: Vec<PathBuf> = found.into_iter().flatten().filter_map(Result::ok).collect();
+        files.sort();
+        files
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn host_name(&self) -> String {
+        let name = nix::unistd::gethostname().unwrap_or_default();
+        name.to_string_lossy().split('.').next().unwrap_or("").to_owned()
+    }
+
+    fn seed(&self) -> u64 {
+        std::time::UNIX_EPOCH.elapsed().map_or(1, |t| t.as_nanos() as u64)
+    }
+
+    fn interface(&self, name: &str) -> Option<bool> {
+        Some(remembered(&self.interfaces, name, || nix::net::if_::if_nametoindex(name).is_ok()))
+    }
+
+    fn user(&self, name: &str) -> Option<bool> {
+        Some(remembered(&self.users, name, || {
+            let number = name.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty();
+            number || matches!(User::from_name(name), Ok(Some(_)))
+        }))
+    }
+
+    fn group(&self, name: &str) -> Option<bool> {
+        let number = name.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty();
+        Some(number || matches!(Group::from_name(name), Ok(Some(_))))
+    }
+
+    fn routing_name(&self, table: &str, name: &str) -> Option<bool> {
+        let files = ["/etc/iproute2", "/usr/share/iproute2", "/usr/lib/iproute2"];
+        let texts: Vec<String> = files.iter().filter_map(|d| fs::read_to_string(format!("{d}/{table}")).ok()).collect();
+        let named = |t: &String| t.lines().any(|l| !l.starts_with('#') && l.split_whitespace().nth(1) == Some(name));
+        (!texts.is_empty()).then(|| texts.iter().any(named))
+    }
+
+    fn processors(&self) -> Option<u32> {
+        std::thread::available_parallelism().ok().map(|n| n.get() as u32)
+    }
+
+    fn program(&self, path: &str) -> Program {
+        let Some(full) = find(path) else {
+            let where_ = if path.contains('/') { "there is no such file" } else { "no directory of PATH holds it" };
+            return Program::Unusable(where_.to_owned());
+        };
+        match fs::metadata(&full) {
+            Ok(m) if m.is_dir() => return Program::Unusable("it is a directory".to_owned()),
+            Ok(_) if access(&full, AccessFlags::X_OK).is_err() => {
+                return Program::Unusable("it is not executable; `chmod +x` it".to_owned());
+            }
+            Ok(_) => {}
+            Err(e) => return Program::Unusable(e.to_string()),
+        }
+        unsafe_element(&full).unwrap_or(Program::Safe)
+    }
+
+    fn on_link(&self, addr: IpAddr) -> Option<bool> {
+        if addr.is_loopback() {
+            return Some(true);
+        }
+        let of_family: Vec<_> = self.links().iter().filter(|(a, _)| a.is_ipv4() == addr.is_ipv4()).collect();
+        if of_family.is_empty() {
+            return None;
+        }
+        Some(of_family.iter().any(|(own, mask)| match (own, mask, addr) {
+            (IpAddr::V4(o), IpAddr::V4(m), IpAddr::V4(a)) => (u32::from(*o) ^ u32::from(a)) & u32::from(*m) == 0,
+            (IpAddr::V6(o), IpAddr::V6(m), IpAddr::V6(a)) => (u128::from(*o) ^ u128::from(a)) & u128::from(*m) == 0,
+            _ => false,
+        }))
+    }
+}
+
+/// A program by its path, or in the directories of PATH.
+fn find(path: &str) -> Option<PathBuf> {
+    if path.contains('/') {
+        return Path::new(path).exists().then(|| PathBuf::from(path));
+    }
+    let dirs = std::env::var_os("PATH")?;
+    std::env::split_paths(&dirs).map(|d| d.join(path)).find(|p| access(p, AccessFlags::X_OK).is_ok() && p.is_file())
+}
+
+/// The first element of a path, links followed, that somebody else than root can change. A directory with the sticky bit
+/// lets nobody replace what is another's.
+fn unsafe_element(path: &Path) -> Option<Program> {
+    let real = path.canonicalize().ok()?;
+    let mut elements: Vec<&Path> = real.ancestors().collect();
+    elements.reverse();
+    for e in elements {
+        let meta = fs::symlink_metadata(e).ok()?;
+        let mode = meta.mode() & 0o7777;
+        let sticky = meta.is_dir() && mode & 0o1000 != 0;
+        let by_group = mode & 0o020 != 0 && meta.gid() != 0;
+        if meta.uid() != 0 || ((by_group || mode & 0o002 != 0) && !sticky) {
+            let owner = User::from_uid(meta.uid().into()).ok().flatten().map_or(meta.uid().to_string(), |u| u.name);
+            return Some(Program::Unsafe { element: e.display().to_string(), owner, mode });
+        }
+    }
+    None
+}

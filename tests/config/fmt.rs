@@ -1,0 +1,76 @@
+//! `evenkeel fmt`: layout changes, meaning does not, and a second run changes nothing.
+
+use evenkeel_core::config::fmt::layout;
+use evenkeel_core::config::{Options, parse};
+use proptest::prelude::*;
+
+use crate::corpus::Recorded;
+
+fn same(text: &str) -> Result<(), String> {
+    let new = layout(text);
+    let (a, b) = (
+        parse("x", text.to_owned(), &Recorded, &Options::default()),
+        parse("x", new.clone(), &Recorded, &Options::default()),
+    );
+    if a.typed != b.typed || a.keepalived_status() != b.keepalived_status() {
+        return Err(format!(
+            "another meaning:\n{text}\n---\n{new}\n---\n{}\n---\n{}",
+            a.render(false),
+            b.render(false)
+        ));
+    }
+    if layout(&new) != new {
+        return Err(format!("not at rest:\n{new}\n---\n{}", layout(&new)));
+    }
+    let comments = |t: &str| t.matches("#c").count();
+    if comments(text) != comments(&new) {
+        return Err(format!("a comment is lost:\n{text}\n---\n{new}"));
+    }
+    Ok(())
+}
+
+#[test]
+fn every_recorded_file_keeps_its_meaning() {
+    let mut wrong = Vec::new();
+    for line in include_str!("keepalived-config.jsonl").lines() {
+        let v: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        wrong.extend(same(v["text"].as_str().expect("text")).err());
+    }
+    let folder = std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/config/syntax"));
+    for entry in std::fs::read_dir(folder).expect("readable").flatten() {
+        // Files with NUL bytes are no text.
+        if let Ok(text) = std::fs::read_to_string(entry.path())
+            && !text.contains('\0')
+        {
+            wrong.extend(same(&text).err().map(|e| format!("{:?} {e}", entry.path())));
+        }
+    }
+    assert!(wrong.is_empty(), "{} files:\n{}", wrong.len(), wrong.join("\n=====\n"));
+}
+
+#[test]
+fn the_layout_is_this() {
+    let text = "! VRRP\nvrrp_instance  V1{ #c first\n\n\n\tinterface   eth0 #c second\n virtual_router_id 51\n\
+                virtual_ipaddress\n{\n10.0.0.1/24   dev eth0 }\n#c third\n  @low priority   100\n}\n$X=a   b\n\
+                virtual_server 10.0.0.1 80 { protocol TCP }\n";
+    let want = "! VRRP\nvrrp_instance V1 { #c first\n\n    interface eth0 #c second\n    virtual_router_id 51\n    \
+                virtual_ipaddress {\n        10.0.0.1/24 dev eth0\n    }\n    #c third\n    @low priority   100\n}\n\
+                $X=a   b\nvirtual_server 10.0.0.1 80 {\n    protocol TCP\n}\n";
+    assert_eq!(layout(text), want);
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_written_keeps_its_meaning(parts in prop::collection::vec(prop::sample::select(vec![
+        "vrrp_instance", "V1", "{", "}", "\n", " ", "\t", "interface", "eth0", "virtual_router_id", "7", "\"a b\"", "\"",
+        "\\", "\\#", "#c", "!x", "virtual_ipaddress", "10.0.0.1", "$X=", "$X", "${X}", "~SEQ(V,1,2)", "${V}", "@low",
+        "@^low", "include nosuch", "global_defs", "router_id", "script", "'", "\\\n", "\r\n", "é", "track_script",
+    ]), 0..50)) {
+        // What cannot be read at all has no meaning to keep.
+        let text: String = parts.concat();
+        if let Err(e) = same(&text) {
+            let parsed = parse("x", text.clone(), &Recorded, &Options::default());
+            prop_assert!(parsed.errors() > 0 && !e.starts_with("not at rest") , "{}", e);
+        }
+    }
+}

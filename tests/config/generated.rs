@@ -1,0 +1,83 @@
+//! Pages that are generated from the registry stand in the repository as the registry has them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use evenkeel_core::config::keywords::{Standing, blocks, entries};
+use evenkeel_core::config::{codes, compatibility_table, man_page, reference};
+use evenkeel_tests::program;
+
+#[test]
+fn the_pages_in_the_repository_are_those_of_the_registry() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let pages = [
+        ("docs/configuration.md", reference()),
+        ("docs/compatibility-keywords.md", compatibility_table()),
+        ("packaging/man/evenkeel.conf.5", man_page()),
+    ];
+    for (path, text) in pages {
+        let path = root.join(path);
+        if std::env::var_os("EVENKEEL_BLESS").is_some() {
+            fs::write(&path, &text).expect("writable");
+        }
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        assert!(kept == text, "{} is not what `evenkeel manual` prints: make docs", path.display());
+    }
+}
+
+#[test]
+fn the_registry_has_every_keyword_of_keepalived() {
+    // (block, keyword) pairs of keepalived 2.4.3, counted from its keyword tables.
+    let ours = entries().iter().filter(|(_, k)| k.since == "evenkeel").count();
+    assert_eq!(entries().len() - ours, 531);
+    for block in blocks() {
+        let names: BTreeSet<&str> = block.keywords.iter().map(|k| k.name).collect();
+        assert_eq!(names.len(), block.keywords.len(), "a keyword stands in {} twice", block.path);
+    }
+    for (block, k) in entries() {
+        assert!(k.doc.ends_with('.') && k.doc.len() > 4, "{}/{} is not explained: {}", block.path, k.name, k.doc);
+        assert!(
+            k.since == "evenkeel" || k.since == "unreleased" || k.since.starts_with('v'),
+            "{}: {}",
+            k.name,
+            k.since
+        );
+        if let Standing::Never(why) = k.standing {
+            assert!(!why.is_empty());
+        }
+    }
+    let mut sorted: Vec<&str> = codes::CODES.iter().map(|c| c.name).collect();
+    sorted.sort();
+    assert_eq!(sorted, codes::CODES.iter().map(|c| c.name).collect::<Vec<_>>(), "codes are in alphabetical order");
+}
+
+#[test]
+fn the_man_page_is_well_formed() {
+    let Ok(out) = Command::new("man")
+        .args(["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"])
+        .arg(
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .parent()
+                .expect("the workspace")
+                .join("packaging/man/evenkeel.conf.5"),
+        )
+        .output()
+    else {
+        return;
+    };
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert!(!err.contains("warning"), "{err}");
+}
+
+#[test]
+fn completions_name_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let out = Command::new(program("evenkeel")).args(["completions", shell]).output().expect("runs");
+        let text = String::from_utf8_lossy(&out.stdout);
+        for command in ["check", "fmt", "plan", "explain", "status", "reload"] {
+            assert!(text.contains(command), "{shell} lacks {command}");
+        }
+    }
+}

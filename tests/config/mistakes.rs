@@ -1,0 +1,86 @@
+//! The mistakes that people make most, and what they are told, word for word: where it is, and how to mend it.
+//!
+//! The transcripts stand beside the files. `EVENKEEL_BLESS=1 cargo test -p evenkeel-tests --test config` writes them anew.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use evenkeel_core::config::environment::{Environment, Program, Unreadable};
+use evenkeel_core::config::{Options, Severity, parse};
+
+use crate::corpus::Recorded;
+
+/// The machine of the transcripts: it has an eth0, a script that anybody may write, a file that nobody may read.
+struct Director;
+
+impl Environment for Director {
+    fn read(&self, path: &Path) -> Result<Vec<u8>, Unreadable> {
+        match path.to_str() {
+            Some("conf.d/services.conf") => Err(Unreadable::Other("Permission denied (os error 13)".into())),
+            _ => Err(Unreadable::Missing),
+        }
+    }
+    fn glob(&self, _: &Path) -> Vec<PathBuf> {
+        Vec::new()
+    }
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+    fn host_name(&self) -> String {
+        "director-1".into()
+    }
+    fn seed(&self) -> u64 {
+        1
+    }
+    fn interface(&self, name: &str) -> Option<bool> {
+        Some(name == "eth0")
+    }
+    fn user(&self, name: &str) -> Option<bool> {
+        Recorded.user(name)
+    }
+    fn group(&self, name: &str) -> Option<bool> {
+        Recorded.group(name)
+    }
+    fn routing_name(&self, _: &str, _: &str) -> Option<bool> {
+        None
+    }
+    fn processors(&self) -> Option<u32> {
+        Some(2)
+    }
+    fn program(&self, _: &str) -> Program {
+        Program::Unsafe { element: "/opt/checks".into(), owner: "deploy".into(), mode: 0o775 }
+    }
+    fn on_link(&self, _: IpAddr) -> Option<bool> {
+        None
+    }
+}
+
+#[test]
+fn each_common_mistake_is_told_where_it_is_and_how_to_mend_it() {
+    let dir = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/config/mistakes"));
+    let mut files: Vec<PathBuf> = fs::read_dir(&dir).expect("readable").map(|e| e.expect("an entry").path()).collect();
+    files.retain(|f| f.extension().is_some_and(|e| e == "conf"));
+    files.sort();
+    assert_eq!(files.len(), 11, "ten mistakes, and one in a line that is not as written");
+    for file in files {
+        let name = file.file_name().and_then(|n| n.to_str()).expect("UTF-8");
+        let parsed = parse(name, fs::read_to_string(&file).expect("UTF-8"), &Director, &Options::default());
+        let shown = parsed.render(false);
+        let transcript = file.with_extension("txt");
+        if std::env::var_os("EVENKEEL_BLESS").is_some() {
+            fs::write(&transcript, &shown).expect("writable");
+        }
+        assert_eq!(shown, fs::read_to_string(&transcript).expect("a transcript"), "{name}");
+        // One mistake, one finding, with its place and a way out.
+        let found: Vec<_> = parsed.diagnostics.iter().filter(|d| d.code != "not-in-force").collect();
+        let expected = if name.starts_with("11") { 2 } else { 1 };
+        assert_eq!(found.len(), expected, "{name}:\n{shown}");
+        assert!(
+            found.iter().all(|d| !d.label.is_empty() && (d.help.is_some() || d.label.starts_with("expected"))),
+            "{name}:\n{shown}"
+        );
+        let kept = found.iter().any(|d| d.severity == Severity::Warning);
+        assert_eq!(parsed.clean().is_some(), kept, "{name}: a warning keeps the file, an error does not");
+    }
+}

@@ -1,0 +1,107 @@
+//! 110 files on grammar alone: their verdicts, and the words that their expansion comes to.
+
+use std::path::PathBuf;
+
+use evenkeel_core::config::environment::{Environment, Program, Unreadable};
+use evenkeel_core::config::{Options, parse};
+use evenkeel_sys::environment::Machine;
+
+use crate::corpus::Recorded;
+
+/// Read differently on purpose.
+const DIFFERENT: &[(&str, &str)] = &[(
+    "33_long_line_1100.conf",
+    "keepalived's lines end after 1,024 bytes, and the rest is read as another line; here lines have no limit",
+)];
+
+/// Files that are read as keepalived reads them, and in which other words are unknown.
+const OTHER_WORDS: &[(&str, &str)] = &[
+    ("62_var_undefined.conf", "an undefined `${NAME}` is one word, told as undefined, and does not open a block"),
+    ("66_var_space_before_eq.conf", "as 62"),
+    ("68_var_bad_name.conf", "as 62"),
+];
+
+/// The recorded machine, with the files of this folder.
+struct Folder(Machine);
+
+impl Environment for Folder {
+    fn read(&self, path: &std::path::Path) -> Result<Vec<u8>, Unreadable> {
+        self.0.read(path)
+    }
+    fn glob(&self, pattern: &std::path::Path) -> Vec<PathBuf> {
+        self.0.glob(pattern)
+    }
+    fn variable(&self, name: &str) -> Option<String> {
+        Recorded.variable(name)
+    }
+    fn host_name(&self) -> String {
+        Recorded.host_name()
+    }
+    fn seed(&self) -> u64 {
+        1
+    }
+    fn interface(&self, name: &str) -> Option<bool> {
+        Recorded.interface(name)
+    }
+    fn user(&self, name: &str) -> Option<bool> {
+        Recorded.user(name)
+    }
+    fn group(&self, name: &str) -> Option<bool> {
+        Recorded.group(name)
+    }
+    fn routing_name(&self, table: &str, name: &str) -> Option<bool> {
+        Recorded.routing_name(table, name)
+    }
+    fn processors(&self) -> Option<u32> {
+        Recorded.processors()
+    }
+    fn program(&self, path: &str) -> Program {
+        Recorded.program(path)
+    }
+    fn on_link(&self, _: std::net::IpAddr) -> Option<bool> {
+        None
+    }
+}
+
+#[test]
+fn the_grammar_is_keepaliveds() {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/config/syntax"));
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for line in include_str!("syntax/verdicts.tsv").lines().filter(|l| !l.starts_with('#')) {
+        let f: Vec<&str> = line.split('\t').collect();
+        let [file, old, new, words] = f[..] else { panic!("four fields: {line}") };
+        seen += 1;
+        let path = folder.join(file);
+        let bytes = std::fs::read(&path).expect("readable");
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let options = Options { config_id: Some("low".into()) };
+        let parsed = parse(&path.display().to_string(), text, &Folder(Machine::new()), &options);
+        let status = parsed.keepalived_status().to_string();
+        let listed = DIFFERENT.iter().any(|(n, _)| *n == file);
+        if !listed && status != new && status != old {
+            wrong.push(format!("{file}: status {status}, not {new}\n{}", parsed.render(false)));
+        }
+        let unknown: Vec<String> = parsed
+            .diagnostics
+            .iter()
+            .filter(|d| d.code == "unknown-keyword")
+            .map(|d| parsed.sources.text(d.span).replace('\\', ""))
+            .filter(|w| w.starts_with("zz"))
+            .map(|w| w.replace(&folder.display().to_string(), "WORK"))
+            .collect();
+        let mut got = unknown;
+        let mut expected: Vec<&str> = words.split_whitespace().collect();
+        // Findings are told in the order of the lines as written, keepalived's in that of the repetition.
+        got.sort();
+        expected.sort();
+        // The same finding at the same place is told once, and where keepalived exits at once we read on.
+        got.dedup();
+        expected.dedup();
+        if got != expected && status != "6" && !OTHER_WORDS.iter().any(|(n, _)| *n == file) {
+            wrong.push(format!("{file}: unknown are {got:?}, not {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(seen, 110, "the folder and the list agree");
+}
