@@ -10,7 +10,7 @@ RUN_PACKAGES := iproute2 util-linux
 TEST_PACKAGES := keepalived tcpdump ethtool
 KERNEL_PACKAGES := qemu-system-x86 kmod busybox-static cpio
 
-.PHONY: all demo test bench kernel-test install uninstall build-deps test-deps clean
+.PHONY: docs fuzz all demo test bench kernel-test install uninstall build-deps test-deps clean
 
 all: build-deps
 	$(CARGO) build --release
@@ -31,7 +31,7 @@ test: test-deps
 	$(CARGO) test --workspace --lib --bins
 	$(SUDO) env "PATH=$$PATH" $(CARGO) test -p evenkeel-tests
 
-bench: all
+bench: all test-deps
 	$(CARGO) build --release --manifest-path benches/Cargo.toml
 	$(SUDO) benches/target/release/evenkeel-bench
 
@@ -40,6 +40,14 @@ kernel-test: test-deps
 	@$(SUDO) packaging/need $(KERNEL_PACKAGES)
 	$(CARGO) build --workspace --tests
 	$(SUDO) tests/kernel/run
+
+# Pages that are generated from the registry of keywords, and transcripts of diagnostics.
+docs:
+	EVENKEEL_BLESS=1 $(CARGO) test -q -p evenkeel-tests --test config
+
+# The configuration language under random input, ten minutes a target.
+fuzz:
+	for t in lex expand check; do fuzz/run $$t 600 || exit 1; done
 
 install: all
 	packaging/install "$(DESTDIR)" "$(PREFIX)"

@@ -3,6 +3,8 @@
 //!
 //! Figures are medians of nine rounds, net of the wrapper and an empty program. What matters are the ratios.
 
+mod config;
+
 use std::ffi::OsStr;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -102,6 +104,11 @@ fn main() -> Result<()> {
         bail!("the benchmark needs root, to load the packet path");
     }
     let json = std::env::args().any(|a| a == "--json");
+    let large = config::run()?;
+    if std::env::args().any(|a| a == "--config") {
+        if json { println!("{}", large.json()) } else { large.print() }
+        return Ok(());
+    }
     let b = Bench::new()?;
     let (nothing, rewrite, kernel) = (b.fd("nothing")?, b.fd("rewrite")?, b.fd("kernel_maps")?);
     let mut rows = Vec::new();
@@ -139,13 +146,14 @@ fn main() -> Result<()> {
         rows.push(all.swap_remove(1));
     }
     if json {
-        let all: Vec<_> = rows
+        let mut all: Vec<_> = rows
             .iter()
             .map(|(name, _, rewrite, kernel, ours)| {
                 serde_json::json!({"case": name, "rewrite_ns": rewrite, "kernel_maps_ns": kernel, "evenkeel_ns": ours,
                     "evenkeel_to_kernel_maps": ours / kernel})
             })
             .collect();
+        all.push(large.json());
         println!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(());
     }
@@ -156,6 +164,8 @@ fn main() -> Result<()> {
     for (name, _, rewrite, kernel, ours) in rows {
         println!("{name:<56} {rewrite:>8.0} {kernel:>12.0} {ours:>9.0} {:>18.2}", ours / kernel);
     }
+    println!();
+    large.print();
     Ok(())
 }
 

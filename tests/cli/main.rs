@@ -133,3 +133,76 @@ fn explain_knows_keywords_and_their_neighbours() {
     let (code, _, err) = run("evenkeel", &["explain", "priorty"]);
     assert!(code == 1 && err.contains("did you mean `priority`?"), "{err}");
 }
+
+#[test]
+fn explain_knows_codes_and_where_a_keyword_stands() {
+    let (code, out, _) = run("evenkeel", &["explain", "duplicate-vrid"]);
+    assert!(code == 0 && out.contains("RFC 9568"), "{out}");
+    let (code, out, _) = run("evenkeel", &["explain", "lb_algo"]);
+    assert!(code == 0 && out.contains("an old name of `lvs_sched`") && out.contains("in virtual_server"), "{out}");
+    let (code, out, _) = run("evenkeel", &["explain"]);
+    assert!(code == 0 && out.lines().count() > 531, "all keywords, a line each");
+}
+
+#[test]
+fn strict_refuses_warnings_and_json_has_everything() {
+    let f = file("strict.conf", &CLEAN.replace("weight 1", "weight 1 2"));
+    let path = f.to_str().expect("UTF-8");
+    assert_eq!(run("evenkeel", &["check", path]).0, 0);
+    let (code, out, _) = run("evenkeel", &["check", "--strict", "--format", "json", path]);
+    let v: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, &v["usable"], &v["keepalived_status"]), (1, &false.into(), &0.into()));
+    let d = &v["diagnostics"][0];
+    assert_eq!((d["code"].as_str(), d["severity"].as_str()), (Some("extra-words"), Some("warning")));
+    assert_eq!((d["line"].as_u64(), d["column"].as_u64(), d["end_column"].as_u64()), (Some(6), Some(18), Some(19)));
+}
+
+#[test]
+fn fmt_prints_writes_and_checks() {
+    let f = file(
+        "fmt.conf",
+        "virtual_server   192.0.2.1 80 {\n lvs_sched rr #c\nlvs_method DR\nprotocol TCP\nreal_server 127.0.0.1 80 { weight 1 }\n}\n",
+    );
+    let path = f.to_str().expect("UTF-8");
+    assert_eq!(run("evenkeel", &["fmt", "--check", path]).0, 1);
+    let (code, out, _) = run("evenkeel", &["fmt", path]);
+    assert!(code == 0 && out.contains("\n    lvs_sched rr #c\n") && out.contains("        weight 1\n    }\n"), "{out}");
+    assert_eq!(run("evenkeel", &["fmt", "--write", path]).0, 0);
+    assert_eq!(fs::read_to_string(&f).expect("there"), out);
+    assert_eq!(run("evenkeel", &["fmt", "--check", path]).0, 0);
+}
+
+#[test]
+fn plan_without_a_daemon_compares_with_nothing_and_refuses_a_bad_file() {
+    let good = file("plan.conf", CLEAN);
+    let (code, out, err) =
+        run("evenkeel", &["--instance", "nobody", "plan", "-o", "json", good.to_str().expect("UTF-8")]);
+    assert_eq!(code, 0, "{err}");
+    let v: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(v["steps"][0], "add service TCP 192.0.2.1:80 rr");
+    assert_eq!(v["steps"][1], "add 127.0.0.1:80 to TCP 192.0.2.1:80, weight 1");
+    let bad = file("plan-bad.conf", "vrrp_instance V {\n");
+    let (code, _, err) = run("evenkeel", &["--instance", "nobody", "plan", bad.to_str().expect("UTF-8")]);
+    assert!(code == 1 && err.contains("the block of `vrrp_instance` is not closed"), "{err}");
+}
+
+#[test]
+fn includes_and_conditions_are_read_from_the_disk() {
+    let dir = file("x", "").parent().expect("a directory").join("inc");
+    fs::create_dir_all(&dir).expect("writable");
+    fs::write(dir.join("a.conf"), CLEAN).expect("writable");
+    fs::write(dir.join("b.conf"), "wrong_keyword 1\n").expect("writable");
+    let main = file("include.conf", "@one include nothing\ninclude inc/[ab].conf\n@two $N=5\n");
+    let (code, _, err) = run("evenkeel", &["check", "-i", "two", main.to_str().expect("UTF-8")]);
+    assert_eq!(code, 1);
+    assert!(err.contains("inc/b.conf:1:1") && err.contains("included from here"), "{err}");
+    assert_eq!(run("evenkeeld", &["-t", "-i", "two", "-f", main.to_str().expect("UTF-8")]).0, 5);
+    let strict = file("strict-include.conf", "includea nosuch*.conf\n");
+    assert_eq!(run("evenkeeld", &["-t", "-f", strict.to_str().expect("UTF-8")]).0, 6);
+}
+
+#[test]
+fn the_daemon_gives_keepaliveds_status_2_for_a_missing_parameter() {
+    let f = file("missing.conf", "vrrp_instance V {\n    priority\n}\n");
+    assert_eq!(run("evenkeeld", &["-t", "-f", f.to_str().expect("UTF-8")]).0, 2);
+}

@@ -81,6 +81,22 @@ fn a_bad_file_is_refused_whole_and_the_old_one_stays() {
 }
 
 #[test]
+fn a_start_leaves_out_what_is_wrong_as_keepalived_does_and_status_says_so() {
+    let Some(net) = Net::new("lenient-start") else { return };
+    let wrong = config(100, 2) + "virtual_serwer 192.168.1.100 81 {\n protocol TCP\n}\n";
+    net.start("d1", &wrong);
+    net.wait_state("d1", "V", State::Master);
+    let status = net.status("d1").expect("answers");
+    assert_eq!(status.services.len(), 1, "what is right is in force");
+    assert!(status.config_error.is_some_and(|e| e.starts_with("1 error in the file")));
+    let Reply::Refused { error } = net.reload("d1") else { panic!("taken: {wrong}") };
+    assert!(error.contains("did you mean `virtual_server`?"), "{error}");
+    net.write("d1", &config(100, 2));
+    net.reload("d1");
+    assert_eq!(net.status("d1").expect("answers").config_error, None);
+}
+
+#[test]
 fn hooks_follow_the_configuration() {
     let Some(net) = Net::new("hooks") else { return };
     let with =

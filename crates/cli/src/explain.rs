@@ -14,7 +14,7 @@ pub fn run(what: Option<&str>) -> anyhow::Result<ExitCode> {
     let all = entries();
     let mut text = String::new();
     let Some(what) = what else {
-        for (block, k) in &all {
+        for (block, k) in all {
             let path = if block.path == ROOT_PATH { String::new() } else { format!("{}/", block.path) };
             let _ = writeln!(text, "{path}{}  {}", k.name, k.doc);
         }

@@ -60,7 +60,7 @@ pub struct Status {
     pub uptime_ms: u64,
     /// The configuration file in force.
     pub config_file: String,
-    /// Why the last reload was refused, if it was.
+    /// Why the last reload was refused, or what was left out at the start, if so.
     pub config_error: Option<String>,
     /// VRRP instances.
     pub instances: Vec<InstanceStatus>,

@@ -57,8 +57,8 @@ struct RunArgs {
     options: Options,
 }
 
-/// Runs the daemon until it is told to stop.
-pub fn run(args: &Args, path: PathBuf, config: Config) -> anyhow::Result<()> {
+/// Runs the daemon until it is told to stop. `left_out` says what is wrong with the file that it was started with.
+pub fn run(args: &Args, path: PathBuf, config: Config, left_out: Option<String>) -> anyhow::Result<()> {
     let run_dir = args.run_dir();
     fs::create_dir_all(&run_dir).with_context(|| format!("create {}", run_dir.display()))?;
     let pid_file = args.pid.clone().unwrap_or_else(|| run_dir.join("evenkeeld.pid"));
@@ -69,7 +69,7 @@ pub fn run(args: &Args, path: PathBuf, config: Config) -> anyhow::Result<()> {
         tracing::warn!("{e}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let done = runtime.block_on(main_loop(args, path, config));
+    let done = runtime.block_on(main_loop(args, path, config, left_out));
     let _ = fs::remove_file(&pid_file);
     let _ = fs::remove_file(run_dir.join("control.sock"));
     done
@@ -91,7 +91,7 @@ fn lock(path: &std::path::Path, instance: &str) -> anyhow::Result<Flock<File>> {
     }
 }
 
-async fn main_loop(args: &Args, path: PathBuf, config: Config) -> anyhow::Result<()> {
+async fn main_loop(args: &Args, path: PathBuf, config: Config, left_out: Option<String>) -> anyhow::Result<()> {
     let mut netlink = Netlink::new()?;
     for name in needed_devices(&config) {
         require_link(&mut netlink, &name)?;
@@ -105,7 +105,7 @@ async fn main_loop(args: &Args, path: PathBuf, config: Config) -> anyhow::Result
     let mut control = Control {
         path,
         config: Config::default(),
-        config_error: None,
+        config_error: left_out,
         plane: None,
         plane_error: None,
         hooks: Hooks::default(),

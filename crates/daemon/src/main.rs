@@ -42,8 +42,13 @@ fn main() -> ExitCode {
             return ExitCode::from(exit::NO_PERMISSION);
         }
     };
-    if !parsed.diagnostics.is_empty() {
-        eprint!("{}", parsed.render(false));
+    let told = parsed.render(false);
+    if let Some(log) = args.config_test.as_deref().filter(|l| !l.is_empty()) {
+        if let Err(e) = fs::write(log, &told) {
+            eprintln!("evenkeeld: cannot write {log}: {e}");
+        }
+    } else {
+        eprint!("{told}");
     }
     if args.config_test.is_some() {
         return ExitCode::from(parsed.keepalived_status());
@@ -52,11 +57,13 @@ fn main() -> ExitCode {
         eprintln!("evenkeeld: {} is not usable; nothing was started", path.display());
         return ExitCode::from(exit::CONFIG);
     }
-    if parsed.errors() > 0 {
-        eprintln!(
-            "evenkeeld: {}: started without what is wrong in it, as keepalived does; a reload will refuse it",
-            path.display()
-        );
+    let left_out = (parsed.errors() > 0).then(|| {
+        let n = parsed.errors();
+        let errors = if n == 1 { "1 error".to_owned() } else { format!("{n} errors") };
+        format!("{errors} in the file: started without what is concerned, as keepalived does")
+    });
+    if let Some(told) = &left_out {
+        eprintln!("evenkeeld: {}: {told}; a reload will refuse it", path.display());
     }
     let config = parsed.config;
     if !evenkeel_sys::user::is_root() {
@@ -77,7 +84,7 @@ fn main() -> ExitCode {
         return ExitCode::from(exit::FATAL);
     }
     log::init(&args);
-    match control::run(&args, path, config) {
+    match control::run(&args, path, config, left_out) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             tracing::error!("{e:#}");

@@ -147,10 +147,19 @@ impl Diagnostic {
         let title = level.primary_title(self.message.as_str()).id(self.code);
         let mut snippets = Vec::new();
         while let Some(&(first, ..)) = places.first() {
-            let (name, text, start) = sources.file(first);
-            let mut snippet = Snippet::source(text).path(if name.is_empty() { None } else { Some(name) });
+            let (name, _, start) = sources.file(first);
+            let near = |span: &Span| sources.file(*span).2 == start && span.start.abs_diff(first.start) < NEAR;
+            // Only the lines that are shown: a large file is not looked through again for each finding.
+            let all = places
+                .iter()
+                .map(|(span, ..)| span)
+                .filter(|s| near(s))
+                .fold(first, |all, s| Span { start: all.start.min(s.start), end: all.end.max(s.end) });
+            let (start, line, text) = sources.around(all);
+            let mut snippet =
+                Snippet::source(text).line_start(line).path(if name.is_empty() { None } else { Some(name) });
             places.retain(|(span, kind, label)| {
-                if sources.file(*span).2 != start {
+                if !near(span) {
                     return true;
                 }
                 let mut a = kind.span(range(*span, start, text));
@@ -206,6 +215,9 @@ impl Diagnostic {
     }
 }
 
+/// Places less than so many bytes apart are shown in one piece.
+const NEAR: u32 = 20_000;
+
 /// A place as a range of its file's bytes, on character boundaries and within the text.
 fn range(span: Span, start: u32, text: &str) -> std::ops::Range<usize> {
     let clamp = |at: u32| {
@@ -232,10 +244,13 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     if word.len() > 64 {
         return None;
     }
+    let word = word.to_ascii_lowercase();
+    let near = |c: &str| (c.len() / 3).max(1);
     candidates
         .into_iter()
-        .map(|c| (strsim::damerau_levenshtein(&word.to_ascii_lowercase(), &c.to_ascii_lowercase()), c))
-        .filter(|&(d, c)| d <= (c.len() / 3).max(1))
+        .filter(|c| c.len().abs_diff(word.len()) <= near(c))
+        .map(|c| (strsim::damerau_levenshtein(&word, &c.to_ascii_lowercase()), c))
+        .filter(|&(d, c)| d <= near(c))
         .min_by_key(|&(d, _)| d)
         .map(|(_, c)| c)
 }

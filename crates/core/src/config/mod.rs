@@ -24,6 +24,8 @@ mod lower;
 mod manual;
 mod read;
 mod source;
+#[doc(hidden)]
+pub mod stages;
 mod tree;
 pub mod value;
 
@@ -56,9 +58,21 @@ pub struct Parsed {
 }
 
 impl Parsed {
-    /// Every finding as a person reads it, with the line and a caret.
+    /// Every finding as a person reads it, with the line and a caret; of many of one kind the first hundred.
     pub fn render(&self, colour: bool) -> String {
-        self.diagnostics.iter().map(|d| d.render(&self.sources, colour)).collect::<Vec<_>>().join("\n")
+        let mut counts = std::collections::BTreeMap::new();
+        let mut shown = Vec::new();
+        for d in &self.diagnostics {
+            let n: &mut usize = counts.entry(d.code).or_default();
+            *n += 1;
+            if *n <= MOST_OF_A_KIND {
+                shown.push(d.render(&self.sources, colour));
+            }
+        }
+        for (code, n) in counts.into_iter().filter(|(_, n)| *n > MOST_OF_A_KIND) {
+            shown.push(format!("and {} more findings `{code}`\n", n - MOST_OF_A_KIND));
+        }
+        shown.join("\n")
     }
 
     /// How many errors there are.
@@ -117,6 +131,9 @@ pub fn parse(name: &str, text: String, environment: &dyn Environment, options: &
     diagnostics.dedup();
     Parsed { config, typed, diagnostics, sources }
 }
+
+/// Nobody reads more of one kind.
+const MOST_OF_A_KIND: usize = 100;
 
 /// [`parse`] for a file that needs nothing of the machine: tests, generators.
 pub fn parse_file(name: &str, text: &str) -> Parsed {

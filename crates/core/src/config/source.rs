@@ -4,7 +4,7 @@
 //! was made from one by expansion (`$NAME`, `~SEQ`, `~LST`); what was made remembers, piece by piece, where it came from,
 //! and a place in it can be followed back to the line as somebody wrote it ([`Sources::written`]).
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 
 use elsa::FrozenVec;
 
@@ -45,6 +45,8 @@ struct Text {
     text: String,
     pieces: Vec<Piece>,
     included: Option<Span>,
+    /// Where each line begins; made when somebody asks for a line's number.
+    lines: OnceCell<Vec<u32>>,
 }
 
 /// The place of something, as written in a file.
@@ -75,12 +77,12 @@ impl Sources {
     /// Adds a file. `name` is what diagnostics call it, `included` the word that named it in another file. `None` if all
     /// texts together would exceed 4 GiB.
     pub(crate) fn add_file(&self, name: &str, text: String, included: Option<Span>) -> Option<(&str, u32)> {
-        self.add(Text { start: 0, name: name.to_owned(), text, pieces: Vec::new(), included })
+        self.add(Text { start: 0, name: name.to_owned(), text, pieces: Vec::new(), included, lines: OnceCell::new() })
     }
 
     /// Adds what an expansion made.
     pub(crate) fn add_made(&self, text: String, pieces: Vec<Piece>) -> Option<(&str, u32)> {
-        self.add(Text { start: 0, name: String::new(), text, pieces, included: None })
+        self.add(Text { start: 0, name: String::new(), text, pieces, included: None, lines: OnceCell::new() })
     }
 
     fn add(&self, mut text: Text) -> Option<(&str, u32)> {
@@ -156,14 +158,42 @@ impl Sources {
     /// File, line and column (both from 1; the column counts characters) of a place as written.
     pub fn position(&self, at: u32) -> (&str, usize, usize) {
         let Some(t) = self.at(at) else { return ("", 0, 0) };
-        let before = t.text.get(..(at - t.start) as usize).unwrap_or(&t.text);
-        let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        (&t.name, line, column)
+        let at = (at - t.start).min(t.text.len() as u32);
+        let line = t.line(at);
+        let column = t.text.get(t.line_start(line)..at as usize).unwrap_or("").chars().count() + 1;
+        (&t.name, line + 1, column)
+    }
+
+    /// The lines of a file that a place is in, from its first to its last and a few around them: where they begin in all
+    /// texts, the number of the first, and their text.
+    pub(crate) fn around(&self, span: Span) -> (u32, usize, &str) {
+        let Some(t) = self.at(span.start) else { return (0, 1, "") };
+        let inside = |at: u32| (at.saturating_sub(t.start)).min(t.text.len() as u32);
+        let first = t.line(inside(span.start)).saturating_sub(1);
+        let from = t.line_start(first);
+        let to = t.line_start(t.line(inside(span.end)) + 2);
+        (t.start + from as u32, first + 1, t.text.get(from..to).unwrap_or(""))
     }
 }
 
 impl Text {
+    fn lines(&self) -> &[u32] {
+        self.lines.get_or_init(|| {
+            let ends = self.text.bytes().enumerate().filter(|(_, b)| *b == b'\n');
+            std::iter::once(0).chain(ends.map(|(n, _)| n as u32 + 1)).collect()
+        })
+    }
+
+    /// The number of the line that a byte is in, from 0.
+    fn line(&self, at: u32) -> usize {
+        self.lines().partition_point(|start| *start <= at).saturating_sub(1)
+    }
+
+    /// Where a line begins; the end of the text for lines behind its last.
+    fn line_start(&self, line: usize) -> usize {
+        self.lines().get(line).map_or(self.text.len(), |start| *start as usize)
+    }
+
     /// The piece that a byte is in.
     fn piece(&self, at: u32) -> Piece {
         let n = self.pieces.partition_point(|p| p.at <= at);

@@ -201,3 +201,9 @@ fn nothing_that_can_be_written_makes_it_panic() {
         parsed.render(false);
     });
 }
+
+#[test]
+fn a_value_is_small() {
+    // A large file has half a million of them.
+    assert!(size_of::<value::Value>() <= 32, "{}", size_of::<value::Value>());
+}

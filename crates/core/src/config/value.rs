@@ -103,13 +103,13 @@ pub enum Value {
     /// `virtual_server group NAME`
     Group(String),
     /// A script.
-    Script(Script),
+    Script(Box<Script>),
     /// `USER [GROUP]`
-    User(String, Option<String>),
+    User(Box<(String, Option<String>)>),
     /// A weight, and `reverse`.
     Weight(i64, bool),
     /// A forwarding method.
-    Method(Method),
+    Method(Box<Method>),
     /// `persistence_granularity`: a netmask or a prefix length.
     Mask(IpAddr),
     /// A prefix length of IPv6.
@@ -121,7 +121,7 @@ pub enum Value {
     /// A block of keywords.
     Section(Box<Section>),
     /// A block of lines: its name, if it has one, and each line with its place.
-    Lines(Option<String>, Placed),
+    Lines(Box<(Option<String>, Placed)>),
 }
 
 /// Lines with their places. Two lists are equal if their lines are, wherever they stand.
@@ -269,7 +269,7 @@ impl Section {
     /// All lines of all blocks of a keyword.
     pub fn lines<'s>(&'s self, keyword: &'s str) -> impl Iterator<Item = &'s (Span, Line)> {
         self.all(keyword).flat_map(|e| match &e.value {
-            Value::Lines(_, lines) => lines.0.as_slice(),
+            Value::Lines(lines) => lines.1.0.as_slice(),
             _ => &[],
         })
     }

@@ -5,7 +5,7 @@
 
 use super::super::diag::Verdict;
 use super::super::environment::Program;
-use super::super::value::{Entry, Script, Section, Value};
+use super::super::value::{Script, Section, Value};
 use super::super::{Diagnostic, Span};
 use super::Check;
 
@@ -13,7 +13,7 @@ pub(super) fn check(c: &mut Check<'_>) {
     let root = c.root;
     let secure = c.global(|g| g.get("enable_script_security").map(|_| ())).is_some();
     let default = c.global(|g| match &g.get("script_user")?.value {
-        Value::User(u, _) => Some(u.clone()),
+        Value::User(u) => Some(u.0.clone()),
         _ => None,
     });
     let made_for = c.environment.user("keepalived_script");
@@ -57,8 +57,8 @@ struct Found<'s> {
 }
 
 fn collect<'s>(s: &'s Section, out: &mut Vec<Found<'s>>) {
-    let own = s.block.keyword("user").and_then(|_| s.get("user")).and_then(|e: &Entry| match &e.value {
-        Value::User(u, _) => Some(u.as_str()),
+    let own = s.entries.iter().rev().find(|e| e.keyword.name == "user").and_then(|e| match &e.value {
+        Value::User(u) => Some(u.0.as_str()),
         _ => None,
     });
     for e in &s.entries {

@@ -11,7 +11,8 @@ pub(super) fn check(c: &mut Check<'_>) {
     let root = c.root;
     let mut groups: HashMap<&str, Span> = HashMap::new();
     for e in root.all("virtual_server_group") {
-        let Value::Lines(Some(name), lines) = &e.value else { continue };
+        let Value::Lines(group) = &e.value else { continue };
+        let (Some(name), lines) = &**group else { continue };
         groups.insert(name, e.args);
         if lines.0.is_empty() {
             let d = Diagnostic::error("no-members", e.args, format!("virtual_server_group `{name}` has no members"));
@@ -25,14 +26,13 @@ pub(super) fn check(c: &mut Check<'_>) {
         let v = Service::new(s);
         v.check(c, &groups, &mut services);
         for r in s.sections("real_server") {
-            for k in r.block.keywords.iter().filter(|k| k.name.ends_with("_CHECK") || k.name.ends_with("_GET")) {
-                for checker in r.sections(k.name) {
-                    check_checker(c, checker, &files, &bfd);
-                    source_address(c, checker, r);
-                    link_local(c, checker);
-                    for host in checker.block.keyword("host").into_iter().flat_map(|_| checker.sections("host")) {
-                        source_address(c, host, r);
-                    }
+            for e in &r.entries {
+                let Value::Section(checker) = &e.value else { continue };
+                check_checker(c, checker, &files, &bfd);
+                source_address(c, checker, r);
+                link_local(c, checker);
+                if checker.block.name() == "SMTP_CHECK" {
+                    checker.sections("host").for_each(|host| source_address(c, host, r));
                 }
             }
         }
@@ -48,7 +48,7 @@ struct Service<'s> {
 
 fn method(s: &Section, keyword: &str) -> Option<Method> {
     match &s.get(keyword)?.value {
-        Value::Method(m) => Some(m.clone()),
+        Value::Method(m) => Some((**m).clone()),
         _ => None,
     }
 }
@@ -241,7 +241,7 @@ fn soften_last(c: &mut Check<'_>, help: &str) {
 
 /// A link-local address means something only on a link.
 fn link_local(c: &mut Check<'_>, k: &Section) {
-    if k.block.keyword("bind_if").is_none() || k.has("bind_if") {
+    if !k.entries.iter().any(|e| e.keyword.name == "connect_ip") || k.has("bind_if") {
         return;
     }
     if let Some(IpAddr::V6(a)) = k.address("connect_ip")
@@ -255,7 +255,7 @@ fn link_local(c: &mut Check<'_>, k: &Section) {
 /// A probe's source address must be of the family that it goes to.
 fn source_address(c: &mut Check<'_>, k: &Section, r: &Section) {
     // keepalived compares them for all checkers but SMTP_CHECK.
-    if k.block.keyword("bindto").is_none() || k.block.name() == "SMTP_CHECK" {
+    if !k.entries.iter().any(|e| e.keyword.name == "bindto") || k.block.name() == "SMTP_CHECK" {
         return;
     }
     let server = match r.name {

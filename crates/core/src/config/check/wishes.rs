@@ -116,6 +116,9 @@ fn unused(c: &mut Check<'_>) {
     }
 }
 
+/// What holds of this many holds of thousands more, and is not told of each.
+const ENOUGH: usize = 20;
+
 /// Services whose address nobody here holds, and real servers that direct routing cannot reach.
 fn services(c: &mut Check<'_>) {
     let root = c.root;
@@ -126,12 +129,14 @@ fn services(c: &mut Check<'_>) {
     }
     held.extend(lines(root, "static_ipaddress").map(|(_, a, _)| a));
     let alone = root.sections("vrrp_instance").next().is_none();
-    let mut off_link = HashSet::new();
+    let (mut not_held, mut off_link) = (0, HashSet::new());
     for s in root.sections("virtual_server") {
         if let Value::Endpoint(addr, _) = s.name
             && !alone
             && !held.contains(&addr)
+            && not_held < ENOUGH
         {
+            not_held += 1;
             c.push(
                 Diagnostic::lint("vip-not-held", s.at, format!("no vrrp_instance holds {addr}"))
                     .label("packets for it will not come here")
@@ -141,7 +146,8 @@ fn services(c: &mut Check<'_>) {
         for r in s.sections("real_server") {
             let Value::Endpoint(addr, _) = r.name else { continue };
             let method = r.get("lvs_method").or(s.get("lvs_method")).map(|e| &e.value);
-            if method == Some(&Value::Method(Method::Dr))
+            if matches!(method, Some(Value::Method(m)) if **m == Method::Dr)
+                && off_link.len() < ENOUGH
                 && c.environment.on_link(addr) == Some(false)
                 && off_link.insert(addr)
             {

@@ -16,6 +16,8 @@ mod why;
 
 pub(crate) use root::ROOT;
 
+use std::sync::LazyLock;
+
 pub use spec::{Args, Block, Keyword, Lines, Standing};
 
 /// Every block, outer ones before inner ones.
@@ -36,8 +38,10 @@ pub fn blocks() -> Vec<&'static Block> {
 }
 
 /// Every pair of a block and a keyword.
-pub fn entries() -> Vec<(&'static Block, &'static Keyword)> {
-    blocks().into_iter().flat_map(|b| b.keywords.iter().map(move |k| (b, k))).collect()
+pub fn entries() -> &'static [(&'static Block, &'static Keyword)] {
+    static ENTRIES: LazyLock<Vec<(&Block, &Keyword)>> =
+        LazyLock::new(|| blocks().into_iter().flat_map(|b| b.keywords.iter().map(move |k| (b, k))).collect());
+    &ENTRIES
 }
 
 /// Blocks that stand at the top level and nowhere else: one of them inside another block tells of a missing brace.

@@ -21,7 +21,7 @@ const VRRP_SCRIPT_KEYWORDS: &[Keyword] = &[
     kw("fall", Args::Uint(1, I31), "1", "v1.1.18",
        "Failures in a row that make it bad."),
     kw("user", Args::User, "script_user", "v1.3.0",
-       "Identity."),
+       "Who runs it."),
     kw("init_fail", Args::Flag, "off", "v1.3.2",
        "It counts as failed until it has succeeded."),
 ];
@@ -32,23 +32,23 @@ pub(crate) static TRACK_PROCESS: Block = Block { path: "vrrp_track_process", key
 #[rustfmt::skip]
 const TRACK_PROCESS_KEYWORDS: &[Keyword] = &[
     kw("process", Args::Process, "required", "v2.0.11",
-       "Exact process name (comm) and parameters.").later(),
+       "The program's name, and its parameters if they matter.").later(),
     kw("param_match", Args::Choice(&["initial", "partial"]), "exact", "v2.0.16",
-       "How parameters are matched.").absent(Absent::Fine).later(),
+       "Whether parameters must begin with those, or contain them; without it they must be the same.").absent(Absent::Fine).later(),
     kw("weight", Args::Weight(-254, 254), "0", "v2.0.11",
-       "Priority adjustment; 0 = FAULT.").absent(Absent::Reported).later(),
+       "Added to the priority while enough processes run (above 0) or do not (below 0); 0: too few mean FAULT.").absent(Absent::Reported).later(),
     kw("quorum", Args::Uint(1, 65535), "1", "v2.0.11",
-       "Processes needed.").later(),
+       "How many processes there must be.").later(),
     kw("quorum_max", Args::Uint(0, 65535), "unlimited", "v2.0.16",
-       "More than this many = failure.").later(),
+       "How many there may be.").later(),
     kw("delay", Args::Seconds(1, 3600000000), "0", "v2.0.11",
-       "Sets fork_delay and terminate_delay.").later(),
+       "Seconds that a process must have run, or been gone, before that counts.").later(),
     kw("fork_delay", Args::Seconds(1, 3600000000), "0", "v2.0.16",
-       "Wait before considered up.").later(),
+       "Seconds that a process must have run before it counts.").later(),
     kw("terminate_delay", Args::Seconds(1, 3600000000), "0", "v2.0.16",
-       "Wait before considered down.").later(),
+       "Seconds that a process must be gone before it counts as gone.").later(),
     kw("full_command", Args::Flag, "off", "v2.0.11",
-       "Match /proc/PID/cmdline.").later(),
+       "Compare with the whole command line, not the short name.").later(),
 ];
 
 /// `track_file`
@@ -57,11 +57,11 @@ pub(crate) static TRACK_FILE: Block = Block { path: "track_file", keywords: TRAC
 #[rustfmt::skip]
 const TRACK_FILE_KEYWORDS: &[Keyword] = &[
     kw("file", Args::Text, "required", "v2.1.0",
-       "File holding one integer.").absent(Absent::Reported).later(),
+       "The file; it holds one whole number.").absent(Absent::Reported).later(),
     kw("weight", Args::Weight(-254, 254), "1", "v2.1.0",
-       "Multiplier.").later(),
+       "What the number in the file is multiplied by.").later(),
     kw("init_file", Args::InitFile, "off", "v2.1.0",
-       "Create (value 0) / overwrite at start.").later(),
+       "Make the file at start with this value, or 0; `overwrite` replaces one that is there.").later(),
 ];
 
 /// `vrrp_track_file`
@@ -70,11 +70,11 @@ pub(crate) static VRRP_TRACK_FILE: Block = Block { path: "vrrp_track_file", keyw
 #[rustfmt::skip]
 const VRRP_TRACK_FILE_KEYWORDS: &[Keyword] = &[
     kw("file", Args::Text, "required", "v2.0.0",
-       "File holding one integer.").absent(Absent::Reported).later(),
+       "The file; it holds one whole number.").absent(Absent::Reported).later(),
     kw("weight", Args::Weight(-254, 254), "1", "v2.0.0",
-       "Multiplier.").later(),
+       "What the number in the file is multiplied by.").later(),
     kw("init_file", Args::InitFile, "off", "v2.0.0",
-       "Create / overwrite at start.").later(),
+       "Make the file at start with this value, or 0; `overwrite` replaces one that is there.").later(),
 ];
 
 /// `bfd_instance`
@@ -83,33 +83,33 @@ pub(crate) static BFD_INSTANCE: Block = Block { path: "bfd_instance", keywords: 
 #[rustfmt::skip]
 const BFD_INSTANCE_KEYWORDS: &[Keyword] = &[
     kw("source_ip", Args::Address, "chosen by kernel", "v2.0.0",
-       "Local address.").later(),
+       "Our address in the session.").later(),
     kw("neighbor_ip", Args::Address, "required", "v2.0.0",
-       "Peer address.").later(),
+       "The neighbour's address.").later(),
     kw("neighbour_ip", Args::Address, "", "v2.0.0",
        "Peer address, by the other spelling.").old("neighbor_ip", false).later(),
     kw("min_rx", Args::Millis(1_000, 4_294_967_000), "10", "v2.0.0",
-       "Required min RX interval.").later(),
+       "Milliseconds between packets that we are willing to receive.").later(),
     kw("min_tx", Args::Millis(1_000, 4_294_967_000), "10", "v2.0.0",
-       "Desired min TX interval.").later(),
+       "Milliseconds between packets that we wish to send.").later(),
     kw("idle_tx", Args::Millis(1_000_000, 4_294_967_000), "1000", "v2.0.0",
-       "TX interval while not Up.").later(),
+       "Milliseconds between packets while the session is not up.").later(),
     kw("multiplier", Args::Uint(1, 255), "5", "v2.0.0",
-       "Missed packets before Down.").later(),
+       "Packets missed before the session counts as down.").later(),
     kw("passive", Args::Flag, "off", "v2.0.0",
-       "Wait for peer to start.").later(),
+       "Wait for the neighbour to begin.").later(),
     kw("ttl", Args::Uint(1, 255), "255", "v2.0.0",
-       "TTL (IPv4).").later(),
+       "TTL of packets over IPv4.").later(),
     kw("hoplimit", Args::Uint(1, 255), "64", "v2.0.0",
-       "Hop limit (IPv6).").later(),
+       "Hop limit of packets over IPv6.").later(),
     kw("max_hops", Args::Int(-1, 255), "0", "v2.0.0",
-       "Allowed TTL reduction on received packets (255 = no check).").later(),
+       "How far the TTL of a received packet may have fallen.").later(),
     kw("multihop", Args::Bool, "off", "v2.2.8",
-       "UDP port 4784 (RFC5883) instead of 3784.").later(),
+       "Speak to a neighbour behind routers, over port 4784 (RFC 5883).").later(),
     kw("weight", Args::Weight(-253, 253), "0", "v2.0.0",
-       "Default tracking weight.").later(),
+       "Added to the priority while the session is up (above 0) or down (below 0); 0: down means FAULT.").later(),
     kw("vrrp", Args::Flag, "both", "v2.0.0",
-       "Send events to VRRP process only.").later(),
+       "Only VRRP is told of the session.").later(),
     kw("checker", Args::Flag, "both", "v2.0.0",
-       "Send events to checker process only.").later(),
+       "Only health checks are told of the session.").later(),
 ];

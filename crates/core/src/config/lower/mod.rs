@@ -51,7 +51,7 @@ impl<'l> Lower<'l> {
         let mut defs = GlobalDefs {
             router_id: self.global(|g| g.text("router_id")).map(str::to_owned),
             script_user: self.global(|g| match &g.get("script_user")?.value {
-                Value::User(u, group) => Some((u.clone(), group.clone())),
+                Value::User(u) => Some((**u).clone()),
                 _ => None,
             }),
             enable_script_security: self.global(|g| g.flag("enable_script_security")).is_some(),
@@ -87,7 +87,7 @@ impl<'l> Lower<'l> {
                 continue;
             }
             let own = match s.get("user").map(|e| &e.value) {
-                Some(Value::User(u, g)) => Some((u.clone(), g.clone())),
+                Some(Value::User(u)) => Some((**u).clone()),
                 _ => None,
             };
             let user = script.user.clone().or(own).or(global.script_user.clone());

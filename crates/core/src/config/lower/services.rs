@@ -142,9 +142,9 @@ impl Lower<'_> {
             None => (s, s.get("lvs_method")),
         };
         match entry.map(|e| &e.value) {
-            Some(Value::Method(Method::Dr)) => {}
+            Some(Value::Method(m)) if **m == Method::Dr => {}
             Some(Value::Method(m)) => {
-                let name = if *m == Method::Nat { "NAT" } else { "TUN" };
+                let name = if **m == Method::Nat { "NAT" } else { "TUN" };
                 let at = of.place("lvs_method");
                 let what = format!("forwarding by {name} is not supported yet");
                 // The service's own method is told once, not for each of its servers.

@@ -109,12 +109,12 @@ impl Reader<'_> {
                             .label("nothing is in it")
                             .help("add `{ … }`, or remove the line"),
                     );
-                    return Some(Value::Lines(name, Placed::default()));
+                    return Some(Value::Lines(Box::new((name, Placed::default()))));
                 }
                 self.missing_block(st);
                 return None;
             };
-            return Some(Value::Lines(name, Placed(self.lines(kind, b))));
+            return Some(Value::Lines(Box::new((name, Placed(self.lines(kind, b))))));
         }
         if st.args().is_empty() && !scalar::may_be_empty(k.args) {
             return self.absent(k, st);
@@ -270,7 +270,7 @@ impl Reader<'_> {
             .label(format!("not a keyword {place}"));
         let elsewhere = || {
             let mut blocks: Vec<&str> = entries()
-                .into_iter()
+                .iter()
                 .filter(|(_, k)| k.name == word.text)
                 .map(|(b, _)| if b.path == ROOT.path { "the top level" } else { b.name() })
                 .collect();

@@ -47,7 +47,7 @@ impl Reader<'_> {
                 }
             }
         };
-        Some(Value::Script(Script { argv, user }))
+        Some(Value::Script(Box::new(Script { argv, user })))
     }
 
     /// A user of whom keepalived finds out when it needs them whether they exist.

@@ -67,11 +67,11 @@ impl Reader<'_> {
             }
             Args::User => {
                 let (user, group) = self.user(st, w, 1)?;
-                Some(Value::User(user, group))
+                Some(Value::User(Box::new((user, group))))
             }
             Args::Fifo => {
                 let user = st.args().get(1).map(|u| self.lenient_user(st, u, 2));
-                Some(Value::Script(Script { argv: vec![w.text.clone().into_owned()], user }))
+                Some(Value::Script(Box::new(Script { argv: vec![w.text.clone().into_owned()], user })))
             }
             Args::Endpoint => self.endpoint(st, 0),
             Args::Scheduler => {
@@ -168,7 +168,7 @@ impl Reader<'_> {
         let name = self.choice(w, &["NAT", "DR", "TUN"], false)?;
         if name != "TUN" {
             self.no_more(st, 1);
-            return Some(Value::Method(if name == "DR" { Method::Dr } else { Method::Nat }));
+            return Some(Value::Method(Box::new(if name == "DR" { Method::Dr } else { Method::Nat })));
         }
         let (mut kind, mut port, mut checksum) = ("ipip", None, None);
         let mut rest = st.args().get(1..).unwrap_or_default().iter();
@@ -200,7 +200,7 @@ impl Reader<'_> {
             );
             return None;
         }
-        Some(Value::Method(Method::Tun(kind, port, checksum)))
+        Some(Value::Method(Box::new(Method::Tun(kind, port, checksum))))
     }
 
     /// A netmask (one that is not contiguous means its ones), or a prefix length of IPv6.
