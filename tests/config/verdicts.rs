@@ -31,8 +31,8 @@ fn of_files_held_back_99_in_100_get_the_same_verdict() {
 struct Machine(String);
 
 impl Machine {
-    fn new() -> Self {
-        let name = format!("ekcfg{}", std::process::id());
+    fn named(name: &str) -> Self {
+        let name = format!("ek{name}{}", std::process::id());
         let ip =
             |args: &[&str]| assert!(Command::new("ip").args(args).status().expect("ip runs").success(), "ip {args:?}");
         ip(&["netns", "add", &name]);
@@ -61,7 +61,7 @@ fn the_program_says_what_keepalived_says() {
     if !is_root() {
         return;
     }
-    let machine = Machine::new();
+    let machine = Machine::named("cfg");
     let dir = std::env::temp_dir().join(format!("evenkeel-verdicts-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("writable");
     let ours: PathBuf = program("evenkeeld");
@@ -83,4 +83,23 @@ fn the_program_says_what_keepalived_says() {
     }
     std::fs::remove_dir_all(&dir).expect("removable");
     assert!(seen > 60 && wrong.len() * 100 <= seen, "of {seen}:\n{}", wrong.join("\n"));
+}
+
+/// The samples that Debian ships with keepalived, where documentation is installed.
+#[test]
+fn keepaliveds_own_samples_get_its_status() {
+    let Ok(samples) = std::fs::read_dir("/usr/share/doc/keepalived/samples") else { return };
+    if !is_root() {
+        return;
+    }
+    let machine = Machine::named("smp");
+    let ours = program("evenkeeld");
+    for sample in samples.flatten().map(|e| e.path()) {
+        let path = sample.to_str().expect("UTF-8");
+        if !path.contains("keepalived.conf") || path.ends_with(".gz") {
+            continue;
+        }
+        let (theirs, here) = (machine.status("keepalived", path), machine.status(ours.to_str().expect("UTF-8"), path));
+        assert_eq!(here, theirs, "{path}");
+    }
 }

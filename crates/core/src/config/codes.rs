@@ -23,6 +23,11 @@ pub fn find(name: &str) -> Option<&'static Code> {
 pub const CODES: &[Code] = &[
     code("advert-int", "The advert interval does not fit the protocol's version. VRRPv2 (RFC 3768, 5.3.7) counts whole seconds, 1 to 255. \
         VRRPv3 (RFC 9568, 5.2.7) counts hundredths, up to 40.95 s. Write `version 3` on every director for intervals under a second."),
+    code(
+        "auth-ah",
+        "The authentication header counts its packets, and a director that begins as master would send numbers that others \
+         have seen (RFC 2402, 3.3.2).",
+    ),
     code("auth-length", "Only the first eight characters of a VRRPv2 password are sent (RFC 2338, 5.3.6.2). Directors whose passwords \
         begin alike agree, whatever follows."),
     code("auth-v3", "VRRPv3 has no authentication (RFC 9568, 9): the block has no effect. Filter protocol 112 at the edge of the link instead."),

@@ -315,6 +315,18 @@ impl<'s> Instance<'s> {
                 Some(_) => {}
             }
         }
+        for a in s.sections("authentication").filter(|a| a.text("auth_type") == Some("AH") && self.master) {
+            c.push(
+                Diagnostic::warning(
+                    "auth-ah",
+                    a.place("auth_type"),
+                    "state MASTER does not go with an authentication header",
+                )
+                .label("it begins as backup: the sequence numbers of others must be heard first")
+                .note(s.place("state"), "the state")
+                .help("write `state BACKUP`"),
+            );
+        }
         for a in s.sections("auth_hmac") {
             let keys: Vec<u8> = a
                 .all("key")

@@ -32,7 +32,11 @@ pub(super) fn check(c: &mut Check<'_>) {
         let as_root = user.is_none_or(|u| u == "root" || u == "0");
         let program = found.script.argv.first().map_or(Program::Unknown, |p| c.environment.program(p));
         judge(c, &found, &program, secure, as_root);
-        if as_root && !secure && program != Program::Unknown && !std::mem::replace(&mut told.1, true) {
+        if as_root
+            && !secure
+            && matches!(program, Program::Safe | Program::Unsafe { .. })
+            && !std::mem::replace(&mut told.1, true)
+        {
             c.push(
                 Diagnostic::warning(
                     "script-security",
