@@ -28,10 +28,15 @@ fn keepalived(net: &Net, host: &str, config: &str) -> Option<Pid> {
 
 /// Through a whole life: keepalived is master, we take over from it, it takes back.
 fn whole_life(name: &str, more: &str) {
+    whole_life_with(name, more, more);
+}
+
+/// The same where the two differ: what stands in keepalived's instance, and in ours.
+fn whole_life_with(name: &str, more: &str, ours: &str) {
     let Some(net) = Net::new(name) else { return };
     // keepalived on d2 is master; we are backup and follow it.
     let Some(k) = keepalived(&net, "d2", &vrrp(150, more)) else { return };
-    net.start("d1", &vrrp(100, more));
+    net.start("d1", &vrrp(100, ours));
     eventually("keepalived holds the address", SOON, || net.holds("d2", VIP).then_some(()));
     let i = eventually("we follow keepalived", SOON, || {
         net.instance("d1", "V").filter(|i| i.state == State::Backup && i.master_priority == Some(150))
@@ -64,6 +69,30 @@ fn we_follow_keepalived_and_take_over_from_it_v2_with_a_password() {
 #[test]
 fn we_follow_keepalived_and_take_over_from_it_v3() {
     whole_life("interop-v3", "version 3\nadvert_int 0.2");
+}
+
+/// `unicast_peer`, as seen from d1 (.2) and d2 (.3).
+fn peers(host: &str) -> &'static str {
+    match host {
+        "d1" => "unicast_src_ip 192.168.1.2\nunicast_peer {\n192.168.1.3 min_ttl 255\n}\n",
+        _ => "unicast_src_ip 192.168.1.3\nunicast_peer {\n192.168.1.2\n}\n",
+    }
+}
+
+#[test]
+fn we_follow_keepalived_and_take_over_from_it_by_unicast_v2() {
+    whole_life_with("interop-unicast-v2", peers("d2"), peers("d1"));
+}
+
+#[test]
+fn we_follow_keepalived_and_take_over_from_it_by_unicast_v3() {
+    let fast = |host: &str| peers(host).to_owned() + "version 3\nadvert_int 0.2";
+    whole_life_with("interop-unicast-v3", &fast("d2"), &fast("d1"));
+}
+
+#[test]
+fn we_follow_keepalived_in_another_group() {
+    whole_life("interop-group", "mcast_dst_ip 224.0.0.77\nversion 3\nadvert_int 0.2");
 }
 
 #[test]

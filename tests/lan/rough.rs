@@ -35,11 +35,11 @@ fn malformed_and_foreign_packets_are_counted_and_harmless() {
     );
     let sent = net.lan.within("r1", || {
         let link = Netlink::new()?.link("eth0")?.expect("eth0");
-        let socket = VrrpSocket::new("eth0", link.index, GROUP)?;
+        let socket = VrrpSocket::new("eth0", link.index, &[GROUP])?;
         let mut n = 0;
         for _ in 0..50 {
             for m in [&unauthenticated[..], &broken, &v3, &foreign, &[0x21], &[], &[0xff; 1400]] {
-                n += u64::from(socket.send(src, m).is_ok());
+                n += u64::from(socket.send(src, GROUP, 255, m).is_ok());
             }
         }
         Ok::<_, evenkeel_sys::Error>(n)

@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use evenkeel_core::model::{GarpTiming, InitialState, VipSpec, Vrid, VrrpInstance, VrrpVersion};
+use evenkeel_core::model::{Destination, GarpTiming, InitialState, VipSpec, Vrid, VrrpInstance, VrrpVersion};
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::packet::{GROUP, TTL};
 use evenkeel_core::vrrp::{Input, Output, Router, State};
@@ -108,7 +108,8 @@ pub fn instance(priority: u8, version: VrrpVersion, advert_int: Duration) -> Vrr
         preempt: true,
         preempt_delay: Duration::ZERO,
         down_timer_adverts: 3,
-        mcast_src_ip: None,
+        destination: Destination::Multicast(GROUP),
+        source: None,
         v3_checksum_as_v2: false,
         lower_prio_no_advert: false,
         higher_prio_send_advert: false,
@@ -295,7 +296,7 @@ impl Cluster {
     fn drain(&mut self, i: usize) {
         while let Some(output) = self.nodes[i].router.poll_output() {
             match output {
-                Output::Send(message) => self.transmit(i, &message),
+                Output::Send { message, .. } => self.transmit(i, &message),
                 Output::AddVips => self.nodes[i].holds = true,
                 Output::RemoveVips => self.nodes[i].holds = false,
                 _ => {}

@@ -11,6 +11,6 @@ pub use service::{
     ForwardingMethod, Persistence, Protocol, RealServer, Scheduler, ServerKey, ServiceKey, VirtualServer, Weight,
 };
 pub use vrrp::{
-    AuthPass, GarpTiming, InitialState, ScriptCommand, TrackedScript, VipSpec, Vrid, VrrpInstance, VrrpScript,
-    VrrpVersion,
+    AuthPass, Destination, GarpTiming, InitialState, Peer, ScriptCommand, TrackedScript, Unicast, VipSpec, Vrid,
+    VrrpInstance, VrrpScript, VrrpVersion,
 };

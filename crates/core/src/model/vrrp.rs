@@ -106,6 +106,37 @@ impl fmt::Display for VipSpec {
     }
 }
 
+/// Where an instance's adverts go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Destination {
+    /// To this group, with TTL 255 (RFC 9568, 5.1.1.2 and 5.1.1.3).
+    Multicast(Ipv4Addr),
+    /// To each peer by itself, as clouds without multicast need it (`unicast_peer`).
+    Unicast(Unicast),
+}
+
+/// `unicast_peer` and what goes with it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unicast {
+    /// In the order of the configuration.
+    pub peers: Vec<Peer>,
+    /// TTL of what is sent.
+    pub ttl: u8,
+    /// Hear nobody else?
+    pub check_source: bool,
+}
+
+/// A peer in `unicast_peer`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub addr: Ipv4Addr,
+    /// The least TTL that its adverts may arrive with.
+    pub min_ttl: u8,
+    /// The greatest.
+    pub max_ttl: u8,
+}
+
 /// A script that an instance tracks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TrackedScript {
@@ -174,8 +205,10 @@ pub struct VrrpInstance {
     pub preempt_delay: Duration,
     /// Adverts missed before the master counts as gone (3).
     pub down_timer_adverts: u8,
-    /// Source address of adverts, if not the interface's first.
-    pub mcast_src_ip: Option<Ipv4Addr>,
+    /// Where adverts go.
+    pub destination: Destination,
+    /// Source address of adverts, if not the interface's first (`mcast_src_ip`, `unicast_src_ip`).
+    pub source: Option<Ipv4Addr>,
     /// A v3 checksum over IPv4 without the pseudo-header.
     pub v3_checksum_as_v2: bool,
     /// As master, do not answer an advert of lower priority.

@@ -76,13 +76,22 @@ pub enum Reject {
     Interval,
     /// VRID 0.
     Vrid,
+    /// It was sent to a group, and this instance speaks to its peers one by one.
+    Multicast,
+    /// It was sent to us alone, and this instance speaks to a group.
+    Unicast,
+    /// It comes from nobody of `unicast_peer`.
+    Stranger,
 }
 
 impl fmt::Display for Reject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reject::Length => write!(f, "it is too short for what it says it holds"),
-            Reject::Ttl(t) => write!(f, "its TTL is {t}, not 255: it came from another network"),
+            Reject::Ttl(t) => write!(f, "its TTL is {t}, not what it should be: it came from another network"),
+            Reject::Multicast => write!(f, "it was sent to a group, and unicast_peer is configured here"),
+            Reject::Unicast => write!(f, "it was sent to us alone, and no unicast_peer is configured here"),
+            Reject::Stranger => write!(f, "it comes from nobody of unicast_peer"),
             Reject::Version(v) => write!(f, "it is version {v}, not ours"),
             Reject::Type(t) => write!(f, "its type {t} is not an advertisement"),
             Reject::Checksum => write!(f, "its checksum is wrong"),

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::packet::{Advert, GROUP, Reject, V3Checksum};
+use super::packet::{Advert, IpHeader, Reject, TTL, V3Checksum};
 use super::track::{Effect, effect, effective_priority};
-use crate::model::{InitialState, VrrpInstance, VrrpVersion};
+use crate::model::{Destination, InitialState, VrrpInstance, VrrpVersion};
 use crate::time::Instant;
 
 /// Where a virtual router stands.
@@ -125,8 +125,15 @@ pub enum Input<'a> {
 /// What a router wants done, in this order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
-    /// Send this VRRP message to [`GROUP`] with TTL 255.
-    Send(Vec<u8>),
+    /// Send a VRRP message.
+    Send {
+        /// To a group or a peer.
+        to: Ipv4Addr,
+        /// With this TTL.
+        ttl: u8,
+        /// Without an IP header.
+        message: Vec<u8>,
+    },
     /// Put the addresses on their devices, those that are missing.
     AddVips,
     /// Take the addresses away.
@@ -494,14 +501,44 @@ impl Router {
             auth: self.cfg.auth,
         };
         self.counters.adverts_sent += 1;
-        self.out.push_back(Output::Send(advert.encode(self.cfg.version, self.v3_checksum(), src, GROUP)));
+        let checksum = self.v3_checksum();
+        let mut send = |to, ttl| {
+            let message = advert.encode(self.cfg.version, checksum, src, to);
+            self.out.push_back(Output::Send { to, ttl, message });
+        };
+        match &self.cfg.destination {
+            Destination::Multicast(group) => send(*group, TTL),
+            Destination::Unicast(u) => u.peers.iter().for_each(|p| send(p.addr, u.ttl)),
+        }
     }
 
-    fn packet(&mut self, now: Instant, ip: (Ipv4Addr, Ipv4Addr, u8), message: &[u8]) {
-        let (src, ..) = ip;
+    /// Did a packet come the way that this instance's adverts come? What [`Advert::decode`] cannot know.
+    ///
+    /// RFC 9568, 7.1, demands TTL 255, which holds on one link; of unicast keepalived checks it only where `min_ttl` and
+    /// `max_ttl` say so.
+    fn arrival(&self, (src, dst, ttl): IpHeader) -> Result<(), Reject> {
+        match &self.cfg.destination {
+            Destination::Multicast(_) if !dst.is_multicast() => Err(Reject::Unicast),
+            Destination::Multicast(_) if ttl != TTL => Err(Reject::Ttl(ttl)),
+            Destination::Multicast(_) => Ok(()),
+            Destination::Unicast(_) if dst.is_multicast() => Err(Reject::Multicast),
+            Destination::Unicast(u) => match u.peers.iter().find(|p| p.addr == src) {
+                None if u.check_source => Err(Reject::Stranger),
+                Some(p) if !(p.min_ttl..=p.max_ttl).contains(&ttl) => Err(Reject::Ttl(ttl)),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn packet(&mut self, now: Instant, ip: IpHeader, message: &[u8]) {
+        let (src, dst, _) = ip;
         if !self.started || Some(src) == self.address {
             return;
         }
+        if let Err(why) = self.arrival(ip) {
+            return self.refuse(src, why);
+        }
+        let ip = (src, dst, TTL);
         let cfg = &self.cfg;
         let advert = match Advert::decode(message, ip, cfg.version, self.v3_checksum(), cfg.auth, cfg.advert_int) {
             Ok(a) => a,

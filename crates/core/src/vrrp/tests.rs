@@ -68,15 +68,16 @@ fn hear(r: &mut Router, now: Instant, priority: u8) -> Vec<Output> {
 }
 
 fn sent_priorities(out: &[Output]) -> Vec<u8> {
-    out.iter().filter_map(|o| if let Output::Send(m) = o { Some(m[2]) } else { None }).collect()
+    out.iter().filter_map(|o| if let Output::Send { message, .. } = o { Some(message[2]) } else { None }).collect()
+}
+
+fn hex(s: &str) -> Vec<u8> {
+    (0..s.len()).step_by(2).map(|i| u8::from_str_radix(&s[i..i + 2], 16).expect("hex")).collect()
 }
 
 #[test]
 fn adverts_equal_keepaliveds_to_the_byte() {
     // Recorded from keepalived: no authentication; PASS "1111"; version 3 with pseudo-header; version 3 without.
-    let hex = |s: &str| {
-        (0..s.len()).step_by(2).map(|i| u8::from_str_radix(&s[i..i + 2], 16).expect("hex")).collect::<Vec<_>>()
-    };
     let src = Ipv4Addr::new(10, 99, 0, 1);
     let mut a = advert(100, Duration::from_secs(1));
     a.addresses = vec![Ipv4Addr::new(10, 99, 200, 1)];
@@ -147,7 +148,7 @@ fn silence_makes_a_backup_master_after_three_intervals_and_skew() {
     let out = drain(&mut r);
     assert_eq!(sent_priorities(&out), [100]);
     assert!(
-        matches!(out[..4], [Output::Send(_), Output::AddVips, Output::Garp(5), Output::Transition { .. }]),
+        matches!(out[..4], [Output::Send { .. }, Output::AddVips, Output::Garp(5), Output::Transition { .. }]),
         "{out:?}"
     );
     assert_eq!(r.next_deadline(), Some(deadline + ms(1000)));
@@ -330,4 +331,56 @@ fn forged_packets_are_counted_and_told_once() {
     }
     assert_eq!(drain(&mut r), [Output::Refused { by: PEER, why: Reject::Ttl(1) }]);
     assert_eq!(r.counters().refused.values().sum::<u64>(), 1000);
+}
+
+fn unicast(lines: &str) -> Router {
+    started(&format!("version 3\nadvert_int 0.5\nunicast_peer {{\n10.0.0.3\n10.0.0.4 {lines}\n}}\nunicast_ttl 64"))
+}
+
+#[test]
+fn unicast_goes_to_each_peer_with_a_checksum_of_its_own() {
+    let mut r = unicast("");
+    r.handle_deadline(at(100_000));
+    let mut sent = Vec::new();
+    while let Some(o) = r.poll_output() {
+        if let Output::Send { to, ttl, message } = o {
+            sent.push((to, ttl, message));
+        }
+    }
+    let to: Vec<_> = sent.iter().map(|(to, ttl, _)| (to.octets()[3], *ttl)).collect();
+    assert_eq!(to, [(3, 64), (4, 64)]);
+    assert_ne!(sent[0].2, sent[1].2, "the peer's address is in the checksum");
+    // As recorded from keepalived 2.4.3 in unicast: 10.99.0.1 to 10.99.0.3, advert_int 0.5.
+    let a = Advert {
+        vrid: Vrid::new(51).expect("a VRID"),
+        priority: 100,
+        interval: ms(500),
+        addresses: vec!["10.99.200.1".parse().expect("an address")],
+        auth: None,
+    };
+    let (src, dst) = ("10.99.0.1".parse().expect("an address"), "10.99.0.3".parse().expect("an address"));
+    assert_eq!(a.encode(VrrpVersion::V3, V3Checksum::PseudoHeader, src, dst), hex("31336401003282ee0a63c801"));
+}
+
+#[test]
+fn a_packet_must_come_the_way_that_adverts_come() {
+    let why = |r: &mut Router, ip: (Ipv4Addr, Ipv4Addr, u8)| {
+        let m = advert(200, ms(500)).encode(VrrpVersion::V3, V3Checksum::PseudoHeader, ip.0, ip.1);
+        r.handle(at(10), Input::Packet { ip, message: &m });
+        let mut told = None;
+        while let Some(o) = r.poll_output() {
+            if let Output::Refused { why, .. } = o {
+                told = Some(why);
+            }
+        }
+        told
+    };
+    let (third, fourth, fifth) = (Ipv4Addr::new(10, 0, 0, 3), Ipv4Addr::new(10, 0, 0, 4), Ipv4Addr::new(10, 0, 0, 5));
+    assert_eq!(why(&mut unicast(""), (third, GROUP, 255)), Some(Reject::Multicast));
+    assert_eq!(why(&mut unicast(""), (third, ME, 3)), None, "unicast passes routers");
+    assert_eq!(why(&mut unicast(""), (fifth, ME, 255)), None, "and keepalived hears strangers, unless told otherwise");
+    assert_eq!(why(&mut unicast("min_ttl 250"), (fifth, ME, 255)), Some(Reject::Stranger));
+    assert_eq!(why(&mut unicast("min_ttl 250"), (fourth, ME, 249)), Some(Reject::Ttl(249)));
+    assert_eq!(why(&mut unicast("min_ttl 250"), (fourth, ME, 250)), None);
+    assert_eq!(why(&mut started("version 3\nadvert_int 0.5"), (third, ME, 255)), Some(Reject::Unicast));
 }

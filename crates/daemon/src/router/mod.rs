@@ -16,10 +16,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use evenkeel_core::ipc::InstanceStatus;
-use evenkeel_core::model::{VipSpec, VrrpInstance};
+use evenkeel_core::model::{Destination, VipSpec, VrrpInstance};
 use evenkeel_core::plan::{VipStep, diff_vips};
 use evenkeel_core::time::Instant;
-use evenkeel_core::vrrp::packet::{GROUP, peek_vrid, split_ip};
+use evenkeel_core::vrrp::packet::{peek_vrid, split_ip};
 use evenkeel_core::vrrp::{Because, Input, Output, Router, State};
 use evenkeel_sys::clock;
 use evenkeel_sys::memo::Memo;
@@ -339,8 +339,9 @@ impl Shell {
                 self.ports.remove(&name);
                 continue;
             };
-            if self.ports.get(&name).is_none_or(|p| p.ifindex != link.index) {
-                match VrrpSocket::new(&name, link.index, GROUP) {
+            let groups = self.groups(&name);
+            if self.ports.get(&name).is_none_or(|p| p.ifindex != link.index || p.socket.groups() != groups) {
+                match VrrpSocket::new(&name, link.index, &groups) {
                     Ok(socket) => {
                         self.ports.insert(name, Port { ifindex: link.index, socket });
                     }
@@ -361,10 +362,24 @@ impl Shell {
         self.set_addresses();
     }
 
-    /// `mcast_src_ip`, or the interface's first address that is not a virtual one.
+    /// The groups that instances on an interface speak to, each once.
+    fn groups(&self, interface: &str) -> Vec<Ipv4Addr> {
+        let here = self.entries.iter().map(|e| e.router.config()).filter(|c| c.interface == interface);
+        let mut groups: Vec<Ipv4Addr> = here
+            .filter_map(|c| match &c.destination {
+                Destination::Multicast(group) => Some(*group),
+                Destination::Unicast(_) => None,
+            })
+            .collect();
+        groups.sort();
+        groups.dedup();
+        groups
+    }
+
+    /// The configured source address, or the interface's first address that is not a virtual one.
     fn source_address(&self, cfg: &VrrpInstance) -> Option<Ipv4Addr> {
-        if cfg.mcast_src_ip.is_some() {
-            return cfg.mcast_src_ip;
+        if cfg.source.is_some() {
+            return cfg.source;
         }
         let index = self.seen.links.get(&cfg.interface)?.index;
         let on_it = || self.seen.addresses.iter().filter(move |a| a.ifindex == index).map(|a| a.addr);
@@ -381,7 +396,7 @@ impl Shell {
     fn perform(&mut self, i: usize) {
         while let Some(output) = self.entries[i].router.poll_output() {
             match output {
-                Output::Send(message) => self.send(i, &message),
+                Output::Send { to, ttl, message } => self.send(i, to, ttl, &message),
                 Output::AddVips | Output::RemoveVips => self.set_addresses(),
                 Output::Garp(rounds) => self.announce(i, rounds),
                 Output::Transition { from, to, because } => {
@@ -408,8 +423,8 @@ impl Shell {
     /// What a router that has stopped still wants said; it is not master any more, so that no later daemon resumes it.
     fn last_word(&self, router: &mut Router) {
         while let Some(output) = router.poll_output() {
-            if let Output::Send(message) = output {
-                self.transmit(router, &message);
+            if let Output::Send { to, ttl, message } = output {
+                self.transmit(router, to, ttl, &message);
             }
         }
         self.memo.note(key_of(router.config()), None);
@@ -421,18 +436,18 @@ impl Shell {
         let _ = self.events.send(Event::Transition { name, from, to, because, priority });
     }
 
-    fn send(&self, i: usize, message: &[u8]) {
+    fn send(&self, i: usize, to: Ipv4Addr, ttl: u8, message: &[u8]) {
         let e = &self.entries[i];
-        self.transmit(&e.router, message);
+        self.transmit(&e.router, to, ttl, message);
         if e.router.state() == State::Master && message.get(2) != Some(&0) {
             self.memo.note(e.key, Some(clock::now()));
         }
     }
 
-    fn transmit(&self, router: &Router, message: &[u8]) {
+    fn transmit(&self, router: &Router, to: Ipv4Addr, ttl: u8, message: &[u8]) {
         let cfg = router.config();
         let (Some(port), Some(from)) = (self.ports.get(&cfg.interface), router.address()) else { return };
-        if let Err(e) = port.socket.send(from, message) {
+        if let Err(e) = port.socket.send(from, to, ttl, message) {
             tracing::debug!(instance = %cfg.name, "send an advert on {}: {e}", cfg.interface);
         }
     }

@@ -1,5 +1,6 @@
 //! The raw socket of IP protocol 112 on one interface.
 
+use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -17,17 +18,23 @@ const TOS: u32 = 0xc0;
 /// Sends and hears adverts on one interface.
 pub struct VrrpSocket {
     socket: Socket,
-    group: Ipv4Addr,
+    groups: Vec<Ipv4Addr>,
     ifindex: u32,
+    /// The TTL of unicast packets that the socket is set to.
+    ttl: Cell<u8>,
 }
 
 impl VrrpSocket {
-    /// Opens it, bound to the interface and a member of the group.
-    pub fn new(interface: &str, ifindex: u32, group: Ipv4Addr) -> Result<Self> {
+    /// Opens it, bound to the interface and a member of the groups. What is sent to an address of the host's own comes in
+    /// by it as well.
+    pub fn new(interface: &str, ifindex: u32, groups: &[Ipv4Addr]) -> Result<Self> {
         let open = || {
             let s = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(PROTOCOL)))?;
             s.bind_device(Some(interface.as_bytes()))?;
-            s.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(ifindex))?;
+            for group in groups {
+                s.join_multicast_v4_n(group, &InterfaceIndexOrAddress::Index(ifindex))?;
+            }
+            s.set_ttl_v4(255)?;
             s.set_multicast_ttl_v4(255)?;
             s.set_multicast_loop_v4(false)?;
             s.set_tos_v4(TOS)?;
@@ -35,12 +42,23 @@ impl VrrpSocket {
             set_priority(&s)?;
             Ok::<_, io::Error>(s)
         };
-        Ok(VrrpSocket { socket: open().context(|| format!("open a VRRP socket on {interface}"))?, group, ifindex })
+        let socket = open().context(|| format!("open a VRRP socket on {interface}"))?;
+        Ok(VrrpSocket { socket, groups: groups.to_vec(), ifindex, ttl: Cell::new(255) })
     }
 
-    /// Sends a VRRP message from an address of the interface. The kernel makes the IP header: TTL 255, TOS 0xc0.
-    pub fn send(&self, from: Ipv4Addr, message: &[u8]) -> io::Result<()> {
-        let to: SockAddr = SocketAddrV4::new(self.group, 0).into();
+    /// The groups that it is a member of.
+    pub fn groups(&self) -> &[Ipv4Addr] {
+        &self.groups
+    }
+
+    /// Sends a VRRP message from an address of the interface to a group (with TTL 255) or a peer. The kernel makes the IP
+    /// header, with TOS 0xc0.
+    pub fn send(&self, from: Ipv4Addr, to: Ipv4Addr, ttl: u8, message: &[u8]) -> io::Result<()> {
+        if !to.is_multicast() && self.ttl.get() != ttl {
+            self.socket.set_ttl_v4(u32::from(ttl))?;
+            self.ttl.set(ttl);
+        }
+        let to: SockAddr = SocketAddrV4::new(to, 0).into();
         send_from(&self.socket, (self.ifindex, from), &to, message)
     }
 

@@ -7,8 +7,10 @@ use super::super::Span;
 use super::super::value::{AddressLine, Broadcast, Line, Section};
 use super::Lower;
 use crate::model::{
-    AuthPass, GarpTiming, InitialState, TrackedScript, VipSpec, Vrid, VrrpInstance, VrrpScript, VrrpVersion,
+    AuthPass, Destination, GarpTiming, InitialState, Peer, TrackedScript, Unicast, VipSpec, Vrid, VrrpInstance,
+    VrrpScript, VrrpVersion,
 };
+use crate::vrrp::packet::GROUP;
 
 impl Lower<'_> {
     pub(super) fn instances(&mut self, scripts: &[VrrpScript]) -> Vec<VrrpInstance> {
@@ -74,7 +76,8 @@ impl Lower<'_> {
             preempt,
             preempt_delay: delay,
             down_timer_adverts: global("down_timer_adverts", "vrrp_down_timer_adverts").unwrap_or(3) as u8,
-            mcast_src_ip: match s.address("mcast_src_ip") {
+            destination: self.destination(s),
+            source: match s.address("unicast_src_ip").or(s.address("mcast_src_ip")) {
                 Some(IpAddr::V4(a)) => Some(a),
                 _ => None,
             },
@@ -97,6 +100,31 @@ impl Lower<'_> {
         i.vips = self.addresses(s, "virtual_ipaddress", interface);
         i.vips_excluded = self.addresses(s, "virtual_ipaddress_excluded", interface);
         Some(i)
+    }
+
+    /// keepalived: unicast without a peer is multicast.
+    fn destination(&self, s: &Section) -> Destination {
+        let ttl_of = |options: &[(String, Option<String>)], name: &str| {
+            options.iter().find(|(n, _)| n == name).and_then(|(_, v)| v.as_deref()?.parse::<u8>().ok())
+        };
+        let mut check_source =
+            s.has("check_unicast_src") || self.global(|g| g.get("vrrp_check_unicast_src").map(|_| ())).is_some();
+        let mut peers = Vec::new();
+        for (_, line) in s.lines("unicast_peer") {
+            let Line::Options(o) = line else { continue };
+            let Some(addr) = o.first().and_then(|(a, _)| a.parse::<Ipv4Addr>().ok()) else { continue };
+            let (min, max) = (ttl_of(o, "min_ttl"), ttl_of(o, "max_ttl"));
+            check_source |= min.or(max).is_some();
+            peers.push(Peer { addr, min_ttl: min.unwrap_or(0), max_ttl: max.unwrap_or(255) });
+        }
+        if !peers.is_empty() {
+            let ttl = s.uint("unicast_ttl").unwrap_or(255) as u8;
+            return Destination::Unicast(Unicast { peers, ttl, check_source });
+        }
+        match s.address("mcast_dst_ip").or_else(|| self.global(|g| g.address("vrrp_mcast_group4"))) {
+            Some(IpAddr::V4(group)) => Destination::Multicast(group),
+            _ => Destination::Multicast(GROUP),
+        }
     }
 
     fn authentication(&mut self, s: &Section, version: VrrpVersion) -> Option<AuthPass> {
