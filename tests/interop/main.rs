@@ -1,6 +1,8 @@
 //! Debian's keepalived as the other director, in both roles: it follows our adverts and we its, through election,
 //! fail-over and return.
 
+mod notify;
+
 use std::path::Path;
 
 use evenkeel_core::vrrp::State;
@@ -10,7 +12,7 @@ use evenkeel_tests::{Net, SOON, vrrp};
 use nix::sys::signal::Signal;
 
 /// Starts keepalived in the foreground.
-fn keepalived(net: &Net, host: &str, config: &str) -> Option<Pid> {
+pub fn keepalived(net: &Net, host: &str, config: &str) -> Option<Pid> {
     let program = Path::new("/usr/sbin/keepalived");
     if !program.exists() {
         eprintln!("skipped: it needs Debian's keepalived (make test-deps)");

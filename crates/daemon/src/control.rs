@@ -12,6 +12,7 @@ use evenkeel_core::ipc::{Reply, Request};
 use evenkeel_core::model::{Config, HookChoice, ServerKey, ServiceKey, Weight};
 use evenkeel_core::plan::{Services, Step, changes, desired_services, diff};
 use evenkeel_core::time::Instant;
+use evenkeel_core::vrrp::State;
 use evenkeel_sys::bpf::load::DEFAULT_CONNS;
 use evenkeel_sys::bpf::{Hooks, XdpPlane};
 use evenkeel_sys::clock;
@@ -24,7 +25,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::Args;
 use crate::status::{ScriptState, ServerState};
-use crate::{api, edge, router};
+use crate::{api, edge, notify, router};
 
 /// Real-time priority of the router thread, unless the configuration says otherwise.
 const RT_PRIORITY: u8 = 50;
@@ -46,6 +47,7 @@ pub struct Control {
     pub(crate) router: router::Handle,
     pub(crate) started: Instant,
     edge: edge::Handle,
+    fifos: notify::Fifos,
     args: RunArgs,
 }
 
@@ -116,6 +118,7 @@ async fn main_loop(args: &Args, path: PathBuf, config: Config, left_out: Option<
         router,
         started: clock::now(),
         edge,
+        fifos: notify::Fifos::default(),
         args: RunArgs {
             bpf_dir: args.bpf_dir(),
             release_vrrp: !args.dont_release_vrrp,
@@ -186,6 +189,10 @@ async fn main_loop(args: &Args, path: PathBuf, config: Config, left_out: Option<
         control.router.send(router::Command::Stop { release: control.args.release_vrrp });
     }
     let _ = router_thread.join();
+    while let Ok(event) = router_rx.try_recv() {
+        control.router_event(event);
+    }
+    control.edge.flush().await;
     if !hand_over && control.args.release_services {
         control.release();
     }
@@ -258,6 +265,7 @@ impl Control {
         for s in &self.config.scripts {
             self.scripts.entry(s.name.clone()).or_default();
         }
+        self.fifos.follow(&self.config.global.fifos);
         self.hook(true);
         let steps = self.reconcile();
         self.refresh_hops();
@@ -396,8 +404,22 @@ impl Control {
 
     fn router_event(&mut self, event: router::Event) {
         match event {
-            router::Event::Transition { name, from, to, because, priority } => {
+            router::Event::Transition { name, from, to, because, priority, deleted, notify } => {
                 tracing::info!(instance = %name, from = %from, to = %to, priority, "{name}: {from} -> {to}: {because}");
+                notify::transition(&mut self.fifos, &self.edge, &name, (to, deleted), priority, &notify);
+            }
+            router::Event::Priority { name, state, priority, notify } => {
+                tracing::info!(instance = %name, priority, "{name}: its priority is {priority} now");
+                if notify.priority_changes && matches!(state, State::Master | State::Backup) {
+                    self.fifos.vrrp("INSTANCE", &name, &format!("{state}_PRIORITY"), priority);
+                }
+            }
+            router::Event::LowerPriority { name, by, priority, notify } => {
+                tracing::debug!(instance = %name, peer = %by, "{name}: {by} advertises a lower priority");
+                self.fifos.vrrp("INSTANCE", &name, "MASTER_RX_LOWER_PRI", priority);
+                if let Some(script) = &notify.lower_priority {
+                    self.edge.run(script.clone());
+                }
             }
             router::Event::Ended => {}
         }
@@ -416,6 +438,15 @@ impl Control {
                     tracing::info!(service = %service, server = %server, "{server} of {service}: check {word}: {}", result.detail);
                 }
                 if is != was {
+                    self.fifos.server(service, server, is);
+                    let servers =
+                        self.config.virtual_servers.iter().filter(|v| v.key == service).flat_map(|v| &v.servers);
+                    let script = servers
+                        .filter(|r| r.key == server)
+                        .find_map(|r| if is { r.notify_up.clone() } else { r.notify_down.clone() });
+                    if let Some(script) = script {
+                        self.edge.run(script);
+                    }
                     self.reconcile();
                     self.refresh_hops();
                 }

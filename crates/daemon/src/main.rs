@@ -9,6 +9,7 @@ mod args;
 mod control;
 mod edge;
 mod log;
+mod notify;
 mod router;
 mod status;
 

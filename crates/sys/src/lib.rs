@@ -6,6 +6,7 @@ pub mod bpf;
 pub mod clock;
 pub mod environment;
 mod error;
+pub mod fifo;
 pub mod memo;
 pub mod names;
 pub mod netlink;

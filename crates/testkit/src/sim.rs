@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use evenkeel_core::model::{Destination, GarpTiming, InitialState, VipSpec, Vrid, VrrpInstance, VrrpVersion};
+use evenkeel_core::model::{Destination, GarpTiming, InitialState, Notify, VipSpec, Vrid, VrrpInstance, VrrpVersion};
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::packet::{GROUP, TTL};
 use evenkeel_core::vrrp::{Input, Output, Router, State};
@@ -123,6 +123,7 @@ pub fn instance(priority: u8, version: VrrpVersion, advert_int: Duration) -> Vrr
         vips_excluded: Vec::new(),
         track_scripts: Vec::new(),
         dont_track_primary: false,
+        notify: Notify::default(),
     }
 }
 

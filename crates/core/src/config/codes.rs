@@ -110,6 +110,7 @@ pub const CODES: &[Code] = &[
     code("strict", "Strict mode allows what the RFCs know and nothing else."),
     code("thresholds", "A real server is full at `uthreshold` connections until it has fewer than `lthreshold`; that must be less."),
     code("too-many-decimals", "Times are kept in microseconds."),
+    code("too-many-findings", "Most often one mistake that a repetition or a missing brace multiplies: mend the first ones and check again."),
     code("too-many-vips", "An advert counts its addresses in one byte (RFC 9568, 5.2.5). keepalived moves the rest to the excluded ones."),
     code("tunnel-port", "GUE runs over UDP and needs its port; the other tunnels have none."),
     code("undefined-group", "`virtual_server group NAME` needs a `virtual_server_group NAME { … }`."),

@@ -71,7 +71,7 @@ fn every_error_of_a_file_is_told_in_one_pass() {
 
 #[test]
 fn keywords_of_keepalived_that_do_nothing_yet_are_told_once() {
-    let text = instance("garp_lower_prio_repeat 1\ngarp_lower_prio_repeat 2\nnotify_master /bin/true");
+    let text = instance("garp_lower_prio_repeat 1\ngarp_lower_prio_repeat 2\nsmtp_alert");
     let parsed = parse_file("test.conf", &text);
     assert!(parsed.clean().is_some());
     let codes: Vec<_> = parsed.diagnostics.iter().map(|d| (d.severity, d.code)).collect();
@@ -206,4 +206,32 @@ fn nothing_that_can_be_written_makes_it_panic() {
 fn a_value_is_small() {
     // A large file has half a million of them.
     assert!(size_of::<value::Value>() <= 32, "{}", size_of::<value::Value>());
+}
+
+#[test]
+fn expansion_ends_whatever_it_is_asked_for() {
+    let limit = |text: &str| {
+        let parsed = parse_file("x", text);
+        assert!(parsed.diagnostics.iter().any(|d| d.code == "expansion-limit"), "{text}: {}", parsed.render(false));
+    };
+    limit("~SEQ(A,1,100000) ~SEQ(B,1,100000) x${A}${B}\n");
+    limit("$A=x${A}\n$A\n");
+    // Names that double each other thirty times and come to nothing.
+    let double: String = (0..30).map(|n| format!("$A{n}=${{A{0}}}${{A{0}}}\n", n + 1)).collect();
+    limit(&(double + "$A30=\n${A0}\n"));
+    // Found by fuzzing: the same mistake, six million times.
+    limit("~SEQ(V,272,1) ~SEQ(V,1,22711)~SEQ(V,3,.1)ceaa\n$A=1\n~SEQ(V,1,999999) $A~SEQ(V,3,.1)${V}\n");
+    limit("$X=~SEQ(V,${V},.1)x\n~SEQ(V,1,99999) $X\n");
+}
+
+#[test]
+fn a_definition_may_name_what_stands_below_it_and_its_lines_lead_back() {
+    let text = "$BODY= \\\ninterface ${IF} \\\nvirtual_router_id 300\n$IF=eth0\nvrrp_instance V {\n  $BODY\n}\n";
+    let parsed = parse_file("test.conf", text);
+    let d = parsed.diagnostics.iter().find(|d| d.code == "out-of-range").expect("told");
+    let written = parsed.sources.written(d.span);
+    assert_eq!(parsed.sources.position(written.span.start), ("test.conf", 6, 3), "at the line as written");
+    assert_eq!(written.became.as_deref(), Some("virtual_router_id 300"));
+    let defined = written.defined.expect("a definition");
+    assert_eq!(parsed.sources.position(defined.start).1, 3, "and at what replaces it");
 }

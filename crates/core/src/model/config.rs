@@ -31,6 +31,19 @@ impl FromStr for HookChoice {
     }
 }
 
+/// A FIFO that is told of events, one a line.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Fifo {
+    /// Its path; it is made if it is not there.
+    pub path: String,
+    /// Who owns it.
+    pub user: Option<(String, Option<String>)>,
+    /// Is it told of VRRP?
+    pub vrrp: bool,
+    /// Is it told of real servers?
+    pub servers: bool,
+}
+
 /// `global_defs`, as far as something acts on it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct GlobalDefs {
@@ -42,6 +55,8 @@ pub struct GlobalDefs {
     pub script_user: Option<(String, Option<String>)>,
     /// Never run as root what others may write.
     pub enable_script_security: bool,
+    /// `notify_fifo`, `vrrp_notify_fifo`, `lvs_notify_fifo`.
+    pub fifos: Vec<Fifo>,
     /// SCHED_RR priority of the router thread, 1 to 99; ours is on by default.
     pub vrrp_rt_priority: Option<u8>,
     /// Entries of the connection table (an addition of ours); a power of two.

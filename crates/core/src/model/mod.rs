@@ -6,11 +6,11 @@ mod service;
 mod vrrp;
 
 pub use check::{Check, CheckKind, CheckTiming, HttpUrl, StatusRange};
-pub use config::{Config, GlobalDefs, HookChoice};
+pub use config::{Config, Fifo, GlobalDefs, HookChoice};
 pub use service::{
     ForwardingMethod, Persistence, Protocol, RealServer, Scheduler, ServerKey, ServiceKey, VirtualServer, Weight,
 };
 pub use vrrp::{
-    AuthPass, Destination, GarpTiming, InitialState, Peer, ScriptCommand, TrackedScript, Unicast, VipSpec, Vrid,
-    VrrpInstance, VrrpScript, VrrpVersion,
+    AuthPass, Destination, GarpTiming, InitialState, Notify, Peer, ScriptCommand, TrackedScript, Unicast, VipSpec,
+    Vrid, VrrpInstance, VrrpScript, VrrpVersion,
 };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Check;
+use super::{Check, ScriptCommand};
 
 /// A layer-4 protocol that services speak.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -191,6 +191,10 @@ pub struct RealServer {
     pub inhibit_on_failure: bool,
     /// It counts as dead until its first successful check.
     pub alpha: bool,
+    /// Runs when it comes up.
+    pub notify_up: Option<ScriptCommand>,
+    /// Runs when it goes down.
+    pub notify_down: Option<ScriptCommand>,
     /// Its health checks; it lives only if none fails.
     pub checks: Vec<Check>,
 }

@@ -157,6 +157,28 @@ pub struct ScriptCommand {
     pub user: Option<(String, Option<String>)>,
 }
 
+/// Who is told of an instance's transitions (`notify…`). Programs run as they are configured, `any` and `deleted` with
+/// what it is, its name, its state and its priority as further arguments (keepalived.conf(5), "notify").
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Notify {
+    /// It becomes master.
+    pub master: Option<ScriptCommand>,
+    /// It becomes backup.
+    pub backup: Option<ScriptCommand>,
+    /// It goes into FAULT.
+    pub fault: Option<ScriptCommand>,
+    /// The daemon stops.
+    pub stop: Option<ScriptCommand>,
+    /// Any of these.
+    pub any: Option<ScriptCommand>,
+    /// A reload removes it, which is then told as DELETED and not FAULT; by a program, if one is named.
+    pub deleted: Option<Option<ScriptCommand>>,
+    /// As master it hears an advert of lower priority.
+    pub lower_priority: Option<ScriptCommand>,
+    /// FIFOs are told of changed priorities.
+    pub priority_changes: bool,
+}
+
 /// A `vrrp_script`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VrrpScript {
@@ -225,6 +247,8 @@ pub struct VrrpInstance {
     pub track_scripts: Vec<TrackedScript>,
     /// Go on although the interface is down?
     pub dont_track_primary: bool,
+    /// Who is told of its transitions.
+    pub notify: Notify,
 }
 
 impl VrrpInstance {

@@ -149,6 +149,13 @@ pub enum Output {
         /// Why.
         because: Because,
     },
+    /// Its priority is another now.
+    Priority(u8),
+    /// As master it heard somebody of lower priority.
+    LowerPriority {
+        /// Who.
+        by: Ipv4Addr,
+    },
     /// A packet was refused; told once for each cause and sender.
     Refused {
         /// Who sent it.
@@ -318,7 +325,7 @@ impl Router {
             }
             Input::Script { name, good } => {
                 self.scripts.insert(name.to_owned(), good);
-                self.priority = self.effective();
+                self.weigh();
                 self.reconsider(now, Because::Recovered);
             }
             Input::Packet { ip, message } => self.packet(now, ip, message),
@@ -359,7 +366,7 @@ impl Router {
         let vips_changed = !cfg.all_vips().eq(self.cfg.all_vips());
         self.cfg = cfg;
         self.scripts.retain(|name, _| self.cfg.track_scripts.iter().any(|t| t.name == *name));
-        self.priority = self.effective();
+        self.weigh();
         if interval_changed {
             self.master_interval = self.cfg.advert_int;
         }
@@ -375,6 +382,15 @@ impl Router {
             _ => {}
         }
         self.reconsider(now, Because::Recovered);
+    }
+
+    /// Takes the priority that circumstances give it.
+    fn weigh(&mut self) {
+        let now = self.effective();
+        let before = std::mem::replace(&mut self.priority, now);
+        if self.started && before != self.priority {
+            self.out.push_back(Output::Priority(self.priority));
+        }
     }
 
     fn effective(&self) -> u8 {
@@ -600,7 +616,7 @@ impl Router {
         if outranked {
             if self.priority == 255 {
                 self.owner_yields = true; // two owners: a mistake that one of them must end
-                self.priority = self.effective();
+                self.weigh();
             }
             if self.cfg.higher_prio_send_advert {
                 self.send(self.priority);
@@ -613,7 +629,10 @@ impl Router {
             self.listen(now);
             self.enter(now, State::Backup, Because::Outranked { by: src, priority: advert.priority });
             self.master = Some((src, advert.priority));
-        } else if !self.cfg.lower_prio_no_advert {
+            return;
+        }
+        self.out.push_back(Output::LowerPriority { by: src });
+        if !self.cfg.lower_prio_no_advert {
             self.send(self.priority);
             self.timers.advert = Some(now + self.cfg.advert_int);
             self.out.push_back(Output::Garp(self.cfg.garp.master_repeat));

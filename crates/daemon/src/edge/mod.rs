@@ -6,9 +6,10 @@ mod scripts;
 use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_core::health::{Checker, Output, ProbeResult};
-use evenkeel_core::model::{Check, Config, ServerKey, ServiceKey, VrrpScript};
+use evenkeel_core::model::{Check, Config, ScriptCommand, ServerKey, ServiceKey, VrrpScript};
 use evenkeel_sys::clock;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::router;
@@ -28,31 +29,55 @@ pub enum Event {
 /// Servers that an earlier daemon had found dead.
 pub type Dead = BTreeSet<(ServiceKey, ServerKey)>;
 
+/// What the edge thread is asked.
+enum Request {
+    /// The checks and scripts that should run.
+    Configure(Box<Config>, Dead),
+    /// Run this once, and wait for nothing.
+    Run(ScriptCommand),
+    /// Say when everything asked before is under way.
+    Flush(oneshot::Sender<()>),
+}
+
 /// A way to speak to the edge thread.
 pub struct Handle {
-    configs: UnboundedSender<(Config, Dead)>,
+    requests: UnboundedSender<Request>,
 }
 
 impl Handle {
     /// The checks and scripts that should run; what is unchanged goes on undisturbed. Checks of dead servers begin dead.
     pub fn configure(&self, config: &Config, dead: Dead) {
-        let _ = self.configs.send((config.clone(), dead));
+        let _ = self.requests.send(Request::Configure(Box::new(config.clone()), dead));
+    }
+
+    /// Starts a program. Programs are started in the order of these calls.
+    pub fn run(&self, script: ScriptCommand) {
+        let _ = self.requests.send(Request::Run(script));
+    }
+
+    /// Waits until every program that was to be started has been.
+    pub async fn flush(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.requests.send(Request::Flush(done)).is_ok() {
+            let _ = tokio::time::timeout(std::time::Duration::from_secs(2), wait).await;
+        }
     }
 }
 
 /// Starts the thread.
 pub fn start(router: router::Handle, events: UnboundedSender<Event>) -> anyhow::Result<Handle> {
-    let (configs, inbox) = unbounded_channel();
+    let (requests, inbox) = unbounded_channel();
     std::thread::Builder::new().name("edge".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             Ok(rt) => {
-                rt.block_on(Edge { router, events, checks: BTreeMap::new(), scripts: BTreeMap::new() }.run(inbox))
+                let (checks, scripts) = (BTreeMap::new(), BTreeMap::new());
+                rt.block_on(Edge { router, events, checks, scripts, secure: false }.run(inbox))
             }
             Err(e) => tracing::error!("no health checks: {e}"),
         }
     })?;
-    Ok(Handle { configs })
+    Ok(Handle { requests })
 }
 
 struct Edge {
@@ -60,15 +85,26 @@ struct Edge {
     events: UnboundedSender<Event>,
     checks: BTreeMap<CheckId, (Check, JoinHandle<()>)>,
     scripts: BTreeMap<String, (VrrpScript, JoinHandle<()>)>,
+    /// `enable_script_security`
+    secure: bool,
 }
 
 impl Edge {
-    async fn run(mut self, mut inbox: UnboundedReceiver<(Config, Dead)>) {
+    async fn run(mut self, mut inbox: UnboundedReceiver<Request>) {
         let mut first = true;
-        while let Some((config, dead)) = inbox.recv().await {
-            self.checks(&config, &dead, first);
-            self.scripts(&config);
-            first = false;
+        while let Some(request) = inbox.recv().await {
+            match request {
+                Request::Configure(config, dead) => {
+                    self.secure = config.global.enable_script_security;
+                    self.checks(&config, &dead, first);
+                    self.scripts(&config);
+                    first = false;
+                }
+                Request::Run(script) => scripts::start(script, self.secure),
+                Request::Flush(done) => {
+                    let _ = done.send(());
+                }
+            }
         }
     }
 

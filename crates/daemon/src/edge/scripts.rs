@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use evenkeel_core::model::VrrpScript;
+use evenkeel_core::model::{ScriptCommand, VrrpScript};
 use evenkeel_core::vrrp::track::Standing;
 use evenkeel_sys::signals::signal_group;
 use nix::sys::signal::Signal;
@@ -52,12 +52,30 @@ pub async fn run(script: VrrpScript, secure: bool, router: router::Handle, event
     }
 }
 
-async fn once(script: &VrrpScript, secure: bool) -> Result<ExitStatus, String> {
-    let Some((program, arguments)) = script.command.argv.split_first() else { return Err("nothing to run".into()) };
+/// Starts a program that is told of something, and waits for it only to say how it ended. It outlives the daemon.
+pub fn start(script: ScriptCommand, secure: bool) {
+    let name = script.argv.first().cloned().unwrap_or_default();
+    match command(&script, secure).and_then(|mut c| c.spawn().map_err(|e| format!("cannot run it: {e}"))) {
+        Ok(mut child) => {
+            tokio::spawn(async move {
+                match child.wait().await {
+                    Ok(status) if status.success() => {}
+                    Ok(status) => tracing::warn!(script = %name, "{name} ended with {status}"),
+                    Err(e) => tracing::warn!(script = %name, "{name}: {e}"),
+                }
+            });
+        }
+        Err(why) => tracing::warn!(script = %name, "{name}: {why}"),
+    }
+}
+
+/// A program as its user, in a process group of its own.
+fn command(script: &ScriptCommand, secure: bool) -> Result<Command, String> {
+    let Some((program, arguments)) = script.argv.split_first() else { return Err("nothing to run".into()) };
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.process_group(0).kill_on_drop(true);
-    let user = match &script.command.user {
+    command.process_group(0);
+    let user = match &script.user {
         Some((user, group)) => Some(evenkeel_sys::user::lookup(user, group.as_deref()).map_err(|e| e.to_string())?),
         None => evenkeel_sys::user::lookup(DEFAULT_USER, None).ok(),
     };
@@ -68,6 +86,13 @@ async fn once(script: &VrrpScript, secure: bool) -> Result<ExitStatus, String> {
         _ if secure => unwritable(Path::new(program))?,
         _ => {}
     }
+    Ok(command)
+}
+
+async fn once(script: &VrrpScript, secure: bool) -> Result<ExitStatus, String> {
+    let mut command = command(&script.command, secure)?;
+    command.kill_on_drop(true);
+    let program = script.command.argv.first().map_or("", String::as_str);
     let mut child = command.spawn().map_err(|e| format!("cannot run {program}: {e}"))?;
     let group = child.id();
     match timeout(script.timeout, child.wait()).await {

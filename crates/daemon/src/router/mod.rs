@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use evenkeel_core::ipc::InstanceStatus;
-use evenkeel_core::model::{Destination, VipSpec, VrrpInstance};
+use evenkeel_core::model::{Destination, Notify, VipSpec, VrrpInstance};
 use evenkeel_core::plan::{VipStep, diff_vips};
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::packet::{peek_vrid, split_ip};
@@ -61,8 +61,12 @@ pub struct Snapshot {
 /// What the router thread tells.
 #[derive(Debug)]
 pub enum Event {
-    /// An instance changed its state.
-    Transition { name: String, from: State, to: State, because: Because, priority: u8 },
+    /// An instance changed its state. `deleted`: because a new configuration has no such instance.
+    Transition { name: String, from: State, to: State, because: Because, priority: u8, deleted: bool, notify: Notify },
+    /// Its priority is another now.
+    Priority { name: String, state: State, priority: u8, notify: Notify },
+    /// As master it heard somebody of lower priority.
+    LowerPriority { name: String, by: Ipv4Addr, priority: u8, notify: Notify },
     /// The thread has ended.
     Ended,
 }
@@ -250,7 +254,7 @@ impl Shell {
                         self.perform(i);
                     } else {
                         let mut router = self.entries[i].router.clone();
-                        self.last_word(&mut router);
+                        self.last_word(&mut router, false);
                     }
                 }
                 if release {
@@ -276,7 +280,7 @@ impl Shell {
             stays
         });
         for (mut router, owns) in gone {
-            self.last_word(&mut router); // while its port is still there
+            self.last_word(&mut router, true); // while its port is still there
             let vips: Vec<VipSpec> = router.config().all_vips().cloned().collect();
             if !owns {
                 self.remove(&vips);
@@ -406,7 +410,17 @@ impl Shell {
                     if matches!(to, State::Master | State::Fault) {
                         self.entries[i].holds = false;
                     }
-                    self.told(i, from, to, because);
+                    self.told(&self.entries[i].router, (from, to), because, false);
+                }
+                Output::Priority(priority) => {
+                    let r = &self.entries[i].router;
+                    let (name, state, notify) = (r.config().name.clone(), r.state(), r.config().notify.clone());
+                    let _ = self.events.send(Event::Priority { name, state, priority, notify });
+                }
+                Output::LowerPriority { by } => {
+                    let r = &self.entries[i].router;
+                    let (name, priority, notify) = (r.config().name.clone(), r.priority(), r.config().notify.clone());
+                    let _ = self.events.send(Event::LowerPriority { name, by, priority, notify });
                 }
                 Output::Refused { by, why } => {
                     let name = &self.entries[i].router.config().name;
@@ -421,19 +435,21 @@ impl Shell {
     }
 
     /// What a router that has stopped still wants said; it is not master any more, so that no later daemon resumes it.
-    fn last_word(&self, router: &mut Router) {
+    fn last_word(&self, router: &mut Router, deleted: bool) {
         while let Some(output) = router.poll_output() {
-            if let Output::Send { to, ttl, message } = output {
-                self.transmit(router, to, ttl, &message);
+            match output {
+                Output::Send { to, ttl, message } => self.transmit(router, to, ttl, &message),
+                Output::Transition { from, to, because } => self.told(router, (from, to), because, deleted),
+                _ => {}
             }
         }
         self.memo.note(key_of(router.config()), None);
     }
 
-    fn told(&self, i: usize, from: State, to: State, because: Because) {
-        let router = &self.entries[i].router;
-        let (name, priority) = (router.config().name.clone(), router.priority());
-        let _ = self.events.send(Event::Transition { name, from, to, because, priority });
+    fn told(&self, router: &Router, (from, to): (State, State), because: Because, deleted: bool) {
+        let (name, priority, notify) =
+            (router.config().name.clone(), router.priority(), router.config().notify.clone());
+        let _ = self.events.send(Event::Transition { name, from, to, because, priority, deleted, notify });
     }
 
     fn send(&self, i: usize, to: Ipv4Addr, ttl: u8, message: &[u8]) {

@@ -19,6 +19,8 @@ use super::{Diagnostic, Options, Sources, Span};
 /// Lines that expansion may make, and bytes: `~SEQ` inside `~SEQ` can ask for billions.
 pub(crate) const MAX_LINES: usize = 1_000_000;
 const MAX_BYTES: u32 = 256 << 20;
+/// Findings of expansion after which it stops: a repetition can make the same mistake a million times.
+const MAX_FINDINGS: usize = 1_000;
 /// Definitions that stand in definitions, files in files, repetitions in repetitions.
 const MAX_DEPTH: usize = 32;
 
@@ -55,6 +57,8 @@ pub(crate) struct Expander<'a, 'd> {
     /// The files that are being read, outermost first.
     open: Vec<PathBuf>,
     random: u64,
+    /// Turns of `~SEQ` and `~LST` so far.
+    turns: usize,
     full: bool,
     out: Vec<Item<'a>>,
     diagnostics: &'d mut Vec<Diagnostic>,
@@ -77,6 +81,7 @@ pub(crate) fn expand<'a>(
         strict: include::Strict::default(),
         open: vec![path.to_owned()],
         random: environment.seed(),
+        turns: 0,
         full: false,
         out: Vec::new(),
         diagnostics,
@@ -120,14 +125,20 @@ fn definition(line: &str) -> Option<(&str, &str)> {
 
 impl<'a> Expander<'a, '_> {
     fn push(&mut self, d: Diagnostic) {
-        self.diagnostics.push(d);
+        let at = d.span;
+        if !self.diagnostics.contains(&d) {
+            self.diagnostics.push(d);
+        }
+        if self.diagnostics.len() > MAX_FINDINGS {
+            self.overflow(at, "1,000 mistakes");
+        }
     }
 
     /// Says once that expansion makes too much, and stops it.
     fn overflow(&mut self, at: Span, what: &str) {
         if !self.full {
             self.full = true;
-            self.push(
+            self.diagnostics.push(
                 Diagnostic::error("expansion-limit", at, format!("this expands to more than {what}"))
                     .label("expansion stops here")
                     .help("a shorter ~SEQ, or a definition that does not name itself"),

@@ -22,7 +22,13 @@ impl<'a> Expander<'a, '_> {
         let (rest, rest_at) = trim(rest, base + (text.len() - rest.len()) as u32);
         if kind == "~LST" {
             match list(&spec) {
-                Ok(turns) => turns.into_iter().for_each(|t| self.turn(t, rest, rest_at, depth)),
+                Ok(turns) => {
+                    for t in turns {
+                        if !self.full {
+                            self.turn(t, rest, rest_at, depth);
+                        }
+                    }
+                }
                 Err(why) => self.bad(at, why),
             }
             return;
@@ -48,6 +54,10 @@ impl<'a> Expander<'a, '_> {
     }
 
     fn turn(&mut self, turn: Turn, rest: &'a str, rest_at: u32, depth: usize) {
+        self.turns += 1;
+        if self.turns > MAX_LINES {
+            return self.overflow(span_of(rest, rest_at), "1,000,000 lines");
+        }
         for (name, value) in turn {
             self.definitions.insert(name, Definition::Value(value));
         }

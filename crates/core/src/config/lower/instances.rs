@@ -7,7 +7,7 @@ use super::super::Span;
 use super::super::value::{AddressLine, Broadcast, Line, Section};
 use super::Lower;
 use crate::model::{
-    AuthPass, Destination, GarpTiming, InitialState, Peer, TrackedScript, Unicast, VipSpec, Vrid, VrrpInstance,
+    AuthPass, Destination, GarpTiming, InitialState, Notify, Peer, TrackedScript, Unicast, VipSpec, Vrid, VrrpInstance,
     VrrpScript, VrrpVersion,
 };
 use crate::vrrp::packet::GROUP;
@@ -95,11 +95,26 @@ impl Lower<'_> {
             vips_excluded: Vec::new(),
             track_scripts: tracked(s, scripts),
             dont_track_primary: s.has("dont_track_primary"),
+            notify: self.notify(s),
         };
         i.auth = self.authentication(s, version);
         i.vips = self.addresses(s, "virtual_ipaddress", interface);
         i.vips_excluded = self.addresses(s, "virtual_ipaddress_excluded", interface);
         Some(i)
+    }
+
+    fn notify(&self, s: &Section) -> Notify {
+        let global = || self.global(|g| g.flag("vrrp_notify_priority_changes"));
+        Notify {
+            master: self.command(s, "notify_master"),
+            backup: self.command(s, "notify_backup"),
+            fault: self.command(s, "notify_fault"),
+            stop: self.command(s, "notify_stop"),
+            any: self.command(s, "notify"),
+            deleted: s.has("notify_deleted").then(|| self.command(s, "notify_deleted")),
+            lower_priority: self.command(s, "notify_master_rx_lower_pri"),
+            priority_changes: s.flag("notify_priority_changes").or_else(global).unwrap_or(false),
+        }
     }
 
     /// keepalived: unicast without a peer is multicast.

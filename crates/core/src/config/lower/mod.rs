@@ -5,7 +5,7 @@ mod services;
 
 use super::value::{Section, Value};
 use super::{Diagnostic, Span};
-use crate::model::{Config, GlobalDefs, HookChoice, ScriptCommand, VrrpScript};
+use crate::model::{Config, Fifo, GlobalDefs, HookChoice, ScriptCommand, VrrpScript};
 
 /// What lowering needs, and what it finds.
 pub(crate) struct Lower<'l> {
@@ -55,6 +55,7 @@ impl<'l> Lower<'l> {
                 _ => None,
             }),
             enable_script_security: self.global(|g| g.flag("enable_script_security")).is_some(),
+            fifos: self.fifos(),
             vrrp_rt_priority: self.global(|g| g.uint("vrrp_rt_priority")).map(|n| n as u8),
             connection_table_size: self
                 .global(|g| g.uint("connection_table_size"))
@@ -77,6 +78,38 @@ impl<'l> Lower<'l> {
             }
         }
         defs
+    }
+
+    /// The script of a keyword, with who runs it.
+    pub(super) fn command(&self, s: &Section, keyword: &str) -> Option<ScriptCommand> {
+        let Value::Script(script) = &s.get(keyword)?.value else { return None };
+        let default = || {
+            self.global(|g| match &g.get("script_user")?.value {
+                Value::User(u) => Some((**u).clone()),
+                _ => None,
+            })
+        };
+        Some(ScriptCommand { argv: script.argv.clone(), user: script.user.clone().or_else(default) })
+    }
+
+    /// The FIFOs, each once.
+    fn fifos(&self) -> Vec<Fifo> {
+        let kinds = [("notify_fifo", true, true), ("vrrp_notify_fifo", true, false), ("lvs_notify_fifo", false, true)];
+        let mut out: Vec<Fifo> = Vec::new();
+        for (keyword, vrrp, servers) in kinds {
+            let Some(script) = self.global(|g| match &g.get(keyword)?.value {
+                Value::Script(s) => Some(s),
+                _ => None,
+            }) else {
+                continue;
+            };
+            let Some(path) = script.argv.first() else { continue };
+            match out.iter_mut().find(|f| f.path == *path) {
+                Some(f) => (f.vrrp, f.servers) = (f.vrrp || vrrp, f.servers || servers),
+                None => out.push(Fifo { path: path.clone(), user: script.user.clone(), vrrp, servers }),
+            }
+        }
+        out
     }
 
     fn scripts(&self, global: &GlobalDefs) -> Vec<VrrpScript> {

@@ -18,6 +18,9 @@ use super::tree::{Block as Braces, Statement};
 use super::value::{Entry, Placed, Section, Value};
 use super::{Diagnostic, Sources, Span};
 
+/// Findings after which no more are told.
+const MAX_FINDINGS: usize = 10_000;
+
 /// What reading needs, and what it finds.
 pub(crate) struct Reader<'r> {
     pub sources: &'r Sources,
@@ -41,9 +44,20 @@ pub(crate) fn read(
 }
 
 impl Reader<'_> {
-    /// Adds a finding.
+    /// Adds a finding; of more than anybody will mend, only that there are more.
     pub fn push(&mut self, d: Diagnostic) {
-        self.diagnostics.push(d);
+        match self.diagnostics.len() {
+            n if n < MAX_FINDINGS => self.diagnostics.push(d),
+            MAX_FINDINGS => self.diagnostics.push(
+                Diagnostic::error(
+                    "too-many-findings",
+                    d.span,
+                    format!("{MAX_FINDINGS} findings, and more from here on"),
+                )
+                .label("the rest of the file is read, and not told of"),
+            ),
+            _ => {}
+        }
     }
 
     /// Reads the statements of a block.
@@ -263,6 +277,9 @@ impl Reader<'_> {
 
     /// A word that is no keyword of its block: the nearest one, or the block where it belongs. Returns what was meant.
     fn unknown(&mut self, block: &'static Block, st: &Statement<'_>) -> Option<&'static str> {
+        if self.diagnostics.len() > MAX_FINDINGS {
+            return None;
+        }
         let word = st.keyword();
         let place =
             if block.path == ROOT.path { "at the top level".to_owned() } else { format!("in `{}`", block.name()) };

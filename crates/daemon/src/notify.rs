@@ -1,0 +1,99 @@
+//! Who is told of transitions: FIFOs here and at once, so that their order is that of the events; programs by the edge
+//! thread, which starts them in this order and waits for none.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use evenkeel_core::model::{Fifo, Notify, ScriptCommand, ServerKey, ServiceKey};
+use evenkeel_core::vrrp::State;
+
+use crate::edge;
+
+/// The FIFOs that are open, by their configuration.
+#[derive(Default)]
+pub struct Fifos(BTreeMap<Fifo, evenkeel_sys::fifo::Fifo>);
+
+impl Fifos {
+    /// Opens what is new and closes what is not configured any more.
+    pub fn follow(&mut self, wanted: &[Fifo]) {
+        self.0.retain(|f, _| wanted.contains(f));
+        for f in wanted {
+            if self.0.contains_key(f) {
+                continue;
+            }
+            let owner = f.user.as_ref().map(|(u, g)| evenkeel_sys::user::lookup(u, g.as_deref())).transpose();
+            match owner.and_then(|o| evenkeel_sys::fifo::Fifo::open(Path::new(&f.path), o)) {
+                Ok(open) => {
+                    self.0.insert(f.clone(), open);
+                }
+                Err(e) => tracing::error!("{e}"),
+            }
+        }
+    }
+
+    fn tell(&mut self, line: &str, who: impl Fn(&Fifo) -> bool) {
+        for (f, open) in self.0.iter_mut().filter(|(f, _)| who(f)) {
+            if let Err(e) = open.tell(line.as_bytes()) {
+                tracing::warn!("{} was not told `{}`: {e}", f.path, line.trim_end());
+            }
+        }
+    }
+
+    /// `INSTANCE "V" MASTER 100`, as keepalived writes it.
+    pub fn vrrp(&mut self, kind: &str, name: &str, state: &str, priority: u8) {
+        self.tell(&format!("{kind} \"{name}\" {state} {priority}\n"), |f| f.vrrp);
+    }
+
+    /// `RS [10.0.0.7]:tcp:80 [10.0.0.1]:tcp:80 UP`. keepalived ends such lines with a NUL byte behind the newline, which is
+    /// a mistake of its own that no reader of lines wants.
+    pub fn server(&mut self, service: ServiceKey, server: ServerKey, up: bool) {
+        let protocol = service.protocol.to_string().to_lowercase();
+        let at = |addr: std::net::Ipv4Addr, port: u16| format!("[{addr}]:{protocol}:{port}");
+        let (rs, vs) = (at(server.addr, server.port), at(service.addr, service.port));
+        self.tell(&format!("RS {rs} {vs} {}\n", if up { "UP" } else { "DOWN" }), |f| f.servers);
+    }
+}
+
+/// What keepalived calls a state in notifications; `None` where it says nothing.
+fn word(to: State, deleted: bool, notify: &Notify) -> Option<&'static str> {
+    match (to, deleted) {
+        (State::Master, _) => Some("MASTER"),
+        (State::Backup, _) => Some("BACKUP"),
+        (State::Fault, _) => Some("FAULT"),
+        (State::Init, true) => Some(if notify.deleted.is_some() { "DELETED" } else { "FAULT" }),
+        (State::Init, false) => Some("STOP"),
+    }
+}
+
+/// Tells FIFOs and programs of a transition of an instance.
+pub fn transition(
+    fifos: &mut Fifos,
+    edge: &edge::Handle,
+    name: &str,
+    (to, deleted): (State, bool),
+    priority: u8,
+    notify: &Notify,
+) {
+    let Some(state) = word(to, deleted, notify) else { return };
+    fifos.vrrp("INSTANCE", name, state, priority);
+    let own = match state {
+        "MASTER" => &notify.master,
+        "BACKUP" => &notify.backup,
+        "FAULT" => &notify.fault,
+        "STOP" => &notify.stop,
+        _ => notify.deleted.as_ref().unwrap_or(&None),
+    };
+    if let Some(script) = own {
+        edge.run(script.clone());
+    }
+    if let Some(script) = &notify.any {
+        edge.run(with(script, ["INSTANCE", name, state, &priority.to_string()]));
+    }
+}
+
+/// A program with further arguments.
+pub fn with<const N: usize>(script: &ScriptCommand, arguments: [&str; N]) -> ScriptCommand {
+    let mut script = script.clone();
+    script.argv.extend(arguments.map(str::to_owned));
+    script
+}

@@ -1,0 +1,116 @@
+//! Notification beside keepalived's own: the same instance, the same events, the same FIFO lines and script arguments.
+
+use std::fs;
+use std::path::Path;
+
+use evenkeel_testkit::lan::{Pid, eventually};
+use evenkeel_testkit::office::VIP;
+use evenkeel_tests::{Net, SOON, vrrp};
+use nix::sys::signal::Signal;
+
+use crate::keepalived;
+
+/// A script that writes its arguments, one run a line, and the directory that it and the FIFO's copy are in.
+fn script(net: &Net, name: &str) -> (String, std::path::PathBuf) {
+    let dir = net.lan.dir.join(name);
+    fs::create_dir_all(&dir).expect("writable");
+    let path = dir.join("n.sh");
+    let text = format!(
+        "#!/bin/sh\nfor a in \"$@\"; do printf '%s|' \"$a\"; done >>{0}/$$.part\nprintf '\\n' >>{0}/$$.part\ncat {0}/$$.part >>{0}/runs\nrm {0}/$$.part\n",
+        dir.display()
+    );
+    fs::write(&path, text).expect("writable");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&path, mode).expect("writable");
+    (path.display().to_string(), dir)
+}
+
+/// Reads a FIFO into a file beside it until it is closed.
+fn follow(net: &Net, host: &str, dir: &Path) -> Pid {
+    let fifo = dir.join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("made");
+    let command = format!("exec cat {0}/fifo >{0}/lines", dir.display());
+    net.lan.spawn(host, &format!("{host}-fifo"), Path::new("/bin/sh"), &["-c", &command]).expect("starts")
+}
+
+fn lines(dir: &Path, file: &str) -> Vec<String> {
+    let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
+    text.lines().map(|l| l.trim_matches('\0').to_owned()).collect()
+}
+
+fn config(script: &str, dir: &Path) -> String {
+    let notify = format!(
+        "version 3\nadvert_int 0.2\nnotify \"{script} any\"\nnotify_master \"{script} m 'a b'\"\nnotify_backup \"{script} b\"\n\
+         notify_fault \"{script} f\"\nnotify_stop \"{script} s\"\n"
+    );
+    format!(
+        "global_defs {{\n script_user root\n enable_script_security\n vrrp_notify_fifo {}/fifo\n}}\n{}",
+        dir.display(),
+        vrrp(150, &notify)
+    )
+}
+
+/// Start, master, the link lost and found, stop; what was told in the FIFO and to scripts, the latter sorted: keepalived
+/// starts them at once, and they overtake each other.
+fn life(net: &Net, name: &str, start: impl Fn(&str) -> Option<Pid>) -> Option<(Vec<String>, Vec<String>)> {
+    let (script, dir) = script(net, name);
+    let reader = follow(net, "d1", &dir);
+    let pid = start(&config(&script, &dir))?;
+    let told =
+        |n: usize| eventually(&format!("{name}: {n} lines"), SOON, || (lines(&dir, "lines").len() >= n).then_some(()));
+    eventually("master", SOON, || net.holds("d1", VIP).then_some(()));
+    told(2);
+    net.lan.ip("d1", "link set eth0 down").expect("down");
+    told(3);
+    net.lan.ip("d1", "link set eth0 up").expect("up");
+    eventually("master again", SOON, || net.holds("d1", VIP).then_some(()));
+    told(5);
+    net.lan.signal(pid, Signal::SIGTERM).expect("stops");
+    told(6);
+    eventually(&format!("{name}: twelve runs"), SOON, || (lines(&dir, "runs").len() >= 12).then_some(()));
+    let _ = net.lan.signal(reader, Signal::SIGTERM);
+    let mut runs = lines(&dir, "runs");
+    runs.sort();
+    Some((lines(&dir, "lines"), runs))
+}
+
+#[test]
+fn scripts_and_fifos_are_told_what_keepalived_tells() {
+    let Some(net) = Net::new("interop-notify") else { return };
+    let Some(theirs) = life(&net, "keepalived", |c| keepalived(&net, "d1", c)) else { return };
+    let ours = life(&net, "evenkeel", |c| Some(net.start("d1", c))).expect("it starts");
+    assert_eq!(ours, theirs);
+    let expected = ["BACKUP", "MASTER", "FAULT", "BACKUP", "MASTER", "STOP"].map(|s| format!("INSTANCE \"V\" {s} 150"));
+    assert_eq!(ours.0, expected);
+    assert!(
+        ours.1.contains(&"m|a b|".to_owned()) && ours.1.contains(&"any|INSTANCE|V|MASTER|150|".to_owned()),
+        "{ours:?}"
+    );
+}
+
+#[test]
+fn a_removed_instance_is_told_as_deleted_and_servers_as_up_and_down() {
+    let Some(net) = Net::new("notify-lvs") else { return };
+    let (script, dir) = script(&net, "evenkeel");
+    let reader = follow(&net, "d1", &dir);
+    let text = |instance: &str| {
+        format!(
+            "global_defs {{\n script_user root\n enable_script_security\n connection_table_size 16384\n notify_fifo {}/fifo\n}}\n\
+             {instance}virtual_server 192.168.1.100 80 {{\n delay_loop 0.3\n delay_before_retry 0.1\n retry 1\n warmup 0\n connect_timeout 1\n \
+             lvs_sched rr\n lvs_method DR\n protocol TCP\n real_server 192.168.1.11 80 {{\n  notify_up \"{script} up\"\n  notify_down \"{script} down\"\n  \
+             TCP_CHECK {{\n   connect_port 81\n  }}\n }}\n}}\n",
+            dir.display()
+        )
+    };
+    let instance = vrrp(150, "version 3\nadvert_int 0.1\nnotify_deleted\n");
+    net.start("d1", &text(&instance));
+    let has = |line: &str| eventually(line, SOON, || lines(&dir, "lines").contains(&line.to_owned()).then_some(()));
+    has("INSTANCE \"V\" MASTER 150");
+    // Nobody listens on port 81.
+    has("RS [192.168.1.11]:tcp:80 [192.168.1.100]:tcp:80 DOWN");
+    eventually("the script", SOON, || lines(&dir, "runs").contains(&"down|".to_owned()).then_some(()));
+    net.write("d1", &text(""));
+    net.reload("d1");
+    has("INSTANCE \"V\" DELETED 150");
+    let _ = net.lan.signal(reader, Signal::SIGTERM);
+}
