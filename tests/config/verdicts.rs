@@ -103,3 +103,47 @@ fn keepaliveds_own_samples_get_its_status() {
         assert_eq!(here, theirs, "{path}");
     }
 }
+
+/// Weights that do not count in a sync group, and those that do.
+#[test]
+fn weights_in_a_sync_group_get_keepaliveds_status() {
+    if !is_root() {
+        return;
+    }
+    let machine = Machine::named("wgt");
+    let ours = program("evenkeeld");
+    let file = std::env::temp_dir().join(format!("evenkeel-weights-{}.conf", std::process::id()));
+    let path = file.to_str().expect("UTF-8");
+    let cases = [
+        ("track_script", "w", ""),
+        ("track_script", "w weight 0", ""),
+        ("track_script", "w", "sync_group_tracking_weight"),
+        ("track_script", "s", ""),
+        ("track_script", "s weight 2", ""),
+        ("track_interface", "eth1", ""),
+        ("track_interface", "eth1 weight 4", ""),
+        ("track_file", "f", ""),
+        ("track_file", "f weight 0", ""),
+        ("track_process", "p weight 3", ""),
+        ("track_bfd", "b weight 2", ""),
+    ];
+    for (kind, line, group) in cases {
+        let instance = |name: &str, id: u8, more: &str| {
+            format!(
+                "vrrp_instance {name} {{\n interface eth0\n virtual_router_id {id}\n virtual_ipaddress {{\n  10.9.9.{id}\n }}\n{more}}}\n"
+            )
+        };
+        let text = format!(
+            "global_defs {{\n script_user root\n enable_script_security\n}}\nvrrp_script s {{\n script /bin/true\n}}\n\
+             vrrp_script w {{\n script /bin/true\n weight 3\n}}\nvrrp_track_file f {{\n file /etc/hostname\n}}\n\
+             vrrp_track_process p {{\n process init\n}}\nbfd_instance b {{\n neighbor_ip 10.9.9.9\n source_ip 10.9.9.3\n}}\n\
+             vrrp_sync_group G {{\n group {{\n  A\n  B\n }}\n {group}\n}}\n{}{}",
+            instance("A", 1, &format!(" {kind} {{\n  {line}\n }}\n")),
+            instance("B", 2, "")
+        );
+        std::fs::write(&file, text).expect("writable");
+        let (theirs, here) = (machine.status("keepalived", path), machine.status(ours.to_str().expect("UTF-8"), path));
+        assert_eq!(here, theirs, "{kind} {line} {group}");
+    }
+    std::fs::remove_file(&file).expect("removable");
+}

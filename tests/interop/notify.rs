@@ -114,3 +114,62 @@ fn a_removed_instance_is_told_as_deleted_and_servers_as_up_and_down() {
     has("INSTANCE \"V\" DELETED 150");
     let _ = net.lan.signal(reader, Signal::SIGTERM);
 }
+
+/// Two instances on two links and the group that holds them together.
+fn grouped(script: &str, dir: &Path) -> String {
+    let times = "version 3\nadvert_int 0.2\n";
+    format!(
+        "global_defs {{\n script_user root\n enable_script_security\n vrrp_notify_fifo {}/fifo\n}}\n\
+         vrrp_sync_group G {{\n group {{\n  V\n  W\n }}\n notify \"{script} any\"\n notify_master \"{script} m\"\n \
+         notify_fault \"{script} f\"\n}}\n{}\
+         vrrp_instance W {{\n interface w0\n virtual_router_id 52\n priority 120\n {times} virtual_ipaddress {{\n  10.9.0.100/24\n }}\n}}\n",
+        dir.display(),
+        vrrp(150, times)
+    )
+}
+
+/// Start, master, one link lost and found, stop. What came between two stops of the group, in any order: members are
+/// told of in the order of their timers.
+fn group_life(net: &Net, name: &str, start: impl Fn(&str) -> Option<Pid>) -> Option<(Vec<Vec<String>>, Vec<String>)> {
+    let (script, dir) = script(net, name);
+    let reader = follow(net, "d1", &dir);
+    let pid = start(&grouped(&script, &dir))?;
+    let mut seen = 0;
+    let mut stages = Vec::new();
+    let mut stage = |n: usize| {
+        let all = eventually(&format!("{name}: {n} more lines after {stages:?}"), SOON, || {
+            Some(lines(&dir, "lines")).filter(|l| l.len() >= seen + n)
+        });
+        let mut new = all.get(seen..).unwrap_or_default().to_vec();
+        seen = all.len();
+        new.sort();
+        stages.push(new);
+    };
+    eventually("master", SOON, || net.holds("d1", VIP).then_some(()));
+    stage(6);
+    net.lan.ip("d1", "link set w1 down").expect("down");
+    stage(3);
+    assert!(!net.holds("d1", VIP), "{name}: one link lost, both given up");
+    net.lan.ip("d1", "link set w1 up").expect("up");
+    stage(6);
+    net.lan.signal(pid, Signal::SIGTERM).expect("stops");
+    stage(3);
+    eventually(&format!("{name}: nine runs"), SOON, || (lines(&dir, "runs").len() >= 9).then_some(()));
+    let _ = net.lan.signal(reader, Signal::SIGTERM);
+    let mut runs = lines(&dir, "runs");
+    runs.sort();
+    Some((stages, runs))
+}
+
+#[test]
+fn a_sync_group_changes_as_keepalived_has_it() {
+    let Some(net) = Net::new("interop-sync-group") else { return };
+    for command in
+        ["link add w0 type veth peer name w1", "addr add 10.9.0.1/24 dev w0", "link set w0 up", "link set w1 up"]
+    {
+        net.lan.ip("d1", command).expect("set up");
+    }
+    let Some(theirs) = group_life(&net, "keepalived", |c| keepalived(&net, "d1", c)) else { return };
+    let ours = group_life(&net, "evenkeel", |c| Some(net.start("d1", c))).expect("it starts");
+    assert_eq!(ours, theirs);
+}

@@ -1,5 +1,6 @@
 //! Who holds the address: election, hand-over, crash, repair, scripts.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use evenkeel_core::vrrp::State;
@@ -119,6 +120,40 @@ fn scripts_move_the_address_and_hanging_ones_are_killed() {
     net.wait_state("d1", "V", State::Master);
     std::thread::sleep(Duration::from_millis(100));
     assert!(net.holds("d1", VIP) && !net.holds("d2", VIP));
+}
+
+#[test]
+fn what_a_sync_group_tracks_moves_both_addresses_at_once() {
+    let Some(net) = Net::new("sync-group") else { return };
+    let bad = net.lan.dir.join("bad");
+    let second = Ipv4Addr::new(192, 168, 1, 101);
+    let text = |priority: u8| {
+        format!(
+            "global_defs {{\n script_user root\n}}\nvrrp_script chk {{\n script \"/usr/bin/test ! -e {}\"\n interval 0.2\n}}\n\
+             vrrp_sync_group G {{\n group {{\n  V\n  W\n }}\n track_script {{\n  chk\n }}\n}}\n{}\
+             vrrp_instance W {{\n interface eth0\n virtual_router_id 52\n priority {priority}\n version 3\n advert_int 0.1\n \
+             virtual_ipaddress {{\n  {second}/24\n }}\n}}\n",
+            bad.display(),
+            vrrp(priority, "version 3\nadvert_int 0.1"),
+        )
+    };
+    // The second director tracks nothing that fails.
+    net.start("d2", &text(100).replace("test ! -e", "test ! -e /nowhere -o ! -e"));
+    net.start("d1", &text(150));
+    let both = |host: &str| {
+        eventually(&format!("{host} holds both"), SOON, || {
+            (net.holds(host, VIP) && net.holds(host, second)).then_some(())
+        });
+    };
+    both("d1");
+    std::fs::write(&bad, "").expect("writable");
+    both("d2");
+    let v = net.wait_state("d1", "V", State::Fault);
+    assert_eq!(v.because, "script chk fails");
+    assert!(!net.holds("d1", VIP) && !net.holds("d1", second));
+    std::fs::remove_file(&bad).expect("removed");
+    both("d1");
+    net.wait_state("d2", "W", State::Backup);
 }
 
 #[test]

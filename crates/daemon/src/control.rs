@@ -269,7 +269,7 @@ impl Control {
         self.hook(true);
         let steps = self.reconcile();
         self.refresh_hops();
-        self.router.send(router::Command::Configure(self.config.instances.clone()));
+        self.router.send(router::Command::Configure(self.config.instances.clone(), self.config.groups.clone()));
         self.edge.configure(&self.config, dead);
         Ok(steps.iter().map(ToString::to_string).collect())
     }
@@ -406,7 +406,11 @@ impl Control {
         match event {
             router::Event::Transition { name, from, to, because, priority, deleted, notify } => {
                 tracing::info!(instance = %name, from = %from, to = %to, priority, "{name}: {from} -> {to}: {because}");
-                notify::transition(&mut self.fifos, &self.edge, &name, (to, deleted), priority, &notify);
+                notify::transition(&mut self.fifos, &self.edge, ("INSTANCE", &name), (to, deleted), priority, &notify);
+            }
+            router::Event::Group { name, to, notify } => {
+                tracing::info!(group = %name, to = %to, "sync group {name}: {to}");
+                notify::transition(&mut self.fifos, &self.edge, ("GROUP", &name), (to, false), 0, &notify);
             }
             router::Event::Priority { name, state, priority, notify } => {
                 tracing::info!(instance = %name, priority, "{name}: its priority is {priority} now");

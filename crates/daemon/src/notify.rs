@@ -65,17 +65,17 @@ fn word(to: State, deleted: bool, notify: &Notify) -> Option<&'static str> {
     }
 }
 
-/// Tells FIFOs and programs of a transition of an instance.
+/// Tells FIFOs and programs of a transition of an instance or a group.
 pub fn transition(
     fifos: &mut Fifos,
     edge: &edge::Handle,
-    name: &str,
+    (kind, name): (&str, &str),
     (to, deleted): (State, bool),
     priority: u8,
     notify: &Notify,
 ) {
     let Some(state) = word(to, deleted, notify) else { return };
-    fifos.vrrp("INSTANCE", name, state, priority);
+    fifos.vrrp(kind, name, state, priority);
     let own = match state {
         "MASTER" => &notify.master,
         "BACKUP" => &notify.backup,
@@ -87,7 +87,7 @@ pub fn transition(
         edge.run(script.clone());
     }
     if let Some(script) = &notify.any {
-        edge.run(with(script, ["INSTANCE", name, state, &priority.to_string()]));
+        edge.run(with(script, [kind, name, state, &priority.to_string()]));
     }
 }
 

@@ -124,6 +124,7 @@ pub fn instance(priority: u8, version: VrrpVersion, advert_int: Duration) -> Vrr
         track_scripts: Vec::new(),
         dont_track_primary: false,
         notify: Notify::default(),
+        group: None,
     }
 }
 

@@ -88,7 +88,7 @@ pub const CODES: &[Code] = &[
         The file is not taken. `evenkeeld -t` says what keepalived says, and accepts it."),
     code("nul-byte", "A NUL byte in a line: the file is damaged, or no text. The line is left out."),
     code("off-link", "Direct routing changes only the frame's destination, so the real server must be on a link of the director's."),
-    code("one-member", "A sync group keeps several instances in one state; with one it does nothing."),
+    code("one-member", "A sync group keeps several instances in one state; with one there is nothing to keep."),
     code("ops", "One-packet scheduling treats each packet as a connection of its own, which only UDP survives."),
     code("out-of-range", "The number is outside the range of its keyword; keepalived keeps the default."),
     code("own-interface", "An instance tracks its own interface in any case, unless `dont_track_primary` is set."),
@@ -138,4 +138,6 @@ pub const CODES: &[Code] = &[
         wrong one if the director has no other."),
     code("vmac", "The keyword needs `use_vmac`."),
     code("vrf", "`vrf` names the VRF of an instance that has unicast peers and no interface."),
+    code("weight-in-group", "Members of a sync group have one state, so weights that move the priority of one of them are ignored unless the group has \
+        `sync_group_tracking_weight`."),
 ];

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use super::{VirtualServer, VrrpInstance, VrrpScript};
+use super::{SyncGroup, VirtualServer, VrrpInstance, VrrpScript};
 
 /// How a device's packets are caught.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,6 +74,8 @@ pub struct Config {
     pub scripts: Vec<VrrpScript>,
     /// `vrrp_instance`
     pub instances: Vec<VrrpInstance>,
+    /// `vrrp_sync_group`
+    pub groups: Vec<SyncGroup>,
     /// `virtual_server`
     pub virtual_servers: Vec<VirtualServer>,
 }

@@ -249,6 +249,17 @@ pub struct VrrpInstance {
     pub dont_track_primary: bool,
     /// Who is told of its transitions.
     pub notify: Notify,
+    /// The sync group that it is in.
+    pub group: Option<String>,
+}
+
+/// A `vrrp_sync_group` that has members.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SyncGroup {
+    /// Its name.
+    pub name: String,
+    /// Who is told of its transitions.
+    pub notify: Notify,
 }
 
 impl VrrpInstance {

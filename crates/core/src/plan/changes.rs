@@ -111,6 +111,9 @@ fn edits(o: &VrrpInstance, n: &VrrpInstance) -> Vec<String> {
     if o.auth != n.auth {
         out.push("authentication".to_owned());
     }
+    if o.group != n.group {
+        out.push(format!("sync group {}", n.group.as_deref().unwrap_or("none")));
+    }
     if o.track_scripts != n.track_scripts {
         out.push("tracked scripts".to_owned());
     }

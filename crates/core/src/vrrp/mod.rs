@@ -1,8 +1,10 @@
 //! VRRP: who holds the address.
 //!
 //! [`packet`] is the wire format, [`Router`] the state machine of one virtual router, [`track`] what scripts do to its
-//! priority. Nothing here reads a clock or a socket: `evenkeel-daemon`'s router thread does, and hands both in.
+//! priority, [`group`] what a sync group wants of its members. Nothing here reads a clock or a socket:
+//! `evenkeel-daemon`'s router thread does, and hands both in.
 
+pub mod group;
 pub mod packet;
 mod router;
 pub mod track;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::group::{Member, Order};
 use super::packet::{Advert, IpHeader, Reject, TTL, V3Checksum};
 use super::track::{Effect, effect, effective_priority};
 use crate::model::{Destination, InitialState, VrrpInstance, VrrpVersion};
@@ -68,6 +69,8 @@ pub enum Because {
     NoAddress,
     /// This tracked script fails.
     Script(String),
+    /// Its sync group has it so; for a fault, this member is the cause.
+    Group(Option<String>),
     /// What was missing is back.
     Recovered,
     /// The daemon stops, or a new configuration has no such instance.
@@ -86,6 +89,8 @@ impl fmt::Display for Because {
             Because::LinkDown => write!(f, "its interface is down"),
             Because::NoAddress => write!(f, "its interface has no IPv4 address"),
             Because::Script(name) => write!(f, "script {name} fails"),
+            Because::Group(None) => write!(f, "its sync group has it so"),
+            Because::Group(Some(name)) => write!(f, "{name} of its sync group cannot take part"),
             Because::Recovered => write!(f, "what was missing is back"),
             Because::Stopped => write!(f, "stopped"),
         }
@@ -118,6 +123,8 @@ pub enum Input<'a> {
         /// What was in it.
         message: &'a [u8],
     },
+    /// Its sync group wants something of it; for a fault, the name of the member that is the cause.
+    Group(Order, Option<&'a str>),
     /// Give up and stop.
     Stop,
 }
@@ -206,6 +213,10 @@ pub struct Router {
     link: bool,
     address: Option<Ipv4Addr>,
     scripts: BTreeMap<String, bool>,
+    /// In a sync group: it has heard no master for long enough, and why it says so.
+    wants_master: Option<Because>,
+    /// In a sync group: this member cannot take part.
+    group_fault: Option<String>,
     /// An owner that met another owner gives way with 254.
     owner_yields: bool,
     priority: u8,
@@ -234,6 +245,8 @@ impl Router {
             link: false,
             address: None,
             scripts: BTreeMap::new(),
+            wants_master: None,
+            group_fault: None,
             owner_yields: false,
             priority: cfg.priority,
             master_interval,
@@ -309,7 +322,7 @@ impl Router {
         match input {
             Input::Start { resume } => {
                 self.started = true;
-                if resume && self.fault().is_none() {
+                if resume && self.own_fault().is_none() {
                     self.become_master(now, Because::Resumed);
                 } else {
                     self.reconsider(now, Because::Started);
@@ -329,6 +342,7 @@ impl Router {
                 self.reconsider(now, Because::Recovered);
             }
             Input::Packet { ip, message } => self.packet(now, ip, message),
+            Input::Group(order, cause) => self.order(now, order, cause),
             Input::Stop => self.stop(now),
         }
     }
@@ -339,7 +353,7 @@ impl Router {
         if due(self.timers.master_down) {
             self.timers.master_down = None;
             let because = self.down_because.clone();
-            self.become_master(now, because);
+            self.claim(now, because);
         }
         if let Some(at) = self.timers.advert.filter(|&t| t <= now) {
             self.send(self.priority);
@@ -404,6 +418,50 @@ impl Router {
 
     /// What keeps it from taking part.
     fn fault(&self) -> Option<Because> {
+        self.own_fault().or_else(|| self.group_fault.clone().map(|name| Because::Group(Some(name))))
+    }
+
+    /// How it stands in its sync group.
+    pub fn member(&self) -> Member {
+        Member {
+            state: self.state,
+            since: self.since,
+            wants_master: self.wants_master.is_some(),
+            faulty: self.started && self.own_fault().is_some(),
+        }
+    }
+
+    /// Nobody is master: it becomes one, or, in a sync group, says that it would.
+    fn claim(&mut self, now: Instant, because: Because) {
+        if self.cfg.group.is_none() {
+            return self.become_master(now, because);
+        }
+        self.listen(now);
+        self.wants_master = Some(because);
+    }
+
+    fn order(&mut self, now: Instant, order: Order, cause: Option<&str>) {
+        match order {
+            Order::Fault(_) => {
+                self.group_fault = cause.map(str::to_owned);
+                self.reconsider(now, Because::Recovered);
+            }
+            Order::Master if self.state == State::Backup => {
+                let because = self.wants_master.take().unwrap_or(Because::Group(None));
+                self.become_master(now, because);
+            }
+            Order::Backup if self.state == State::Master => {
+                self.out.push_back(Output::RemoveVips);
+                self.timers = Timers::default();
+                self.listen(now);
+                self.enter(now, State::Backup, Because::Group(None));
+            }
+            Order::Master | Order::Backup => {}
+        }
+    }
+
+    /// What of its own keeps it from taking part.
+    fn own_fault(&self) -> Option<Because> {
         if !self.link && !self.cfg.dont_track_primary {
             return Some(Because::LinkDown);
         }
@@ -438,12 +496,16 @@ impl Router {
                     return;
                 }
                 let because = if self.state == State::Init { Because::Started } else { recovered };
-                if self.priority == 255 && self.cfg.initial == InitialState::Master {
+                let owner = self.priority == 255 && self.cfg.initial == InitialState::Master;
+                if owner && self.cfg.group.is_none() {
                     self.become_master(now, Because::Owner);
                 } else {
                     self.master_interval = self.cfg.advert_int;
                     self.listen(now);
                     self.enter(now, State::Backup, because);
+                    if owner {
+                        self.claim(now, Because::Owner);
+                    }
                 }
             }
             (None, _) => {}
@@ -455,6 +517,7 @@ impl Router {
         self.since = now;
         self.because = because.clone();
         self.preempt_at = None;
+        self.wants_master = None;
         if to != State::Backup {
             self.master = None;
         }
@@ -596,6 +659,7 @@ impl Router {
             yields = now < at;
         }
         if yields {
+            self.wants_master = None;
             self.master = Some((src, advert.priority));
             if self.cfg.version == VrrpVersion::V3 {
                 self.master_interval = advert.interval.max(Duration::from_millis(10));

@@ -16,11 +16,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use evenkeel_core::ipc::InstanceStatus;
-use evenkeel_core::model::{Destination, Notify, VipSpec, VrrpInstance};
+use evenkeel_core::model::{Destination, Notify, SyncGroup, VipSpec, VrrpInstance};
 use evenkeel_core::plan::{VipStep, diff_vips};
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::packet::{peek_vrid, split_ip};
-use evenkeel_core::vrrp::{Because, Input, Output, Router, State};
+use evenkeel_core::vrrp::{Because, Input, Output, Router, State, group};
 use evenkeel_sys::clock;
 use evenkeel_sys::memo::Memo;
 use evenkeel_sys::netlink::{Addr, Netlink};
@@ -35,8 +35,8 @@ use observer::Observation;
 
 /// What the router thread is told.
 pub enum Command {
-    /// The instances that should be; those of the same identity keep their state.
-    Configure(Vec<VrrpInstance>),
+    /// The instances and sync groups that should be; instances of the same identity keep their state.
+    Configure(Vec<VrrpInstance>, Vec<SyncGroup>),
     /// The standing of a tracked script.
     Script { name: String, good: bool },
     /// Devices and addresses as they are now.
@@ -63,6 +63,8 @@ pub struct Snapshot {
 pub enum Event {
     /// An instance changed its state. `deleted`: because a new configuration has no such instance.
     Transition { name: String, from: State, to: State, because: Because, priority: u8, deleted: bool, notify: Notify },
+    /// All members of a sync group are in this state; INIT: the daemon stops.
+    Group { name: String, to: State, notify: Notify },
     /// Its priority is another now.
     Priority { name: String, state: State, priority: u8, notify: Notify },
     /// As master it heard somebody of lower priority.
@@ -112,6 +114,7 @@ pub fn start(
         seen: observer::start(handle.clone())?,
         ports: BTreeMap::new(),
         entries: Vec::new(),
+        groups: Vec::new(),
         events,
         strangers: 0,
     };
@@ -148,6 +151,8 @@ struct Shell {
     seen: Observation,
     ports: BTreeMap<String, Port>,
     entries: Vec<Entry>,
+    /// Sync groups, and the state that was last told of each.
+    groups: Vec<(SyncGroup, Option<State>)>,
     events: UnboundedSender<Event>,
     /// Adverts for virtual routers that nobody here knows.
     strangers: u64,
@@ -179,6 +184,7 @@ impl Shell {
                     self.perform(i);
                 }
             }
+            self.synchronise();
             if end {
                 let _ = self.events.send(Event::Ended);
                 return;
@@ -227,7 +233,7 @@ impl Shell {
 
     fn command(&mut self, command: Command) -> bool {
         match command {
-            Command::Configure(instances) => self.configure(instances),
+            Command::Configure(instances, groups) => self.configure(instances, groups),
             Command::Script { name, good } => {
                 for i in 0..self.entries.len() {
                     let tracks = self.entries[i].router.config().track_scripts.iter().any(|t| t.name == name);
@@ -267,8 +273,11 @@ impl Shell {
         false
     }
 
-    fn configure(&mut self, instances: Vec<VrrpInstance>) {
+    fn configure(&mut self, instances: Vec<VrrpInstance>, groups: Vec<SyncGroup>) {
         let now = clock::now();
+        let told = std::mem::take(&mut self.groups);
+        let last = |g: &SyncGroup| told.iter().find(|(t, _)| t.name == g.name).and_then(|(_, state)| *state);
+        self.groups = groups.into_iter().map(|g| (last(&g), g)).map(|(state, g)| (g, state)).collect();
         let mut old = std::mem::take(&mut self.entries);
         let mut gone = Vec::new();
         old.retain_mut(|e| {
@@ -314,6 +323,7 @@ impl Shell {
         for i in fresh {
             self.begin(i, now);
         }
+        self.synchronise(); // before anything is told, so that a group is told of first, as by keepalived
         for i in 0..self.entries.len() {
             self.perform(i);
         }
@@ -394,6 +404,32 @@ impl Shell {
         let own = on_it().find(|a| !is_vip(a));
         // An owner's virtual address is its interface's own.
         own.or_else(|| (cfg.priority == 255).then(|| on_it().next()).flatten())
+    }
+
+    /// Keeps the members of sync groups in one state, and tells of the groups' own transitions.
+    fn synchronise(&mut self) {
+        for g in 0..self.groups.len() {
+            let name = self.groups[g].0.name.clone();
+            let mut routers: Vec<&mut Router> = self
+                .entries
+                .iter_mut()
+                .map(|e| &mut e.router)
+                .filter(|r| r.config().group.as_deref() == Some(&name))
+                .collect();
+            let moved = group::settle(&mut routers, clock::now());
+            let state = group::state(&routers.iter().map(|r| r.member()).collect::<Vec<_>>());
+            if moved {
+                for i in 0..self.entries.len() {
+                    self.perform(i);
+                }
+            }
+            let to = state.filter(|s| *s != State::Init || self.groups[g].1.is_some());
+            if let Some(to) = to.filter(|s| Some(*s) != self.groups[g].1) {
+                self.groups[g].1 = Some(to);
+                let notify = self.groups[g].0.notify.clone();
+                let _ = self.events.send(Event::Group { name, to, notify });
+            }
+        }
     }
 
     /// Does what an engine wants, in its order.

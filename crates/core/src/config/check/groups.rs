@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::value::{Line, Section};
+use super::super::value::{Line, Section, Value};
 use super::super::{Diagnostic, Span};
 use super::{Check, Names, suggest};
 
@@ -62,6 +62,9 @@ fn sync_group<'s>(
             None => {
                 taken.insert(name, (group, *at));
                 members += 1;
+                if !s.has("sync_group_tracking_weight") {
+                    weights(c, group, name);
+                }
             }
         }
     }
@@ -76,6 +79,41 @@ fn sync_group<'s>(
                 .label("nothing is synchronised with it"),
         ),
         _ => {}
+    }
+}
+
+/// keepalived.conf(5), "sync_group_tracking_weight": without it, weights of what a member tracks do not count. Those of
+/// processes keepalived counts all the same.
+fn weights(c: &mut Check<'_>, group: &str, member: &str) {
+    let root = c.root;
+    let Some(i) = root.sections("vrrp_instance").find(|i| i.name() == member) else { return };
+    let kinds = [
+        ("track_interface", &[][..], 0),
+        ("track_script", &["vrrp_script"], 0),
+        ("track_file", &["track_file", "vrrp_track_file"], 1),
+        ("track_bfd", &["bfd_instance"], 0),
+    ];
+    for (keyword, blocks, usual) in kinds {
+        for (at, line) in i.lines(keyword) {
+            let Line::Track(name, weight) = line else { continue };
+            let own = || {
+                let block = blocks.iter().flat_map(|b| root.sections(b)).find(|b| b.name() == name)?;
+                match block.get("weight").map(|e| &e.value) {
+                    Some(Value::Weight(n, _)) => Some(*n),
+                    _ => Some(usual),
+                }
+            };
+            if weight.map(|(n, _)| n).or_else(own).is_some_and(|n| n != 0) {
+                c.push(
+                    Diagnostic::warning("weight-in-group", *at, format!("the weight of `{name}` does not count"))
+                        .label(format!("`{member}` is in the sync group `{group}`"))
+                        .help(
+                            "write `weight 0` to have a failure put the group into FAULT, or \
+                             `sync_group_tracking_weight` in the group to have weights count",
+                        ),
+                );
+            }
+        }
     }
 }
 

@@ -38,7 +38,7 @@ const ROOT_KEYWORDS: &[Keyword] = &[
     kw("static_rules", Args::Lines(Lines::StaticRule), "", "v1.2.20",
        "Routing rules that are added at start and stay.").later(),
     kw("vrrp_sync_group", Args::Block(&SYNC_GROUP, Name::Only), "", "v1.0.3",
-       "VRRP instances that are always in the same state: one that fails takes the others along.").later(),
+       "VRRP instances that are always in the same state: one that fails takes the others along."),
     kw("garp_group", Args::Block(&GARP_GROUP, Name::None), "", "v1.2.21",
        "Spaces gratuitous ARPs and neighbour advertisements over one or several interfaces.").later(),
     kw("linkbeat_interfaces", Args::Lines(Lines::LinkBeat), "", "v2.0.13",

@@ -7,12 +7,44 @@ use super::super::Span;
 use super::super::value::{AddressLine, Broadcast, Line, Section};
 use super::Lower;
 use crate::model::{
-    AuthPass, Destination, GarpTiming, InitialState, Notify, Peer, TrackedScript, Unicast, VipSpec, Vrid, VrrpInstance,
-    VrrpScript, VrrpVersion,
+    AuthPass, Destination, GarpTiming, InitialState, Notify, Peer, SyncGroup, TrackedScript, Unicast, VipSpec, Vrid,
+    VrrpInstance, VrrpScript, VrrpVersion,
 };
 use crate::vrrp::packet::GROUP;
 
 impl Lower<'_> {
+    /// Sync groups, and who is in them. An instance stays in the first that names it.
+    ///
+    /// What a group tracks, each member tracks. Weights of what a member tracks itself count only with
+    /// `sync_group_tracking_weight`; keepalived takes such trackers out.
+    pub(super) fn groups(&mut self, instances: &mut [VrrpInstance], scripts: &[VrrpScript]) -> Vec<SyncGroup> {
+        let mut out: Vec<SyncGroup> = Vec::new();
+        for s in self.root.sections("vrrp_sync_group") {
+            if out.iter().any(|g| g.name == s.name()) {
+                continue;
+            }
+            let named: Vec<&str> = s
+                .lines("group")
+                .filter_map(|(_, l)| if let Line::Name(n) = l { Some(n.as_str()) } else { None })
+                .collect();
+            let mut members: Vec<&mut VrrpInstance> =
+                instances.iter_mut().filter(|i| i.group.is_none() && named.contains(&i.name.as_str())).collect();
+            if members.is_empty() {
+                continue;
+            }
+            let own = tracked(s, scripts);
+            for m in &mut members {
+                m.track_scripts.retain(|t| t.weight == 0 || s.has("sync_group_tracking_weight"));
+                let new = own.iter().filter(|t| !m.track_scripts.iter().any(|o| o.name == t.name));
+                let new: Vec<_> = new.cloned().collect();
+                m.track_scripts.extend(new);
+                m.group = Some(s.name().to_owned());
+            }
+            out.push(SyncGroup { name: s.name().to_owned(), notify: self.notify(s) });
+        }
+        out
+    }
+
     pub(super) fn instances(&mut self, scripts: &[VrrpScript]) -> Vec<VrrpInstance> {
         let mut out: Vec<VrrpInstance> = Vec::new();
         for s in self.root.sections("vrrp_instance") {
@@ -96,6 +128,7 @@ impl Lower<'_> {
             track_scripts: tracked(s, scripts),
             dont_track_primary: s.has("dont_track_primary"),
             notify: self.notify(s),
+            group: None,
         };
         i.auth = self.authentication(s, version);
         i.vips = self.addresses(s, "virtual_ipaddress", interface);
@@ -103,16 +136,19 @@ impl Lower<'_> {
         Some(i)
     }
 
+    /// `notify…` of an instance or a sync group.
     fn notify(&self, s: &Section) -> Notify {
         let global = || self.global(|g| g.flag("vrrp_notify_priority_changes"));
+        // Two of them an instance has and a group has not.
+        let known = |keyword: &'static str| s.block.keyword(keyword).map(|_| keyword);
         Notify {
             master: self.command(s, "notify_master"),
             backup: self.command(s, "notify_backup"),
             fault: self.command(s, "notify_fault"),
             stop: self.command(s, "notify_stop"),
             any: self.command(s, "notify"),
-            deleted: s.has("notify_deleted").then(|| self.command(s, "notify_deleted")),
-            lower_priority: self.command(s, "notify_master_rx_lower_pri"),
+            deleted: known("notify_deleted").filter(|k| s.has(k)).map(|k| self.command(s, k)),
+            lower_priority: known("notify_master_rx_lower_pri").and_then(|k| self.command(s, k)),
             priority_changes: s.flag("notify_priority_changes").or_else(global).unwrap_or(false),
         }
     }

@@ -19,10 +19,11 @@ pub(crate) fn lower(root: &Section, diagnostics: &mut Vec<Diagnostic>) -> Config
     let mut l = Lower { root, diagnostics, told: Default::default() };
     let global = l.globals();
     let mut scripts = l.scripts(&global);
-    let instances = l.instances(&scripts);
+    let mut instances = l.instances(&scripts);
+    let groups = l.groups(&mut instances, &scripts);
     let virtual_servers = l.services();
     scripts.retain(|s| instances.iter().any(|i| i.track_scripts.iter().any(|t| t.name == s.name)));
-    Config { global, scripts, instances, virtual_servers }
+    Config { global, scripts, instances, groups, virtual_servers }
 }
 
 impl<'l> Lower<'l> {
