@@ -128,48 +128,101 @@ fn grouped(script: &str, dir: &Path) -> String {
     )
 }
 
-/// Start, master, one link lost and found, stop. What came between two stops of the group, in any order: members are
-/// told of in the order of their timers.
-fn group_life(net: &Net, name: &str, start: impl Fn(&str) -> Option<Pid>) -> Option<(Vec<Vec<String>>, Vec<String>)> {
+/// Start, and steps of `ip`, and stop, each with the number of FIFO lines that it brings. What came in each stage, in any
+/// order (members of a group are told of in the order of their timers), and what the scripts were given.
+fn stages(
+    net: &Net,
+    name: &str,
+    text: impl Fn(&str, &Path) -> String,
+    (first, steps, last, runs): (usize, &[(&str, usize)], usize, usize),
+    start: impl Fn(&str) -> Option<Pid>,
+) -> Option<(Vec<Vec<String>>, Vec<String>)> {
     let (script, dir) = script(net, name);
     let reader = follow(net, "d1", &dir);
-    let pid = start(&grouped(&script, &dir))?;
+    let pid = start(&text(&script, &dir))?;
     let mut seen = 0;
-    let mut stages = Vec::new();
+    let mut out = Vec::new();
     let mut stage = |n: usize| {
-        let all = eventually(&format!("{name}: {n} more lines after {stages:?}"), SOON, || {
+        let all = eventually(&format!("{name}: {n} more lines after {out:?}"), SOON, || {
             Some(lines(&dir, "lines")).filter(|l| l.len() >= seen + n)
         });
         let mut new = all.get(seen..).unwrap_or_default().to_vec();
         seen = all.len();
         new.sort();
-        stages.push(new);
+        out.push(new);
     };
     eventually("master", SOON, || net.holds("d1", VIP).then_some(()));
-    stage(6);
-    net.lan.ip("d1", "link set w1 down").expect("down");
-    stage(3);
-    assert!(!net.holds("d1", VIP), "{name}: one link lost, both given up");
-    net.lan.ip("d1", "link set w1 up").expect("up");
-    stage(6);
+    stage(first);
+    for (command, n) in steps {
+        net.lan.ip("d1", command).expect("done");
+        stage(*n);
+    }
     net.lan.signal(pid, Signal::SIGTERM).expect("stops");
-    stage(3);
-    eventually(&format!("{name}: nine runs"), SOON, || (lines(&dir, "runs").len() >= 9).then_some(()));
+    stage(last);
+    eventually(&format!("{name}: {runs} runs"), SOON, || (lines(&dir, "runs").len() >= runs).then_some(()));
     let _ = net.lan.signal(reader, Signal::SIGTERM);
     let mut runs = lines(&dir, "runs");
     runs.sort();
-    Some((stages, runs))
+    Some((out, runs))
+}
+
+/// More links for d1: `w0` and its far end `w1`, and so on.
+fn links(net: &Net, names: &[char]) {
+    for n in names {
+        for command in [
+            format!("link add {n}0 type veth peer name {n}1"),
+            format!("link set {n}0 up"),
+            format!("link set {n}1 up"),
+        ] {
+            net.lan.ip("d1", &command).expect("set up");
+        }
+    }
 }
 
 #[test]
 fn a_sync_group_changes_as_keepalived_has_it() {
     let Some(net) = Net::new("interop-sync-group") else { return };
-    for command in
-        ["link add w0 type veth peer name w1", "addr add 10.9.0.1/24 dev w0", "link set w0 up", "link set w1 up"]
-    {
-        net.lan.ip("d1", command).expect("set up");
-    }
-    let Some(theirs) = group_life(&net, "keepalived", |c| keepalived(&net, "d1", c)) else { return };
-    let ours = group_life(&net, "evenkeel", |c| Some(net.start("d1", c))).expect("it starts");
+    links(&net, &['w']);
+    net.lan.ip("d1", "addr add 10.9.0.1/24 dev w0").expect("set up");
+    let steps = (6, &[("link set w1 down", 3), ("link set w1 up", 6)][..], 3, 9);
+    let Some(theirs) = stages(&net, "keepalived", grouped, steps, |c| keepalived(&net, "d1", c)) else { return };
+    let ours = stages(&net, "evenkeel", grouped, steps, |c| Some(net.start("d1", c))).expect("it starts");
+    assert_eq!(ours, theirs);
+}
+
+/// An instance that tracks one link as a condition, and others that add to its priority and take from it.
+fn tracking(_: &str, dir: &Path) -> String {
+    format!(
+        "global_defs {{\n vrrp_notify_fifo {}/fifo\n vrrp_notify_priority_changes\n}}\n{}",
+        dir.display(),
+        vrrp(
+            150,
+            "version 3\nadvert_int 0.2\ntrack_interface {\n t0\n u0 weight 10\n v0 weight -20\n w0 weight 40 reverse\n \
+             x0 weight -60 reverse\n}"
+        )
+    )
+}
+
+#[test]
+fn tracked_interfaces_do_what_they_do_in_keepalived() {
+    let Some(net) = Net::new("interop-track") else { return };
+    links(&net, &['t', 'u', 'v', 'w', 'x']);
+    let steps = [
+        ("link set u1 down", 1),
+        ("link set u1 up", 1),
+        ("link set v1 down", 1),
+        ("link set v1 up", 1),
+        ("link set w1 down", 1),
+        ("link set w1 up", 1),
+        ("link set x0 down", 1),
+        ("link set x0 up", 1),
+        ("link set t1 down", 1),
+        ("link set t1 up", 2),
+        ("link del u0", 1),
+    ];
+    let steps = (3, &steps[..], 1, 0);
+    let Some(theirs) = stages(&net, "keepalived", tracking, steps, |c| keepalived(&net, "d1", c)) else { return };
+    links(&net, &['u']);
+    let ours = stages(&net, "evenkeel", tracking, steps, |c| Some(net.start("d1", c))).expect("it starts");
     assert_eq!(ours, theirs);
 }

@@ -414,7 +414,9 @@ impl Control {
             }
             router::Event::Priority { name, state, priority, notify } => {
                 tracing::info!(instance = %name, priority, "{name}: its priority is {priority} now");
-                if notify.priority_changes && matches!(state, State::Master | State::Backup) {
+                // As keepalived: before its first transition it is told of as a backup.
+                let state = if state == State::Init { State::Backup } else { state };
+                if notify.priority_changes && state != State::Fault {
                     self.fifos.vrrp("INSTANCE", &name, &format!("{state}_PRIORITY"), priority);
                 }
             }

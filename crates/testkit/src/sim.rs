@@ -121,7 +121,7 @@ pub fn instance(priority: u8, version: VrrpVersion, advert_int: Duration) -> Vrr
         },
         vips: vec![vip],
         vips_excluded: Vec::new(),
-        track_scripts: Vec::new(),
+        tracks: Vec::new(),
         dont_track_primary: false,
         notify: Notify::default(),
         group: None,

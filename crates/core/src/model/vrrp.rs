@@ -137,14 +137,23 @@ pub struct Peer {
     pub max_ttl: u8,
 }
 
-/// A script that an instance tracks.
+/// What an instance can track.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum TrackedObject {
+    /// The `vrrp_script` of this name: good while it succeeds.
+    Script(String),
+    /// The network interface of this name: good while it is up and has a carrier.
+    Interface(String),
+}
+
+/// What an instance tracks, and what that does to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TrackedScript {
-    /// Name of the `vrrp_script`.
-    pub name: String,
-    /// -253 to 253: added while it succeeds if positive, while it fails if negative; 0: FAULT while it fails.
+pub struct Track {
+    /// What.
+    pub object: TrackedObject,
+    /// -253 to 253: added while it is good if positive, while it is bad if negative; 0: FAULT while it is bad.
     pub weight: i16,
-    /// Success and failure change places.
+    /// What is added is subtracted instead; with 0: FAULT while it is good.
     pub reverse: bool,
 }
 
@@ -244,7 +253,7 @@ pub struct VrrpInstance {
     /// Addresses that a master holds but adverts do not name.
     pub vips_excluded: Vec<VipSpec>,
     /// Tracked scripts.
-    pub track_scripts: Vec<TrackedScript>,
+    pub tracks: Vec<Track>,
     /// Go on although the interface is down?
     pub dont_track_primary: bool,
     /// Who is told of its transitions.
@@ -263,6 +272,12 @@ pub struct SyncGroup {
 }
 
 impl VrrpInstance {
+    /// Its interface, which it tracks in any case unless [`VrrpInstance::dont_track_primary`] is set; keepalived ignores
+    /// `track_interface` of it.
+    pub fn own_interface(&self) -> TrackedObject {
+        TrackedObject::Interface(self.interface.clone())
+    }
+
     /// Every address that a master holds, in the order of the configuration.
     pub fn all_vips(&self) -> impl Iterator<Item = &VipSpec> {
         self.vips.iter().chain(&self.vips_excluded)

@@ -114,8 +114,8 @@ fn edits(o: &VrrpInstance, n: &VrrpInstance) -> Vec<String> {
     if o.group != n.group {
         out.push(format!("sync group {}", n.group.as_deref().unwrap_or("none")));
     }
-    if o.track_scripts != n.track_scripts {
-        out.push("tracked scripts".to_owned());
+    if o.tracks != n.tracks {
+        out.push("what it tracks".to_owned());
     }
     if out.is_empty() {
         out.push("its timing or options".to_owned());

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::group::{Member, Order};
 use super::packet::{Advert, IpHeader, Reject, TTL, V3Checksum};
 use super::track::{Effect, effect, effective_priority};
-use crate::model::{Destination, InitialState, VrrpInstance, VrrpVersion};
+use crate::model::{Destination, InitialState, TrackedObject, VrrpInstance, VrrpVersion};
 use crate::time::Instant;
 
 /// Where a virtual router stands.
@@ -67,8 +67,8 @@ pub enum Because {
     LinkDown,
     /// The interface has no address to send from.
     NoAddress,
-    /// This tracked script fails.
-    Script(String),
+    /// What it tracks is in this standing, good or bad.
+    Tracked(TrackedObject, bool),
     /// Its sync group has it so; for a fault, this member is the cause.
     Group(Option<String>),
     /// What was missing is back.
@@ -88,7 +88,12 @@ impl fmt::Display for Because {
             Because::Outranked { by, priority } => write!(f, "{by} advertises priority {priority}"),
             Because::LinkDown => write!(f, "its interface is down"),
             Because::NoAddress => write!(f, "its interface has no IPv4 address"),
-            Because::Script(name) => write!(f, "script {name} fails"),
+            Because::Tracked(TrackedObject::Script(name), good) => {
+                write!(f, "script {name} {}", if *good { "succeeds" } else { "fails" })
+            }
+            Because::Tracked(TrackedObject::Interface(name), good) => {
+                write!(f, "interface {name} is {}", if *good { "up" } else { "down" })
+            }
             Because::Group(None) => write!(f, "its sync group has it so"),
             Because::Group(Some(name)) => write!(f, "{name} of its sync group cannot take part"),
             Because::Recovered => write!(f, "what was missing is back"),
@@ -109,10 +114,10 @@ pub enum Input<'a> {
     Link(bool),
     /// The address that adverts come from.
     Address(Option<Ipv4Addr>),
-    /// The standing of a tracked script changed.
-    Script {
-        /// Its name.
-        name: &'a str,
+    /// The standing of a tracked object, which may have changed.
+    Tracked {
+        /// What.
+        object: &'a TrackedObject,
         /// Good or bad.
         good: bool,
     },
@@ -212,7 +217,7 @@ pub struct Router {
     started: bool,
     link: bool,
     address: Option<Ipv4Addr>,
-    scripts: BTreeMap<String, bool>,
+    standing: BTreeMap<TrackedObject, bool>,
     /// In a sync group: it has heard no master for long enough, and why it says so.
     wants_master: Option<Because>,
     /// In a sync group: this member cannot take part.
@@ -244,7 +249,7 @@ impl Router {
             started: false,
             link: false,
             address: None,
-            scripts: BTreeMap::new(),
+            standing: BTreeMap::new(),
             wants_master: None,
             group_fault: None,
             owner_yields: false,
@@ -322,6 +327,9 @@ impl Router {
         match input {
             Input::Start { resume } => {
                 self.started = true;
+                if self.priority != self.cfg.priority {
+                    self.out.push_back(Output::Priority(self.priority));
+                }
                 if resume && self.own_fault().is_none() {
                     self.become_master(now, Because::Resumed);
                 } else {
@@ -336,8 +344,11 @@ impl Router {
                 self.address = a;
                 self.reconsider(now, Because::Recovered);
             }
-            Input::Script { name, good } => {
-                self.scripts.insert(name.to_owned(), good);
+            Input::Tracked { object, good } => {
+                let known = self.cfg.tracks.iter().any(|t| t.object == *object);
+                if !known || self.standing.insert(object.clone(), good) == Some(good) {
+                    return;
+                }
                 self.weigh();
                 self.reconsider(now, Because::Recovered);
             }
@@ -379,7 +390,7 @@ impl Router {
         let interval_changed = cfg.advert_int != self.cfg.advert_int;
         let vips_changed = !cfg.all_vips().eq(self.cfg.all_vips());
         self.cfg = cfg;
-        self.scripts.retain(|name, _| self.cfg.track_scripts.iter().any(|t| t.name == *name));
+        self.standing.retain(|object, _| self.cfg.tracks.iter().any(|t| t.object == *object));
         self.weigh();
         if interval_changed {
             self.master_interval = self.cfg.advert_int;
@@ -409,7 +420,7 @@ impl Router {
 
     fn effective(&self) -> u8 {
         let base = if self.owner_yields { 254 } else { self.cfg.priority };
-        let sum = self.cfg.track_scripts.iter().map(|t| match effect(t, self.scripts.get(&t.name).copied()) {
+        let sum = self.cfg.tracks.iter().map(|t| match effect(t, self.standing.get(&t.object).copied()) {
             Effect::Priority(p) => i32::from(p),
             _ => 0,
         });
@@ -469,12 +480,12 @@ impl Router {
             return Some(Because::NoAddress);
         }
         let failing =
-            self.cfg.track_scripts.iter().find(|t| effect(t, self.scripts.get(&t.name).copied()) == Effect::Fault);
-        failing.map(|t| Because::Script(t.name.clone()))
+            self.cfg.tracks.iter().find(|t| effect(t, self.standing.get(&t.object).copied()) == Effect::Fault);
+        failing.map(|t| Because::Tracked(t.object.clone(), t.reverse))
     }
 
-    fn waits_for_script(&self) -> bool {
-        self.cfg.track_scripts.iter().any(|t| effect(t, self.scripts.get(&t.name).copied()) == Effect::Wait)
+    fn waits(&self) -> bool {
+        self.cfg.tracks.iter().any(|t| effect(t, self.standing.get(&t.object).copied()) == Effect::Wait)
     }
 
     /// Into FAULT, out of it, or out of INIT, as the circumstances are now.
@@ -492,7 +503,7 @@ impl Router {
                 self.enter(now, State::Fault, why);
             }
             (None, State::Init | State::Fault) => {
-                if self.waits_for_script() {
+                if self.waits() {
                     return;
                 }
                 let because = if self.state == State::Init { Because::Started } else { recovered };

@@ -261,29 +261,33 @@ fn a_resumed_master_goes_on_at_once() {
 
 #[test]
 fn scripts_change_the_priority_or_bring_fault() {
-    let tracked = |weight, reverse| TrackedScript { name: "s".into(), weight, reverse };
+    let script = || TrackedObject::Script("s".into());
+    let tracked = |weight, reverse| Track { object: script(), weight, reverse };
     for (weight, reverse, good, expected) in [
         (2, false, true, Effect::Priority(2)),
         (2, false, false, Effect::Priority(0)),
         (-20, false, true, Effect::Priority(0)),
         (-20, false, false, Effect::Priority(-20)),
-        (2, true, false, Effect::Priority(2)),
+        (2, true, true, Effect::Priority(-2)),
+        (2, true, false, Effect::Priority(0)),
+        (-20, true, false, Effect::Priority(20)),
+        (0, true, false, Effect::Priority(0)),
         (0, false, false, Effect::Fault),
         (0, true, true, Effect::Fault),
     ] {
         assert_eq!(effect(&tracked(weight, reverse), Some(good)), expected, "{weight} {reverse} {good}");
     }
     let mut r = started("WEIGHT -60\npriority 100");
-    r.handle(at(10), Input::Script { name: "s", good: false });
+    r.handle(at(10), Input::Tracked { object: &script(), good: false });
     assert_eq!(r.priority(), 40);
-    r.handle(at(20), Input::Script { name: "s", good: true });
+    r.handle(at(20), Input::Tracked { object: &script(), good: true });
     assert_eq!(r.priority(), 100);
     let mut r = started("WEIGHT 0\npriority 100");
     assert_eq!(r.state(), State::Init, "it waits for the first result");
-    r.handle(at(10), Input::Script { name: "s", good: true });
+    r.handle(at(10), Input::Tracked { object: &script(), good: true });
     assert_eq!(r.state(), State::Backup);
-    r.handle(at(20), Input::Script { name: "s", good: false });
-    assert_eq!(r.since().1, &Because::Script("s".into()));
+    r.handle(at(20), Input::Tracked { object: &script(), good: false });
+    assert_eq!(r.since().1, &Because::Tracked(script(), false));
 }
 
 #[test]

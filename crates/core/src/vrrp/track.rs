@@ -1,6 +1,6 @@
-//! What tracked scripts do: results to good or bad, good or bad to priority or FAULT.
+//! What tracked objects do: results of scripts to good or bad, good or bad to priority or FAULT.
 
-use crate::model::{TrackedScript, VrrpScript};
+use crate::model::{Track, VrrpScript};
 
 /// The standing of one `vrrp_script`, by keepalived's counter: `rise` successes in a row make it good, `fall` failures
 /// in a row make it bad.
@@ -43,30 +43,26 @@ impl Standing {
     }
 }
 
-/// What one tracked script does to an instance.
+/// What one tracked object does to an instance.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
     /// Weight 0, and its first result is not in: wait with starting.
     Wait,
-    /// Weight 0, and it fails: FAULT.
+    /// Weight 0, and it is bad: FAULT.
     Fault,
     /// This much more or less priority.
     Priority(i16),
 }
 
-/// keepalived.conf(5), "weight": added while it succeeds if positive, subtracted while it fails if negative; `reverse`
-/// swaps success and failure.
-pub fn effect(t: &TrackedScript, good: Option<bool>) -> Effect {
-    let good = match (good, t.weight) {
-        (None, 0) => return Effect::Wait,
-        (None, _) => return Effect::Priority(0),
-        (Some(g), _) => g != t.reverse,
-    };
-    match (t.weight, good) {
-        (0, true) => Effect::Priority(0),
-        (0, false) => Effect::Fault,
-        (w, true) if w > 0 => Effect::Priority(w),
-        (w, false) if w < 0 => Effect::Priority(w),
+/// keepalived.conf(5), "weight": added while it is good if positive, while it is bad if negative. `reverse` turns the
+/// sign of what is added; with weight 0 it swaps good and bad (both as keepalived 2.2.7 does).
+pub fn effect(t: &Track, good: Option<bool>) -> Effect {
+    let signed = if t.reverse { -t.weight } else { t.weight };
+    match (good, t.weight) {
+        (None, 0) => Effect::Wait,
+        (Some(good), 0) if good == t.reverse => Effect::Fault,
+        (Some(true), w) if w > 0 => Effect::Priority(signed),
+        (Some(false), w) if w < 0 => Effect::Priority(signed),
         _ => Effect::Priority(0),
     }
 }

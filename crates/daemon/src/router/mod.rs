@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use evenkeel_core::ipc::InstanceStatus;
-use evenkeel_core::model::{Destination, Notify, SyncGroup, VipSpec, VrrpInstance};
+use evenkeel_core::model::{Destination, Notify, SyncGroup, TrackedObject, VipSpec, VrrpInstance};
 use evenkeel_core::plan::{VipStep, diff_vips};
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::packet::{peek_vrid, split_ip};
@@ -235,12 +235,10 @@ impl Shell {
         match command {
             Command::Configure(instances, groups) => self.configure(instances, groups),
             Command::Script { name, good } => {
+                let object = TrackedObject::Script(name);
                 for i in 0..self.entries.len() {
-                    let tracks = self.entries[i].router.config().track_scripts.iter().any(|t| t.name == name);
-                    if tracks {
-                        self.entries[i].router.handle(clock::now(), Input::Script { name: &name, good });
-                        self.perform(i);
-                    }
+                    self.entries[i].router.handle(clock::now(), Input::Tracked { object: &object, good });
+                    self.perform(i);
                 }
             }
             Command::Observed(seen) => {
@@ -371,6 +369,14 @@ impl Shell {
             let source = self.source_address(cfg);
             self.entries[i].router.handle(now, Input::Link(up));
             self.entries[i].router.handle(now, Input::Address(source));
+            let tracked = self.entries[i].router.config().tracks.iter().map(|t| &t.object);
+            let interfaces: Vec<TrackedObject> =
+                tracked.filter(|o| matches!(o, TrackedObject::Interface(_))).cloned().collect();
+            for object in interfaces {
+                let TrackedObject::Interface(name) = &object else { continue };
+                let good = self.seen.links.get(name).is_some_and(|l| l.running);
+                self.entries[i].router.handle(now, Input::Tracked { object: &object, good });
+            }
             self.perform(i);
         }
         self.set_addresses();

@@ -7,8 +7,8 @@ use super::super::Span;
 use super::super::value::{AddressLine, Broadcast, Line, Section};
 use super::Lower;
 use crate::model::{
-    AuthPass, Destination, GarpTiming, InitialState, Notify, Peer, SyncGroup, TrackedScript, Unicast, VipSpec, Vrid,
-    VrrpInstance, VrrpScript, VrrpVersion,
+    AuthPass, Destination, GarpTiming, InitialState, Notify, Peer, SyncGroup, Track, TrackedObject, Unicast, VipSpec,
+    Vrid, VrrpInstance, VrrpScript, VrrpVersion,
 };
 use crate::vrrp::packet::GROUP;
 
@@ -34,10 +34,11 @@ impl Lower<'_> {
             }
             let own = tracked(s, scripts);
             for m in &mut members {
-                m.track_scripts.retain(|t| t.weight == 0 || s.has("sync_group_tracking_weight"));
-                let new = own.iter().filter(|t| !m.track_scripts.iter().any(|o| o.name == t.name));
+                m.tracks.retain(|t| t.weight == 0 || s.has("sync_group_tracking_weight"));
+                let there = |t: &Track| t.object == m.own_interface() || m.tracks.iter().any(|o| o.object == t.object);
+                let new = own.iter().filter(|t| !there(t));
                 let new: Vec<_> = new.cloned().collect();
-                m.track_scripts.extend(new);
+                m.tracks.extend(new);
                 m.group = Some(s.name().to_owned());
             }
             out.push(SyncGroup { name: s.name().to_owned(), notify: self.notify(s) });
@@ -125,11 +126,14 @@ impl Lower<'_> {
             },
             vips: Vec::new(),
             vips_excluded: Vec::new(),
-            track_scripts: tracked(s, scripts),
+            tracks: Vec::new(),
             dont_track_primary: s.has("dont_track_primary"),
             notify: self.notify(s),
             group: None,
         };
+        i.tracks = tracked(s, scripts);
+        let own = i.own_interface();
+        i.tracks.retain(|t| t.object != own);
         i.auth = self.authentication(s, version);
         i.vips = self.addresses(s, "virtual_ipaddress", interface);
         i.vips_excluded = self.addresses(s, "virtual_ipaddress_excluded", interface);
@@ -243,16 +247,23 @@ fn vip(addr: Ipv4Addr, dev: String, a: &AddressLine) -> VipSpec {
     VipSpec { addr, prefix: a.prefix, dev, label: a.label.clone(), broadcast, scope: a.scope.unwrap_or(usual) }
 }
 
-fn tracked(s: &Section, scripts: &[VrrpScript]) -> Vec<TrackedScript> {
-    let mut out: Vec<TrackedScript> = Vec::new();
-    for (_, line) in s.lines("track_script") {
-        let Line::Track(name, weight) = line else { continue };
-        let Some(script) = scripts.iter().find(|s| s.name == *name) else { continue };
-        if out.iter().any(|t| t.name == *name) {
-            continue;
+/// What an instance or a sync group tracks, each once.
+fn tracked(s: &Section, scripts: &[VrrpScript]) -> Vec<Track> {
+    let mut out: Vec<Track> = Vec::new();
+    for keyword in ["track_script", "track_interface"] {
+        for (_, line) in s.lines(keyword) {
+            let Line::Track(name, weight) = line else { continue };
+            let (object, usual) = if keyword == "track_script" {
+                let Some(script) = scripts.iter().find(|s| s.name == *name) else { continue };
+                (TrackedObject::Script(name.clone()), (script.weight, script.reverse))
+            } else {
+                (TrackedObject::Interface(name.clone()), (0, false))
+            };
+            if !out.iter().any(|t| t.object == object) {
+                let (weight, reverse) = weight.map_or(usual, |(w, r)| (w as i16, r));
+                out.push(Track { object, weight, reverse });
+            }
         }
-        let (weight, reverse) = weight.map_or((script.weight, script.reverse), |(w, r)| (w as i16, r));
-        out.push(TrackedScript { name: name.clone(), weight, reverse });
     }
     out
 }

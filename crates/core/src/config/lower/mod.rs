@@ -5,7 +5,7 @@ mod services;
 
 use super::value::{Section, Value};
 use super::{Diagnostic, Span};
-use crate::model::{Config, Fifo, GlobalDefs, HookChoice, ScriptCommand, VrrpScript};
+use crate::model::{Config, Fifo, GlobalDefs, HookChoice, ScriptCommand, TrackedObject, VrrpScript};
 
 /// What lowering needs, and what it finds.
 pub(crate) struct Lower<'l> {
@@ -22,7 +22,9 @@ pub(crate) fn lower(root: &Section, diagnostics: &mut Vec<Diagnostic>) -> Config
     let mut instances = l.instances(&scripts);
     let groups = l.groups(&mut instances, &scripts);
     let virtual_servers = l.services();
-    scripts.retain(|s| instances.iter().any(|i| i.track_scripts.iter().any(|t| t.name == s.name)));
+    scripts.retain(|s| {
+        instances.iter().any(|i| i.tracks.iter().any(|t| t.object == TrackedObject::Script(s.name.clone())))
+    });
     Config { global, scripts, instances, groups, virtual_servers }
 }
 
