@@ -1,15 +1,17 @@
 //! VRRP: who holds the address.
 //!
-//! [`packet`] is the wire format, [`Router`] the state machine of one virtual router, [`track`] what scripts do to its
+//! [`packet`] is the wire format, [`Router`] the state machine of one virtual router, with its [`Input`] and [`Output`], [`track`] what scripts do to its
 //! priority, [`group`] what a sync group wants of its members. Nothing here reads a clock or a socket:
 //! `evenkeel-daemon`'s router thread does, and hands both in.
 
+mod events;
 pub mod group;
 pub mod packet;
 mod router;
 pub mod track;
 
-pub use router::{Because, Counters, Input, Output, Router, State};
+pub use events::{Because, Counters, Input, Output, State};
+pub use router::Router;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,196 @@
+//! Where a virtual router stands, what happens to it, and what it wants done.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::group::Order;
+use super::packet::Reject;
+use crate::model::TrackedObject;
+
+/// Where a virtual router stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum State {
+    /// Not started, or waiting for a script's first result.
+    Init,
+    /// Listening.
+    Backup,
+    /// Holding the addresses.
+    Master,
+    /// Something that it needs is missing.
+    Fault,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            State::Init => "INIT",
+            State::Backup => "BACKUP",
+            State::Master => "MASTER",
+            State::Fault => "FAULT",
+        })
+    }
+}
+
+/// Why a transition happened; what `status` and the log say.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Because {
+    /// The daemon started.
+    Started,
+    /// It was master a moment ago, before the daemon was restarted.
+    Resumed,
+    /// Priority 255: the addresses are its own.
+    Owner,
+    /// No advert for the whole master-down interval (ms).
+    Silence {
+        /// The interval that passed without one, ms.
+        ms: u64,
+    },
+    /// The master gave up with priority 0.
+    GaveUp(Ipv4Addr),
+    /// A master of higher priority, or of the same and a higher address.
+    Outranked {
+        /// Its address.
+        by: Ipv4Addr,
+        /// Its priority.
+        priority: u8,
+    },
+    /// The interface went down.
+    LinkDown,
+    /// The interface has no address to send from.
+    NoAddress,
+    /// What it tracks is in this standing, good or bad.
+    Tracked(TrackedObject, bool),
+    /// Its sync group has it so; for a fault, this member is the cause.
+    Group(Option<String>),
+    /// What was missing is back.
+    Recovered,
+    /// The daemon stops, or a new configuration has no such instance.
+    Stopped,
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Because::Started => write!(f, "started"),
+            Because::Resumed => write!(f, "it was master before the daemon was restarted"),
+            Because::Owner => write!(f, "priority 255 owns the addresses"),
+            Because::Silence { ms } => write!(f, "no advert for {}.{:03} s", ms / 1000, ms % 1000),
+            Because::GaveUp(a) => write!(f, "{a} gave up with priority 0"),
+            Because::Outranked { by, priority } => write!(f, "{by} advertises priority {priority}"),
+            Because::LinkDown => write!(f, "its interface is down"),
+            Because::NoAddress => write!(f, "its interface has no IPv4 address"),
+            Because::Tracked(TrackedObject::Script(name), good) => {
+                write!(f, "script {name} {}", if *good { "succeeds" } else { "fails" })
+            }
+            Because::Tracked(TrackedObject::Interface(name), good) => {
+                write!(f, "interface {name} is {}", if *good { "up" } else { "down" })
+            }
+            Because::Group(None) => write!(f, "its sync group has it so"),
+            Because::Group(Some(name)) => write!(f, "{name} of its sync group cannot take part"),
+            Because::Recovered => write!(f, "what was missing is back"),
+            Because::Stopped => write!(f, "stopped"),
+        }
+    }
+}
+
+/// What happens to a router.
+#[derive(Clone, Debug)]
+pub enum Input<'a> {
+    /// Begin. `resume`: it was master so short a time ago that no peer can have taken over.
+    Start {
+        /// Go on as master at once.
+        resume: bool,
+    },
+    /// The interface came up or went down.
+    Link(bool),
+    /// The address that adverts come from.
+    Address(Option<Ipv4Addr>),
+    /// The standing of a tracked object, which may have changed.
+    Tracked {
+        /// What.
+        object: &'a TrackedObject,
+        /// Good or bad.
+        good: bool,
+    },
+    /// A VRRP message for this VRID came in.
+    Packet {
+        /// Source, destination and TTL of its IP header.
+        ip: (Ipv4Addr, Ipv4Addr, u8),
+        /// What was in it.
+        message: &'a [u8],
+    },
+    /// Its sync group wants something of it; for a fault, the name of the member that is the cause.
+    Group(Order, Option<&'a str>),
+    /// Give up and stop.
+    Stop,
+}
+
+/// What a router wants done, in this order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Send a VRRP message.
+    Send {
+        /// To a group or a peer.
+        to: Ipv4Addr,
+        /// With this TTL.
+        ttl: u8,
+        /// Without an IP header.
+        message: Vec<u8>,
+    },
+    /// Put the addresses on their devices, those that are missing.
+    AddVips,
+    /// Take the addresses away.
+    RemoveVips,
+    /// Announce every address this many times.
+    Garp(u32),
+    /// The state changed; for log, status and notification.
+    Transition {
+        /// Before.
+        from: State,
+        /// Now.
+        to: State,
+        /// Why.
+        because: Because,
+    },
+    /// Its priority is another now.
+    Priority(u8),
+    /// As master it heard somebody of lower priority.
+    LowerPriority {
+        /// Who.
+        by: Ipv4Addr,
+    },
+    /// A packet was refused; told once for each cause and sender.
+    Refused {
+        /// Who sent it.
+        by: Ipv4Addr,
+        /// Why.
+        why: Reject,
+    },
+    /// The master's list of addresses is not ours; told once for each master.
+    VipMismatch {
+        /// Who sent it.
+        by: Ipv4Addr,
+    },
+}
+
+/// Numbers since the start.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Counters {
+    /// Adverts sent, the last ones of priority 0 included.
+    pub adverts_sent: u64,
+    /// Adverts received and accepted.
+    pub adverts_received: u64,
+    /// Times that it became master.
+    pub became_master: u64,
+    /// Priority 0 sent.
+    pub priority_zero_sent: u64,
+    /// Priority 0 received.
+    pub priority_zero_received: u64,
+    /// Packets refused, by cause.
+    pub refused: BTreeMap<String, u64>,
+}

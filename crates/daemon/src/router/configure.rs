@@ -1,0 +1,154 @@
+//! A configuration, devices and addresses to engines and their sockets.
+
+use std::net::Ipv4Addr;
+
+use evenkeel_core::model::{Destination, SyncGroup, TrackedObject, VipSpec, VrrpInstance};
+use evenkeel_core::time::Instant;
+use evenkeel_core::vrrp::{Input, Router};
+use evenkeel_sys::clock;
+use evenkeel_sys::wire::VrrpSocket;
+
+use super::{Entry, Port, Shell, key_of};
+
+impl Shell {
+    pub(super) fn configure(&mut self, instances: Vec<VrrpInstance>, groups: Vec<SyncGroup>) {
+        let now = clock::now();
+        let told = std::mem::take(&mut self.groups);
+        let last = |g: &SyncGroup| told.iter().find(|(t, _)| t.name == g.name).and_then(|(_, state)| *state);
+        self.groups = groups.into_iter().map(|g| (last(&g), g)).map(|(state, g)| (g, state)).collect();
+        let mut old = std::mem::take(&mut self.entries);
+        let mut gone = Vec::new();
+        old.retain_mut(|e| {
+            let stays = instances.iter().any(|c| c.identity() == e.router.config().identity());
+            if !stays {
+                e.router.handle(now, Input::Stop);
+                gone.push((e.router.clone(), e.owns));
+            }
+            stays
+        });
+        for (mut router, owns) in gone {
+            self.last_word(&mut router, true); // while its port is still there
+            let vips: Vec<VipSpec> = router.config().all_vips().cloned().collect();
+            if !owns {
+                self.remove(&vips);
+            }
+        }
+        self.ports.retain(|name, _| instances.iter().any(|c| c.interface == *name));
+        let mut fresh = Vec::new();
+        for cfg in instances {
+            match old.iter().position(|e| e.router.config().identity() == cfg.identity()) {
+                Some(i) => {
+                    let mut e = old.swap_remove(i);
+                    let dropped: Vec<VipSpec> = e
+                        .router
+                        .config()
+                        .all_vips()
+                        .filter(|v| !cfg.all_vips().any(|n| (n.addr, n.prefix, &n.dev) == (v.addr, v.prefix, &v.dev)))
+                        .cloned()
+                        .collect();
+                    e.router.reconfigure(now, cfg);
+                    self.remove(&dropped);
+                    self.entries.push(e);
+                }
+                None => {
+                    let key = key_of(&cfg);
+                    fresh.push(self.entries.len());
+                    self.entries.push(Entry { router: Router::new(cfg, now), holds: true, owns: false, key });
+                }
+            }
+        }
+        self.circumstances();
+        for i in fresh {
+            self.begin(i, now);
+        }
+        self.synchronise(); // before anything is told, so that a group is told of first, as by keepalived
+        for i in 0..self.entries.len() {
+            self.perform(i);
+        }
+    }
+
+    /// Starts a router; as master at once if it was one so short a time ago that no peer can have taken over.
+    pub(super) fn begin(&mut self, i: usize, now: Instant) {
+        let e = &mut self.entries[i];
+        let cfg = e.router.config();
+        let patience = cfg.advert_int * u32::from(cfg.down_timer_adverts);
+        let resume = self.memo.last(e.key).is_some_and(|last| last <= now && now.since(last) < patience);
+        let there = |v: &VipSpec| {
+            let index = self.seen.links.get(&v.dev).map(|l| l.index);
+            self.seen.addresses.iter().any(|a| Some(a.ifindex) == index && a.addr == v.addr)
+        };
+        e.holds = cfg.all_vips().any(there);
+        // What a crash left is not the host's own.
+        e.owns = e.holds && cfg.priority == 255 && self.memo.last(e.key).is_none();
+        e.router.handle(now, Input::Start { resume });
+    }
+
+    /// Tells the engines of devices and addresses; puts back what somebody took away.
+    pub(super) fn circumstances(&mut self) {
+        let wanted: Vec<String> = self.entries.iter().map(|e| e.router.config().interface.clone()).collect();
+        for name in wanted {
+            let Some(link) = self.seen.links.get(&name) else {
+                self.ports.remove(&name);
+                continue;
+            };
+            let groups = self.groups(&name);
+            if self.ports.get(&name).is_none_or(|p| p.ifindex != link.index || p.socket.groups() != groups) {
+                match VrrpSocket::new(&name, link.index, &groups) {
+                    Ok(socket) => {
+                        self.ports.insert(name, Port { ifindex: link.index, socket });
+                    }
+                    Err(e) => tracing::error!("{e}"),
+                }
+            }
+        }
+        let now = clock::now();
+        for i in 0..self.entries.len() {
+            let cfg = self.entries[i].router.config();
+            let up = self.seen.links.get(&cfg.interface).is_some_and(|l| l.running)
+                && self.ports.contains_key(&cfg.interface);
+            let source = self.source_address(cfg);
+            self.entries[i].router.handle(now, Input::Link(up));
+            self.entries[i].router.handle(now, Input::Address(source));
+            let tracked = self.entries[i].router.config().tracks.iter().map(|t| &t.object);
+            let interfaces: Vec<TrackedObject> =
+                tracked.filter(|o| matches!(o, TrackedObject::Interface(_))).cloned().collect();
+            for object in interfaces {
+                let TrackedObject::Interface(name) = &object else { continue };
+                let good = self.seen.links.get(name).is_some_and(|l| l.running);
+                self.entries[i].router.handle(now, Input::Tracked { object: &object, good });
+            }
+            self.perform(i);
+        }
+        self.set_addresses();
+    }
+
+    /// The groups that instances on an interface speak to, each once.
+    pub(super) fn groups(&self, interface: &str) -> Vec<Ipv4Addr> {
+        let here = self.entries.iter().map(|e| e.router.config()).filter(|c| c.interface == interface);
+        let mut groups: Vec<Ipv4Addr> = here
+            .filter_map(|c| match &c.destination {
+                Destination::Multicast(group) => Some(*group),
+                Destination::Unicast(_) => None,
+            })
+            .collect();
+        groups.sort();
+        groups.dedup();
+        groups
+    }
+
+    /// The configured source address, or the interface's first address that is not a virtual one.
+    pub(super) fn source_address(&self, cfg: &VrrpInstance) -> Option<Ipv4Addr> {
+        if cfg.source.is_some() {
+            return cfg.source;
+        }
+        let index = self.seen.links.get(&cfg.interface)?.index;
+        let on_it = || self.seen.addresses.iter().filter(move |a| a.ifindex == index).map(|a| a.addr);
+        let is_vip = |a: &Ipv4Addr| {
+            self.entries.iter().any(|e| e.router.config().all_vips().any(|v| v.addr == *a))
+                || cfg.all_vips().any(|v| v.addr == *a)
+        };
+        let own = on_it().find(|a| !is_vip(a));
+        // An owner's virtual address is its interface's own.
+        own.or_else(|| (cfg.priority == 255).then(|| on_it().next()).flatten())
+    }
+}
