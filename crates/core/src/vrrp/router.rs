@@ -202,6 +202,11 @@ impl Router {
         }
         let interval_changed = cfg.advert_int != self.cfg.advert_int;
         let vips_changed = !cfg.all_vips().eq(self.cfg.all_vips());
+        if cfg.group != self.cfg.group {
+            // What another group said of it holds no longer.
+            self.group_fault = None;
+            self.wants_master = None;
+        }
         self.cfg = cfg;
         self.standing.retain(|object, _| self.cfg.tracks.iter().any(|t| t.object == *object));
         self.weigh();

@@ -388,3 +388,36 @@ fn a_packet_must_come_the_way_that_adverts_come() {
     assert_eq!(why(&mut unicast("min_ttl 250"), (fourth, ME, 250)), None);
     assert_eq!(why(&mut started("version 3\nadvert_int 0.5"), (third, ME, 255)), Some(Reject::Unicast));
 }
+
+/// A member of the sync group `G`.
+fn member(name: &str) -> Router {
+    let cfg = VrrpInstance { name: name.into(), group: Some("G".into()), ..config("priority 100") };
+    let mut r = Router::new(cfg, at(0));
+    r.handle(at(0), Input::Link(true));
+    r.handle(at(0), Input::Address(Some(ME)));
+    r.handle(at(0), Input::Start { resume: false });
+    r
+}
+
+#[test]
+fn members_of_a_group_rise_and_fall_together_and_leave_its_faults_behind_with_it() {
+    let (mut a, mut b) = (member("A"), member("B"));
+    assert!(!group::settle(&mut [&mut a, &mut b], at(0)));
+    a.handle_deadline(at(4_000));
+    group::settle(&mut [&mut a, &mut b], at(4_000));
+    assert_eq!((a.state(), b.state()), (State::Backup, State::Backup), "one alone does not rise");
+    b.handle_deadline(at(4_001));
+    group::settle(&mut [&mut a, &mut b], at(4_001));
+    assert_eq!((a.state(), b.state()), (State::Master, State::Master));
+    a.handle(at(5_000), Input::Link(false));
+    group::settle(&mut [&mut a, &mut b], at(5_000));
+    assert_eq!((a.state(), b.state()), (State::Fault, State::Fault));
+    assert_eq!(b.since().1, &Because::Group(Some("A".into())));
+    b.reconfigure(at(6_000), VrrpInstance { group: None, ..b.config().clone() });
+    assert_eq!((a.state(), b.state()), (State::Fault, State::Backup), "the other's fault is the group's");
+    assert!(!group::settle(&mut [&mut a], at(6_000)));
+    a.handle(at(7_000), Input::Link(true));
+    hear(&mut b, at(7_000), 200);
+    b.handle_deadline(at(20_000));
+    assert_eq!(b.state(), State::Master, "on its own it waits for nobody");
+}
