@@ -251,6 +251,6 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .filter(|c| c.len().abs_diff(word.len()) <= near(c))
         .map(|c| (strsim::damerau_levenshtein(&word, &c.to_ascii_lowercase()), c))
         .filter(|&(d, c)| d <= near(c))
-        .min_by_key(|&(d, _)| d)
+        .min() // of two equally near the first by name, so that a file is always told of in the same words
         .map(|(_, c)| c)
 }

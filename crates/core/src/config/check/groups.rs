@@ -1,6 +1,6 @@
 //! Sync groups, track groups, groups of gratuitous ARP.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::super::value::{Line, Section, Value};
 use super::super::{Diagnostic, Span};
@@ -8,7 +8,7 @@ use super::{Check, Names, suggest};
 
 pub(super) fn check(c: &mut Check<'_>) {
     let root = c.root;
-    let instances: HashSet<&str> = root.sections("vrrp_instance").map(Section::name).collect();
+    let instances: HashMap<&str, &Section> = root.sections("vrrp_instance").map(|i| (i.name(), i)).collect();
     let mut names = Names::default();
     let mut members = HashMap::new();
     for s in root.sections("vrrp_sync_group") {
@@ -40,19 +40,19 @@ pub(super) fn check(c: &mut Check<'_>) {
 fn sync_group<'s>(
     c: &mut Check<'_>,
     s: &'s Section,
-    instances: &HashSet<&str>,
+    instances: &HashMap<&str, &'s Section>,
     taken: &mut HashMap<&'s str, (&'s str, Span)>,
 ) {
     let group = s.name();
     let mut members = 0;
     for (at, line) in s.lines("group") {
         let Line::Name(name) = line else { continue };
-        if !instances.contains(name.as_str()) {
+        let Some(instance) = instances.get(name.as_str()) else {
             let d = Diagnostic::error("unknown-instance", *at, format!("no vrrp_instance is named `{name}`"));
             let d = d.label("left out of the group");
-            c.push(suggest(d, name, instances.iter().copied()));
+            c.push(suggest(d, name, instances.keys().copied()));
             continue;
-        }
+        };
         match taken.get(name.as_str()) {
             Some((other, first)) => c.push(
                 Diagnostic::error("duplicate", *at, format!("`{name}` is in two sync groups"))
@@ -63,7 +63,7 @@ fn sync_group<'s>(
                 taken.insert(name, (group, *at));
                 members += 1;
                 if !s.has("sync_group_tracking_weight") {
-                    weights(c, group, name);
+                    weights(c, group, instance);
                 }
             }
         }
@@ -84,9 +84,8 @@ fn sync_group<'s>(
 
 /// keepalived.conf(5), "sync_group_tracking_weight": without it, weights of what a member tracks do not count. Those of
 /// processes keepalived counts all the same.
-fn weights(c: &mut Check<'_>, group: &str, member: &str) {
+fn weights(c: &mut Check<'_>, group: &str, member: &Section) {
     let root = c.root;
-    let Some(i) = root.sections("vrrp_instance").find(|i| i.name() == member) else { return };
     let kinds = [
         ("track_interface", &[][..], 0),
         ("track_script", &["vrrp_script"], 0),
@@ -94,7 +93,7 @@ fn weights(c: &mut Check<'_>, group: &str, member: &str) {
         ("track_bfd", &["bfd_instance"], 0),
     ];
     for (keyword, blocks, usual) in kinds {
-        for (at, line) in i.lines(keyword) {
+        for (at, line) in member.lines(keyword) {
             let Line::Track(name, weight) = line else { continue };
             let own = || {
                 let block = blocks.iter().flat_map(|b| root.sections(b)).find(|b| b.name() == name)?;
@@ -106,7 +105,7 @@ fn weights(c: &mut Check<'_>, group: &str, member: &str) {
             if weight.map(|(n, _)| n).or_else(own).is_some_and(|n| n != 0) {
                 c.push(
                     Diagnostic::warning("weight-in-group", *at, format!("the weight of `{name}` does not count"))
-                        .label(format!("`{member}` is in the sync group `{group}`"))
+                        .label(format!("`{}` is in the sync group `{group}`", member.name()))
                         .help(
                             "write `weight 0` to have a failure put the group into FAULT, or \
                              `sync_group_tracking_weight` in the group to have weights count",

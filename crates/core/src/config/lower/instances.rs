@@ -1,5 +1,6 @@
 //! `vrrp_instance` to virtual routers.
 
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -19,21 +20,19 @@ impl Lower<'_> {
     /// `sync_group_tracking_weight`; keepalived takes such trackers out.
     pub(super) fn groups(&mut self, instances: &mut [VrrpInstance], scripts: &[VrrpScript]) -> Vec<SyncGroup> {
         let mut out: Vec<SyncGroup> = Vec::new();
+        let mut names = HashSet::new();
+        let mut free: HashMap<String, &mut VrrpInstance> = instances.iter_mut().map(|i| (i.name.clone(), i)).collect();
         for s in self.root.sections("vrrp_sync_group") {
-            if out.iter().any(|g| g.name == s.name()) {
+            if !names.insert(s.name()) {
                 continue;
             }
-            let named: Vec<&str> = s
-                .lines("group")
-                .filter_map(|(_, l)| if let Line::Name(n) = l { Some(n.as_str()) } else { None })
-                .collect();
-            let mut members: Vec<&mut VrrpInstance> =
-                instances.iter_mut().filter(|i| i.group.is_none() && named.contains(&i.name.as_str())).collect();
+            let named = s.lines("group").filter_map(|(_, l)| if let Line::Name(n) = l { Some(n) } else { None });
+            let members: Vec<&mut VrrpInstance> = named.filter_map(|n| free.remove(n)).collect();
             if members.is_empty() {
                 continue;
             }
             let own = tracked(s, scripts);
-            for m in &mut members {
+            for m in members {
                 m.tracks.retain(|t| t.weight == 0 || s.has("sync_group_tracking_weight"));
                 let there = |t: &Track| t.object == m.own_interface() || m.tracks.iter().any(|o| o.object == t.object);
                 let new = own.iter().filter(|t| !there(t));
@@ -48,10 +47,13 @@ impl Lower<'_> {
 
     pub(super) fn instances(&mut self, scripts: &[VrrpScript]) -> Vec<VrrpInstance> {
         let mut out: Vec<VrrpInstance> = Vec::new();
+        let (mut names, mut identities) = (HashSet::new(), HashSet::new());
         for s in self.root.sections("vrrp_instance") {
-            if let Some(i) = self.instance(s, scripts)
-                && !out.iter().any(|o| o.name == i.name || o.identity() == i.identity())
-            {
+            let Some(i) = self.instance(s, scripts) else { continue };
+            let identity = (i.interface.clone(), i.vrid);
+            if !names.contains(&i.name) && !identities.contains(&identity) {
+                names.insert(i.name.clone());
+                identities.insert(identity);
                 out.push(i);
             }
         }
