@@ -42,13 +42,22 @@ pub struct Net {
 impl Net {
     /// The network of the demo, its files under target/lan/NAME.
     pub fn new(name: &str) -> Option<Net> {
+        Net::of(name, office::build)
+    }
+
+    /// Only its directors and the switch between them.
+    pub fn directors(name: &str) -> Option<Net> {
+        Net::of(name, office::directors)
+    }
+
+    fn of(name: &str, build: fn(&Path) -> anyhow::Result<Lan>) -> Option<Net> {
         if !is_root() {
             return None;
         }
         let target = program("evenkeeld").parent().and_then(Path::parent).expect("target").to_owned();
         let dir = target.join("lan").join(name);
         let _ = fs::remove_dir_all(&dir);
-        let lan = office::build(&dir).unwrap_or_else(|e| panic!("build the network: {e:#}"));
+        let lan = build(&dir).unwrap_or_else(|e| panic!("build the network: {e:#}"));
         lan.capture("sw", "br0", "switch");
         Some(Net { lan })
     }

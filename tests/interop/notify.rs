@@ -76,7 +76,7 @@ fn life(net: &Net, name: &str, start: impl Fn(&str) -> Option<Pid>) -> Option<(V
 
 #[test]
 fn scripts_and_fifos_are_told_what_keepalived_tells() {
-    let Some(net) = Net::new("interop-notify") else { return };
+    let Some(net) = Net::directors("interop-notify") else { return };
     let Some(theirs) = life(&net, "keepalived", |c| keepalived(&net, "d1", c)) else { return };
     let ours = life(&net, "evenkeel", |c| Some(net.start("d1", c))).expect("it starts");
     assert_eq!(ours, theirs);
@@ -90,7 +90,7 @@ fn scripts_and_fifos_are_told_what_keepalived_tells() {
 
 #[test]
 fn a_removed_instance_is_told_as_deleted_and_servers_as_up_and_down() {
-    let Some(net) = Net::new("notify-lvs") else { return };
+    let Some(net) = Net::directors("notify-lvs") else { return };
     let (script, dir) = script(&net, "evenkeel");
     let reader = follow(&net, "d1", &dir);
     let text = |instance: &str| {
@@ -181,7 +181,7 @@ fn links(net: &Net, names: &[char]) {
 
 #[test]
 fn a_sync_group_changes_as_keepalived_has_it() {
-    let Some(net) = Net::new("interop-sync-group") else { return };
+    let Some(net) = Net::directors("interop-sync-group") else { return };
     links(&net, &['w']);
     net.lan.ip("d1", "addr add 10.9.0.1/24 dev w0").expect("set up");
     let steps = (6, &[("link set w1 down", 3), ("link set w1 up", 6)][..], 3, 9);
@@ -205,7 +205,7 @@ fn tracking(_: &str, dir: &Path) -> String {
 
 #[test]
 fn tracked_interfaces_do_what_they_do_in_keepalived() {
-    let Some(net) = Net::new("interop-track") else { return };
+    let Some(net) = Net::directors("interop-track") else { return };
     links(&net, &['t', 'u', 'v', 'w', 'x']);
     let steps = [
         ("link set u1 down", 1),

@@ -1,10 +1,10 @@
 //! What a network does to a daemon: malformed and foreign packets, an address shared with another master.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use evenkeel_core::model::{Vrid, VrrpVersion};
+use evenkeel_core::model::{Auth, Transport, Vrid, VrrpVersion};
 use evenkeel_core::vrrp::State;
-use evenkeel_core::vrrp::packet::{Advert, GROUP, V3Checksum};
+use evenkeel_core::vrrp::wire::{Advert, Form, GROUP, IpHeader, PROTOCOL, TTL};
 use evenkeel_sys::netlink::Netlink;
 use evenkeel_sys::wire::VrrpSocket;
 use evenkeel_testkit::lan::eventually;
@@ -19,27 +19,25 @@ fn malformed_and_foreign_packets_are_counted_and_harmless() {
         vrid: Vrid::new(51).expect("a VRID"),
         priority: 200,
         interval: std::time::Duration::from_secs(1),
-        addresses: vec![Ipv4Addr::new(192, 168, 1, 100)],
-        auth: None,
+        addresses: vec![IpAddr::from([192, 168, 1, 100])],
     };
-    let src = Ipv4Addr::new(192, 168, 1, 11);
-    let unauthenticated = good.encode(VrrpVersion::V2, V3Checksum::PseudoHeader, src, GROUP);
+    let (src, group) = (IpAddr::from([192, 168, 1, 11]), IpAddr::V4(GROUP));
+    let ip = IpHeader { src, dst: group, ttl: TTL, protocol: PROTOCOL, id: 1 };
+    let packet = |a: &Advert, version| a.packet(version, Auth::None, Form::PseudoHeader, ip, 0);
+    let unauthenticated = packet(&good, VrrpVersion::V2);
     let mut broken = unauthenticated.clone();
-    broken[9] ^= 0xff;
-    let v3 = good.encode(VrrpVersion::V3, V3Checksum::PseudoHeader, src, GROUP);
-    let foreign = Advert { vrid: Vrid::new(77).expect("a VRID"), ..good }.encode(
-        VrrpVersion::V2,
-        V3Checksum::PseudoHeader,
-        src,
-        GROUP,
-    );
+    broken[29] ^= 0xff;
+    let v3 = packet(&good, VrrpVersion::V3);
+    let foreign = packet(&Advert { vrid: Vrid::new(77).expect("a VRID"), ..good }, VrrpVersion::V2);
+    let cut = |n| unauthenticated[..n].to_vec();
+    let (short, empty, long) = (cut(21), cut(20), [&cut(20)[..], &[0xff; 1400]].concat());
     let sent = net.lan.within("r1", || {
         let link = Netlink::new()?.link("eth0")?.expect("eth0");
-        let socket = VrrpSocket::new("eth0", link.index, &[GROUP])?;
+        let socket = VrrpSocket::new(Transport::Ipv4, "eth0", link.index, &[group])?;
         let mut n = 0;
         for _ in 0..50 {
-            for m in [&unauthenticated[..], &broken, &v3, &foreign, &[0x21], &[], &[0xff; 1400]] {
-                n += u64::from(socket.send(src, GROUP, 255, m).is_ok());
+            for m in [&unauthenticated, &broken, &v3, &foreign, &short, &empty, &long] {
+                n += u64::from(socket.send(src, group, TTL, m).is_ok());
             }
         }
         Ok::<_, evenkeel_sys::Error>(n)

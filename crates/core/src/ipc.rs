@@ -2,7 +2,7 @@
 //!
 //! The same structures are what `evenkeel status -o json` prints, so their field names are an interface.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -100,7 +100,7 @@ pub struct InstanceStatus {
     /// Priority that it advertises.
     pub priority: u8,
     /// The master as it knows it.
-    pub master: Option<Ipv4Addr>,
+    pub master: Option<IpAddr>,
     /// The master's priority.
     pub master_priority: Option<u8>,
     /// Silence for this long makes it master, ms.

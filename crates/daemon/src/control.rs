@@ -357,7 +357,7 @@ impl Control {
             vips.filter_map(|v| Some((index(&v.dev)?, HookChoice::Auto))).collect();
         // A service whose address no instance holds: the devices that hold it.
         for a in self.netlink.addresses().unwrap_or_default() {
-            let served = self.config.virtual_servers.iter().any(|v| v.key.addr == a.addr);
+            let served = self.config.virtual_servers.iter().any(|v| a.addr == v.key.addr);
             if served && links.iter().any(|l| l.index == a.ifindex && !l.loopback) {
                 wanted.insert(a.ifindex, HookChoice::Auto);
             }

@@ -19,3 +19,8 @@ pub fn now() -> Instant {
 pub fn monotonic_ns() -> u64 {
     read(ClockId::CLOCK_MONOTONIC).as_nanos() as u64
 }
+
+/// Seconds since 1970, for what has to go on counting over a restart.
+pub fn unix_seconds() -> u32 {
+    read(ClockId::CLOCK_REALTIME).as_secs() as u32
+}

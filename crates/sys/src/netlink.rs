@@ -9,7 +9,7 @@ use evenkeel_core::model::VipSpec;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope, CacheInfo};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -38,17 +38,19 @@ pub struct Link {
     pub mtu: u32,
 }
 
-/// An IPv4 address on a device.
+/// An address on a device.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Addr {
     /// The device's number.
     pub ifindex: u32,
     /// The address.
-    pub addr: Ipv4Addr,
+    pub addr: IpAddr,
     /// Its prefix length.
     pub prefix: u8,
     /// Its label.
     pub label: Option<String>,
+    /// Packets can be sent from it: it is not being tried for a duplicate, and none was found (RFC 4862, 5.4).
+    pub usable: bool,
 }
 
 /// The way to a destination.
@@ -159,10 +161,9 @@ impl Netlink {
         Ok(self.links()?.into_iter().find(|l| l.name == name))
     }
 
-    /// All IPv4 addresses.
+    /// All addresses.
     pub fn addresses(&mut self) -> Result<Vec<Addr>> {
-        let mut get = AddressMessage::default();
-        get.header.family = AddressFamily::Inet;
+        let get = AddressMessage::default(); // of no family in particular
         let answers = self.request(RouteNetlinkMessage::GetAddress(get), NLM_F_DUMP, || "list addresses".into())?;
         let addrs = answers.into_iter().filter_map(|m| match m {
             RouteNetlinkMessage::NewAddress(a) => addr_of(&a),
@@ -256,15 +257,27 @@ fn neighbour_message(ifindex: u32, addr: Ipv4Addr) -> NeighbourMessage {
     m
 }
 
+/// `whole` for an address that is added.
+///
+/// An IPv6 address is in force at once, without duplicate address detection: the former master may still have it, and
+/// an address that was found twice would never be used again. One that stands alone (/128) is deprecated from the
+/// start, so that no connection of the host's own is made from it (RFC 6724, 5, rule 3). Both as keepalived does.
 fn address_message(ifindex: u32, vip: &VipSpec, whole: bool) -> AddressMessage {
     let mut m = AddressMessage::default();
-    m.header.family = AddressFamily::Inet;
+    m.header.family = if vip.addr.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     m.header.prefix_len = vip.prefix;
     m.header.scope = AddressScope::from(vip.scope);
     m.header.index = ifindex;
-    m.attributes.push(AddressAttribute::Local(IpAddr::V4(vip.addr)));
-    m.attributes.push(AddressAttribute::Address(IpAddr::V4(vip.addr)));
-    if whole {
+    m.attributes.push(AddressAttribute::Local(vip.addr));
+    m.attributes.push(AddressAttribute::Address(vip.addr));
+    if whole && vip.addr.is_ipv6() {
+        m.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        if vip.prefix == 128 {
+            let mut lifetimes = CacheInfo::default();
+            lifetimes.ifa_valid = u32::MAX;
+            m.attributes.push(AddressAttribute::CacheInfo(lifetimes));
+        }
+    } else if whole {
         m.attributes.extend(vip.broadcast.map(AddressAttribute::Broadcast));
         m.attributes.extend(vip.label.clone().map(AddressAttribute::Label));
     }
@@ -292,17 +305,20 @@ fn link_of(l: &LinkMessage) -> Link {
 }
 
 fn addr_of(a: &AddressMessage) -> Option<Addr> {
-    let mut addr = None;
-    let mut label = None;
+    let (mut local, mut addr, mut label) = (None, None, None);
+    let mut flags = AddressFlags::from_bits_retain(u32::from(a.header.flags.bits()));
     for attr in &a.attributes {
         match attr {
-            AddressAttribute::Local(IpAddr::V4(v4)) => addr = Some(*v4),
-            AddressAttribute::Address(IpAddr::V4(v4)) => addr = addr.or(Some(*v4)),
+            AddressAttribute::Local(l) => local = Some(*l),
+            AddressAttribute::Address(a) => addr = Some(*a),
             AddressAttribute::Label(l) => label = Some(l.clone()),
+            AddressAttribute::Flags(f) => flags = *f,
             _ => {}
         }
     }
-    Some(Addr { ifindex: a.header.index, addr: addr?, prefix: a.header.prefix_len, label })
+    let tried = flags.contains(AddressFlags::Tentative) && !flags.contains(AddressFlags::Optimistic);
+    let usable = !tried && !flags.contains(AddressFlags::Dadfailed);
+    Some(Addr { ifindex: a.header.index, addr: local.or(addr)?, prefix: a.header.prefix_len, label, usable })
 }
 
 fn neighbour_of(n: &NeighbourMessage) -> Option<Neighbour> {
@@ -357,10 +373,10 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Subscribes to links and IPv4 addresses, and to routes and neighbours if `paths`.
+    /// Subscribes to links and addresses, and to IPv4 routes and neighbours if `paths`.
     pub fn new(paths: bool) -> Result<Self> {
-        // RTMGRP_LINK, RTMGRP_IPV4_IFADDR; RTMGRP_NEIGH, RTMGRP_IPV4_ROUTE
-        let groups = 0x1 | 0x10 | if paths { 0x4 | 0x40 } else { 0 };
+        // RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR; RTMGRP_NEIGH, RTMGRP_IPV4_ROUTE
+        let groups = 0x1 | 0x10 | 0x100 | if paths { 0x4 | 0x40 } else { 0 };
         let open = || {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind(&SocketAddr::new(0, groups))?;

@@ -13,3 +13,9 @@ pub fn enter(path: &Path) -> Result<()> {
     let file = File::open(path).context(|| format!("open network namespace {}", path.display()))?;
     setns(file.as_fd(), CloneFlags::CLONE_NEWNET).context(|| format!("enter network namespace {}", path.display()))
 }
+
+/// Does a device of this thread's namespace forward IPv6 packets? Not, if it cannot be read.
+pub fn forwards_ipv6(device: &str) -> bool {
+    // The name comes from the kernel, which lets no slash into it.
+    std::fs::read(format!("/proc/sys/net/ipv6/conf/{device}/forwarding")).is_ok_and(|v| v.first() == Some(&b'1'))
+}

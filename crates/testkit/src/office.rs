@@ -33,23 +33,32 @@ pub const SERVERS: [(&str, Ipv4Addr); 3] = [
     ("r3", Ipv4Addr::new(192, 168, 1, 13)),
 ];
 
-/// Builds it. Every host's device is `eth0`; the router's second one is `eth1`.
-pub fn build(dir: &Path) -> Result<Lan> {
+/// Only the switch and the directors.
+pub fn directors(dir: &Path) -> Result<Lan> {
     let mut lan = Lan::new(dir)?;
-    for host in ["sw", "client", "router"] {
-        lan.host(host)?;
-    }
+    lan.host("sw")?;
     lan.ip("sw", "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0")?;
     lan.ip("sw", "link set br0 up")?;
+    for (name, addr) in DIRECTORS {
+        lan.host(name)?;
+        plug(&lan, name, "eth0", &format!("{addr}/24"))?;
+    }
+    Ok(lan)
+}
+
+/// Builds it. Every host's device is `eth0`; the router's second one is `eth1`.
+pub fn build(dir: &Path) -> Result<Lan> {
+    let mut lan = directors(dir)?;
+    for host in ["client", "router"] {
+        lan.host(host)?;
+    }
     lan.link(("client", "eth0"), ("router", "eth0"))?;
     lan.ip("client", "addr add 10.77.0.2/24 dev eth0")?;
     lan.ip("client", "route add default via 10.77.0.1")?;
     lan.ip("router", "addr add 10.77.0.1/24 dev eth0")?;
     plug(&lan, "router", "eth1", "192.168.1.1/24")?;
     lan.sysctl("router", "net/ipv4/ip_forward", "1")?;
-    for (name, addr) in DIRECTORS {
-        lan.host(name)?;
-        plug(&lan, name, "eth0", &format!("{addr}/24"))?;
+    for (name, _) in DIRECTORS {
         lan.ip(name, "route add default via 192.168.1.1")?;
     }
     for (name, addr) in SERVERS {

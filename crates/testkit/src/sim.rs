@@ -6,12 +6,15 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use evenkeel_core::model::{Destination, GarpTiming, InitialState, Notify, VipSpec, Vrid, VrrpInstance, VrrpVersion};
+use evenkeel_core::model::{
+    Auth, ChecksumOfOld, Destination, Family, GarpTiming, InitialState, Notify, VipSpec, Vrid, VrrpInstance,
+    VrrpVersion,
+};
 use evenkeel_core::time::Instant;
-use evenkeel_core::vrrp::packet::{GROUP, TTL};
+use evenkeel_core::vrrp::wire::{GROUP, split_ipv4};
 use evenkeel_core::vrrp::{Input, Output, Router, State};
 
 /// A small generator of numbers (SplitMix64), so that a seed means the same everywhere.
@@ -60,14 +63,14 @@ struct Node {
     alive: bool,
     /// It does nothing before this; packets wait.
     paused_until: Instant,
-    waiting: Vec<(Ipv4Addr, Vec<u8>)>,
+    waiting: Vec<Vec<u8>>,
     /// Which side of a partition it is on.
     side: u8,
     holds: bool,
 }
 
-/// A message under way: when it arrives, in which order it was sent, to whom, from whom, what.
-type Flight = Reverse<(Instant, u64, usize, Ipv4Addr, Vec<u8>)>;
+/// A packet under way: when it arrives, in which order it was sent, to whom, what.
+type Flight = Reverse<(Instant, u64, usize, Vec<u8>)>;
 
 /// The cluster.
 pub struct Cluster {
@@ -82,14 +85,14 @@ pub struct Cluster {
     interval: Duration,
 }
 
-fn address(i: usize) -> Ipv4Addr {
-    Ipv4Addr::new(10, 0, 0, 1 + i as u8)
+fn address(i: usize) -> IpAddr {
+    Ipv4Addr::new(10, 0, 0, 1 + i as u8).into()
 }
 
 /// An instance as a simulation needs it.
 pub fn instance(priority: u8, version: VrrpVersion, advert_int: Duration) -> VrrpInstance {
     let vip = VipSpec {
-        addr: Ipv4Addr::new(10, 0, 0, 100),
+        addr: Ipv4Addr::new(10, 0, 0, 100).into(),
         prefix: 24,
         dev: "e".into(),
         label: None,
@@ -104,13 +107,15 @@ pub fn instance(priority: u8, version: VrrpVersion, advert_int: Duration) -> Vrr
         priority,
         advert_int,
         version,
-        auth: None,
+        family: Family::V4,
+        auth: Auth::None,
         preempt: true,
         preempt_delay: Duration::ZERO,
         down_timer_adverts: 3,
-        destination: Destination::Multicast(GROUP),
+        destination: Destination::Multicast(GROUP.into()),
         source: None,
         v3_checksum_as_v2: false,
+        old_unicast_checksum: ChecksumOfOld::Detected,
         lower_prio_no_advert: false,
         higher_prio_send_advert: false,
         garp: GarpTiming {
@@ -255,9 +260,9 @@ impl Cluster {
             self.now = next.max(self.now);
             assert!(self.sent - sent < limit, "a storm of adverts at {}", self.now);
             while self.flights.peek().is_some_and(|Reverse(f)| f.0 <= self.now) {
-                let Some(Reverse((_, _, to, from, message))) = self.flights.pop() else { break };
+                let Some(Reverse((_, _, to, packet))) = self.flights.pop() else { break };
                 if self.nodes[to].alive {
-                    self.nodes[to].waiting.push((from, message));
+                    self.nodes[to].waiting.push(packet);
                 }
             }
             for i in 0..self.nodes.len() {
@@ -282,9 +287,9 @@ impl Cluster {
         if !self.nodes[i].alive || self.nodes[i].paused_until > self.now {
             return;
         }
-        for (from, message) in std::mem::take(&mut self.nodes[i].waiting) {
-            let packet = Input::Packet { ip: (from, GROUP, TTL), message: &message };
-            self.nodes[i].router.handle(self.now, packet);
+        for packet in std::mem::take(&mut self.nodes[i].waiting) {
+            let Some((ip, payload)) = split_ipv4(&packet) else { continue };
+            self.nodes[i].router.handle(self.now, Input::Packet { ip, payload });
             self.drain(i);
         }
         if self.nodes[i].router.next_deadline().is_some_and(|d| d <= self.now) {
@@ -298,7 +303,7 @@ impl Cluster {
     fn drain(&mut self, i: usize) {
         while let Some(output) = self.nodes[i].router.poll_output() {
             match output {
-                Output::Send { message, .. } => self.transmit(i, &message),
+                Output::Send { packet, .. } => self.transmit(i, &packet),
                 Output::AddVips => self.nodes[i].holds = true,
                 Output::RemoveVips => self.nodes[i].holds = false,
                 _ => {}
@@ -308,7 +313,7 @@ impl Cluster {
         assert_eq!(n.holds, n.router.state() == State::Master, "who is master holds the address, and nobody else");
     }
 
-    fn transmit(&mut self, from: usize, message: &[u8]) {
+    fn transmit(&mut self, from: usize, packet: &[u8]) {
         for to in (0..self.nodes.len()).filter(|&t| t != from) {
             if self.nodes[to].side != self.nodes[from].side {
                 continue;
@@ -320,7 +325,7 @@ impl Cluster {
                 }
                 let delay = Duration::from_micros(100 + self.rng.below(1000 * self.weather.delay_ms.max(1)));
                 self.sent += 1;
-                self.flights.push(Reverse((self.now + delay, self.sent, to, address(from), message.to_vec())));
+                self.flights.push(Reverse((self.now + delay, self.sent, to, packet.to_vec())));
             }
         }
     }

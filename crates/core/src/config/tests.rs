@@ -36,7 +36,7 @@ fn the_example_runs_as_it_stands() {
     let c = parsed.config;
     let i = &c.instances[0];
     assert_eq!((i.name.as_str(), i.vrid.get(), i.priority), ("VI_1", 51, 100));
-    assert_eq!(i.auth.map(|a| a.0), Some(*b"1111\0\0\0\0"));
+    assert_eq!(i.auth, crate::model::Auth::Pass(crate::model::AuthPass(*b"1111\0\0\0\0")));
     assert_eq!(i.vips[0].to_string(), "192.168.1.100/24 dev eth0 label eth0:0");
     assert_eq!(i.tracks, [Track { object: TrackedObject::Script("chk_haproxy".into()), weight: 2, reverse: false }]);
     assert_eq!(c.scripts[0].command.argv, ["/usr/bin/killall", "-0", "haproxy"]);

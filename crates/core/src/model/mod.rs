@@ -11,6 +11,6 @@ pub use service::{
     ForwardingMethod, Persistence, Protocol, RealServer, Scheduler, ServerKey, ServiceKey, VirtualServer, Weight,
 };
 pub use vrrp::{
-    AuthPass, Destination, GarpTiming, InitialState, Notify, Peer, ScriptCommand, SyncGroup, Track, TrackedObject,
-    Unicast, VipSpec, Vrid, VrrpInstance, VrrpScript, VrrpVersion,
+    Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpTiming, InitialState, Notify, Peer, ScriptCommand,
+    SyncGroup, Track, TrackedObject, Transport, Unicast, VipSpec, Vrid, VrrpInstance, VrrpScript, VrrpVersion,
 };

@@ -1,7 +1,7 @@
 //! VRRP instances and what they track, as configured.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,66 @@ impl fmt::Debug for AuthPass {
     }
 }
 
+/// Version 2's authentication; version 3 has none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Auth {
+    /// Anybody on the link is believed.
+    None,
+    /// A password that anybody on the link can read.
+    Pass(AuthPass),
+    /// An authentication header made with the password (RFC 2402).
+    Ah(AuthPass),
+}
+
+impl Auth {
+    /// As the message has it (RFC 2338, 5.3.6).
+    pub const fn number(self) -> u8 {
+        match self {
+            Auth::None => 0,
+            Auth::Pass(_) => 1,
+            Auth::Ah(_) => 2,
+        }
+    }
+}
+
+/// `old_unicast_checksum`: the form of checksum that keepalived up to 1.3.6 gave unicast adverts of version 3.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChecksumOfOld {
+    /// Sent to those that send it.
+    Detected,
+    /// Sent to everybody.
+    Always,
+    /// Neither sent nor accepted.
+    Never,
+}
+
+/// The IP version that an instance speaks, whose addresses its adverts name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Family {
+    /// IPv4
+    V4,
+    /// IPv6
+    V6,
+}
+
+impl Family {
+    /// That of an address.
+    pub const fn of(a: IpAddr) -> Self {
+        if a.is_ipv6() { Family::V6 } else { Family::V4 }
+    }
+}
+
+/// How adverts travel.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Transport {
+    /// IP protocol 112 over IPv4.
+    Ipv4,
+    /// Over IPv4 behind an authentication header, IP protocol 51.
+    Ipv4Ah,
+    /// IP protocol 112 over IPv6.
+    Ipv6,
+}
+
 /// How gratuitous ARPs are sent; keepalived's names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GarpTiming {
@@ -83,8 +143,8 @@ pub struct GarpTiming {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct VipSpec {
     /// The virtual IP address.
-    pub addr: Ipv4Addr,
-    /// Its prefix length; 32 if none is written.
+    pub addr: IpAddr,
+    /// Its prefix length; that of a single address if none is written.
     pub prefix: u8,
     /// The device that it is put on.
     pub dev: String,
@@ -110,7 +170,7 @@ impl fmt::Display for VipSpec {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Destination {
     /// To this group, with TTL 255 (RFC 9568, 5.1.1.2 and 5.1.1.3).
-    Multicast(Ipv4Addr),
+    Multicast(IpAddr),
     /// To each peer by itself, as clouds without multicast need it (`unicast_peer`).
     Unicast(Unicast),
 }
@@ -130,7 +190,7 @@ pub struct Unicast {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Peer {
     /// Its address.
-    pub addr: Ipv4Addr,
+    pub addr: IpAddr,
     /// The least TTL that its adverts may arrive with.
     pub min_ttl: u8,
     /// The greatest.
@@ -228,8 +288,10 @@ pub struct VrrpInstance {
     pub advert_int: Duration,
     /// On the wire.
     pub version: VrrpVersion,
-    /// v2 password.
-    pub auth: Option<AuthPass>,
+    /// Over IPv4 or IPv6.
+    pub family: Family,
+    /// Version 2.
+    pub auth: Auth,
     /// Take over from a living master of lower priority?
     pub preempt: bool,
     /// Wait this long before doing so.
@@ -239,9 +301,11 @@ pub struct VrrpInstance {
     /// Where adverts go.
     pub destination: Destination,
     /// Source address of adverts, if not the interface's first (`mcast_src_ip`, `unicast_src_ip`).
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
     /// A v3 checksum over IPv4 without the pseudo-header.
     pub v3_checksum_as_v2: bool,
+    /// The form of checksum that unicast peers of old send.
+    pub old_unicast_checksum: ChecksumOfOld,
     /// As master, do not answer an advert of lower priority.
     pub lower_prio_no_advert: bool,
     /// As master, send one advert before yielding to a higher priority.
@@ -283,8 +347,17 @@ impl VrrpInstance {
         self.vips.iter().chain(&self.vips_excluded)
     }
 
+    /// How its adverts travel.
+    pub fn transport(&self) -> Transport {
+        match (self.family, self.auth) {
+            (Family::V6, _) => Transport::Ipv6,
+            (Family::V4, Auth::Ah(_)) => Transport::Ipv4Ah,
+            (Family::V4, _) => Transport::Ipv4,
+        }
+    }
+
     /// What tells instances apart over a reload: the virtual router on its link (keepalived: VRID, family, interface).
-    pub fn identity(&self) -> (&str, Vrid) {
-        (&self.interface, self.vrid)
+    pub fn identity(&self) -> (&str, Family, Vrid) {
+        (&self.interface, self.family, self.vrid)
     }
 }

@@ -8,7 +8,7 @@ use crate::model::{Protocol, VipSpec};
 
 fn vip(last: u8) -> VipSpec {
     let addr = Ipv4Addr::new(192, 0, 2, last);
-    VipSpec { addr, prefix: 32, dev: "eth0".into(), label: None, broadcast: None, scope: 0 }
+    VipSpec { addr: addr.into(), prefix: 32, dev: "eth0".into(), label: None, broadcast: None, scope: 0 }
 }
 
 fn services() -> impl Strategy<Value = Services> {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::group::Order;
-use super::packet::Reject;
+use super::wire::{Form, IpHeader, Reject};
 use crate::model::TrackedObject;
 
 /// Where a virtual router stands.
@@ -51,11 +51,11 @@ pub enum Because {
         ms: u64,
     },
     /// The master gave up with priority 0.
-    GaveUp(Ipv4Addr),
+    GaveUp(IpAddr),
     /// A master of higher priority, or of the same and a higher address.
     Outranked {
         /// Its address.
-        by: Ipv4Addr,
+        by: IpAddr,
         /// Its priority.
         priority: u8,
     },
@@ -83,7 +83,7 @@ impl fmt::Display for Because {
             Because::GaveUp(a) => write!(f, "{a} gave up with priority 0"),
             Because::Outranked { by, priority } => write!(f, "{by} advertises priority {priority}"),
             Because::LinkDown => write!(f, "its interface is down"),
-            Because::NoAddress => write!(f, "its interface has no IPv4 address"),
+            Because::NoAddress => write!(f, "its interface has no address to send from"),
             Because::Tracked(TrackedObject::Script(name), good) => {
                 write!(f, "script {name} {}", if *good { "succeeds" } else { "fails" })
             }
@@ -109,7 +109,7 @@ pub enum Input<'a> {
     /// The interface came up or went down.
     Link(bool),
     /// The address that adverts come from.
-    Address(Option<Ipv4Addr>),
+    Address(Option<IpAddr>),
     /// The standing of a tracked object, which may have changed.
     Tracked {
         /// What.
@@ -119,10 +119,10 @@ pub enum Input<'a> {
     },
     /// A VRRP message for this VRID came in.
     Packet {
-        /// Source, destination and TTL of its IP header.
-        ip: (Ipv4Addr, Ipv4Addr, u8),
-        /// What was in it.
-        message: &'a [u8],
+        /// Its IP header.
+        ip: IpHeader,
+        /// What was behind it.
+        payload: &'a [u8],
     },
     /// Its sync group wants something of it; for a fault, the name of the member that is the cause.
     Group(Order, Option<&'a str>),
@@ -136,11 +136,13 @@ pub enum Output {
     /// Send a VRRP message.
     Send {
         /// To a group or a peer.
-        to: Ipv4Addr,
-        /// With this TTL.
+        to: IpAddr,
+        /// With this TTL or hop limit.
         ttl: u8,
-        /// Without an IP header.
-        message: Vec<u8>,
+        /// It gives up with it: priority 0.
+        last: bool,
+        /// Over IPv4 with its IP header, over IPv6 without.
+        packet: Vec<u8>,
     },
     /// Put the addresses on their devices, those that are missing.
     AddVips,
@@ -162,19 +164,33 @@ pub enum Output {
     /// As master it heard somebody of lower priority.
     LowerPriority {
         /// Who.
-        by: Ipv4Addr,
+        by: IpAddr,
     },
     /// A packet was refused; told once for each cause and sender.
     Refused {
         /// Who sent it.
-        by: Ipv4Addr,
+        by: IpAddr,
         /// Why.
         why: Reject,
     },
     /// The master's list of addresses is not ours; told once for each master.
     VipMismatch {
         /// Who sent it.
-        by: Ipv4Addr,
+        by: IpAddr,
+    },
+    /// A peer's version 3 checksums have another form than ours; told once for each peer and form.
+    ChecksumForm {
+        /// Who sent it.
+        by: IpAddr,
+        /// The form of its checksums.
+        form: Form,
+    },
+    /// A peer's version 3 interval is not ours; told once for each peer.
+    Interval {
+        /// Who sent it.
+        by: IpAddr,
+        /// Its interval, ms.
+        ms: u64,
     },
 }
 

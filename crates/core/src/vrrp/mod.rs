@@ -1,14 +1,15 @@
 //! VRRP: who holds the address.
 //!
-//! [`packet`] is the wire format, [`Router`] the state machine of one virtual router, with its [`Input`] and [`Output`], [`track`] what scripts do to its
+//! [`wire`] is the wire format, [`Router`] the state machine of one virtual router, with its [`Input`] and [`Output`], [`track`] what scripts do to its
 //! priority, [`group`] what a sync group wants of its members. Nothing here reads a clock or a socket:
 //! `evenkeel-daemon`'s router thread does, and hands both in.
 
 mod events;
 pub mod group;
-pub mod packet;
+mod peers;
 mod router;
 pub mod track;
+pub mod wire;
 
 pub use events::{Because, Counters, Input, Output, State};
 pub use router::Router;

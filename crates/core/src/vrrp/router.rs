@@ -2,14 +2,16 @@
 //! additions (FAULT, tracking, preempt delay).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::events::{Because, Counters, Input, Output, State};
 use super::group::{Member, Order};
-use super::packet::{Advert, IpHeader, Reject, TTL, V3Checksum};
+use super::peers::{Peers, Remark};
 use super::track::{Effect, effect, effective_priority};
-use crate::model::{Destination, InitialState, TrackedObject, VrrpInstance, VrrpVersion};
+use super::wire::advert::capacity;
+use super::wire::{Advert, Form, IpHeader, PROTOCOL, Reject, Rules, TTL};
+use crate::model::{ChecksumOfOld, Destination, Family, InitialState, TrackedObject, VrrpInstance, VrrpVersion};
 use crate::time::Instant;
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -29,7 +31,7 @@ pub struct Router {
     because: Because,
     started: bool,
     link: bool,
-    address: Option<Ipv4Addr>,
+    address: Option<IpAddr>,
     standing: BTreeMap<TrackedObject, bool>,
     /// In a sync group: it has heard no master for long enough, and why it says so.
     wants_master: Option<Because>,
@@ -40,14 +42,18 @@ pub struct Router {
     priority: u8,
     /// Version 3: the master's interval; else ours.
     master_interval: Duration,
-    master: Option<(Ipv4Addr, u8)>,
+    master: Option<(IpAddr, u8)>,
     /// When a lower-priority master may be taken over from (`preempt_delay`).
     preempt_at: Option<Instant>,
     /// Why the master-down timer, should it fire, fires.
     down_because: Because,
     timers: Timers,
     counters: Counters,
-    told: Vec<(Ipv4Addr, Option<Reject>)>,
+    peers: Peers,
+    /// Of the last authentication header that was sent or accepted.
+    sequence: u32,
+    /// Of the last IP header that was sent.
+    id: u16,
     out: VecDeque<Output>,
 }
 
@@ -73,7 +79,9 @@ impl Router {
             down_because: Because::Silence { ms: 0 },
             timers: Timers::default(),
             counters: Counters::default(),
-            told: Vec::new(),
+            peers: Peers::default(),
+            sequence: 0,
+            id: 0,
             out: VecDeque::new(),
             cfg,
         };
@@ -98,7 +106,7 @@ impl Router {
         self.priority
     }
     /// The master as it knows it: address and priority; itself if it is the one.
-    pub fn master(&self) -> Option<(Ipv4Addr, u8)> {
+    pub fn master(&self) -> Option<(IpAddr, u8)> {
         if self.state == State::Master { self.address.map(|a| (a, self.priority)) } else { self.master }
     }
     /// Its numbers.
@@ -106,7 +114,7 @@ impl Router {
         &self.counters
     }
     /// The address that it sends from.
-    pub fn address(&self) -> Option<Ipv4Addr> {
+    pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
@@ -165,7 +173,7 @@ impl Router {
                 self.weigh();
                 self.reconsider(now, Because::Recovered);
             }
-            Input::Packet { ip, message } => self.packet(now, ip, message),
+            Input::Packet { ip, payload } => self.packet(now, ip, payload),
             Input::Group(order, cause) => self.order(now, order, cause),
             Input::Stop => self.stop(now),
         }
@@ -395,36 +403,55 @@ impl Router {
         }
     }
 
-    fn v3_checksum(&self) -> V3Checksum {
-        if self.cfg.v3_checksum_as_v2 { V3Checksum::MessageOnly } else { V3Checksum::PseudoHeader }
+    /// Goes on from this sequence number of authentication headers, so that peers take them as new after a restart; or
+    /// from its own, if that is later.
+    pub fn continue_sequence(&mut self, from: u32) {
+        self.sequence = self.sequence.max(from);
+    }
+
+    /// The form of checksum that goes to an address.
+    fn form_to(&self, to: IpAddr) -> Form {
+        let old = match self.cfg.old_unicast_checksum {
+            ChecksumOfOld::Detected => self.peers.form(to) == Some(Form::OldUnicast),
+            ChecksumOfOld::Always => true,
+            ChecksumOfOld::Never => false,
+        };
+        match self.cfg.family {
+            Family::V6 => Form::PseudoHeader,
+            Family::V4 if old && !to.is_multicast() => Form::OldUnicast,
+            Family::V4 if self.cfg.v3_checksum_as_v2 => Form::MessageOnly,
+            Family::V4 => Form::PseudoHeader,
+        }
+    }
+
+    /// The addresses that its adverts name.
+    fn named(&self) -> impl Iterator<Item = IpAddr> {
+        self.cfg.vips.iter().map(|v| v.addr).take(capacity(self.cfg.family == Family::V6))
     }
 
     fn send(&mut self, priority: u8) {
         let Some(src) = self.address else { return };
-        let advert = Advert {
-            vrid: self.cfg.vrid,
-            priority,
-            interval: self.cfg.advert_int,
-            addresses: self.cfg.vips.iter().map(|v| v.addr).collect(),
-            auth: self.cfg.auth,
-        };
+        let advert =
+            Advert { vrid: self.cfg.vrid, priority, interval: self.cfg.advert_int, addresses: self.named().collect() };
         self.counters.adverts_sent += 1;
-        let checksum = self.v3_checksum();
-        let mut send = |to, ttl| {
-            let message = advert.encode(self.cfg.version, checksum, src, to);
-            self.out.push_back(Output::Send { to, ttl, message });
+        let to: Vec<(IpAddr, u8)> = match &self.cfg.destination {
+            Destination::Multicast(group) => vec![(*group, TTL)],
+            Destination::Unicast(u) => u.peers.iter().map(|p| (p.addr, u.ttl)).collect(),
         };
-        match &self.cfg.destination {
-            Destination::Multicast(group) => send(*group, TTL),
-            Destination::Unicast(u) => u.peers.iter().for_each(|p| send(p.addr, u.ttl)),
+        for (dst, ttl) in to {
+            self.sequence = self.sequence.wrapping_add(1);
+            self.id = self.id.checked_add(1).unwrap_or(1);
+            let ip = IpHeader { src, dst, ttl, protocol: PROTOCOL, id: self.id };
+            let packet = advert.packet(self.cfg.version, self.cfg.auth, self.form_to(dst), ip, self.sequence);
+            self.out.push_back(Output::Send { to: dst, ttl, last: priority == 0, packet });
         }
     }
 
-    /// Did a packet come the way that this instance's adverts come? What [`Advert::decode`] cannot know.
+    /// Did a packet come the way that this instance's adverts come? What [`Rules::read`] cannot know.
     ///
     /// RFC 9568, 7.1, demands TTL 255, which holds on one link; of unicast keepalived checks it only where `min_ttl` and
     /// `max_ttl` say so.
-    fn arrival(&self, (src, dst, ttl): IpHeader) -> Result<(), Reject> {
+    fn arrival(&self, IpHeader { src, dst, ttl, .. }: IpHeader) -> Result<(), Reject> {
         match &self.cfg.destination {
             Destination::Multicast(_) if !dst.is_multicast() => Err(Reject::Unicast),
             Destination::Multicast(_) if ttl != TTL => Err(Reject::Ttl(ttl)),
@@ -438,34 +465,33 @@ impl Router {
         }
     }
 
-    fn packet(&mut self, now: Instant, ip: IpHeader, message: &[u8]) {
-        let (src, dst, _) = ip;
-        if !self.started || Some(src) == self.address {
+    fn packet(&mut self, now: Instant, ip: IpHeader, payload: &[u8]) {
+        let src = ip.src;
+        if !self.started || Some(src) == self.address || Family::of(src) != self.cfg.family {
             return;
         }
-        if let Err(why) = self.arrival(ip) {
-            return self.refuse(src, why);
-        }
-        let ip = (src, dst, TTL);
-        let cfg = &self.cfg;
-        let advert = match Advert::decode(message, ip, cfg.version, self.v3_checksum(), cfg.auth, cfg.advert_int) {
-            Ok(a) => a,
+        let rules = Rules {
+            version: self.cfg.version,
+            auth: self.cfg.auth,
+            interval: self.cfg.advert_int,
+            old_unicast: self.cfg.old_unicast_checksum,
+        };
+        let heard = match self.arrival(ip).and_then(|()| rules.read(&ip, payload)) {
+            Ok(heard) => heard,
             Err(why) => return self.refuse(src, why),
         };
+        if let Some(sequence) = heard.sequence {
+            if !self.peers.fresh(src, sequence) {
+                return self.refuse(src, Reject::Replay);
+            }
+            self.continue_sequence(sequence);
+        }
+        let advert = heard.advert;
         self.counters.adverts_received += 1;
         if advert.priority == 0 {
             self.counters.priority_zero_received += 1;
         }
-        let named_alike = {
-            let mut ours: Vec<Ipv4Addr> = self.cfg.vips.iter().map(|v| v.addr).collect();
-            let mut theirs = advert.addresses.clone();
-            ours.sort();
-            theirs.sort();
-            ours == theirs
-        };
-        if !named_alike && advert.priority != 0 && self.tell_once(src, None) {
-            self.out.push_back(Output::VipMismatch { by: src });
-        }
+        self.remark(src, &advert, heard.form);
         match self.state {
             State::Backup => self.advert_as_backup(now, src, &advert),
             State::Master => self.advert_as_master(now, src, &advert),
@@ -474,7 +500,7 @@ impl Router {
     }
 
     /// RFC 9568, 6.4.2 (420 ff.), with nopreempt and preempt_delay.
-    fn advert_as_backup(&mut self, now: Instant, src: Ipv4Addr, advert: &Advert) {
+    fn advert_as_backup(&mut self, now: Instant, src: IpAddr, advert: &Advert) {
         if advert.priority == 0 {
             self.timers.master_down = Some(now + self.skew());
             self.down_because = Because::GaveUp(src);
@@ -498,7 +524,7 @@ impl Router {
     }
 
     /// RFC 9568, 6.4.3 (725 ff.).
-    fn advert_as_master(&mut self, now: Instant, src: Ipv4Addr, advert: &Advert) {
+    fn advert_as_master(&mut self, now: Instant, src: IpAddr, advert: &Advert) {
         if advert.priority == 0 {
             self.send(self.priority);
             self.timers.advert = Some(now + self.cfg.advert_int);
@@ -532,20 +558,30 @@ impl Router {
         }
     }
 
-    fn refuse(&mut self, src: Ipv4Addr, why: Reject) {
-        *self.counters.refused.entry(format!("{why:?}")).or_default() += 1;
-        if self.tell_once(src, Some(why)) {
-            self.out.push_back(Output::Refused { by: src, why });
+    /// Tells once where a peer is not configured as we are, though nothing is wrong with its advert.
+    fn remark(&mut self, src: IpAddr, advert: &Advert, form: Form) {
+        self.peers.heard_form(src, form);
+        let mut ours: Vec<IpAddr> = self.named().collect();
+        let mut theirs = advert.addresses.clone();
+        ours.sort();
+        theirs.sort();
+        if ours != theirs && advert.priority != 0 && self.peers.tell_once(src, Remark::Addresses) {
+            self.out.push_back(Output::VipMismatch { by: src });
+        }
+        if self.cfg.version == VrrpVersion::V3 {
+            if form != self.form_to(src) && self.peers.tell_once(src, Remark::Form(form)) {
+                self.out.push_back(Output::ChecksumForm { by: src, form });
+            }
+            if advert.interval != self.cfg.advert_int && self.peers.tell_once(src, Remark::Interval) {
+                self.out.push_back(Output::Interval { by: src, ms: advert.interval.as_millis() as u64 });
+            }
         }
     }
 
-    /// Is this cause new for this sender? Bounded, so that a flood of forged sources costs nothing.
-    fn tell_once(&mut self, src: Ipv4Addr, what: Option<Reject>) -> bool {
-        let what = (src, what);
-        if self.told.contains(&what) || self.told.len() >= 64 {
-            return false;
+    fn refuse(&mut self, src: IpAddr, why: Reject) {
+        *self.counters.refused.entry(format!("{why:?}")).or_default() += 1;
+        if self.peers.tell_once(src, Remark::Refused(why)) {
+            self.out.push_back(Output::Refused { by: src, why });
         }
-        self.told.push(what);
-        true
     }
 }

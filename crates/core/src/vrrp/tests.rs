@@ -1,15 +1,16 @@
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::packet::{Advert, GROUP, Reject, V3Checksum};
 use super::track::{Effect, Standing, effect};
+use super::wire::{Advert, Form, GROUP, IpHeader, PROTOCOL, Reject, split_ipv4};
 use super::*;
 use crate::config::parse_file;
 use crate::model::*;
 use crate::time::Instant;
 
-const ME: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+const ME: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+const ALL: IpAddr = IpAddr::V4(GROUP);
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -55,86 +56,26 @@ fn advert(priority: u8, interval: Duration) -> Advert {
         vrid: Vrid::new(51).expect("a VRID"),
         priority,
         interval,
-        addresses: vec![Ipv4Addr::new(10, 0, 0, 100)],
-        auth: None,
+        addresses: vec![Ipv4Addr::new(10, 0, 0, 100).into()],
     }
 }
 
+fn from(src: IpAddr, dst: IpAddr, ttl: u8) -> IpHeader {
+    IpHeader { src, dst, ttl, protocol: PROTOCOL, id: 0 }
+}
+
 fn hear(r: &mut Router, now: Instant, priority: u8) -> Vec<Output> {
-    let version = r.config().version;
-    let m = advert(priority, r.config().advert_int).encode(version, V3Checksum::PseudoHeader, PEER, GROUP);
-    r.handle(now, Input::Packet { ip: (PEER, GROUP, 255), message: &m });
+    hear_in(r, now, priority, Form::PseudoHeader)
+}
+
+fn hear_in(r: &mut Router, now: Instant, priority: u8, form: Form) -> Vec<Output> {
+    let m = advert(priority, r.config().advert_int).message(r.config().version, Auth::None, form, PEER, ALL);
+    r.handle(now, Input::Packet { ip: from(PEER, ALL, 255), payload: &m });
     drain(r)
 }
 
 fn sent_priorities(out: &[Output]) -> Vec<u8> {
-    out.iter().filter_map(|o| if let Output::Send { message, .. } = o { Some(message[2]) } else { None }).collect()
-}
-
-fn hex(s: &str) -> Vec<u8> {
-    (0..s.len()).step_by(2).map(|i| u8::from_str_radix(&s[i..i + 2], 16).expect("hex")).collect()
-}
-
-#[test]
-fn adverts_equal_keepaliveds_to_the_byte() {
-    // Recorded from keepalived: no authentication; PASS "1111"; version 3 with pseudo-header; version 3 without.
-    let src = Ipv4Addr::new(10, 99, 0, 1);
-    let mut a = advert(100, Duration::from_secs(1));
-    a.addresses = vec![Ipv4Addr::new(10, 99, 200, 1)];
-    for (version, v3, auth, bytes, centiseconds) in include!("wire_cases.rs") {
-        a.auth = auth.map(AuthPass);
-        a.interval = ms(10 * centiseconds);
-        let wire = a.encode(version, v3, src, GROUP);
-        assert_eq!(wire, hex(bytes), "{version:?} {v3:?}");
-        let back = Advert::decode(&wire, (src, GROUP, 255), version, v3, a.auth, a.interval).expect("its own advert");
-        assert_eq!(back, a);
-    }
-}
-
-#[test]
-fn what_is_not_an_advert_is_refused_for_its_reason() {
-    let v2 = advert(100, Duration::from_secs(1)).encode(VrrpVersion::V2, V3Checksum::PseudoHeader, PEER, GROUP);
-    let decode = |m: &[u8], ttl, version| {
-        Advert::decode(m, (PEER, GROUP, ttl), version, V3Checksum::PseudoHeader, None, Duration::from_secs(1))
-            .map(|_| ())
-    };
-    assert_eq!(decode(&v2, 255, VrrpVersion::V2), Ok(()));
-    assert_eq!(decode(&v2, 254, VrrpVersion::V2), Err(Reject::Ttl(254)));
-    assert_eq!(decode(&v2, 255, VrrpVersion::V3), Err(Reject::Version(2)));
-    assert_eq!(decode(&v2[..7], 255, VrrpVersion::V2), Err(Reject::Length));
-    assert_eq!(decode(&v2[..12], 255, VrrpVersion::V2), Err(Reject::Length));
-    for i in 0..v2.len() {
-        let mut bad = v2.clone();
-        bad[i] ^= 1;
-        assert!(decode(&bad, 255, VrrpVersion::V2).is_err(), "byte {i} flipped");
-    }
-    let mut padded = v2.clone();
-    padded.extend([0xee; 26]);
-    assert_eq!(decode(&padded, 255, VrrpVersion::V2), Ok(()), "Ethernet padding");
-    let pass = |p: Option<AuthPass>| {
-        Advert::decode(&v2, (PEER, GROUP, 255), VrrpVersion::V2, V3Checksum::PseudoHeader, p, Duration::from_secs(1))
-            .map(|_| ())
-    };
-    assert_eq!(pass(Some(AuthPass(*b"1111\0\0\0\0"))), Err(Reject::AuthType(0)));
-    let slow = Advert::decode(
-        &v2,
-        (PEER, GROUP, 255),
-        VrrpVersion::V2,
-        V3Checksum::PseudoHeader,
-        None,
-        Duration::from_secs(2),
-    );
-    assert_eq!(slow.map(|_| ()), Err(Reject::Interval));
-}
-
-#[test]
-fn no_bytes_make_the_decoder_panic() {
-    use proptest::prelude::*;
-    proptest!(|(m in prop::collection::vec(any::<u8>(), 0..80), v3 in any::<bool>())| {
-        let version = if v3 { VrrpVersion::V3 } else { VrrpVersion::V2 };
-        let _ = Advert::decode(&m, (PEER, GROUP, 255), version, V3Checksum::MessageOnly, None, Duration::from_secs(1));
-        let _ = packet::split_ip(&m);
-    });
+    out.iter().filter_map(|o| if let Output::Send { packet, .. } = o { Some(packet[22]) } else { None }).collect()
 }
 
 #[test]
@@ -161,8 +102,8 @@ fn version_3_skews_by_the_masters_interval() {
     let mut r = started("version 3\nadvert_int 0.1\npriority 1");
     let mut a = advert(200, ms(40));
     a.priority = 200;
-    let m = a.encode(VrrpVersion::V3, V3Checksum::PseudoHeader, PEER, GROUP);
-    r.handle(at(1000), Input::Packet { ip: (PEER, GROUP, 255), message: &m });
+    let m = a.message(VrrpVersion::V3, Auth::None, Form::PseudoHeader, PEER, ALL);
+    r.handle(at(1000), Input::Packet { ip: from(PEER, ALL, 255), payload: &m });
     assert_eq!(r.skew(), ms(40) * 255 / 256);
     assert_eq!(r.next_deadline(), Some(at(1000) + ms(120) + ms(40) * 255 / 256));
 }
@@ -331,7 +272,7 @@ fn a_new_configuration_keeps_the_state() {
 fn forged_packets_are_counted_and_told_once() {
     let mut r = started("priority 100");
     for _ in 0..1000 {
-        r.handle(at(10), Input::Packet { ip: (PEER, GROUP, 1), message: &[0x21; 20] });
+        r.handle(at(10), Input::Packet { ip: from(PEER, ALL, 1), payload: &[0x21; 20] });
     }
     assert_eq!(drain(&mut r), [Output::Refused { by: PEER, why: Reject::Ttl(1) }]);
     assert_eq!(r.counters().refused.values().sum::<u64>(), 1000);
@@ -345,32 +286,86 @@ fn unicast(lines: &str) -> Router {
 fn unicast_goes_to_each_peer_with_a_checksum_of_its_own() {
     let mut r = unicast("");
     r.handle_deadline(at(100_000));
-    let mut sent = Vec::new();
-    while let Some(o) = r.poll_output() {
-        if let Output::Send { to, ttl, message } = o {
-            sent.push((to, ttl, message));
+    let sent: Vec<_> = drain(&mut r)
+        .into_iter()
+        .filter_map(|o| if let Output::Send { to, ttl, packet, .. } = o { Some((to, ttl, packet)) } else { None })
+        .collect();
+    let to: Vec<_> = sent.iter().map(|(to, ttl, _)| (to.to_string(), *ttl)).collect();
+    assert_eq!(to, [("10.0.0.3".to_owned(), 64), ("10.0.0.4".to_owned(), 64)]);
+    for (to, ttl, packet) in &sent {
+        let (ip, message) = split_ipv4(packet).expect("a packet");
+        assert_eq!((ip.src, ip.dst, ip.ttl), (ME, *to, *ttl));
+        assert_eq!(Form::PseudoHeader.sum(ME, *to, message), 0, "the peer's address is in the checksum");
+    }
+}
+
+#[test]
+fn forms_of_checksum_are_recognised_and_told_and_an_old_peer_is_answered_in_its_own() {
+    let mut r = started("version 3\npriority 100");
+    let told = |form| [Output::ChecksumForm { by: PEER, form }];
+    assert_eq!(hear_in(&mut r, at(10), 200, Form::MessageOnly), told(Form::MessageOnly));
+    assert_eq!(hear_in(&mut r, at(20), 200, Form::MessageOnly), [], "once");
+    assert_eq!(r.master(), Some((PEER, 200)), "it is heard all the same");
+    let mut r = unicast("");
+    let third = IpAddr::from([10, 0, 0, 3]);
+    let m = advert(0, ms(500)).message(VrrpVersion::V3, Auth::None, Form::OldUnicast, third, ME);
+    r.handle(at(10), Input::Packet { ip: from(third, ME, 255), payload: &m });
+    r.handle_deadline(at(100_000));
+    let forms: Vec<bool> = drain(&mut r)
+        .iter()
+        .filter_map(|o| if let Output::Send { to, packet, .. } = o { Some((*to, packet)) } else { None })
+        .map(|(to, packet)| Form::OldUnicast.sum(ME, to, &packet[20..]) == 0)
+        .collect();
+    assert_eq!(forms, [true, false], "the old one and nobody else");
+}
+
+#[test]
+fn an_authentication_header_is_wanted_genuine_and_new() {
+    let lines = "authentication {\nauth_type AH\nauth_pass secret\n}\npriority 100";
+    let mut r = started(lines);
+    assert_eq!(hear(&mut r, at(10), 200), [Output::Refused { by: PEER, why: Reject::AhMissing }]);
+    let Auth::Ah(key) = r.config().auth else { panic!("AH") };
+    let packet = |key, sequence, priority| {
+        let a = advert(priority, Duration::from_secs(1));
+        a.packet(VrrpVersion::V2, Auth::Ah(key), Form::MessageOnly, from(PEER, ALL, 255), sequence)
+    };
+    let hear = |r: &mut Router, packet: &[u8]| {
+        let (ip, payload) = split_ipv4(packet).expect("a packet");
+        r.handle(at(20), Input::Packet { ip, payload });
+        let refused = |o: &Output| if let Output::Refused { why, .. } = o { Some(*why) } else { None };
+        drain(r).iter().find_map(refused)
+    };
+    let good = packet(key, 7, 200);
+    assert_eq!(hear(&mut r, &good), None);
+    assert_eq!(r.master(), Some((PEER, 200)));
+    assert_eq!(hear(&mut r, &good), Some(Reject::Replay));
+    assert_eq!(hear(&mut r, &packet(key, 6, 0)), None, "told once");
+    assert_eq!(r.counters().refused["Replay"], 2, "an older one is refused too");
+    assert_eq!(hear(&mut r, &packet(AuthPass(*b"guessed\0"), 9, 0)), Some(Reject::AhDigest));
+    for i in 0..good.len() {
+        let mut bad = packet(key, 8, 200);
+        bad[i] ^= 1;
+        if let Some((ip, payload)) = split_ipv4(&bad) {
+            let before = r.counters().adverts_received;
+            r.handle(at(30), Input::Packet { ip, payload });
+            // Routers may change TOS, flags, fragment offset and checksum.
+            let free = matches!(i, 1 | 6 | 7 | 10 | 11);
+            assert_eq!(r.counters().adverts_received > before, free && i == 1, "byte {i}");
         }
     }
-    let to: Vec<_> = sent.iter().map(|(to, ttl, _)| (to.octets()[3], *ttl)).collect();
-    assert_eq!(to, [(3, 64), (4, 64)]);
-    assert_ne!(sent[0].2, sent[1].2, "the peer's address is in the checksum");
-    // As recorded from keepalived 2.4.3 in unicast: 10.99.0.1 to 10.99.0.3, advert_int 0.5.
-    let a = Advert {
-        vrid: Vrid::new(51).expect("a VRID"),
-        priority: 100,
-        interval: ms(500),
-        addresses: vec!["10.99.200.1".parse().expect("an address")],
-        auth: None,
-    };
-    let (src, dst) = ("10.99.0.1".parse().expect("an address"), "10.99.0.3".parse().expect("an address"));
-    assert_eq!(a.encode(VrrpVersion::V3, V3Checksum::PseudoHeader, src, dst), hex("31336401003282ee0a63c801"));
+    // Its own come after what it heard, so that the others take them as new.
+    r.handle_deadline(at(100_000));
+    let own =
+        drain(&mut r).into_iter().find_map(|o| if let Output::Send { packet, .. } = o { Some(packet) } else { None });
+    let own = own.expect("an advert");
+    assert_eq!(u32::from_be_bytes([own[28], own[29], own[30], own[31]]), 9);
 }
 
 #[test]
 fn a_packet_must_come_the_way_that_adverts_come() {
-    let why = |r: &mut Router, ip: (Ipv4Addr, Ipv4Addr, u8)| {
-        let m = advert(200, ms(500)).encode(VrrpVersion::V3, V3Checksum::PseudoHeader, ip.0, ip.1);
-        r.handle(at(10), Input::Packet { ip, message: &m });
+    let why = |r: &mut Router, (src, dst, ttl): (IpAddr, IpAddr, u8)| {
+        let m = advert(200, ms(500)).message(VrrpVersion::V3, Auth::None, Form::PseudoHeader, src, dst);
+        r.handle(at(10), Input::Packet { ip: from(src, dst, ttl), payload: &m });
         let mut told = None;
         while let Some(o) = r.poll_output() {
             if let Output::Refused { why, .. } = o {
@@ -379,8 +374,8 @@ fn a_packet_must_come_the_way_that_adverts_come() {
         }
         told
     };
-    let (third, fourth, fifth) = (Ipv4Addr::new(10, 0, 0, 3), Ipv4Addr::new(10, 0, 0, 4), Ipv4Addr::new(10, 0, 0, 5));
-    assert_eq!(why(&mut unicast(""), (third, GROUP, 255)), Some(Reject::Multicast));
+    let [third, fourth, fifth] = [3, 4, 5].map(|n| IpAddr::from([10, 0, 0, n]));
+    assert_eq!(why(&mut unicast(""), (third, ALL, 255)), Some(Reject::Multicast));
     assert_eq!(why(&mut unicast(""), (third, ME, 3)), None, "unicast passes routers");
     assert_eq!(why(&mut unicast(""), (fifth, ME, 255)), None, "and keepalived hears strangers, unless told otherwise");
     assert_eq!(why(&mut unicast("min_ttl 250"), (fifth, ME, 255)), Some(Reject::Stranger));

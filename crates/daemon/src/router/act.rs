@@ -1,9 +1,10 @@
 //! Does what engines want, and tells of it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use evenkeel_core::ipc::InstanceStatus;
 use evenkeel_core::time::Instant;
+use evenkeel_core::vrrp::wire::announce::announcement;
 use evenkeel_core::vrrp::{Because, Output, Router, State, group};
 use evenkeel_sys::clock;
 
@@ -40,7 +41,7 @@ impl Shell {
     pub(super) fn perform(&mut self, i: usize) {
         while let Some(output) = self.entries[i].router.poll_output() {
             match output {
-                Output::Send { to, ttl, message } => self.send(i, to, ttl, &message),
+                Output::Send { to, ttl, last, packet } => self.send(i, (to, ttl, last), &packet),
                 Output::AddVips | Output::RemoveVips => self.set_addresses(),
                 Output::Garp(rounds) => self.announce(i, rounds),
                 Output::Transition { from, to, because } => {
@@ -66,19 +67,31 @@ impl Shell {
                     let name = &self.entries[i].router.config().name;
                     tracing::warn!(instance = %name, peer = %by, "a VRRP packet from {by} was refused: {why}");
                 }
+                Output::ChecksumForm { by, form } => {
+                    let name = &self.entries[i].router.config().name;
+                    tracing::warn!(instance = %name, peer = %by, "{by} makes its checksums {form}, and we do not: \
+                        it may refuse our adverts; mend it with v3_checksum_as_v2 on the one or the other");
+                }
+                Output::Interval { by, ms } => {
+                    let name = &self.entries[i].router.config().name;
+                    tracing::warn!(instance = %name, peer = %by, "{by} has another advert_int than ours: {}.{:02} s",
+                        ms / 1000, ms % 1000 / 10);
+                }
                 Output::VipMismatch { by } => {
                     let name = &self.entries[i].router.config().name;
                     tracing::warn!(instance = %name, peer = %by, "{by} advertises other addresses than ours");
                 }
             }
         }
+        self.unsettled |= self.entries[i].router.config().group.is_some();
+        self.arm(i);
     }
 
     /// What a router that has stopped still wants said; it is not master any more, so that no later daemon resumes it.
     pub(super) fn last_word(&self, router: &mut Router, deleted: bool) {
         while let Some(output) = router.poll_output() {
             match output {
-                Output::Send { to, ttl, message } => self.transmit(router, to, ttl, &message),
+                Output::Send { to, ttl, packet, .. } => self.transmit(router, to, ttl, &packet),
                 Output::Transition { from, to, because } => self.told(router, (from, to), because, deleted),
                 _ => {}
             }
@@ -92,31 +105,45 @@ impl Shell {
         let _ = self.events.send(Event::Transition { name, from, to, because, priority, deleted, notify });
     }
 
-    pub(super) fn send(&self, i: usize, to: Ipv4Addr, ttl: u8, message: &[u8]) {
+    fn send(&self, i: usize, (to, ttl, last): (IpAddr, u8, bool), packet: &[u8]) {
         let e = &self.entries[i];
-        self.transmit(&e.router, to, ttl, message);
-        if e.router.state() == State::Master && message.get(2) != Some(&0) {
+        self.transmit(&e.router, to, ttl, packet);
+        if e.router.state() == State::Master && !last {
             self.memo.note(e.key, Some(clock::now()));
         }
     }
 
-    pub(super) fn transmit(&self, router: &Router, to: Ipv4Addr, ttl: u8, message: &[u8]) {
+    fn transmit(&self, router: &Router, to: IpAddr, ttl: u8, packet: &[u8]) {
         let cfg = router.config();
-        let (Some(port), Some(from)) = (self.ports.get(&cfg.interface), router.address()) else { return };
-        if let Err(e) = port.socket.send(from, to, ttl, message) {
+        let port = self.ports.get(&(cfg.interface.clone(), cfg.transport()));
+        let (Some(port), Some(from)) = (port, router.address()) else { return };
+        if let Err(e) = port.socket.send(from, to, ttl, packet) {
             tracing::debug!(instance = %cfg.name, "send an advert on {}: {e}", cfg.interface);
         }
     }
 
-    pub(super) fn announce(&self, i: usize, rounds: u32) {
+    fn announce(&self, i: usize, rounds: u32) {
         let cfg = self.entries[i].router.config();
         for _ in 0..rounds {
             for vip in cfg.all_vips() {
                 let Some(link) = self.seen.links.get(&vip.dev) else { continue };
-                if let Err(e) = self.arp.announce(link.index, link.mac, vip.addr) {
+                let frame = announcement(link.mac, vip.addr, self.seen.routers.contains(&link.index));
+                if let Err(e) = self.frames.send(link.index, &frame) {
                     tracing::debug!("announce {vip}: {e}");
                 }
             }
+        }
+    }
+
+    /// Puts an entry's next deadline into the queue.
+    fn arm(&mut self, i: usize) {
+        let e = &mut self.entries[i];
+        let next = e.router.next_deadline();
+        if next != e.armed {
+            if let Some(old) = std::mem::replace(&mut e.armed, next) {
+                self.deadlines.remove(&(old, i));
+            }
+            self.deadlines.extend(next.map(|d| (d, i)));
         }
     }
 }

@@ -53,7 +53,7 @@ impl Shell {
                     self.seen.addresses.retain(|a| (a.ifindex, a.addr) != (index, vip.addr));
                     if add {
                         let (addr, prefix, label) = (vip.addr, vip.prefix, vip.label.clone());
-                        self.seen.addresses.push(Addr { ifindex: index, addr, prefix, label });
+                        self.seen.addresses.push(Addr { ifindex: index, addr, prefix, label, usable: true });
                     }
                 }
                 Err(e) => tracing::error!("{e}"),

@@ -1,8 +1,9 @@
 //! A configuration, devices and addresses to engines and their sockets.
 
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use evenkeel_core::model::{Destination, SyncGroup, TrackedObject, VipSpec, VrrpInstance};
+use evenkeel_core::model::{Destination, Family, SyncGroup, TrackedObject, Transport, VipSpec, VrrpInstance};
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::{Input, Router};
 use evenkeel_sys::clock;
@@ -33,7 +34,8 @@ impl Shell {
                 self.remove(&vips);
             }
         }
-        self.ports.retain(|name, _| instances.iter().any(|c| c.interface == *name));
+        self.deadlines.clear();
+        self.ports.retain(|(name, t), _| instances.iter().any(|c| c.interface == *name && c.transport() == *t));
         let mut fresh = Vec::new();
         for cfg in instances {
             match old.iter().position(|e| e.router.config().identity() == cfg.identity()) {
@@ -48,12 +50,15 @@ impl Shell {
                         .collect();
                     e.router.reconfigure(now, cfg);
                     self.remove(&dropped);
+                    e.armed = None;
                     self.entries.push(e);
                 }
                 None => {
                     let key = key_of(&cfg);
                     fresh.push(self.entries.len());
-                    self.entries.push(Entry { router: Router::new(cfg, now), holds: true, owns: false, key });
+                    let mut router = Router::new(cfg, now);
+                    router.continue_sequence(clock::unix_seconds());
+                    self.entries.push(Entry { router, holds: true, owns: false, key, armed: None });
                 }
             }
         }
@@ -85,27 +90,35 @@ impl Shell {
 
     /// Tells the engines of devices and addresses; puts back what somebody took away.
     pub(super) fn circumstances(&mut self) {
-        let wanted: Vec<String> = self.entries.iter().map(|e| e.router.config().interface.clone()).collect();
-        for name in wanted {
-            let Some(link) = self.seen.links.get(&name) else {
-                self.ports.remove(&name);
+        let wanted: BTreeSet<(String, Transport)> =
+            self.entries.iter().map(|e| e.router.config()).map(|c| (c.interface.clone(), c.transport())).collect();
+        for key in wanted {
+            let Some(link) = self.seen.links.get(&key.0) else {
+                self.ports.remove(&key);
                 continue;
             };
-            let groups = self.groups(&name);
-            if self.ports.get(&name).is_none_or(|p| p.ifindex != link.index || p.socket.groups() != groups) {
-                match VrrpSocket::new(&name, link.index, &groups) {
+            let groups = self.groups(&key);
+            if self.ports.get(&key).is_none_or(|p| p.ifindex != link.index || p.socket.groups() != groups) {
+                match VrrpSocket::new(key.1, &key.0, link.index, &groups) {
                     Ok(socket) => {
-                        self.ports.insert(name, Port { ifindex: link.index, socket });
+                        let port = Port { ifindex: link.index, socket, routers: BTreeMap::new() };
+                        self.ports.insert(key.clone(), port);
                     }
                     Err(e) => tracing::error!("{e}"),
                 }
+            }
+            let here = |e: &Entry| (e.router.config().interface == key.0) && e.router.config().transport() == key.1;
+            let routers = self.entries.iter().enumerate().filter(|(_, e)| here(e));
+            let routers = routers.map(|(i, e)| (e.router.config().vrid, i)).collect();
+            if let Some(port) = self.ports.get_mut(&key) {
+                port.routers = routers;
             }
         }
         let now = clock::now();
         for i in 0..self.entries.len() {
             let cfg = self.entries[i].router.config();
             let up = self.seen.links.get(&cfg.interface).is_some_and(|l| l.running)
-                && self.ports.contains_key(&cfg.interface);
+                && self.ports.contains_key(&(cfg.interface.clone(), cfg.transport()));
             let source = self.source_address(cfg);
             self.entries[i].router.handle(now, Input::Link(up));
             self.entries[i].router.handle(now, Input::Address(source));
@@ -123,9 +136,10 @@ impl Shell {
     }
 
     /// The groups that instances on an interface speak to, each once.
-    pub(super) fn groups(&self, interface: &str) -> Vec<Ipv4Addr> {
-        let here = self.entries.iter().map(|e| e.router.config()).filter(|c| c.interface == interface);
-        let mut groups: Vec<Ipv4Addr> = here
+    fn groups(&self, (interface, transport): &(String, Transport)) -> Vec<IpAddr> {
+        let here = self.entries.iter().map(|e| e.router.config());
+        let here = here.filter(|c| c.interface == *interface && c.transport() == *transport);
+        let mut groups: Vec<IpAddr> = here
             .filter_map(|c| match &c.destination {
                 Destination::Multicast(group) => Some(*group),
                 Destination::Unicast(_) => None,
@@ -136,14 +150,19 @@ impl Shell {
         groups
     }
 
-    /// The configured source address, or the interface's first address that is not a virtual one.
-    pub(super) fn source_address(&self, cfg: &VrrpInstance) -> Option<Ipv4Addr> {
+    /// The configured source address; or the interface's first address that is not a virtual one, over IPv6 its first
+    /// link-local one (RFC 9568, 5.1.2.1).
+    fn source_address(&self, cfg: &VrrpInstance) -> Option<IpAddr> {
         if cfg.source.is_some() {
             return cfg.source;
         }
         let index = self.seen.links.get(&cfg.interface)?.index;
-        let on_it = || self.seen.addresses.iter().filter(move |a| a.ifindex == index).map(|a| a.addr);
-        let is_vip = |a: &Ipv4Addr| {
+        let fits = |a: &IpAddr| Family::of(*a) == cfg.family && matches!(a, IpAddr::V4(_)) | is_link_local(a);
+        let on_it = || {
+            let usable = self.seen.addresses.iter().filter(move |a| a.ifindex == index && a.usable);
+            usable.map(|a| a.addr).filter(fits)
+        };
+        let is_vip = |a: &IpAddr| {
             self.entries.iter().any(|e| e.router.config().all_vips().any(|v| v.addr == *a))
                 || cfg.all_vips().any(|v| v.addr == *a)
         };
@@ -151,4 +170,8 @@ impl Shell {
         // An owner's virtual address is its interface's own.
         own.or_else(|| (cfg.priority == 255).then(|| on_it().next()).flatten())
     }
+}
+
+fn is_link_local(a: &IpAddr) -> bool {
+    matches!(a, IpAddr::V6(a) if a.is_unicast_link_local())
 }

@@ -10,8 +10,8 @@ mod addresses;
 mod configure;
 mod observer;
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,15 +19,16 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use evenkeel_core::ipc::InstanceStatus;
-use evenkeel_core::model::{Notify, SyncGroup, TrackedObject, VrrpInstance};
-use evenkeel_core::vrrp::packet::{peek_vrid, split_ip};
+use evenkeel_core::model::{Family, Notify, SyncGroup, TrackedObject, Transport, Vrid, VrrpInstance};
+use evenkeel_core::time::Instant;
+use evenkeel_core::vrrp::wire::peek_vrid;
 use evenkeel_core::vrrp::{Because, Input, Router, State};
 use evenkeel_sys::clock;
 use evenkeel_sys::memo::Memo;
 use evenkeel_sys::netlink::Netlink;
 use evenkeel_sys::rt;
 use evenkeel_sys::signals::EventFd;
-use evenkeel_sys::wire::{ArpSocket, VrrpSocket};
+use evenkeel_sys::wire::{FrameSocket, VrrpSocket};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use tokio::sync::mpsc::UnboundedSender;
@@ -69,7 +70,7 @@ pub enum Event {
     /// Its priority is another now.
     Priority { name: String, state: State, priority: u8, notify: Notify },
     /// As master it heard somebody of lower priority.
-    LowerPriority { name: String, by: Ipv4Addr, priority: u8, notify: Notify },
+    LowerPriority { name: String, by: IpAddr, priority: u8, notify: Notify },
     /// The thread has ended.
     Ended,
 }
@@ -110,12 +111,14 @@ pub fn start(
         inbox,
         wake,
         netlink: Netlink::new()?,
-        arp: ArpSocket::new()?,
+        frames: FrameSocket::new()?,
         memo: Memo::open(&memo_path)?,
         seen: observer::start(handle.clone())?,
         ports: BTreeMap::new(),
         entries: Vec::new(),
+        deadlines: BTreeSet::new(),
         groups: Vec::new(),
+        unsettled: false,
         events,
         strangers: 0,
     };
@@ -128,10 +131,12 @@ pub fn start(
     Ok((handle, thread))
 }
 
-/// An interface that VRRP is spoken on.
+/// An interface that VRRP is spoken on, in one way.
 struct Port {
     ifindex: u32,
     socket: VrrpSocket,
+    /// Who speaks here, by virtual router number.
+    routers: BTreeMap<Vrid, usize>,
 }
 
 struct Entry {
@@ -141,19 +146,25 @@ struct Entry {
     /// It owns its addresses (priority 255), and they were there before it: they are the host's, and never taken away.
     owns: bool,
     key: u64,
+    /// The deadline that it stands in the queue with.
+    armed: Option<Instant>,
 }
 
 struct Shell {
     inbox: Receiver<Command>,
     wake: Arc<EventFd>,
     netlink: Netlink,
-    arp: ArpSocket,
+    frames: FrameSocket,
     memo: Memo,
     seen: Observation,
-    ports: BTreeMap<String, Port>,
+    ports: BTreeMap<(String, Transport), Port>,
     entries: Vec<Entry>,
+    /// When an entry wants to be woken, as [`Entry::armed`] has it.
+    deadlines: BTreeSet<(Instant, usize)>,
     /// Sync groups, and the state that was last told of each.
     groups: Vec<(SyncGroup, Option<State>)>,
+    /// A member of a sync group may stand otherwise than the others since it was last looked at.
+    unsettled: bool,
     events: UnboundedSender<Event>,
     /// Adverts for virtual routers that nobody here knows.
     strangers: u64,
@@ -161,10 +172,11 @@ struct Shell {
 
 /// A virtual router's name in the memo: FNV-1a over its identity, the same in every version of this program.
 fn key_of(cfg: &VrrpInstance) -> u64 {
-    let (interface, vrid) = cfg.identity();
+    let (interface, family, vrid) = cfg.identity();
     interface
         .bytes()
         .chain([0, vrid.get()])
+        .chain((family == Family::V6).then_some(6))
         .fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
@@ -179,13 +191,14 @@ impl Shell {
                 end |= self.command(command);
             }
             let now = clock::now();
-            for i in 0..self.entries.len() {
-                if self.entries[i].router.next_deadline().is_some_and(|d| d <= now) {
-                    self.entries[i].router.handle_deadline(now);
-                    self.perform(i);
-                }
+            let due: Vec<usize> = self.deadlines.range(..=(now, usize::MAX)).map(|(_, i)| *i).collect();
+            for i in due {
+                self.entries[i].router.handle_deadline(now);
+                self.perform(i);
             }
-            self.synchronise();
+            if std::mem::take(&mut self.unsettled) {
+                self.synchronise();
+            }
             if end {
                 let _ = self.events.send(Event::Ended);
                 return;
@@ -195,8 +208,8 @@ impl Shell {
 
     /// Sleeps until a packet, an event, a command or a deadline.
     fn wait(&self) {
-        let deadline = self.entries.iter().filter_map(|e| e.router.next_deadline()).min();
-        let timeout = deadline.map(|d| TimeSpec::from(d.since(clock::now())));
+        let deadline = self.deadlines.first();
+        let timeout = deadline.map(|(d, _)| TimeSpec::from(d.since(clock::now())));
         let mut fds = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
         for port in self.ports.values() {
             fds.push(PollFd::new(port.socket.as_fd(), PollFlags::POLLIN));
@@ -206,23 +219,19 @@ impl Shell {
 
     fn receive(&mut self) {
         let mut buf = [0u8; 2048];
-        let names: Vec<String> = self.ports.keys().cloned().collect();
+        let names: Vec<(String, Transport)> = self.ports.keys().cloned().collect();
         for name in names {
             // Bounded, so that a flood cannot keep the timers waiting.
             for _ in 0..64 {
                 let Some(port) = self.ports.get(&name) else { break };
                 let Ok(packet) = port.socket.recv(&mut buf) else { break };
-                let Some((ip, message)) = split_ip(packet) else { continue };
-                let vrid = peek_vrid(message);
-                let mine = self.entries.iter().position(|e| {
-                    let cfg = e.router.config();
-                    cfg.interface == name && Some(cfg.vrid) == vrid
-                });
-                let Some(i) = mine else {
+                let Some((ip, payload)) = packet else { continue };
+                let mine = peek_vrid(&ip, payload).and_then(|vrid| port.routers.get(&vrid));
+                let Some(&i) = mine else {
                     self.strangers += 1;
                     continue;
                 };
-                self.entries[i].router.handle(clock::now(), Input::Packet { ip, message });
+                self.entries[i].router.handle(clock::now(), Input::Packet { ip, payload });
                 if self.entries[i].holds && self.entries[i].router.master().is_some() {
                     self.entries[i].holds = false;
                     self.set_addresses();

@@ -2,10 +2,11 @@
 //! lock, and somebody else may hold that for seconds. An observation may be a moment old; whoever acts on it is told by the
 //! kernel if it came too late, and the event that his own change causes brings the next one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_sys::Result;
 use evenkeel_sys::netlink::{Addr, Link, Monitor, Netlink};
+use evenkeel_sys::netns;
 
 use super::{Command, Handle};
 
@@ -14,14 +15,17 @@ use super::{Command, Handle};
 pub struct Observation {
     /// Devices by name.
     pub links: BTreeMap<String, Link>,
-    /// IPv4 addresses.
+    /// Addresses.
     pub addresses: Vec<Addr>,
+    /// The numbers of the devices that forward IPv6 packets.
+    pub routers: BTreeSet<u32>,
 }
 
 /// Lists everything.
 fn look(netlink: &mut Netlink) -> Result<Observation> {
-    let links = netlink.links()?.into_iter().map(|l| (l.name.clone(), l)).collect();
-    Ok(Observation { links, addresses: netlink.addresses()? })
+    let links: BTreeMap<String, Link> = netlink.links()?.into_iter().map(|l| (l.name.clone(), l)).collect();
+    let routers = links.values().filter(|l| netns::forwards_ipv6(&l.name)).map(|l| l.index).collect();
+    Ok(Observation { links, addresses: netlink.addresses()?, routers })
 }
 
 /// Looks once, and goes on looking after every event, for whoever holds the other end.

@@ -1,9 +1,10 @@
-//! Frames that no ordinary socket sends: VRRP adverts and gratuitous ARP; and a look at those that come in.
+//! Frames that no ordinary socket sends: VRRP adverts, gratuitous ARP, neighbour advertisements; and a look at those that
+//! come in.
 
-mod arp;
+mod announce;
 mod sniff;
 mod vrrp;
 
-pub use arp::ArpSocket;
+pub use announce::FrameSocket;
 pub use sniff::Sniffer;
 pub use vrrp::VrrpSocket;

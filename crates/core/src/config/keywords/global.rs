@@ -79,7 +79,7 @@ const GLOBAL_DEFS_KEYWORDS: &[Keyword] = &[
     kw("vrrp_mcast_group4", Args::Multicast(Family::V4), "224.0.0.18", "v1.2.10",
        "Where IPv4 adverts are sent."),
     kw("vrrp_mcast_group6", Args::Multicast(Family::V6), "ff02::12", "v1.2.10",
-       "Where IPv6 adverts are sent.").later(),
+       "Where IPv6 adverts are sent."),
     kw("vrrp_garp_master_delay", Args::Uint(0, 4294), "5", "v1.2.20",
        "A second block of gratuitous ARPs this long after becoming master; 0: none."),
     kw("vrrp_garp_master_repeat", Args::Uint(1, U32), "5", "v1.2.20",

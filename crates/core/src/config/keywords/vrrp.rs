@@ -38,9 +38,9 @@ const VRRP_INSTANCE_KEYWORDS: &[Keyword] = &[
     kw("check_unicast_src", Args::Flag, "global", "v2.1.0",
        "Drop unicast adverts that come from nobody of `unicast_peer`."),
     kw("old_unicast_checksum", Args::OptChoice(&["never"]), "auto-detect", "v1.3.7",
-       "Unicast checksums as keepalived made them until 1.3.6.").later(),
+       "Unicast checksums as keepalived made them until 1.3.6."),
     kw("native_ipv6", Args::Flag, "", "v1.2.1",
-       "Speak IPv6 whatever the addresses are.").old("", false).needed(),
+       "Speak IPv6 whatever the addresses are.").old("", false),
     kw("dont_track_primary", Args::Flag, "off", "v1.1.8",
        "Go on although the instance's own interface is down."),
     kw("track_interface", Args::Lines(Lines::Track(Track::Interface)), "none", "v1.0.3",
@@ -65,7 +65,7 @@ const VRRP_INSTANCE_KEYWORDS: &[Keyword] = &[
        "TTL or hop limit of unicast adverts."),
     kw("virtual_ipaddress", Args::Lines(Lines::Address), "none", "v1.0.3",
        "The addresses that the master holds and that its adverts name.")
-       .differs("IPv6 is refused, not supported yet; `peer`, `no_track` and other words of an address are kept, not in force yet"),
+       .differs("`peer`, `no_track` and other words of an address are kept, not in force yet"),
     kw("virtual_ipaddress_excluded", Args::Lines(Lines::Address), "none", "v1.0.3",
        "Addresses that the master holds but its adverts do not name; of any family.")
        .differs("as virtual_ipaddress"),
@@ -122,7 +122,7 @@ const VRRP_INSTANCE_KEYWORDS: &[Keyword] = &[
        "As `vrrp_owner_ignore_adverts` of global_defs, for this instance alone.").later(),
     kw("v3_checksum_as_v2", Args::Bool, "global", "v2.2.8",
        "VRRPv3 checksums over IPv4 without the pseudo-header.")
-       .differs("a wrong checksum is refused with either setting"),
+       .differs("a checksum is always verified; both forms are taken from others with either setting"),
     kw("kernel_rx_buf_size", Args::Uint(0, U32), "global policy", "v2.0.3",
        "This instance's share of the socket's receive buffer, in bytes.").absent(Absent::Reported).later(),
     kw("linkbeat_use_polling", Args::Flag, "global", "v2.0.0",
@@ -162,8 +162,7 @@ pub(crate) static AUTHENTICATION: Block =
 #[rustfmt::skip]
 const AUTHENTICATION_KEYWORDS: &[Keyword] = &[
     kw("auth_type", Args::Choice(&["PASS", "AH"]), "PASS", "v1.0.3",
-       "Simple password, or an authentication header.")
-       .differs("AH is refused, not supported yet"),
+       "Simple password, or an authentication header."),
     kw("auth_pass", Args::Text, "none", "v1.0.3",
        "The password that every director shares; eight characters count."),
 ];

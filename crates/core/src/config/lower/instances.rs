@@ -8,10 +8,10 @@ use super::super::Span;
 use super::super::value::{AddressLine, Broadcast, Line, Section};
 use super::Lower;
 use crate::model::{
-    AuthPass, Destination, GarpTiming, InitialState, Notify, Peer, SyncGroup, Track, TrackedObject, Unicast, VipSpec,
-    Vrid, VrrpInstance, VrrpScript, VrrpVersion,
+    Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpTiming, InitialState, Notify, Peer, SyncGroup, Track,
+    TrackedObject, Unicast, VipSpec, Vrid, VrrpInstance, VrrpScript, VrrpVersion,
 };
-use crate::vrrp::packet::GROUP;
+use crate::vrrp::wire::{GROUP, GROUP6};
 
 impl Lower<'_> {
     /// Sync groups, and who is in them. An instance stays in the first that names it.
@@ -50,7 +50,7 @@ impl Lower<'_> {
         let (mut names, mut identities) = (HashSet::new(), HashSet::new());
         for s in self.root.sections("vrrp_instance") {
             let Some(i) = self.instance(s, scripts) else { continue };
-            let identity = (i.interface.clone(), i.vrid);
+            let identity = (i.interface.clone(), i.family, i.vrid);
             if !names.contains(&i.name) && !identities.contains(&identity) {
                 names.insert(i.name.clone());
                 identities.insert(identity);
@@ -66,14 +66,11 @@ impl Lower<'_> {
             Line::Address(a) => Some(a.addr),
             _ => None,
         });
-        if first.is_some_and(|a| a.is_ipv6()) {
-            self.unsupported(
-                s.at,
-                format!("vrrp_instance `{}` is for IPv6, which is not supported yet", s.name()),
-                "IPv4 is",
-            );
-            return None;
-        }
+        let family = if s.has("native_ipv6") {
+            Family::V6
+        } else {
+            first.or_else(|| speaks_as(s)).map_or(Family::V4, Family::of)
+        };
         let Some(interface) = s.text("interface") else {
             if s.has("unicast_peer") {
                 let what = format!("vrrp_instance `{}` has no interface, which is not supported yet", s.name());
@@ -90,9 +87,13 @@ impl Lower<'_> {
             InitialState::Backup
         };
         let version = match s.uint("version").or(self.global(|g| g.uint("vrrp_version"))) {
+            // RFC 9568 is the first to know IPv6.
             Some(3) => VrrpVersion::V3,
+            _ if family == Family::V6 => VrrpVersion::V3,
             _ => VrrpVersion::V2,
         };
+        let destination = self.destination(s, family);
+        let unicast = matches!(destination, Destination::Unicast(_));
         let nopreempt = s.get("nopreempt").filter(|n| s.get("preempt").is_none_or(|p| p.at < n.at));
         let preempt = nopreempt.is_none() || priority == 255 || master;
         let delay = s.time("preempt_delay").filter(|_| !master && preempt).unwrap_or_default();
@@ -107,16 +108,19 @@ impl Lower<'_> {
             priority,
             advert_int: advert_interval(s.time("advert_int"), version),
             version,
-            auth: None,
+            family,
+            auth: authentication(s, version),
             preempt,
             preempt_delay: delay,
             down_timer_adverts: global("down_timer_adverts", "vrrp_down_timer_adverts").unwrap_or(3) as u8,
-            destination: self.destination(s),
-            source: match s.address("unicast_src_ip").or(s.address("mcast_src_ip")) {
-                Some(IpAddr::V4(a)) => Some(a),
-                _ => None,
-            },
+            destination,
+            source: s.address("unicast_src_ip").or(s.address("mcast_src_ip")).filter(|a| Family::of(*a) == family),
             v3_checksum_as_v2: flag("v3_checksum_as_v2", "v3_checksum_as_v2"),
+            old_unicast_checksum: match (s.get("old_unicast_checksum"), s.text("old_unicast_checksum")) {
+                (_, Some("never")) => ChecksumOfOld::Never,
+                (Some(_), _) if unicast => ChecksumOfOld::Always,
+                _ => ChecksumOfOld::Detected,
+            },
             lower_prio_no_advert: flag("lower_prio_no_advert", "vrrp_lower_prio_no_advert"),
             higher_prio_send_advert: flag("higher_prio_send_advert", "vrrp_higher_prio_send_advert"),
             garp: GarpTiming {
@@ -136,8 +140,8 @@ impl Lower<'_> {
         i.tracks = tracked(s, scripts);
         let own = i.own_interface();
         i.tracks.retain(|t| t.object != own);
-        i.auth = self.authentication(s, version);
         i.vips = self.addresses(s, "virtual_ipaddress", interface);
+        i.vips.retain(|v| Family::of(v.addr) == family); // what is of another family was told already
         i.vips_excluded = self.addresses(s, "virtual_ipaddress_excluded", interface);
         Some(i)
     }
@@ -160,7 +164,7 @@ impl Lower<'_> {
     }
 
     /// keepalived: unicast without a peer is multicast.
-    fn destination(&self, s: &Section) -> Destination {
+    fn destination(&self, s: &Section, family: Family) -> Destination {
         let ttl_of = |options: &[(String, Option<String>)], name: &str| {
             options.iter().find(|(n, _)| n == name).and_then(|(_, v)| v.as_deref()?.parse::<u8>().ok())
         };
@@ -169,35 +173,26 @@ impl Lower<'_> {
         let mut peers = Vec::new();
         for (_, line) in s.lines("unicast_peer") {
             let Line::Options(o) = line else { continue };
-            let Some(addr) = o.first().and_then(|(a, _)| a.parse::<Ipv4Addr>().ok()) else { continue };
+            let Some(addr) = o.first().and_then(|(a, _)| a.parse::<IpAddr>().ok()) else { continue };
+            if Family::of(addr) != family {
+                continue;
+            }
             let (min, max) = (ttl_of(o, "min_ttl"), ttl_of(o, "max_ttl"));
             check_source |= min.or(max).is_some();
             peers.push(Peer { addr, min_ttl: min.unwrap_or(0), max_ttl: max.unwrap_or(255) });
         }
         if !peers.is_empty() {
-            let ttl = s.uint("unicast_ttl").unwrap_or(255) as u8;
+            // keepalived leaves IPv6's hop limit to the kernel.
+            let usual = if family == Family::V6 { 64 } else { 255 };
+            let ttl = s.uint("unicast_ttl").unwrap_or(usual) as u8;
             return Destination::Unicast(Unicast { peers, ttl, check_source });
         }
-        match s.address("mcast_dst_ip").or_else(|| self.global(|g| g.address("vrrp_mcast_group4"))) {
-            Some(IpAddr::V4(group)) => Destination::Multicast(group),
-            _ => Destination::Multicast(GROUP),
-        }
-    }
-
-    fn authentication(&mut self, s: &Section, version: VrrpVersion) -> Option<AuthPass> {
-        let a = s.sections("authentication").last()?;
-        if version == VrrpVersion::V3 {
-            return None;
-        }
-        if a.text("auth_type") == Some("AH") {
-            self.unsupported(a.place("auth_type"), "auth_type AH is not supported yet".to_owned(), "PASS is");
-            return None;
-        }
-        let mut pass = [0; 8];
-        for (to, from) in pass.iter_mut().zip(a.text("auth_pass")?.bytes()) {
-            *to = from;
-        }
-        Some(AuthPass(pass))
+        let (global, usual) = match family {
+            Family::V4 => ("vrrp_mcast_group4", IpAddr::V4(GROUP)),
+            Family::V6 => ("vrrp_mcast_group6", IpAddr::V6(GROUP6)),
+        };
+        let given = s.address("mcast_dst_ip").or_else(|| self.global(|g| g.address(global)));
+        Destination::Multicast(given.filter(|g| Family::of(*g) == family).unwrap_or(usual))
     }
 
     fn addresses(&mut self, s: &Section, keyword: &str, interface: &str) -> Vec<VipSpec> {
@@ -205,17 +200,9 @@ impl Lower<'_> {
         for (at, line) in s.lines(keyword) {
             let Line::Address(a) = line else { continue };
             self.unused_words(*at, a);
-            match a.addr {
-                IpAddr::V4(addr) => {
-                    let dev = a.dev.clone().unwrap_or_else(|| interface.to_owned());
-                    if !out.iter().any(|v: &VipSpec| v.addr == addr && v.dev == dev) {
-                        out.push(vip(addr, dev, a));
-                    }
-                }
-                IpAddr::V6(_) if keyword == "virtual_ipaddress" => {} // of another family than the first: told already
-                IpAddr::V6(addr) => {
-                    self.unsupported(*at, format!("{addr}: IPv6 addresses are not supported yet"), "IPv4 is")
-                }
+            let dev = a.dev.clone().unwrap_or_else(|| interface.to_owned());
+            if !out.iter().any(|v: &VipSpec| v.addr == a.addr && v.dev == dev) {
+                out.push(vip(dev, a));
             }
         }
         out
@@ -231,22 +218,44 @@ impl Lower<'_> {
     }
 }
 
+/// The address by which an instance without virtual addresses shows what it speaks.
+fn speaks_as(s: &Section) -> Option<IpAddr> {
+    let peer = || {
+        s.lines("unicast_peer").find_map(|(_, l)| match l {
+            Line::Options(o) => o.first().and_then(|(a, _)| a.parse().ok()),
+            _ => None,
+        })
+    };
+    s.address("unicast_src_ip").or(s.address("mcast_src_ip")).or_else(peer).or(s.address("mcast_dst_ip"))
+}
+
+/// RFC 9568, 9: version 3 has no authentication. Eight bytes of a password count, padded with zeros.
+fn authentication(s: &Section, version: VrrpVersion) -> Auth {
+    let Some(a) = s.sections("authentication").last().filter(|_| version == VrrpVersion::V2) else { return Auth::None };
+    let Some(text) = a.text("auth_pass") else { return Auth::None };
+    let mut pass = [0; 8];
+    for (to, from) in pass.iter_mut().zip(text.bytes()) {
+        *to = from;
+    }
+    if a.text("auth_type") == Some("AH") { Auth::Ah(AuthPass(pass)) } else { Auth::Pass(AuthPass(pass)) }
+}
+
 /// An address with its device, scope and broadcast address; the scope's default is ip(8)'s.
-fn vip(addr: Ipv4Addr, dev: String, a: &AddressLine) -> VipSpec {
-    let broadcast = match a.broadcast {
-        Broadcast::Given(IpAddr::V4(b)) => Some(b),
-        Broadcast::Computed => {
+fn vip(dev: String, a: &AddressLine) -> VipSpec {
+    let broadcast = match (a.addr, a.broadcast) {
+        (_, Broadcast::Given(IpAddr::V4(b))) => Some(b),
+        (IpAddr::V4(addr), Broadcast::Computed) => {
             let host_bits = u32::MAX.checked_shr(u32::from(a.prefix)).unwrap_or(0);
             Some(Ipv4Addr::from(u32::from(addr) | host_bits))
         }
         _ => None,
     };
-    let usual = match addr {
-        a if a.is_loopback() => 254,
-        a if a.is_link_local() => 253,
+    let usual = match a.addr {
+        IpAddr::V4(v4) if v4.is_loopback() => 254,
+        IpAddr::V4(v4) if v4.is_link_local() => 253,
         _ => 0,
     };
-    VipSpec { addr, prefix: a.prefix, dev, label: a.label.clone(), broadcast, scope: a.scope.unwrap_or(usual) }
+    VipSpec { addr: a.addr, prefix: a.prefix, dev, label: a.label.clone(), broadcast, scope: a.scope.unwrap_or(usual) }
 }
 
 /// What an instance or a sync group tracks, each once.

@@ -1,0 +1,66 @@
+//! Why a packet is refused.
+
+use std::fmt;
+
+/// Why a packet is not an advert for this router; each is counted by itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Reject {
+    /// Shorter than its own header and address count say.
+    Length,
+    /// It came over a router, or its TTL is outside of what the peer may use.
+    Ttl(u8),
+    /// Another version than ours.
+    Version(u8),
+    /// A type other than ADVERTISEMENT.
+    Type(u8),
+    /// The checksum is wrong in every form that is known.
+    Checksum,
+    /// Another kind of authentication than ours.
+    AuthType(u8),
+    /// The password is not ours.
+    AuthPass,
+    /// It has no authentication header, and we want one.
+    AhMissing,
+    /// It has an authentication header, and we want none.
+    AhUnwanted,
+    /// Its authentication header is malformed, or names another sender.
+    AhHeader,
+    /// Its authentication header was not made with our password.
+    AhDigest,
+    /// Its sequence number was used before: somebody plays it again.
+    Replay,
+    /// Version 2: another interval than ours (RFC 3768, 7.1).
+    Interval,
+    /// VRID 0.
+    Vrid,
+    /// It was sent to a group, and this instance speaks to its peers one by one.
+    Multicast,
+    /// It was sent to us alone, and this instance speaks to a group.
+    Unicast,
+    /// It comes from nobody of `unicast_peer`.
+    Stranger,
+}
+
+impl fmt::Display for Reject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reject::Length => write!(f, "it is too short for what it says it holds"),
+            Reject::Ttl(t) => write!(f, "its TTL is {t}, not what it should be: it came from another network"),
+            Reject::Multicast => write!(f, "it was sent to a group, and unicast_peer is configured here"),
+            Reject::Unicast => write!(f, "it was sent to us alone, and no unicast_peer is configured here"),
+            Reject::Stranger => write!(f, "it comes from nobody of unicast_peer"),
+            Reject::Version(v) => write!(f, "it is version {v}, not ours"),
+            Reject::Type(t) => write!(f, "its type {t} is not an advertisement"),
+            Reject::Checksum => write!(f, "its checksum is wrong"),
+            Reject::AuthType(t) => write!(f, "its authentication type {t} is not ours"),
+            Reject::AuthPass => write!(f, "its password is not ours"),
+            Reject::AhMissing => write!(f, "it has no authentication header, and auth_type AH is configured here"),
+            Reject::AhUnwanted => write!(f, "it has an authentication header, and auth_type AH is not configured here"),
+            Reject::AhHeader => write!(f, "its authentication header is malformed or names another sender"),
+            Reject::AhDigest => write!(f, "its authentication header was not made with our auth_pass"),
+            Reject::Replay => write!(f, "its sequence number was used before"),
+            Reject::Interval => write!(f, "its advert_int is not ours"),
+            Reject::Vrid => write!(f, "its virtual router number is 0"),
+        }
+    }
+}

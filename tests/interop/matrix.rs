@@ -1,0 +1,225 @@
+//! Every way of speaking that Debian's keepalived has × who is master × every way to lose it and to get it back.
+//!
+//! The hosts are d1 (192.168.1.2, fd99::2) with us and d2 (.3, ::3) with keepalived. First it has the higher priority,
+//! then we have.
+
+use std::time::{Duration, Instant};
+
+use evenkeel_core::vrrp::State;
+use evenkeel_testkit::lan::{Pid, eventually};
+use evenkeel_tests::{Net, SOON};
+use nix::sys::signal::Signal;
+
+use crate::keepalived;
+
+/// A way of speaking: what stands in an instance beside its name, interface, number, priority and addresses.
+struct Mode {
+    name: &'static str,
+    /// On every director.
+    both: &'static str,
+    /// On d1 alone, on d2 alone.
+    each: [&'static str; 2],
+    ipv6: bool,
+}
+
+/// Three master-down intervals, and some.
+const V2_QUIET: Duration = Duration::from_secs(11);
+const V3_QUIET: Duration = Duration::from_secs(6);
+
+const PEERS_V4: [&str; 2] = [
+    "unicast_src_ip 192.168.1.2\nunicast_peer {\n192.168.1.3 min_ttl 255\n}\n",
+    "unicast_src_ip 192.168.1.3\nunicast_peer {\n192.168.1.2\n}\n",
+];
+const PEERS_V6: [&str; 2] =
+    ["unicast_src_ip fd99::2\nunicast_peer {\nfd99::3\n}\n", "unicast_src_ip fd99::3\nunicast_peer {\nfd99::2\n}\n"];
+const FAST_ELSEWHERE: &str = "version 3\nadvert_int 0.5\nmcast_dst_ip 224.0.0.77\n";
+const FAST: &str = "version 3\nadvert_int 0.5\n";
+
+struct Pair<'m> {
+    net: Net,
+    mode: &'m Mode,
+}
+
+impl Pair<'_> {
+    fn config(&self, director: usize, priority: u8) -> String {
+        let vips = if self.mode.ipv6 { "fe80::100/64\nfd99::100/64" } else { "192.168.1.100/24" };
+        let Mode { both, each, .. } = self.mode;
+        let own = each[director];
+        format!(
+            "vrrp_instance V {{\ninterface eth0\nvirtual_router_id 51\npriority {priority}\n{both}{own}\
+             virtual_ipaddress {{\n{vips}\n}}\n}}\n"
+        )
+    }
+
+    fn theirs(&self, priority: u8) -> Option<Pid> {
+        keepalived(&self.net, "d2", &self.config(1, priority))
+    }
+
+    fn ours(&self, priority: u8) -> Pid {
+        self.net.start("d1", &self.config(0, priority))
+    }
+
+    /// SIGKILL, and its child, which follows by itself, is gone too.
+    fn kill(&self, keepalived: Pid) {
+        let file = self.net.lan.dir.join("d2-keepalived/r");
+        let child = std::fs::read_to_string(file).expect("a pid file").trim().to_owned();
+        self.net.lan.signal(keepalived, Signal::SIGKILL).expect("dies");
+        let gone = || (!std::path::Path::new("/proc").join(&child).exists()).then_some(());
+        eventually("keepalived's child is gone", SOON, gone);
+    }
+
+    fn holds(&self, host: &str) -> bool {
+        let (family, vip) = if self.mode.ipv6 { ("-6", "inet6 fd99::100/") } else { ("-4", "inet 192.168.1.100/") };
+        self.net.lan.ip(host, &format!("{family} addr show dev eth0")).is_ok_and(|t| t.contains(vip))
+    }
+
+    /// The one holds the address and the other does not.
+    fn settled(&self, holder: &str, what: &str) {
+        let other = if holder == "d1" { "d2" } else { "d1" };
+        let done = || (self.holds(holder) && !self.holds(other)).then_some(());
+        let limit = Instant::now() + SOON;
+        while done().is_none() {
+            assert!(
+                Instant::now() < limit,
+                "{}: {what}: {holder} alone should hold the address\n{:?}\nwe:\n{}\nkeepalived:\n{}",
+                self.mode.name,
+                self.net.instance("d1", "V"),
+                self.net.lan.log("d1"),
+                self.net.lan.log("d2-keepalived")
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if holder == "d2" {
+            // Without refusing anything of it, if it can be heard.
+            let follows = || {
+                let i = self.net.instance("d1", "V")?;
+                matches!(i.state, State::Backup | State::Fault).then_some(())
+            };
+            eventually("we follow", SOON, follows);
+        }
+    }
+
+    /// It stays so, longer than it would take either to take over.
+    fn stays(&self, holder: &str) {
+        let other = if holder == "d1" { "d2" } else { "d1" };
+        let until = Instant::now() + if self.mode.both.contains("version 3") { V3_QUIET } else { V2_QUIET };
+        while Instant::now() < until {
+            assert!(self.holds(holder) && !self.holds(other), "{}: {holder} loses it", self.mode.name);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn port(&self, host: &str, what: &str) {
+        self.net.lan.ip("sw", &format!("link set p-{host} {what}")).expect("the port changes");
+    }
+
+    /// A host that lost its power has no address any more when it comes back.
+    fn forget(&self, host: &str) {
+        let vips: &[&str] = if self.mode.ipv6 { &["fe80::100/64", "fd99::100/64"] } else { &["192.168.1.100/24"] };
+        for vip in vips {
+            let _ = self.net.lan.ip(host, &format!("addr del {vip} dev eth0"));
+        }
+    }
+
+    /// The master is there, is cut off visibly and silently, and comes back each time.
+    fn cuts(&self, master: &str, other: &str) {
+        self.port(master, "down");
+        self.settled(other, "after a cut that the master sees");
+        self.port(master, "up");
+        self.settled(master, "after that cut");
+        self.port(master, "nomaster");
+        eventually("both are master while nothing passes", SOON, || {
+            (self.holds("d1") && self.holds("d2")).then_some(())
+        });
+        self.port(master, "master br0");
+        self.settled(master, "after a cut that nobody sees");
+    }
+}
+
+fn run(mode: &Mode) {
+    let Some(net) = Net::directors(&format!("matrix-{}", mode.name)) else { return };
+    if mode.ipv6 {
+        for (host, own) in [("d1", "fd99::2"), ("d2", "fd99::3")] {
+            net.lan.sysctl(host, "net/ipv6/conf/eth0/disable_ipv6", "0").expect("IPv6");
+            net.lan.ip(host, &format!("addr add {own}/64 dev eth0 nodad")).expect("an address");
+        }
+    }
+    let pair = Pair { net, mode };
+
+    // keepalived is master, and we follow.
+    let Some(k) = pair.theirs(150) else { return };
+    eventually("keepalived holds the address", SOON, || pair.holds("d2").then_some(()));
+    let d1 = pair.ours(100);
+    let i = eventually("we follow keepalived", SOON, || {
+        pair.net.instance("d1", "V").filter(|i| i.state == State::Backup && i.master_priority == Some(150))
+    });
+    assert_eq!((i.counters.became_master, i.counters.refused.len()), (0, 0), "{}: {:?}", mode.name, i.counters);
+    pair.stays("d2");
+    // It stops: its priority 0 hands over to us. It returns.
+    pair.net.lan.signal(k, Signal::SIGTERM).expect("stops");
+    pair.settled("d1", "keepalived stopped");
+    let because = pair.net.instance("d1", "V").expect("answers").because;
+    assert!(because.ends_with("gave up with priority 0"), "{}: {because}", mode.name);
+    let k = pair.theirs(150).expect("it was there before");
+    pair.settled("d2", "keepalived returned");
+    // Its host dies, and returns.
+    pair.port("d2", "down");
+    pair.kill(k);
+    eventually("we take over", SOON, || pair.holds("d1").then_some(()));
+    let because = pair.net.instance("d1", "V").expect("answers").because;
+    assert!(because.starts_with("no advert for"), "{}: {because}", mode.name);
+    pair.forget("d2");
+    pair.port("d2", "up");
+    pair.theirs(150).expect("it was there before");
+    pair.settled("d2", "keepalived's host returned");
+    let because = pair.net.instance("d1", "V").expect("answers").because;
+    assert!(because.ends_with("advertises priority 150"), "{}: {because}", mode.name);
+    pair.cuts("d2", "d1");
+
+    // Now we are the one of higher priority.
+    pair.net.lan.signal(d1, Signal::SIGTERM).expect("stops");
+    let d1 = pair.ours(200);
+    pair.settled("d1", "we came with a higher priority");
+    pair.stays("d1");
+    pair.net.lan.signal(d1, Signal::SIGTERM).expect("stops");
+    eventually("keepalived takes over", SOON, || (pair.holds("d2") && !pair.holds("d1")).then_some(()));
+    let d1 = pair.ours(200);
+    pair.settled("d1", "we returned");
+    pair.port("d1", "down");
+    pair.net.lan.signal(d1, Signal::SIGKILL).expect("dies");
+    eventually("keepalived takes over", SOON, || pair.holds("d2").then_some(()));
+    pair.forget("d1");
+    pair.port("d1", "up");
+    pair.ours(200);
+    pair.settled("d1", "our host returned");
+    pair.cuts("d1", "d2");
+}
+
+const PASS: &str = "authentication {\nauth_type PASS\nauth_pass secret12\n}\n";
+const AH: &str = "authentication {\nauth_type AH\nauth_pass secret12\n}\n";
+/// keepalived sends its form of old; we recognise it and answer in it.
+const OLD: [&str; 2] =
+    [PEERS_V4[0], "old_unicast_checksum\nunicast_src_ip 192.168.1.3\nunicast_peer {\n192.168.1.2\n}\n"];
+
+const MODES: &[Mode] = &[
+    Mode { name: "v2", both: "", each: ["", ""], ipv6: false },
+    Mode { name: "v2-pass", both: PASS, each: ["", ""], ipv6: false },
+    Mode { name: "v2-ah", both: AH, each: ["", ""], ipv6: false },
+    Mode { name: "v2-unicast", both: "", each: PEERS_V4, ipv6: false },
+    Mode { name: "v3", both: FAST, each: ["", ""], ipv6: false },
+    Mode { name: "v3-group", both: FAST_ELSEWHERE, each: ["", ""], ipv6: false },
+    Mode { name: "v3-unicast", both: FAST, each: PEERS_V4, ipv6: false },
+    Mode { name: "v3-old", both: FAST, each: OLD, ipv6: false },
+    Mode { name: "v3-ipv6", both: FAST, each: ["", ""], ipv6: true },
+    Mode { name: "v3-ipv6-unicast", both: FAST, each: PEERS_V6, ipv6: true },
+];
+
+/// All at once: they mostly wait.
+#[test]
+fn every_way_of_speaking_survives_every_loss_and_return() {
+    std::thread::scope(|s| {
+        for mode in MODES {
+            std::thread::Builder::new().name(mode.name.into()).spawn_scoped(s, || run(mode)).expect("a thread");
+        }
+    });
+}

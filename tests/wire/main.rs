@@ -1,0 +1,195 @@
+//! What goes on the wire, beside what keepalived 2.2.7 and 2.4.3 sent with the same configuration: every advert,
+//! gratuitous ARP and neighbour advertisement from start to stop, byte for byte and in its order.
+//!
+//! `recorded/SCENARIO.conf` is the configuration, `recorded/VERSION/SCENARIO.frames` has a line for each frame: ms since
+//! the recording began, and its bytes. The engine runs in virtual time and is stopped when keepalived was.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use evenkeel_core::config::parse_file;
+use evenkeel_core::model::{Family, VrrpInstance};
+use evenkeel_core::time::Instant;
+use evenkeel_core::vrrp::wire::announce::announcement;
+use evenkeel_core::vrrp::{Input, Output, Router, State};
+
+const MAC: [u8; 6] = [2, 0, 0, 0, 0xa, 1];
+const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0xc, 1];
+
+/// Where keepalived's frames are not ours, and why.
+const DIFFERENT: &[(&str, &str)] = &[
+    ("2.2.7/auth_hmac", "2.2.7 does not know the block, and loses what follows it"),
+    ("2.4.3/auth_hmac", "not in force yet"),
+    ("2.2.7/v3_csum_as_v2", "2.2.7 does not know the keyword"),
+    ("2.2.7/min_garp_refresh", "vrrp_min_garp is not in force yet"),
+    ("2.4.3/min_garp_refresh", "vrrp_min_garp is not in force yet"),
+    ("2.2.7/vmac_v2", "virtual MAC addresses are not in force yet"),
+    ("2.4.3/vmac_v2", "virtual MAC addresses are not in force yet"),
+    ("2.2.7/vmac_v3_ipv6", "virtual MAC addresses are not in force yet"),
+    ("2.4.3/vmac_v3_ipv6", "virtual MAC addresses are not in force yet"),
+    ("2.2.7/vmac_xmit_base", "virtual MAC addresses are not in force yet"),
+    ("2.4.3/vmac_xmit_base", "virtual MAC addresses are not in force yet"),
+];
+
+struct Frame {
+    at: Duration,
+    bytes: Vec<u8>,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("wire/recorded")
+}
+
+fn recorded(path: &Path) -> Vec<Frame> {
+    let text = std::fs::read_to_string(path).expect("readable");
+    let frame = |line: &str| {
+        let (ms, hex) = line.split_once(' ').expect("two columns");
+        let at = Duration::from_secs_f64(ms.parse::<f64>().expect("ms") / 1000.0);
+        let byte = |i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hex");
+        Frame { at, bytes: (0..hex.len()).step_by(2).map(byte).collect() }
+    };
+    // ARP that asks for a peer is the kernel's.
+    let gratuitous = |f: &Frame| f.bytes[12..14] != [8, 6] || f.bytes[28..32] == f.bytes[38..42];
+    text.lines().map(frame).filter(gratuitous).collect()
+}
+
+fn is_advert(frame: &[u8]) -> bool {
+    match frame[12..14] {
+        [0x08, 0x00] => true,
+        [0x86, 0xdd] => frame[20] == 112,
+        _ => false,
+    }
+}
+
+/// The frame around what a raw socket is given, as the kernel makes it.
+fn framed(source: IpAddr, to: IpAddr, ttl: u8, packet: &[u8]) -> Vec<u8> {
+    let mac: [u8; 6] = match to {
+        IpAddr::V4(g) if g.is_multicast() => [0x01, 0, 0x5e, g.octets()[1] & 0x7f, g.octets()[2], g.octets()[3]],
+        IpAddr::V6(g) if g.is_multicast() => {
+            let o = g.octets();
+            [0x33, 0x33, o[12], o[13], o[14], o[15]]
+        }
+        _ => PEER_MAC,
+    };
+    let mut f = [mac, MAC].concat();
+    if let (IpAddr::V6(src), IpAddr::V6(dst)) = (source, to) {
+        f.extend([0x86, 0xdd, 0x6c, 0, 0, 0, 0, packet.len() as u8, 112, ttl]);
+        f.extend(src.octets());
+        f.extend(dst.octets());
+    } else {
+        f.extend([8, 0]);
+    }
+    f.extend(packet);
+    f
+}
+
+/// Everything that an instance sends if it is stopped so long after its advert of this number.
+fn ours(cfg: VrrpInstance, count: usize, rest: Duration) -> Vec<Frame> {
+    let address: IpAddr = match (cfg.source, cfg.family) {
+        (Some(source), _) => source,
+        (None, Family::V4) => IpAddr::from([10, 99, 0, 1]),
+        (None, Family::V6) => "fe80::ff:fe00:a01".parse().expect("an address"),
+    };
+    let start = Instant::default();
+    let mut r = Router::new(cfg.clone(), start);
+    let (mut now, mut frames, mut sent, mut end) = (start, Vec::new(), 0, None);
+    r.handle(now, Input::Link(true));
+    r.handle(now, Input::Address(Some(address)));
+    r.handle(now, Input::Start { resume: false });
+    loop {
+        while let Some(o) = r.poll_output() {
+            match o {
+                Output::Send { to, ttl, packet, .. } => {
+                    sent += 1;
+                    end = (sent == count).then_some(now + rest).or(end);
+                    frames.push(Frame { at: now.since(start), bytes: framed(address, to, ttl, &packet) });
+                }
+                Output::Garp(rounds) => {
+                    for vip in (0..rounds).flat_map(|_| cfg.all_vips()) {
+                        frames.push(Frame { at: now.since(start), bytes: announcement(MAC, vip.addr, false) });
+                    }
+                }
+                _ => {}
+            }
+        }
+        if r.state() == State::Init {
+            return frames;
+        }
+        let next = r.next_deadline().expect("a backup or master waits for something");
+        match end.filter(|e| *e < next) {
+            Some(e) => {
+                now = e;
+                r.handle(now, Input::Stop);
+            }
+            None => {
+                now = next;
+                r.handle_deadline(now);
+            }
+        }
+    }
+}
+
+/// Without what the kernel draws by lot: IPv6's flow label.
+fn comparable(frame: &[u8]) -> Vec<u8> {
+    let mut f = frame.to_vec();
+    if f[12..14] == [0x86, 0xdd] {
+        f[15] &= 0xf0;
+        f[16..18].fill(0);
+    }
+    f
+}
+
+fn difference(scenario: &Path, frames: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(scenario).expect("readable");
+    let parsed = parse_file("recorded", &text);
+    let config = &parsed.config;
+    let theirs = recorded(frames);
+    let adverts: Vec<&Frame> = theirs.iter().filter(|f| is_advert(&f.bytes)).collect();
+    let [first, .., before, last] = adverts[..] else { return Some("it sent nothing".into()) };
+    let ours = ours(config.instances.first()?.clone(), adverts.len() - 1, last.at - before.at);
+    // Which of two timers of one moment fires first is not compared, hence adverts and announcements each by themselves.
+    for kind in [true, false] {
+        let of_kind = |all: &[Frame]| -> Vec<Vec<u8>> {
+            let all = all.iter().filter(|f| is_advert(&f.bytes) == kind);
+            all.map(|f| comparable(&f.bytes)).collect()
+        };
+        let (a, b) = (of_kind(&theirs), of_kind(&ours));
+        if let Some(i) = (0..a.len().max(b.len())).find(|i| a.get(*i) != b.get(*i)) {
+            let hex = |f: Option<&Vec<u8>>| f.map(|f| f.iter().map(|b| format!("{b:02x}")).collect::<String>());
+            return Some(format!("frame {i}:\n  keepalived {:?}\n  ours       {:?}", hex(a.get(i)), hex(b.get(i))));
+        }
+    }
+    // Its timers run late now and then, never early.
+    let base = ours.first()?.at;
+    for (a, b) in adverts.iter().zip(ours.iter().filter(|f| is_advert(&f.bytes))) {
+        let (theirs, mine) = (a.at - first.at, b.at - base);
+        if theirs + Duration::from_millis(5) < mine || theirs > mine + Duration::from_millis(500) {
+            return Some(format!("an advert {mine:?} after the first one, keepalived's {theirs:?}"));
+        }
+    }
+    None
+}
+
+#[test]
+fn every_frame_equals_keepaliveds() {
+    let mut wrong = Vec::new();
+    let mut compared = 0;
+    for version in ["2.2.7", "2.4.3"] {
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(folder().join(version)).expect("recordings").map(|f| f.expect("a file").path()).collect();
+        files.sort();
+        for frames in files {
+            let name = frames.file_stem().and_then(|s| s.to_str()).expect("a name").to_owned();
+            let id = format!("{version}/{name}");
+            let found = difference(&folder().join(format!("{name}.conf")), &frames);
+            match (DIFFERENT.iter().find(|(d, _)| *d == id), found) {
+                (None, Some(d)) => wrong.push(format!("{id}: {d}")),
+                (Some((_, why)), None) => wrong.push(format!("{id} is the same now; it was not because {why}")),
+                (known, _) => compared += usize::from(known.is_none()),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(compared >= 30, "only {compared} recordings");
+}
