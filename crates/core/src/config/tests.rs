@@ -71,7 +71,7 @@ fn every_error_of_a_file_is_told_in_one_pass() {
 
 #[test]
 fn keywords_of_keepalived_that_do_nothing_yet_are_told_once() {
-    let text = instance("garp_lower_prio_repeat 1\ngarp_lower_prio_repeat 2\nsmtp_alert");
+    let text = instance("kernel_rx_buf_size 4096\nkernel_rx_buf_size 8192\nsmtp_alert");
     let parsed = parse_file("test.conf", &text);
     assert!(parsed.clean().is_some());
     let codes: Vec<_> = parsed.diagnostics.iter().map(|d| (d.severity, d.code)).collect();
@@ -219,6 +219,8 @@ fn expansion_ends_whatever_it_is_asked_for() {
     // Names that double each other thirty times and come to nothing.
     let double: String = (0..30).map(|n| format!("$A{n}=${{A{0}}}${{A{0}}}\n", n + 1)).collect();
     limit(&(double + "$A30=\n${A0}\n"));
+    // A definition of three lines that each name it.
+    limit("$X=${X}\\\n${X}\\\n${X}\nrouter_id ${X}\n");
     // Found by fuzzing: the same mistake, six million times.
     limit("~SEQ(V,272,1) ~SEQ(V,1,22711)~SEQ(V,3,.1)ceaa\n$A=1\n~SEQ(V,1,999999) $A~SEQ(V,3,.1)${V}\n");
     limit("$X=~SEQ(V,${V},.1)x\n~SEQ(V,1,99999) $X\n");

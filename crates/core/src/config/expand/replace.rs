@@ -88,6 +88,9 @@ impl<'a> Expander<'a, '_> {
 
     fn replace_into(&mut self, text: &str, base: u32, inside: Option<Inside>, made: &mut Made, depth: usize) {
         let mut from = 0;
+        if self.full {
+            return; // each line of a definition comes here, and each may name a definition of many lines
+        }
         while let Some(found) = text.get(from..).and_then(|t| t.find('$')) {
             let at = from + found;
             let Some((name, len)) = text.get(at..).and_then(reference) else {
