@@ -269,7 +269,7 @@ impl Control {
         self.hook(true);
         let steps = self.reconcile();
         self.refresh_hops();
-        self.router.send(router::Command::Configure(self.config.instances.clone(), self.config.groups.clone()));
+        self.router.send(router::Command::Configure(router::Setup::of(&self.config)));
         self.edge.configure(&self.config, dead);
         Ok(steps.iter().map(ToString::to_string).collect())
     }

@@ -123,6 +123,8 @@ pub fn instance(priority: u8, version: VrrpVersion, advert_int: Duration) -> Vrr
             master_repeat: 5,
             master_refresh: Duration::ZERO,
             master_refresh_repeat: 1,
+            lower_prio_delay: Duration::from_secs(5),
+            lower_prio_repeat: 5,
         },
         vips: vec![vip],
         vips_excluded: Vec::new(),

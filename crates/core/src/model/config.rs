@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use super::{SyncGroup, VirtualServer, VrrpInstance, VrrpScript};
+use super::{AnnounceGaps, SyncGroup, VirtualServer, VrrpInstance, VrrpScript};
 
 /// How a device's packets are caught.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +76,8 @@ pub struct Config {
     pub instances: Vec<VrrpInstance>,
     /// `vrrp_sync_group`
     pub groups: Vec<SyncGroup>,
+    /// `garp_group`, `vrrp_garp_interval` and `vrrp_gna_interval`
+    pub announce_gaps: AnnounceGaps,
     /// `virtual_server`
     pub virtual_servers: Vec<VirtualServer>,
 }

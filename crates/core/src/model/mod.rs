@@ -11,6 +11,7 @@ pub use service::{
     ForwardingMethod, Persistence, Protocol, RealServer, Scheduler, ServerKey, ServiceKey, VirtualServer, Weight,
 };
 pub use vrrp::{
-    Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpTiming, InitialState, Notify, Peer, ScriptCommand,
-    SyncGroup, Track, TrackedObject, Transport, Unicast, VipSpec, Vrid, VrrpInstance, VrrpScript, VrrpVersion,
+    AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpGroup, GarpTiming, InitialState, Notify,
+    Peer, ScriptCommand, SyncGroup, Track, TrackedObject, Transport, Unicast, VipSpec, Vrid, VrrpInstance, VrrpScript,
+    VrrpVersion,
 };

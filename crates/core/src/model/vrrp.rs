@@ -137,6 +137,32 @@ pub struct GarpTiming {
     pub master_refresh: Duration,
     /// Rounds of each such repetition.
     pub master_refresh_repeat: u32,
+    /// Second block this long after an advert of lower priority; zero: none.
+    pub lower_prio_delay: Duration,
+    /// Rounds in each block after an advert of lower priority; 0: none.
+    pub lower_prio_repeat: u32,
+}
+
+/// How far apart announcements are at least; zero: back to back.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AnnounceGaps {
+    /// Between gratuitous ARPs on an interface (`vrrp_garp_interval`).
+    pub garp: Duration,
+    /// Between unsolicited neighbour advertisements on an interface (`vrrp_gna_interval`).
+    pub gna: Duration,
+    /// Interfaces that share their gaps.
+    pub groups: Vec<GarpGroup>,
+}
+
+/// A `garp_group`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GarpGroup {
+    /// Who is in it.
+    pub interfaces: Vec<String>,
+    /// Between gratuitous ARPs.
+    pub garp: Duration,
+    /// Between unsolicited neighbour advertisements.
+    pub gna: Duration,
 }
 
 /// An address that a master holds.

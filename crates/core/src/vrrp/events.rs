@@ -124,6 +124,8 @@ pub enum Input<'a> {
         /// What was behind it.
         payload: &'a [u8],
     },
+    /// A member of its sync group heard an advert of lower priority: assert yourself too.
+    Assert,
     /// Its sync group wants something of it; for a fault, the name of the member that is the cause.
     Group(Order, Option<&'a str>),
     /// Give up and stop.
@@ -148,8 +150,8 @@ pub enum Output {
     AddVips,
     /// Take the addresses away.
     RemoveVips,
-    /// Announce every address this many times.
-    Garp(u32),
+    /// Announce every address this many times, by gratuitous ARP or neighbour advertisement.
+    Announce(u32),
     /// The state changed; for log, status and notification.
     Transition {
         /// Before.

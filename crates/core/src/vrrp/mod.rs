@@ -1,9 +1,11 @@
 //! VRRP: who holds the address.
 //!
-//! [`wire`] is the wire format, [`Router`] the state machine of one virtual router, with its [`Input`] and [`Output`], [`track`] what scripts do to its
+//! [`wire`] is the wire format, [`Router`] the state machine of one virtual router, with its [`Input`] and [`Output`],
+//! [`Announcer`] what waits to be announced, [`track`] what scripts do to its
 //! priority, [`group`] what a sync group wants of its members. Nothing here reads a clock or a socket:
 //! `evenkeel-daemon`'s router thread does, and hands both in.
 
+mod announcer;
 mod events;
 pub mod group;
 mod peers;
@@ -11,6 +13,7 @@ mod router;
 pub mod track;
 pub mod wire;
 
+pub use announcer::Announcer;
 pub use events::{Because, Counters, Input, Output, State};
 pub use router::Router;
 

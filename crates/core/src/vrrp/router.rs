@@ -18,8 +18,9 @@ use crate::time::Instant;
 struct Timers {
     advert: Option<Instant>,
     master_down: Option<Instant>,
-    garp_again: Option<Instant>,
-    garp_refresh: Option<Instant>,
+    announce_again: Option<Instant>,
+    announce_lower: Option<Instant>,
+    announce_refresh: Option<Instant>,
 }
 
 /// The state machine of one `vrrp_instance`.
@@ -135,7 +136,7 @@ impl Router {
     /// When [`Router::handle_deadline`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
         let t = &self.timers;
-        [t.advert, t.master_down, t.garp_again, t.garp_refresh].into_iter().flatten().min()
+        [t.advert, t.master_down, t.announce_again, t.announce_lower, t.announce_refresh].into_iter().flatten().min()
     }
 
     /// What it wants done next.
@@ -174,6 +175,7 @@ impl Router {
                 self.reconsider(now, Because::Recovered);
             }
             Input::Packet { ip, payload } => self.packet(now, ip, payload),
+            Input::Assert => self.assert(now),
             Input::Group(order, cause) => self.order(now, order, cause),
             Input::Stop => self.stop(now),
         }
@@ -193,13 +195,17 @@ impl Router {
             let next = at + self.cfg.advert_int;
             self.timers.advert = Some(if next > now { next } else { now + self.cfg.advert_int });
         }
-        if due(self.timers.garp_again) {
-            self.timers.garp_again = None;
-            self.out.push_back(Output::Garp(self.cfg.garp.master_repeat));
+        if due(self.timers.announce_again) {
+            self.timers.announce_again = None;
+            self.out.push_back(Output::Announce(self.cfg.garp.master_repeat));
         }
-        if due(self.timers.garp_refresh) {
-            self.timers.garp_refresh = Some(now + self.cfg.garp.master_refresh);
-            self.out.push_back(Output::Garp(self.cfg.garp.master_refresh_repeat));
+        if due(self.timers.announce_lower) {
+            self.timers.announce_lower = None;
+            self.out.push_back(Output::Announce(self.cfg.garp.lower_prio_repeat));
+        }
+        if due(self.timers.announce_refresh) {
+            self.timers.announce_refresh = Some(now + self.cfg.garp.master_refresh);
+            self.out.push_back(Output::Announce(self.cfg.garp.master_refresh_repeat));
         }
     }
 
@@ -225,7 +231,7 @@ impl Router {
             State::Master => {
                 if vips_changed {
                     self.out.push_back(Output::AddVips);
-                    self.out.push_back(Output::Garp(self.cfg.garp.master_repeat));
+                    self.out.push_back(Output::Announce(self.cfg.garp.master_repeat));
                 }
                 self.timers.advert = Some(now); // peers learn at once
             }
@@ -373,15 +379,15 @@ impl Router {
         self.timers = Timers { advert: Some(now + self.cfg.advert_int), ..Timers::default() };
         let garp = self.cfg.garp;
         if !garp.master_delay.is_zero() {
-            self.timers.garp_again = Some(now + garp.master_delay);
+            self.timers.announce_again = Some(now + garp.master_delay);
         }
         if !garp.master_refresh.is_zero() {
-            self.timers.garp_refresh = Some(now + garp.master_refresh);
+            self.timers.announce_refresh = Some(now + garp.master_refresh);
         }
         self.counters.became_master += 1;
         self.send(self.priority);
         self.out.push_back(Output::AddVips);
-        self.out.push_back(Output::Garp(garp.master_repeat));
+        self.out.push_back(Output::Announce(garp.master_repeat));
         self.enter(now, State::Master, because);
     }
 
@@ -551,10 +557,22 @@ impl Router {
             return;
         }
         self.out.push_back(Output::LowerPriority { by: src });
-        if !self.cfg.lower_prio_no_advert {
-            self.send(self.priority);
-            self.timers.advert = Some(now + self.cfg.advert_int);
-            self.out.push_back(Output::Garp(self.cfg.garp.master_repeat));
+        self.assert(now);
+    }
+
+    /// Somebody of lower priority speaks as master: those who heard him learn who it is.
+    fn assert(&mut self, now: Instant) {
+        if self.state != State::Master || self.cfg.lower_prio_no_advert {
+            return;
+        }
+        self.send(self.priority);
+        self.timers.advert = Some(now + self.cfg.advert_int);
+        let garp = self.cfg.garp;
+        if garp.lower_prio_repeat > 0 {
+            self.out.push_back(Output::Announce(garp.lower_prio_repeat));
+            if !garp.lower_prio_delay.is_zero() {
+                self.timers.announce_lower.get_or_insert(now + garp.lower_prio_delay);
+            }
         }
     }
 

@@ -89,7 +89,7 @@ fn silence_makes_a_backup_master_after_three_intervals_and_skew() {
     let out = drain(&mut r);
     assert_eq!(sent_priorities(&out), [100]);
     assert!(
-        matches!(out[..4], [Output::Send { .. }, Output::AddVips, Output::Garp(5), Output::Transition { .. }]),
+        matches!(out[..4], [Output::Send { .. }, Output::AddVips, Output::Announce(5), Output::Transition { .. }]),
         "{out:?}"
     );
     assert_eq!(r.next_deadline(), Some(deadline + ms(1000)));

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use evenkeel_core::ipc::InstanceStatus;
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::wire::announce::announcement;
-use evenkeel_core::vrrp::{Because, Output, Router, State, group};
+use evenkeel_core::vrrp::{Because, Input, Output, Router, State, group};
 use evenkeel_sys::clock;
 
-use super::{Event, Shell, key_of};
+use super::{ANNOUNCED_AT_ONCE, Event, Shell, key_of};
 
 impl Shell {
     /// Keeps the members of sync groups in one state, and tells of the groups' own transitions.
@@ -42,8 +42,16 @@ impl Shell {
         while let Some(output) = self.entries[i].router.poll_output() {
             match output {
                 Output::Send { to, ttl, last, packet } => self.send(i, (to, ttl, last), &packet),
-                Output::AddVips | Output::RemoveVips => self.set_addresses(),
-                Output::Garp(rounds) => self.announce(i, rounds),
+                Output::AddVips => self.set_addresses(),
+                Output::RemoveVips => {
+                    self.announcer.cancel(self.entries[i].key);
+                    self.set_addresses();
+                }
+                Output::Announce(rounds) => {
+                    let e = &self.entries[i];
+                    let targets = e.router.config().all_vips().map(|v| (v.dev.clone(), v.addr));
+                    self.announcer.announce(e.key, targets, rounds);
+                }
                 Output::Transition { from, to, because } => {
                     if to != State::Master {
                         self.memo.note(self.entries[i].key, None);
@@ -61,7 +69,9 @@ impl Shell {
                 Output::LowerPriority { by } => {
                     let r = &self.entries[i].router;
                     let (name, priority, notify) = (r.config().name.clone(), r.priority(), r.config().notify.clone());
+                    let group = r.config().group.clone();
                     let _ = self.events.send(Event::LowerPriority { name, by, priority, notify });
+                    self.assert_group(i, group);
                 }
                 Output::Refused { by, why } => {
                     let name = &self.entries[i].router.config().name;
@@ -122,15 +132,25 @@ impl Shell {
         }
     }
 
-    fn announce(&self, i: usize, rounds: u32) {
-        let cfg = self.entries[i].router.config();
-        for _ in 0..rounds {
-            for vip in cfg.all_vips() {
-                let Some(link) = self.seen.links.get(&vip.dev) else { continue };
-                let frame = announcement(link.mac, vip.addr, self.seen.routers.contains(&link.index));
-                if let Err(e) = self.frames.send(link.index, &frame) {
-                    tracing::debug!("announce {vip}: {e}");
-                }
+    /// The other members of a sync group assert themselves as well: whoever speaks against one was cut off from all.
+    fn assert_group(&mut self, i: usize, group: Option<String>) {
+        let Some(group) = group else { return };
+        for j in (0..self.entries.len()).filter(|j| *j != i) {
+            if self.entries[j].router.config().group.as_ref() == Some(&group) {
+                self.entries[j].router.handle(clock::now(), Input::Assert);
+                self.perform(j);
+            }
+        }
+    }
+
+    /// Sends what may be announced now, but not so much that anything else is late.
+    pub(super) fn announce(&mut self) {
+        for _ in 0..ANNOUNCED_AT_ONCE {
+            let Some((dev, addr)) = self.announcer.next(clock::now()) else { return };
+            let Some(link) = self.seen.links.get(&dev) else { continue };
+            let frame = announcement(link.mac, addr, self.seen.routers.contains(&link.index));
+            if let Err(e) = self.frames.send(link.index, &frame) {
+                tracing::debug!("announce {addr} on {dev}: {e}");
             }
         }
     }

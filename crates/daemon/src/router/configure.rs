@@ -9,11 +9,12 @@ use evenkeel_core::vrrp::{Input, Router};
 use evenkeel_sys::clock;
 use evenkeel_sys::wire::VrrpSocket;
 
-use super::{Entry, Port, Shell, key_of};
+use super::{Entry, Port, Setup, Shell, key_of};
 
 impl Shell {
-    pub(super) fn configure(&mut self, instances: Vec<VrrpInstance>, groups: Vec<SyncGroup>) {
+    pub(super) fn configure(&mut self, Setup { instances, groups, gaps }: Setup) {
         let now = clock::now();
+        self.announcer.configure(gaps);
         let told = std::mem::take(&mut self.groups);
         let last = |g: &SyncGroup| told.iter().find(|(t, _)| t.name == g.name).and_then(|(_, state)| *state);
         self.groups = groups.into_iter().map(|g| (last(&g), g)).map(|(state, g)| (g, state)).collect();

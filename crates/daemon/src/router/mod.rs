@@ -19,10 +19,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use evenkeel_core::ipc::InstanceStatus;
-use evenkeel_core::model::{Family, Notify, SyncGroup, TrackedObject, Transport, Vrid, VrrpInstance};
+use evenkeel_core::model::{
+    AnnounceGaps, Config, Family, Notify, SyncGroup, TrackedObject, Transport, Vrid, VrrpInstance,
+};
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::wire::peek_vrid;
-use evenkeel_core::vrrp::{Because, Input, Router, State};
+use evenkeel_core::vrrp::{Announcer, Because, Input, Router, State};
 use evenkeel_sys::clock;
 use evenkeel_sys::memo::Memo;
 use evenkeel_sys::netlink::Netlink;
@@ -37,8 +39,8 @@ use observer::Observation;
 
 /// What the router thread is told.
 pub enum Command {
-    /// The instances and sync groups that should be; instances of the same identity keep their state.
-    Configure(Vec<VrrpInstance>, Vec<SyncGroup>),
+    /// What should be; instances of the same identity keep their state.
+    Configure(Box<Setup>),
     /// The standing of a tracked script.
     Script { name: String, good: bool },
     /// Devices and addresses as they are now.
@@ -49,6 +51,21 @@ pub enum Command {
     Stop { release: bool },
     /// End and leave everything as it is, for the next daemon.
     HandOver,
+}
+
+/// What of a configuration is the router thread's.
+pub struct Setup {
+    pub instances: Vec<VrrpInstance>,
+    pub groups: Vec<SyncGroup>,
+    pub gaps: AnnounceGaps,
+}
+
+impl Setup {
+    /// Out of a whole one.
+    pub fn of(config: &Config) -> Box<Setup> {
+        let (instances, groups) = (config.instances.clone(), config.groups.clone());
+        Box::new(Setup { instances, groups, gaps: config.announce_gaps.clone() })
+    }
 }
 
 /// What the router thread does at one moment.
@@ -98,6 +115,9 @@ impl Handle {
     }
 }
 
+/// So many frames are sent before packets and timers are looked after again: less than a millisecond's worth.
+const ANNOUNCED_AT_ONCE: usize = 64;
+
 /// Starts the thread.
 pub fn start(
     rt_priority: u8,
@@ -112,6 +132,7 @@ pub fn start(
         wake,
         netlink: Netlink::new()?,
         frames: FrameSocket::new()?,
+        announcer: Announcer::default(),
         memo: Memo::open(&memo_path)?,
         seen: observer::start(handle.clone())?,
         ports: BTreeMap::new(),
@@ -155,6 +176,7 @@ struct Shell {
     wake: Arc<EventFd>,
     netlink: Netlink,
     frames: FrameSocket,
+    announcer: Announcer,
     memo: Memo,
     seen: Observation,
     ports: BTreeMap<(String, Transport), Port>,
@@ -199,6 +221,7 @@ impl Shell {
             if std::mem::take(&mut self.unsettled) {
                 self.synchronise();
             }
+            self.announce();
             if end {
                 let _ = self.events.send(Event::Ended);
                 return;
@@ -208,8 +231,8 @@ impl Shell {
 
     /// Sleeps until a packet, an event, a command or a deadline.
     fn wait(&self) {
-        let deadline = self.deadlines.first();
-        let timeout = deadline.map(|(d, _)| TimeSpec::from(d.since(clock::now())));
+        let deadline = self.deadlines.first().map(|(d, _)| *d).into_iter().chain(self.announcer.next_deadline()).min();
+        let timeout = deadline.map(|d| TimeSpec::from(d.since(clock::now())));
         let mut fds = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
         for port in self.ports.values() {
             fds.push(PollFd::new(port.socket.as_fd(), PollFlags::POLLIN));
@@ -243,7 +266,7 @@ impl Shell {
 
     fn command(&mut self, command: Command) -> bool {
         match command {
-            Command::Configure(instances, groups) => self.configure(instances, groups),
+            Command::Configure(setup) => self.configure(*setup),
             Command::Script { name, good } => {
                 let object = TrackedObject::Script(name);
                 for i in 0..self.entries.len() {

@@ -8,8 +8,8 @@ use super::super::Span;
 use super::super::value::{AddressLine, Broadcast, Line, Section};
 use super::Lower;
 use crate::model::{
-    Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpTiming, InitialState, Notify, Peer, SyncGroup, Track,
-    TrackedObject, Unicast, VipSpec, Vrid, VrrpInstance, VrrpScript, VrrpVersion,
+    AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpGroup, GarpTiming, InitialState, Notify,
+    Peer, SyncGroup, Track, TrackedObject, Unicast, VipSpec, Vrid, VrrpInstance, VrrpScript, VrrpVersion,
 };
 use crate::vrrp::wire::{GROUP, GROUP6};
 
@@ -98,7 +98,6 @@ impl Lower<'_> {
         let preempt = nopreempt.is_none() || priority == 255 || master;
         let delay = s.time("preempt_delay").filter(|_| !master && preempt).unwrap_or_default();
         let global = |own: &str, name: &'static str| s.uint(own).or(self.global(|g| g.uint(name)));
-        let seconds = |own, name, usual| Duration::from_secs(global(own, name).unwrap_or(usual));
         let flag = |own: &str, name: &'static str| s.flag(own).or(self.global(|g| g.flag(name))).unwrap_or(false);
         let mut i = VrrpInstance {
             name: s.name().to_owned(),
@@ -123,13 +122,7 @@ impl Lower<'_> {
             },
             lower_prio_no_advert: flag("lower_prio_no_advert", "vrrp_lower_prio_no_advert"),
             higher_prio_send_advert: flag("higher_prio_send_advert", "vrrp_higher_prio_send_advert"),
-            garp: GarpTiming {
-                master_delay: seconds("garp_master_delay", "vrrp_garp_master_delay", 5),
-                master_repeat: global("garp_master_repeat", "vrrp_garp_master_repeat").unwrap_or(5) as u32,
-                master_refresh: seconds("garp_master_refresh", "vrrp_garp_master_refresh", 0),
-                master_refresh_repeat: global("garp_master_refresh_repeat", "vrrp_garp_master_refresh_repeat")
-                    .unwrap_or(1) as u32,
-            },
+            garp: self.garp(s),
             vips: Vec::new(),
             vips_excluded: Vec::new(),
             tracks: Vec::new(),
@@ -144,6 +137,47 @@ impl Lower<'_> {
         i.vips.retain(|v| Family::of(v.addr) == family); // what is of another family was told already
         i.vips_excluded = self.addresses(s, "virtual_ipaddress_excluded", interface);
         Some(i)
+    }
+
+    /// `vrrp_min_garp` takes the place of what global_defs says, and of the defaults.
+    fn garp(&self, s: &Section) -> GarpTiming {
+        let least = self.global(|g| g.flag("vrrp_min_garp")).unwrap_or(false);
+        let number = |own: &str, name: &'static str, usual: u64| {
+            let global = || if least { None } else { self.global(|g| g.uint(name)) };
+            s.uint(own).or_else(global).unwrap_or(usual)
+        };
+        let (delay, repeat) = if least { (0, 1) } else { (5, 5) };
+        let delay = number("garp_master_delay", "vrrp_garp_master_delay", delay);
+        let repeat = number("garp_master_repeat", "vrrp_garp_master_repeat", repeat);
+        let refresh = number("garp_master_refresh", "vrrp_garp_master_refresh", 0);
+        let refresh_repeat = number("garp_master_refresh_repeat", "vrrp_garp_master_refresh_repeat", 1);
+        let lower_delay = number("garp_lower_prio_delay", "vrrp_garp_lower_prio_delay", delay);
+        let lower_repeat = number("garp_lower_prio_repeat", "vrrp_garp_lower_prio_repeat", repeat);
+        GarpTiming {
+            master_delay: Duration::from_secs(delay),
+            master_repeat: repeat as u32,
+            master_refresh: Duration::from_secs(refresh),
+            master_refresh_repeat: refresh_repeat as u32,
+            lower_prio_delay: Duration::from_secs(lower_delay),
+            lower_prio_repeat: lower_repeat as u32,
+        }
+    }
+
+    /// `vrrp_garp_interval`, `vrrp_gna_interval` and `garp_group`.
+    pub(super) fn announce_gaps(&self) -> AnnounceGaps {
+        let time = |name: &'static str| self.global(|g| g.time(name)).unwrap_or_default();
+        let mut gaps =
+            AnnounceGaps { garp: time("vrrp_garp_interval"), gna: time("vrrp_gna_interval"), groups: Vec::new() };
+        for s in self.root.sections("garp_group") {
+            let mut interfaces: Vec<String> = s.text("interface").map(str::to_owned).into_iter().collect();
+            interfaces.extend(s.lines("interfaces").filter_map(|(_, l)| match l {
+                Line::Name(n) => Some(n.clone()),
+                _ => None,
+            }));
+            let [garp, gna] = ["garp_interval", "gna_interval"].map(|k| s.time(k).unwrap_or_default());
+            gaps.groups.push(GarpGroup { interfaces, garp, gna });
+        }
+        gaps
     }
 
     /// `notify…` of an instance or a sync group.

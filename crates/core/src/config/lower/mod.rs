@@ -25,7 +25,8 @@ pub(crate) fn lower(root: &Section, diagnostics: &mut Vec<Diagnostic>) -> Config
     scripts.retain(|s| {
         instances.iter().any(|i| i.tracks.iter().any(|t| t.object == TrackedObject::Script(s.name.clone())))
     });
-    Config { global, scripts, instances, groups, virtual_servers }
+    let announce_gaps = l.announce_gaps();
+    Config { global, scripts, instances, groups, announce_gaps, virtual_servers }
 }
 
 impl<'l> Lower<'l> {
