@@ -3,6 +3,7 @@
 mod demo;
 mod failover;
 mod forwarding;
+mod guard;
 mod health;
 mod reload;
 mod rough;

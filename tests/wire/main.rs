@@ -12,7 +12,7 @@ use evenkeel_core::config::parse_file;
 use evenkeel_core::model::{AnnounceGaps, Family, VrrpInstance};
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::wire::announce::announcement;
-use evenkeel_core::vrrp::{Announcer, Input, Output, Router, State};
+use evenkeel_core::vrrp::{Announcer, Input, Output, Past, Router, State};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0xa, 1];
 const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0xc, 1];
@@ -97,7 +97,7 @@ fn ours(cfg: VrrpInstance, gaps: AnnounceGaps, count: usize, rest: Duration) -> 
     let (mut now, mut frames, mut sent, mut end) = (start, Vec::new(), 0, None);
     r.handle(now, Input::Link(true));
     r.handle(now, Input::Address(Some(address)));
-    r.handle(now, Input::Start { resume: false });
+    r.handle(now, Input::Start(Past::Nothing));
     loop {
         while let Some(o) = r.poll_output() {
             match o {

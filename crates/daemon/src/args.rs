@@ -40,6 +40,9 @@ pub struct Args {
     /// cannot be read, 5 an error or a warning, 6 unsafe scripts or a missing include
     #[arg(short = 't', long, value_name = "LOG", num_args = 0..=1, default_missing_value = "")]
     pub config_test: Option<String>,
+    /// Do not start the working process anew when it has died
+    #[arg(short = 'R', long)]
+    pub dont_respawn: bool,
     /// File for the process id [default: RUN-DIR/evenkeeld.pid]
     #[arg(short = 'p', long, value_name = "FILE")]
     pub pid: Option<PathBuf>,
@@ -87,6 +90,16 @@ impl Args {
     /// Sockets, locks, and what outlives the process until the next boot.
     pub fn run_dir(&self) -> PathBuf {
         evenkeel_sys::paths::run_dir(&self.instance)
+    }
+
+    /// When each virtual router last spoke as master.
+    pub fn memo_file(&self) -> PathBuf {
+        self.run_dir().join("vrrp.memo")
+    }
+
+    /// Where the id of the process that takes signals stands.
+    pub fn pid_file(&self) -> PathBuf {
+        self.pid.clone().unwrap_or_else(|| self.run_dir().join("evenkeeld.pid"))
     }
 
     /// Where maps and links are pinned.

@@ -1,12 +1,11 @@
 //! The control loop: configuration, health and masters in; steps for the data plane out.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use evenkeel_core::config::{Options, Severity};
 use evenkeel_core::ipc::{Reply, Request};
 use evenkeel_core::model::{Config, HookChoice, ServerKey, ServiceKey, Weight};
@@ -18,12 +17,12 @@ use evenkeel_sys::bpf::{Hooks, XdpPlane};
 use evenkeel_sys::clock;
 use evenkeel_sys::netlink::{Changes, Link, Monitor, Netlink, require_link};
 use evenkeel_sys::nexthop::NextHops;
-use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::Args;
+use crate::guard::Charge;
 use crate::status::{ScriptState, ServerState};
 use crate::{api, edge, notify, router};
 
@@ -60,40 +59,23 @@ struct RunArgs {
 }
 
 /// Runs the daemon until it is told to stop. `left_out` says what is wrong with the file that it was started with.
-pub fn run(args: &Args, path: PathBuf, config: Config, left_out: Option<String>) -> anyhow::Result<()> {
-    let run_dir = args.run_dir();
-    fs::create_dir_all(&run_dir).with_context(|| format!("create {}", run_dir.display()))?;
-    let pid_file = args.pid.clone().unwrap_or_else(|| run_dir.join("evenkeeld.pid"));
-    let _lock = lock(&run_dir.join("lock"), &args.instance)?;
-    fs::write(&pid_file, format!("{}\n", std::process::id()))
-        .with_context(|| format!("write {}", pid_file.display()))?;
+pub fn run(args: &Args, path: PathBuf, config: Config, left_out: Option<String>, charge: Charge) -> anyhow::Result<()> {
     if let Err(e) = evenkeel_sys::rt::lock_memory() {
         tracing::warn!("{e}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let done = runtime.block_on(main_loop(args, path, config, left_out));
-    let _ = fs::remove_file(&pid_file);
-    let _ = fs::remove_file(run_dir.join("control.sock"));
+    let done = runtime.block_on(main_loop(args, path, config, left_out, charge));
+    let _ = fs::remove_file(args.run_dir().join("control.sock"));
     done
 }
 
-/// Two daemons of one instance would fight over everything.
-fn lock(path: &std::path::Path, instance: &str) -> anyhow::Result<Flock<File>> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-    let file = file.with_context(|| format!("open {}", path.display()))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(mut lock) => {
-            lock.set_len(0)?;
-            writeln!(lock, "{}", std::process::id())?;
-            Ok(lock)
-        }
-        Err(_) => {
-            bail!("another evenkeeld runs already as instance `{instance}` (--instance NAME starts a second one)")
-        }
-    }
-}
-
-async fn main_loop(args: &Args, path: PathBuf, config: Config, left_out: Option<String>) -> anyhow::Result<()> {
+async fn main_loop(
+    args: &Args,
+    path: PathBuf,
+    config: Config,
+    left_out: Option<String>,
+    charge: Charge,
+) -> anyhow::Result<()> {
     let mut netlink = Netlink::new()?;
     for name in needed_devices(&config) {
         require_link(&mut netlink, &name)?;
@@ -102,7 +84,8 @@ async fn main_loop(args: &Args, path: PathBuf, config: Config, left_out: Option<
     let (edge_tx, mut edge_rx) = unbounded_channel();
     let (call_tx, mut call_rx) = unbounded_channel();
     let priority = config.global.vrrp_rt_priority.unwrap_or(RT_PRIORITY);
-    let (router, router_thread) = router::start(priority, args.run_dir().join("vrrp.memo"), router_tx)?;
+    let testament = charge.testament.clone();
+    let (router, router_thread) = router::start(priority, args.memo_file(), charge, router_tx)?;
     let edge = edge::start(router.clone(), edge_tx)?;
     let mut control = Control {
         path,
@@ -136,6 +119,7 @@ async fn main_loop(args: &Args, path: PathBuf, config: Config, left_out: Option<
     let mut changes_rx = watch_network()?;
     let mut repair = interval(REPAIR);
     repair.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    testament.set_ready();
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(config = %control.path.display(), "started");
 

@@ -1,6 +1,6 @@
 //! evenkeeld: the director's daemon.
 //!
-//! Three threads with one job each. The router thread speaks VRRP, in real time, and holds the addresses
+//! A parent watches the process that works ([`guard`]), which has three threads with one job each. The router thread speaks VRRP, in real time, and holds the addresses
 //! ([`router`]). The edge thread runs health checks and scripts, which may hang as they like ([`edge`]). The main thread
 //! reconciles the data plane with what should be, and answers the control socket ([`control`]). They talk by messages.
 
@@ -8,6 +8,8 @@ mod api;
 mod args;
 mod control;
 mod edge;
+mod guard;
+mod hold;
 mod log;
 mod notify;
 mod router;
@@ -17,8 +19,10 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 use evenkeel_core::config::{Options, Parsed, parse};
+use evenkeel_core::model::Config;
 use evenkeel_sys::environment::Machine;
 
 use args::Args;
@@ -58,11 +62,7 @@ fn main() -> ExitCode {
         eprintln!("evenkeeld: {} is not usable; nothing was started", path.display());
         return ExitCode::from(exit::CONFIG);
     }
-    let left_out = (parsed.errors() > 0).then(|| {
-        let n = parsed.errors();
-        let errors = if n == 1 { "1 error".to_owned() } else { format!("{n} errors") };
-        format!("{errors} in the file: started without what is concerned, as keepalived does")
-    });
+    let left_out = left_out(&parsed);
     if let Some(told) = &left_out {
         eprintln!("evenkeeld: {}: {told}; a reload will refuse it", path.display());
     }
@@ -85,13 +85,60 @@ fn main() -> ExitCode {
         return ExitCode::from(exit::FATAL);
     }
     log::init(&args);
-    match control::run(&args, path, config, left_out) {
-        Ok(()) => ExitCode::SUCCESS,
+    match serve(&args, &path, (config, left_out)) {
+        Ok(code) => code,
         Err(e) => {
             tracing::error!("{e:#}");
             ExitCode::from(exit::FATAL)
         }
     }
+}
+
+/// Holds the instance, and runs the daemon under its guard.
+fn serve(args: &Args, path: &Path, first: (Config, Option<String>)) -> anyhow::Result<ExitCode> {
+    let _hold = hold::take(args)?;
+    guard::run(!args.dont_respawn, &args.memo_file(), first, |charge, first| {
+        die_whole();
+        let (config, left_out) = match first.map_or_else(|| again(args, path), Ok) {
+            Ok(read) => read,
+            Err(e) => {
+                tracing::error!("{e:#}");
+                return ExitCode::from(exit::CONFIG);
+            }
+        };
+        match control::run(args, path.to_owned(), config, left_out, charge) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => {
+                tracing::error!("{e:#}");
+                ExitCode::from(exit::FATAL)
+            }
+        }
+    })
+}
+
+/// A thread that panics takes the process with it: a process without its VRRP thread would hold addresses that nobody
+/// speaks for, and its parent knows what to do.
+fn die_whole() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        usual(info);
+        std::process::abort();
+    }));
+}
+
+/// Reads the configuration again, as it is now.
+fn again(args: &Args, path: &Path) -> anyhow::Result<(Config, Option<String>)> {
+    let parsed = read(path, &args.options()).with_context(|| format!("read {}", path.display()))?;
+    anyhow::ensure!(parsed.starts(), "{} is not usable any more", path.display());
+    let left_out = left_out(&parsed);
+    Ok((parsed.config, left_out))
+}
+
+/// What a start leaves out, in words.
+fn left_out(parsed: &Parsed) -> Option<String> {
+    let n = parsed.errors();
+    let errors = if n == 1 { "1 error".to_owned() } else { format!("{n} errors") };
+    (n > 0).then(|| format!("{errors} in the file: started without what is concerned, as keepalived does"))
 }
 
 /// Reads and parses a configuration file.

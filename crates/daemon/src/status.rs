@@ -106,7 +106,7 @@ impl Control {
         Status {
             router_id: self.config.global.router_id.clone().unwrap_or_else(|| host.trim().to_owned()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
+            pid: std::os::unix::process::parent_id(),
             uptime_ms: now.since(self.started).as_millis() as u64,
             config_file: self.path.display().to_string(),
             config_error: self.config_error.clone(),

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod environment;
 mod error;
 pub mod fifo;
+pub mod last_words;
 pub mod memo;
 pub mod names;
 pub mod netlink;

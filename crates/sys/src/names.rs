@@ -1,4 +1,4 @@
-//! Names of addresses and ports, by the system's resolver.
+//! Names of addresses and ports, by the system's resolver; of interfaces, by the kernel.
 
 use std::ffi::CStr;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -26,4 +26,9 @@ pub fn of(addr: Ipv4Addr, port: u16, udp: bool) -> (String, String) {
     // SAFETY: getnameinfo ends both with a zero on success.
     let text = |b: &[libc::c_char]| unsafe { CStr::from_ptr(b.as_ptr()) }.to_string_lossy().into_owned();
     if ret == 0 { (text(&host), text(&service)) } else { (addr.to_string(), port.to_string()) }
+}
+
+/// The interface of this number, if there is one.
+pub fn interface_name(ifindex: u32) -> Option<String> {
+    nix::net::if_::if_indextoname(ifindex).ok()?.into_string().ok()
 }

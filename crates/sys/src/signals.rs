@@ -1,9 +1,12 @@
 //! Processes and signals.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{ForkResult, Pid, fork, setsid};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{ForkResult, Pid, fork, getppid, setsid};
 
 use crate::{Context, Result};
 
@@ -14,6 +17,58 @@ pub fn daemonize() -> Result<()> {
     match unsafe { fork() }.context(|| "go into the background".into())? {
         ForkResult::Parent { .. } => std::process::exit(0),
         ForkResult::Child => setsid().map(|_| ()).context(|| "start a session".into()),
+    }
+}
+
+/// Signals that come in as things to be read, and do nothing else; SIGCHLD is always among them.
+pub struct Inbox {
+    fd: SignalFd,
+    set: SigSet,
+}
+
+impl Inbox {
+    /// Blocks them in this thread, which must be the only one.
+    pub fn new(signals: &[Signal]) -> Result<Self> {
+        let set: SigSet = signals.iter().copied().chain([Signal::SIGCHLD]).collect();
+        let open = || {
+            sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
+            SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        };
+        let fd = open().map_err(io::Error::from).context(|| "wait for signals".into())?;
+        Ok(Inbox { fd, set })
+    }
+
+    /// One that has come.
+    pub fn read(&mut self) -> Option<Signal> {
+        let info = self.fd.read_signal().ok()??;
+        Signal::try_from(info.ssi_signo as i32).ok()
+    }
+}
+
+impl AsFd for Inbox {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A child, in which this returns `None`: signals do there what they usually do, and it is killed when its parent dies.
+/// Only while there is one thread.
+pub fn fork_child(inbox: &Inbox) -> Result<Option<Pid>> {
+    let parent = nix::unistd::getpid();
+    // SAFETY: the process has one thread, so the child may do anything.
+    match unsafe { fork() }.context(|| "start the working process".into())? {
+        ForkResult::Parent { child } => Ok(Some(child)),
+        ForkResult::Child => {
+            let begin = || {
+                set_pdeathsig(Signal::SIGKILL)?;
+                sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&inbox.set), None)
+            };
+            begin().map_err(io::Error::from).context(|| "begin the working process".into())?;
+            if getppid() != parent {
+                std::process::exit(1); // it died meanwhile
+            }
+            Ok(None)
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use evenkeel_core::model::{
 };
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::wire::{GROUP, split_ipv4};
-use evenkeel_core::vrrp::{Input, Output, Router, State};
+use evenkeel_core::vrrp::{Input, Output, Past, Router, State};
 
 /// A small generator of numbers (SplitMix64), so that a seed means the same everywhere.
 #[derive(Clone, Debug)]
@@ -191,7 +191,7 @@ impl Cluster {
         n.holds = false;
         n.router.handle(self.now, Input::Link(true));
         n.router.handle(self.now, Input::Address(Some(address(i))));
-        n.router.handle(self.now, Input::Start { resume: false });
+        n.router.handle(self.now, Input::Start(Past::Nothing));
         self.drain(i);
     }
 

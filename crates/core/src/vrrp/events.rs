@@ -98,14 +98,23 @@ impl fmt::Display for Because {
     }
 }
 
+/// What a router was before it started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Past {
+    /// Nothing that matters.
+    Nothing,
+    /// Master, so short a time ago that no peer can have taken over: it goes on at once.
+    Master,
+    /// Master, until somebody gave up in its place a moment ago: a peer that is there takes over within its skew time,
+    /// and if none does there is none, so that it need not wait for longer.
+    GivenUp,
+}
+
 /// What happens to a router.
 #[derive(Clone, Debug)]
 pub enum Input<'a> {
-    /// Begin. `resume`: it was master so short a time ago that no peer can have taken over.
-    Start {
-        /// Go on as master at once.
-        resume: bool,
-    },
+    /// Begin.
+    Start(Past),
     /// The interface came up or went down.
     Link(bool),
     /// The address that adverts come from.

@@ -14,7 +14,7 @@ pub mod track;
 pub mod wire;
 
 pub use announcer::Announcer;
-pub use events::{Because, Counters, Input, Output, State};
+pub use events::{Because, Counters, Input, Output, Past, State};
 pub use router::Router;
 
 #[cfg(test)]

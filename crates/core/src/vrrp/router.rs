@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::events::{Because, Counters, Input, Output, State};
+use super::events::{Because, Counters, Input, Output, Past, State};
 use super::group::{Member, Order};
 use super::peers::{Peers, Remark};
 use super::track::{Effect, effect, effective_priority};
@@ -147,15 +147,23 @@ impl Router {
     /// Something happened.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Start { resume } => {
+            Input::Start(past) => {
                 self.started = true;
                 if self.priority != self.cfg.priority {
                     self.out.push_back(Output::Priority(self.priority));
                 }
-                if resume && self.own_fault().is_none() {
+                if past == Past::Master && self.own_fault().is_none() {
                     self.become_master(now, Because::Resumed);
                 } else {
                     self.reconsider(now, Because::Started);
+                }
+                if past == Past::GivenUp && self.state == State::Backup {
+                    let longest_skew = match self.cfg.version {
+                        VrrpVersion::V2 => Duration::from_secs(1),
+                        VrrpVersion::V3 => self.cfg.advert_int,
+                    };
+                    self.timers.master_down = Some(now + longest_skew);
+                    self.down_because = Because::Silence { ms: longest_skew.as_millis() as u64 };
                 }
             }
             Input::Link(up) => {
@@ -436,20 +444,37 @@ impl Router {
     }
 
     fn send(&mut self, priority: u8) {
-        let Some(src) = self.address else { return };
+        let packets = self.packets(priority);
+        if !packets.is_empty() {
+            self.counters.adverts_sent += 1;
+        }
+        for (to, ttl, packet) in packets {
+            self.sequence = self.sequence.wrapping_add(1);
+            self.id = next_id(self.id);
+            self.out.push_back(Output::Send { to, ttl, last: priority == 0, packet });
+        }
+    }
+
+    /// What somebody else has to send, to whom and with which TTL, if this router suddenly is no more.
+    pub fn last_words(&self) -> Vec<(IpAddr, u8, Vec<u8>)> {
+        self.packets(0)
+    }
+
+    /// An advert for each destination, with the numbers that come next.
+    fn packets(&self, priority: u8) -> Vec<(IpAddr, u8, Vec<u8>)> {
+        let Some(src) = self.address else { return Vec::new() };
         let advert =
             Advert { vrid: self.cfg.vrid, priority, interval: self.cfg.advert_int, addresses: self.named().collect() };
-        self.counters.adverts_sent += 1;
-        let to: Vec<(IpAddr, u8)> = match &self.cfg.destination {
-            Destination::Multicast(group) => vec![(*group, TTL)],
-            Destination::Unicast(u) => u.peers.iter().map(|p| (p.addr, u.ttl)).collect(),
+        let (mut sequence, mut id) = (self.sequence, self.id);
+        let mut packet = |dst: IpAddr, ttl: u8| {
+            sequence = sequence.wrapping_add(1);
+            id = next_id(id);
+            let ip = IpHeader { src, dst, ttl, protocol: PROTOCOL, id };
+            (dst, ttl, advert.packet(self.cfg.version, self.cfg.auth, self.form_to(dst), ip, sequence))
         };
-        for (dst, ttl) in to {
-            self.sequence = self.sequence.wrapping_add(1);
-            self.id = self.id.checked_add(1).unwrap_or(1);
-            let ip = IpHeader { src, dst, ttl, protocol: PROTOCOL, id: self.id };
-            let packet = advert.packet(self.cfg.version, self.cfg.auth, self.form_to(dst), ip, self.sequence);
-            self.out.push_back(Output::Send { to: dst, ttl, last: priority == 0, packet });
+        match &self.cfg.destination {
+            Destination::Multicast(group) => vec![packet(*group, TTL)],
+            Destination::Unicast(u) => u.peers.iter().map(|p| packet(p.addr, u.ttl)).collect(),
         }
     }
 
@@ -602,4 +627,9 @@ impl Router {
             self.out.push_back(Output::Refused { by: src, why });
         }
     }
+}
+
+/// The identification of the next IP packet; 0 would let the kernel choose.
+fn next_id(id: u16) -> u16 {
+    id.checked_add(1).unwrap_or(1)
 }

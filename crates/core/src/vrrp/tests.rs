@@ -42,7 +42,7 @@ fn started(lines: &str) -> Router {
     let mut r = Router::new(config(lines), at(0));
     r.handle(at(0), Input::Link(true));
     r.handle(at(0), Input::Address(Some(ME)));
-    r.handle(at(0), Input::Start { resume: false });
+    r.handle(at(0), Input::Start(Past::Nothing));
     drain(&mut r);
     r
 }
@@ -195,9 +195,27 @@ fn a_resumed_master_goes_on_at_once() {
     let mut r = Router::new(config("priority 100"), at(0));
     r.handle(at(0), Input::Link(true));
     r.handle(at(0), Input::Address(Some(ME)));
-    r.handle(at(0), Input::Start { resume: true });
+    r.handle(at(0), Input::Start(Past::Master));
     assert_eq!(r.state(), State::Master);
     assert_eq!(sent_priorities(&drain(&mut r)), [100]);
+}
+
+#[test]
+fn who_was_given_up_waits_for_a_peers_skew_and_no_longer() {
+    for (lines, longest) in [("priority 200", 1000), ("version 3\nadvert_int 0.1\npriority 200", 100)] {
+        let mut r = Router::new(config(lines), at(0));
+        r.handle(at(0), Input::Link(true));
+        r.handle(at(0), Input::Address(Some(ME)));
+        r.handle(at(0), Input::Start(Past::GivenUp));
+        assert_eq!((r.state(), r.next_deadline()), (State::Backup, Some(at(longest))));
+        hear(&mut r, at(50), 250);
+        assert!(r.next_deadline() > Some(at(longest + 1)), "a peer took over");
+    }
+    let mut r = started("priority 200");
+    r.handle_deadline(at(4000));
+    drain(&mut r);
+    let last = r.last_words();
+    assert_eq!((last.len(), last[0].0, last[0].2[22]), (1, ALL, 0));
 }
 
 #[test]
@@ -390,7 +408,7 @@ fn member(name: &str) -> Router {
     let mut r = Router::new(cfg, at(0));
     r.handle(at(0), Input::Link(true));
     r.handle(at(0), Input::Address(Some(ME)));
-    r.handle(at(0), Input::Start { resume: false });
+    r.handle(at(0), Input::Start(Past::Nothing));
     r
 }
 

@@ -41,8 +41,14 @@ impl Shell {
     pub(super) fn perform(&mut self, i: usize) {
         while let Some(output) = self.entries[i].router.poll_output() {
             match output {
-                Output::Send { to, ttl, last, packet } => self.send(i, (to, ttl, last), &packet),
-                Output::AddVips => self.set_addresses(),
+                Output::Send { to, ttl, last, packet } => {
+                    self.send(i, (to, ttl, last), &packet);
+                    self.age_words(i);
+                }
+                Output::AddVips => {
+                    self.leave_words(i); // first: addresses that are there are never nobody's
+                    self.set_addresses();
+                }
                 Output::RemoveVips => {
                     self.announcer.cancel(self.entries[i].key);
                     self.set_addresses();
@@ -56,6 +62,7 @@ impl Shell {
                     if to != State::Master {
                         self.memo.note(self.entries[i].key, None);
                     }
+                    self.leave_words(i);
                     if matches!(to, State::Master | State::Fault) {
                         self.entries[i].holds = false;
                     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use evenkeel_core::model::{Destination, Family, SyncGroup, TrackedObject, Transport, VipSpec, VrrpInstance};
 use evenkeel_core::time::Instant;
-use evenkeel_core::vrrp::{Input, Router};
+use evenkeel_core::vrrp::{Input, Past, Router};
 use evenkeel_sys::clock;
 use evenkeel_sys::wire::VrrpSocket;
 
@@ -24,6 +24,9 @@ impl Shell {
             let stays = instances.iter().any(|c| c.identity() == e.router.config().identity());
             if !stays {
                 e.router.handle(now, Input::Stop);
+                if let Some(place) = e.place {
+                    self.testament.set(place, None);
+                }
                 gone.push((e.router.clone(), e.owns));
             }
             stays
@@ -59,7 +62,7 @@ impl Shell {
                     fresh.push(self.entries.len());
                     let mut router = Router::new(cfg, now);
                     router.continue_sequence(clock::unix_seconds());
-                    self.entries.push(Entry { router, holds: true, owns: false, key, armed: None });
+                    self.entries.push(Entry { router, holds: true, owns: false, key, armed: None, place: None });
                 }
             }
         }
@@ -78,7 +81,14 @@ impl Shell {
         let e = &mut self.entries[i];
         let cfg = e.router.config();
         let patience = cfg.advert_int * u32::from(cfg.down_timer_adverts);
-        let resume = self.memo.last(e.key).is_some_and(|last| last <= now && now.since(last) < patience);
+        let lately = |at: Instant| at <= now && now.since(at) < patience;
+        let past = if self.memo.last(e.key).is_some_and(lately) {
+            Past::Master
+        } else if self.gave_up.iter().any(|(key, at)| *key == e.key && lately(*at)) {
+            Past::GivenUp
+        } else {
+            Past::Nothing
+        };
         let there = |v: &VipSpec| {
             let index = self.seen.links.get(&v.dev).map(|l| l.index);
             self.seen.addresses.iter().any(|a| Some(a.ifindex) == index && a.addr == v.addr)
@@ -86,7 +96,7 @@ impl Shell {
         e.holds = cfg.all_vips().any(there);
         // What a crash left is not the host's own.
         e.owns = e.holds && cfg.priority == 255 && self.memo.last(e.key).is_none();
-        e.router.handle(now, Input::Start { resume });
+        e.router.handle(now, Input::Start(past));
     }
 
     /// Tells the engines of devices and addresses; puts back what somebody took away.
@@ -132,6 +142,7 @@ impl Shell {
                 self.entries[i].router.handle(now, Input::Tracked { object: &object, good });
             }
             self.perform(i);
+            self.leave_words(i);
         }
         self.set_addresses();
     }

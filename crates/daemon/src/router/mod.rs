@@ -9,6 +9,7 @@ mod act;
 mod addresses;
 mod configure;
 mod observer;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -26,6 +27,7 @@ use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::wire::peek_vrid;
 use evenkeel_core::vrrp::{Announcer, Because, Input, Router, State};
 use evenkeel_sys::clock;
+use evenkeel_sys::last_words::Testament;
 use evenkeel_sys::memo::Memo;
 use evenkeel_sys::netlink::Netlink;
 use evenkeel_sys::rt;
@@ -35,6 +37,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::guard::Charge;
 use observer::Observation;
 
 /// What the router thread is told.
@@ -122,6 +125,7 @@ const ANNOUNCED_AT_ONCE: usize = 64;
 pub fn start(
     rt_priority: u8,
     memo_path: PathBuf,
+    charge: Charge,
     events: UnboundedSender<Event>,
 ) -> anyhow::Result<(Handle, std::thread::JoinHandle<()>)> {
     let (commands, inbox) = channel();
@@ -134,6 +138,8 @@ pub fn start(
         frames: FrameSocket::new()?,
         announcer: Announcer::default(),
         memo: Memo::open(&memo_path)?,
+        testament: charge.testament,
+        gave_up: charge.gave_up,
         seen: observer::start(handle.clone())?,
         ports: BTreeMap::new(),
         entries: Vec::new(),
@@ -169,6 +175,8 @@ struct Entry {
     key: u64,
     /// The deadline that it stands in the queue with.
     armed: Option<Instant>,
+    /// Where its last words are kept, while it is master.
+    place: Option<usize>,
 }
 
 struct Shell {
@@ -178,6 +186,10 @@ struct Shell {
     frames: FrameSocket,
     announcer: Announcer,
     memo: Memo,
+    /// Where the parent finds what to say if this process dies.
+    testament: Arc<Testament>,
+    /// What a process before this one was master of, until its parent gave up for it.
+    gave_up: Vec<(u64, Instant)>,
     seen: Observation,
     ports: BTreeMap<(String, Transport), Port>,
     entries: Vec<Entry>,
@@ -231,6 +243,7 @@ impl Shell {
 
     /// Sleeps until a packet, an event, a command or a deadline.
     fn wait(&self) {
+        self.testament.set_awake_by(self.deadlines.first().map(|(d, _)| *d));
         let deadline = self.deadlines.first().map(|(d, _)| *d).into_iter().chain(self.announcer.next_deadline()).min();
         let timeout = deadline.map(|d| TimeSpec::from(d.since(clock::now())));
         let mut fds = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];

@@ -1,0 +1,182 @@
+//! The parent that watches the process that does the work.
+//!
+//! It holds nothing but memory that the other keeps its last words in ([`evenkeel_sys::last_words`]): if that process dies,
+//! or its VRRP thread hangs, the parent says priority 0 for every master that it was and takes the addresses away, so that
+//! peers take over at once and not after the master-down interval; and then it starts the process anew. A clean stop and a
+//! hand-over are left alone, and so is everything if the parent itself is killed: the other goes with it, and whoever
+//! starts next finds the state of before.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_core::model::VipSpec;
+use evenkeel_core::time::Instant;
+use evenkeel_sys::last_words::{LastWords, Testament};
+use evenkeel_sys::memo::Memo;
+use evenkeel_sys::netlink::Netlink;
+use evenkeel_sys::wire::VrrpSocket;
+use evenkeel_sys::{clock, names, rt, signals};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// A little above the thread that it watches.
+const RT_PRIORITY: u8 = 60;
+/// How often it looks whether the VRRP thread is late.
+const LOOK: Duration = Duration::from_millis(250);
+/// So many looks in a row it has to be late: a machine that slept is not late, it only looks like it once.
+const LATE_LOOKS: u32 = 12;
+/// As keepalived: at once, then 1, 2, 4 … seconds, at most a minute.
+const LONGEST_DELAY: Duration = Duration::from_secs(60);
+/// A process that lived so long starts the row anew.
+const LIVED: Duration = Duration::from_secs(60);
+
+/// Signals that are the other's business.
+const PASSED_ON: [Signal; 6] =
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
+
+/// How the process ended.
+enum End {
+    Exit(u8),
+    Killed(Signal),
+}
+
+/// What the working process gets from its parent.
+pub struct Charge {
+    /// Where it leaves its last words.
+    pub testament: Arc<Testament>,
+    /// The virtual routers that a process before it was master of, and gave up so short a time ago.
+    pub gave_up: Vec<(u64, Instant)>,
+}
+
+/// Runs `work` in a child, again and again until it ends as it should. The first child gets `first`. Called before there
+/// is any thread.
+pub fn run<T>(
+    respawn: bool,
+    memo: &Path,
+    first: T,
+    work: impl Fn(Charge, Option<T>) -> ExitCode,
+) -> anyhow::Result<ExitCode> {
+    let mut first = Some(first);
+    let testament = Arc::new(Testament::new()?);
+    let mut inbox = signals::Inbox::new(&PASSED_ON)?;
+    let mut gave_up = Vec::new();
+    let mut delay = Duration::ZERO;
+    loop {
+        let Some(child) = signals::fork_child(&inbox)? else {
+            return Ok(work(Charge { testament, gave_up }, first));
+        };
+        first = None;
+        let born = clock::now();
+        if let Err(e) = rt::make_realtime(RT_PRIORITY) {
+            tracing::debug!("{e}");
+        }
+        let (end, asked) = watch(child, &testament, &mut inbox);
+        let started = testament.is_ready();
+        let words = testament.take();
+        match end {
+            End::Exit(code) if code == 0 || !started => return Ok(ExitCode::from(code)),
+            _ if asked == Some(Signal::SIGQUIT) => return Ok(ExitCode::FAILURE), // it was to leave everything
+            _ => {}
+        }
+        gave_up = say(&words, memo);
+        let how = match end {
+            End::Exit(code) => format!("ended with status {code}"),
+            End::Killed(signal) => format!("was ended by {signal}"),
+        };
+        tracing::error!(
+            masters = words.len(),
+            "the working process {how}: said priority 0 and took the addresses away for {} virtual routers",
+            words.len()
+        );
+        if asked.is_some() || !respawn {
+            return Ok(ExitCode::FAILURE);
+        }
+        if clock::now().since(born) > LIVED {
+            delay = Duration::ZERO;
+        }
+        if !wait(delay, &mut inbox) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        delay = (delay * 2).clamp(Duration::from_secs(1), LONGEST_DELAY);
+    }
+}
+
+/// Waits until the child has ended, passes signals on to it, and ends it if its VRRP thread hangs. Also says which signal
+/// asked it to stop, if one did.
+fn watch(child: Pid, testament: &Testament, inbox: &mut signals::Inbox) -> (End, Option<Signal>) {
+    let (mut asked, mut late) = (None, 0);
+    loop {
+        match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(_, code)) => return (End::Exit(code as u8), asked),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return (End::Killed(signal), asked),
+            Err(nix::errno::Errno::ECHILD) => return (End::Exit(1), asked),
+            _ => {}
+        }
+        let pause = PollTimeout::try_from(LOOK).unwrap_or(PollTimeout::ZERO);
+        let _ = poll(&mut [PollFd::new(inbox.as_fd(), PollFlags::POLLIN)], pause);
+        while let Some(signal) = inbox.read() {
+            if PASSED_ON.contains(&signal) {
+                let _ = nix::sys::signal::kill(child, signal);
+            }
+            if matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT) {
+                asked = Some(signal);
+            }
+        }
+        let is_late = testament.awake_by().is_some_and(|by| by < clock::now());
+        late = if is_late { late + 1 } else { 0 };
+        if late == LATE_LOOKS {
+            tracing::error!("the VRRP thread hangs: ending the process");
+            let _ = nix::sys::signal::kill(child, Signal::SIGKILL);
+        }
+    }
+}
+
+/// Waits before the next start; false if it is not wanted any more.
+fn wait(delay: Duration, inbox: &mut signals::Inbox) -> bool {
+    let until = clock::now() + delay;
+    loop {
+        while let Some(signal) = inbox.read() {
+            if matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT) {
+                return false;
+            }
+        }
+        let rest = until.since(clock::now());
+        if rest.is_zero() {
+            return true;
+        }
+        let pause = PollTimeout::try_from(rest).unwrap_or(PollTimeout::ZERO);
+        let _ = poll(&mut [PollFd::new(inbox.as_fd(), PollFlags::POLLIN)], pause);
+    }
+}
+
+/// Says the last words: every farewell first, for peers wait for those. Returns who gave up, and when.
+fn say(words: &[LastWords], memo: &Path) -> Vec<(u64, Instant)> {
+    for f in words.iter().flat_map(|w| &w.farewells) {
+        let sent = names::interface_name(f.ifindex)
+            .and_then(|name| VrrpSocket::new(f.transport, &name, f.ifindex, &[]).ok())
+            .map(|socket| socket.send(f.from, f.to, f.hops, &f.packet));
+        if let Some(Err(e)) = sent {
+            tracing::warn!("say priority 0 to {}: {e}", f.to);
+        }
+    }
+    let now = clock::now();
+    if let Ok(mut netlink) = Netlink::new() {
+        for (ifindex, addr, prefix) in words.iter().flat_map(|w| &w.addresses) {
+            let dev = names::interface_name(*ifindex).unwrap_or_default();
+            let vip = VipSpec { addr: *addr, prefix: *prefix, dev, label: None, broadcast: None, scope: 0 };
+            if let Err(e) = netlink.remove_address(*ifindex, &vip) {
+                tracing::warn!("{e}");
+            }
+        }
+    }
+    // Who gave up is not master any more, whoever starts next.
+    if let Ok(memo) = Memo::open(memo) {
+        words.iter().for_each(|w| memo.note(w.key, None));
+    }
+    words.iter().map(|w| (w.key, now)).collect()
+}

@@ -1,0 +1,59 @@
+//! One daemon for each instance, and where to find it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::args::Args;
+
+/// A daemon that was killed is gone within so long.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The lock and the pid file; both go when the process that made it does, not when a child of it ends.
+pub struct Hold {
+    pid: u32,
+    pid_file: PathBuf,
+    _lock: Flock<File>,
+}
+
+/// Takes the lock of this instance and writes the pid file.
+pub fn take(args: &Args) -> anyhow::Result<Hold> {
+    let run_dir = args.run_dir();
+    fs::create_dir_all(&run_dir).with_context(|| format!("create {}", run_dir.display()))?;
+    let lock = lock(&run_dir.join("lock"), &args.instance)?;
+    let (pid, pid_file) = (std::process::id(), args.pid_file());
+    fs::write(&pid_file, format!("{pid}\n")).with_context(|| format!("write {}", pid_file.display()))?;
+    Ok(Hold { pid, pid_file, _lock: lock })
+}
+
+/// Two daemons of one instance would fight over everything.
+fn lock(path: &Path, instance: &str) -> anyhow::Result<Flock<File>> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let file = file.with_context(|| format!("open {}", path.display()))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(mut lock) => {
+                lock.set_len(0)?;
+                writeln!(lock, "{}", std::process::id())?;
+                return Ok(lock);
+            }
+            Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            Err(_) => {
+                bail!("another evenkeeld runs already as instance `{instance}` (--instance NAME starts a second one)")
+            }
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if std::process::id() == self.pid {
+            let _ = fs::remove_file(&self.pid_file);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Last words: kept up to date for every master, in memory that the parent reads if this process dies.
+
+use evenkeel_core::model::Auth;
+use evenkeel_core::vrrp::State;
+use evenkeel_sys::last_words::{Farewell, LastWords, PLACES};
+
+use super::Shell;
+
+impl Shell {
+    /// Writes what is to be said and taken away if this process died now; nothing unless the router is master.
+    pub(super) fn leave_words(&mut self, i: usize) {
+        let master = self.entries[i].router.state() == State::Master;
+        match (master, self.entries[i].place) {
+            (false, None) => {}
+            (false, Some(place)) => {
+                self.testament.set(place, None);
+                self.entries[i].place = None;
+            }
+            (true, place) => {
+                let Some(place) = place.or_else(|| self.free_place()) else { return };
+                self.entries[i].place = Some(place);
+                let words = self.words(i);
+                self.testament.set(place, Some(&words));
+            }
+        }
+    }
+
+    /// An authentication header's last word is too old once another one was sent.
+    pub(super) fn age_words(&mut self, i: usize) {
+        if matches!(self.entries[i].router.config().auth, Auth::Ah(_)) {
+            self.leave_words(i);
+        }
+    }
+
+    fn free_place(&self) -> Option<usize> {
+        let mut taken: Vec<usize> = self.entries.iter().filter_map(|e| e.place).collect();
+        taken.sort_unstable();
+        let free = taken.iter().enumerate().find(|(n, place)| n != *place).map_or(taken.len(), |(n, _)| n);
+        (free < PLACES).then_some(free)
+    }
+
+    fn words(&self, i: usize) -> LastWords {
+        let e = &self.entries[i];
+        let cfg = e.router.config();
+        let transport = cfg.transport();
+        let port = self.ports.get(&(cfg.interface.clone(), transport));
+        let mut words = LastWords { key: e.key, ..LastWords::default() };
+        if let (Some(port), Some(from)) = (port, e.router.address()) {
+            let farewell = |(to, hops, packet)| Farewell { ifindex: port.ifindex, transport, from, to, hops, packet };
+            words.farewells = e.router.last_words().into_iter().map(farewell).collect();
+        }
+        if !e.owns {
+            let index = |dev: &String| self.seen.links.get(dev).map(|l| l.index);
+            let addresses = cfg.all_vips().filter_map(|v| Some((index(&v.dev)?, v.addr, v.prefix)));
+            words.addresses = addresses.collect();
+        }
+        words
+    }
+}

@@ -1,0 +1,312 @@
+//! What is to be said and done when the process that speaks VRRP is gone: memory that it shares with the parent that
+//! watches it.
+//!
+//! Every virtual router that is master keeps here the packets that give its role up, and the addresses to take away. Each
+//! place has two halves and a word that says which one counts, so that a process that dies while it writes leaves the
+//! older half in force.
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use evenkeel_core::model::Transport;
+use evenkeel_core::time::Instant;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+
+use crate::{Context, Result};
+
+/// As many virtual routers can leave last words.
+pub const PLACES: usize = 4096;
+const HALF: usize = 8 * 1024;
+/// Three words: the current half, and the length of each.
+const PLACE_HEAD: usize = 24;
+const PLACE: usize = PLACE_HEAD + 2 * HALF;
+/// Ready; awake by.
+const HEAD: usize = 16;
+const BYTES: usize = HEAD + PLACES * PLACE;
+
+/// A packet that gives up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Farewell {
+    /// The interface.
+    pub ifindex: u32,
+    /// How it travels.
+    pub transport: Transport,
+    /// From whom, to whom.
+    pub from: IpAddr,
+    /// A group or a peer.
+    pub to: IpAddr,
+    /// Hop limit over IPv6.
+    pub hops: u8,
+    /// As [`crate::wire::VrrpSocket::send`] takes it.
+    pub packet: Vec<u8>,
+}
+
+/// What one master leaves.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LastWords {
+    /// Which virtual router, as the memo knows it.
+    pub key: u64,
+    /// To be sent.
+    pub farewells: Vec<Farewell>,
+    /// To be taken away: interface, address, prefix length.
+    pub addresses: Vec<(u32, IpAddr, u8)>,
+}
+
+/// The shared memory. It lives as long as both processes; only what is used takes room.
+pub struct Testament {
+    base: NonNull<u8>,
+}
+
+// SAFETY: one process writes, the other reads when the first is gone; the words are atomics.
+unsafe impl Send for Testament {}
+// SAFETY: as above; within the writing process only one thread has the mutable half (`set` takes a place of its own).
+unsafe impl Sync for Testament {}
+
+impl Testament {
+    /// Memory that a child made by fork() shares.
+    pub fn new() -> Result<Self> {
+        let size = NonZeroUsize::new(BYTES).ok_or(std::io::ErrorKind::InvalidInput).map_err(std::io::Error::from);
+        let what = || "map memory for last words".into();
+        // SAFETY: a fresh anonymous mapping.
+        let map = unsafe {
+            mmap_anonymous(
+                None,
+                size.context(what)?,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE,
+            )
+        };
+        Ok(Testament { base: map.context(what)?.cast() })
+    }
+
+    fn word(&self, offset: usize) -> &AtomicU64 {
+        debug_assert!(offset + 8 <= BYTES && offset.is_multiple_of(8));
+        // SAFETY: inside the mapping, aligned: the mapping is, and every offset is a multiple of eight.
+        unsafe { self.base.add(offset).cast::<AtomicU64>().as_ref() }
+    }
+
+    fn half(&self, place: usize, half: usize) -> NonNull<u8> {
+        debug_assert!(place < PLACES && half < 2);
+        // SAFETY: inside the mapping.
+        unsafe { self.base.add(HEAD + place * PLACE + PLACE_HEAD + half * HALF) }
+    }
+
+    /// The child has started all right; what it dies of from now on is no mistake of the start.
+    pub fn set_ready(&self) {
+        self.word(0).store(1, Ordering::Release);
+    }
+
+    /// Has it?
+    pub fn is_ready(&self) -> bool {
+        self.word(0).load(Ordering::Acquire) == 1
+    }
+
+    /// The thread that speaks VRRP sleeps, and will be awake by then.
+    pub fn set_awake_by(&self, when: Option<Instant>) {
+        self.word(8).store(when.map_or(u64::MAX, |w| w.as_nanos()), Ordering::Release);
+    }
+
+    /// When it should have been awake; `None`: whenever it likes.
+    pub fn awake_by(&self) -> Option<Instant> {
+        let at = self.word(8).load(Ordering::Acquire);
+        (at != u64::MAX).then(|| Instant::from_nanos(at))
+    }
+
+    /// Leaves these words in a place, instead of what is there. False if there is no such place; addresses that find no
+    /// room are left out.
+    pub fn set(&self, place: usize, words: Option<&LastWords>) -> bool {
+        if place >= PLACES {
+            return words.is_none();
+        }
+        let head = HEAD + place * PLACE;
+        let Some(words) = words else {
+            self.word(head).store(0, Ordering::Release);
+            return true;
+        };
+        let bytes = encode(words);
+        let half = usize::from(self.word(head).load(Ordering::Acquire) == 1);
+        // SAFETY: the half is as long as HALF, which no encoding exceeds; nobody reads it before the word below is set.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.half(place, half).as_ptr(), bytes.len()) };
+        self.word(head + 8 + 8 * half).store(bytes.len() as u64, Ordering::Release);
+        self.word(head).store(1 + half as u64, Ordering::Release);
+        true
+    }
+
+    /// Everything that was left, and empties every place. For the parent, when the child is gone.
+    pub fn take(&self) -> Vec<LastWords> {
+        let mut out = Vec::new();
+        for place in 0..PLACES {
+            let head = HEAD + place * PLACE;
+            let which = self.word(head).swap(0, Ordering::AcqRel);
+            let Some(half @ 0..=1) = (which as usize).checked_sub(1) else { continue };
+            let len = (self.word(head + 8 + 8 * half).load(Ordering::Acquire) as usize).min(HALF);
+            // SAFETY: inside the mapping, and whoever wrote it is gone.
+            let bytes = unsafe { std::slice::from_raw_parts(self.half(place, half).as_ptr(), len) };
+            out.extend(decode(bytes));
+        }
+        self.word(0).store(0, Ordering::Release);
+        self.set_awake_by(None);
+        out
+    }
+}
+
+fn put_address(b: &mut Vec<u8>, a: IpAddr) {
+    match a {
+        IpAddr::V4(a) => {
+            b.push(4);
+            b.extend(a.octets());
+        }
+        IpAddr::V6(a) => {
+            b.push(6);
+            b.extend(a.octets());
+        }
+    }
+}
+
+/// At most [`HALF`] bytes.
+fn encode(words: &LastWords) -> Vec<u8> {
+    let mut b = words.key.to_ne_bytes().to_vec();
+    let mut add = |record: Vec<u8>| {
+        if b.len() + record.len() <= HALF {
+            b.extend(record);
+        }
+    };
+    for f in &words.farewells {
+        let mut r = vec![b'F', f.transport as u8, f.hops];
+        r.extend(f.ifindex.to_ne_bytes());
+        put_address(&mut r, f.from);
+        put_address(&mut r, f.to);
+        r.extend((f.packet.len() as u16).to_ne_bytes());
+        r.extend(&f.packet);
+        add(r);
+    }
+    for (ifindex, addr, prefix) in &words.addresses {
+        let mut r = vec![b'A', *prefix];
+        r.extend(ifindex.to_ne_bytes());
+        put_address(&mut r, *addr);
+        add(r);
+    }
+    b
+}
+
+/// Takes pieces from the front of a slice.
+struct Reader<'b>(&'b [u8]);
+
+impl<'b> Reader<'b> {
+    fn bytes(&mut self, n: usize) -> Option<&'b [u8]> {
+        let (head, rest) = self.0.split_at_checked(n)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.bytes(N)?.try_into().ok()
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[b]| b)
+    }
+
+    fn address(&mut self) -> Option<IpAddr> {
+        match self.byte()? {
+            4 => self.array::<4>().map(IpAddr::from),
+            6 => self.array::<16>().map(IpAddr::from),
+            _ => None,
+        }
+    }
+
+    fn farewell(&mut self) -> Option<Farewell> {
+        let transport = match self.byte()? {
+            t if t == Transport::Ipv4 as u8 => Transport::Ipv4,
+            t if t == Transport::Ipv4Ah as u8 => Transport::Ipv4Ah,
+            _ => Transport::Ipv6,
+        };
+        let hops = self.byte()?;
+        let ifindex = u32::from_ne_bytes(self.array()?);
+        let (from, to) = (self.address()?, self.address()?);
+        let len = usize::from(u16::from_ne_bytes(self.array()?));
+        Some(Farewell { ifindex, transport, from, to, hops, packet: self.bytes(len)?.to_vec() })
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<LastWords> {
+    let mut r = Reader(bytes);
+    let mut words = LastWords { key: u64::from_ne_bytes(r.array()?), ..LastWords::default() };
+    while let Some(kind) = r.byte() {
+        match kind {
+            b'F' => words.farewells.push(r.farewell()?),
+            b'A' => {
+                let prefix = r.byte()?;
+                words.addresses.push((u32::from_ne_bytes(r.array()?), r.address()?, prefix));
+            }
+            _ => return None,
+        }
+    }
+    Some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(key: u64, addresses: u32) -> LastWords {
+        let farewell = |transport, to: &str| Farewell {
+            ifindex: 3,
+            transport,
+            from: "192.0.2.1".parse().expect("an address"),
+            to: to.parse().expect("an address"),
+            hops: 255,
+            packet: vec![key as u8; 40],
+        };
+        let address = |n: u32| {
+            (n, if n.is_multiple_of(2) { IpAddr::from(n.to_be_bytes()) } else { IpAddr::from([n as u16; 8]) }, 24)
+        };
+        LastWords {
+            key,
+            farewells: vec![farewell(Transport::Ipv4, "224.0.0.18"), farewell(Transport::Ipv6, "ff02::12")],
+            addresses: (0..addresses).map(address).collect(),
+        }
+    }
+
+    #[test]
+    fn the_last_words_left_in_each_place_are_found() {
+        let t = Testament::new().expect("memory");
+        assert!(t.set(0, Some(&words(1, 2))) && t.set(0, Some(&words(2, 3))) && t.set(0, Some(&words(3, 4))));
+        assert!(t.set(7, Some(&words(9, 1))) && t.set(8, Some(&words(8, 1))) && t.set(8, None));
+        assert!(!t.set(PLACES, Some(&words(1, 1))));
+        assert_eq!(t.take(), [words(3, 4), words(9, 1)]);
+        assert_eq!(t.take(), [], "once");
+    }
+
+    #[test]
+    fn hundreds_of_addresses_find_room_and_more_are_left_out() {
+        let t = Testament::new().expect("memory");
+        t.set(1, Some(&words(5, 300)));
+        assert_eq!(t.take(), [words(5, 300)]);
+        t.set(1, Some(&words(5, 5000)));
+        let took = t.take();
+        assert_eq!(took[0].farewells, words(5, 0).farewells);
+        assert!((300..5000).contains(&took[0].addresses.len()));
+    }
+
+    #[test]
+    fn a_child_that_dies_leaves_them_to_its_parent() {
+        let t = Testament::new().expect("memory");
+        // SAFETY: the child only writes memory and ends.
+        match unsafe { nix::unistd::fork() }.expect("a child") {
+            nix::unistd::ForkResult::Child => {
+                t.set(0, Some(&words(4, 4)));
+                t.set_ready();
+                // SAFETY: nothing of the parent's is run.
+                unsafe { libc::_exit(0) }
+            }
+            nix::unistd::ForkResult::Parent { child } => {
+                nix::sys::wait::waitpid(child, None).expect("ended");
+                assert!(t.is_ready());
+                assert_eq!(t.take(), [words(4, 4)]);
+            }
+        }
+    }
+}

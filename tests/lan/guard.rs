@@ -1,0 +1,96 @@
+//! What happens when the process that speaks VRRP dies: its parent gives up for it, peers take over at once, and it starts
+//! anew.
+
+use std::time::{Duration, Instant};
+
+use evenkeel_core::vrrp::State;
+use evenkeel_testkit::lan::{Pid, eventually};
+use evenkeel_testkit::office::VIP;
+use evenkeel_tests::{Net, SOON, vrrp};
+use nix::sys::signal::Signal;
+
+/// The process that a daemon's parent watches.
+fn worker(parent: Pid) -> u32 {
+    let path = format!("/proc/{0}/task/{0}/children", parent.0);
+    let children = std::fs::read_to_string(path).expect("it lives");
+    children.split_whitespace().next().and_then(|c| c.parse().ok()).expect("a child")
+}
+
+/// d1 is master with 254, d2 backup with 253, whose skew is 12 ms.
+fn pair(name: &str, more: &str) -> Option<(Net, Pid)> {
+    let net = Net::directors(name)?;
+    let d1 = net.start("d1", &vrrp(254, more));
+    net.wait_state("d1", "V", State::Master);
+    net.start("d2", &vrrp(253, more));
+    net.wait_state("d2", "V", State::Backup);
+    Some((net, d1))
+}
+
+/// It is not stopped by us but killed, and nobody waits for it but its parent.
+fn hit(pid: u32, signal: Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal).expect("it lives");
+}
+
+#[test]
+fn a_peer_takes_over_at_once_when_the_working_process_is_killed() {
+    for (name, more) in [
+        ("guard", ""),
+        ("guard-ah", "authentication {\nauth_type AH\nauth_pass secret12\n}"),
+        ("guard-v3", "version 3"),
+    ] {
+        let Some((net, d1)) = pair(name, more) else { return };
+        let begun = Instant::now();
+        hit(worker(d1), Signal::SIGKILL);
+        let i = net.wait_state("d2", "V", State::Master);
+        assert_eq!(i.because, "192.168.1.2 gave up with priority 0");
+        // Long before 3 s of silence would have told; how long exactly is for the benchmark.
+        assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", begun.elapsed());
+        // It starts anew with the process id of before, and takes the address back, once.
+        net.wait_state("d1", "V", State::Master);
+        eventually("the address is back", SOON, || (net.holds("d1", VIP) && !net.holds("d2", VIP)).then_some(()));
+        assert_eq!(net.status("d1").expect("answers").pid, d1.0);
+        assert!(net.lan.log("d1").contains("said priority 0 and took the addresses away for 1 virtual routers"));
+    }
+}
+
+#[test]
+fn without_a_peer_the_address_is_back_soon_after_the_death() {
+    let Some(net) = Net::directors("guard-alone") else { return };
+    let d1 = net.start("d1", &vrrp(100, ""));
+    net.wait_state("d1", "V", State::Master);
+    hit(worker(d1), Signal::SIGABRT);
+    let i = eventually("it is master again", SOON, || {
+        net.instance("d1", "V").filter(|i| i.state == State::Master && i.because.starts_with("no advert"))
+    });
+    assert_eq!(i.because, "no advert for 1.000 s", "a peer would have come within its skew time");
+}
+
+#[test]
+fn a_thread_that_hangs_is_ended() {
+    let Some((net, d1)) = pair("guard-hang", "") else { return };
+    hit(worker(d1), Signal::SIGSTOP);
+    eventually("the parent notices", SOON, || net.lan.log("d1").contains("the VRRP thread hangs").then_some(()));
+    net.wait_state("d1", "V", State::Master);
+    eventually("the address is back", SOON, || (net.holds("d1", VIP) && !net.holds("d2", VIP)).then_some(()));
+}
+
+#[test]
+fn a_clean_stop_a_hand_over_and_a_killed_parent_are_left_alone() {
+    let Some(net) = Net::directors("guard-clean") else { return };
+    let config = vrrp(100, "");
+    for signal in [Signal::SIGQUIT, Signal::SIGKILL] {
+        let d1 = net.start("d1", &config);
+        net.wait_state("d1", "V", State::Master);
+        let child = worker(d1);
+        net.lan.signal(d1, signal).expect("ends");
+        let gone = || (!std::path::Path::new(&format!("/proc/{child}")).exists()).then_some(());
+        eventually("the working process is gone too", SOON, gone);
+        assert!(net.holds("d1", VIP), "{signal}: the address stays for the next daemon");
+    }
+    let d1 = net.start("d1", &config);
+    let i = net.wait_state("d1", "V", State::Master);
+    assert_eq!(i.because, "it was master before the daemon was restarted");
+    net.lan.signal(d1, Signal::SIGTERM).expect("ends");
+    assert!(!net.holds("d1", VIP));
+    assert!(!net.lan.log("d1").contains("said priority 0 and took"), "{}", net.lan.log("d1"));
+}
