@@ -34,6 +34,7 @@ test: test-deps
 bench: all test-deps
 	$(CARGO) build --release --manifest-path benches/Cargo.toml
 	$(SUDO) benches/target/release/evenkeel-bench
+	$(SUDO) benches/target/release/evenkeel-bench --vrrp
 
 # The packet path on Debian 12's kernel, under emulation.
 kernel-test: test-deps

@@ -40,7 +40,10 @@ fn text() -> String {
     );
     for n in 0..SERVICES {
         let (hi, lo) = (n >> 8, n & 255);
-        let _ = write!(t, "virtual_server 10.200.{hi}.{lo} 80 {{\n    delay_loop 6\n    lvs_sched wrr\n    lvs_method DR\n    protocol TCP\n");
+        let _ = write!(
+            t,
+            "virtual_server 10.200.{hi}.{lo} 80 {{\n    delay_loop 6\n    lvs_sched wrr\n    lvs_method DR\n    protocol TCP\n"
+        );
         for r in 0..SERVERS {
             let _ = write!(
                 t,
@@ -129,7 +132,10 @@ impl Figures {
     }
 
     pub fn print(&self) {
-        println!("a configuration of {SERVICES} virtual servers with {SERVERS} real servers each, {} lines", self.lines);
+        println!(
+            "a configuration of {SERVICES} virtual servers with {SERVERS} real servers each, {} lines",
+            self.lines
+        );
         println!("  parse and check {:>6.0} ms, diff {:>4.0} ms", self.parse_ms, self.diff_ms);
         println!(
             "  evenkeeld -t    {:>6.0} ms, keepalived -t {:>4.0} ms: {:.2} of it; {:.0} MiB",

@@ -4,6 +4,7 @@
 //! Figures are medians of nine rounds, net of the wrapper and an empty program. What matters are the ratios.
 
 mod config;
+mod vrrp;
 
 use std::ffi::OsStr;
 use std::net::Ipv4Addr;
@@ -103,10 +104,17 @@ fn main() -> Result<()> {
     if !evenkeel_sys::user::is_root() {
         bail!("the benchmark needs root, to load the packet path");
     }
+    if std::env::args().any(|a| a == "--vrrp") {
+        return vrrp::run();
+    }
     let json = std::env::args().any(|a| a == "--json");
     let large = config::run()?;
     if std::env::args().any(|a| a == "--config") {
-        if json { println!("{}", large.json()) } else { large.print() }
+        if json {
+            println!("{}", large.json())
+        } else {
+            large.print()
+        }
         return Ok(());
     }
     let b = Bench::new()?;

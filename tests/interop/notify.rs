@@ -128,7 +128,7 @@ fn grouped(script: &str, dir: &Path) -> String {
     )
 }
 
-/// Start, and steps of `ip`, and stop, each with the number of FIFO lines that it brings. What came in each stage, in any
+/// Start, and steps of `ip` or `write FILE TEXT`, and stop, each with the number of FIFO lines that it brings. What came in each stage, in any
 /// order (members of a group are told of in the order of their timers), and what the scripts were given.
 fn stages(
     net: &Net,
@@ -154,7 +154,10 @@ fn stages(
     eventually("master", SOON, || net.holds("d1", VIP).then_some(()));
     stage(first);
     for (command, n) in steps {
-        net.lan.ip("d1", command).expect("done");
+        match command.strip_prefix("write ").and_then(|c| c.split_once(' ')) {
+            Some((file, text)) => fs::write(dir.join(file), text).expect("writable"),
+            None => drop(net.lan.ip("d1", command).expect("done")),
+        }
         stage(*n);
     }
     net.lan.signal(pid, Signal::SIGTERM).expect("stops");
@@ -224,5 +227,36 @@ fn tracked_interfaces_do_what_they_do_in_keepalived() {
     let Some(theirs) = stages(&net, "keepalived", tracking, steps, |c| keepalived(&net, "d1", c)) else { return };
     links(&net, &['u']);
     let ours = stages(&net, "evenkeel", tracking, steps, |c| Some(net.start("d1", c))).expect("it starts");
+    assert_eq!(ours, theirs);
+}
+
+/// An instance that weighs the numbers in two files, and must not find one in a third.
+fn files(_: &str, dir: &Path) -> String {
+    let at = dir.display();
+    format!(
+        "global_defs {{\n vrrp_notify_fifo {at}/fifo\n vrrp_notify_priority_changes\n}}\n\
+         track_file a {{\n file {at}/a\n init_file 5\n}}\n\
+         track_file b {{\n file {at}/b\n weight 2 reverse\n init_file 0 overwrite\n}}\n\
+         track_file c {{\n file {at}/c\n weight 0\n init_file\n}}\n{}",
+        vrrp(100, "version 3\nadvert_int 0.2\ntrack_file {\n a\n b\n c\n}")
+    )
+}
+
+#[test]
+fn tracked_files_do_what_they_do_in_keepalived() {
+    let Some(net) = Net::directors("interop-files") else { return };
+    let steps = [
+        ("write a 30", 1),
+        ("write a -40\n", 1),
+        ("write b 10", 1),
+        ("write b -10", 1),
+        ("write c 1", 1),
+        ("write c 0", 2),
+        ("write a -254", 1),
+        ("write a 0", 2),
+    ];
+    let steps = (3, &steps[..], 1, 0);
+    let Some(theirs) = stages(&net, "keepalived", files, steps, |c| keepalived(&net, "d1", c)) else { return };
+    let ours = stages(&net, "evenkeel", files, steps, |c| Some(net.start("d1", c))).expect("it starts");
     assert_eq!(ours, theirs);
 }

@@ -181,3 +181,25 @@ fn an_owner_keeps_the_address_that_was_its_hosts() {
     net.lan.signal(d1, Signal::SIGTERM).expect("stops");
     assert!(net.holds("d1", own), "a stop does not take the host's own address away");
 }
+
+#[test]
+fn a_tracked_process_that_ends_is_noticed_at_once() {
+    let Some(net) = Net::directors("track-process") else { return };
+    // Processes are the whole machine's: this one has a parameter that no other has.
+    let seconds = format!("{}.5", 900_000 + std::process::id());
+    let sleep = || std::process::Command::new("sleep").arg(&seconds).spawn().expect("sleeps");
+    let mut first = sleep();
+    let tracked = format!("vrrp_track_process p {{\n process sleep {seconds}\n}}\n");
+    net.start("d1", &(tracked + &vrrp(100, "version 3\nadvert_int 0.2\ntrack_process {\n p\n}")));
+    net.wait_state("d1", "V", State::Master);
+    first.kill().expect("it lived");
+    first.wait().expect("ended");
+    let i = net.wait_state("d1", "V", State::Fault);
+    assert_eq!(i.because, "process p is not as it should be");
+    let mut second = sleep();
+    net.wait_state("d1", "V", State::Master);
+    let tracked = net.status("d1").expect("answers").tracked;
+    assert_eq!(tracked[0].detail, "1 running");
+    second.kill().expect("it lived");
+    second.wait().expect("ended");
+}

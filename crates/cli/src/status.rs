@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use evenkeel_core::ipc::{InstanceStatus, Reply, Request, ServiceStatus, Status};
+use evenkeel_core::model::Found;
 use evenkeel_core::vrrp::State;
 use evenkeel_sys::paths::control_socket;
 use evenkeel_testkit::control::ask;
@@ -86,6 +87,15 @@ fn text(s: &Status, p: &Paint) -> String {
             None => "not run yet".to_owned(),
         };
         t += &format!("\nscript {}  {state}  {} runs, last: {}\n", sc.name, sc.runs, sc.last);
+    }
+    for tracked in &s.tracked {
+        let state = match tracked.found {
+            Some(Found::Good(true)) => p.good("as it should be"),
+            Some(Found::Good(false)) => p.bad("not as it should be"),
+            Some(Found::Number(_)) => "holds".to_owned(),
+            None => "not looked at yet".to_owned(),
+        };
+        t += &format!("\n{}  {state}  {}\n", tracked.object, tracked.detail);
     }
     for v in &s.services {
         t += &service(v, p);

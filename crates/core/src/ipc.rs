@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::health::ProbeResult;
+use crate::model::{Found, TrackedObject};
 use crate::vrrp::{Counters, State};
 
 /// What a client asks for.
@@ -68,6 +69,8 @@ pub struct Status {
     pub foreign_adverts: u64,
     /// Tracked scripts.
     pub scripts: Vec<ScriptStatus>,
+    /// Tracked files and processes.
+    pub tracked: Vec<TrackedStatus>,
     /// Virtual services.
     pub services: Vec<ServiceStatus>,
     /// The packet path.
@@ -122,6 +125,17 @@ pub struct ScriptStatus {
     pub last: String,
     /// Runs so far.
     pub runs: u64,
+}
+
+/// A tracked file or process at one moment.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct TrackedStatus {
+    /// What it is, and its name.
+    pub object: TrackedObject,
+    /// How it was found; nothing before the first look.
+    pub found: Option<Found>,
+    /// What there is to say of it: the number, how many processes run, or why nobody knows.
+    pub detail: String,
 }
 
 /// A virtual service at one moment.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use evenkeel_core::config::{Options, Severity};
 use evenkeel_core::ipc::{Reply, Request};
-use evenkeel_core::model::{Config, HookChoice, ServerKey, ServiceKey, Weight};
+use evenkeel_core::model::{Config, Found, HookChoice, ServerKey, ServiceKey, TrackedObject, Weight};
 use evenkeel_core::plan::{Services, Step, changes, desired_services, diff};
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::State;
@@ -43,6 +43,7 @@ pub struct Control {
     pub(crate) netlink: Netlink,
     pub(crate) servers: BTreeMap<(ServiceKey, ServerKey), ServerState>,
     pub(crate) scripts: BTreeMap<String, ScriptState>,
+    pub(crate) tracked: BTreeMap<TrackedObject, (Option<Found>, String)>,
     pub(crate) router: router::Handle,
     pub(crate) started: Instant,
     edge: edge::Handle,
@@ -98,6 +99,7 @@ async fn main_loop(
         netlink,
         servers: BTreeMap::new(),
         scripts: BTreeMap::new(),
+        tracked: BTreeMap::new(),
         router,
         started: clock::now(),
         edge,
@@ -249,6 +251,10 @@ impl Control {
         for s in &self.config.scripts {
             self.scripts.entry(s.name.clone()).or_default();
         }
+        let files = self.config.track_files.iter().map(|f| TrackedObject::File(f.name.clone()));
+        let processes = self.config.track_processes.iter().map(|p| TrackedObject::Process(p.name.clone()));
+        let wanted: Vec<TrackedObject> = files.chain(processes).collect();
+        self.tracked.retain(|object, _| wanted.contains(object));
         self.fifos.follow(&self.config.global.fifos);
         self.hook(true);
         let steps = self.reconcile();
@@ -440,6 +446,10 @@ impl Control {
                     self.reconcile();
                     self.refresh_hops();
                 }
+            }
+            edge::Event::Tracked { object, found, detail } => {
+                tracing::info!(%object, "{object}: {detail}");
+                self.tracked.insert(object, (found, detail));
             }
             edge::Event::ScriptRan { name, good, changed, last } => {
                 if changed {

@@ -3,7 +3,9 @@
 use std::fs;
 
 use evenkeel_core::health::ProbeResult;
-use evenkeel_core::ipc::{CheckStatus, DataPlaneStatus, ScriptStatus, ServerStatus, ServiceStatus, Status};
+use evenkeel_core::ipc::{
+    CheckStatus, DataPlaneStatus, ScriptStatus, ServerStatus, ServiceStatus, Status, TrackedStatus,
+};
 use evenkeel_core::model::RealServer;
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::State;
@@ -116,6 +118,11 @@ impl Control {
                 .scripts
                 .iter()
                 .map(|(name, s)| ScriptStatus { name: name.clone(), good: s.good, last: s.last.clone(), runs: s.runs })
+                .collect(),
+            tracked: self
+                .tracked
+                .iter()
+                .map(|(o, (found, detail))| TrackedStatus { object: o.clone(), found: *found, detail: detail.clone() })
                 .collect(),
             services,
             dataplane,

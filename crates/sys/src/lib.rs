@@ -14,6 +14,8 @@ pub mod netlink;
 pub mod netns;
 pub mod nexthop;
 pub mod paths;
+pub mod process;
+pub mod readable;
 pub mod rt;
 pub mod signals;
 pub mod user;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use super::{AnnounceGaps, SyncGroup, VirtualServer, VrrpInstance, VrrpScript};
+use super::{AnnounceGaps, SyncGroup, TrackFile, TrackProcess, VirtualServer, VrrpInstance, VrrpScript};
 
 /// How a device's packets are caught.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,6 +72,10 @@ pub struct Config {
     pub global: GlobalDefs,
     /// `vrrp_script`, those that some instance tracks
     pub scripts: Vec<VrrpScript>,
+    /// `track_file`, those that some instance tracks
+    pub track_files: Vec<TrackFile>,
+    /// `vrrp_track_process`, those that some instance tracks
+    pub track_processes: Vec<TrackProcess>,
     /// `vrrp_instance`
     pub instances: Vec<VrrpInstance>,
     /// `vrrp_sync_group`

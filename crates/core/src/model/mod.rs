@@ -11,7 +11,7 @@ pub use service::{
     ForwardingMethod, Persistence, Protocol, RealServer, Scheduler, ServerKey, ServiceKey, VirtualServer, Weight,
 };
 pub use vrrp::{
-    AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpGroup, GarpTiming, InitialState, Notify,
-    Peer, ScriptCommand, SyncGroup, Track, TrackedObject, Transport, Unicast, VipSpec, Vrid, VrrpInstance, VrrpScript,
-    VrrpVersion,
+    AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, Found, GarpGroup, GarpTiming, InitialState,
+    Notify, ParamMatch, Peer, ScriptCommand, SyncGroup, Track, TrackFile, TrackProcess, TrackedObject, Transport,
+    Unicast, VipSpec, Vrid, VrrpInstance, VrrpScript, VrrpVersion,
 };

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::group::Order;
 use super::wire::{Form, IpHeader, Reject};
-use crate::model::TrackedObject;
+use crate::model::{Found, TrackedObject};
 
 /// Where a virtual router stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -63,8 +63,8 @@ pub enum Because {
     LinkDown,
     /// The interface has no address to send from.
     NoAddress,
-    /// What it tracks is in this standing, good or bad.
-    Tracked(TrackedObject, bool),
+    /// What it tracks was found so.
+    Tracked(TrackedObject, Found),
     /// Its sync group has it so; for a fault, this member is the cause.
     Group(Option<String>),
     /// What was missing is back.
@@ -84,11 +84,16 @@ impl fmt::Display for Because {
             Because::Outranked { by, priority } => write!(f, "{by} advertises priority {priority}"),
             Because::LinkDown => write!(f, "its interface is down"),
             Because::NoAddress => write!(f, "its interface has no address to send from"),
-            Because::Tracked(TrackedObject::Script(name), good) => {
-                write!(f, "script {name} {}", if *good { "succeeds" } else { "fails" })
-            }
-            Because::Tracked(TrackedObject::Interface(name), good) => {
-                write!(f, "interface {name} is {}", if *good { "up" } else { "down" })
+            Because::Tracked(object, Found::Number(n)) => write!(f, "{object} holds {n}"),
+            Because::Tracked(object, Found::Good(good)) => {
+                let (is, is_not) = match object {
+                    TrackedObject::Script(_) => ("succeeds", "fails"),
+                    TrackedObject::Interface(_) => ("is up", "is down"),
+                    TrackedObject::File(_) | TrackedObject::Process(_) => {
+                        ("is as it should be", "is not as it should be")
+                    }
+                };
+                write!(f, "{object} {}", if *good { is } else { is_not })
             }
             Because::Group(None) => write!(f, "its sync group has it so"),
             Because::Group(Some(name)) => write!(f, "{name} of its sync group cannot take part"),
@@ -123,8 +128,8 @@ pub enum Input<'a> {
     Tracked {
         /// What.
         object: &'a TrackedObject,
-        /// Good or bad.
-        good: bool,
+        /// How it was found.
+        found: Found,
     },
     /// A VRRP message for this VRID came in.
     Packet {

@@ -11,7 +11,9 @@ use super::peers::{Peers, Remark};
 use super::track::{Effect, effect, effective_priority};
 use super::wire::advert::capacity;
 use super::wire::{Advert, Form, IpHeader, PROTOCOL, Reject, Rules, TTL};
-use crate::model::{ChecksumOfOld, Destination, Family, InitialState, TrackedObject, VrrpInstance, VrrpVersion};
+use crate::model::{
+    ChecksumOfOld, Destination, Family, Found, InitialState, Track, TrackedObject, VrrpInstance, VrrpVersion,
+};
 use crate::time::Instant;
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -33,7 +35,7 @@ pub struct Router {
     started: bool,
     link: bool,
     address: Option<IpAddr>,
-    standing: BTreeMap<TrackedObject, bool>,
+    standing: BTreeMap<TrackedObject, Found>,
     /// In a sync group: it has heard no master for long enough, and why it says so.
     wants_master: Option<Because>,
     /// In a sync group: this member cannot take part.
@@ -174,9 +176,9 @@ impl Router {
                 self.address = a;
                 self.reconsider(now, Because::Recovered);
             }
-            Input::Tracked { object, good } => {
+            Input::Tracked { object, found } => {
                 let known = self.cfg.tracks.iter().any(|t| t.object == *object);
-                if !known || self.standing.insert(object.clone(), good) == Some(good) {
+                if !known || self.standing.insert(object.clone(), found) == Some(found) {
                     return;
                 }
                 self.weigh();
@@ -251,9 +253,14 @@ impl Router {
 
     /// Takes the priority that circumstances give it.
     fn weigh(&mut self) {
+        let effects = |t: &Track| effect(t, self.standing.get(&t.object).copied());
+        if self.cfg.tracks.iter().any(|t| t.weight != 0 && effects(t) == Effect::Fault) {
+            return; // it keeps the priority of before, as in keepalived, and takes part in nothing
+        }
         let now = self.effective();
         let before = std::mem::replace(&mut self.priority, now);
-        if self.started && before != self.priority {
+        // keepalived does not tell of it in FAULT: the transition out of it will.
+        if self.started && self.state != State::Fault && before != self.priority {
             self.out.push_back(Output::Priority(self.priority));
         }
     }
@@ -321,7 +328,10 @@ impl Router {
         }
         let failing =
             self.cfg.tracks.iter().find(|t| effect(t, self.standing.get(&t.object).copied()) == Effect::Fault);
-        failing.map(|t| Because::Tracked(t.object.clone(), t.reverse))
+        failing.map(|t| {
+            let found = self.standing.get(&t.object).copied().unwrap_or(Found::Good(false));
+            Because::Tracked(t.object.clone(), found)
+        })
     }
 
     fn waits(&self) -> bool {

@@ -234,19 +234,88 @@ fn scripts_change_the_priority_or_bring_fault() {
         (0, false, false, Effect::Fault),
         (0, true, true, Effect::Fault),
     ] {
-        assert_eq!(effect(&tracked(weight, reverse), Some(good)), expected, "{weight} {reverse} {good}");
+        assert_eq!(effect(&tracked(weight, reverse), Some(Found::Good(good))), expected, "{weight} {reverse} {good}");
     }
     let mut r = started("WEIGHT -60\npriority 100");
-    r.handle(at(10), Input::Tracked { object: &script(), good: false });
+    r.handle(at(10), Input::Tracked { object: &script(), found: Found::Good(false) });
     assert_eq!(r.priority(), 40);
-    r.handle(at(20), Input::Tracked { object: &script(), good: true });
+    r.handle(at(20), Input::Tracked { object: &script(), found: Found::Good(true) });
     assert_eq!(r.priority(), 100);
     let mut r = started("WEIGHT 0\npriority 100");
     assert_eq!(r.state(), State::Init, "it waits for the first result");
-    r.handle(at(10), Input::Tracked { object: &script(), good: true });
+    r.handle(at(10), Input::Tracked { object: &script(), found: Found::Good(true) });
     assert_eq!(r.state(), State::Backup);
-    r.handle(at(20), Input::Tracked { object: &script(), good: false });
-    assert_eq!(r.since().1, &Because::Tracked(script(), false));
+    r.handle(at(20), Input::Tracked { object: &script(), found: Found::Good(false) });
+    assert_eq!(r.since().1, &Because::Tracked(script(), Found::Good(false)));
+}
+
+#[test]
+fn a_number_in_a_file_is_weighed_or_brings_fault() {
+    let file = || TrackedObject::File("f".into());
+    let weighed = |weight, reverse, n| effect(&Track { object: file(), weight, reverse }, Some(Found::Number(n)));
+    for (weight, reverse, n, expected) in [
+        (1, false, 20, Effect::Priority(20)),
+        (2, false, -20, Effect::Priority(-40)),
+        (2, true, -20, Effect::Priority(40)),
+        (1, false, -253, Effect::Priority(-253)),
+        (1, false, -254, Effect::Fault),
+        (1, false, i32::MAX, Effect::Priority(253)),
+        (-254, false, i32::MAX, Effect::Fault),
+        (0, false, 0, Effect::Priority(0)),
+        (0, false, 1, Effect::Fault),
+    ] {
+        assert_eq!(weighed(weight, reverse, n), expected, "{weight} {reverse} {n}");
+    }
+}
+
+fn process(parameters: &str, param_match: ParamMatch) -> TrackProcess {
+    TrackProcess {
+        name: "p".into(),
+        program: "haproxy".into(),
+        parameters: parameters.split_whitespace().map(str::to_owned).collect(),
+        param_match,
+        full_command: false,
+        quorum: 2,
+        quorum_max: Some(3),
+        fork_delay: ms(500),
+        terminate_delay: ms(200),
+    }
+}
+
+#[test]
+fn processes_are_told_by_name_and_parameters() {
+    use super::track::is_tracked;
+    let command = ["/usr/sbin/haproxy", "-W", "-f", "/etc/h.cfg"];
+    for (parameters, how, tracked) in [
+        ("", ParamMatch::Any, true),
+        ("-W -f /etc/h.cfg", ParamMatch::Exact, true),
+        ("-W -f", ParamMatch::Exact, false),
+        ("-W -f", ParamMatch::Initial, true),
+        ("-f /etc/h.cfg", ParamMatch::Initial, false),
+        ("-f /etc/h.cfg", ParamMatch::Partial, true),
+        ("-f -W", ParamMatch::Partial, false),
+        ("-W -f /etc/h.cfg -D", ParamMatch::Partial, false),
+    ] {
+        assert_eq!(is_tracked(&process(parameters, how), "haproxy", &command), tracked, "{parameters} {how:?}");
+    }
+    assert!(!is_tracked(&process("", ParamMatch::Any), "haproxy2", &command));
+    let full = TrackProcess { full_command: true, ..process("", ParamMatch::Any) };
+    assert!(is_tracked(&full, "other", &command) && is_tracked(&full, "other", &["haproxy"]));
+    assert!(!is_tracked(&full, "haproxy", &[]), "a kernel thread has no command line");
+}
+
+#[test]
+fn processes_count_once_they_have_run_or_been_gone_for_long_enough() {
+    use super::track::Quorum;
+    let p = process("", ParamMatch::Any);
+    let mut q = Quorum::default();
+    assert_eq!(q.count(at(0), 1, &p), Some(false), "the first look counts at once");
+    assert_eq!((q.count(at(100), 2, &p), q.next_deadline()), (None, Some(at(600))));
+    assert_eq!(q.count(at(300), 1, &p), None, "it was too short");
+    assert_eq!(q.count(at(400), 2, &p), None);
+    assert_eq!(q.count(at(900), 3, &p), Some(true));
+    assert_eq!((q.count(at(1000), 4, &p), q.next_deadline()), (None, Some(at(1200))), "too many");
+    assert_eq!(q.count(at(1200), 4, &p), Some(false));
 }
 
 #[test]
@@ -256,8 +325,6 @@ fn rise_and_fall_count_results_in_a_row() {
         command: ScriptCommand { argv: vec![], user: None },
         interval: ms(1000),
         timeout: ms(1000),
-        weight: 0,
-        reverse: false,
         rise: 2,
         fall: 3,
         init_fail: false,

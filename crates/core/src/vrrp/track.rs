@@ -1,6 +1,7 @@
 //! What tracked objects do: results of scripts to good or bad, good or bad to priority or FAULT.
 
-use crate::model::{Track, VrrpScript};
+use crate::model::{Found, ParamMatch, Track, TrackProcess, VrrpScript};
+use crate::time::Instant;
 
 /// The standing of one `vrrp_script`, by keepalived's counter: `rise` successes in a row make it good, `fall` failures
 /// in a row make it bad.
@@ -55,16 +56,89 @@ pub enum Effect {
 }
 
 /// keepalived.conf(5), "weight": added while it is good if positive, while it is bad if negative. `reverse` turns the
-/// sign of what is added; with weight 0 it swaps good and bad (both as keepalived 2.2.7 does).
-pub fn effect(t: &Track, good: Option<bool>) -> Effect {
+/// sign of what is added; with weight 0 it swaps good and bad (both as keepalived 2.2.7 does). A number is multiplied by
+/// the weight, and below -253 it means FAULT ("VRRP track files").
+pub fn effect(t: &Track, found: Option<Found>) -> Effect {
     let signed = if t.reverse { -t.weight } else { t.weight };
-    match (good, t.weight) {
+    match (found, t.weight) {
         (None, 0) => Effect::Wait,
-        (Some(good), 0) if good == t.reverse => Effect::Fault,
-        (Some(true), w) if w > 0 => Effect::Priority(signed),
-        (Some(false), w) if w < 0 => Effect::Priority(signed),
+        (Some(Found::Number(n)), 0) => {
+            if n == 0 {
+                Effect::Priority(0)
+            } else {
+                Effect::Fault
+            }
+        }
+        (Some(Found::Number(n)), _) => match i64::from(n) * i64::from(signed) {
+            ..-253 => Effect::Fault,
+            product => Effect::Priority(product.min(253) as i16),
+        },
+        (Some(Found::Good(good)), 0) if good == t.reverse => Effect::Fault,
+        (Some(Found::Good(true)), w) if w > 0 => Effect::Priority(signed),
+        (Some(Found::Good(false)), w) if w < 0 => Effect::Priority(signed),
         _ => Effect::Priority(0),
     }
+}
+
+/// Whether enough processes of a `vrrp_track_process` run, once they have for long enough.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Quorum {
+    good: Option<bool>,
+    /// It looks otherwise, and counts then.
+    changes: Option<Instant>,
+}
+
+impl Quorum {
+    /// Good, bad, or not known yet.
+    pub fn good(&self) -> Option<bool> {
+        self.good
+    }
+
+    /// When [`Quorum::count`] wants to be called again, whether anything has changed or not.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.changes
+    }
+
+    /// So many run now. Returns the new standing if it changed; the first counts at once.
+    pub fn count(&mut self, now: Instant, running: u32, of: &TrackProcess) -> Option<bool> {
+        let looks = running >= of.quorum && of.quorum_max.is_none_or(|max| running <= max);
+        match self.good {
+            Some(good) if good == looks => {
+                self.changes = None;
+                None
+            }
+            known => {
+                let delay = if looks { of.fork_delay } else { of.terminate_delay };
+                if known.is_some() && *self.changes.get_or_insert(now + delay) > now {
+                    return None;
+                }
+                (self.good, self.changes) = (Some(looks), None);
+                self.good
+            }
+        }
+    }
+}
+
+/// The length to which the kernel cuts a process's short name (TASK_COMM_LEN of sched.h, less its zero).
+const SHORT_NAME: usize = 15;
+
+/// Is this a process that is tracked? `short` is its name as in /proc/PID/comm, `command` its command line.
+pub fn is_tracked(of: &TrackProcess, short: &str, command: &[&str]) -> bool {
+    let (program, parameters) = command.split_first().map_or(("", &[][..]), |(p, rest)| (*p, rest));
+    let named = if of.full_command || of.program.len() > SHORT_NAME {
+        program == of.program || program.rsplit('/').next() == Some(&of.program)
+    } else {
+        short == of.program
+    };
+    let wanted = &of.parameters;
+    let agree = |at: &[&str]| at.len() >= wanted.len() && at.iter().zip(wanted).all(|(a, b)| a == b);
+    named
+        && match of.param_match {
+            ParamMatch::Any => true,
+            ParamMatch::Exact => parameters.len() == wanted.len() && agree(parameters),
+            ParamMatch::Initial => agree(parameters),
+            ParamMatch::Partial => wanted.is_empty() || parameters.windows(wanted.len()).any(agree),
+        }
 }
 
 /// Base priority plus the sum, within 1 to 254; an owner's 255 stays (keepalived: vrrp_set_effective_priority()).

@@ -1,12 +1,16 @@
 //! The edge thread: what talks to the outside and may be slow. Health checks and scripts; a hanging one delays nobody.
 
+mod files;
 mod probe;
+mod processes;
 mod scripts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_core::health::{Checker, Output, ProbeResult};
-use evenkeel_core::model::{Check, Config, ScriptCommand, ServerKey, ServiceKey, VrrpScript};
+use evenkeel_core::model::{
+    Check, Config, Found, ScriptCommand, ServerKey, ServiceKey, TrackFile, TrackProcess, TrackedObject, VrrpScript,
+};
 use evenkeel_sys::clock;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -24,6 +28,8 @@ pub enum Event {
     Probed { id: CheckId, up: bool, changed: bool, result: ProbeResult },
     /// A script's run has ended.
     ScriptRan { name: String, good: Option<bool>, changed: bool, last: String },
+    /// A tracked file or process was looked at, and something about it is new.
+    Tracked { object: TrackedObject, found: Option<Found>, detail: String },
 }
 
 /// Servers that an earlier daemon had found dead.
@@ -71,8 +77,16 @@ pub fn start(router: router::Handle, events: UnboundedSender<Event>) -> anyhow::
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             Ok(rt) => {
-                let (checks, scripts) = (BTreeMap::new(), BTreeMap::new());
-                rt.block_on(Edge { router, events, checks, scripts, secure: false }.run(inbox))
+                let edge = Edge {
+                    router,
+                    events,
+                    checks: BTreeMap::new(),
+                    scripts: BTreeMap::new(),
+                    files: BTreeMap::new(),
+                    processes: None,
+                    secure: false,
+                };
+                rt.block_on(edge.run(inbox))
             }
             Err(e) => tracing::error!("no health checks: {e}"),
         }
@@ -85,6 +99,8 @@ struct Edge {
     events: UnboundedSender<Event>,
     checks: BTreeMap<CheckId, (Check, JoinHandle<()>)>,
     scripts: BTreeMap<String, (VrrpScript, JoinHandle<()>)>,
+    files: BTreeMap<String, (TrackFile, JoinHandle<()>)>,
+    processes: Option<(Vec<TrackProcess>, JoinHandle<()>)>,
     /// `enable_script_security`
     secure: bool,
 }
@@ -98,6 +114,8 @@ impl Edge {
                     self.secure = config.global.enable_script_security;
                     self.checks(&config, &dead, first);
                     self.scripts(&config);
+                    self.files(&config);
+                    self.processes(&config);
                     first = false;
                 }
                 Request::Run(script) => scripts::start(script, self.secure),
@@ -134,13 +152,7 @@ impl Edge {
     }
 
     fn scripts(&mut self, config: &Config) {
-        self.scripts.retain(|name, (script, task)| {
-            let stays = config.scripts.iter().any(|s| s.name == *name && s == script);
-            if !stays {
-                task.abort();
-            }
-            stays
-        });
+        keep(&mut self.scripts, |name| config.scripts.iter().find(|s| s.name == name).cloned());
         for s in &config.scripts {
             if !self.scripts.contains_key(&s.name) {
                 let secure = config.global.enable_script_security;
@@ -149,6 +161,42 @@ impl Edge {
             }
         }
     }
+
+    fn files(&mut self, config: &Config) {
+        keep(&mut self.files, |name| config.track_files.iter().find(|f| f.name == name).cloned());
+        for f in &config.track_files {
+            if !self.files.contains_key(&f.name) {
+                let task = files::run(f.clone(), self.router.clone(), self.events.clone());
+                self.files.insert(f.name.clone(), (f.clone(), tokio::spawn(task)));
+            }
+        }
+    }
+
+    /// One look through /proc serves all of them.
+    fn processes(&mut self, config: &Config) {
+        let wanted = &config.track_processes;
+        if self.processes.as_ref().map_or(&[][..], |(p, _)| p) == wanted.as_slice() {
+            return;
+        }
+        if let Some((_, task)) = self.processes.take() {
+            task.abort();
+        }
+        if !wanted.is_empty() {
+            let task = processes::run(wanted.clone(), self.router.clone(), self.events.clone());
+            self.processes = Some((wanted.clone(), tokio::spawn(task)));
+        }
+    }
+}
+
+/// Ends what is not wanted any more, as it was.
+fn keep<T: PartialEq>(running: &mut BTreeMap<String, (T, JoinHandle<()>)>, wanted: impl Fn(&str) -> Option<T>) {
+    running.retain(|name, (was, task)| {
+        let stays = wanted(name).is_some_and(|w| w == *was);
+        if !stays {
+            task.abort();
+        }
+        stays
+    });
 }
 
 /// Where in its warm-up a check begins: spread by a hash of its name, so that probes neither burst nor wander.

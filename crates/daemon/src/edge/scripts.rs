@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use evenkeel_core::model::{ScriptCommand, VrrpScript};
+use evenkeel_core::model::{Found, ScriptCommand, TrackedObject, VrrpScript};
 use evenkeel_core::vrrp::track::Standing;
 use evenkeel_sys::signals::signal_group;
 use nix::sys::signal::Signal;
@@ -25,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub async fn run(script: VrrpScript, secure: bool, router: router::Handle, events: UnboundedSender<Event>) {
     let mut standing = Standing::new(&script);
     if let Some(good) = standing.good() {
-        router.send(router::Command::Script { name: script.name.clone(), good });
+        router.send(tracked(&script, good));
     }
     let mut ticks = interval_at(Instant::now(), script.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay); // a run that takes longer is not run twice at once
@@ -42,7 +42,7 @@ pub async fn run(script: VrrpScript, secure: bool, router: router::Handle, event
         trouble = if ok { String::new() } else { last.clone() };
         let changed = standing.result(ok, script.rise, script.fall);
         if let Some(good) = changed {
-            router.send(router::Command::Script { name: script.name.clone(), good });
+            router.send(tracked(&script, good));
         }
         let event =
             Event::ScriptRan { name: script.name.clone(), good: standing.good(), changed: changed.is_some(), last };
@@ -50,6 +50,10 @@ pub async fn run(script: VrrpScript, secure: bool, router: router::Handle, event
             return;
         }
     }
+}
+
+fn tracked(script: &VrrpScript, good: bool) -> router::Command {
+    router::Command::Tracked { object: TrackedObject::Script(script.name.clone()), found: Found::Good(good) }
 }
 
 /// Starts a program that is told of something, and waits for it only to say how it ended. It outlives the daemon.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use evenkeel_core::model::{Destination, Family, SyncGroup, TrackedObject, Transport, VipSpec, VrrpInstance};
+use evenkeel_core::model::{Destination, Family, Found, SyncGroup, TrackedObject, Transport, VipSpec, VrrpInstance};
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::{Input, Past, Router};
 use evenkeel_sys::clock;
@@ -138,8 +138,8 @@ impl Shell {
                 tracked.filter(|o| matches!(o, TrackedObject::Interface(_))).cloned().collect();
             for object in interfaces {
                 let TrackedObject::Interface(name) = &object else { continue };
-                let good = self.seen.links.get(name).is_some_and(|l| l.running);
-                self.entries[i].router.handle(now, Input::Tracked { object: &object, good });
+                let found = Found::Good(self.seen.links.get(name).is_some_and(|l| l.running));
+                self.entries[i].router.handle(now, Input::Tracked { object: &object, found });
             }
             self.perform(i);
             self.leave_words(i);

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use evenkeel_core::ipc::InstanceStatus;
 use evenkeel_core::model::{
-    AnnounceGaps, Config, Family, Notify, SyncGroup, TrackedObject, Transport, Vrid, VrrpInstance,
+    AnnounceGaps, Config, Family, Found, Notify, SyncGroup, TrackedObject, Transport, Vrid, VrrpInstance,
 };
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::wire::peek_vrid;
@@ -44,8 +44,8 @@ use observer::Observation;
 pub enum Command {
     /// What should be; instances of the same identity keep their state.
     Configure(Box<Setup>),
-    /// The standing of a tracked script.
-    Script { name: String, good: bool },
+    /// How a tracked object was found.
+    Tracked { object: TrackedObject, found: Found },
     /// Devices and addresses as they are now.
     Observed(Observation),
     /// Everything that `status` shows.
@@ -280,10 +280,9 @@ impl Shell {
     fn command(&mut self, command: Command) -> bool {
         match command {
             Command::Configure(setup) => self.configure(*setup),
-            Command::Script { name, good } => {
-                let object = TrackedObject::Script(name);
+            Command::Tracked { object, found } => {
                 for i in 0..self.entries.len() {
-                    self.entries[i].router.handle(clock::now(), Input::Tracked { object: &object, good });
+                    self.entries[i].router.handle(clock::now(), Input::Tracked { object: &object, found });
                     self.perform(i);
                 }
             }

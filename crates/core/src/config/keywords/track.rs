@@ -32,23 +32,23 @@ pub(crate) static TRACK_PROCESS: Block = Block { path: "vrrp_track_process", key
 #[rustfmt::skip]
 const TRACK_PROCESS_KEYWORDS: &[Keyword] = &[
     kw("process", Args::Process, "required", "v2.0.11",
-       "The program's name, and its parameters if they matter.").later(),
+       "The program's name, and its parameters if they matter."),
     kw("param_match", Args::Choice(&["initial", "partial"]), "exact", "v2.0.16",
-       "Whether parameters must begin with those, or contain them; without it they must be the same.").absent(Absent::Fine).later(),
+       "Whether parameters must begin with those, or contain them; without it they must be the same.").absent(Absent::Fine),
     kw("weight", Args::Weight(-254, 254), "0", "v2.0.11",
-       "Added to the priority while enough processes run (above 0) or do not (below 0); 0: too few mean FAULT.").absent(Absent::Reported).later(),
+       "Added to the priority while enough processes run (above 0) or do not (below 0); 0: too few mean FAULT.").absent(Absent::Reported),
     kw("quorum", Args::Uint(1, 65535), "1", "v2.0.11",
-       "How many processes there must be.").later(),
+       "How many processes there must be."),
     kw("quorum_max", Args::Uint(0, 65535), "unlimited", "v2.0.16",
-       "How many there may be.").later(),
+       "How many there may be."),
     kw("delay", Args::Seconds(1, 3600000000), "0", "v2.0.11",
-       "Seconds that a process must have run, or been gone, before that counts.").later(),
+       "Seconds that a process must have run, or been gone, before that counts."),
     kw("fork_delay", Args::Seconds(1, 3600000000), "0", "v2.0.16",
-       "Seconds that a process must have run before it counts.").later(),
+       "Seconds that a process must have run before it counts."),
     kw("terminate_delay", Args::Seconds(1, 3600000000), "0", "v2.0.16",
-       "Seconds that a process must be gone before it counts as gone.").later(),
+       "Seconds that a process must be gone before it counts as gone."),
     kw("full_command", Args::Flag, "off", "v2.0.11",
-       "Compare with the whole command line, not the short name.").later(),
+       "Compare with the whole command line, not the short name."),
 ];
 
 /// `track_file`
@@ -57,11 +57,11 @@ pub(crate) static TRACK_FILE: Block = Block { path: "track_file", keywords: TRAC
 #[rustfmt::skip]
 const TRACK_FILE_KEYWORDS: &[Keyword] = &[
     kw("file", Args::Text, "required", "v2.1.0",
-       "The file; it holds one whole number.").absent(Absent::Reported).later(),
+       "The file; it holds one whole number.").absent(Absent::Reported),
     kw("weight", Args::Weight(-254, 254), "1", "v2.1.0",
-       "What the number in the file is multiplied by.").later(),
+       "What the number in the file is multiplied by."),
     kw("init_file", Args::InitFile, "off", "v2.1.0",
-       "Make the file at start with this value, or 0; `overwrite` replaces one that is there.").later(),
+       "Make the file at start with this value, or 0; `overwrite` replaces one that is there."),
 ];
 
 /// `vrrp_track_file`
@@ -70,11 +70,11 @@ pub(crate) static VRRP_TRACK_FILE: Block = Block { path: "vrrp_track_file", keyw
 #[rustfmt::skip]
 const VRRP_TRACK_FILE_KEYWORDS: &[Keyword] = &[
     kw("file", Args::Text, "required", "v2.0.0",
-       "The file; it holds one whole number.").absent(Absent::Reported).later(),
+       "The file; it holds one whole number.").absent(Absent::Reported),
     kw("weight", Args::Weight(-254, 254), "1", "v2.0.0",
-       "What the number in the file is multiplied by.").later(),
+       "What the number in the file is multiplied by."),
     kw("init_file", Args::InitFile, "off", "v2.0.0",
-       "Make the file at start with this value, or 0; `overwrite` replaces one that is there.").later(),
+       "Make the file at start with this value, or 0; `overwrite` replaces one that is there."),
 ];
 
 /// `bfd_instance`

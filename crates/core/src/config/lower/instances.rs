@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::super::Span;
 use super::super::value::{AddressLine, Broadcast, Line, Section};
-use super::Lower;
+use super::{Lower, Usual};
 use crate::model::{
     AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpGroup, GarpTiming, InitialState, Notify,
-    Peer, SyncGroup, Track, TrackedObject, Unicast, VipSpec, Vrid, VrrpInstance, VrrpScript, VrrpVersion,
+    Peer, SyncGroup, Track, TrackedObject, Unicast, VipSpec, Vrid, VrrpInstance, VrrpVersion,
 };
 use crate::vrrp::wire::{GROUP, GROUP6};
 
@@ -17,8 +17,8 @@ impl Lower<'_> {
     /// Sync groups, and who is in them. An instance stays in the first that names it.
     ///
     /// What a group tracks, each member tracks. Weights of what a member tracks itself count only with
-    /// `sync_group_tracking_weight`; keepalived takes such trackers out.
-    pub(super) fn groups(&mut self, instances: &mut [VrrpInstance], scripts: &[VrrpScript]) -> Vec<SyncGroup> {
+    /// `sync_group_tracking_weight`; keepalived takes such trackers out, but not processes.
+    pub(super) fn groups(&mut self, instances: &mut [VrrpInstance], usual: &Usual) -> Vec<SyncGroup> {
         let mut out: Vec<SyncGroup> = Vec::new();
         let mut names = HashSet::new();
         let mut free: HashMap<String, &mut VrrpInstance> = instances.iter_mut().map(|i| (i.name.clone(), i)).collect();
@@ -31,9 +31,10 @@ impl Lower<'_> {
             if members.is_empty() {
                 continue;
             }
-            let own = tracked(s, scripts);
+            let own = tracked(s, usual);
             for m in members {
-                m.tracks.retain(|t| t.weight == 0 || s.has("sync_group_tracking_weight"));
+                let counts = |t: &Track| t.weight == 0 || matches!(t.object, TrackedObject::Process(_));
+                m.tracks.retain(|t| counts(t) || s.has("sync_group_tracking_weight"));
                 let there = |t: &Track| t.object == m.own_interface() || m.tracks.iter().any(|o| o.object == t.object);
                 let new = own.iter().filter(|t| !there(t));
                 let new: Vec<_> = new.cloned().collect();
@@ -45,11 +46,11 @@ impl Lower<'_> {
         out
     }
 
-    pub(super) fn instances(&mut self, scripts: &[VrrpScript]) -> Vec<VrrpInstance> {
+    pub(super) fn instances(&mut self, usual: &Usual) -> Vec<VrrpInstance> {
         let mut out: Vec<VrrpInstance> = Vec::new();
         let (mut names, mut identities) = (HashSet::new(), HashSet::new());
         for s in self.root.sections("vrrp_instance") {
-            let Some(i) = self.instance(s, scripts) else { continue };
+            let Some(i) = self.instance(s, usual) else { continue };
             let identity = (i.interface.clone(), i.family, i.vrid);
             if !names.contains(&i.name) && !identities.contains(&identity) {
                 names.insert(i.name.clone());
@@ -60,7 +61,7 @@ impl Lower<'_> {
         out
     }
 
-    fn instance(&mut self, s: &Section, scripts: &[VrrpScript]) -> Option<VrrpInstance> {
+    fn instance(&mut self, s: &Section, usual: &Usual) -> Option<VrrpInstance> {
         let vrid = Vrid::new(s.uint("virtual_router_id")? as u8)?;
         let first = s.lines("virtual_ipaddress").find_map(|(_, l)| match l {
             Line::Address(a) => Some(a.addr),
@@ -130,7 +131,7 @@ impl Lower<'_> {
             notify: self.notify(s),
             group: None,
         };
-        i.tracks = tracked(s, scripts);
+        i.tracks = tracked(s, usual);
         let own = i.own_interface();
         i.tracks.retain(|t| t.object != own);
         i.vips = self.addresses(s, "virtual_ipaddress", interface);
@@ -293,21 +294,26 @@ fn vip(dev: String, a: &AddressLine) -> VipSpec {
 }
 
 /// What an instance or a sync group tracks, each once.
-fn tracked(s: &Section, scripts: &[VrrpScript]) -> Vec<Track> {
+fn tracked(s: &Section, usual: &Usual) -> Vec<Track> {
+    type Kind = fn(String) -> TrackedObject;
+    let kinds: [(&str, Kind); 4] = [
+        ("track_script", TrackedObject::Script),
+        ("track_interface", TrackedObject::Interface),
+        ("track_file", TrackedObject::File),
+        ("track_process", TrackedObject::Process),
+    ];
     let mut out: Vec<Track> = Vec::new();
-    for keyword in ["track_script", "track_interface"] {
+    for (keyword, kind) in kinds {
         for (_, line) in s.lines(keyword) {
             let Line::Track(name, weight) = line else { continue };
-            let (object, usual) = if keyword == "track_script" {
-                let Some(script) = scripts.iter().find(|s| s.name == *name) else { continue };
-                (TrackedObject::Script(name.clone()), (script.weight, script.reverse))
-            } else {
-                (TrackedObject::Interface(name.clone()), (0, false))
+            let object = kind(name.clone());
+            let usual = match &object {
+                TrackedObject::Interface(_) => Some((0, false)),
+                other => usual.get(other).copied(),
             };
-            if !out.iter().any(|t| t.object == object) {
-                let (weight, reverse) = weight.map_or(usual, |(w, r)| (w as i16, r));
-                out.push(Track { object, weight, reverse });
-            }
+            let Some(usual) = usual.filter(|_| !out.iter().any(|t| t.object == object)) else { continue };
+            let (weight, reverse) = weight.map_or(usual, |(w, r)| (w as i16, r));
+            out.push(Track { object, weight, reverse });
         }
     }
     out

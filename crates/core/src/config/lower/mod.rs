@@ -2,31 +2,41 @@
 
 mod instances;
 mod services;
+mod tracked;
+
+use std::collections::{BTreeMap, HashSet};
 
 use super::value::{Section, Value};
 use super::{Diagnostic, Span};
-use crate::model::{Config, Fifo, GlobalDefs, HookChoice, ScriptCommand, TrackedObject, VrrpScript};
+use crate::model::{Config, Fifo, GlobalDefs, HookChoice, ScriptCommand, TrackedObject};
+
+/// The weight, and `reverse`, that a tracked object has of its own.
+type Usual = BTreeMap<TrackedObject, (i16, bool)>;
 
 /// What lowering needs, and what it finds.
 pub(crate) struct Lower<'l> {
     root: &'l Section,
     diagnostics: &'l mut Vec<Diagnostic>,
-    told: std::collections::HashSet<String>,
+    told: HashSet<String>,
 }
 
 /// Lowers a whole file. What cannot be used is left out, and told.
 pub(crate) fn lower(root: &Section, diagnostics: &mut Vec<Diagnostic>) -> Config {
     let mut l = Lower { root, diagnostics, told: Default::default() };
     let global = l.globals();
-    let mut scripts = l.scripts(&global);
-    let mut instances = l.instances(&scripts);
-    let groups = l.groups(&mut instances, &scripts);
+    let mut usual = Usual::new();
+    let mut scripts = l.scripts(&global, &mut usual);
+    let mut track_files = l.track_files(&mut usual);
+    let mut track_processes = l.track_processes(&mut usual);
+    let mut instances = l.instances(&usual);
+    let groups = l.groups(&mut instances, &usual);
     let virtual_servers = l.services();
-    scripts.retain(|s| {
-        instances.iter().any(|i| i.tracks.iter().any(|t| t.object == TrackedObject::Script(s.name.clone())))
-    });
+    let tracked: HashSet<&TrackedObject> = instances.iter().flat_map(|i| &i.tracks).map(|t| &t.object).collect();
+    scripts.retain(|s| tracked.contains(&TrackedObject::Script(s.name.clone())));
+    track_files.retain(|f| tracked.contains(&TrackedObject::File(f.name.clone())));
+    track_processes.retain(|p| tracked.contains(&TrackedObject::Process(p.name.clone())));
     let announce_gaps = l.announce_gaps();
-    Config { global, scripts, instances, groups, announce_gaps, virtual_servers }
+    Config { global, scripts, track_files, track_processes, instances, groups, announce_gaps, virtual_servers }
 }
 
 impl<'l> Lower<'l> {
@@ -112,38 +122,6 @@ impl<'l> Lower<'l> {
                 Some(f) => (f.vrrp, f.servers) = (f.vrrp || vrrp, f.servers || servers),
                 None => out.push(Fifo { path: path.clone(), user: script.user.clone(), vrrp, servers }),
             }
-        }
-        out
-    }
-
-    fn scripts(&self, global: &GlobalDefs) -> Vec<VrrpScript> {
-        let mut out: Vec<VrrpScript> = Vec::new();
-        for s in self.root.sections("vrrp_script") {
-            let Some(Value::Script(script)) = s.get("script").map(|e| &e.value) else { continue };
-            if out.iter().any(|o| o.name == s.name()) {
-                continue;
-            }
-            let own = match s.get("user").map(|e| &e.value) {
-                Some(Value::User(u)) => Some((**u).clone()),
-                _ => None,
-            };
-            let user = script.user.clone().or(own).or(global.script_user.clone());
-            let interval = s.time("interval").unwrap_or(std::time::Duration::from_secs(1));
-            let (weight, reverse) = match s.get("weight").map(|e| &e.value) {
-                Some(Value::Weight(n, r)) => (*n as i16, *r),
-                _ => (0, false),
-            };
-            out.push(VrrpScript {
-                name: s.name().to_owned(),
-                command: ScriptCommand { argv: script.argv.clone(), user },
-                interval,
-                timeout: s.time("timeout").unwrap_or(interval),
-                weight,
-                reverse,
-                rise: s.uint("rise").unwrap_or(1) as u32,
-                fall: s.uint("fall").unwrap_or(1) as u32,
-                init_fail: s.has("init_fail"),
-            });
         }
         out
     }

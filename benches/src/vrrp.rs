@@ -1,0 +1,344 @@
+//! VRRP beside Debian's keepalived on the same two hosts, one after the other: what many instances cost, whether a peer is
+//! ever mistaken for dead, and how long a take-over takes.
+//!
+//! ```text
+//!   a ──eth0..n──┐            every ethN of a and b is plugged into one bridge of sw,
+//!                sw           where adverts and gratuitous ARPs are watched
+//!   b ──eth0..n──┘
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use evenkeel_sys::wire::Sniffer;
+use evenkeel_testkit::lan::{Lan, Pid};
+use nix::sys::signal::Signal;
+
+use crate::median;
+
+const PEERS: [&str; 2] = ["keepalived", "evenkeel"];
+const TRIALS: usize = 5;
+/// Virtual routers on one interface.
+const EACH: usize = 250;
+
+/// How many virtual routers, and how often each speaks.
+struct Load {
+    instances: usize,
+    interval_ms: u64,
+    seconds: u64,
+}
+
+const LOADS: [Load; 4] = [
+    Load { instances: 250, interval_ms: 1000, seconds: 20 },
+    Load { instances: 250, interval_ms: 100, seconds: 20 },
+    Load { instances: 250, interval_ms: 10, seconds: 60 },
+    Load { instances: 4000, interval_ms: 1000, seconds: 20 },
+];
+
+/// What is seen on the bridges.
+#[derive(Default)]
+struct Seen {
+    /// Adverts by sender's last byte.
+    adverts: BTreeMap<u8, u64>,
+    /// Longest gap between two adverts of a's virtual routers, by bridge and VRID.
+    last: BTreeMap<(u8, u8), Instant>,
+    gap: Duration,
+    /// The first gratuitous ARP for each address from b, since the last reset.
+    announced: BTreeMap<[u8; 4], Instant>,
+}
+
+struct Bench {
+    lan: Lan,
+    ours: PathBuf,
+    seen: Arc<Mutex<Seen>>,
+    end: Arc<AtomicBool>,
+    interfaces: usize,
+}
+
+struct Daemon {
+    parent: Pid,
+}
+
+fn build(dir: &Path, interfaces: usize) -> Result<Bench> {
+    let mut lan = Lan::new(dir)?;
+    for host in ["sw", "a", "b"] {
+        lan.host(host)?;
+    }
+    for n in 0..interfaces {
+        lan.ip("sw", &format!("link add br{n} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"))?;
+        lan.ip("sw", &format!("link set br{n} up"))?;
+        for (host, last) in [("a", 1), ("b", 2)] {
+            lan.link((host, &format!("eth{n}")), ("sw", &format!("p{host}{n}")))?;
+            lan.ip("sw", &format!("link set p{host}{n} master br{n}"))?;
+            lan.ip(host, &format!("addr add 10.99.{n}.{last}/24 dev eth{n}"))?;
+        }
+    }
+    let exe = std::env::current_exe()?;
+    let root = exe.ancestors().nth(4).context("benches/target/PROFILE/evenkeel-bench")?;
+    let ours = root.join("target/release/evenkeeld");
+    if !ours.exists() {
+        bail!("{} is missing: cargo build --release --workspace", ours.display());
+    }
+    Ok(Bench { lan, ours, seen: Arc::default(), end: Arc::default(), interfaces })
+}
+
+impl Bench {
+    fn watch(&self) -> std::thread::JoinHandle<()> {
+        let (seen, end) = (self.seen.clone(), self.end.clone());
+        self.lan.spawn_within("sw", move || {
+            let mut sniffer = match Sniffer::new(Duration::from_millis(50)) {
+                Ok(s) => s,
+                Err(e) => return eprintln!("{e}"),
+            };
+            let mut frame = [0u8; 96];
+            while !end.load(Ordering::Relaxed) {
+                let Some(f) = sniffer.next(&mut frame) else { continue };
+                let mut seen = seen.lock().unwrap_or_else(|e| e.into_inner());
+                seen.frame(f, Instant::now());
+            }
+        })
+    }
+
+    fn seen<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
+        look(&mut self.seen.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+
+    fn start(&self, peer: &'static str, host: &str, config: &str) -> Result<Daemon> {
+        let file = self.lan.dir.join(format!("{host}.conf"));
+        fs::write(&file, format!("global_defs {{\n script_user root\n}}\n{config}"))?;
+        let file = file.to_string_lossy().into_owned();
+        let in_dir = |name: &str| self.lan.dir.join(format!("{host}.{name}")).to_string_lossy().into_owned();
+        let (p, r) = (in_dir("pid"), in_dir("vrrp.pid"));
+        for f in [&p, &r] {
+            let _ = fs::remove_file(f);
+        }
+        let instance = self.lan.instance(host);
+        let parent = if peer == "keepalived" {
+            let args = ["-n", "-l", "-P", "-B", "-f", &file, "-p", &p, "-r", &r];
+            self.lan.spawn(host, &format!("{host}-{peer}"), Path::new("/usr/sbin/keepalived"), &args)?
+        } else {
+            let args = ["-n", "-l", "-f", &file, "-p", &p, "--instance", &instance];
+            self.lan.spawn(host, &format!("{host}-{peer}"), &self.ours, &args)?
+        };
+        Ok(Daemon { parent })
+    }
+
+    fn held(&self, host: &str) -> usize {
+        let text = self.lan.ip(host, "-o -4 addr show").unwrap_or_default();
+        text.lines().filter(|l| l.contains("inet 10.98.")).count()
+    }
+
+    fn wait(&self, what: &str, limit: Duration, mut done: impl FnMut() -> bool) -> Result<()> {
+        let until = Instant::now() + limit;
+        while !done() {
+            if Instant::now() > until {
+                bail!("{what}: not within {limit:?}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Both hosts without daemons and addresses.
+    fn clear(&self) {
+        for host in ["a", "b"] {
+            for n in 0..self.interfaces {
+                let text = self.lan.ip(host, &format!("-o -4 addr show dev eth{n}")).unwrap_or_default();
+                for vip in text.split_whitespace().filter(|w| w.starts_with("10.98.")) {
+                    let _ = self.lan.ip(host, &format!("addr del {vip} dev eth{n}"));
+                }
+            }
+        }
+    }
+}
+
+impl Seen {
+    fn frame(&mut self, f: &[u8], now: Instant) {
+        if f.len() >= 42 && f[12..14] == [8, 6] && f[28..32] == f[38..42] {
+            let addr = [f[28], f[29], f[30], f[31]];
+            self.announced.entry(addr).or_insert(now);
+        } else if f.len() >= 37 && f[12..14] == [8, 0] && f[23] == 112 {
+            let (link, sender, vrid) = (f[28], f[29], f[35]);
+            *self.adverts.entry(sender).or_default() += 1;
+            if sender == 1 {
+                if let Some(last) = self.last.insert((link, vrid), now) {
+                    self.gap = self.gap.max(now - last);
+                }
+            }
+        }
+    }
+}
+
+fn config(instances: usize, priority: u8, timing: &str) -> String {
+    let mut t = String::new();
+    for i in 0..instances {
+        let (n, vrid) = (i / EACH, i % EACH + 1);
+        let _ = write!(
+            t,
+            "vrrp_instance V{i} {{\ninterface eth{n}\nvirtual_router_id {vrid}\npriority {priority}\n{timing}\n\
+             virtual_ipaddress {{\n10.98.{n}.{vrid}/32\n}}\n}}\n"
+        );
+    }
+    t
+}
+
+impl Daemon {
+    /// Itself and its children.
+    fn family(&self) -> Vec<u32> {
+        let path = format!("/proc/{0}/task/{0}/children", self.parent.0);
+        let children = fs::read_to_string(path).unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|c| c.parse().ok());
+        [self.parent.0].into_iter().chain(children).collect()
+    }
+
+    /// Time on a processor, of every thread.
+    fn cpu(&self) -> Duration {
+        let mut ns = 0u64;
+        for pid in self.family() {
+            for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+                let stat = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+                ns += stat.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+            }
+        }
+        Duration::from_nanos(ns)
+    }
+
+    /// Resident memory of all its processes, KiB; what they share counts once for each.
+    fn memory(&self) -> u64 {
+        let rss = |pid: u32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:").map(str::to_owned));
+            line.and_then(|l| l.split_whitespace().next().and_then(|n| n.parse::<u64>().ok())).unwrap_or(0)
+        };
+        self.family().into_iter().map(rss).sum()
+    }
+
+    fn stop(&self, lan: &Lan) {
+        let _ = lan.signal(self.parent, Signal::SIGTERM);
+    }
+
+    /// The process that speaks VRRP.
+    fn kill_worker(&self) -> Result<()> {
+        let worker = *self.family().get(1).context("no working process")?;
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(worker as i32), Signal::SIGKILL)?;
+        Ok(())
+    }
+}
+
+fn steady(b: &Bench, peer: &'static str, load: &Load) -> Result<[f64; 6]> {
+    let timing = format!("version 3\nadvert_int {}", load.interval_ms as f64 / 1000.0);
+    let backup = b.start(peer, "b", &config(load.instances, 100, &timing))?;
+    let master = b.start(peer, "a", &config(load.instances, 150, &timing))?;
+    let all = load.instances;
+    // keepalived may never get there.
+    let _ = b.wait("every address held", Duration::from_secs(30), || b.held("a") == all && b.held("b") == 0);
+    std::thread::sleep(Duration::from_secs(7)); // the second block of announcements
+    b.seen(|s| *s = Seen::default());
+    let (begun, before) = (Instant::now(), [master.cpu(), backup.cpu()]);
+    std::thread::sleep(Duration::from_secs(load.seconds));
+    let took = begun.elapsed().as_secs_f64();
+    let share = |d: &Daemon, before: Duration| (d.cpu() - before).as_secs_f64() / took * 100.0;
+    let (cpu_master, cpu_backup) = (share(&master, before[0]), share(&backup, before[1]));
+    let (sent, gap, spurious) = b.seen(|s| {
+        let by = |n: u8| s.adverts.get(&n).copied().unwrap_or(0) as f64;
+        (by(1) / took, s.gap.as_secs_f64() * 1000.0, by(2))
+    });
+    let memory = master.memory() as f64 / 1024.0;
+    master.stop(&b.lan);
+    backup.stop(&b.lan);
+    b.clear();
+    Ok([cpu_master, cpu_backup, memory, sent, gap, spurious])
+}
+
+/// Milliseconds from a fault of a to b's announcement of the last address.
+fn take_over(b: &Bench, peer: &'static str, count: usize, priorities: [u8; 2], fault: Fault) -> Result<f64> {
+    let timing = "version 3\nadvert_int 1\ngarp_master_delay 0";
+    let backup = b.start(peer, "b", &config(count, priorities[1], timing))?;
+    let master = b.start(peer, "a", &config(count, priorities[0], timing))?;
+    b.wait("every address held", Duration::from_secs(30), || b.held("a") == count && b.held("b") == 0)?;
+    std::thread::sleep(Duration::from_millis(1500));
+    b.seen(|s| *s = Seen::default());
+    let begun = Instant::now();
+    match fault {
+        Fault::Daemon => master.kill_worker()?,
+        Fault::Node => {
+            b.lan.ip("sw", "link set pa0 nomaster")?;
+        }
+    }
+    b.wait("a take-over", Duration::from_secs(30), || b.seen(|s| s.announced.len() >= count))?;
+    let last = b.seen(|s| s.announced.values().max().copied()).context("nothing was announced")?;
+    if matches!(fault, Fault::Node) {
+        b.lan.ip("sw", "link set pa0 master br0")?;
+    }
+    master.stop(&b.lan);
+    backup.stop(&b.lan);
+    b.clear();
+    Ok((last - begun).as_secs_f64() * 1000.0)
+}
+
+#[derive(Clone, Copy)]
+enum Fault {
+    /// The process that speaks VRRP is killed.
+    Daemon,
+    /// Nothing of the host is heard any more.
+    Node,
+}
+
+/// Runs all of it and prints it.
+pub fn run() -> Result<()> {
+    let dir = std::env::temp_dir().join(format!("evenkeel-bench-{}", std::process::id()));
+    let b = build(&dir, LOADS.iter().map(|l| l.instances).max().unwrap_or(1).div_ceil(EACH))?;
+    let watcher = b.watch();
+    println!(
+        "{:<34} {:>10} {:>12} {:>12} {:>10} {:>10} {:>12} {:>14}",
+        "VRRP, many instances",
+        "",
+        "CPU master %",
+        "CPU backup %",
+        "RSS MiB",
+        "adverts/s",
+        "worst gap ms",
+        "false adverts"
+    );
+    for load in &LOADS {
+        let mut cpu = Vec::new();
+        for peer in PEERS {
+            let [master, backup, memory, sent, gap, spurious] = steady(&b, peer, load)?;
+            let name = format!("{} × {} ms, {} s", load.instances, load.interval_ms, load.seconds);
+            println!(
+                "{name:<34} {peer:>10} {master:>12.2} {backup:>12.2} {memory:>10.1} {sent:>10.0} {gap:>12.1} {spurious:>14.0}"
+            );
+            cpu.push(master);
+        }
+        if let [theirs, ours] = cpu[..] {
+            println!("{:<34} {:>10} {:>12.2}", "", "ratio", ours / theirs);
+        }
+    }
+    println!();
+    println!("{:<58} {:>14} {:>14} {:>8}", "fault to last announcement, ms (median)", PEERS[0], PEERS[1], "ratio");
+    for (name, count, priorities, fault) in [
+        ("working process killed, backup's priority 253 (skew 12 ms)", 1, [254, 253], Fault::Daemon),
+        ("working process killed, backup's priority 100 (609 ms)", 1, [150, 100], Fault::Daemon),
+        ("host silent, 1 instance (2.6 to 3.6 s)", 1, [150, 100], Fault::Node),
+        ("host silent, 250 instances", 250, [150, 100], Fault::Node),
+    ] {
+        let mut ms: [Vec<f64>; 2] = Default::default();
+        for _ in 0..TRIALS {
+            for (peer, v) in PEERS.into_iter().zip(&mut ms) {
+                v.push(take_over(&b, peer, count, priorities, fault)?);
+            }
+        }
+        let [theirs, ours] = ms.map(median);
+        println!("{name:<58} {theirs:>14.1} {ours:>14.1} {:>8.2}", ours / theirs);
+    }
+    b.end.store(true, Ordering::Relaxed);
+    let _ = watcher.join();
+    let _ = fs::remove_dir_all(&dir);
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! `vrrp_script`, `track_file` and `vrrp_track_process`: what instances track.
+
+use std::time::Duration;
+
+use super::super::value::{Section, Value};
+use super::{Lower, Usual};
+use crate::model::{GlobalDefs, ParamMatch, ScriptCommand, TrackFile, TrackProcess, TrackedObject, VrrpScript};
+
+impl Lower<'_> {
+    pub(super) fn scripts(&self, global: &GlobalDefs, usual: &mut Usual) -> Vec<VrrpScript> {
+        let mut out: Vec<VrrpScript> = Vec::new();
+        for s in self.root.sections("vrrp_script") {
+            let Some(Value::Script(script)) = s.get("script").map(|e| &e.value) else { continue };
+            if out.iter().any(|o| o.name == s.name()) {
+                continue;
+            }
+            let own = match s.get("user").map(|e| &e.value) {
+                Some(Value::User(u)) => Some((**u).clone()),
+                _ => None,
+            };
+            let user = script.user.clone().or(own).or(global.script_user.clone());
+            let interval = s.time("interval").unwrap_or(Duration::from_secs(1));
+            usual.insert(TrackedObject::Script(s.name().to_owned()), weight(s, 0));
+            out.push(VrrpScript {
+                name: s.name().to_owned(),
+                command: ScriptCommand { argv: script.argv.clone(), user },
+                interval,
+                timeout: s.time("timeout").unwrap_or(interval),
+                rise: s.uint("rise").unwrap_or(1) as u32,
+                fall: s.uint("fall").unwrap_or(1) as u32,
+                init_fail: s.has("init_fail"),
+            });
+        }
+        out
+    }
+
+    pub(super) fn track_files(&self, usual: &mut Usual) -> Vec<TrackFile> {
+        let mut out: Vec<TrackFile> = Vec::new();
+        for s in ["track_file", "vrrp_track_file"].into_iter().flat_map(|b| self.root.sections(b)) {
+            let Some(path) = s.text("file") else { continue };
+            if out.iter().any(|f| f.name == s.name()) {
+                continue;
+            }
+            let init = s.get("init_file").map(|e| {
+                let words: &[String] = if let Value::Words(w) = &e.value { w } else { &[] };
+                let number = words.iter().find_map(|w| w.parse().ok()).unwrap_or(0);
+                (number, words.iter().any(|w| w == "overwrite"))
+            });
+            usual.insert(TrackedObject::File(s.name().to_owned()), weight(s, 1));
+            out.push(TrackFile { name: s.name().to_owned(), path: path.to_owned(), init });
+        }
+        out
+    }
+
+    pub(super) fn track_processes(&self, usual: &mut Usual) -> Vec<TrackProcess> {
+        let mut out: Vec<TrackProcess> = Vec::new();
+        for s in self.root.sections("vrrp_track_process") {
+            let Some(Value::Words(words)) = s.get("process").map(|e| &e.value) else { continue };
+            let Some((program, parameters)) = words.split_first() else { continue };
+            if out.iter().any(|p| p.name == s.name()) {
+                continue;
+            }
+            let param_match = match (s.get("param_match"), s.text("param_match")) {
+                (_, Some("initial")) => ParamMatch::Initial,
+                (_, Some("partial")) => ParamMatch::Partial,
+                (None, _) if parameters.is_empty() => ParamMatch::Any,
+                _ => ParamMatch::Exact,
+            };
+            let delay = |own: &str| s.time(own).or(s.time("delay")).unwrap_or(Duration::ZERO);
+            usual.insert(TrackedObject::Process(s.name().to_owned()), weight(s, 0));
+            out.push(TrackProcess {
+                name: s.name().to_owned(),
+                program: program.clone(),
+                parameters: parameters.to_vec(),
+                param_match,
+                full_command: s.has("full_command"),
+                quorum: s.uint("quorum").unwrap_or(1) as u32,
+                quorum_max: s.uint("quorum_max").map(|n| n as u32),
+                fork_delay: delay("fork_delay"),
+                terminate_delay: delay("terminate_delay"),
+            });
+        }
+        out
+    }
+}
+
+/// The weight of a block of its own, and `reverse`.
+fn weight(s: &Section, usual: i16) -> (i16, bool) {
+    match s.get("weight").map(|e| &e.value) {
+        Some(Value::Weight(n, r)) => (*n as i16, *r),
+        _ => (usual, false),
+    }
+}
