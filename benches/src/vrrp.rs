@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use evenkeel_sys::names;
 use evenkeel_sys::wire::Sniffer;
 use evenkeel_testkit::lan::{Lan, Pid};
 use nix::sys::signal::Signal;
@@ -96,9 +97,16 @@ impl Bench {
                 Ok(s) => s,
                 Err(e) => return eprintln!("{e}"),
             };
+            sniffer.set_buffer(64 << 20);
             let mut frame = [0u8; 96];
+            let mut bridges = BTreeMap::new();
             while !end.load(Ordering::Relaxed) {
-                let Some(f) = sniffer.next(&mut frame) else { continue };
+                let Some((ifindex, f)) = sniffer.next_from(&mut frame) else { continue };
+                // A frame comes in by a port, and again by its bridge.
+                let name = || names::interface_name(ifindex).unwrap_or_default();
+                if *bridges.entry(ifindex).or_insert_with(|| name().starts_with("br")) {
+                    continue;
+                }
                 let mut seen = seen.lock().unwrap_or_else(|e| e.into_inner());
                 seen.frame(f, Instant::now());
             }

@@ -204,6 +204,13 @@ struct Shell {
     strangers: u64,
 }
 
+/// Who has something to be read.
+#[derive(Default)]
+struct Ready {
+    commands: bool,
+    ports: Vec<(String, Transport)>,
+}
+
 /// A virtual router's name in the memo: FNV-1a over its identity, the same in every version of this program.
 fn key_of(cfg: &VrrpInstance) -> u64 {
     let (interface, family, vrid) = cfg.identity();
@@ -217,12 +224,16 @@ fn key_of(cfg: &VrrpInstance) -> u64 {
 impl Shell {
     fn run(mut self) {
         loop {
-            self.wait();
-            self.receive();
+            let ready = self.wait();
+            for key in ready.ports {
+                self.receive(&key);
+            }
             let mut end = false;
-            let _ = self.wake.read();
-            while let Ok(command) = self.inbox.try_recv() {
-                end |= self.command(command);
+            if ready.commands {
+                let _ = self.wake.read();
+                while let Ok(command) = self.inbox.try_recv() {
+                    end |= self.command(command);
+                }
             }
             let now = clock::now();
             let due: Vec<usize> = self.deadlines.range(..=(now, usize::MAX)).map(|(_, i)| *i).collect();
@@ -241,39 +252,41 @@ impl Shell {
         }
     }
 
-    /// Sleeps until a packet, an event, a command or a deadline.
-    fn wait(&self) {
+    /// Sleeps until a packet, an event, a command or a deadline, and says who has something.
+    fn wait(&self) -> Ready {
         self.testament.set_awake_by(self.deadlines.first().map(|(d, _)| *d));
         let deadline = self.deadlines.first().map(|(d, _)| *d).into_iter().chain(self.announcer.next_deadline()).min();
         let timeout = deadline.map(|d| TimeSpec::from(d.since(clock::now())));
-        let mut fds = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
-        for port in self.ports.values() {
-            fds.push(PollFd::new(port.socket.as_fd(), PollFlags::POLLIN));
+        let mut fds = Vec::with_capacity(1 + self.ports.len());
+        fds.push(PollFd::new(self.wake.as_fd(), PollFlags::POLLIN));
+        fds.extend(self.ports.values().map(|p| PollFd::new(p.socket.as_fd(), PollFlags::POLLIN)));
+        // An interruption only means an early look.
+        if !ppoll(&mut fds, timeout, None).is_ok_and(|n| n > 0) {
+            return Ready::default();
         }
-        let _ = ppoll(&mut fds, timeout, None); // an interruption only means an early look
+        let has = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
+        let ports = fds[1..].iter().zip(self.ports.keys()).filter(|(fd, _)| has(fd)).map(|(_, key)| key.clone());
+        Ready { commands: has(&fds[0]), ports: ports.collect() }
     }
 
-    fn receive(&mut self) {
+    fn receive(&mut self, key: &(String, Transport)) {
         let mut buf = [0u8; 2048];
-        let names: Vec<(String, Transport)> = self.ports.keys().cloned().collect();
-        for name in names {
-            // Bounded, so that a flood cannot keep the timers waiting.
-            for _ in 0..64 {
-                let Some(port) = self.ports.get(&name) else { break };
-                let Ok(packet) = port.socket.recv(&mut buf) else { break };
-                let Some((ip, payload)) = packet else { continue };
-                let mine = peek_vrid(&ip, payload).and_then(|vrid| port.routers.get(&vrid));
-                let Some(&i) = mine else {
-                    self.strangers += 1;
-                    continue;
-                };
-                self.entries[i].router.handle(clock::now(), Input::Packet { ip, payload });
-                if self.entries[i].holds && self.entries[i].router.master().is_some() {
-                    self.entries[i].holds = false;
-                    self.set_addresses();
-                }
-                self.perform(i);
+        // Bounded, so that a flood cannot keep the timers waiting.
+        for _ in 0..64 {
+            let Some(port) = self.ports.get(key) else { break };
+            let Ok(packet) = port.socket.recv(&mut buf) else { break };
+            let Some((ip, payload)) = packet else { continue };
+            let mine = peek_vrid(&ip, payload).and_then(|vrid| port.routers.get(&vrid));
+            let Some(&i) = mine else {
+                self.strangers += 1;
+                continue;
+            };
+            self.entries[i].router.handle(clock::now(), Input::Packet { ip, payload });
+            if self.entries[i].holds && self.entries[i].router.master().is_some() {
+                self.entries[i].holds = false;
+                self.set_addresses();
             }
+            self.perform(i);
         }
     }
 

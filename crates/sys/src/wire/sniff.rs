@@ -37,4 +37,24 @@ impl Sniffer {
         let n = self.socket.read(buf).ok()?;
         Some(&buf[..n])
     }
+
+    /// More room for what waits to be looked at, bytes.
+    pub fn set_buffer(&self, bytes: usize) {
+        // SAFETY: a valid socket, and an int of its true size. SO_RCVBUFFORCE goes past the limit of unprivileged sockets.
+        unsafe {
+            let size = bytes as libc::c_int;
+            let option = libc::SO_RCVBUFFORCE;
+            libc::setsockopt(self.socket.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const size).cast(), 4);
+        }
+    }
+
+    /// The same with the number of the device that it came in by: a bridge and its port each show a frame.
+    pub fn next_from<'b>(&mut self, buf: &'b mut [u8]) -> Option<(u32, &'b [u8])> {
+        // SAFETY: u8 and MaybeUninit<u8> have one layout, and recv_from only writes initialised bytes.
+        let uninit = unsafe { &mut *(std::ptr::from_mut::<[u8]>(buf) as *mut [std::mem::MaybeUninit<u8>]) };
+        let (n, from) = self.socket.recv_from(uninit).ok()?;
+        // SAFETY: a packet socket's addresses are sockaddr_ll.
+        let ifindex = unsafe { (*from.as_ptr().cast::<libc::sockaddr_ll>()).sll_ifindex };
+        Some((ifindex as u32, &buf[..n]))
+    }
 }
