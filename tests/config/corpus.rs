@@ -34,8 +34,8 @@ impl Environment for Recorded {
     fn group(&self, name: &str) -> Option<bool> {
         Some(matches!(name, "root" | "nogroup"))
     }
-    fn routing_name(&self, _: &str, name: &str) -> Option<bool> {
-        Some(matches!(name, "main" | "local" | "default" | "static" | "kernel" | "boot"))
+    fn routing_number(&self, _: &str, name: &str) -> Option<Option<u32>> {
+        Some(matches!(name, "main" | "local" | "default" | "static" | "kernel" | "boot").then_some(4))
     }
     fn processors(&self) -> Option<u32> {
         Some(2)

@@ -42,7 +42,7 @@ impl Environment for Director {
     fn group(&self, name: &str) -> Option<bool> {
         Recorded.group(name)
     }
-    fn routing_name(&self, _: &str, _: &str) -> Option<bool> {
+    fn routing_number(&self, _: &str, _: &str) -> Option<Option<u32>> {
         None
     }
     fn processors(&self) -> Option<u32> {

@@ -49,8 +49,8 @@ impl Environment for Folder {
     fn group(&self, name: &str) -> Option<bool> {
         Recorded.group(name)
     }
-    fn routing_name(&self, table: &str, name: &str) -> Option<bool> {
-        Recorded.routing_name(table, name)
+    fn routing_number(&self, table: &str, name: &str) -> Option<Option<u32>> {
+        Recorded.routing_number(table, name)
     }
     fn processors(&self) -> Option<u32> {
         Recorded.processors()

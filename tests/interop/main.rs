@@ -3,6 +3,7 @@
 
 mod matrix;
 mod notify;
+mod routes;
 
 use std::path::Path;
 

@@ -28,8 +28,10 @@ use nix::unistd::Pid;
 const RT_PRIORITY: u8 = 60;
 /// How often it looks whether the VRRP thread is late.
 const LOOK: Duration = Duration::from_millis(250);
+/// Behind what it said it is late: a busy thread is always a little behind.
+const LATE: Duration = Duration::from_secs(1);
 /// So many looks in a row it has to be late: a machine that slept is not late, it only looks like it once.
-const LATE_LOOKS: u32 = 12;
+const LATE_LOOKS: u32 = 8;
 /// As keepalived: at once, then 1, 2, 4 … seconds, at most a minute.
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
 /// A process that lived so long starts the row anew.
@@ -127,7 +129,7 @@ fn watch(child: Pid, testament: &Testament, inbox: &mut signals::Inbox) -> (End,
                 asked = Some(signal);
             }
         }
-        let is_late = testament.awake_by().is_some_and(|by| by < clock::now());
+        let is_late = testament.awake_by().is_some_and(|by| by + LATE < clock::now());
         late = if is_late { late + 1 } else { 0 };
         if late == LATE_LOOKS {
             tracing::error!("the VRRP thread hangs: ending the process");

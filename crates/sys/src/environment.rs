@@ -99,11 +99,17 @@ impl Environment for Machine {
         Some(number || matches!(Group::from_name(name), Ok(Some(_))))
     }
 
-    fn routing_name(&self, table: &str, name: &str) -> Option<bool> {
+    fn routing_number(&self, table: &str, name: &str) -> Option<Option<u32>> {
         let files = ["/etc/iproute2", "/usr/share/iproute2", "/usr/lib/iproute2"];
-        let texts: Vec<String> = files.iter().filter_map(|d| fs::read_to_string(format!("{d}/{table}")).ok()).collect();
-        let named = |t: &String| t.lines().any(|l| !l.starts_with('#') && l.split_whitespace().nth(1) == Some(name));
-        (!texts.is_empty()).then(|| texts.iter().any(named))
+        let more = glob::glob(&format!("/etc/iproute2/{table}.d/*.conf")).into_iter().flatten().flatten();
+        let paths = files.iter().map(|d| PathBuf::from(format!("{d}/{table}"))).chain(more);
+        let texts: Vec<String> = paths.filter_map(|p| fs::read_to_string(p).ok()).collect();
+        let number = |l: &str| {
+            let mut words = l.split_whitespace();
+            let n = words.next().filter(|_| words.next() == Some(name))?;
+            n.strip_prefix("0x").map_or_else(|| n.parse().ok(), |hex| u32::from_str_radix(hex, 16).ok())
+        };
+        (!texts.is_empty()).then(|| texts.iter().flat_map(|t| t.lines()).find_map(number))
     }
 
     fn processors(&self) -> Option<u32> {

@@ -1,6 +1,8 @@
 //! rtnetlink: links, addresses, routes, neighbours. One module, so that a breaking release of the message crates touches
 //! one place.
 
+mod rules;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};

@@ -142,6 +142,8 @@ pub fn instance(priority: u8, version: VrrpVersion, advert_int: Duration) -> Vrr
         },
         vips: vec![vip],
         vips_excluded: Vec::new(),
+        routes: Vec::new(),
+        rules: Vec::new(),
         tracks: Vec::new(),
         dont_track_primary: false,
         notify: Notify::default(),

@@ -67,8 +67,9 @@ pub trait Environment {
     fn user(&self, name: &str) -> Option<bool>;
     /// Is there such a group (a name or a number)?
     fn group(&self, name: &str) -> Option<bool>;
-    /// Does iproute2 know this name (`main`) in one of its tables (`rt_tables`, `rt_protos`)?
-    fn routing_name(&self, table: &str, name: &str) -> Option<bool>;
+    /// The number that iproute2 has for this name (`main`) in one of its tables (`rt_tables`, `rt_protos`): nothing if it
+    /// knows none; nothing at all if there is no such table here.
+    fn routing_number(&self, table: &str, name: &str) -> Option<Option<u32>>;
     /// How many processors are there?
     fn processors(&self) -> Option<u32>;
     /// Can this program be run, and by whom changed?
@@ -105,7 +106,7 @@ impl Environment for Nowhere {
     fn group(&self, _: &str) -> Option<bool> {
         None
     }
-    fn routing_name(&self, _: &str, _: &str) -> Option<bool> {
+    fn routing_number(&self, _: &str, _: &str) -> Option<Option<u32>> {
         None
     }
     fn processors(&self) -> Option<u32> {

@@ -126,7 +126,7 @@ pub fn parse(name: &str, text: String, environment: &dyn Environment, options: &
         }
     };
     check::check(&typed, environment, &mut diagnostics);
-    let config = lower::lower(&typed, &mut diagnostics);
+    let config = lower::lower(&typed, environment, &mut diagnostics);
     diagnostics.sort_by_key(|d| (sources.written(d.span).span, d.span));
     diagnostics.dedup();
     Parsed { config, typed, diagnostics, sources }

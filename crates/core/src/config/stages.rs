@@ -65,8 +65,8 @@ impl Environment for Memory<'_> {
     fn group(&self, name: &str) -> Option<bool> {
         Nowhere.group(name)
     }
-    fn routing_name(&self, table: &str, name: &str) -> Option<bool> {
-        Nowhere.routing_name(table, name)
+    fn routing_number(&self, table: &str, name: &str) -> Option<Option<u32>> {
+        Nowhere.routing_number(table, name)
     }
     fn processors(&self) -> Option<u32> {
         None

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use super::{AnnounceGaps, SyncGroup, TrackFile, TrackProcess, VirtualServer, VrrpInstance, VrrpScript};
+use super::{AnnounceGaps, Statics, SyncGroup, TrackFile, TrackProcess, VirtualServer, VrrpInstance, VrrpScript};
 
 /// How a device's packets are caught.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,6 +80,8 @@ pub struct Config {
     pub instances: Vec<VrrpInstance>,
     /// `vrrp_sync_group`
     pub groups: Vec<SyncGroup>,
+    /// What is there whoever is master
+    pub statics: Statics,
     /// `garp_group`, `vrrp_garp_interval` and `vrrp_gna_interval`
     pub announce_gaps: AnnounceGaps,
     /// `virtual_server`

@@ -2,16 +2,18 @@
 
 mod check;
 mod config;
+mod route;
 mod service;
 mod vrrp;
 
 pub use check::{Check, CheckKind, CheckTiming, HttpUrl, StatusRange};
 pub use config::{Config, Fifo, GlobalDefs, HookChoice};
+pub use route::{Hop, Net, Placement, RouteSpec, RuleAction, RuleSpec};
 pub use service::{
     ForwardingMethod, Persistence, Protocol, RealServer, Scheduler, ServerKey, ServiceKey, VirtualServer, Weight,
 };
 pub use vrrp::{
     AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, Found, GarpGroup, GarpTiming, InitialState,
-    Notify, ParamMatch, Peer, ScriptCommand, SyncGroup, Track, TrackFile, TrackProcess, TrackedObject, Transport,
-    Unicast, VipSpec, Vrid, VrrpInstance, VrrpScript, VrrpVersion,
+    Notify, ParamMatch, Peer, ScriptCommand, Statics, SyncGroup, Track, TrackFile, TrackProcess, TrackedObject,
+    Transport, Unicast, VipSpec, Vrid, VrrpInstance, VrrpScript, VrrpVersion,
 };

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::{RouteSpec, RuleSpec};
+
 /// A virtual router's number, 1 to 255.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Vrid(u8);
@@ -410,6 +412,10 @@ pub struct VrrpInstance {
     pub vips: Vec<VipSpec>,
     /// Addresses that a master holds but adverts do not name.
     pub vips_excluded: Vec<VipSpec>,
+    /// Routes that a master has.
+    pub routes: Vec<RouteSpec>,
+    /// Rules that a master has.
+    pub rules: Vec<RuleSpec>,
     /// What it tracks.
     pub tracks: Vec<Track>,
     /// Go on although the interface is down?
@@ -418,6 +424,17 @@ pub struct VrrpInstance {
     pub notify: Notify,
     /// The sync group that it is in.
     pub group: Option<String>,
+}
+
+/// What is there whoever is master: `static_ipaddress`, `static_routes`, `static_rules`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Statics {
+    /// Addresses.
+    pub addresses: Vec<VipSpec>,
+    /// Routes.
+    pub routes: Vec<RouteSpec>,
+    /// Rules.
+    pub rules: Vec<RuleSpec>,
 }
 
 /// A `vrrp_sync_group` that has members.

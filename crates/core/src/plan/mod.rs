@@ -6,11 +6,9 @@
 
 mod changes;
 mod desired;
-mod vips;
 
 pub use changes::{Change, changes};
 pub use desired::{ServerHealth, desired_services};
-pub use vips::{VipStep, diff_vips};
 
 use std::collections::BTreeMap;
 use std::fmt;

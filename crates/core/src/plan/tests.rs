@@ -4,12 +4,7 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Protocol, VipSpec};
-
-fn vip(last: u8) -> VipSpec {
-    let addr = Ipv4Addr::new(192, 0, 2, last);
-    VipSpec { addr: addr.into(), prefix: 32, dev: "eth0".into(), label: None, broadcast: None, scope: 0 }
-}
+use crate::model::Protocol;
 
 fn services() -> impl Strategy<Value = Services> {
     let dest = (0u8..6, 0u32..3, prop::bool::ANY).prop_map(|(n, w, t)| {
@@ -77,13 +72,4 @@ fn a_dead_server_leaves_or_is_inhibited() {
     assert_eq!(weights(&all), BTreeMap::from([(1, 3), (2, 1)]));
     let none = desired_services(&config.virtual_servers, &|_, _| false);
     assert_eq!(weights(&none), BTreeMap::from([(2, 0)]));
-}
-
-#[test]
-fn addresses_that_nobody_configured_are_never_touched() {
-    let (a, b, foreign) = (vip(1), vip(2), vip(9));
-    let managed = [&a, &b];
-    let steps = diff_vips(&[&a], &managed, &[b.clone(), foreign.clone()]);
-    assert_eq!(steps, [VipStep::Add(a.clone()), VipStep::Remove(b.clone())]);
-    assert_eq!(diff_vips(&[&a], &managed, &[a.clone(), foreign]), []);
 }

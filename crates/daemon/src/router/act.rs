@@ -47,11 +47,13 @@ impl Shell {
                 }
                 Output::AddVips => {
                     self.leave_words(i); // first: addresses that are there are never nobody's
-                    self.set_addresses();
+                    self.add_addresses(i);
+                    self.install(false);
                 }
                 Output::RemoveVips => {
                     self.announcer.cancel(self.entries[i].key);
-                    self.set_addresses();
+                    self.withdraw();
+                    self.drop_addresses(i);
                 }
                 Output::Announce(rounds) => {
                     let e = &self.entries[i];

@@ -1,60 +1,79 @@
 //! The virtual addresses on their devices.
+//!
+//! Works from what the last event said, so that a take-over waits for no dump; the kernel refuses an addition or removal
+//! that came too late.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
+use std::net::IpAddr;
 
 use evenkeel_core::model::VipSpec;
-use evenkeel_core::plan::{VipStep, diff_vips};
 use evenkeel_core::vrrp::State;
 use evenkeel_sys::netlink::Addr;
 
 use super::Shell;
 
 impl Shell {
-    /// Every address of a master is there, none of another's; nothing else is touched. Works from what the last event
-    /// said, so that a take-over waits for no dump; the kernel refuses an addition or removal that came too late.
+    /// Every address of a master is there, and so are the static ones; none of anybody else's is; nothing else is touched.
     pub(super) fn set_addresses(&mut self) {
-        let mut managed: Vec<VipSpec> = Vec::new();
-        let mut desired: Vec<VipSpec> = Vec::new();
-        for e in &self.entries {
-            let cfg = e.router.config();
-            if e.router.state() == State::Master {
-                desired.extend(cfg.all_vips().cloned());
-            }
-            if !e.owns && (e.router.state() == State::Master || !e.holds) {
-                managed.extend(cfg.all_vips().cloned());
+        self.withdraw();
+        let wanted: HashSet<(String, IpAddr)> = self.masters().map(|v| (v.dev.clone(), v.addr)).collect();
+        for i in 0..self.entries.len() {
+            let e = &self.entries[i];
+            if e.router.state() != State::Master && !e.owns && !e.holds {
+                self.drop_unless(i, |v| wanted.contains(&(v.dev.clone(), v.addr)));
             }
         }
-        let names: BTreeMap<u32, &String> = self.seen.links.values().map(|l| (l.index, &l.name)).collect();
-        let observed: Vec<VipSpec> = self
-            .seen
-            .addresses
-            .iter()
-            .filter_map(|a| {
-                let dev = (*names.get(&a.ifindex)?).clone();
-                Some(VipSpec { addr: a.addr, prefix: a.prefix, dev, label: a.label.clone(), broadcast: None, scope: 0 })
-            })
-            .collect();
-        let desired: Vec<&VipSpec> = desired.iter().collect();
-        let managed: Vec<&VipSpec> = managed.iter().collect();
-        for step in diff_vips(&desired, &managed, &observed) {
-            let (vip, add) = match &step {
-                VipStep::Add(v) => (v, true),
-                VipStep::Remove(v) => (v, false),
-            };
-            let Some(link) = self.seen.links.get(&vip.dev) else { continue };
-            let index = link.index;
-            let done = if add { self.netlink.add_address(index, vip) } else { self.netlink.remove_address(index, vip) };
-            match done {
-                Ok(changed) => {
+        let statics = self.statics.addresses.clone();
+        self.add(&statics);
+        for i in 0..self.entries.len() {
+            if self.entries[i].router.state() == State::Master {
+                self.add_addresses(i);
+            }
+        }
+        self.install(false);
+    }
+
+    /// Those of one instance.
+    pub(super) fn add_addresses(&mut self, i: usize) {
+        let vips: Vec<VipSpec> = self.entries[i].router.config().all_vips().cloned().collect();
+        self.add(&vips);
+    }
+
+    /// Takes those of one instance away, but not what another master holds or the host owns.
+    pub(super) fn drop_addresses(&mut self, i: usize) {
+        if self.entries[i].owns {
+            return;
+        }
+        let mine: Vec<VipSpec> = self.entries[i].router.config().all_vips().cloned().collect();
+        let same = |a: &VipSpec, b: &VipSpec| a.addr == b.addr && a.dev == b.dev;
+        let others: Vec<VipSpec> = self.masters().filter(|v| mine.iter().any(|m| same(m, v))).cloned().collect();
+        self.drop_unless(i, |v| others.iter().any(|o| same(o, v)));
+    }
+
+    fn masters(&self) -> impl Iterator<Item = &VipSpec> {
+        self.entries.iter().filter(|e| e.router.state() == State::Master).flat_map(|e| e.router.config().all_vips())
+    }
+
+    fn drop_unless(&mut self, i: usize, keep: impl Fn(&VipSpec) -> bool) {
+        let gone: Vec<VipSpec> = self.entries[i].router.config().all_vips().filter(|v| !keep(v)).cloned().collect();
+        self.remove(&gone);
+    }
+
+    fn add(&mut self, vips: &[VipSpec]) {
+        for vip in vips {
+            let Some(index) = self.seen.links.get(&vip.dev).map(|l| l.index) else { continue };
+            let key = (index, vip.addr, vip.prefix);
+            if self.seen.addresses.contains_key(&key) {
+                continue;
+            }
+            match self.netlink.add_address(index, vip) {
+                Ok(added) => {
                     // If not, somebody was first, or the observation was old.
-                    if changed {
-                        tracing::info!(vip = %vip.addr, "{} {vip}", if add { "added" } else { "removed" });
+                    if added {
+                        tracing::info!(vip = %vip.addr, "added {vip}");
                     }
-                    self.seen.addresses.retain(|a| (a.ifindex, a.addr) != (index, vip.addr));
-                    if add {
-                        let (addr, prefix, label) = (vip.addr, vip.prefix, vip.label.clone());
-                        self.seen.addresses.push(Addr { ifindex: index, addr, prefix, label, usable: true });
-                    }
+                    let (addr, prefix, label) = (vip.addr, vip.prefix, vip.label.clone());
+                    self.seen.addresses.insert(key, Addr { ifindex: index, addr, prefix, label, usable: true });
                 }
                 Err(e) => tracing::error!("{e}"),
             }
@@ -63,10 +82,14 @@ impl Shell {
 
     pub(super) fn remove(&mut self, vips: &[VipSpec]) {
         for vip in vips {
-            let Some(link) = self.seen.links.get(&vip.dev) else { continue };
-            let there = self.seen.addresses.iter().any(|a| a.ifindex == link.index && a.addr == vip.addr);
-            if there && let Err(e) = self.netlink.remove_address(link.index, vip) {
-                tracing::error!("{e}");
+            let Some(index) = self.seen.links.get(&vip.dev).map(|l| l.index) else { continue };
+            if self.seen.addresses.remove(&(index, vip.addr, vip.prefix)).is_none() {
+                continue;
+            }
+            match self.netlink.remove_address(index, vip) {
+                Ok(true) => tracing::info!(vip = %vip.addr, "removed {vip}"),
+                Ok(false) => {}
+                Err(e) => tracing::error!("{e}"),
             }
         }
     }

@@ -12,7 +12,11 @@ use evenkeel_sys::wire::VrrpSocket;
 use super::{Entry, Port, Setup, Shell, key_of};
 
 impl Shell {
-    pub(super) fn configure(&mut self, Setup { instances, groups, gaps }: Setup) {
+    pub(super) fn configure(&mut self, Setup { instances, groups, gaps, statics }: Setup) {
+        let old_statics = std::mem::replace(&mut self.statics, statics);
+        let gone = |v: &&VipSpec| !self.statics.addresses.contains(v);
+        let gone: Vec<VipSpec> = old_statics.addresses.iter().filter(gone).cloned().collect();
+        self.remove(&gone);
         let now = clock::now();
         self.announcer.configure(gaps);
         let told = std::mem::take(&mut self.groups);
@@ -91,7 +95,7 @@ impl Shell {
         };
         let there = |v: &VipSpec| {
             let index = self.seen.links.get(&v.dev).map(|l| l.index);
-            self.seen.addresses.iter().any(|a| Some(a.ifindex) == index && a.addr == v.addr)
+            index.is_some_and(|i| self.seen.addresses.contains_key(&(i, v.addr, v.prefix)))
         };
         e.holds = cfg.all_vips().any(there);
         // What a crash left is not the host's own.
@@ -171,7 +175,7 @@ impl Shell {
         let index = self.seen.links.get(&cfg.interface)?.index;
         let fits = |a: &IpAddr| Family::of(*a) == cfg.family && matches!(a, IpAddr::V4(_)) | is_link_local(a);
         let on_it = || {
-            let usable = self.seen.addresses.iter().filter(move |a| a.ifindex == index && a.usable);
+            let usable = self.seen.addresses.values().filter(move |a| a.ifindex == index && a.usable);
             usable.map(|a| a.addr).filter(fits)
         };
         let is_vip = |a: &IpAddr| {

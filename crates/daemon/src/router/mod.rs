@@ -9,6 +9,7 @@ mod act;
 mod addresses;
 mod configure;
 mod observer;
+mod routes;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use evenkeel_core::ipc::InstanceStatus;
 use evenkeel_core::model::{
-    AnnounceGaps, Config, Family, Found, Notify, SyncGroup, TrackedObject, Transport, Vrid, VrrpInstance,
+    AnnounceGaps, Config, Family, Found, Notify, Statics, SyncGroup, TrackedObject, Transport, Vrid, VrrpInstance,
 };
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::wire::peek_vrid;
@@ -61,13 +62,15 @@ pub struct Setup {
     pub instances: Vec<VrrpInstance>,
     pub groups: Vec<SyncGroup>,
     pub gaps: AnnounceGaps,
+    pub statics: Statics,
 }
 
 impl Setup {
     /// Out of a whole one.
     pub fn of(config: &Config) -> Box<Setup> {
         let (instances, groups) = (config.instances.clone(), config.groups.clone());
-        Box::new(Setup { instances, groups, gaps: config.announce_gaps.clone() })
+        let (gaps, statics) = (config.announce_gaps.clone(), config.statics.clone());
+        Box::new(Setup { instances, groups, gaps, statics })
     }
 }
 
@@ -137,6 +140,8 @@ pub fn start(
         netlink: Netlink::new()?,
         frames: FrameSocket::new()?,
         announcer: Announcer::default(),
+        statics: Statics::default(),
+        installed: routes::Installed::default(),
         memo: Memo::open(&memo_path)?,
         testament: charge.testament,
         gave_up: charge.gave_up,
@@ -185,6 +190,10 @@ struct Shell {
     netlink: Netlink,
     frames: FrameSocket,
     announcer: Announcer,
+    /// What is there whoever is master.
+    statics: Statics,
+    /// The routes and rules that were put in.
+    installed: routes::Installed,
     memo: Memo,
     /// Where the parent finds what to say if this process dies.
     testament: Arc<Testament>,
@@ -300,8 +309,11 @@ impl Shell {
                 }
             }
             Command::Observed(seen) => {
-                self.seen = seen;
+                let was = std::mem::replace(&mut self.seen, seen);
                 self.circumstances();
+                if was.links != self.seen.links || was.addresses != self.seen.addresses {
+                    self.install(true);
+                }
             }
             Command::Snapshot(reply) => {
                 let now = clock::now();
@@ -320,7 +332,9 @@ impl Shell {
                     }
                 }
                 if release {
+                    let statics = std::mem::take(&mut self.statics);
                     self.set_addresses(); // what an earlier daemon left and nobody claimed
+                    self.remove(&statics.addresses);
                 }
                 return true;
             }

@@ -3,6 +3,7 @@
 //! kernel if it came too late, and the event that his own change causes brings the next one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use evenkeel_sys::Result;
 use evenkeel_sys::netlink::{Addr, Link, Monitor, Netlink};
@@ -15,8 +16,8 @@ use super::{Command, Handle};
 pub struct Observation {
     /// Devices by name.
     pub links: BTreeMap<String, Link>,
-    /// Addresses.
-    pub addresses: Vec<Addr>,
+    /// Addresses, by device, address and prefix length.
+    pub addresses: BTreeMap<(u32, IpAddr, u8), Addr>,
     /// The numbers of the devices that forward IPv6 packets.
     pub routers: BTreeSet<u32>,
 }
@@ -25,7 +26,8 @@ pub struct Observation {
 fn look(netlink: &mut Netlink) -> Result<Observation> {
     let links: BTreeMap<String, Link> = netlink.links()?.into_iter().map(|l| (l.name.clone(), l)).collect();
     let routers = links.values().filter(|l| netns::forwards_ipv6(&l.name)).map(|l| l.index).collect();
-    Ok(Observation { links, addresses: netlink.addresses()?, routers })
+    let addresses = netlink.addresses()?.into_iter().map(|a| ((a.ifindex, a.addr, a.prefix), a)).collect();
+    Ok(Observation { links, addresses, routers })
 }
 
 /// Looks once, and goes on looking after every event, for whoever holds the other end.

@@ -126,6 +126,8 @@ impl Lower<'_> {
             garp: self.garp(s),
             vips: Vec::new(),
             vips_excluded: Vec::new(),
+            routes: self.routes(s, "virtual_routes"),
+            rules: self.rules(s, "virtual_rules"),
             tracks: Vec::new(),
             dont_track_primary: s.has("dont_track_primary"),
             notify: self.notify(s),
@@ -230,7 +232,7 @@ impl Lower<'_> {
         Destination::Multicast(given.filter(|g| Family::of(*g) == family).unwrap_or(usual))
     }
 
-    fn addresses(&mut self, s: &Section, keyword: &str, interface: &str) -> Vec<VipSpec> {
+    pub(super) fn addresses(&mut self, s: &Section, keyword: &str, interface: &str) -> Vec<VipSpec> {
         let mut out = Vec::new();
         for (at, line) in s.lines(keyword) {
             let Line::Address(a) = line else { continue };

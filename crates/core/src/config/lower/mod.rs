@@ -1,14 +1,15 @@
 //! The typed configuration to what is in force: defaults, inheritance, and what this version cannot do yet.
 
 mod instances;
+mod routes;
 mod services;
 mod tracked;
 
 use std::collections::{BTreeMap, HashSet};
 
 use super::value::{Section, Value};
-use super::{Diagnostic, Span};
-use crate::model::{Config, Fifo, GlobalDefs, HookChoice, ScriptCommand, TrackedObject};
+use super::{Diagnostic, Environment, Span};
+use crate::model::{Config, Fifo, GlobalDefs, HookChoice, ScriptCommand, Statics, TrackedObject};
 
 /// The weight, and `reverse`, that a tracked object has of its own.
 type Usual = BTreeMap<TrackedObject, (i16, bool)>;
@@ -16,13 +17,14 @@ type Usual = BTreeMap<TrackedObject, (i16, bool)>;
 /// What lowering needs, and what it finds.
 pub(crate) struct Lower<'l> {
     root: &'l Section,
+    environment: &'l dyn Environment,
     diagnostics: &'l mut Vec<Diagnostic>,
     told: HashSet<String>,
 }
 
 /// Lowers a whole file. What cannot be used is left out, and told.
-pub(crate) fn lower(root: &Section, diagnostics: &mut Vec<Diagnostic>) -> Config {
-    let mut l = Lower { root, diagnostics, told: Default::default() };
+pub(crate) fn lower(root: &Section, environment: &dyn Environment, diagnostics: &mut Vec<Diagnostic>) -> Config {
+    let mut l = Lower { root, environment, diagnostics, told: Default::default() };
     let global = l.globals();
     let mut usual = Usual::new();
     let mut scripts = l.scripts(&global, &mut usual);
@@ -36,7 +38,12 @@ pub(crate) fn lower(root: &Section, diagnostics: &mut Vec<Diagnostic>) -> Config
     track_files.retain(|f| tracked.contains(&TrackedObject::File(f.name.clone())));
     track_processes.retain(|p| tracked.contains(&TrackedObject::Process(p.name.clone())));
     let announce_gaps = l.announce_gaps();
-    Config { global, scripts, track_files, track_processes, instances, groups, announce_gaps, virtual_servers }
+    let statics = Statics {
+        addresses: l.static_addresses(),
+        routes: l.routes(root, "static_routes"),
+        rules: l.rules(root, "static_rules"),
+    };
+    Config { global, scripts, track_files, track_processes, instances, groups, statics, announce_gaps, virtual_servers }
 }
 
 impl<'l> Lower<'l> {

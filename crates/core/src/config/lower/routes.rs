@@ -1,0 +1,279 @@
+//! `virtual_routes`, `virtual_rules` and their static forms: lines as `ip route` and `ip rule` write them.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::super::Span;
+use super::super::value::{Line, Section};
+use super::Lower;
+use crate::model::{Family, Hop, Net, Placement, RouteSpec, RuleAction, RuleSpec};
+
+/// RTPROT_KEEPALIVED of rtnetlink.h.
+const KEEPALIVED: u8 = 18;
+const MAIN: u32 = 254;
+const UNICAST: u8 = 1;
+
+/// Types and their numbers (rtnetlink.h, RTN_…).
+const KINDS: &[(&str, u8)] = &[
+    ("unicast", UNICAST),
+    ("local", 2),
+    ("broadcast", 3),
+    ("multicast", 5),
+    ("blackhole", 6),
+    ("unreachable", 7),
+    ("prohibit", 8),
+    ("throw", 9),
+];
+
+/// Metrics that are plain numbers, and their numbers (rtnetlink.h, RTAX_…).
+const METRICS: &[(&str, u16)] = &[
+    ("mtu", 2),
+    ("window", 3),
+    ("ssthresh", 6),
+    ("cwnd", 7),
+    ("advmss", 8),
+    ("reordering", 9),
+    ("hoplimit", 10),
+    ("initcwnd", 11),
+    ("initrwnd", 14),
+    ("quickack", 15),
+    ("fastopen_no_cookie", 17),
+];
+/// RTAX_LOCK: a bit for each metric that path MTU discovery and its like leave alone.
+const LOCK: u16 = 1;
+
+/// Words that say how a line is watched over, not what it is.
+const ABOUT: &[&str] = &["no_track", "track_group", "inet", "inet6"];
+
+type Options<'o> = &'o [(String, Option<String>)];
+
+fn text(options: Options<'_>) -> String {
+    let word = |(name, value): &(String, Option<String>)| match (name.as_str(), value) {
+        ("to", Some(v)) => v.clone(),
+        (n, Some(v)) => format!("{n} {v}"),
+        (n, None) => n.to_owned(),
+    };
+    options.iter().filter(|(n, _)| !ABOUT.contains(&n.as_str())).map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// `ADDRESS[/LENGTH]`; nothing for `default`, `any` and `all`.
+fn net(text: &str) -> Option<Net> {
+    let (addr, length) = text.split_once('/').map_or((text, None), |(a, l)| (a, Some(l)));
+    let addr: IpAddr = addr.parse().ok()?;
+    let whole = if addr.is_ipv6() { 128 } else { 32 };
+    let length = match length {
+        None => whole,
+        Some(l) => l.parse().ok().or_else(|| l.parse::<Ipv4Addr>().ok().map(|m| u32::from(m).count_ones() as u8))?,
+    };
+    Some((addr, length.min(whole)))
+}
+
+/// A number, decimal or after `0x`.
+fn number(text: &str) -> Option<u32> {
+    match text.strip_prefix("0x") {
+        Some(hex) => u32::from_str_radix(hex, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+/// `A-B`, or `A` alone.
+fn range<T: std::str::FromStr + Copy>(text: &str) -> Option<(T, T)> {
+    match text.split_once('-') {
+        Some((a, b)) => Some((a.parse().ok()?, b.parse().ok()?)),
+        None => text.parse().ok().map(|n| (n, n)),
+    }
+}
+
+fn family(options: Options<'_>) -> Family {
+    let v6 = options.iter().any(|(n, v)| {
+        n == "inet6" || v.as_deref() == Some("default6") || v.as_deref().and_then(net).is_some_and(|(a, _)| a.is_ipv6())
+    });
+    if v6 { Family::V6 } else { Family::V4 }
+}
+
+impl Lower<'_> {
+    /// The routes of a block.
+    pub(super) fn routes(&mut self, s: &Section, keyword: &str) -> Vec<RouteSpec> {
+        let lines: Vec<(Span, &Line)> = s.lines(keyword).map(|(at, l)| (*at, l)).collect();
+        lines
+            .into_iter()
+            .filter_map(|(at, l)| if let Line::Options(o) = l { self.route(at, o) } else { None })
+            .collect()
+    }
+
+    /// The rules of a block.
+    pub(super) fn rules(&mut self, s: &Section, keyword: &str) -> Vec<RuleSpec> {
+        let lines: Vec<(Span, &Line)> = s.lines(keyword).map(|(at, l)| (*at, l)).collect();
+        lines.into_iter().filter_map(|(at, l)| if let Line::Options(o) = l { self.rule(at, o) } else { None }).collect()
+    }
+
+    /// A number, or a name of iproute2's.
+    fn named(&mut self, at: Span, file: &str, word: &str) -> Option<u32> {
+        let known: &[(&str, u32)] = match file {
+            "rt_tables" => &[("main", MAIN), ("local", 255), ("default", 253)],
+            "rt_protos" => &[("kernel", 2), ("boot", 3), ("static", 4), ("keepalived", KEEPALIVED as u32)],
+            "rt_scopes" => {
+                &[("global", 0), ("universe", 0), ("site", 200), ("link", 253), ("host", 254), ("nowhere", 255)]
+            }
+            _ => &[],
+        };
+        let by_name = || known.iter().find(|(n, _)| *n == word).map(|(_, n)| *n);
+        let found = number(word).or_else(by_name).or_else(|| self.environment.routing_number(file, word).flatten());
+        if found.is_none() {
+            self.unsupported(at, format!("iproute2's {file} has no `{word}` here"), "write its number");
+        }
+        found
+    }
+
+    fn route(&mut self, at: Span, options: Options<'_>) -> Option<RouteSpec> {
+        let mut r = RouteSpec {
+            text: text(options),
+            family: family(options),
+            kind: UNICAST,
+            to: None,
+            from: None,
+            src: None,
+            hops: vec![Hop { weight: 1, ..Hop::default() }],
+            table: MAIN,
+            protocol: KEEPALIVED,
+            scope: None,
+            tos: 0,
+            metric: None,
+            metrics: Vec::new(),
+            preference: None,
+            placement: Placement::Replace,
+        };
+        let (mut locked, mut lock, mut several) = (0, false, false);
+        for (name, value) in options {
+            let v = value.as_deref().unwrap_or("");
+            if let Some((_, id)) = METRICS.iter().find(|(n, _)| n == name) {
+                if std::mem::take(&mut lock) {
+                    locked |= 1 << id;
+                }
+                r.metrics.push((*id, v.parse().ok()?));
+                continue;
+            }
+            if let (Some((_, kind)), None) = (KINDS.iter().find(|(n, _)| n == name), value) {
+                r.kind = *kind;
+                continue;
+            }
+            let hop = r.hops.last_mut()?;
+            match name.as_str() {
+                "to" => r.to = net(v),
+                "from" => r.from = net(v),
+                "src" => r.src = net(v).map(|(a, _)| a),
+                "via" => hop.via = v.parse().ok(),
+                "dev" | "oif" => hop.dev = Some(v.to_owned()),
+                "weight" => hop.weight = v.parse().unwrap_or(1),
+                "onlink" => hop.onlink = true,
+                "nexthop" => {
+                    if std::mem::replace(&mut several, true) {
+                        r.hops.push(Hop { weight: 1, ..Hop::default() });
+                    }
+                }
+                "table" => r.table = self.named(at, "rt_tables", v)?,
+                "protocol" => r.protocol = self.named(at, "rt_protos", v)? as u8,
+                "scope" => r.scope = Some(self.named(at, "rt_scopes", v)? as u8),
+                "tos" | "dsfield" => r.tos = self.named(at, "rt_dsfield", v)? as u8,
+                "metric" | "priority" | "preference" => r.metric = v.parse().ok(),
+                "pref" => {
+                    r.preference = Some(match v {
+                        "high" => 1,
+                        "low" => 3,
+                        _ => 0,
+                    })
+                }
+                "add" => r.placement = Placement::Add,
+                "append" => r.placement = Placement::Append,
+                "prepend" => r.placement = Placement::Prepend,
+                "lock" => lock = true,
+                about if ABOUT.contains(&about) => {}
+                other => {
+                    self.later(at, other);
+                    return None;
+                }
+            }
+        }
+        if locked != 0 {
+            r.metrics.push((LOCK, locked));
+        }
+        Some(r)
+    }
+
+    fn rule(&mut self, at: Span, options: Options<'_>) -> Option<RuleSpec> {
+        let mut r = RuleSpec {
+            text: text(options),
+            family: family(options),
+            not: false,
+            from: None,
+            to: None,
+            iif: None,
+            oif: None,
+            tos: 0,
+            fwmark: None,
+            ip_protocol: None,
+            sport: None,
+            dport: None,
+            uids: None,
+            suppress_prefix: None,
+            l3mdev: false,
+            preference: None,
+            protocol: KEEPALIVED,
+            action: RuleAction::Nop,
+        };
+        for (name, value) in options {
+            let v = value.as_deref().unwrap_or("");
+            match name.as_str() {
+                "not" => r.not = true,
+                "from" => r.from = net(v),
+                "to" => r.to = net(v),
+                "iif" | "dev" => r.iif = Some(v.to_owned()),
+                "oif" => r.oif = Some(v.to_owned()),
+                "tos" | "dsfield" => r.tos = self.named(at, "rt_dsfield", v)? as u8,
+                "fwmark" => {
+                    let (mark, mask) = v.split_once('/').map_or((v, None), |(m, k)| (m, Some(k)));
+                    r.fwmark = Some((number(mark)?, mask.and_then(number)));
+                }
+                "ipproto" => r.ip_protocol = Some(protocol(v).or_else(|| v.parse().ok())?),
+                "sport" => r.sport = Some(range(v)?),
+                "dport" => r.dport = Some(range(v)?),
+                "uidrange" => r.uids = Some(range(v)?),
+                "suppress_prefixlength" | "sup_pl" => r.suppress_prefix = v.parse().ok(),
+                "l3mdev" => r.l3mdev = true,
+                "preference" | "order" | "priority" => r.preference = v.parse().ok(),
+                "protocol" => r.protocol = self.named(at, "rt_protos", v)? as u8,
+                "table" | "lookup" => r.action = RuleAction::Table(self.named(at, "rt_tables", v)?),
+                "goto" => r.action = RuleAction::Goto(v.parse().ok()?),
+                "nop" => r.action = RuleAction::Nop,
+                "blackhole" => r.action = RuleAction::Blackhole,
+                "unreachable" => r.action = RuleAction::Unreachable,
+                "prohibit" => r.action = RuleAction::Prohibit,
+                about if ABOUT.contains(&about) => {}
+                other => {
+                    self.later(at, other);
+                    return None;
+                }
+            }
+        }
+        if r.l3mdev && r.action == RuleAction::Nop {
+            r.action = RuleAction::Table(0);
+        }
+        Some(r)
+    }
+
+    /// `static_ipaddress`
+    pub(super) fn static_addresses(&mut self) -> Vec<crate::model::VipSpec> {
+        self.addresses(self.root, "static_ipaddress", "")
+    }
+}
+
+/// Protocols that rules name.
+fn protocol(name: &str) -> Option<u8> {
+    Some(match name {
+        "icmp" => 1,
+        "tcp" => 6,
+        "udp" => 17,
+        "ipv6-icmp" | "icmp6" => 58,
+        "sctp" => 132,
+        _ => return None,
+    })
+}
