@@ -104,8 +104,9 @@ fn main() -> Result<()> {
     if !evenkeel_sys::user::is_root() {
         bail!("the benchmark needs root, to load the packet path");
     }
-    if std::env::args().any(|a| a == "--vrrp") {
-        return vrrp::run();
+    let args: Vec<String> = std::env::args().collect();
+    if let Some(at) = args.iter().position(|a| a == "--vrrp") {
+        return vrrp::run(args.get(at + 1).map(String::as_str));
     }
     let json = std::env::args().any(|a| a == "--json");
     let large = config::run()?;

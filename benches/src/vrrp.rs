@@ -298,8 +298,9 @@ enum Fault {
     Node,
 }
 
-/// Runs all of it and prints it.
-pub fn run() -> Result<()> {
+/// Runs all of it, or what has these words in its name, and prints it.
+pub fn run(only: Option<&str>) -> Result<()> {
+    let wanted = |name: &str| only.is_none_or(|o| name.contains(o));
     let dir = std::env::temp_dir().join(format!("evenkeel-bench-{}", std::process::id()));
     let b = build(&dir, LOADS.iter().map(|l| l.instances).max().unwrap_or(1).div_ceil(EACH))?;
     let watcher = b.watch();
@@ -315,10 +316,13 @@ pub fn run() -> Result<()> {
         "false adverts"
     );
     for load in &LOADS {
+        let name = format!("{} × {} ms, {} s", load.instances, load.interval_ms, load.seconds);
+        if !wanted(&name) {
+            continue;
+        }
         let mut cpu = Vec::new();
         for peer in PEERS {
             let [master, backup, memory, sent, gap, spurious] = steady(&b, peer, load)?;
-            let name = format!("{} × {} ms, {} s", load.instances, load.interval_ms, load.seconds);
             println!(
                 "{name:<34} {peer:>10} {master:>12.2} {backup:>12.2} {memory:>10.1} {sent:>10.0} {gap:>12.1} {spurious:>14.0}"
             );
@@ -336,6 +340,9 @@ pub fn run() -> Result<()> {
         ("host silent, 1 instance (2.6 to 3.6 s)", 1, [150, 100], Fault::Node),
         ("host silent, 250 instances", 250, [150, 100], Fault::Node),
     ] {
+        if !wanted(name) {
+            continue;
+        }
         let mut ms: [Vec<f64>; 2] = Default::default();
         for _ in 0..TRIALS {
             for (peer, v) in PEERS.into_iter().zip(&mut ms) {

@@ -149,7 +149,14 @@ fn instance(i: &InstanceStatus, p: &Paint) -> String {
         let causes: Vec<String> = i.counters.refused.iter().map(|(c, n)| format!("{c} {n}")).collect();
         t += &p.bad(&format!(", {refused} refused ({})", causes.join(", ")));
     }
+    if i.counters.split_brain > 0 {
+        t += &format!(", another master heard {} times", i.counters.split_brain);
+    }
     t += "\n";
+    let strange = |h: &&String| h.contains("speaks as master");
+    for h in i.hears.iter().filter(strange) {
+        t += &p.bad(&format!("  {h}\n"));
+    }
     for v in &i.vips {
         t += &format!("  {}\n", if i.state == State::Master { v.clone() } else { p.dim(v) });
     }

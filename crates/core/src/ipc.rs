@@ -106,8 +106,14 @@ pub struct InstanceStatus {
     pub master: Option<IpAddr>,
     /// The master's priority.
     pub master_priority: Option<u8>,
+    /// The address that it sends from.
+    pub address: Option<IpAddr>,
+    /// The interval of the master's adverts, ms.
+    pub master_interval_ms: u64,
     /// Silence for this long makes it master, ms.
     pub master_down_ms: u64,
+    /// Whom it hears, in words.
+    pub hears: Vec<String>,
     /// Its addresses, as `ip addr` writes them.
     pub vips: Vec<String>,
     /// Its numbers.

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod dump;
 pub mod health;
 pub mod ipc;
 pub mod model;

@@ -40,6 +40,9 @@ pub struct Args {
     /// cannot be read, 5 an error or a warning, 6 unsafe scripts or a missing include
     #[arg(short = 't', long, value_name = "LOG", num_args = 0..=1, default_missing_value = "")]
     pub config_test: Option<String>,
+    /// Print the number of the signal that asks for this, and exit: STOP, RELOAD, DATA, STATS, STATS_CLEAR, JSON
+    #[arg(long, value_name = "NAME")]
+    pub signum: Option<String>,
     /// Do not start the working process anew when it has died
     #[arg(short = 'R', long)]
     pub dont_respawn: bool,

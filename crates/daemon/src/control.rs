@@ -14,14 +14,15 @@ use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::State;
 use evenkeel_sys::bpf::load::DEFAULT_CONNS;
 use evenkeel_sys::bpf::{Hooks, XdpPlane};
-use evenkeel_sys::clock;
 use evenkeel_sys::netlink::{Changes, Link, Monitor, Netlink, require_link};
 use evenkeel_sys::nexthop::NextHops;
+use evenkeel_sys::{clock, signals};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::Args;
+use crate::dump::Dump;
 use crate::guard::Charge;
 use crate::status::{ScriptState, ServerState};
 use crate::{api, edge, notify, router};
@@ -118,6 +119,10 @@ async fn main_loop(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut quit = signal(SignalKind::quit())?;
+    let mut data = signal(SignalKind::user_defined1())?;
+    let mut stats = signal(SignalKind::user_defined2())?;
+    let mut stats_clear = signal(SignalKind::from_raw(signals::stats_clear()))?;
+    let mut json = signal(SignalKind::from_raw(signals::json()))?;
     let mut changes_rx = watch_network()?;
     let mut repair = interval(REPAIR);
     repair.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -161,6 +166,10 @@ async fn main_loop(
             _ = hangup.recv() => {
                 control.reload();
             }
+            _ = data.recv() => control.dump(Dump::Data),
+            _ = stats.recv() => control.dump(Dump::Stats),
+            _ = stats_clear.recv() => control.dump(Dump::StatsClear),
+            _ = json.recv() => control.dump(Dump::Json),
             _ = terminate.recv() => break false,
             _ = interrupt.recv() => break false,
             _ = quit.recv() => break true,

@@ -38,8 +38,16 @@ const LONGEST_DELAY: Duration = Duration::from_secs(60);
 const LIVED: Duration = Duration::from_secs(60);
 
 /// Signals that are the other's business.
-const PASSED_ON: [Signal; 6] =
-    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
+fn passed_on() -> [i32; 8] {
+    let ordinary = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
+    let [a, b, c, d, e, f] = ordinary.map(|s| s as i32);
+    [a, b, c, d, e, f, signals::json(), signals::stats_clear()]
+}
+
+/// It asks for an end.
+fn ends(signal: i32) -> Option<Signal> {
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT].into_iter().find(|s| *s as i32 == signal)
+}
 
 /// How the process ended.
 enum End {
@@ -65,7 +73,7 @@ pub fn run<T>(
 ) -> anyhow::Result<ExitCode> {
     let mut first = Some(first);
     let testament = Arc::new(Testament::new()?);
-    let mut inbox = signals::Inbox::new(&PASSED_ON)?;
+    let mut inbox = signals::Inbox::new(&passed_on())?;
     let mut gave_up = Vec::new();
     let mut delay = Duration::ZERO;
     loop {
@@ -122,12 +130,10 @@ fn watch(child: Pid, testament: &Testament, inbox: &mut signals::Inbox) -> (End,
         let pause = PollTimeout::try_from(LOOK).unwrap_or(PollTimeout::ZERO);
         let _ = poll(&mut [PollFd::new(inbox.as_fd(), PollFlags::POLLIN)], pause);
         while let Some(signal) = inbox.read() {
-            if PASSED_ON.contains(&signal) {
-                let _ = nix::sys::signal::kill(child, signal);
+            if passed_on().contains(&signal) {
+                signals::pass_on(child, signal);
             }
-            if matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT) {
-                asked = Some(signal);
-            }
+            asked = ends(signal).or(asked);
         }
         let is_late = testament.awake_by().is_some_and(|by| by + LATE < clock::now());
         late = if is_late { late + 1 } else { 0 };
@@ -143,7 +149,7 @@ fn wait(delay: Duration, inbox: &mut signals::Inbox) -> bool {
     let until = clock::now() + delay;
     loop {
         while let Some(signal) = inbox.read() {
-            if matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT) {
+            if ends(signal).is_some() {
                 return false;
             }
         }

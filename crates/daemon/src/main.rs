@@ -7,6 +7,7 @@
 mod api;
 mod args;
 mod control;
+mod dump;
 mod edge;
 mod guard;
 mod hold;
@@ -39,6 +40,19 @@ const NEEDED: &[(&str, u32)] = &[("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("C
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(name) = &args.signum {
+        // keepalived(8): prints the number and exits; 1 for a name that it does not know.
+        return match dump::signal_number(name) {
+            Some(n) => {
+                println!("{n}");
+                ExitCode::SUCCESS
+            }
+            None => {
+                eprintln!("evenkeeld: no signal is named {name}: STOP, RELOAD, DATA, STATS, STATS_CLEAR, JSON are");
+                ExitCode::from(exit::FATAL)
+            }
+        };
+    }
     let path = args.config_file();
     let parsed = match read(&path, &args.options()) {
         Ok(p) => p,

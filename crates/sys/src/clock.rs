@@ -20,6 +20,11 @@ pub fn monotonic_ns() -> u64 {
     read(ClockId::CLOCK_MONOTONIC).as_nanos() as u64
 }
 
+/// The time of day, since 1970; an operator may set it.
+pub fn time_of_day() -> Duration {
+    read(ClockId::CLOCK_REALTIME)
+}
+
 /// Seconds since 1970, for what has to go on counting over a restart.
 pub fn unix_seconds() -> u32 {
     read(ClockId::CLOCK_REALTIME).as_secs() as u32

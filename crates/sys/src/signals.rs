@@ -20,6 +20,36 @@ pub fn daemonize() -> Result<()> {
     }
 }
 
+/// keepalived's signal for its JSON: SIGRTMIN+2, as the C library counts.
+pub fn json() -> i32 {
+    libc::SIGRTMIN() + 2
+}
+
+/// keepalived's signal for statistics that are counted anew: SIGRTMAX-1.
+pub fn stats_clear() -> i32 {
+    libc::SIGRTMAX() - 1
+}
+
+/// nix knows no real-time signals.
+fn set_of(numbers: impl Iterator<Item = i32>) -> SigSet {
+    let mut set = SigSet::empty();
+    // SAFETY: the set is valid, and stays so: sigaddset refuses what is no signal.
+    unsafe {
+        let mut raw: libc::sigset_t = *set.as_ref();
+        for n in numbers {
+            libc::sigaddset(&raw mut raw, n);
+        }
+        set = SigSet::from_sigset_t_unchecked(raw);
+    }
+    set
+}
+
+/// Sends a signal by its number.
+pub fn pass_on(to: Pid, number: i32) {
+    // SAFETY: no pointers are involved.
+    unsafe { libc::kill(to.as_raw(), number) };
+}
+
 /// Signals that come in as things to be read, and do nothing else; SIGCHLD is always among them.
 pub struct Inbox {
     fd: SignalFd,
@@ -28,8 +58,8 @@ pub struct Inbox {
 
 impl Inbox {
     /// Blocks them in this thread, which must be the only one.
-    pub fn new(signals: &[Signal]) -> Result<Self> {
-        let set: SigSet = signals.iter().copied().chain([Signal::SIGCHLD]).collect();
+    pub fn new(signals: &[i32]) -> Result<Self> {
+        let set = set_of(signals.iter().copied().chain([libc::SIGCHLD]));
         let open = || {
             sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
             SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
@@ -38,10 +68,9 @@ impl Inbox {
         Ok(Inbox { fd, set })
     }
 
-    /// One that has come.
-    pub fn read(&mut self) -> Option<Signal> {
-        let info = self.fd.read_signal().ok()??;
-        Signal::try_from(info.ssi_signo as i32).ok()
+    /// The number of one that has come.
+    pub fn read(&mut self) -> Option<i32> {
+        Some(self.fd.read_signal().ok()??.ssi_signo as i32)
     }
 }
 

@@ -146,6 +146,11 @@ pub fn instance(priority: u8, version: VrrpVersion, advert_int: Duration) -> Vrr
         rules: Vec::new(),
         tracks: Vec::new(),
         dont_track_primary: false,
+        track_source: false,
+        owner_ignores_adverts: false,
+        skip_check_addresses: false,
+        fault_without_peer: false,
+        startup_delay: Duration::ZERO,
         notify: Notify::default(),
         group: None,
     }

@@ -420,6 +420,16 @@ pub struct VrrpInstance {
     pub tracks: Vec<Track>,
     /// Go on although the interface is down?
     pub dont_track_primary: bool,
+    /// FAULT while the configured source address is not there.
+    pub track_source: bool,
+    /// An owner (priority 255) hears nobody.
+    pub owner_ignores_adverts: bool,
+    /// The addresses of an advert are not looked at again while it comes from the same master.
+    pub skip_check_addresses: bool,
+    /// Unicast without a peer means FAULT.
+    pub fault_without_peer: bool,
+    /// Stand still for so long after the start.
+    pub startup_delay: Duration,
     /// Who is told of its transitions.
     pub notify: Notify,
     /// The sync group that it is in.

@@ -63,6 +63,8 @@ pub enum Because {
     LinkDown,
     /// The interface has no address to send from.
     NoAddress,
+    /// It is to speak to peers one by one, and none is configured.
+    NoPeer,
     /// What it tracks was found so.
     Tracked(TrackedObject, Found),
     /// Its sync group has it so; for a fault, this member is the cause.
@@ -84,6 +86,7 @@ impl fmt::Display for Because {
             Because::Outranked { by, priority } => write!(f, "{by} advertises priority {priority}"),
             Because::LinkDown => write!(f, "its interface is down"),
             Because::NoAddress => write!(f, "its interface has no address to send from"),
+            Because::NoPeer => write!(f, "it has no unicast peer"),
             Because::Tracked(object, Found::Number(n)) => write!(f, "{object} holds {n}"),
             Because::Tracked(object, Found::Good(good)) => {
                 let (is, is_not) = match object {
@@ -177,6 +180,13 @@ pub enum Output {
     },
     /// Its priority is another now.
     Priority(u8),
+    /// As master it begins to hear another one: each takes the addresses for its own.
+    OtherMaster {
+        /// Who.
+        by: IpAddr,
+        /// With which priority.
+        priority: u8,
+    },
     /// As master it heard somebody of lower priority.
     LowerPriority {
         /// Who.
@@ -219,6 +229,12 @@ pub struct Counters {
     pub adverts_received: u64,
     /// Times that it became master.
     pub became_master: u64,
+    /// Times that it stopped being master.
+    pub released_master: u64,
+    /// Adverts accepted that named other addresses than ours.
+    pub other_addresses: u64,
+    /// Times that it began to hear another master while it was one.
+    pub split_brain: u64,
     /// Priority 0 sent.
     pub priority_zero_sent: u64,
     /// Priority 0 received.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::wire::{Form, Reject};
+use crate::time::Instant;
 
 /// More than will ever share a virtual router; bounds what forged source addresses cost.
 const MOST: usize = 64;
@@ -27,6 +28,8 @@ pub(super) enum Remark {
 pub(super) struct Peers {
     forms: BTreeMap<IpAddr, Form>,
     sequences: BTreeMap<IpAddr, u32>,
+    /// When each was last heard, and with which priority, or why it was refused.
+    heard: BTreeMap<IpAddr, (Instant, Result<u8, Reject>)>,
     told: Vec<(IpAddr, Remark)>,
 }
 
@@ -38,6 +41,19 @@ impl Peers {
         }
         self.told.push((of, what));
         true
+    }
+
+    /// It was heard; returns when it was before.
+    pub(super) fn heard(&mut self, of: IpAddr, now: Instant, what: Result<u8, Reject>) -> Option<Instant> {
+        if self.heard.len() >= MOST && !self.heard.contains_key(&of) {
+            return None;
+        }
+        self.heard.insert(of, (now, what)).map(|(at, _)| at)
+    }
+
+    /// Who was heard since then.
+    pub(super) fn since(&self, then: Instant) -> impl Iterator<Item = (IpAddr, Result<u8, Reject>)> {
+        self.heard.iter().filter(move |(_, (at, _))| *at >= then).map(|(of, (_, what))| (*of, *what))
     }
 
     /// It has sent a checksum of this form.

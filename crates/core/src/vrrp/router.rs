@@ -21,6 +21,8 @@ struct Timers {
     advert: Option<Instant>,
     master_down: Option<Instant>,
     announce_again: Option<Instant>,
+    /// It stands still until then (`vrrp_startup_delay`).
+    hold: Option<Instant>,
     announce_lower: Option<Instant>,
     announce_refresh: Option<Instant>,
 }
@@ -116,6 +118,26 @@ impl Router {
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
+    /// Whom it has heard in the last master-down interval, and what to think of that.
+    pub fn hears(&self, now: Instant) -> Vec<String> {
+        let patience = self.master_down_interval();
+        let then = Instant::from_nanos(now.as_nanos().saturating_sub(patience.as_nanos() as u64));
+        let who = |(of, what): (IpAddr, Result<u8, Reject>)| match what {
+            Err(why) => format!("{of} speaks as master, and is refused: {why}"),
+            Ok(0) => format!("{of} gave up with priority 0"),
+            Ok(p) if self.state == State::Master => format!("{of} speaks as master too, with priority {p}"),
+            Ok(p) => format!("{of} is master, with priority {p}"),
+        };
+        self.peers.since(then).map(who).collect()
+    }
+    /// Counts from here on.
+    pub fn clear_counters(&mut self) {
+        self.counters = Counters::default();
+    }
+    /// The interval of the master's adverts, as far as it is known; else ours.
+    pub fn master_interval(&self) -> Duration {
+        if self.state == State::Master { self.cfg.advert_int } else { self.master_interval }
+    }
     /// The address that it sends from.
     pub fn address(&self) -> Option<IpAddr> {
         self.address
@@ -138,7 +160,10 @@ impl Router {
     /// When [`Router::handle_deadline`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
         let t = &self.timers;
-        [t.advert, t.master_down, t.announce_again, t.announce_lower, t.announce_refresh].into_iter().flatten().min()
+        [t.hold, t.advert, t.master_down, t.announce_again, t.announce_lower, t.announce_refresh]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What it wants done next.
@@ -157,6 +182,8 @@ impl Router {
                 if past == Past::Master && self.own_fault().is_none() {
                     self.become_master(now, Because::Resumed);
                 } else {
+                    let delay = self.cfg.startup_delay;
+                    self.timers.hold = (!delay.is_zero()).then_some(now + delay);
                     self.reconsider(now, Because::Started);
                 }
                 if past == Past::GivenUp && self.state == State::Backup {
@@ -194,6 +221,10 @@ impl Router {
     /// Time has come to what [`Router::next_deadline`] said; extra calls do nothing.
     pub fn handle_deadline(&mut self, now: Instant) {
         let due = |t: Option<Instant>| t.is_some_and(|t| t <= now);
+        if due(self.timers.hold) {
+            self.timers.hold = None;
+            self.reconsider(now, Because::Started);
+        }
         if due(self.timers.master_down) {
             self.timers.master_down = None;
             let because = self.down_because.clone();
@@ -326,6 +357,9 @@ impl Router {
         if self.address.is_none() {
             return Some(Because::NoAddress);
         }
+        if self.cfg.fault_without_peer && matches!(self.cfg.destination, Destination::Multicast(_)) {
+            return Some(Because::NoPeer);
+        }
         let failing =
             self.cfg.tracks.iter().find(|t| effect(t, self.standing.get(&t.object).copied()) == Effect::Fault);
         failing.map(|t| {
@@ -340,7 +374,7 @@ impl Router {
 
     /// Into FAULT, out of it, or out of INIT, as the circumstances are now.
     fn reconsider(&mut self, now: Instant, recovered: Because) {
-        if !self.started {
+        if !self.started || self.timers.hold.is_some() {
             return;
         }
         match (self.fault(), self.state) {
@@ -375,6 +409,7 @@ impl Router {
 
     fn enter(&mut self, now: Instant, to: State, because: Because) {
         let from = std::mem::replace(&mut self.state, to);
+        self.counters.released_master += u64::from(from == State::Master && to != State::Master);
         self.since = now;
         self.because = because.clone();
         self.preempt_at = None;
@@ -519,11 +554,14 @@ impl Router {
         };
         let heard = match self.arrival(ip).and_then(|()| rules.read(&ip, payload)) {
             Ok(heard) => heard,
-            Err(why) => return self.refuse(src, why),
+            Err(why) => return self.refuse(now, src, why),
         };
+        if self.cfg.owner_ignores_adverts && self.priority == 255 && self.state == State::Master {
+            return;
+        }
         if let Some(sequence) = heard.sequence {
             if !self.peers.fresh(src, sequence) {
-                return self.refuse(src, Reject::Replay);
+                return self.refuse(now, src, Reject::Replay);
             }
             self.continue_sequence(sequence);
         }
@@ -533,10 +571,17 @@ impl Router {
             self.counters.priority_zero_received += 1;
         }
         self.remark(src, &advert, heard.form);
+        let before = self.peers.heard(src, now, Ok(advert.priority));
+        let new = before.is_none_or(|at| now.since(at) > self.master_down_interval());
+        let rival = self.state == State::Master && advert.priority != 0 && new;
         match self.state {
             State::Backup => self.advert_as_backup(now, src, &advert),
             State::Master => self.advert_as_master(now, src, &advert),
             State::Init | State::Fault => {}
+        }
+        if rival {
+            self.counters.split_brain += 1;
+            self.out.push_back(Output::OtherMaster { by: src, priority: advert.priority });
         }
     }
 
@@ -618,7 +663,10 @@ impl Router {
         let mut theirs = advert.addresses.clone();
         ours.sort();
         theirs.sort();
-        if ours != theirs && advert.priority != 0 && self.peers.tell_once(src, Remark::Addresses) {
+        let known = self.cfg.skip_check_addresses && self.master.is_some_and(|(m, _)| m == src);
+        let differ = ours != theirs && advert.priority != 0 && !known;
+        self.counters.other_addresses += u64::from(differ);
+        if differ && self.peers.tell_once(src, Remark::Addresses) {
             self.out.push_back(Output::VipMismatch { by: src });
         }
         if self.cfg.version == VrrpVersion::V3 {
@@ -631,7 +679,8 @@ impl Router {
         }
     }
 
-    fn refuse(&mut self, src: IpAddr, why: Reject) {
+    fn refuse(&mut self, now: Instant, src: IpAddr, why: Reject) {
+        self.peers.heard(src, now, Err(why));
         *self.counters.refused.entry(format!("{why:?}")).or_default() += 1;
         if self.peers.tell_once(src, Remark::Refused(why)) {
             self.out.push_back(Output::Refused { by: src, why });

@@ -219,6 +219,31 @@ fn who_was_given_up_waits_for_a_peers_skew_and_no_longer() {
 }
 
 #[test]
+fn an_owner_may_ignore_others_and_unicast_without_a_peer_may_be_a_fault() {
+    let mut r = started("priority 255\nstate MASTER\nowner_ignore_adverts true");
+    hear(&mut r, at(100), 255);
+    assert_eq!((r.state(), r.priority(), r.counters().adverts_received), (State::Master, 255, 0));
+    let r = started("priority 100\nunicast_src_ip 10.0.0.1\nunicast_fault_no_peer");
+    assert_eq!((r.state(), r.since().1), (State::Fault, &Because::NoPeer));
+}
+
+#[test]
+fn a_start_may_be_held_back() {
+    let mut cfg = config("priority 100");
+    cfg.startup_delay = ms(10_000);
+    let mut r = Router::new(cfg, at(0));
+    r.handle(at(0), Input::Link(true));
+    r.handle(at(0), Input::Address(Some(ME)));
+    r.handle(at(0), Input::Start(Past::Nothing));
+    r.handle(at(5000), Input::Link(false));
+    r.handle(at(6000), Input::Link(true));
+    assert_eq!((r.state(), r.next_deadline()), (State::Init, Some(at(10_000))));
+    hear(&mut r, at(9000), 50);
+    r.handle_deadline(at(10_000));
+    assert_eq!((r.state(), r.next_deadline()), (State::Backup, Some(at(13_609) + Duration::from_micros(375))));
+}
+
+#[test]
 fn scripts_change_the_priority_or_bring_fault() {
     let script = || TrackedObject::Script("s".into());
     let tracked = |weight, reverse| Track { object: script(), weight, reverse };

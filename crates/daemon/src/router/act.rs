@@ -75,6 +75,11 @@ impl Shell {
                     let (name, state, notify) = (r.config().name.clone(), r.state(), r.config().notify.clone());
                     let _ = self.events.send(Event::Priority { name, state, priority, notify });
                 }
+                Output::OtherMaster { by, priority } => {
+                    let name = &self.entries[i].router.config().name;
+                    tracing::warn!(instance = %name, peer = %by, "master, and hears another master: {by}, priority \
+                        {priority}; was the link between them cut, or is the virtual router number used twice?");
+                }
                 Output::LowerPriority { by } => {
                     let r = &self.entries[i].router;
                     let (name, priority, notify) = (r.config().name.clone(), r.priority(), r.config().notify.clone());
@@ -193,6 +198,9 @@ pub(super) fn status(r: &Router, now: Instant) -> InstanceStatus {
         priority: r.priority(),
         master: r.master().map(|m| m.0),
         master_priority: r.master().map(|m| m.1),
+        hears: r.hears(now),
+        address: r.address(),
+        master_interval_ms: r.master_interval().as_millis() as u64,
         master_down_ms: r.master_down_interval().as_millis() as u64,
         vips: cfg.all_vips().map(ToString::to_string).collect(),
         counters: r.counters().clone(),

@@ -1,6 +1,6 @@
 //! A configuration, devices and addresses to engines and their sockets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use evenkeel_core::model::{Destination, Family, Found, SyncGroup, TrackedObject, Transport, VipSpec, VrrpInstance};
@@ -18,6 +18,7 @@ impl Shell {
         let gone: Vec<VipSpec> = old_statics.addresses.iter().filter(gone).cloned().collect();
         self.remove(&gone);
         let now = clock::now();
+        self.has_routes = instances.iter().any(|i| !i.routes.is_empty() || !i.rules.is_empty());
         self.announcer.configure(gaps);
         let told = std::mem::take(&mut self.groups);
         let last = |g: &SyncGroup| told.iter().find(|(t, _)| t.name == g.name).and_then(|(_, state)| *state);
@@ -30,6 +31,7 @@ impl Shell {
                 e.router.handle(now, Input::Stop);
                 if let Some(place) = e.place {
                     self.testament.set(place, None);
+                    self.free_places.push(place);
                 }
                 gone.push((e.router.clone(), e.owns));
             }
@@ -130,11 +132,13 @@ impl Shell {
             }
         }
         let now = clock::now();
+        let vips: HashSet<IpAddr> =
+            self.entries.iter().flat_map(|e| e.router.config().all_vips()).map(|v| v.addr).collect();
         for i in 0..self.entries.len() {
             let cfg = self.entries[i].router.config();
             let up = self.seen.links.get(&cfg.interface).is_some_and(|l| l.running)
                 && self.ports.contains_key(&(cfg.interface.clone(), cfg.transport()));
-            let source = self.source_address(cfg);
+            let source = self.source_address(cfg, &vips);
             self.entries[i].router.handle(now, Input::Link(up));
             self.entries[i].router.handle(now, Input::Address(source));
             let tracked = self.entries[i].router.config().tracks.iter().map(|t| &t.object);
@@ -168,9 +172,10 @@ impl Shell {
 
     /// The configured source address; or the interface's first address that is not a virtual one, over IPv6 its first
     /// link-local one (RFC 9568, 5.1.2.1).
-    fn source_address(&self, cfg: &VrrpInstance) -> Option<IpAddr> {
-        if cfg.source.is_some() {
-            return cfg.source;
+    fn source_address(&self, cfg: &VrrpInstance, vips: &HashSet<IpAddr>) -> Option<IpAddr> {
+        if let Some(source) = cfg.source {
+            let there = || self.seen.addresses.values().any(|a| a.addr == source);
+            return (!cfg.track_source || there()).then_some(source);
         }
         let index = self.seen.links.get(&cfg.interface)?.index;
         let fits = |a: &IpAddr| Family::of(*a) == cfg.family && matches!(a, IpAddr::V4(_)) | is_link_local(a);
@@ -178,11 +183,7 @@ impl Shell {
             let usable = self.seen.addresses.values().filter(move |a| a.ifindex == index && a.usable);
             usable.map(|a| a.addr).filter(fits)
         };
-        let is_vip = |a: &IpAddr| {
-            self.entries.iter().any(|e| e.router.config().all_vips().any(|v| v.addr == *a))
-                || cfg.all_vips().any(|v| v.addr == *a)
-        };
-        let own = on_it().find(|a| !is_vip(a));
+        let own = on_it().find(|a| !vips.contains(a));
         // An owner's virtual address is its interface's own.
         own.or_else(|| (cfg.priority == 255).then(|| on_it().next()).flatten())
     }

@@ -28,7 +28,7 @@ use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::wire::peek_vrid;
 use evenkeel_core::vrrp::{Announcer, Because, Input, Router, State};
 use evenkeel_sys::clock;
-use evenkeel_sys::last_words::Testament;
+use evenkeel_sys::last_words::{PLACES, Testament};
 use evenkeel_sys::memo::Memo;
 use evenkeel_sys::netlink::Netlink;
 use evenkeel_sys::rt;
@@ -51,6 +51,8 @@ pub enum Command {
     Observed(Observation),
     /// Everything that `status` shows.
     Snapshot(Sender<Snapshot>),
+    /// Count from here on.
+    ClearCounters,
     /// Give up every address, say so to the peers, and end.
     Stop { release: bool },
     /// End and leave everything as it is, for the next daemon.
@@ -141,6 +143,7 @@ pub fn start(
         frames: FrameSocket::new()?,
         announcer: Announcer::default(),
         statics: Statics::default(),
+        has_routes: false,
         installed: routes::Installed::default(),
         memo: Memo::open(&memo_path)?,
         testament: charge.testament,
@@ -149,6 +152,7 @@ pub fn start(
         ports: BTreeMap::new(),
         entries: Vec::new(),
         deadlines: BTreeSet::new(),
+        free_places: (0..PLACES).rev().collect(),
         groups: Vec::new(),
         unsettled: false,
         events,
@@ -192,6 +196,8 @@ struct Shell {
     announcer: Announcer,
     /// What is there whoever is master.
     statics: Statics,
+    /// Some instance has routes or rules.
+    has_routes: bool,
     /// The routes and rules that were put in.
     installed: routes::Installed,
     memo: Memo,
@@ -204,6 +210,8 @@ struct Shell {
     entries: Vec<Entry>,
     /// When an entry wants to be woken, as [`Entry::armed`] has it.
     deadlines: BTreeSet<(Instant, usize)>,
+    /// Where nobody keeps last words.
+    free_places: Vec<usize>,
     /// Sync groups, and the state that was last told of each.
     groups: Vec<(SyncGroup, Option<State>)>,
     /// A member of a sync group may stand otherwise than the others since it was last looked at.
@@ -240,8 +248,16 @@ impl Shell {
             let mut end = false;
             if ready.commands {
                 let _ = self.wake.read();
+                // Of several observations only the last counts: each is of everything.
+                let mut seen = None;
                 while let Ok(command) = self.inbox.try_recv() {
-                    end |= self.command(command);
+                    match command {
+                        Command::Observed(s) => seen = Some(s),
+                        other => end |= self.command(other),
+                    }
+                }
+                if let Some(seen) = seen.filter(|_| !end) {
+                    self.command(Command::Observed(seen));
                 }
             }
             let now = clock::now();
@@ -315,6 +331,7 @@ impl Shell {
                     self.install(true);
                 }
             }
+            Command::ClearCounters => self.entries.iter_mut().for_each(|e| e.router.clear_counters()),
             Command::Snapshot(reply) => {
                 let now = clock::now();
                 let instances = self.entries.iter().map(|e| act::status(&e.router, now)).collect();

@@ -25,8 +25,19 @@ impl Shell {
         (routes, rules)
     }
 
+    /// Nobody has any, which is the usual case.
+    fn none(&self) -> bool {
+        let none = |routes: &[RouteSpec], rules: &[RuleSpec]| routes.is_empty() && rules.is_empty();
+        none(&self.statics.routes, &self.statics.rules)
+            && none(&self.installed.routes, &self.installed.rules)
+            && !self.has_routes
+    }
+
     /// Takes out what is not wanted any more: before the addresses go, whose removal takes some of it along.
     pub(super) fn withdraw(&mut self) {
+        if self.none() {
+            return;
+        }
         let (routes, rules) = self.wanted();
         if !std::mem::replace(&mut self.installed.looked, true) {
             // What an earlier daemon left for masters that are none now.
@@ -59,6 +70,9 @@ impl Shell {
     /// Puts in what is missing: after the addresses, which some of it needs. `again`: the kernel may have dropped what a
     /// device carried that was down.
     pub(super) fn install(&mut self, again: bool) {
+        if self.none() {
+            return;
+        }
         let (routes, rules) = self.wanted();
         for r in routes {
             let there = self.installed.routes.contains(&r);

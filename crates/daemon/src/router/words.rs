@@ -2,7 +2,7 @@
 
 use evenkeel_core::model::Auth;
 use evenkeel_core::vrrp::State;
-use evenkeel_sys::last_words::{Farewell, LastWords, PLACES};
+use evenkeel_sys::last_words::{Farewell, LastWords};
 
 use super::Shell;
 
@@ -14,10 +14,11 @@ impl Shell {
             (false, None) => {}
             (false, Some(place)) => {
                 self.testament.set(place, None);
+                self.free_places.push(place);
                 self.entries[i].place = None;
             }
             (true, place) => {
-                let Some(place) = place.or_else(|| self.free_place()) else { return };
+                let Some(place) = place.or_else(|| self.free_places.pop()) else { return };
                 self.entries[i].place = Some(place);
                 let words = self.words(i);
                 self.testament.set(place, Some(&words));
@@ -30,13 +31,6 @@ impl Shell {
         if matches!(self.entries[i].router.config().auth, Auth::Ah(_)) {
             self.leave_words(i);
         }
-    }
-
-    fn free_place(&self) -> Option<usize> {
-        let mut taken: Vec<usize> = self.entries.iter().filter_map(|e| e.place).collect();
-        taken.sort_unstable();
-        let free = taken.iter().enumerate().find(|(n, place)| n != *place).map_or(taken.len(), |(n, _)| n);
-        (free < PLACES).then_some(free)
     }
 
     fn words(&self, i: usize) -> LastWords {

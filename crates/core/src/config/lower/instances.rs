@@ -126,13 +126,20 @@ impl Lower<'_> {
             garp: self.garp(s),
             vips: Vec::new(),
             vips_excluded: Vec::new(),
-            routes: self.routes(s, "virtual_routes"),
-            rules: self.rules(s, "virtual_rules"),
+            routes: Vec::new(),
+            rules: Vec::new(),
             tracks: Vec::new(),
             dont_track_primary: s.has("dont_track_primary"),
+            track_source: s.has("track_src_ip"),
+            owner_ignores_adverts: flag("owner_ignore_adverts", "vrrp_owner_ignore_adverts"),
+            skip_check_addresses: flag("skip_check_adv_addr", "vrrp_skip_check_adv_addr"),
+            fault_without_peer: s.has("unicast_fault_no_peer") && speaks_alone(s),
+            startup_delay: self.global(|g| g.time("vrrp_startup_delay")).unwrap_or_default(),
             notify: self.notify(s),
             group: None,
         };
+        i.routes = self.routes(s, "virtual_routes");
+        i.rules = self.rules(s, "virtual_rules");
         i.tracks = tracked(s, usual);
         let own = i.own_interface();
         i.tracks.retain(|t| t.object != own);
@@ -149,13 +156,19 @@ impl Lower<'_> {
             let global = || if least { None } else { self.global(|g| g.uint(name)) };
             s.uint(own).or_else(global).unwrap_or(usual)
         };
-        let (delay, repeat) = if least { (0, 1) } else { (5, 5) };
-        let delay = number("garp_master_delay", "vrrp_garp_master_delay", delay);
-        let repeat = number("garp_master_repeat", "vrrp_garp_master_repeat", repeat);
+        // What follows an advert of lower priority is what global_defs has for a new master, not what this instance has.
+        let usual = |name: &'static str| match (least, name) {
+            (true, "vrrp_garp_master_delay") => 0,
+            (true, _) => 1,
+            (false, _) => self.global(|g| g.uint(name)).unwrap_or(5),
+        };
+        let (all_delay, all_repeat) = (usual("vrrp_garp_master_delay"), usual("vrrp_garp_master_repeat"));
+        let delay = number("garp_master_delay", "vrrp_garp_master_delay", all_delay);
+        let repeat = number("garp_master_repeat", "vrrp_garp_master_repeat", all_repeat);
         let refresh = number("garp_master_refresh", "vrrp_garp_master_refresh", 0);
         let refresh_repeat = number("garp_master_refresh_repeat", "vrrp_garp_master_refresh_repeat", 1);
-        let lower_delay = number("garp_lower_prio_delay", "vrrp_garp_lower_prio_delay", delay);
-        let lower_repeat = number("garp_lower_prio_repeat", "vrrp_garp_lower_prio_repeat", repeat);
+        let lower_delay = number("garp_lower_prio_delay", "vrrp_garp_lower_prio_delay", all_delay);
+        let lower_repeat = number("garp_lower_prio_repeat", "vrrp_garp_lower_prio_repeat", all_repeat);
         GarpTiming {
             master_delay: Duration::from_secs(delay),
             master_repeat: repeat as u32,
@@ -253,6 +266,11 @@ impl Lower<'_> {
             self.later(at, "peer");
         }
     }
+}
+
+/// Is it meant to speak to peers one by one?
+fn speaks_alone(s: &Section) -> bool {
+    s.has("unicast_src_ip") || s.mentions("unicast_peer")
 }
 
 /// The address by which an instance without virtual addresses shows what it speaks.

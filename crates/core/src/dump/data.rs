@@ -1,0 +1,98 @@
+//! keepalived.data, its section on VRRP: the lines that describe an instance. What describes keepalived's own insides
+//! (descriptors, buffers, global settings that nothing acts on) is left out.
+
+use std::fmt::Write;
+
+use super::Shown;
+use crate::model::{Auth, Destination, Family};
+
+/// The section.
+pub fn data(instances: &[Shown<'_>]) -> String {
+    let mut t = "------< VRRP Topology >------\n".to_owned();
+    for i in instances {
+        instance(&mut t, i);
+    }
+    t
+}
+
+fn able(on: bool) -> &'static str {
+    if on { "enabled" } else { "disabled" }
+}
+
+fn instance(t: &mut String, i: &Shown<'_>) {
+    let (cfg, status) = (i.config, i.status);
+    let _ = writeln!(t, " VRRP Instance = {}", cfg.name);
+    let garp = cfg.garp;
+    let unicast = matches!(cfg.destination, Destination::Unicast(_));
+    let mut lines = vec![format!("VRRP Version = {}", cfg.version.number())];
+    if cfg.family == Family::V6 {
+        lines.push("Using Native IPv6".into());
+    }
+    lines.push(format!("State = {}", status.state));
+    // `nopreempt` is one of keepalived's flags, and has no line there.
+    lines.push(if unicast || !cfg.preempt { "Flags:".into() } else { "Flags: none".into() });
+    if unicast {
+        lines.push("  Using unicast".into());
+    }
+    let at = i.last_transition();
+    lines.push(format!("Wantstate = {}", status.state));
+    lines.push(format!("Last transition = {}.{:06}", at.as_secs(), at.subsec_micros()));
+    lines.push(format!("Master down timer = {} usecs", i.master_down_us()));
+    lines.push(format!("Interface = {}", cfg.interface));
+    if let Some(src) = status.address {
+        let from = if cfg.source.is_some() { " (from configuration)" } else { "" };
+        lines.push(format!("Using src_ip = {src}{from}"));
+    }
+    if let Destination::Multicast(group) = &cfg.destination {
+        lines.push(format!("Multicast address {group}"));
+    }
+    lines.push(format!("Gratuitous ARP delay = {}", garp.master_delay.as_secs()));
+    lines.push(format!("Gratuitous ARP repeat = {}", garp.master_repeat));
+    lines.push(format!("Gratuitous ARP refresh = {}", garp.master_refresh.as_secs()));
+    lines.push(format!("Gratuitous ARP refresh repeat = {}", garp.master_refresh_repeat));
+    lines.push(format!("Gratuitous ARP lower priority delay = {}", garp.lower_prio_delay.as_secs()));
+    lines.push(format!("Gratuitous ARP lower priority repeat = {}", garp.lower_prio_repeat));
+    lines.push(format!("Down timer adverts = {}", cfg.down_timer_adverts));
+    lines.push(format!("Send advert after receive lower priority advert = {}", !cfg.lower_prio_no_advert));
+    lines.push(format!("Send advert after receive higher priority advert = {}", cfg.higher_prio_send_advert));
+    lines.push(format!("Virtual Router ID = {}", cfg.vrid));
+    lines.push(format!("Priority = {}", cfg.priority));
+    lines.push(format!("Effective priority = {}", status.priority));
+    lines.push(format!("Total priority = {}", status.priority));
+    let ms = cfg.advert_int.as_millis();
+    lines.push(match cfg.version.number() {
+        2 => format!("Advert interval = {} sec", ms / 1000),
+        _ => format!("Advert interval = {ms} milli-sec"),
+    });
+    lines.push("Accept = enabled".into());
+    lines.push(format!("Preempt = {}", able(cfg.preempt)));
+    if !cfg.preempt_delay.is_zero() {
+        lines.push(format!("Preempt delay = {} secs", cfg.preempt_delay.as_secs()));
+    }
+    if cfg.version.number() == 2 {
+        let kind = match cfg.auth {
+            Auth::None => "none",
+            Auth::Pass(_) => "SIMPLE_PASSWORD",
+            Auth::Ah(_) => "IPSEC_AH",
+        };
+        lines.push(format!("Authentication type = {kind}"));
+    }
+    lines.push(format!("Virtual IP ({}):", cfg.vips.len()));
+    lines.extend(i.vips(&cfg.vips).map(|v| format!("  {v}")));
+    if !cfg.vips_excluded.is_empty() {
+        lines.push("Virtual IP Excluded :".into());
+        lines.extend(i.vips(&cfg.vips_excluded).map(|v| format!("  {v}")));
+    }
+    if let Destination::Unicast(u) = &cfg.destination {
+        lines.push(format!("Check unicast src : {}", if u.check_source { "yes" } else { "no" }));
+        lines.push("Unicast Peer :".into());
+        let peer = |p: &crate::model::Peer| format!("  {} min_ttl {} max_ttl {}", p.addr, p.min_ttl, p.max_ttl);
+        lines.extend(u.peers.iter().map(peer));
+    }
+    let notify = &cfg.notify;
+    lines.push(format!("Notify deleted = {}", if notify.deleted.is_some() { "Deleted" } else { "Fault" }));
+    lines.push(format!("Notify priority changes = {}", notify.priority_changes));
+    for l in lines {
+        let _ = writeln!(t, "   {l}");
+    }
+}

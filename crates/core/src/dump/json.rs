@@ -1,0 +1,166 @@
+//! keepalived.json, version 1: an array with an object for each instance. The order of the members is keepalived's.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Shown, number, script};
+use crate::model::Auth;
+
+#[derive(Serialize)]
+struct Instance {
+    data: Data,
+    stats: Stats,
+}
+
+#[derive(Serialize)]
+struct Data {
+    iname: String,
+    dont_track_primary: u8,
+    skip_check_adv_addr: u8,
+    strict_mode: u8,
+    vmac_ifname: String,
+    ifp_ifname: String,
+    master_priority: u8,
+    last_transition: f64,
+    garp_delay: u64,
+    garp_refresh: u64,
+    garp_rep: u32,
+    garp_refresh_rep: u32,
+    garp_lower_prio_delay: u64,
+    garp_lower_prio_rep: u32,
+    lower_prio_no_advert: u8,
+    higher_prio_send_advert: u8,
+    vrid: u8,
+    base_priority: u8,
+    effective_priority: u8,
+    vipset: bool,
+    promote_secondaries: bool,
+    adver_int: Value,
+    master_adver_int: Value,
+    accept: u8,
+    nopreempt: bool,
+    preempt_delay: u64,
+    state: u8,
+    wantstate: u8,
+    version: u8,
+    smtp_alert: bool,
+    notify_deleted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    script_backup: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    script_master: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    script_fault: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    script_stop: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    script_deleted: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    script: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    script_master_rx_lower_pri: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    vips: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    evips: Vec<String>,
+    auth_type: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_data: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Stats {
+    advert_rcvd: u64,
+    advert_sent: u64,
+    become_master: u64,
+    release_master: u64,
+    packet_len_err: u64,
+    advert_interval_err: u64,
+    ip_ttl_err: u64,
+    invalid_type_rcvd: u64,
+    addr_list_err: u64,
+    invalid_authtype: u64,
+    authtype_mismatch: u64,
+    auth_failure: u64,
+    pri_zero_rcvd: u64,
+    pri_zero_sent: u64,
+}
+
+/// The whole document.
+pub fn json(instances: &[Shown<'_>]) -> String {
+    let all: Vec<Instance> = instances.iter().map(instance).collect();
+    serde_json::to_string(&all).unwrap_or_default()
+}
+
+/// Seconds: a whole number if they are whole.
+fn seconds(ms: u64) -> Value {
+    if ms.is_multiple_of(1000) { Value::from(ms / 1000) } else { Value::from(ms as f64 / 1000.0) }
+}
+
+fn instance(i: &Shown<'_>) -> Instance {
+    let (cfg, status) = (i.config, i.status);
+    let counters = &status.counters;
+    let garp = cfg.garp;
+    let master = status.state == crate::vrrp::State::Master;
+    let data = Data {
+        iname: cfg.name.clone(),
+        dont_track_primary: u8::from(cfg.dont_track_primary),
+        skip_check_adv_addr: 0,
+        strict_mode: 0,
+        vmac_ifname: String::new(),
+        ifp_ifname: cfg.interface.clone(),
+        master_priority: if master { 0 } else { status.master_priority.unwrap_or(0) },
+        last_transition: (i.last_transition().as_micros() as f64) / 1e6,
+        garp_delay: garp.master_delay.as_secs(),
+        garp_refresh: garp.master_refresh.as_secs(),
+        garp_rep: garp.master_repeat,
+        garp_refresh_rep: garp.master_refresh_repeat,
+        garp_lower_prio_delay: garp.lower_prio_delay.as_secs(),
+        garp_lower_prio_rep: garp.lower_prio_repeat,
+        lower_prio_no_advert: u8::from(cfg.lower_prio_no_advert),
+        higher_prio_send_advert: u8::from(cfg.higher_prio_send_advert),
+        vrid: cfg.vrid.get(),
+        base_priority: cfg.priority,
+        effective_priority: status.priority,
+        vipset: master,
+        promote_secondaries: false,
+        adver_int: seconds(cfg.advert_int.as_millis() as u64),
+        master_adver_int: seconds(status.master_interval_ms),
+        accept: 1,
+        nopreempt: !cfg.preempt,
+        preempt_delay: cfg.preempt_delay.as_secs(),
+        state: number(status.state),
+        wantstate: number(status.state),
+        version: cfg.version.number(),
+        smtp_alert: false,
+        notify_deleted: cfg.notify.deleted.is_some(),
+        script_backup: cfg.notify.backup.as_ref().map(script),
+        script_master: cfg.notify.master.as_ref().map(script),
+        script_fault: cfg.notify.fault.as_ref().map(script),
+        script_stop: cfg.notify.stop.as_ref().map(script),
+        script_deleted: cfg.notify.deleted.as_ref().and_then(Option::as_ref).map(script),
+        script: cfg.notify.any.as_ref().map(script),
+        script_master_rx_lower_pri: cfg.notify.lower_priority.as_ref().map(script),
+        vips: i.vips(&cfg.vips).collect(),
+        evips: i.vips(&cfg.vips_excluded).collect(),
+        auth_type: cfg.auth.number(),
+        auth_data: (cfg.auth != Auth::None).then_some("********"),
+    };
+    let stats = Stats {
+        advert_rcvd: counters.adverts_received,
+        advert_sent: counters.adverts_sent,
+        become_master: counters.became_master,
+        release_master: counters.released_master,
+        packet_len_err: i.refused("Length"),
+        advert_interval_err: i.refused("Interval"),
+        ip_ttl_err: i.refused("Ttl"),
+        invalid_type_rcvd: i.refused("Type"),
+        addr_list_err: counters.other_addresses,
+        invalid_authtype: 0,
+        authtype_mismatch: i.refused("AuthType") + i.refused("AhMissing") + i.refused("AhUnwanted"),
+        auth_failure: i.refused("AuthPass") + i.refused("AhDigest") + i.refused("AhHeader") + i.refused("Replay"),
+        pri_zero_rcvd: counters.priority_zero_received,
+        pri_zero_sent: counters.priority_zero_sent,
+    };
+    Instance { data, stats }
+}

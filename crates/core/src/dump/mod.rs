@@ -1,0 +1,99 @@
+//! What keepalived writes of itself when it is asked by a signal: keepalived.json, keepalived.stats and keepalived.data,
+//! in its words, so that exporters and scripts that read them go on to work.
+
+mod data;
+mod json;
+mod stats;
+
+pub use data::data;
+pub use json::json;
+pub use stats::stats;
+
+use std::time::Duration;
+
+use crate::ipc::InstanceStatus;
+use crate::model::{ScriptCommand, VipSpec, VrrpInstance, VrrpVersion};
+use crate::vrrp::State;
+
+/// An instance as configured and as it is.
+#[derive(Clone, Copy)]
+pub struct Shown<'s> {
+    /// As configured.
+    pub config: &'s VrrpInstance,
+    /// As it is.
+    pub status: &'s InstanceStatus,
+    /// The time of day, since 1970.
+    pub now: Duration,
+}
+
+impl Shown<'_> {
+    /// The time of day at which it went into its state.
+    fn last_transition(&self) -> Duration {
+        self.now.saturating_sub(Duration::from_millis(self.status.since_ms))
+    }
+
+    /// Microseconds; `status` has whole milliseconds.
+    fn master_down_us(&self) -> u64 {
+        let interval = self.status.master_interval_ms * 1000;
+        let skewed = if self.config.version == VrrpVersion::V2 { 1_000_000 } else { interval };
+        let skew = skewed * (256 - u64::from(self.status.priority)) / 256;
+        interval * u64::from(self.config.down_timer_adverts) + skew
+    }
+
+    /// How many packets were refused for causes of this name.
+    fn refused(&self, cause: &str) -> u64 {
+        let named = |name: &str| name == cause || name.starts_with(&format!("{cause}("));
+        self.status.counters.refused.iter().filter(|(n, _)| named(n)).map(|(_, count)| count).sum()
+    }
+
+    /// The lines of its addresses.
+    fn vips<'v>(&self, vips: &'v [VipSpec]) -> impl Iterator<Item = String> + use<'v> {
+        let set = self.status.state == State::Master;
+        vips.iter().map(move |v| vip(v, set))
+    }
+}
+
+/// An address as keepalived's format_ipaddress() writes it.
+fn vip(v: &VipSpec, set: bool) -> String {
+    let mut t = v.addr.to_string();
+    if v.prefix != if v.addr.is_ipv6() { 128 } else { 32 } {
+        t += &format!("/{}", v.prefix);
+    }
+    if let Some(b) = v.broadcast {
+        t += &format!(" brd {b}");
+    }
+    let scope = match v.scope {
+        0 => "global".to_owned(),
+        200 => "site".to_owned(),
+        253 => "link".to_owned(),
+        254 => "host".to_owned(),
+        255 => "nowhere".to_owned(),
+        n => n.to_string(),
+    };
+    t += &format!(" dev {} scope {scope}", v.dev);
+    if let Some(label) = &v.label {
+        t += &format!(" label {label}");
+    }
+    if v.addr.is_ipv6() {
+        t += if v.prefix == 128 { " deprecated" } else { " preferred_lft forever" };
+    }
+    if set {
+        t += " set";
+    }
+    t
+}
+
+/// A program and its arguments, each in quotes.
+fn script(s: &ScriptCommand) -> String {
+    s.argv.iter().map(|w| format!("'{w}'")).collect::<Vec<_>>().join(" ")
+}
+
+/// keepalived's numbers for states.
+fn number(state: State) -> u8 {
+    match state {
+        State::Init => 0,
+        State::Backup => 1,
+        State::Master => 2,
+        State::Fault => 3,
+    }
+}

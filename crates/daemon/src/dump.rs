@@ -1,0 +1,76 @@
+//! The files that signals ask for, where keepalived writes them: keepalived.data, keepalived.stats and keepalived.json in
+//! $TMPDIR or /tmp.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use evenkeel_core::dump::{Shown, data, json, stats};
+use evenkeel_sys::{clock, signals};
+
+use crate::control::Control;
+use crate::router::Command;
+
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dump {
+    /// SIGUSR1
+    Data,
+    /// SIGUSR2
+    Stats,
+    /// SIGRTMAX-1: and count from here on
+    StatsClear,
+    /// SIGRTMIN+2
+    Json,
+}
+
+/// keepalived's names for its signals, as `--signum` takes them.
+pub fn signal_number(name: &str) -> Option<i32> {
+    Some(match name {
+        "STOP" => nix::libc::SIGTERM,
+        "RELOAD" => nix::libc::SIGHUP,
+        "DATA" => nix::libc::SIGUSR1,
+        "STATS" => nix::libc::SIGUSR2,
+        "STATS_CLEAR" => signals::stats_clear(),
+        "JSON" => signals::json(),
+        _ => return None,
+    })
+}
+
+impl Control {
+    /// Writes a file.
+    pub(crate) fn dump(&self, what: Dump) {
+        let Some(seen) = self.router.snapshot() else { return };
+        let now = clock::time_of_day();
+        let of = |c: &String| seen.instances.iter().find(|s| s.name == *c);
+        let shown: Vec<Shown<'_>> = self
+            .config
+            .instances
+            .iter()
+            .filter_map(|config| Some(Shown { config, status: of(&config.name)?, now }))
+            .collect();
+        let (name, text) = match what {
+            Dump::Data => ("keepalived.data", data(&shown)),
+            Dump::Stats | Dump::StatsClear => ("keepalived.stats", stats(&shown)),
+            Dump::Json => ("keepalived.json", json(&shown)),
+        };
+        let path = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from).join(name);
+        match write(&path, &text) {
+            Ok(()) => tracing::info!("wrote {}", path.display()),
+            Err(e) => tracing::error!("write {}: {e}", path.display()),
+        }
+        if what == Dump::StatsClear {
+            self.router.send(Command::ClearCounters);
+        }
+    }
+}
+
+/// Anybody may make links in such a directory: a new file of ours takes the place of whatever is there.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let new = path.with_extension(format!("{}.{}", path.extension().unwrap_or_default().display(), std::process::id()));
+    let _ = fs::remove_file(&new);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    fs::rename(&new, path)
+}

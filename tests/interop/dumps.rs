@@ -1,0 +1,95 @@
+//! The files that signals ask for: equal to keepalived's, but for times, and for counts of what goes on meanwhile.
+
+use std::fs;
+use std::path::Path;
+
+use evenkeel_sys::signals::{json, pass_on, stats_clear};
+use evenkeel_testkit::lan::{Pid, eventually};
+use evenkeel_testkit::office::VIP;
+use evenkeel_tests::{Net, SOON, program};
+use nix::sys::signal::Signal;
+
+const CONFIG: &str = "global_defs {\n script_user root\n enable_script_security\n}\n\
+    vrrp_instance V {\n interface eth0\n virtual_router_id 51\n priority 150\n advert_int 1\n nopreempt\n \
+    garp_master_delay 2\n garp_lower_prio_repeat 3\n authentication {\n auth_type PASS\n auth_pass secret\n }\n \
+    notify \"/usr/bin/true any\"\n notify_master \"/usr/bin/true m 'a b'\"\n \
+    virtual_ipaddress {\n 192.168.1.100/24 brd + dev eth0 label eth0:0\n 192.168.1.101\n }\n \
+    virtual_ipaddress_excluded {\n fd99::200/64\n fd99::201\n }\n}\n\
+    vrrp_instance W {\n interface eth0\n virtual_router_id 52\n priority 120\n version 3\n advert_int 0.5\n \
+    preempt_delay 5\n higher_prio_send_advert\n unicast_src_ip 192.168.1.2\n unicast_peer {\n 192.168.1.3\n }\n \
+    virtual_ipaddress {\n 192.168.1.102/32 dev eth0 scope host\n }\n}\n";
+
+struct Dumps {
+    json: serde_json::Value,
+    stats: String,
+    data: String,
+}
+
+/// Asks by a signal, and reads what is new.
+fn ask(pid: Pid, signal: i32, file: &Path) -> String {
+    let _ = fs::remove_file(file);
+    pass_on(nix::unistd::Pid::from_raw(pid.0 as i32), signal);
+    let mut before = String::new();
+    eventually(&format!("{}", file.display()), SOON, || {
+        // keepalived writes as it goes: it is done when nothing more comes.
+        let now = fs::read_to_string(file).ok()?;
+        let done = !now.is_empty() && now == before;
+        before.clone_from(&now);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        done.then_some(now)
+    })
+}
+
+fn dumps(net: &Net, name: &str, run: &Path, args: &[&str]) -> Dumps {
+    let dir = net.lan.dir.join(format!("{name}-dumps"));
+    fs::create_dir_all(&dir).expect("writable");
+    let (tmp, run) = (format!("TMPDIR={}", dir.display()), run.to_string_lossy().into_owned());
+    let args: Vec<&str> = [tmp.as_str(), &run].into_iter().chain(args.iter().copied()).collect();
+    let pid = net.lan.spawn("d1", name, Path::new("/usr/bin/env"), &args).expect("starts");
+    eventually("master", SOON, || net.holds("d1", VIP).then_some(()));
+    eventually("of both", SOON, || {
+        let text = net.lan.ip("d1", "-4 addr show dev eth0").ok()?;
+        text.contains("192.168.1.102/").then_some(())
+    });
+    let text = ask(pid, json(), &dir.join("keepalived.json"));
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    for i in json.as_array_mut().expect("an array") {
+        i["data"]["last_transition"] = 0.into();
+        i["stats"]["advert_sent"] = 0.into();
+        if i["data"].get("auth_data").is_some() {
+            i["data"]["auth_data"] = "hidden since keepalived 2.4".into();
+        }
+    }
+    let stats = ask(pid, stats_clear(), &dir.join("keepalived.stats"));
+    let cleared = ask(pid, Signal::SIGUSR2 as i32, &dir.join("keepalived.stats"));
+    assert!(stats.contains("Became master: 1") && cleared.contains("Became master: 0"), "{cleared}");
+    let stats = stats.lines().filter(|l| !l.contains("Sent:")).collect::<Vec<_>>().join("\n");
+    let data = ask(pid, Signal::SIGUSR1 as i32, &dir.join("keepalived.data"));
+    net.lan.signal(pid, Signal::SIGTERM).expect("stops");
+    Dumps { json, stats, data }
+}
+
+#[test]
+fn dumps_are_keepaliveds() {
+    let Some(net) = Net::directors("interop-dumps") else { return };
+    let keepalived = Path::new("/usr/sbin/keepalived");
+    if !keepalived.exists() {
+        return eprintln!("skipped: it needs Debian's keepalived (make test-deps)");
+    }
+    net.lan.sysctl("d1", "net/ipv6/conf/eth0/disable_ipv6", "0").expect("IPv6");
+    let file = net.write("d1", CONFIG).to_string_lossy().into_owned();
+    let at = |name: &str| net.lan.dir.join(name).to_string_lossy().into_owned();
+    let (p, r) = (at("p"), at("r"));
+    let args = ["-n", "-l", "-P", "-B", "-f", &file, "-p", &p, "-r", &r];
+    let theirs = dumps(&net, "keepalived", keepalived, &args);
+    let instance = net.lan.instance("d1");
+    let args = ["-n", "-l", "-f", &file, "--instance", &instance];
+    let ours = dumps(&net, "evenkeel", &program("evenkeeld"), &args);
+    assert_eq!(ours.json, theirs.json);
+    assert_eq!(ours.stats, theirs.stats);
+    let known: Vec<&str> = theirs.data.lines().collect();
+    let unknown: Vec<&str> =
+        ours.data.lines().filter(|l| !l.contains("Last transition") && !known.contains(l)).collect();
+    assert!(unknown.is_empty(), "keepalived has no such lines: {unknown:#?}\n{}", theirs.data);
+    assert!(ours.data.lines().count() > 60, "{}", ours.data);
+}
