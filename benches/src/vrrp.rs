@@ -7,7 +7,7 @@
 //!   b ──eth0..n──┘
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,8 +50,10 @@ struct Seen {
     /// Longest gap between two adverts of a's virtual routers, by bridge and VRID.
     last: BTreeMap<(u8, u8), Instant>,
     gap: Duration,
-    /// The first gratuitous ARP for each address from b, since the last reset.
+    /// The first gratuitous ARP for each address that is not a's, since the last reset.
     announced: BTreeMap<[u8; 4], Instant>,
+    /// a's hardware addresses.
+    macs: BTreeSet<[u8; 6]>,
 }
 
 struct Bench {
@@ -167,14 +169,21 @@ impl Bench {
 }
 
 impl Seen {
+    fn reset(&mut self) {
+        *self = Seen { macs: std::mem::take(&mut self.macs), ..Seen::default() };
+    }
+
     fn frame(&mut self, f: &[u8], now: Instant) {
         if f.len() >= 42 && f[12..14] == [8, 6] && f[28..32] == f[38..42] {
             let addr = [f[28], f[29], f[30], f[31]];
-            self.announced.entry(addr).or_insert(now);
+            if !f.first_chunk::<12>().is_some_and(|h| self.macs.iter().any(|m| h[6..] == *m)) {
+                self.announced.entry(addr).or_insert(now);
+            }
         } else if f.len() >= 37 && f[12..14] == [8, 0] && f[23] == 112 {
             let (link, sender, vrid) = (f[28], f[29], f[35]);
             *self.adverts.entry(sender).or_default() += 1;
             if sender == 1 {
+                self.macs.extend(<[u8; 6]>::try_from(&f[6..12]));
                 if let Some(last) = self.last.insert((link, vrid), now) {
                     self.gap = self.gap.max(now - last);
                 }
@@ -247,7 +256,7 @@ fn steady(b: &Bench, peer: &'static str, load: &Load) -> Result<[f64; 6]> {
     // keepalived may never get there.
     let _ = b.wait("every address held", Duration::from_secs(30), || b.held("a") == all && b.held("b") == 0);
     std::thread::sleep(Duration::from_secs(7)); // the second block of announcements
-    b.seen(|s| *s = Seen::default());
+    b.seen(Seen::reset);
     let (begun, before) = (Instant::now(), [master.cpu(), backup.cpu()]);
     std::thread::sleep(Duration::from_secs(load.seconds));
     let took = begun.elapsed().as_secs_f64();
@@ -271,7 +280,7 @@ fn take_over(b: &Bench, peer: &'static str, count: usize, priorities: [u8; 2], f
     let master = b.start(peer, "a", &config(count, priorities[0], timing))?;
     b.wait("every address held", Duration::from_secs(30), || b.held("a") == count && b.held("b") == 0)?;
     std::thread::sleep(Duration::from_millis(1500));
-    b.seen(|s| *s = Seen::default());
+    b.seen(Seen::reset);
     let begun = Instant::now();
     match fault {
         Fault::Daemon => master.kill_worker()?,
