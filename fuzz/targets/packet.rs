@@ -24,11 +24,13 @@ fuzz_target!(|data: &[u8]| {
     let Some((choice, rest)) = data.split_first() else { return };
     let kind = KINDS[usize::from(choice & 7) % KINDS.len()];
     let vip = if kind.contains("ipv6") { "fe80::64" } else { "10.0.0.100" };
-    let text = format!("vrrp_instance V {{\ninterface e\nvirtual_router_id 51\nvirtual_ipaddress {{\n{vip}\n}}\n{kind}}}\n");
+    let text =
+        format!("vrrp_instance V {{\ninterface e\nvirtual_router_id 51\nvirtual_ipaddress {{\n{vip}\n}}\n{kind}}}\n");
     let parsed = parse_file("x", &text);
     let Some(cfg) = parsed.config.instances.first().cloned() else { return };
     let v6 = kind.contains("ipv6");
-    let own = if v6 { IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)) } else { Ipv4Addr::new(10, 0, 0, 1).into() };
+    let own =
+        if v6 { IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)) } else { Ipv4Addr::new(10, 0, 0, 1).into() };
     let start = Instant::default();
     let mut r = Router::new(cfg, start);
     r.handle(start, Input::Link(true));
