@@ -94,3 +94,26 @@ fn a_clean_stop_a_hand_over_and_a_killed_parent_are_left_alone() {
     assert!(!net.holds("d1", VIP));
     assert!(!net.lan.log("d1").contains("said priority 0 and took"), "{}", net.lan.log("d1"));
 }
+
+#[test]
+fn routes_and_rules_stay_through_a_hand_over_and_go_when_another_is_master() {
+    let Some(net) = Net::directors("guard-routes") else { return };
+    let more = "version 3\nadvert_int 0.5\nvirtual_routes {\n10.7.0.0/16 via 192.168.1.1 dev eth0\n}\n\
+        virtual_rules {\nfrom 10.7.0.0/16 table 100 priority 1001\n}";
+    let there = |net: &Net| {
+        let routes = net.lan.ip("d1", "route show proto keepalived").expect("shown");
+        routes.contains("10.7.0.0/16") && net.lan.ip("d1", "rule show").expect("shown").contains("1001:")
+    };
+    let first = net.start("d1", &vrrp(100, more));
+    eventually("master", SOON, || there(&net).then_some(()));
+    net.lan.signal(first, Signal::SIGQUIT).expect("ends");
+    let second = net.start("d1", &vrrp(100, more));
+    net.wait_state("d1", "V", State::Master);
+    assert!(there(&net) && !net.lan.log("d1").contains("removed r"), "{}", net.lan.log("d1"));
+    // Its host is cut off while it is down, and another has become master meanwhile.
+    net.lan.signal(second, Signal::SIGKILL).expect("dies");
+    net.start("d2", &vrrp(200, "version 3\nadvert_int 0.5"));
+    net.wait_state("d2", "V", State::Master);
+    net.start("d1", &vrrp(100, more));
+    eventually("what was left is gone", SOON, || (!there(&net) && !net.holds("d1", VIP)).then_some(()));
+}

@@ -48,6 +48,7 @@ impl Shell {
                 Output::AddVips => {
                     self.leave_words(i); // first: addresses that are there are never nobody's
                     self.add_addresses(i);
+                    self.doubt(i);
                     self.install(false);
                 }
                 Output::RemoveVips => {

@@ -3,7 +3,7 @@
 use evenkeel_core::model::{RouteSpec, RuleSpec};
 use evenkeel_core::vrrp::State;
 
-use super::Shell;
+use super::{Entry, Shell};
 
 /// What was put in.
 #[derive(Default)]
@@ -15,10 +15,11 @@ pub(super) struct Installed {
 }
 
 impl Shell {
-    fn wanted(&self) -> (Vec<RouteSpec>, Vec<RuleSpec>) {
+    /// The static ones, and those of some instances.
+    fn of(&self, which: impl Fn(&Entry) -> bool) -> (Vec<RouteSpec>, Vec<RuleSpec>) {
         let mut routes = self.statics.routes.clone();
         let mut rules = self.statics.rules.clone();
-        for e in self.entries.iter().filter(|e| e.router.state() == State::Master) {
+        for e in self.entries.iter().filter(|e| which(e)) {
             routes.extend_from_slice(&e.router.config().routes);
             rules.extend_from_slice(&e.router.config().rules);
         }
@@ -38,9 +39,10 @@ impl Shell {
         if self.none() {
             return;
         }
-        let (routes, rules) = self.wanted();
+        // As with addresses, what an earlier daemon left stays until somebody claims it.
+        let (routes, rules) = self.of(|e| e.holds || e.router.state() == State::Master);
         if !std::mem::replace(&mut self.installed.looked, true) {
-            // What an earlier daemon left for masters that are none now.
+            // What an earlier daemon may have left.
             for e in &self.entries {
                 self.installed.routes.extend_from_slice(&e.router.config().routes);
                 self.installed.rules.extend_from_slice(&e.router.config().rules);
@@ -67,13 +69,20 @@ impl Shell {
         }
     }
 
+    /// What one instance has is put in again by the next [`Shell::install`], whoever put it in before: it may be gone.
+    pub(super) fn doubt(&mut self, i: usize) {
+        let cfg = self.entries[i].router.config();
+        self.installed.routes.retain(|r| !cfg.routes.contains(r));
+        self.installed.rules.retain(|r| !cfg.rules.contains(r));
+    }
+
     /// Puts in what is missing: after the addresses, which some of it needs. `again`: the kernel may have dropped what a
     /// device carried that was down.
     pub(super) fn install(&mut self, again: bool) {
         if self.none() {
             return;
         }
-        let (routes, rules) = self.wanted();
+        let (routes, rules) = self.of(|e| e.router.state() == State::Master);
         for r in routes {
             let there = self.installed.routes.contains(&r);
             if there && !again {
