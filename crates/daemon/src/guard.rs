@@ -6,6 +6,7 @@
 //! hand-over are left alone, and so is everything if the parent itself is killed: the other goes with it, and whoever
 //! starts next finds the state of before.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
@@ -164,11 +165,13 @@ fn wait(delay: Duration, inbox: &mut signals::Inbox) -> bool {
 
 /// Says the last words: every farewell first, for peers wait for those. Returns who gave up, and when.
 fn say(words: &[LastWords], memo: &Path) -> Vec<(u64, Instant)> {
+    let mut sockets = BTreeMap::new();
     for f in words.iter().flat_map(|w| &w.farewells) {
-        let sent = names::interface_name(f.ifindex)
-            .and_then(|name| VrrpSocket::new(f.transport, &name, f.ifindex, &[]).ok())
-            .map(|socket| socket.send(f.from, f.to, f.hops, &f.packet));
-        if let Some(Err(e)) = sent {
+        let socket = sockets.entry((f.ifindex, f.transport)).or_insert_with(|| {
+            let name = names::interface_name(f.ifindex)?;
+            VrrpSocket::new(f.transport, &name, f.ifindex, &[]).ok()
+        });
+        if let Some(Err(e)) = socket.as_ref().map(|s| s.send(f.from, f.to, f.hops, &f.packet)) {
             tracing::warn!("say priority 0 to {}: {e}", f.to);
         }
     }

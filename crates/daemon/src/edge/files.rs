@@ -10,6 +10,7 @@ use evenkeel_sys::readable::readable;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::Event;
@@ -22,17 +23,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Watches a file for as long as it is configured.
 pub async fn run(file: TrackFile, router: router::Handle, events: UnboundedSender<Event>) {
-    if let Some((number, overwrite)) = file.init
-        && (overwrite || !Path::new(&file.path).exists())
-        && let Err(e) = std::fs::write(&file.path, format!("{number}\n"))
-    {
-        tracing::warn!(file = %file.name, "make {}: {e}", file.path);
-    }
+    // Files are touched beside the runtime: one on a disk that hangs must not keep the checks waiting.
+    let begun = file.clone();
+    let _ = spawn_blocking(move || begin(&begun)).await;
     let object = TrackedObject::File(file.name.clone());
     let (mut last, mut told) = (None, String::new());
     let mut watch = watch(&file.path).ok();
     loop {
-        let (number, detail) = match read(&file.path) {
+        let path = file.path.clone();
+        let Ok(found) = spawn_blocking(move || read(&path)).await else { return };
+        let (number, detail) = match found {
             Ok(number) => (Some(number), number.to_string()),
             // What cannot be read changes nothing; a file that was never there counts as 0, as in keepalived.
             Err(e) if last.is_none() => (Some(0), format!("0, for {e}")),
@@ -61,6 +61,16 @@ pub async fn run(file: TrackFile, router: router::Handle, events: UnboundedSende
         if watch.is_none() {
             watch = self::watch(&file.path).ok();
         }
+    }
+}
+
+/// `init_file`
+fn begin(file: &TrackFile) {
+    if let Some((number, overwrite)) = file.init
+        && (overwrite || !Path::new(&file.path).exists())
+        && let Err(e) = std::fs::write(&file.path, format!("{number}\n"))
+    {
+        tracing::warn!(file = %file.name, "make {}: {e}", file.path);
     }
 }
 
