@@ -1,6 +1,7 @@
 //! evenkeeld: the director's daemon.
 //!
-//! A parent watches the process that works ([`guard`]), which has three threads with one job each. The router thread speaks VRRP, in real time, and holds the addresses
+//! A parent watches the process that works ([`guard`]), which has three threads with one job each. The router thread
+//! speaks VRRP, in real time, and holds the addresses
 //! ([`router`]). The edge thread runs health checks and scripts, which may hang as they like ([`edge`]). The main thread
 //! reconciles the data plane with what should be, and answers the control socket ([`control`]). They talk by messages.
 

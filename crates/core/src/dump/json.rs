@@ -157,8 +157,8 @@ fn instance(i: &Shown<'_>) -> Instance {
         invalid_type_rcvd: i.refused("Type"),
         addr_list_err: counters.other_addresses,
         invalid_authtype: 0,
-        authtype_mismatch: i.refused("AuthType") + i.refused("AhMissing") + i.refused("AhUnwanted"),
-        auth_failure: i.refused("AuthPass") + i.refused("AhDigest") + i.refused("AhHeader") + i.refused("Replay"),
+        authtype_mismatch: i.authtype_mismatch(),
+        auth_failure: i.auth_failure(),
         pri_zero_rcvd: counters.priority_zero_received,
         pri_zero_sent: counters.priority_zero_sent,
     };

@@ -46,6 +46,16 @@ impl Shown<'_> {
         self.status.counters.refused.iter().filter(|(n, _)| named(n)).map(|(_, count)| count).sum()
     }
 
+    /// Refused for another kind of authentication than ours.
+    fn authtype_mismatch(&self) -> u64 {
+        ["AuthType", "AhMissing", "AhUnwanted"].into_iter().map(|c| self.refused(c)).sum()
+    }
+
+    /// Refused for a wrong password, or what was made with it.
+    fn auth_failure(&self) -> u64 {
+        ["AuthPass", "AhDigest", "AhHeader", "Replay"].into_iter().map(|c| self.refused(c)).sum()
+    }
+
     /// The lines of its addresses.
     fn vips<'v>(&self, vips: &'v [VipSpec]) -> impl Iterator<Item = String> + use<'v> {
         let set = self.status.state == State::Master;

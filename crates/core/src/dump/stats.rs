@@ -9,8 +9,7 @@ pub fn stats(instances: &[Shown<'_>]) -> String {
     let mut t = String::new();
     for i in instances {
         let c = &i.status.counters;
-        let mismatch = i.refused("AuthType") + i.refused("AhMissing") + i.refused("AhUnwanted");
-        let failure = i.refused("AuthPass") + i.refused("AhDigest") + i.refused("AhHeader") + i.refused("Replay");
+        let (mismatch, failure) = (i.authtype_mismatch(), i.auth_failure());
         let _ = write!(
             t,
             "VRRP Instance: {}\n  Advertisements:\n    Received: {}\n    Sent: {}\n  Became master: {}\n  Released master: {}\n  \

@@ -1,9 +1,8 @@
 //! VRRP: who holds the address.
 //!
 //! [`wire`] is the wire format, [`Router`] the state machine of one virtual router, with its [`Input`] and [`Output`],
-//! [`Announcer`] what waits to be announced, [`track`] what scripts do to its
-//! priority, [`group`] what a sync group wants of its members. Nothing here reads a clock or a socket:
-//! `evenkeel-daemon`'s router thread does, and hands both in.
+//! [`Announcer`] what waits to be announced, [`track`] what tracked objects do to its priority, [`group`] what a sync group
+//! wants of its members. Nothing here reads a clock or a socket: `evenkeel-daemon`'s router thread does, and hands both in.
 
 mod announcer;
 mod events;

@@ -46,6 +46,13 @@ const ABOUT: &[&str] = &["no_track", "track_group", "inet", "inet6"];
 
 type Options<'o> = &'o [(String, Option<String>)];
 
+fn option_lines<'s>(s: &'s Section, keyword: &'s str) -> impl Iterator<Item = (Span, Options<'s>)> {
+    s.lines(keyword).filter_map(|(at, l)| match l {
+        Line::Options(o) => Some((*at, o.as_slice())),
+        _ => None,
+    })
+}
+
 fn text(options: Options<'_>) -> String {
     let word = |(name, value): &(String, Option<String>)| match (name.as_str(), value) {
         ("to", Some(v)) => v.clone(),
@@ -93,17 +100,12 @@ fn family(options: Options<'_>) -> Family {
 impl Lower<'_> {
     /// The routes of a block.
     pub(super) fn routes(&mut self, s: &Section, keyword: &str) -> Vec<RouteSpec> {
-        let lines: Vec<(Span, &Line)> = s.lines(keyword).map(|(at, l)| (*at, l)).collect();
-        lines
-            .into_iter()
-            .filter_map(|(at, l)| if let Line::Options(o) = l { self.route(at, o) } else { None })
-            .collect()
+        option_lines(s, keyword).filter_map(|(at, o)| self.route(at, o)).collect()
     }
 
     /// The rules of a block.
     pub(super) fn rules(&mut self, s: &Section, keyword: &str) -> Vec<RuleSpec> {
-        let lines: Vec<(Span, &Line)> = s.lines(keyword).map(|(at, l)| (*at, l)).collect();
-        lines.into_iter().filter_map(|(at, l)| if let Line::Options(o) = l { self.rule(at, o) } else { None }).collect()
+        option_lines(s, keyword).filter_map(|(at, o)| self.rule(at, o)).collect()
     }
 
     /// A number, or a name of iproute2's.

@@ -28,7 +28,7 @@ impl Router {
     ///
     /// RFC 9568, 7.1, demands TTL 255, which holds on one link; of unicast keepalived checks it only where `min_ttl` and
     /// `max_ttl` say so.
-    pub(super) fn arrival(&self, IpHeader { src, dst, ttl, .. }: IpHeader) -> Result<(), Reject> {
+    fn arrival(&self, IpHeader { src, dst, ttl, .. }: IpHeader) -> Result<(), Reject> {
         match &self.cfg.destination {
             Destination::Multicast(_) if !dst.is_multicast() => Err(Reject::Unicast),
             Destination::Multicast(_) if ttl != TTL => Err(Reject::Ttl(ttl)),
@@ -87,7 +87,7 @@ impl Router {
     }
 
     /// RFC 9568, 6.4.2 (420 ff.), with nopreempt and preempt_delay.
-    pub(super) fn advert_as_backup(&mut self, now: Instant, src: IpAddr, advert: &Advert) {
+    fn advert_as_backup(&mut self, now: Instant, src: IpAddr, advert: &Advert) {
         if advert.priority == 0 {
             self.timers.master_down = Some(now + self.skew());
             self.down_because = Because::GaveUp(src);
@@ -111,7 +111,7 @@ impl Router {
     }
 
     /// RFC 9568, 6.4.3 (725 ff.).
-    pub(super) fn advert_as_master(&mut self, now: Instant, src: IpAddr, advert: &Advert) {
+    fn advert_as_master(&mut self, now: Instant, src: IpAddr, advert: &Advert) {
         if advert.priority == 0 {
             self.send(self.priority);
             self.timers.advert = Some(now + self.cfg.advert_int);
@@ -158,14 +158,10 @@ impl Router {
     }
 
     /// Tells once where a peer is not configured as we are, though nothing is wrong with its advert.
-    pub(super) fn remark(&mut self, src: IpAddr, advert: &Advert, form: Form) {
+    fn remark(&mut self, src: IpAddr, advert: &Advert, form: Form) {
         self.peers.heard_form(src, form);
-        let mut ours: Vec<IpAddr> = self.named().collect();
-        let mut theirs = advert.addresses.clone();
-        ours.sort();
-        theirs.sort();
         let known = self.cfg.skip_check_addresses && self.master.is_some_and(|(m, _)| m == src);
-        let differ = ours != theirs && advert.priority != 0 && !known;
+        let differ = advert.priority != 0 && !known && !self.names_alike(&advert.addresses);
         self.counters.other_addresses += u64::from(differ);
         if differ && self.peers.tell_once(src, Remark::Addresses) {
             self.out.push_back(Output::VipMismatch { by: src });
@@ -180,7 +176,19 @@ impl Router {
         }
     }
 
-    pub(super) fn refuse(&mut self, now: Instant, src: IpAddr, why: Reject) {
+    /// The same addresses as ours, in any order; most peers have ours.
+    fn names_alike(&self, theirs: &[IpAddr]) -> bool {
+        if self.named().eq(theirs.iter().copied()) {
+            return true;
+        }
+        let mut ours: Vec<IpAddr> = self.named().collect();
+        let mut theirs = theirs.to_vec();
+        ours.sort();
+        theirs.sort();
+        ours == theirs
+    }
+
+    fn refuse(&mut self, now: Instant, src: IpAddr, why: Reject) {
         self.peers.heard(src, now, Err(why));
         *self.counters.refused.entry(format!("{why:?}")).or_default() += 1;
         if self.peers.tell_once(src, Remark::Refused(why)) {

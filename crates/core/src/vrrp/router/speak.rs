@@ -53,7 +53,7 @@ impl Router {
     }
 
     /// An advert for each destination, with the numbers that come next.
-    pub(super) fn packets(&self, priority: u8) -> Vec<(IpAddr, u8, Vec<u8>)> {
+    fn packets(&self, priority: u8) -> Vec<(IpAddr, u8, Vec<u8>)> {
         let Some(src) = self.address else { return Vec::new() };
         let advert =
             Advert { vrid: self.cfg.vrid, priority, interval: self.cfg.advert_int, addresses: self.named().collect() };
