@@ -33,6 +33,8 @@ const PEERS_V4: [&str; 2] = [
 const PEERS_V6: [&str; 2] =
     ["unicast_src_ip fd99::2\nunicast_peer {\nfd99::3\n}\n", "unicast_src_ip fd99::3\nunicast_peer {\nfd99::2\n}\n"];
 const FAST_ELSEWHERE: &str = "version 3\nadvert_int 0.5\nmcast_dst_ip 224.0.0.77\n";
+const VMAC: &str = "version 3\nadvert_int 0.5\nuse_vmac\n";
+const VMAC_BASE: &str = "version 3\nadvert_int 0.5\nuse_vmac\nvmac_xmit_base\n";
 const FAST: &str = "version 3\nadvert_int 0.5\n";
 
 struct Pair<'m> {
@@ -70,7 +72,7 @@ impl Pair<'_> {
 
     fn holds(&self, host: &str) -> bool {
         let (family, vip) = if self.mode.ipv6 { ("-6", "inet6 fd99::100/") } else { ("-4", "inet 192.168.1.100/") };
-        self.net.lan.ip(host, &format!("{family} addr show dev eth0")).is_ok_and(|t| t.contains(vip))
+        self.net.lan.ip(host, &format!("{family} addr show")).is_ok_and(|t| t.contains(vip))
     }
 
     /// The one holds the address and the other does not.
@@ -116,6 +118,7 @@ impl Pair<'_> {
     /// A host that lost its power has no address any more when it comes back.
     fn forget(&self, host: &str) {
         let vips: &[&str] = if self.mode.ipv6 { &["fe80::100/64", "fd99::100/64"] } else { &["192.168.1.100/24"] };
+        let _ = self.net.lan.ip(host, "link del vrrp.51");
         for vip in vips {
             let _ = self.net.lan.ip(host, &format!("addr del {vip} dev eth0"));
         }
@@ -211,6 +214,9 @@ const MODES: &[Mode] = &[
     Mode { name: "v3-unicast", both: FAST, each: PEERS_V4, ipv6: false },
     Mode { name: "v3-old", both: FAST, each: OLD, ipv6: false },
     Mode { name: "v3-ipv6", both: FAST, each: ["", ""], ipv6: true },
+    Mode { name: "v2-vmac", both: "use_vmac\n", each: ["", ""], ipv6: false },
+    Mode { name: "v3-vmac-base", both: VMAC_BASE, each: ["", ""], ipv6: false },
+    Mode { name: "v3-ipv6-vmac", both: VMAC, each: ["", ""], ipv6: true },
     Mode { name: "v3-ipv6-unicast", both: FAST, each: PEERS_V6, ipv6: true },
 ];
 

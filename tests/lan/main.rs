@@ -7,3 +7,4 @@ mod guard;
 mod health;
 mod reload;
 mod rough;
+mod vmac;

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use evenkeel_core::config::parse_file;
-use evenkeel_core::model::{AnnounceGaps, Family, VrrpInstance};
+use evenkeel_core::model::{AnnounceGaps, Family, Vmac, VrrpInstance};
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::wire::announce::announcement;
+use evenkeel_core::vrrp::wire::multicast_frame;
 use evenkeel_core::vrrp::{Announcer, Input, Output, Past, Router, State};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0xa, 1];
@@ -23,12 +24,6 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("2.4.3/auth_hmac", "not in force yet"),
     ("2.2.7/v3_csum_as_v2", "2.2.7 does not know the keyword"),
     ("2.2.7/garp_delay", "it loses the last announcement of a block with gaps; 2.4.3 does not, nor do we"),
-    ("2.2.7/vmac_v2", "virtual MAC addresses are not in force yet"),
-    ("2.4.3/vmac_v2", "virtual MAC addresses are not in force yet"),
-    ("2.2.7/vmac_v3_ipv6", "virtual MAC addresses are not in force yet"),
-    ("2.4.3/vmac_v3_ipv6", "virtual MAC addresses are not in force yet"),
-    ("2.2.7/vmac_xmit_base", "virtual MAC addresses are not in force yet"),
-    ("2.4.3/vmac_xmit_base", "virtual MAC addresses are not in force yet"),
 ];
 
 struct Frame {
@@ -62,16 +57,11 @@ fn is_advert(frame: &[u8]) -> bool {
 }
 
 /// The frame around what a raw socket is given, as the kernel makes it.
-fn framed(source: IpAddr, to: IpAddr, ttl: u8, packet: &[u8]) -> Vec<u8> {
-    let mac: [u8; 6] = match to {
-        IpAddr::V4(g) if g.is_multicast() => [0x01, 0, 0x5e, g.octets()[1] & 0x7f, g.octets()[2], g.octets()[3]],
-        IpAddr::V6(g) if g.is_multicast() => {
-            let o = g.octets();
-            [0x33, 0x33, o[12], o[13], o[14], o[15]]
-        }
-        _ => PEER_MAC,
-    };
-    let mut f = [mac, MAC].concat();
+fn framed(mac: [u8; 6], source: IpAddr, to: IpAddr, ttl: u8, packet: &[u8]) -> Vec<u8> {
+    if let Some(frame) = multicast_frame(mac, source, to, ttl, packet) {
+        return frame;
+    }
+    let mut f = [PEER_MAC, MAC].concat();
     if let (IpAddr::V6(src), IpAddr::V6(dst)) = (source, to) {
         f.extend([0x86, 0xdd, 0x6c, 0, 0, 0, 0, packet.len() as u8, 112, ttl]);
         f.extend(src.octets());
@@ -84,7 +74,8 @@ fn framed(source: IpAddr, to: IpAddr, ttl: u8, packet: &[u8]) -> Vec<u8> {
 }
 
 /// Everything that an instance sends if it is stopped so long after its advert of this number.
-fn ours(cfg: VrrpInstance, gaps: AnnounceGaps, count: usize, rest: Duration) -> Vec<Frame> {
+fn ours(cfg: VrrpInstance, vmacs: &[Vmac], gaps: AnnounceGaps, count: usize, rest: Duration) -> Vec<Frame> {
+    let mac = |dev: &str| vmacs.iter().find(|v| v.name == dev).map_or(MAC, |v| v.mac);
     let address: IpAddr = match (cfg.source, cfg.family) {
         (Some(source), _) => source,
         (None, Family::V4) => IpAddr::from([10, 99, 0, 1]),
@@ -102,9 +93,10 @@ fn ours(cfg: VrrpInstance, gaps: AnnounceGaps, count: usize, rest: Duration) -> 
         while let Some(o) = r.poll_output() {
             match o {
                 Output::Send { to, ttl, packet, .. } => {
+                    let from = cfg.speaks_through().map_or(MAC, mac);
                     sent += 1;
                     end = (sent == count).then_some(now + rest).or(end);
-                    frames.push(Frame { at: now.since(start), bytes: framed(address, to, ttl, &packet) });
+                    frames.push(Frame { at: now.since(start), bytes: framed(from, address, to, ttl, &packet) });
                 }
                 Output::Announce(rounds) => {
                     announcer.announce(0, cfg.all_vips().map(|v| (v.dev.clone(), v.addr)), rounds);
@@ -113,8 +105,8 @@ fn ours(cfg: VrrpInstance, gaps: AnnounceGaps, count: usize, rest: Duration) -> 
                 _ => {}
             }
         }
-        while let Some((_, addr)) = announcer.next(now) {
-            frames.push(Frame { at: now.since(start), bytes: announcement(MAC, addr, false) });
+        while let Some((dev, addr)) = announcer.next(now) {
+            frames.push(Frame { at: now.since(start), bytes: announcement(mac(&dev), addr, false) });
         }
         if r.state() == State::Init {
             return frames;
@@ -152,7 +144,7 @@ fn difference(scenario: &Path, frames: &Path) -> Option<String> {
     let adverts: Vec<&Frame> = theirs.iter().filter(|f| is_advert(&f.bytes)).collect();
     let [first, .., before, last] = adverts[..] else { return Some("it sent nothing".into()) };
     let gaps = config.announce_gaps.clone();
-    let ours = ours(config.instances.first()?.clone(), gaps, adverts.len() - 1, last.at - before.at);
+    let ours = ours(config.instances.first()?.clone(), &config.vmacs, gaps, adverts.len() - 1, last.at - before.at);
     // Which of two timers of one moment fires first is not compared, hence adverts and announcements each by themselves.
     for kind in [true, false] {
         let of_kind = |all: &[Frame]| -> Vec<Vec<u8>> {

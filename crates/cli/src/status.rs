@@ -157,6 +157,12 @@ fn instance(i: &InstanceStatus, p: &Paint) -> String {
     for h in i.hears.iter().filter(strange) {
         t += &p.bad(&format!("  {h}\n"));
     }
+    if let Some(vmac) = &i.vmac {
+        t += &format!("  on {vmac}, with the virtual router's MAC address\n");
+    }
+    if !i.accepts {
+        t += "  packets to its addresses are refused (no_accept)\n";
+    }
     for v in &i.vips {
         t += &format!("  {}\n", if i.state == State::Master { v.clone() } else { p.dim(v) });
     }

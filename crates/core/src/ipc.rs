@@ -114,6 +114,10 @@ pub struct InstanceStatus {
     pub master_down_ms: u64,
     /// Whom it hears, in words.
     pub hears: Vec<String>,
+    /// The interface with the virtual MAC address that they are on.
+    pub vmac: Option<String>,
+    /// Are packets to them taken in by a master that does not own them?
+    pub accepts: bool,
     /// Its addresses, as `ip addr` writes them.
     pub vips: Vec<String>,
     /// Its numbers.

@@ -10,6 +10,7 @@
 
 pub mod config;
 pub mod dump;
+pub mod firewall;
 pub mod health;
 pub mod ipc;
 pub mod model;

@@ -100,6 +100,16 @@ impl Args {
         self.run_dir().join("vrrp.memo")
     }
 
+    /// What was changed of devices that others own, and will be set back.
+    pub fn borrowed_file(&self) -> PathBuf {
+        self.run_dir().join("borrowed")
+    }
+
+    /// The name of our tables of nftables, unless the configuration has one.
+    pub fn table(&self) -> String {
+        if self.instance == "main" { "evenkeel".into() } else { format!("evenkeel_{}", self.instance) }
+    }
+
     /// Where the id of the process that takes signals stands.
     pub fn pid_file(&self) -> PathBuf {
         self.pid.clone().unwrap_or_else(|| self.run_dir().join("evenkeeld.pid"))

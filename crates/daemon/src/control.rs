@@ -1,12 +1,13 @@
 //! The control loop: configuration, health and masters in; steps for the data plane out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use evenkeel_core::config::{Options, Severity};
+use evenkeel_core::firewall::Firewall;
 use evenkeel_core::ipc::{Reply, Request};
 use evenkeel_core::model::{Config, Found, HookChoice, ServerKey, ServiceKey, TrackedObject, Weight};
 use evenkeel_core::plan::{Services, Step, changes, desired_services, diff};
@@ -25,7 +26,8 @@ use crate::args::Args;
 use crate::dump::Dump;
 use crate::guard::Charge;
 use crate::status::{ScriptState, ServerState};
-use crate::{api, edge, notify, router};
+use crate::vmacs::Vmacs;
+use crate::{api, edge, firewall, notify, router};
 
 /// Real-time priority of the router thread, unless the configuration says otherwise.
 const RT_PRIORITY: u8 = 50;
@@ -49,6 +51,8 @@ pub struct Control {
     pub(crate) started: Instant,
     edge: edge::Handle,
     fifos: notify::Fifos,
+    vmacs: Vmacs,
+    firewall: firewall::Handle,
     args: RunArgs,
 }
 
@@ -82,12 +86,16 @@ async fn main_loop(
     for name in needed_devices(&config) {
         require_link(&mut netlink, &name)?;
     }
+    let mut vmacs = Vmacs::new(&args.instance, args.borrowed_file());
+    vmacs.follow(&mut netlink, &config.vmacs);
+    let table = config.global.nftables.clone().unwrap_or_else(|| args.table());
+    let (firewall, firewall_thread) = firewall::start(table)?;
     let (router_tx, mut router_rx) = unbounded_channel();
     let (edge_tx, mut edge_rx) = unbounded_channel();
     let (call_tx, mut call_rx) = unbounded_channel();
     let priority = config.global.vrrp_rt_priority.unwrap_or(RT_PRIORITY);
     let testament = charge.testament.clone();
-    let (router, router_thread) = router::start(priority, args.memo_file(), charge, router_tx)?;
+    let (router, router_thread) = router::start(priority, args.memo_file(), charge, firewall.clone(), router_tx)?;
     let edge = edge::start(router.clone(), edge_tx)?;
     let mut control = Control {
         path,
@@ -105,6 +113,8 @@ async fn main_loop(
         started: clock::now(),
         edge,
         fifos: notify::Fifos::default(),
+        vmacs,
+        firewall,
         args: RunArgs {
             bpf_dir: args.bpf_dir(),
             release_vrrp: !args.dont_release_vrrp,
@@ -147,6 +157,8 @@ async fn main_loop(
                     changes = changes.and(more);
                 }
                 if changes.links {
+                    control.vmacs.ensure(&mut control.netlink);
+                    control.reports();
                     control.hook(false);
                 }
                 if changes.links || changes.paths {
@@ -188,6 +200,14 @@ async fn main_loop(
         control.router_event(event);
     }
     control.edge.flush().await;
+    if !hand_over {
+        if control.args.release_vrrp {
+            control.vmacs.release(&mut control.netlink);
+            control.firewall.change(|f| *f = Firewall::default());
+        }
+        control.firewall.close();
+        let _ = firewall_thread.join();
+    }
     if !hand_over && control.args.release_services {
         control.release();
     }
@@ -208,6 +228,8 @@ fn watch_network() -> anyhow::Result<UnboundedReceiver<Changes>> {
 fn needed_devices(config: &Config) -> Vec<String> {
     let mut names: Vec<String> = config.instances.iter().map(|i| i.interface.clone()).collect();
     names.extend(config.instances.iter().flat_map(|i| i.all_vips().map(|v| v.dev.clone())));
+    names.extend(config.vmacs.iter().map(|v| v.base.clone()));
+    names.retain(|n| !config.vmacs.iter().any(|v| v.name == *n));
     names.extend(config.global.dataplane_interfaces.keys().cloned());
     names.sort();
     names.dedup();
@@ -247,6 +269,8 @@ impl Control {
             self.plane = Some(plane);
         }
         self.config = config;
+        self.vmacs.follow(&mut self.netlink, &self.config.vmacs);
+        self.reports();
         let now = clock::now();
         let mut servers = std::mem::take(&mut self.servers);
         for v in &self.config.virtual_servers {
@@ -271,6 +295,17 @@ impl Control {
         self.router.send(router::Command::Configure(router::Setup::of(&self.config)));
         self.edge.configure(&self.config, dead);
         Ok(steps.iter().map(ToString::to_string).collect())
+    }
+
+    /// Tells nftables of virtual MAC addresses, and how rules are to look.
+    fn reports(&mut self) {
+        let (priority, counters) = (self.config.global.nftables_priority, self.config.global.nftables_counters);
+        let vmacs = if self.config.vmacs.is_empty() {
+            BTreeSet::new()
+        } else {
+            self.vmacs.there(&self.netlink.links().unwrap_or_default())
+        };
+        self.firewall.change(move |f| (f.vmacs, f.priority, f.counters) = (vmacs, priority, counters));
     }
 
     /// Reads the file again. What is wrong with it is told, and then nothing changes.
@@ -352,8 +387,11 @@ impl Control {
         }
         let index = |name: &str| links.iter().find(|l| l.name == name).map(|l| l.index);
         let vips = self.config.instances.iter().flat_map(|i| i.all_vips());
+        // Frames to a virtual MAC address come in by the device underneath.
+        let vmacs = &self.config.vmacs;
+        let base = |dev: &String| vmacs.iter().find(|m| m.name == *dev).map_or(dev.clone(), |m| m.base.clone());
         let mut wanted: BTreeMap<u32, HookChoice> =
-            vips.filter_map(|v| Some((index(&v.dev)?, HookChoice::Auto))).collect();
+            vips.filter_map(|v| Some((index(&base(&v.dev))?, HookChoice::Auto))).collect();
         // A service whose address no instance holds: the devices that hold it.
         for a in self.netlink.addresses().unwrap_or_default() {
             let served = self.config.virtual_servers.iter().any(|v| a.addr == v.key.addr);

@@ -10,12 +10,14 @@ mod args;
 mod control;
 mod dump;
 mod edge;
+mod firewall;
 mod guard;
 mod hold;
 mod log;
 mod notify;
 mod router;
 mod status;
+mod vmacs;
 
 use std::fs;
 use std::path::Path;

@@ -18,6 +18,7 @@ pub mod process;
 pub mod readable;
 pub mod rt;
 pub mod signals;
+pub mod sysctl;
 pub mod user;
 pub mod wire;
 

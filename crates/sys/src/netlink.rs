@@ -1,7 +1,10 @@
 //! rtnetlink: links, addresses, routes, neighbours. One module, so that a breaking release of the message crates touches
 //! one place.
 
+mod links;
 mod rules;
+
+pub use links::{Link, require_link};
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,7 +15,6 @@ use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope, CacheInfo};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -21,24 +23,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 
-use crate::{Context, Error, Result};
-
-/// A network device.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Link {
-    /// Its number.
-    pub index: u32,
-    /// Its name.
-    pub name: String,
-    /// Its hardware address; zeros if it has none.
-    pub mac: [u8; 6],
-    /// Administratively up, with a carrier.
-    pub running: bool,
-    /// It is the loopback device.
-    pub loopback: bool,
-    /// Its MTU, bytes.
-    pub mtu: u32,
-}
+use crate::{Context, Result};
 
 /// An address on a device.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -145,22 +130,6 @@ impl Netlink {
                 }
             }
         }
-    }
-
-    /// All devices.
-    pub fn links(&mut self) -> Result<Vec<Link>> {
-        let answers =
-            self.request(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP, || "list devices".into())?;
-        let links = answers.into_iter().filter_map(|m| match m {
-            RouteNetlinkMessage::NewLink(l) => Some(link_of(&l)),
-            _ => None,
-        });
-        Ok(links.collect())
-    }
-
-    /// The device of a name.
-    pub fn link(&mut self, name: &str) -> Result<Option<Link>> {
-        Ok(self.links()?.into_iter().find(|l| l.name == name))
     }
 
     /// All addresses.
@@ -284,26 +253,6 @@ fn address_message(ifindex: u32, vip: &VipSpec, whole: bool) -> AddressMessage {
         m.attributes.extend(vip.label.clone().map(AddressAttribute::Label));
     }
     m
-}
-
-fn link_of(l: &LinkMessage) -> Link {
-    let mut link = Link {
-        index: l.header.index,
-        name: String::new(),
-        mac: [0; 6],
-        running: l.header.flags.contains(LinkFlags::Up) && l.header.flags.contains(LinkFlags::LowerUp),
-        loopback: l.header.flags.contains(LinkFlags::Loopback),
-        mtu: 0,
-    };
-    for a in &l.attributes {
-        match a {
-            LinkAttribute::IfName(n) => link.name.clone_from(n),
-            LinkAttribute::Address(a) => link.mac = a.as_slice().try_into().unwrap_or_default(),
-            LinkAttribute::Mtu(m) => link.mtu = *m,
-            _ => {}
-        }
-    }
-    link
 }
 
 fn addr_of(a: &AddressMessage) -> Option<Addr> {
@@ -435,10 +384,4 @@ impl AsFd for Monitor {
         // SAFETY: the socket lives as long as the borrow.
         unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
     }
-}
-
-/// A device that must be there.
-pub fn require_link(netlink: &mut Netlink, name: &str) -> Result<Link> {
-    let link = netlink.link(name)?;
-    link.ok_or_else(|| Error::new(format!("find device {name}"), "there is no such device"))
 }

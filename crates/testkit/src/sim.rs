@@ -152,6 +152,9 @@ pub fn instance(priority: u8, version: VrrpVersion, advert_int: Duration) -> Vrr
         fault_without_peer: false,
         startup_delay: Duration::ZERO,
         notify: Notify::default(),
+        vmac: None,
+        accept: true,
+        strict: false,
         group: None,
     }
 }

@@ -212,6 +212,14 @@ impl Section {
         self.get(keyword).map_or(self.at, |e| e.args)
     }
 
+    /// The last whole number of this keyword, which may be negative.
+    pub fn int(&self, keyword: &str) -> Option<i64> {
+        match self.get(keyword)?.value {
+            Value::Int(n) => Some(n),
+            _ => None,
+        }
+    }
+
     /// A whole number.
     pub fn uint(&self, keyword: &str) -> Option<u64> {
         match self.get(keyword)?.value {

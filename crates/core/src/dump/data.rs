@@ -38,7 +38,17 @@ fn instance(t: &mut String, i: &Shown<'_>) {
     lines.push(format!("Wantstate = {}", status.state));
     lines.push(format!("Last transition = {}.{:06}", at.as_secs(), at.subsec_micros()));
     lines.push(format!("Master down timer = {} usecs", i.master_down_us()));
-    lines.push(format!("Interface = {}", cfg.interface));
+    match &cfg.vmac {
+        Some(v) => {
+            let up = status.state != crate::vrrp::State::Fault;
+            lines.push(format!("Use VMAC, i/f name {}, is_up = {up}, xmit_base = {}", v.name, v.xmit_base));
+            lines.push(format!("Interface = {}, vmac on {}", v.name, cfg.interface));
+        }
+        None => lines.push(format!("Interface = {}", cfg.interface)),
+    }
+    if cfg.strict {
+        lines.push("Enforcing strict VRRP compliance".into());
+    }
     if let Some(src) = status.address {
         let from = if cfg.source.is_some() { " (from configuration)" } else { "" };
         lines.push(format!("Using src_ip = {src}{from}"));
@@ -64,7 +74,7 @@ fn instance(t: &mut String, i: &Shown<'_>) {
         2 => format!("Advert interval = {} sec", ms / 1000),
         _ => format!("Advert interval = {ms} milli-sec"),
     });
-    lines.push("Accept = enabled".into());
+    lines.push(format!("Accept = {}", able(cfg.accept)));
     lines.push(format!("Preempt = {}", able(cfg.preempt)));
     if !cfg.preempt_delay.is_zero() {
         lines.push(format!("Preempt delay = {} secs", cfg.preempt_delay.as_secs()));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use super::{AnnounceGaps, Statics, SyncGroup, TrackFile, TrackProcess, VirtualServer, VrrpInstance, VrrpScript};
+use super::{AnnounceGaps, Statics, SyncGroup, TrackFile, TrackProcess, VirtualServer, Vmac, VrrpInstance, VrrpScript};
 
 /// How a device's packets are caught.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +61,12 @@ pub struct GlobalDefs {
     pub vrrp_rt_priority: Option<u8>,
     /// Entries of the connection table (an addition of ours); a power of two.
     pub connection_table_size: Option<u32>,
+    /// `nftables`: the name of our tables.
+    pub nftables: Option<String>,
+    /// `nftables_priority`: of their chains.
+    pub nftables_priority: i32,
+    /// `nftables_counters`
+    pub nftables_counters: bool,
     /// Devices that the packet path is put on besides those that the VIPs need, and how (an addition of ours).
     pub dataplane_interfaces: BTreeMap<String, HookChoice>,
 }
@@ -80,6 +86,8 @@ pub struct Config {
     pub instances: Vec<VrrpInstance>,
     /// `vrrp_sync_group`
     pub groups: Vec<SyncGroup>,
+    /// The interfaces that are made for them
+    pub vmacs: Vec<Vmac>,
     /// What is there whoever is master
     pub statics: Statics,
     /// `garp_group`, `vrrp_garp_interval` and `vrrp_gna_interval`

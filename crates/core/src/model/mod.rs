@@ -15,5 +15,5 @@ pub use service::{
 pub use vrrp::{
     AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, Found, GarpGroup, GarpTiming, InitialState,
     Notify, ParamMatch, Peer, ScriptCommand, Statics, SyncGroup, Track, TrackFile, TrackProcess, TrackedObject,
-    Transport, Unicast, VipSpec, Vrid, VrrpInstance, VrrpScript, VrrpVersion,
+    Transport, Unicast, VipSpec, Vmac, VmacUse, Vrid, VrrpInstance, VrrpScript, VrrpVersion,
 };

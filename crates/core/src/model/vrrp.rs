@@ -367,6 +367,31 @@ pub struct TrackProcess {
     pub terminate_delay: Duration,
 }
 
+/// An interface with a virtual router's MAC address: a macvlan in private mode, which keeps the host's other addresses
+/// out of it (RFC 9568, 7.3).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Vmac {
+    /// Its name.
+    pub name: String,
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// The device that its frames go through.
+    pub base: String,
+    /// The group of devices that it is put into, as `ip link` numbers them.
+    pub group: u32,
+    /// IPv6 addresses are put on it.
+    pub ipv6: bool,
+}
+
+/// How an instance uses its [`Vmac`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VmacUse {
+    /// Its name.
+    pub name: String,
+    /// Adverts go through the interface underneath, with that one's MAC address (`vmac_xmit_base`).
+    pub xmit_base: bool,
+}
+
 /// A `vrrp_instance`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VrrpInstance {
@@ -430,6 +455,12 @@ pub struct VrrpInstance {
     pub fault_without_peer: bool,
     /// Stand still for so long after the start.
     pub startup_delay: Duration,
+    /// The interface of its own that its addresses are on (`use_vmac`).
+    pub vmac: Option<VmacUse>,
+    /// Packets to its addresses are taken in although it does not own them (RFC 9568, 6.1, Accept_Mode).
+    pub accept: bool,
+    /// It keeps to the RFCs (`strict_mode`); what follows from it stands in the other fields.
+    pub strict: bool,
     /// Who is told of its transitions.
     pub notify: Notify,
     /// The sync group that it is in.
@@ -466,6 +497,19 @@ impl VrrpInstance {
     /// Every address that a master holds, in the order of the configuration.
     pub fn all_vips(&self) -> impl Iterator<Item = &VipSpec> {
         self.vips.iter().chain(&self.vips_excluded)
+    }
+
+    /// The device whose MAC address its adverts come from, if that is not its interface's. What goes to one peer takes
+    /// the way that the kernel finds.
+    pub fn speaks_through(&self) -> Option<&str> {
+        let multicast = matches!(self.destination, Destination::Multicast(_));
+        self.vmac.as_ref().filter(|v| multicast && !v.xmit_base).map(|v| v.name.as_str())
+    }
+
+    /// The device that its adverts are heard on. With a [`Vmac`] that is the one that they come from: what comes from the
+    /// same MAC address is seen nowhere else (macvlan_handle_frame() of the kernel).
+    pub fn hears_on(&self) -> &str {
+        self.speaks_through().unwrap_or(&self.interface)
     }
 
     /// How its adverts travel.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use evenkeel_core::ipc::InstanceStatus;
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::wire::announce::announcement;
+use evenkeel_core::vrrp::wire::multicast_frame;
 use evenkeel_core::vrrp::{Because, Input, Output, Router, State, group};
 use evenkeel_sys::clock;
 
@@ -50,11 +51,13 @@ impl Shell {
                     self.add_addresses(i);
                     self.doubt(i);
                     self.install(false);
+                    self.refuse();
                 }
                 Output::RemoveVips => {
                     self.announcer.cancel(self.entries[i].key);
                     self.withdraw();
                     self.drop_addresses(i);
+                    self.refuse();
                 }
                 Output::Announce(rounds) => {
                     let e = &self.entries[i];
@@ -140,9 +143,15 @@ impl Shell {
 
     fn transmit(&self, router: &Router, to: IpAddr, ttl: u8, packet: &[u8]) {
         let cfg = router.config();
-        let port = self.ports.get(&(cfg.interface.clone(), cfg.transport()));
+        let port = self.ports.get(&(cfg.hears_on().to_owned(), cfg.transport()));
         let (Some(port), Some(from)) = (port, router.address()) else { return };
-        if let Err(e) = port.socket.send(from, to, ttl, packet) {
+        let through = cfg.speaks_through().and_then(|dev| self.seen.links.get(dev));
+        let framed = through.and_then(|l| Some((l.index, multicast_frame(l.mac, from, to, ttl, packet)?)));
+        let sent = match framed {
+            Some((index, frame)) => self.frames.send(index, &frame),
+            None => port.socket.send(from, to, ttl, packet),
+        };
+        if let Err(e) = sent {
             tracing::debug!(instance = %cfg.name, "send an advert on {}: {e}", cfg.interface);
         }
     }
@@ -203,6 +212,8 @@ pub(super) fn status(r: &Router, now: Instant) -> InstanceStatus {
         address: r.address(),
         master_interval_ms: r.master_interval().as_millis() as u64,
         master_down_ms: r.master_down_interval().as_millis() as u64,
+        vmac: cfg.vmac.as_ref().map(|v| v.name.clone()),
+        accepts: cfg.accept,
         vips: cfg.all_vips().map(ToString::to_string).collect(),
         counters: r.counters().clone(),
     }

@@ -3,7 +3,7 @@
 //! Works from what the last event said, so that a take-over waits for no dump; the kernel refuses an addition or removal
 //! that came too late.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use evenkeel_core::model::VipSpec;
@@ -31,6 +31,18 @@ impl Shell {
             }
         }
         self.install(false);
+        self.refuse();
+    }
+
+    /// Has packets to the addresses of masters that do not own them refused, where that is wanted.
+    pub(super) fn refuse(&mut self) {
+        let masters = self.entries.iter().filter(|e| e.router.state() == State::Master);
+        let strict = masters.map(|e| e.router.config()).filter(|c| !c.accept);
+        let refused: BTreeSet<_> = strict.flat_map(|c| c.all_vips()).map(|v| (v.addr, v.dev.clone())).collect();
+        if refused != self.refused {
+            self.refused.clone_from(&refused);
+            self.firewall.change(move |f| f.refused = refused);
+        }
     }
 
     /// Those of one instance.

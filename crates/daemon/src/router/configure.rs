@@ -45,7 +45,7 @@ impl Shell {
             }
         }
         self.deadlines.clear();
-        self.ports.retain(|(name, t), _| instances.iter().any(|c| c.interface == *name && c.transport() == *t));
+        self.ports.retain(|(name, t), _| instances.iter().any(|c| c.hears_on() == name && c.transport() == *t));
         let mut fresh = Vec::new();
         for cfg in instances {
             match old.iter().position(|e| e.router.config().identity() == cfg.identity()) {
@@ -108,7 +108,7 @@ impl Shell {
     /// Tells the engines of devices and addresses; puts back what somebody took away.
     pub(super) fn circumstances(&mut self) {
         let wanted: BTreeSet<(String, Transport)> =
-            self.entries.iter().map(|e| e.router.config()).map(|c| (c.interface.clone(), c.transport())).collect();
+            self.entries.iter().map(|e| e.router.config()).map(|c| (c.hears_on().to_owned(), c.transport())).collect();
         for key in wanted {
             let Some(link) = self.seen.links.get(&key.0) else {
                 self.ports.remove(&key);
@@ -124,7 +124,7 @@ impl Shell {
                     Err(e) => tracing::error!("{e}"),
                 }
             }
-            let here = |e: &Entry| (e.router.config().interface == key.0) && e.router.config().transport() == key.1;
+            let here = |e: &Entry| (e.router.config().hears_on() == key.0) && e.router.config().transport() == key.1;
             let routers = self.entries.iter().enumerate().filter(|(_, e)| here(e));
             let routers = routers.map(|(i, e)| (e.router.config().vrid, i)).collect();
             if let Some(port) = self.ports.get_mut(&key) {
@@ -136,8 +136,10 @@ impl Shell {
             self.entries.iter().flat_map(|e| e.router.config().all_vips()).map(|v| v.addr).collect();
         for i in 0..self.entries.len() {
             let cfg = self.entries[i].router.config();
-            let up = self.seen.links.get(&cfg.interface).is_some_and(|l| l.running)
-                && self.ports.contains_key(&(cfg.interface.clone(), cfg.transport()));
+            let running = |name: &String| self.seen.links.get(name).is_some_and(|l| l.running);
+            let up = running(&cfg.interface)
+                && cfg.vmac.as_ref().is_none_or(|v| running(&v.name))
+                && self.ports.contains_key(&(cfg.hears_on().to_owned(), cfg.transport()));
             let source = self.source_address(cfg, &vips);
             self.entries[i].router.handle(now, Input::Link(up));
             self.entries[i].router.handle(now, Input::Address(source));
@@ -158,7 +160,7 @@ impl Shell {
     /// The groups that instances on an interface speak to, each once.
     fn groups(&self, (interface, transport): &(String, Transport)) -> Vec<IpAddr> {
         let here = self.entries.iter().map(|e| e.router.config());
-        let here = here.filter(|c| c.interface == *interface && c.transport() == *transport);
+        let here = here.filter(|c| c.hears_on() == interface && c.transport() == *transport);
         let mut groups: Vec<IpAddr> = here
             .filter_map(|c| match &c.destination {
                 Destination::Multicast(group) => Some(*group),

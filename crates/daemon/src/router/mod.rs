@@ -38,6 +38,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::firewall;
 use crate::guard::Charge;
 use observer::Observation;
 
@@ -131,6 +132,7 @@ pub fn start(
     rt_priority: u8,
     memo_path: PathBuf,
     charge: Charge,
+    firewall: firewall::Handle,
     events: UnboundedSender<Event>,
 ) -> anyhow::Result<(Handle, std::thread::JoinHandle<()>)> {
     let (commands, inbox) = channel();
@@ -157,6 +159,8 @@ pub fn start(
         unsettled: false,
         events,
         strangers: 0,
+        firewall,
+        refused: BTreeSet::new(),
     };
     let thread = std::thread::Builder::new().name("router".into()).spawn(move || {
         if let Err(e) = rt::make_realtime(rt_priority) {
@@ -219,6 +223,9 @@ struct Shell {
     events: UnboundedSender<Event>,
     /// Adverts for virtual routers that nobody here knows.
     strangers: u64,
+    firewall: firewall::Handle,
+    /// The addresses to which packets are refused, each with its device.
+    refused: BTreeSet<(IpAddr, String)>,
 }
 
 /// Who has something to be read.

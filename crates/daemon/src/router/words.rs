@@ -1,6 +1,6 @@
 //! Last words: kept up to date for every master, in memory that the parent reads if this process dies.
 
-use evenkeel_core::model::Auth;
+use evenkeel_core::model::{Auth, Transport};
 use evenkeel_core::vrrp::State;
 use evenkeel_sys::last_words::{Farewell, LastWords};
 
@@ -37,10 +37,12 @@ impl Shell {
         let e = &self.entries[i];
         let cfg = e.router.config();
         let transport = cfg.transport();
-        let port = self.ports.get(&(cfg.interface.clone(), transport));
+        // Over IPv6 only the device underneath has the address that adverts come from.
+        let dev = if transport == Transport::Ipv6 { &cfg.interface } else { cfg.hears_on() };
+        let ifindex = self.seen.links.get(dev).map(|l| l.index);
         let mut words = LastWords { key: e.key, ..LastWords::default() };
-        if let (Some(port), Some(from)) = (port, e.router.address()) {
-            let farewell = |(to, hops, packet)| Farewell { ifindex: port.ifindex, transport, from, to, hops, packet };
+        if let (Some(ifindex), Some(from)) = (ifindex, e.router.address()) {
+            let farewell = |(to, hops, packet)| Farewell { ifindex, transport, from, to, hops, packet };
             words.farewells = e.router.last_words().into_iter().map(farewell).collect();
         }
         if !e.owns {

@@ -270,7 +270,7 @@ fn note_device(loaded: &Loaded, link: &Link) -> Result<()> {
 impl Loaded {
     /// Test runs come in by the loopback device, whose address is all zeros.
     pub fn note_test_device(&self) {
-        let lo = Link { index: 1, name: "lo".into(), mac: [0; 6], running: true, loopback: true, mtu: 65536 };
+        let lo = Link { index: 1, name: "lo".into(), loopback: true, ..Link::default() };
         if let Err(e) = note_device(self, &lo) {
             tracing::warn!("{e}");
         }

@@ -97,6 +97,7 @@ impl Lower<'_> {
         let unicast = matches!(destination, Destination::Unicast(_));
         let nopreempt = s.get("nopreempt").filter(|n| s.get("preempt").is_none_or(|p| p.at < n.at));
         let preempt = nopreempt.is_none() || priority == 255 || master;
+        let strict = s.flag("strict_mode").or(self.global(|g| g.flag("vrrp_strict"))).unwrap_or(false);
         let delay = s.time("preempt_delay").filter(|_| !master && preempt).unwrap_or_default();
         let global = |own: &str, name: &'static str| s.uint(own).or(self.global(|g| g.uint(name)));
         let flag = |own: &str, name: &'static str| s.flag(own).or(self.global(|g| g.flag(name))).unwrap_or(false);
@@ -135,17 +136,27 @@ impl Lower<'_> {
             skip_check_addresses: flag("skip_check_adv_addr", "vrrp_skip_check_adv_addr"),
             fault_without_peer: s.has("unicast_fault_no_peer") && speaks_alone(s),
             startup_delay: self.global(|g| g.time("vrrp_startup_delay")).unwrap_or_default(),
+            vmac: None,
+            accept: accepts(s, priority, strict, version),
+            strict,
             notify: self.notify(s),
             group: None,
         };
+        if strict {
+            keep_to_the_rfcs(&mut i, self.group(s, family));
+        }
+        i.vmac = self.vmac(s, interface, family, vrid);
+        let xmit_base = i.vmac.as_mut().map(|v| &mut v.xmit_base);
+        xmit_base.into_iter().for_each(|x| *x &= !strict);
+        let on = i.vmac.as_ref().map_or(interface, |v| &v.name).to_owned();
         i.routes = self.routes(s, "virtual_routes");
         i.rules = self.rules(s, "virtual_rules");
         i.tracks = tracked(s, usual);
         let own = i.own_interface();
         i.tracks.retain(|t| t.object != own);
-        i.vips = self.addresses(s, "virtual_ipaddress", interface);
+        i.vips = self.virtual_addresses(s, "virtual_ipaddress", &on, vrid);
         i.vips.retain(|v| Family::of(v.addr) == family); // what is of another family was told already
-        i.vips_excluded = self.addresses(s, "virtual_ipaddress_excluded", interface);
+        i.vips_excluded = self.virtual_addresses(s, "virtual_ipaddress_excluded", &on, vrid);
         Some(i)
     }
 
@@ -237,12 +248,31 @@ impl Lower<'_> {
             let ttl = s.uint("unicast_ttl").unwrap_or(usual) as u8;
             return Destination::Unicast(Unicast { peers, ttl, check_source });
         }
+        Destination::Multicast(self.group(s, family))
+    }
+
+    /// The group that adverts go to.
+    fn group(&self, s: &Section, family: Family) -> IpAddr {
         let (global, usual) = match family {
             Family::V4 => ("vrrp_mcast_group4", IpAddr::V4(GROUP)),
             Family::V6 => ("vrrp_mcast_group6", IpAddr::V6(GROUP6)),
         };
         let given = s.address("mcast_dst_ip").or_else(|| self.global(|g| g.address(global)));
-        Destination::Multicast(given.filter(|g| Family::of(*g) == family).unwrap_or(usual))
+        given.filter(|g| Family::of(*g) == family).unwrap_or(usual)
+    }
+
+    /// Virtual addresses, on interfaces of their own where they are to have some.
+    fn virtual_addresses(&mut self, s: &Section, keyword: &str, interface: &str, vrid: Vrid) -> Vec<VipSpec> {
+        let mut vips = self.addresses(s, keyword, interface);
+        let on_own = vips.iter().any(|v| v.addr.is_ipv6() && v.dev == interface);
+        self.vmacs.iter_mut().filter(|v| v.name == interface).for_each(|v| v.ipv6 |= on_own);
+        for (_, line) in s.lines(keyword) {
+            let Line::Address(a) = line else { continue };
+            let Some(dev) = a.dev.as_deref() else { continue };
+            let Some(vmac) = self.vmac_for(s, a, dev, vrid) else { continue };
+            vips.iter_mut().filter(|v| v.addr == a.addr && v.dev == dev).for_each(|v| v.dev.clone_from(&vmac));
+        }
+        vips
     }
 
     pub(super) fn addresses(&mut self, s: &Section, keyword: &str, interface: &str) -> Vec<VipSpec> {
@@ -259,13 +289,34 @@ impl Lower<'_> {
     }
 
     fn unused_words(&mut self, at: Span, a: &AddressLine) {
-        for (word, _) in &a.options {
+        for (word, _) in a.options.iter().filter(|(word, _)| word != "use_vmac") {
             self.later(at, word);
         }
         if a.peer.is_some() {
             self.later(at, "peer");
         }
     }
+}
+
+/// Does a master take in packets to its addresses? An owner does; others unless they are told not to, and under strict
+/// rules only if they are told to, which version 2 cannot be (RFC 9568, 6.1, Accept_Mode; keepalived.conf(5), "accept").
+fn accepts(s: &Section, priority: u8, strict: bool, version: VrrpVersion) -> bool {
+    let said = |k: &str| s.get(k).map(|e| e.at);
+    let told = said("accept") > said("no_accept");
+    priority == 255 || if strict { told && version == VrrpVersion::V3 } else { told || !s.has("no_accept") }
+}
+
+/// `strict_mode`: without what no RFC knows (keepalived.conf(5), "vrrp_strict").
+fn keep_to_the_rfcs(i: &mut VrrpInstance, group: IpAddr) {
+    i.auth = Auth::None;
+    i.preempt_delay = Duration::ZERO;
+    i.destination = Destination::Multicast(group);
+    i.fault_without_peer = false;
+    i.garp.lower_prio_repeat = 0;
+    i.lower_prio_no_advert = true;
+    i.higher_prio_send_advert = false;
+    i.owner_ignores_adverts = true;
+    i.initial = if i.priority == 255 { InitialState::Master } else { InitialState::Backup };
 }
 
 /// Is it meant to speak to peers one by one?

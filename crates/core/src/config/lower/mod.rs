@@ -4,12 +4,13 @@ mod instances;
 mod routes;
 mod services;
 mod tracked;
+mod vmacs;
 
 use std::collections::{BTreeMap, HashSet};
 
 use super::value::{Section, Value};
 use super::{Diagnostic, Environment, Span};
-use crate::model::{Config, Fifo, GlobalDefs, HookChoice, ScriptCommand, Statics, TrackedObject};
+use crate::model::{Config, Fifo, GlobalDefs, HookChoice, ScriptCommand, Statics, TrackedObject, Vmac};
 
 /// The weight, and `reverse`, that a tracked object has of its own.
 type Usual = BTreeMap<TrackedObject, (i16, bool)>;
@@ -20,11 +21,13 @@ pub(crate) struct Lower<'l> {
     environment: &'l dyn Environment,
     diagnostics: &'l mut Vec<Diagnostic>,
     told: HashSet<String>,
+    /// The interfaces that are to be made.
+    vmacs: Vec<Vmac>,
 }
 
 /// Lowers a whole file. What cannot be used is left out, and told.
 pub(crate) fn lower(root: &Section, environment: &dyn Environment, diagnostics: &mut Vec<Diagnostic>) -> Config {
-    let mut l = Lower { root, environment, diagnostics, told: Default::default() };
+    let mut l = Lower { root, environment, diagnostics, told: Default::default(), vmacs: Vec::new() };
     let global = l.globals();
     let mut usual = Usual::new();
     let mut scripts = l.scripts(&global, &mut usual);
@@ -43,7 +46,18 @@ pub(crate) fn lower(root: &Section, environment: &dyn Environment, diagnostics: 
         routes: l.routes(root, "static_routes"),
         rules: l.rules(root, "static_rules"),
     };
-    Config { global, scripts, track_files, track_processes, instances, groups, statics, announce_gaps, virtual_servers }
+    Config {
+        global,
+        scripts,
+        track_files,
+        track_processes,
+        instances,
+        groups,
+        vmacs: l.vmacs,
+        statics,
+        announce_gaps,
+        virtual_servers,
+    }
 }
 
 impl<'l> Lower<'l> {
@@ -81,6 +95,9 @@ impl<'l> Lower<'l> {
             connection_table_size: self
                 .global(|g| g.uint("connection_table_size"))
                 .map(|n| (n as u32).next_power_of_two()),
+            nftables: self.global(|g| g.text("nftables")).filter(|n| is_table_name(n)).map(str::to_owned),
+            nftables_priority: self.global(|g| g.int("nftables_priority")).map_or(-1, |n| n as i32),
+            nftables_counters: self.global(|g| g.flag("nftables_counters")).is_some(),
             ..GlobalDefs::default()
         };
         for g in self.root.sections("global_defs") {
@@ -132,4 +149,10 @@ impl<'l> Lower<'l> {
         }
         out
     }
+}
+
+/// What nft(8) takes for a name without quotes.
+fn is_table_name(name: &str) -> bool {
+    let first = name.starts_with(|c: char| c.is_ascii_alphabetic());
+    first && name.len() < 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }

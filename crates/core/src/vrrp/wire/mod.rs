@@ -8,11 +8,13 @@ pub mod advert;
 pub mod ah;
 pub mod announce;
 pub mod checksum;
+pub mod frame;
 pub mod ip;
 mod reject;
 
 pub use advert::{Advert, Rules};
 pub use checksum::Form;
+pub use frame::multicast_frame;
 pub use ip::{IpHeader, peek_vrid, split_ipv4};
 pub use reject::Reject;
 

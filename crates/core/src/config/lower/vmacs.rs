@@ -1,0 +1,86 @@
+//! `use_vmac` and what goes with it: interfaces with a virtual router's MAC address.
+
+use super::super::value::{AddressLine, Section, Value};
+use super::Lower;
+use crate::model::{Family, Vmac, VmacUse, Vrid};
+
+/// What the words behind `use_vmac` say.
+#[derive(Default)]
+struct Words<'w> {
+    name: Option<&'w str>,
+    mac: Option<Vec<u8>>,
+    group: Option<u32>,
+}
+
+fn words(words: &[String]) -> Words<'_> {
+    let mut out = Words::default();
+    let mut rest = words.iter().map(String::as_str);
+    while let Some(w) = rest.next() {
+        match w {
+            "netlink_notify_msg" => {}
+            "group" => out.group = rest.next().and_then(|n| n.parse().ok()),
+            "name" => out.name = rest.next(),
+            w if w.contains(':') => out.mac = w.split(':').map(|b| u8::from_str_radix(b, 16).ok()).collect(),
+            w => out.name = Some(w),
+        }
+    }
+    out
+}
+
+/// RFC 9568, 7.3: 00-00-5E-00-01-VRID over IPv4, 00-00-5E-00-02-VRID over IPv6.
+fn virtual_mac(family: Family, vrid: Vrid) -> [u8; 6] {
+    let kind = if family == Family::V4 { 1 } else { 2 };
+    [0, 0, 0x5e, 0, kind, vrid.get()]
+}
+
+impl Lower<'_> {
+    /// The interface that an instance's addresses are put on.
+    pub(super) fn vmac(&mut self, s: &Section, interface: &str, family: Family, vrid: Vrid) -> Option<VmacUse> {
+        let given: &[String] = if let Value::Words(w) = &s.get("use_vmac")?.value { w } else { &[] };
+        let words = words(given);
+        let mac = match words.mac.as_deref() {
+            Some(&[a, b, c, d, e, f]) => [a, b, c, d, e, f],
+            // keepalived puts the virtual router's number behind five bytes.
+            Some(&[a, b, c, d, e]) => [a, b, c, d, e, vrid.get()],
+            _ => virtual_mac(family, vrid),
+        };
+        let prefix = self.global(|g| g.text("vmac_prefix")).unwrap_or("vrrp");
+        let name = words.name.map(str::to_owned).unwrap_or_else(|| self.free_name(prefix, family, vrid));
+        let group = words.group.unwrap_or(0);
+        self.vmacs.push(Vmac {
+            name: name.clone(),
+            mac,
+            base: interface.to_owned(),
+            group,
+            ipv6: family == Family::V6,
+        });
+        Some(VmacUse { name, xmit_base: s.has("vmac_xmit_base") })
+    }
+
+    /// The device that an address is put on which has an interface of its own on another device than the instance's.
+    pub(super) fn vmac_for(&mut self, s: &Section, a: &AddressLine, dev: &str, vrid: Vrid) -> Option<String> {
+        let wanted = s.has("use_vmac_addr") || a.options.iter().any(|(word, _)| word == "use_vmac");
+        let own = self.vmacs.iter().any(|v| v.name == dev);
+        if !wanted || own || a.dev.is_none() {
+            return None;
+        }
+        let (family, mac) = (Family::of(a.addr), virtual_mac(Family::of(a.addr), vrid));
+        if let Some(v) = self.vmacs.iter().find(|v| v.base == dev && v.mac == mac) {
+            return Some(v.name.clone());
+        }
+        let usual = || self.global(|g| g.text("vmac_prefix")).unwrap_or("vrrp");
+        let prefix = self.global(|g| g.text("vmac_addr_prefix")).unwrap_or_else(usual);
+        let name = self.free_name(prefix, family, vrid);
+        self.vmacs.push(Vmac { name: name.clone(), mac, base: dev.to_owned(), group: 0, ipv6: family == Family::V6 });
+        Some(name)
+    }
+
+    /// `vrrp.51` as keepalived has it, or the next of its like that no other instance has.
+    fn free_name(&self, prefix: &str, family: Family, vrid: Vrid) -> String {
+        let number = if family == Family::V6 { "6" } else { "4" };
+        let usual = [format!("{prefix}.{vrid}"), format!("{prefix}{number}.{vrid}")];
+        let more = (1..=u32::MAX).map(|n| format!("{prefix}{number}.{vrid}.{n}"));
+        let taken = |name: &String| self.vmacs.iter().any(|v| v.name == *name);
+        usual.into_iter().chain(more).find(|n| !taken(n)).unwrap_or_default()
+    }
+}

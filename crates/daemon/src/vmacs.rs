@@ -1,0 +1,180 @@
+//! Makes the interfaces that have a virtual router's MAC address, and takes them away.
+//!
+//! Those that this daemon, or one before it, has made carry its name as their alias. One that is as it should be is left
+//! alone, so that a hand-over moves no address. If the device underneath goes and comes back, they are made anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+
+use evenkeel_core::model::{Family, Vmac};
+use evenkeel_sys::netlink::{Link, Netlink};
+use evenkeel_sys::{Error, Result, sysctl};
+
+/// Settings of a device underneath, and what they must be at least.
+const BORROWED: [(&str, i32); 2] = [("arp_ignore", 1), ("arp_announce", 2)];
+
+/// The interfaces that are wanted, and what was changed for their sake.
+pub struct Vmacs {
+    wanted: Vec<Vmac>,
+    /// What stands on those of ours.
+    alias: String,
+    /// Settings of the devices underneath, before they were changed; kept in a file, for a daemon that died restores nothing.
+    borrowed: BTreeMap<(String, String), i32>,
+    file: PathBuf,
+    /// What was told already, so that it is told once.
+    trouble: BTreeSet<String>,
+}
+
+impl Vmacs {
+    /// Nothing is wanted yet. `file` holds what an earlier daemon changed.
+    pub fn new(instance: &str, file: PathBuf) -> Self {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let line = |l: &str| match l.split(' ').collect::<Vec<_>>()[..] {
+            [dev, setting, was] => Some(((dev.to_owned(), setting.to_owned()), was.parse().ok()?)),
+            _ => None,
+        };
+        let borrowed = text.lines().filter_map(line).collect();
+        let alias = format!("evenkeel {instance}");
+        Vmacs { wanted: Vec::new(), alias, borrowed, file, trouble: BTreeSet::new() }
+    }
+
+    /// Takes away what is not wanted any more, and makes what is.
+    pub fn follow(&mut self, netlink: &mut Netlink, wanted: &[Vmac]) {
+        let before = std::mem::replace(&mut self.wanted, wanted.to_vec());
+        if before.is_empty() && wanted.is_empty() && self.borrowed.is_empty() {
+            return;
+        }
+        self.trouble.clear();
+        for link in netlink.links().unwrap_or_default() {
+            if self.is_ours(&link) && !wanted.iter().any(|v| v.name == link.name) {
+                self.remove(netlink, &link);
+            }
+        }
+        self.ensure(netlink);
+        let bases: BTreeSet<&str> = wanted.iter().map(|v| v.base.as_str()).collect();
+        let idle: Vec<_> = self.borrowed.keys().filter(|(dev, _)| !bases.contains(dev.as_str())).cloned().collect();
+        idle.iter().for_each(|b| self.give_back(b));
+    }
+
+    /// Makes what is missing.
+    pub fn ensure(&mut self, netlink: &mut Netlink) {
+        if self.wanted.is_empty() {
+            return;
+        }
+        let Ok(links) = netlink.links() else { return };
+        for v in self.wanted.clone() {
+            let Some(base) = links.iter().find(|l| l.name == v.base) else { continue };
+            let there = links.iter().find(|l| l.name == v.name);
+            if let Err(e) = self.make(netlink, &v, base, there)
+                && self.trouble.insert(v.name.clone())
+            {
+                tracing::error!("{e}");
+            }
+        }
+    }
+
+    fn make(&mut self, netlink: &mut Netlink, v: &Vmac, base: &Link, there: Option<&Link>) -> Result<()> {
+        let there = match there {
+            Some(l) if l.macvlan && l.mac == v.mac && l.base == Some(base.index) => {
+                if l.running || !base.running {
+                    return Ok(());
+                }
+                Some(l.index)
+            }
+            Some(l) if self.is_ours(l) => {
+                self.remove(netlink, l);
+                None
+            }
+            Some(_) => {
+                let why = "there is one of this name, and it is not a macvlan with the virtual router's address";
+                let e = Error::new(format!("make the interface {} on {}", v.name, v.base), why);
+                return Err(e.hint("remove it, or write `use_vmac NAME`"));
+            }
+            None => None,
+        };
+        if there.is_none() {
+            netlink.add_vmac(v, base.index, &self.alias)?;
+            tracing::info!("made the interface {} on {}, with the virtual router's MAC address", v.name, v.base);
+        }
+        self.settle(v);
+        let index = there.map_or_else(|| netlink.link(&v.name).map(|l| l.map(|l| l.index)), |i| Ok(Some(i)))?;
+        index.map_or(Ok(()), |i| netlink.set_up(i, &v.name))
+    }
+
+    /// The kernel's ip-sysctl: each of the two answers ARP for its own addresses only, and asks for others in the name of
+    /// its own only, or peers would learn the virtual address at the wrong one; what comes in by the one and is answered
+    /// by the other is no forgery; and nothing is said under the virtual MAC address that nobody asked for.
+    fn settle(&mut self, v: &Vmac) {
+        let all_filter = sysctl::get(Family::V4, "all", "rp_filter").unwrap_or(0);
+        let loose = if all_filter > 0 { 2 } else { 0 };
+        let settings = [
+            (Family::V4, "arp_ignore", 1),
+            (Family::V4, "accept_local", 1),
+            (Family::V4, "rp_filter", loose),
+            (Family::V6, "disable_ipv6", i32::from(!v.ipv6)),
+            (Family::V6, "accept_ra", 0),
+            (Family::V6, "autoconf", 0),
+        ];
+        for (family, setting, value) in settings {
+            // IPv6 may be off.
+            if sysctl::get(family, &v.name, setting).is_some_and(|is| is != value) {
+                sysctl::set(family, &v.name, setting, value).unwrap_or_else(|e| tracing::warn!("{e}"));
+            }
+        }
+        for (setting, least) in BORROWED {
+            let Some(was) = sysctl::get(Family::V4, &v.base, setting).filter(|is| *is < least) else { continue };
+            self.borrowed.entry((v.base.clone(), setting.to_owned())).or_insert(was);
+            self.remember();
+            sysctl::set(Family::V4, &v.base, setting, least).unwrap_or_else(|e| tracing::warn!("{e}"));
+        }
+    }
+
+    /// Takes all of ours away, and sets everything to what it was.
+    pub fn release(&mut self, netlink: &mut Netlink) {
+        self.follow(netlink, &[]);
+    }
+
+    /// Each that is there, with the device underneath.
+    pub fn there(&self, links: &[Link]) -> BTreeSet<(String, String)> {
+        let is = |name: &str| links.iter().any(|l| l.name == name);
+        let there = self.wanted.iter().filter(|v| is(&v.name) && is(&v.base));
+        there.map(|v| (v.name.clone(), v.base.clone())).collect()
+    }
+
+    fn is_ours(&self, link: &Link) -> bool {
+        link.macvlan && link.alias.as_ref() == Some(&self.alias)
+    }
+
+    fn remove(&self, netlink: &mut Netlink, link: &Link) {
+        match netlink.remove_link(link.index, &link.name) {
+            Ok(_) => tracing::info!("removed the interface {}", link.name),
+            Err(e) => tracing::error!("{e}"),
+        }
+    }
+
+    fn give_back(&mut self, what: &(String, String)) {
+        let Some(was) = self.borrowed.remove(what) else { return };
+        let (base, setting) = what;
+        let ours = BORROWED.iter().find(|(s, _)| s == setting).map(|(_, n)| *n);
+        if sysctl::get(Family::V4, base, setting) == ours
+            && let Err(e) = sysctl::set(Family::V4, base, setting, was)
+        {
+            tracing::warn!("{e}");
+        }
+        self.remember();
+    }
+
+    fn remember(&self) {
+        let written = if self.borrowed.is_empty() {
+            fs::remove_file(&self.file)
+        } else {
+            let lines: String =
+                self.borrowed.iter().map(|((dev, setting), n)| format!("{dev} {setting} {n}\n")).collect();
+            fs::write(&self.file, lines)
+        };
+        if let Err(e) = written.or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) }) {
+            tracing::warn!("write {}: {e}", self.file.display());
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Devices: which there are, and those that are made for virtual routers.
+
+use evenkeel_core::model::Vmac;
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoMacVlan, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage, MacVlanMode,
+};
+
+use super::Netlink;
+use crate::{Error, Result};
+
+/// A network device.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Link {
+    /// Its number.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its hardware address; zeros if it has none.
+    pub mac: [u8; 6],
+    /// Administratively up, with a carrier.
+    pub running: bool,
+    /// It is the loopback device.
+    pub loopback: bool,
+    /// Its MTU, bytes.
+    pub mtu: u32,
+    /// The number of the device that it stands on.
+    pub base: Option<u32>,
+    /// It is a macvlan.
+    pub macvlan: bool,
+    /// What somebody has written on it (`ip link set … alias`).
+    pub alias: Option<String>,
+}
+
+impl Netlink {
+    /// All devices.
+    pub fn links(&mut self) -> Result<Vec<Link>> {
+        let answers =
+            self.request(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP, || "list devices".into())?;
+        let links = answers.into_iter().filter_map(|m| match m {
+            RouteNetlinkMessage::NewLink(l) => Some(link_of(&l)),
+            _ => None,
+        });
+        Ok(links.collect())
+    }
+
+    /// The device of a name.
+    pub fn link(&mut self, name: &str) -> Result<Option<Link>> {
+        Ok(self.links()?.into_iter().find(|l| l.name == name))
+    }
+
+    /// Makes a macvlan in private mode on the device of this number, and writes `alias` on it. It is not up yet, and makes
+    /// no address of its own.
+    pub fn add_vmac(&mut self, v: &Vmac, base: u32, alias: &str) -> Result<()> {
+        let mut m = LinkMessage::default();
+        m.attributes.extend([
+            LinkAttribute::IfName(v.name.clone()),
+            LinkAttribute::Link(base),
+            LinkAttribute::Address(v.mac.to_vec()),
+            LinkAttribute::Group(v.group),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::MacVlan),
+                LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Private)])),
+            ]),
+        ]);
+        let what = || format!("make the interface {} on {}", v.name, v.base);
+        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+        self.request(RouteNetlinkMessage::NewLink(m), flags, what)?;
+        let Some(made) = self.link(&v.name)? else { return Err(Error::new(what(), "it is gone at once")) };
+        let mut m = LinkMessage::default();
+        m.header.index = made.index;
+        m.attributes.extend([
+            // What a frame of its own would say under the virtual MAC address, another director may be saying.
+            LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(
+                In6AddrGenMode::None,
+            )])]),
+            LinkAttribute::IfAlias(alias.to_owned()),
+        ]);
+        self.request(RouteNetlinkMessage::SetLink(m), NLM_F_ACK, what)?;
+        Ok(())
+    }
+
+    /// Sets a device up.
+    pub fn set_up(&mut self, index: u32, name: &str) -> Result<()> {
+        let mut m = LinkMessage::default();
+        m.header.index = index;
+        m.header.flags = LinkFlags::Up;
+        m.header.change_mask = LinkFlags::Up;
+        self.request(RouteNetlinkMessage::SetLink(m), NLM_F_ACK, || format!("set {name} up"))?;
+        Ok(())
+    }
+
+    /// Takes a device away. False if it was gone.
+    pub fn remove_link(&mut self, index: u32, name: &str) -> Result<bool> {
+        let mut m = LinkMessage::default();
+        m.header.index = index;
+        match self.request(RouteNetlinkMessage::DelLink(m), NLM_F_ACK, || format!("remove the interface {name}")) {
+            Err(e) if e.errno() == Some(libc::ENODEV) => Ok(false),
+            other => other.map(|_| true),
+        }
+    }
+}
+
+fn link_of(l: &LinkMessage) -> Link {
+    let mut link = Link {
+        index: l.header.index,
+        running: l.header.flags.contains(LinkFlags::Up) && l.header.flags.contains(LinkFlags::LowerUp),
+        loopback: l.header.flags.contains(LinkFlags::Loopback),
+        ..Link::default()
+    };
+    for a in &l.attributes {
+        match a {
+            LinkAttribute::IfName(n) => link.name.clone_from(n),
+            LinkAttribute::Address(a) => link.mac = a.as_slice().try_into().unwrap_or_default(),
+            LinkAttribute::Mtu(m) => link.mtu = *m,
+            LinkAttribute::Link(n) => link.base = Some(*n),
+            LinkAttribute::IfAlias(a) => link.alias = Some(a.clone()),
+            LinkAttribute::LinkInfo(i) => link.macvlan = i.contains(&LinkInfo::Kind(InfoKind::MacVlan)),
+            _ => {}
+        }
+    }
+    link
+}
+
+/// The device of a name, or an error that says that there is none.
+pub fn require_link(netlink: &mut Netlink, name: &str) -> Result<Link> {
+    let link = netlink.link(name)?;
+    link.ok_or_else(|| Error::new(format!("find device {name}"), "there is no such device"))
+}

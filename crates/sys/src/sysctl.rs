@@ -1,0 +1,25 @@
+//! Settings of a network device, under /proc/sys/net.
+
+use std::fs;
+use std::path::PathBuf;
+
+use evenkeel_core::model::Family;
+
+use crate::{Context, Result};
+
+fn path(family: Family, device: &str, setting: &str) -> PathBuf {
+    let family = if family == Family::V4 { "ipv4" } else { "ipv6" };
+    // The name comes from the kernel or was checked as an interface's: there is no slash in it.
+    PathBuf::from(format!("/proc/sys/net/{family}/conf/{device}/{setting}"))
+}
+
+/// A number as it is; `None` if it cannot be read.
+pub fn get(family: Family, device: &str, setting: &str) -> Option<i32> {
+    fs::read_to_string(path(family, device, setting)).ok()?.trim().parse().ok()
+}
+
+/// Writes a number.
+pub fn set(family: Family, device: &str, setting: &str, value: i32) -> Result<()> {
+    let path = path(family, device, setting);
+    fs::write(&path, value.to_string()).context(|| format!("write {value} to {}", path.display()))
+}
