@@ -1,6 +1,7 @@
 //! Debian's keepalived as the other director, in both roles: it follows our adverts and we its, through election,
 //! fail-over and return.
 
+mod bfd;
 mod dumps;
 mod matrix;
 mod notify;

@@ -1,5 +1,6 @@
 //! Real packets between network namespaces. Each test builds its own network and removes it.
 
+mod bfd;
 mod demo;
 mod failover;
 mod forwarding;

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use evenkeel_core::ipc::{InstanceStatus, Reply, Request, ServiceStatus, Status};
-use evenkeel_core::model::Found;
+use evenkeel_core::bfd;
+use evenkeel_core::ipc::{InstanceStatus, Reply, Request, ServiceStatus, Status, TrackedStatus};
+use evenkeel_core::model::{Found, TrackedObject};
 use evenkeel_core::vrrp::State;
 use evenkeel_sys::paths::control_socket;
 use evenkeel_testkit::control::ask;
@@ -80,6 +81,16 @@ fn text(s: &Status, p: &Paint) -> String {
     if s.foreign_adverts > 0 {
         t += &format!("\n{} adverts for virtual routers that are not in the configuration\n", s.foreign_adverts);
     }
+    for b in &s.bfd {
+        let state = if b.state == bfd::State::Up { p.good("Up") } else { p.bad(&b.state.to_string()) };
+        let ms = |us: u64| format!("{} ms", us as f64 / 1000.0);
+        t += &format!("\nBFD {} with {}  {state} for {}", b.name, b.neighbour, duration(b.since_ms));
+        t += &b.why.as_ref().map_or(String::new(), |w| format!(", because {w}"));
+        t += &format!("\n  a packet each {}, lost after {}, ", ms(b.interval_us), ms(b.detection_us));
+        t += &format!("{} sent, {} received", b.sent, b.received);
+        let refused: Vec<String> = b.refused.iter().map(|(c, n)| format!("{c} {n}")).collect();
+        t += &if refused.is_empty() { "\n".to_owned() } else { p.bad(&format!(", refused: {}\n", refused.join(", "))) };
+    }
     for sc in &s.scripts {
         let state = match sc.good {
             Some(true) => p.good("succeeds"),
@@ -88,7 +99,8 @@ fn text(s: &Status, p: &Paint) -> String {
         };
         t += &format!("\nscript {}  {state}  {} runs, last: {}\n", sc.name, sc.runs, sc.last);
     }
-    for tracked in &s.tracked {
+    let shown_already = |t: &&TrackedStatus| matches!(t.object, TrackedObject::Bfd(_));
+    for tracked in s.tracked.iter().filter(|t| !shown_already(t)) {
         let state = match tracked.found {
             Some(Found::Good(true)) => p.good("as it should be"),
             Some(Found::Good(false)) => p.bad("not as it should be"),

@@ -2,10 +2,12 @@
 //!
 //! The same structures are what `evenkeel status -o json` prints, so their field names are an interface.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bfd;
 use crate::health::ProbeResult;
 use crate::model::{Found, TrackedObject};
 use crate::vrrp::{Counters, State};
@@ -67,6 +69,8 @@ pub struct Status {
     pub instances: Vec<InstanceStatus>,
     /// Adverts on our interfaces for virtual routers that nobody here knows.
     pub foreign_adverts: u64,
+    /// BFD sessions.
+    pub bfd: Vec<BfdStatus>,
     /// Tracked scripts.
     pub scripts: Vec<ScriptStatus>,
     /// Tracked files and processes.
@@ -122,6 +126,31 @@ pub struct InstanceStatus {
     pub vips: Vec<String>,
     /// Its numbers.
     pub counters: Counters,
+}
+
+/// A BFD session at one moment.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct BfdStatus {
+    /// Its name.
+    pub name: String,
+    /// The neighbour.
+    pub neighbour: IpAddr,
+    /// Where it stands.
+    pub state: bfd::State,
+    /// How long it has been there, ms.
+    pub since_ms: u64,
+    /// Why it went down last, in words.
+    pub why: Option<String>,
+    /// Our packets are so far apart, us.
+    pub interval_us: u64,
+    /// Silence for so long means that the neighbour is gone, us.
+    pub detection_us: u64,
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets accepted.
+    pub received: u64,
+    /// Packets refused, by cause.
+    pub refused: BTreeMap<String, u64>,
 }
 
 /// A tracked script at one moment.

@@ -8,6 +8,7 @@
 //! address, which real servers live), [`plan`] (desired state, difference, steps).
 #![forbid(unsafe_code)]
 
+pub mod bfd;
 pub mod config;
 pub mod dump;
 pub mod firewall;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use anyhow::Context;
 use evenkeel_core::config::{Options, Severity};
 use evenkeel_core::firewall::Firewall;
+use evenkeel_core::health::{Phase, ProbeResult};
 use evenkeel_core::ipc::{Reply, Request};
-use evenkeel_core::model::{Config, Found, HookChoice, ServerKey, ServiceKey, TrackedObject, Weight};
+use evenkeel_core::model::{Check, CheckKind, Config, Found, HookChoice, ServerKey, ServiceKey, TrackedObject, Weight};
 use evenkeel_core::plan::{Services, Step, changes, desired_services, diff};
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::State;
@@ -24,6 +25,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::Args;
 use crate::dump::Dump;
+use crate::edge::CheckId;
 use crate::guard::Charge;
 use crate::status::{ScriptState, ServerState};
 use crate::vmacs::Vmacs;
@@ -286,7 +288,8 @@ impl Control {
         }
         let files = self.config.track_files.iter().map(|f| TrackedObject::File(f.name.clone()));
         let processes = self.config.track_processes.iter().map(|p| TrackedObject::Process(p.name.clone()));
-        let wanted: Vec<TrackedObject> = files.chain(processes).collect();
+        let sessions = self.config.bfd.iter().map(|b| TrackedObject::Bfd(b.name.clone()));
+        let wanted: Vec<TrackedObject> = files.chain(processes).chain(sessions).collect();
         self.tracked.retain(|object, _| wanted.contains(object));
         self.fifos.follow(&self.config.global.fifos);
         self.hook(true);
@@ -464,36 +467,14 @@ impl Control {
                     self.edge.run(script.clone());
                 }
             }
+            router::Event::Bfd { name, up, detail, checks } => self.session_changed(&name, (up, &detail), checks),
             router::Event::Ended => {}
         }
     }
 
     fn edge_event(&mut self, event: edge::Event) {
         match event {
-            edge::Event::Probed { id: (service, server, n), up, changed, result } => {
-                let now = clock::now();
-                let Some(state) = self.servers.get_mut(&(service, server)) else { return };
-                let was = state.up();
-                state.probed(n, up, result.clone(), now);
-                let is = state.up();
-                if changed {
-                    let word = if up { "passes" } else { "fails" };
-                    tracing::info!(service = %service, server = %server, "{server} of {service}: check {word}: {}", result.detail);
-                }
-                if is != was {
-                    self.fifos.server(service, server, is);
-                    let servers =
-                        self.config.virtual_servers.iter().filter(|v| v.key == service).flat_map(|v| &v.servers);
-                    let script = servers
-                        .filter(|r| r.key == server)
-                        .find_map(|r| if is { r.notify_up.clone() } else { r.notify_down.clone() });
-                    if let Some(script) = script {
-                        self.edge.run(script);
-                    }
-                    self.reconcile();
-                    self.refresh_hops();
-                }
-            }
+            edge::Event::Probed { id, up, changed, result } => self.probed(id, (up, changed), result),
             edge::Event::Tracked { object, found, detail } => {
                 tracing::info!(%object, "{object}: {detail}");
                 self.tracked.insert(object, (found, detail));
@@ -507,6 +488,50 @@ impl Control {
                     (s.good, s.last) = (good, last);
                 }
             }
+        }
+    }
+
+    /// A check of a real server has a result.
+    fn probed(&mut self, (service, server, n): CheckId, (up, changed): (bool, bool), result: ProbeResult) {
+        let now = clock::now();
+        let Some(state) = self.servers.get_mut(&(service, server)) else { return };
+        let was = state.up();
+        state.probed(n, up, result.clone(), now);
+        let is = state.up();
+        if changed {
+            let word = if up { "passes" } else { "fails" };
+            tracing::info!(service = %service, server = %server, "{server} of {service}: check {word}: {}", result.detail);
+        }
+        if is == was {
+            return;
+        }
+        self.fifos.server(service, server, is);
+        let servers = self.config.virtual_servers.iter().filter(|v| v.key == service).flat_map(|v| &v.servers);
+        let script = servers
+            .filter(|r| r.key == server)
+            .find_map(|r| if is { r.notify_up.clone() } else { r.notify_down.clone() });
+        if let Some(script) = script {
+            self.edge.run(script);
+        }
+        self.reconcile();
+        self.refresh_hops();
+    }
+
+    /// A BFD session came up or went down: so do those whose BFD_CHECK follows it.
+    fn session_changed(&mut self, name: &str, (up, detail): (bool, &str), checks: bool) {
+        let (object, found) = (TrackedObject::Bfd(name.to_owned()), Some(Found::Good(up)));
+        self.tracked.insert(object, (found, detail.to_owned()));
+        if !checks {
+            return;
+        }
+        let follows = |c: &Check| matches!(&c.kind, CheckKind::Bfd(session) if session == name);
+        let all = self.config.virtual_servers.iter().flat_map(|v| v.servers.iter().map(move |r| (v.key, r)));
+        let checks = all.flat_map(|(v, r)| r.checks.iter().enumerate().map(move |(n, c)| ((v, r.key, n), c)));
+        let concerned: Vec<CheckId> = checks.filter(|(_, c)| follows(c)).map(|(id, _)| id).collect();
+        for id in concerned {
+            let failed = (!up).then_some(Phase::Expect);
+            let result = ProbeResult { failed, detail: format!("BFD session {name} is {detail}"), took_us: 0 };
+            self.probed(id, (up, true), result);
         }
     }
 

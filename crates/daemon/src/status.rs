@@ -65,7 +65,7 @@ impl Control {
     pub fn status(&self) -> Status {
         let now = clock::now();
         let views = self.plane.as_ref().map(|p| p.maps().view()).unwrap_or_default();
-        let router::Snapshot { instances, strangers } = self.router.snapshot().unwrap_or_default();
+        let router::Snapshot { instances, bfd, strangers } = self.router.snapshot().unwrap_or_default();
         let services = self.config.virtual_servers.iter().map(|v| {
             let view = views.iter().find(|s| s.key == v.key);
             ServiceStatus {
@@ -114,6 +114,7 @@ impl Control {
             config_error: self.config_error.clone(),
             instances,
             foreign_adverts: strangers,
+            bfd,
             scripts: self
                 .scripts
                 .iter()

@@ -152,6 +152,7 @@ pub fn instance(priority: u8, version: VrrpVersion, advert_int: Duration) -> Vrr
         fault_without_peer: false,
         startup_delay: Duration::ZERO,
         notify: Notify::default(),
+        bfd_takeover: None,
         vmac: None,
         accept: true,
         strict: false,

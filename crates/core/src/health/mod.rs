@@ -71,7 +71,7 @@ impl Checker {
     /// counts as dead at first. `is_new`: the server appeared at a reload, so that retries apply from the first probe.
     pub fn new(check: &Check, now: Instant, spread: f64, alpha: bool, is_new: bool) -> Self {
         let urls = match &check.kind {
-            CheckKind::Tcp => 1,
+            CheckKind::Tcp | CheckKind::Bfd(_) => 1,
             CheckKind::Http { urls, .. } => urls.len().max(1),
         };
         let warmup = check.timing.warmup.mul_f64(spread.clamp(0.0, 1.0));

@@ -57,6 +57,8 @@ pub enum CheckKind {
         /// Host header for urls without their own.
         virtualhost: Option<String>,
     },
+    /// BFD_CHECK: this session is up. Nothing is probed.
+    Bfd(String),
 }
 
 impl CheckKind {
@@ -65,6 +67,7 @@ impl CheckKind {
         match self {
             CheckKind::Tcp => "TCP_CHECK",
             CheckKind::Http { .. } => "HTTP_GET",
+            CheckKind::Bfd(_) => "BFD_CHECK",
         }
     }
 }
@@ -84,4 +87,19 @@ pub struct Check {
     pub bindto: Option<Ipv4Addr>,
     /// The check's own `alpha`, if it sets one.
     pub alpha: Option<bool>,
+}
+
+impl Check {
+    /// One that follows a BFD session.
+    pub fn bfd(session: String) -> Check {
+        let timing = CheckTiming {
+            delay_loop: Duration::ZERO,
+            connect_timeout: Duration::ZERO,
+            retry: 0,
+            delay_before_retry: Duration::ZERO,
+            warmup: Duration::ZERO,
+        };
+        let kind = CheckKind::Bfd(session);
+        Check { kind, timing, connect_ip: None, connect_port: None, bindto: None, alpha: None }
+    }
 }

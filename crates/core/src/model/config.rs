@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use super::{AnnounceGaps, Statics, SyncGroup, TrackFile, TrackProcess, VirtualServer, Vmac, VrrpInstance, VrrpScript};
+use super::{
+    AnnounceGaps, BfdInstance, Statics, SyncGroup, TrackFile, TrackProcess, VirtualServer, Vmac, VrrpInstance,
+    VrrpScript,
+};
 
 /// How a device's packets are caught.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,6 +85,8 @@ pub struct Config {
     pub track_files: Vec<TrackFile>,
     /// `vrrp_track_process`, those that some instance tracks
     pub track_processes: Vec<TrackProcess>,
+    /// `bfd_instance`
+    pub bfd: Vec<BfdInstance>,
     /// `vrrp_instance`
     pub instances: Vec<VrrpInstance>,
     /// `vrrp_sync_group`

@@ -1,11 +1,13 @@
 //! The vocabulary: one type for each concept, converted only at the border.
 
+mod bfd;
 mod check;
 mod config;
 mod route;
 mod service;
 mod vrrp;
 
+pub use bfd::BfdInstance;
 pub use check::{Check, CheckKind, CheckTiming, HttpUrl, StatusRange};
 pub use config::{Config, Fifo, GlobalDefs, HookChoice};
 pub use route::{Hop, Net, Placement, RouteSpec, RuleAction, RuleSpec};

@@ -236,6 +236,8 @@ pub enum TrackedObject {
     File(String),
     /// The `vrrp_track_process` of this name: good while enough of its processes run.
     Process(String),
+    /// The `bfd_instance` of this name: good while the session is up.
+    Bfd(String),
 }
 
 impl fmt::Display for TrackedObject {
@@ -245,6 +247,7 @@ impl fmt::Display for TrackedObject {
             TrackedObject::Interface(n) => write!(f, "interface {n}"),
             TrackedObject::File(n) => write!(f, "file {n}"),
             TrackedObject::Process(n) => write!(f, "process {n}"),
+            TrackedObject::Bfd(n) => write!(f, "BFD session {n}"),
         }
     }
 }
@@ -445,6 +448,8 @@ pub struct VrrpInstance {
     pub tracks: Vec<Track>,
     /// Go on although the interface is down?
     pub dont_track_primary: bool,
+    /// The BFD session whose loss starts a take-over from the master that it is with (an addition of ours).
+    pub bfd_takeover: Option<String>,
     /// FAULT while the configured source address is not there.
     pub track_source: bool,
     /// An owner (priority 255) hears nobody.

@@ -52,6 +52,8 @@ pub enum Because {
     },
     /// The master gave up with priority 0.
     GaveUp(IpAddr),
+    /// The BFD session with the master was lost.
+    NeighbourLost(IpAddr),
     /// A master of higher priority, or of the same and a higher address.
     Outranked {
         /// Its address.
@@ -82,6 +84,7 @@ impl fmt::Display for Because {
             Because::Resumed => write!(f, "it was master before the daemon was restarted"),
             Because::Owner => write!(f, "priority 255 owns the addresses"),
             Because::Silence { ms } => write!(f, "no advert for {}.{:03} s", ms / 1000, ms % 1000),
+            Because::NeighbourLost(a) => write!(f, "the BFD session with the master, {a}, was lost"),
             Because::GaveUp(a) => write!(f, "{a} gave up with priority 0"),
             Because::Outranked { by, priority } => write!(f, "{by} advertises priority {priority}"),
             Because::LinkDown => write!(f, "its interface is down"),
@@ -91,7 +94,7 @@ impl fmt::Display for Because {
             Because::Tracked(object, Found::Good(good)) => {
                 let (is, is_not) = match object {
                     TrackedObject::Script(_) => ("succeeds", "fails"),
-                    TrackedObject::Interface(_) => ("is up", "is down"),
+                    TrackedObject::Interface(_) | TrackedObject::Bfd(_) => ("is up", "is down"),
                     TrackedObject::File(_) | TrackedObject::Process(_) => {
                         ("is as it should be", "is not as it should be")
                     }
@@ -134,6 +137,8 @@ pub enum Input<'a> {
         /// How it was found.
         found: Found,
     },
+    /// The BFD session with this neighbour was lost, and it takes over from a master that is lost so.
+    NeighbourLost(IpAddr),
     /// A VRRP message for this VRID came in.
     Packet {
         /// Its IP header.

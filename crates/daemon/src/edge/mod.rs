@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_core::health::{Checker, Output, ProbeResult};
 use evenkeel_core::model::{
-    Check, Config, Found, ScriptCommand, ServerKey, ServiceKey, TrackFile, TrackProcess, TrackedObject, VrrpScript,
+    Check, CheckKind, Config, Found, ScriptCommand, ServerKey, ServiceKey, TrackFile, TrackProcess, TrackedObject,
+    VrrpScript,
 };
 use evenkeel_sys::clock;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -130,7 +131,8 @@ impl Edge {
         let mut wanted = BTreeMap::new();
         for v in &config.virtual_servers {
             for r in &v.servers {
-                for (n, c) in r.checks.iter().enumerate() {
+                let probed = |c: &&Check| !matches!(c.kind, CheckKind::Bfd(_));
+                for (n, c) in r.checks.iter().enumerate().filter(|(_, c)| probed(c)) {
                     wanted.insert((v.key, r.key, n), (c.clone(), r));
                 }
             }

@@ -20,6 +20,7 @@ pub async fn run(check: &Check, server: ServerKey, url: usize) -> ProbeResult {
     let started = Instant::now();
     let ended = match &check.kind {
         CheckKind::Tcp => connect(check, server).await.map(|_| "connected".to_owned()),
+        CheckKind::Bfd(_) => Ok("nothing is probed".to_owned()),
         CheckKind::Http { urls, virtualhost } => match urls.get(url) {
             Some(u) => http(check, server, u, virtualhost.as_deref()).await,
             None => Ok("no url".to_owned()),

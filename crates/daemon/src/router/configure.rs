@@ -12,7 +12,8 @@ use evenkeel_sys::wire::VrrpSocket;
 use super::{Entry, Port, Setup, Shell, key_of};
 
 impl Shell {
-    pub(super) fn configure(&mut self, Setup { instances, groups, gaps, statics }: Setup) {
+    pub(super) fn configure(&mut self, Setup { instances, groups, bfd, gaps, statics }: Setup) {
+        self.configure_bfd(&bfd);
         let old_statics = std::mem::replace(&mut self.statics, statics);
         let gone = |v: &&VipSpec| !self.statics.addresses.contains(v);
         let gone: Vec<VipSpec> = old_statics.addresses.iter().filter(gone).cloned().collect();
@@ -151,6 +152,7 @@ impl Shell {
                 let found = Found::Good(self.seen.links.get(name).is_some_and(|l| l.running));
                 self.entries[i].router.handle(now, Input::Tracked { object: &object, found });
             }
+            self.sessions_as_they_stand(i);
             self.perform(i);
             self.leave_words(i);
         }

@@ -7,6 +7,7 @@
 
 mod act;
 mod addresses;
+mod bfd;
 mod configure;
 mod observer;
 mod routes;
@@ -20,9 +21,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use evenkeel_core::ipc::InstanceStatus;
+use evenkeel_core::ipc::{BfdStatus, InstanceStatus};
 use evenkeel_core::model::{
-    AnnounceGaps, Config, Family, Found, Notify, Statics, SyncGroup, TrackedObject, Transport, Vrid, VrrpInstance,
+    AnnounceGaps, BfdInstance, Config, Family, Found, Notify, Statics, SyncGroup, TrackedObject, Transport, Vrid,
+    VrrpInstance,
 };
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::wire::peek_vrid;
@@ -40,6 +42,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::firewall;
 use crate::guard::Charge;
+use bfd::Sessions;
 use observer::Observation;
 
 /// What the router thread is told.
@@ -64,6 +67,7 @@ pub enum Command {
 pub struct Setup {
     pub instances: Vec<VrrpInstance>,
     pub groups: Vec<SyncGroup>,
+    pub bfd: Vec<BfdInstance>,
     pub gaps: AnnounceGaps,
     pub statics: Statics,
 }
@@ -73,7 +77,7 @@ impl Setup {
     pub fn of(config: &Config) -> Box<Setup> {
         let (instances, groups) = (config.instances.clone(), config.groups.clone());
         let (gaps, statics) = (config.announce_gaps.clone(), config.statics.clone());
-        Box::new(Setup { instances, groups, gaps, statics })
+        Box::new(Setup { instances, groups, bfd: config.bfd.clone(), gaps, statics })
     }
 }
 
@@ -82,6 +86,8 @@ impl Setup {
 pub struct Snapshot {
     /// Every instance.
     pub instances: Vec<InstanceStatus>,
+    /// Every BFD session.
+    pub bfd: Vec<BfdStatus>,
     /// Adverts for virtual routers that nobody here knows.
     pub strangers: u64,
 }
@@ -97,6 +103,8 @@ pub enum Event {
     Priority { name: String, state: State, priority: u8, notify: Notify },
     /// As master it heard somebody of lower priority.
     LowerPriority { name: String, by: IpAddr, priority: u8, notify: Notify },
+    /// A BFD session came up or went down; `checks`: health checks are to be told.
+    Bfd { name: String, up: bool, detail: String, checks: bool },
     /// The thread has ended.
     Ended,
 }
@@ -161,6 +169,7 @@ pub fn start(
         strangers: 0,
         firewall,
         refused: BTreeSet::new(),
+        bfd: Sessions::default(),
     };
     let thread = std::thread::Builder::new().name("router".into()).spawn(move || {
         if let Err(e) = rt::make_realtime(rt_priority) {
@@ -226,6 +235,7 @@ struct Shell {
     firewall: firewall::Handle,
     /// The addresses to which packets are refused, each with its device.
     refused: BTreeSet<(IpAddr, String)>,
+    bfd: Sessions,
 }
 
 /// Who has something to be read.
@@ -267,6 +277,7 @@ impl Shell {
                     self.command(Command::Observed(seen));
                 }
             }
+            self.bfd_turn();
             let now = clock::now();
             let due: Vec<usize> = self.deadlines.range(..=(now, usize::MAX)).map(|(_, i)| *i).collect();
             for i in due {
@@ -286,12 +297,16 @@ impl Shell {
 
     /// Sleeps until a packet, an event, a command or a deadline, and says who has something.
     fn wait(&self) -> Ready {
-        self.testament.set_awake_by(self.deadlines.first().map(|(d, _)| *d));
-        let deadline = self.deadlines.first().map(|(d, _)| *d).into_iter().chain(self.announcer.next_deadline()).min();
+        let first = self.deadlines.first().map(|(d, _)| *d);
+        let first = first.into_iter().chain(self.bfd.next_deadline()).min();
+        self.testament.set_awake_by(first);
+        let deadline = first.into_iter().chain(self.announcer.next_deadline()).min();
         let timeout = deadline.map(|d| TimeSpec::from(d.since(clock::now())));
         let mut fds = Vec::with_capacity(1 + self.ports.len());
         fds.push(PollFd::new(self.wake.as_fd(), PollFlags::POLLIN));
         fds.extend(self.ports.values().map(|p| PollFd::new(p.socket.as_fd(), PollFlags::POLLIN)));
+        // Whether any of these has something is found by reading.
+        fds.extend(self.bfd.fds().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         // An interruption only means an early look.
         if !ppoll(&mut fds, timeout, None).is_ok_and(|n| n > 0) {
             return Ready::default();
@@ -342,7 +357,8 @@ impl Shell {
             Command::Snapshot(reply) => {
                 let now = clock::now();
                 let instances = self.entries.iter().map(|e| act::status(&e.router, now)).collect();
-                let _ = reply.send(Snapshot { instances, strangers: self.strangers });
+                let bfd = self.bfd.status(now);
+                let _ = reply.send(Snapshot { instances, bfd, strangers: self.strangers });
             }
             Command::Stop { release } => {
                 for i in 0..self.entries.len() {
@@ -355,6 +371,7 @@ impl Shell {
                         self.last_word(&mut router, false);
                     }
                 }
+                self.bfd.stop(clock::now());
                 if release {
                     let statics = std::mem::take(&mut self.statics);
                     self.set_addresses(); // what an earlier daemon left and nobody claimed
@@ -362,7 +379,11 @@ impl Shell {
                 }
                 return true;
             }
-            Command::HandOver => return true,
+            Command::HandOver => {
+                // Neighbours take it for what is wanted, and not for a loss.
+                self.bfd.stop(clock::now());
+                return true;
+            }
         }
         false
     }

@@ -1,10 +1,12 @@
 //! Frames that no ordinary socket sends: VRRP adverts, gratuitous ARP, neighbour advertisements; and a look at those that
-//! come in.
+//! come in. And the sockets of BFD.
 
 mod announce;
+mod bfd;
 mod sniff;
 mod vrrp;
 
 pub use announce::FrameSocket;
+pub use bfd::{BfdListener, BfdSender};
 pub use sniff::Sniffer;
 pub use vrrp::VrrpSocket;

@@ -45,6 +45,11 @@ pub(super) fn check(c: &mut Check<'_>) {
         let i = Instance::new(c, s);
         i.check(c, &mut taken);
         tracking(c, s, s.text("interface"), &defined);
+        if let Some(name) = s.text("bfd_takeover").filter(|n| !defined.bfd.contains(n)) {
+            let what = format!("no bfd_instance is named `{name}`");
+            let d = Diagnostic::error("undefined-name-tracked", s.place("bfd_takeover"), what);
+            c.push(suggest(d.label("not defined in this file"), name, defined.bfd.iter().copied()));
+        }
     }
     for s in root.sections("vrrp_sync_group") {
         tracking(c, s, None, &defined);

@@ -423,7 +423,7 @@ pub(crate) static BFD_CHECK: Block =
 #[rustfmt::skip]
 const BFD_CHECK_KEYWORDS: &[Keyword] = &[
     kw("name", Args::Text, "required", "v2.0.0",
-       "The name of the BFD session.").later(),
+       "The name of the BFD session."),
     kw("alpha", Args::Bool, "off", "v2.0.0",
-       "The check counts as failed until it has succeeded.").later(),
+       "The check counts as failed until it has succeeded."),
 ];

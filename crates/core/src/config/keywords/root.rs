@@ -56,7 +56,7 @@ const ROOT_KEYWORDS: &[Keyword] = &[
     kw("vrrp_track_file", Args::Block(&VRRP_TRACK_FILE, Name::One), "", "v2.0.0",
        "Same as track_file.").old("track_file", false).later(),
     kw("bfd_instance", Args::Block(&BFD_INSTANCE, Name::One), "", "v2.0.0",
-       "A BFD session (RFC 5880) with a neighbour.").later(),
+       "A BFD session (RFC 5880) with a neighbour."),
     kw("SSL", Args::Block(&SSL, Name::None), "", "v1.0.3",
        "Keys and certificates of SSL_GET.").later(),
     kw("virtual_server_group", Args::NamedLines(Lines::Member), "", "v1.0.3",

@@ -155,7 +155,7 @@ const REAL_SERVER_KEYWORDS: &[Keyword] = &[
     kw("FILE_CHECK", Args::Block(&FILE_CHECK, Name::None), "", "v2.1.0",
        "The number in a tracked file changes its weight.").later(),
     kw("BFD_CHECK", Args::Block(&BFD_CHECK, Name::None), "", "v2.0.0",
-       "It lives while a BFD session is up.").later(),
+       "It lives while a BFD session is up."),
 ];
 
 /// `SSL`

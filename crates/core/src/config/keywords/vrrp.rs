@@ -52,7 +52,7 @@ const VRRP_INSTANCE_KEYWORDS: &[Keyword] = &[
     kw("track_process", Args::Lines(Lines::Track(Track::Process)), "none", "v2.0.11",
        "Programs that must run, or that change the priority."),
     kw("track_bfd", Args::Lines(Lines::Track(Track::Bfd)), "none", "v2.0.0",
-       "BFD sessions that must be up, or that change the priority.").later(),
+       "BFD sessions that must be up, or that change the priority."),
     kw("mcast_src_ip", Args::Address, "primary address of interface", "v1.0.3",
        "Source address of adverts."),
     kw("unicast_src_ip", Args::Address, "primary address of interface", "v1.2.10",
@@ -152,6 +152,9 @@ const VRRP_INSTANCE_KEYWORDS: &[Keyword] = &[
        "VRRPv2's simple password or authentication header."),
     kw("auth_hmac", Args::Block(&AUTH_HMAC, Name::None), "none", "v2.4.0",
        "Signs adverts by HMAC-SHA256, an extension of keepalived 2.4.").needed(),
+    // Additions of ours.
+    kw("bfd_takeover", Args::Text, "none", "evenkeel",
+       "Begin to take over as soon as this BFD session with the master is lost, and not after three adverts."),
 ];
 
 /// `vrrp_instance/authentication`
@@ -199,7 +202,7 @@ const SYNC_GROUP_KEYWORDS: &[Keyword] = &[
     kw("track_process", Args::Lines(Lines::Track(Track::Process)), "none", "v2.0.11",
        "Programs that must run, or that change the priority."),
     kw("track_bfd", Args::Lines(Lines::Track(Track::Bfd)), "none", "v2.0.0",
-       "BFD sessions that must be up, or that change the priority.").later(),
+       "BFD sessions that must be up, or that change the priority."),
     kw("notify_master", Args::Script, "none", "v1.0.3",
        "Runs when it becomes master."),
     kw("notify_backup", Args::Script, "none", "v1.0.3",

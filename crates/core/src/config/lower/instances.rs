@@ -131,6 +131,7 @@ impl Lower<'_> {
             rules: Vec::new(),
             tracks: Vec::new(),
             dont_track_primary: s.has("dont_track_primary"),
+            bfd_takeover: s.text("bfd_takeover").map(str::to_owned),
             track_source: s.has("track_src_ip"),
             owner_ignores_adverts: flag("owner_ignore_adverts", "vrrp_owner_ignore_adverts"),
             skip_check_addresses: flag("skip_check_adv_addr", "vrrp_skip_check_adv_addr"),
@@ -367,11 +368,12 @@ fn vip(dev: String, a: &AddressLine) -> VipSpec {
 /// What an instance or a sync group tracks, each once.
 fn tracked(s: &Section, usual: &Usual) -> Vec<Track> {
     type Kind = fn(String) -> TrackedObject;
-    let kinds: [(&str, Kind); 4] = [
+    let kinds: [(&str, Kind); 5] = [
         ("track_script", TrackedObject::Script),
         ("track_interface", TrackedObject::Interface),
         ("track_file", TrackedObject::File),
         ("track_process", TrackedObject::Process),
+        ("track_bfd", TrackedObject::Bfd),
     ];
     let mut out: Vec<Track> = Vec::new();
     for (keyword, kind) in kinds {

@@ -33,6 +33,7 @@ pub(crate) fn lower(root: &Section, environment: &dyn Environment, diagnostics: 
     let mut scripts = l.scripts(&global, &mut usual);
     let mut track_files = l.track_files(&mut usual);
     let mut track_processes = l.track_processes(&mut usual);
+    let bfd = l.bfd(&mut usual);
     let mut instances = l.instances(&usual);
     let groups = l.groups(&mut instances, &usual);
     let virtual_servers = l.services();
@@ -51,6 +52,7 @@ pub(crate) fn lower(root: &Section, environment: &dyn Environment, diagnostics: 
         scripts,
         track_files,
         track_processes,
+        bfd,
         instances,
         groups,
         vmacs: l.vmacs,

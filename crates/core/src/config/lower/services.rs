@@ -161,7 +161,7 @@ impl Lower<'_> {
         let port = port.filter(|p| *p != 0);
         let mut checks = Vec::new();
         for e in &r.entries {
-            if let (Value::Section(k), "TCP_CHECK" | "HTTP_GET") = (&e.value, e.keyword.name) {
+            if let (Value::Section(k), "TCP_CHECK" | "HTTP_GET" | "BFD_CHECK") = (&e.value, e.keyword.name) {
                 checks.extend(self.check(s, r, k, &timing, port));
             }
         }
@@ -182,6 +182,9 @@ impl Lower<'_> {
 
     fn check(&mut self, s: &Section, r: &Section, k: &Section, outer: &Timing, port: Option<u16>) -> Option<Check> {
         let http = k.block.name() == "HTTP_GET";
+        if k.block.name() == "BFD_CHECK" {
+            return Some(Check { alpha: k.flag("alpha"), ..Check::bfd(k.text("name")?.to_owned()) });
+        }
         let timing = Timing::of(k, *outer);
         let delay_loop = timing.delay_loop.unwrap_or(DELAY_LOOP);
         let kind = if http {

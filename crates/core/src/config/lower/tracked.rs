@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::super::value::{Section, Value};
 use super::{Lower, Usual};
-use crate::model::{GlobalDefs, ParamMatch, ScriptCommand, TrackFile, TrackProcess, TrackedObject, VrrpScript};
+use crate::model::{
+    BfdInstance, GlobalDefs, ParamMatch, ScriptCommand, TrackFile, TrackProcess, TrackedObject, VrrpScript,
+};
 
 impl Lower<'_> {
     pub(super) fn scripts(&self, global: &GlobalDefs, usual: &mut Usual) -> Vec<VrrpScript> {
@@ -78,6 +80,44 @@ impl Lower<'_> {
                 quorum_max: s.uint("quorum_max").map(|n| n as u32),
                 fork_delay: delay("fork_delay"),
                 terminate_delay: delay("terminate_delay"),
+            });
+        }
+        out
+    }
+}
+
+impl Lower<'_> {
+    pub(super) fn bfd(&self, usual: &mut Usual) -> Vec<BfdInstance> {
+        let mut out: Vec<BfdInstance> = Vec::new();
+        for s in self.root.sections("bfd_instance") {
+            let Some(neighbour) = s.address("neighbor_ip").or(s.address("neighbour_ip")) else { continue };
+            if out.iter().any(|b| b.name == s.name() || b.neighbour == neighbour) {
+                continue;
+            }
+            let multihop = s.flag("multihop").unwrap_or(false);
+            let usual_ttl = if neighbour.is_ipv6() && multihop { 64 } else { 255 };
+            let ttl = s.uint(if neighbour.is_ipv4() { "ttl" } else { "hoplimit" }).unwrap_or(usual_ttl) as u8;
+            usual.insert(TrackedObject::Bfd(s.name().to_owned()), weight(s, 0));
+            let ms = |keyword: &str, usual| s.time(keyword).unwrap_or(Duration::from_millis(usual));
+            out.push(BfdInstance {
+                name: s.name().to_owned(),
+                neighbour,
+                source: s.address("source_ip").filter(|a| a.is_ipv4() == neighbour.is_ipv4()),
+                min_rx: ms("min_rx", 10),
+                min_tx: ms("min_tx", 10),
+                idle_tx: ms("idle_tx", 1000),
+                multiplier: s.uint("multiplier").unwrap_or(5) as u8,
+                passive: s.has("passive"),
+                ttl,
+                // RFC 5881, 5: what a neighbour on the link sent has lost nothing; RFC 5883, 3: others have.
+                max_hops: match s.int("max_hops") {
+                    None if multihop => None,
+                    None => Some(0),
+                    Some(n) => u8::try_from(n).ok().filter(|n| *n < 255),
+                },
+                multihop,
+                tells_vrrp: s.has("vrrp") || !s.has("checker"),
+                tells_checks: s.has("checker") || !s.has("vrrp"),
             });
         }
         out

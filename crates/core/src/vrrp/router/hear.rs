@@ -110,6 +110,17 @@ impl Router {
         }
     }
 
+    /// Somebody saw the master go before its adverts were missed: as if it had given up, so that of several backups still
+    /// the one of highest priority is the first.
+    pub(super) fn neighbour_lost(&mut self, now: Instant, neighbour: IpAddr) {
+        let at = now + self.skew();
+        let from_it = self.master.is_some_and(|(m, _)| m == neighbour);
+        if self.state == State::Backup && from_it && self.timers.master_down.is_some_and(|t| t > at) {
+            self.timers.master_down = Some(at);
+            self.down_because = Because::NeighbourLost(neighbour);
+        }
+    }
+
     /// RFC 9568, 6.4.3 (725 ff.).
     fn advert_as_master(&mut self, now: Instant, src: IpAddr, advert: &Advert) {
         if advert.priority == 0 {

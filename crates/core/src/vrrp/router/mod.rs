@@ -206,6 +206,7 @@ impl Router {
                 self.weigh();
                 self.reconsider(now, Because::Recovered);
             }
+            Input::NeighbourLost(a) => self.neighbour_lost(now, a),
             Input::Packet { ip, payload } => self.packet(now, ip, payload),
             Input::Assert => self.assert(now),
             Input::Group(order, cause) => self.order(now, order, cause),

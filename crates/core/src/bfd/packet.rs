@@ -1,0 +1,197 @@
+//! The control packet (RFC 5880, 4.1).
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Without authentication, as ours always is.
+pub const LENGTH: usize = 24;
+
+const VERSION: u8 = 1;
+const POLL: u8 = 0x20;
+const FINAL: u8 = 0x10;
+const AUTHENTICATION: u8 = 0x04;
+const DEMAND: u8 = 0x02;
+const MULTIPOINT: u8 = 0x01;
+
+/// Where a session stands, for whoever sent the packet (RFC 5880, 4.1, "Sta").
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum State {
+    /// Held down by its operator.
+    AdminDown,
+    /// No session.
+    Down,
+    /// The neighbour is heard, and does not hear us yet.
+    Init,
+    /// Both hear one another.
+    Up,
+}
+
+impl State {
+    const fn of(number: u8) -> State {
+        match number & 3 {
+            0 => State::AdminDown,
+            1 => State::Down,
+            2 => State::Init,
+            _ => State::Up,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            State::AdminDown => "AdminDown",
+            State::Down => "Down",
+            State::Init => "Init",
+            State::Up => "Up",
+        })
+    }
+}
+
+/// Why a session went down last (RFC 5880, 4.1, "Diag").
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Diagnostic(pub u8);
+
+impl Diagnostic {
+    /// Nothing to say.
+    pub const NONE: Diagnostic = Diagnostic(0);
+    /// No packet came for the detection time.
+    pub const EXPIRED: Diagnostic = Diagnostic(1);
+    /// The neighbour said so.
+    pub const NEIGHBOUR: Diagnostic = Diagnostic(3);
+    /// The operator.
+    pub const ADMINISTRATIVE: Diagnostic = Diagnostic(7);
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            0 => "no reason",
+            1 => "the detection time has passed without a packet",
+            2 => "the echo function failed",
+            3 => "the neighbour signalled it",
+            4 => "the forwarding plane was reset",
+            5 => "the path is down",
+            6 => "a path behind it is down",
+            7 => "it was taken down by its operator",
+            8 => "a path before it is down",
+            _ => "a reason that RFC 5880 does not know",
+        })
+    }
+}
+
+/// What a control packet says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Packet {
+    /// Why the sender's session went down last.
+    pub diagnostic: Diagnostic,
+    /// Where it stands.
+    pub state: State,
+    /// An answer is wanted at once (P).
+    pub poll: bool,
+    /// This is that answer (F).
+    pub last: bool,
+    /// The sender does not want packets at intervals (D).
+    pub demand: bool,
+    /// The sender may miss so many packets of its own before it counts as gone.
+    pub multiplier: u8,
+    /// The sender's number for the session; never 0.
+    pub mine: u32,
+    /// The receiver's, as far as the sender knows it; else 0.
+    pub yours: u32,
+    /// The sender sends at least so far apart.
+    pub desired_min_tx: Duration,
+    /// The sender can take packets so far apart; zero: it wants none.
+    pub required_min_rx: Duration,
+}
+
+/// Why a packet was refused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Reject {
+    /// Not version 1.
+    Version,
+    /// Shorter than a packet, or than it says; or longer than what came.
+    Length,
+    /// Detection multiplier 0.
+    Multiplier,
+    /// The multipoint bit.
+    Multipoint,
+    /// A discriminator of 0 where there must be one.
+    Discriminator,
+    /// Authentication, which we do not speak.
+    Authentication,
+    /// No session is with this neighbour.
+    Stranger,
+    /// It came from farther away than `max_hops`.
+    Hops,
+}
+
+impl Packet {
+    /// As bytes; intervals are cut to whole microseconds.
+    pub fn bytes(&self) -> [u8; LENGTH] {
+        let mut b = [0; LENGTH];
+        b[0] = VERSION << 5 | (self.diagnostic.0 & 0x1f);
+        let state = match self.state {
+            State::AdminDown => 0,
+            State::Down => 1,
+            State::Init => 2,
+            State::Up => 3,
+        };
+        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+        b[1] = state << 6 | flag(self.poll, POLL) | flag(self.last, FINAL) | flag(self.demand, DEMAND);
+        b[2] = self.multiplier;
+        b[3] = LENGTH as u8;
+        b[4..8].copy_from_slice(&self.mine.to_be_bytes());
+        b[8..12].copy_from_slice(&self.yours.to_be_bytes());
+        b[12..16].copy_from_slice(&micros(self.desired_min_tx).to_be_bytes());
+        b[16..20].copy_from_slice(&micros(self.required_min_rx).to_be_bytes());
+        // The echo function (bytes 20 to 23) is not wanted.
+        b
+    }
+
+    /// Reads the payload of a UDP packet, with those checks of RFC 5880, 6.8.6, that need no session.
+    pub fn read(b: &[u8]) -> Result<Packet, Reject> {
+        let Some(fixed) = b.first_chunk::<LENGTH>() else { return Err(Reject::Length) };
+        let number = |at: usize| u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
+        let interval = |at: usize| Duration::from_micros(u64::from(number(at)));
+        let (flags, length) = (fixed[1], usize::from(fixed[3]));
+        if fixed[0] >> 5 != VERSION {
+            return Err(Reject::Version);
+        }
+        if length < LENGTH || length > b.len() {
+            return Err(Reject::Length);
+        }
+        if fixed[2] == 0 {
+            return Err(Reject::Multiplier);
+        }
+        if flags & MULTIPOINT != 0 {
+            return Err(Reject::Multipoint);
+        }
+        let packet = Packet {
+            diagnostic: Diagnostic(fixed[0] & 0x1f),
+            state: State::of(flags >> 6),
+            poll: flags & POLL != 0,
+            last: flags & FINAL != 0,
+            demand: flags & DEMAND != 0,
+            multiplier: fixed[2],
+            mine: number(4),
+            yours: number(8),
+            desired_min_tx: interval(12),
+            required_min_rx: interval(16),
+        };
+        let early = matches!(packet.state, State::Down | State::AdminDown);
+        if packet.mine == 0 || (packet.yours == 0 && !early) {
+            return Err(Reject::Discriminator);
+        }
+        if flags & AUTHENTICATION != 0 {
+            return Err(Reject::Authentication);
+        }
+        Ok(packet)
+    }
+}
+
+fn micros(d: Duration) -> u32 {
+    u32::try_from(d.as_micros()).unwrap_or(u32::MAX)
+}
