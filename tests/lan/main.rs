@@ -8,4 +8,5 @@ mod guard;
 mod health;
 mod reload;
 mod rough;
+mod tell;
 mod vmac;

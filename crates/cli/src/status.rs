@@ -99,6 +99,10 @@ fn text(s: &Status, p: &Paint) -> String {
         };
         t += &format!("\nscript {}  {state}  {} runs, last: {}\n", sc.name, sc.runs, sc.last);
     }
+    for n in s.notified.iter().filter(|n| !n.ok) {
+        let what = format!("{}, told of {} {}: {}", n.program, n.of, n.state, n.result);
+        t += &p.bad(&format!("\n{what} after {} ms\n", n.took_ms));
+    }
     let shown_already = |t: &&TrackedStatus| matches!(t.object, TrackedObject::Bfd(_));
     for tracked in s.tracked.iter().filter(|t| !shown_already(t)) {
         let state = match tracked.found {

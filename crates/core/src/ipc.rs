@@ -75,6 +75,8 @@ pub struct Status {
     pub scripts: Vec<ScriptStatus>,
     /// Tracked files and processes.
     pub tracked: Vec<TrackedStatus>,
+    /// How programs that were told of something fared, the last run of each.
+    pub notified: Vec<NotifiedStatus>,
     /// Virtual services.
     pub services: Vec<ServiceStatus>,
     /// The packet path.
@@ -164,6 +166,23 @@ pub struct ScriptStatus {
     pub last: String,
     /// Runs so far.
     pub runs: u64,
+}
+
+/// How a program fared that was told of something.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct NotifiedStatus {
+    /// Of what: `INSTANCE V`, `GROUP G`, `RS …`.
+    pub of: String,
+    /// What happened to it: its new state.
+    pub state: String,
+    /// The program.
+    pub program: String,
+    /// How it ended, or why it could not be run.
+    pub result: String,
+    /// Did it end with status 0?
+    pub ok: bool,
+    /// How long it ran, ms.
+    pub took_ms: u64,
 }
 
 /// A tracked file or process at one moment.

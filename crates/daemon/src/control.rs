@@ -9,7 +9,7 @@ use anyhow::Context;
 use evenkeel_core::config::{Options, Severity};
 use evenkeel_core::firewall::Firewall;
 use evenkeel_core::health::{Phase, ProbeResult};
-use evenkeel_core::ipc::{Reply, Request};
+use evenkeel_core::ipc::{NotifiedStatus, Reply, Request};
 use evenkeel_core::model::{Check, CheckKind, Config, Found, HookChoice, ServerKey, ServiceKey, TrackedObject, Weight};
 use evenkeel_core::plan::{Services, Step, changes, desired_services, diff};
 use evenkeel_core::time::Instant;
@@ -49,6 +49,8 @@ pub struct Control {
     pub(crate) servers: BTreeMap<(ServiceKey, ServerKey), ServerState>,
     pub(crate) scripts: BTreeMap<String, ScriptState>,
     pub(crate) tracked: BTreeMap<TrackedObject, (Option<Found>, String)>,
+    /// Programs that were told, by what they were told of and their names.
+    pub(crate) notified: BTreeMap<(String, String), NotifiedStatus>,
     pub(crate) router: router::Handle,
     pub(crate) started: Instant,
     edge: edge::Handle,
@@ -111,6 +113,7 @@ async fn main_loop(
         servers: BTreeMap::new(),
         scripts: BTreeMap::new(),
         tracked: BTreeMap::new(),
+        notified: BTreeMap::new(),
         router,
         started: clock::now(),
         edge,
@@ -447,10 +450,18 @@ impl Control {
             router::Event::Transition { name, from, to, because, priority, deleted, notify } => {
                 tracing::info!(instance = %name, from = %from, to = %to, priority, "{name}: {from} -> {to}: {because}");
                 notify::transition(&mut self.fifos, &self.edge, ("INSTANCE", &name), (to, deleted), priority, &notify);
+                if notify.mail && to != State::Init {
+                    let body = format!("{from} -> {to}: {because}\npriority {priority}\n");
+                    self.mail(&format!("VRRP Instance {name} - Entering {to} state"), body);
+                }
             }
             router::Event::Group { name, to, notify } => {
                 tracing::info!(group = %name, to = %to, "sync group {name}: {to}");
                 notify::transition(&mut self.fifos, &self.edge, ("GROUP", &name), (to, false), 0, &notify);
+                if notify.mail && to != State::Init {
+                    let body = format!("every member of the sync group is {to}\n");
+                    self.mail(&format!("VRRP Group {name} - Entering {to} state"), body);
+                }
             }
             router::Event::Priority { name, state, priority, notify } => {
                 tracing::info!(instance = %name, priority, "{name}: its priority is {priority} now");
@@ -463,9 +474,8 @@ impl Control {
             router::Event::LowerPriority { name, by, priority, notify } => {
                 tracing::debug!(instance = %name, peer = %by, "{name}: {by} advertises a lower priority");
                 self.fifos.vrrp("INSTANCE", &name, "MASTER_RX_LOWER_PRI", priority);
-                if let Some(script) = &notify.lower_priority {
-                    self.edge.run(script.clone());
-                }
+                let programs: Vec<_> = notify.lower_priority.into_iter().collect();
+                notify::tell(&self.edge, format!("INSTANCE {name}"), "MASTER_RX_LOWER_PRI", programs);
             }
             router::Event::Bfd { name, up, detail, checks } => self.session_changed(&name, (up, &detail), checks),
             router::Event::Ended => {}
@@ -479,6 +489,9 @@ impl Control {
                 tracing::info!(%object, "{object}: {detail}");
                 self.tracked.insert(object, (found, detail));
             }
+            edge::Event::Notified(n) => {
+                self.notified.insert((n.of.clone(), n.program.clone()), n);
+            }
             edge::Event::ScriptRan { name, good, changed, last } => {
                 if changed {
                     tracing::info!(script = %name, "script {name} {}: {last}", if good == Some(true) { "succeeds" } else { "fails" });
@@ -489,6 +502,13 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// Sends a mail, if mail is configured; `about` becomes its subject behind this director's name, as keepalived has it.
+    fn mail(&self, about: &str, body: String) {
+        let Some(mail) = self.config.global.mail.clone() else { return };
+        let subject = format!("[{}] {about}", self.router_id());
+        self.edge.mail(edge::Letter { mail, subject, body });
     }
 
     /// A check of a real server has a result.
@@ -505,13 +525,16 @@ impl Control {
         if is == was {
             return;
         }
-        self.fifos.server(service, server, is);
+        let state = if is { "UP" } else { "DOWN" };
+        let (rs, vs) = self.fifos.server(service, server, state);
         let servers = self.config.virtual_servers.iter().filter(|v| v.key == service).flat_map(|v| &v.servers);
-        let script = servers
-            .filter(|r| r.key == server)
-            .find_map(|r| if is { r.notify_up.clone() } else { r.notify_down.clone() });
-        if let Some(script) = script {
-            self.edge.run(script);
+        let concerned = servers.filter(|r| r.key == server).collect::<Vec<_>>();
+        let script = concerned.iter().find_map(|r| if is { r.notify_up.clone() } else { r.notify_down.clone() });
+        let mails = concerned.iter().any(|r| r.mail);
+        notify::tell(&self.edge, format!("RS {rs} {vs}"), state, script.into_iter().collect());
+        if mails {
+            let about = format!("Realserver {rs} of virtual server {vs} - {state}");
+            self.mail(&about, format!("{}\n", result.detail));
         }
         self.reconcile();
         self.refresh_hops();

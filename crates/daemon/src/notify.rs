@@ -45,12 +45,13 @@ impl Fifos {
     }
 
     /// `RS [10.0.0.7]:tcp:80 [10.0.0.1]:tcp:80 UP`. keepalived ends such lines with a NUL byte behind the newline, which is
-    /// a mistake of its own that no reader of lines wants.
-    pub fn server(&mut self, service: ServiceKey, server: ServerKey, up: bool) {
+    /// a mistake of its own that no reader of lines wants. Returns the two as they stand there.
+    pub fn server(&mut self, service: ServiceKey, server: ServerKey, state: &str) -> (String, String) {
         let protocol = service.protocol.to_string().to_lowercase();
         let at = |addr: std::net::Ipv4Addr, port: u16| format!("[{addr}]:{protocol}:{port}");
         let (rs, vs) = (at(server.addr, server.port), at(service.addr, service.port));
-        self.tell(&format!("RS {rs} {vs} {}\n", if up { "UP" } else { "DOWN" }), |f| f.servers);
+        self.tell(&format!("RS {rs} {vs} {state}\n"), |f| f.servers);
+        (rs, vs)
     }
 }
 
@@ -75,6 +76,7 @@ pub fn transition(
     notify: &Notify,
 ) {
     let Some(state) = word(to, deleted, notify) else { return };
+    let of = format!("{kind} {name}");
     fifos.vrrp(kind, name, state, priority);
     let own = match state {
         "MASTER" => &notify.master,
@@ -83,11 +85,15 @@ pub fn transition(
         "STOP" => &notify.stop,
         _ => notify.deleted.as_ref().unwrap_or(&None),
     };
-    if let Some(script) = own {
-        edge.run(script.clone());
-    }
-    if let Some(script) = &notify.any {
-        edge.run(with(script, [kind, name, state, &priority.to_string()]));
+    let own = own.clone();
+    let any = notify.any.as_ref().map(|script| with(script, [kind, name, state, &priority.to_string()]));
+    tell(edge, of, state, own.into_iter().chain(any).collect());
+}
+
+/// Tells programs of something, if there are any.
+pub fn tell(edge: &edge::Handle, of: String, state: &str, programs: Vec<ScriptCommand>) {
+    if !programs.is_empty() {
+        edge.tell(edge::News { of, state: state.to_owned(), programs });
     }
 }
 

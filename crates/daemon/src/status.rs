@@ -61,6 +61,12 @@ pub struct ScriptState {
 }
 
 impl Control {
+    /// This director's name.
+    pub(crate) fn router_id(&self) -> String {
+        let host = || fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+        self.config.global.router_id.clone().unwrap_or_else(host)
+    }
+
     /// The director as it is now.
     pub fn status(&self) -> Status {
         let now = clock::now();
@@ -104,9 +110,8 @@ impl Control {
                 }
             }
         }
-        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Status {
-            router_id: self.config.global.router_id.clone().unwrap_or_else(|| host.trim().to_owned()),
+            router_id: self.router_id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::os::unix::process::parent_id(),
             uptime_ms: now.since(self.started).as_millis() as u64,
@@ -125,6 +130,7 @@ impl Control {
                 .iter()
                 .map(|(o, (found, detail))| TrackedStatus { object: o.clone(), found: *found, detail: detail.clone() })
                 .collect(),
+            notified: self.notified.values().cloned().collect(),
             services,
             dataplane,
             installed,

@@ -2,6 +2,11 @@
 
 use std::fs;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 
 /// Calls `look` for each process with its id, its short name and its command line; those that end meanwhile are left out.
 pub fn each(mut look: impl FnMut(u32, &str, &[&str])) {
@@ -21,6 +26,14 @@ pub fn end_of(pid: u32) -> Option<OwnedFd> {
     unsafe {
         let fd = libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, libc::O_NONBLOCK);
         (fd >= 0).then(|| OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// The program gets SIGTERM when the thread that starts it ends, and so with this process.
+pub fn dies_with_us(command: &mut Command) {
+    // SAFETY: between fork and exec only prctl is called, which is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| set_pdeathsig(Signal::SIGTERM).map_err(std::io::Error::from));
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::{
-    AnnounceGaps, BfdInstance, Statics, SyncGroup, TrackFile, TrackProcess, VirtualServer, Vmac, VrrpInstance,
-    VrrpScript,
+    AnnounceGaps, BfdInstance, ScriptCommand, Statics, SyncGroup, TrackFile, TrackProcess, VirtualServer, Vmac,
+    VrrpInstance, VrrpScript,
 };
 
 /// How a device's packets are caught.
@@ -45,6 +46,41 @@ pub struct Fifo {
     pub vrrp: bool,
     /// Is it told of real servers?
     pub servers: bool,
+    /// Programs that read it, with its path as their last argument.
+    pub readers: Vec<ScriptCommand>,
+}
+
+/// How mail is encrypted on its way to the relay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum MailTls {
+    /// Not at all.
+    #[default]
+    Off,
+    /// After STARTTLS (RFC 3207), or not sent.
+    StartTls,
+    /// From the start (RFC 8314).
+    On,
+}
+
+/// Where mail goes, and how: `smtp_server` and what belongs to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mail {
+    /// The relay's name or address.
+    pub relay: String,
+    /// Its port.
+    pub port: u16,
+    /// What we call ourselves there; the host name if nothing.
+    pub helo: Option<String>,
+    /// The sender; keepalived@HOST if none.
+    pub from: Option<String>,
+    /// Who gets it.
+    pub to: Vec<String>,
+    /// The relay must answer within this.
+    pub timeout: Duration,
+    /// Encryption (an addition of ours).
+    pub tls: MailTls,
+    /// User and password (an addition of ours).
+    pub login: Option<(String, String)>,
 }
 
 /// `global_defs`, as far as something acts on it.
@@ -52,8 +88,10 @@ pub struct Fifo {
 pub struct GlobalDefs {
     /// This director's name in messages; the host name if none is given.
     pub router_id: Option<String>,
-    /// Who would be told by mail.
-    pub notification_email: Vec<String>,
+    /// Mail, if it can be sent to anybody.
+    pub mail: Option<Mail>,
+    /// Programs are told of states in order, each within this time (an addition of ours).
+    pub notify_ordered: Option<Duration>,
     /// Default user and group of scripts.
     pub script_user: Option<(String, Option<String>)>,
     /// Never run as root what others may write.

@@ -9,7 +9,7 @@ mod vrrp;
 
 pub use bfd::BfdInstance;
 pub use check::{Check, CheckKind, CheckTiming, HttpUrl, StatusRange};
-pub use config::{Config, Fifo, GlobalDefs, HookChoice};
+pub use config::{Config, Fifo, GlobalDefs, HookChoice, Mail, MailTls};
 pub use route::{Hop, Net, Placement, RouteSpec, RuleAction, RuleSpec};
 pub use service::{
     ForwardingMethod, Persistence, Protocol, RealServer, Scheduler, ServerKey, ServiceKey, VirtualServer, Weight,

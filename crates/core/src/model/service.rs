@@ -195,6 +195,8 @@ pub struct RealServer {
     pub notify_up: Option<ScriptCommand>,
     /// Runs when it goes down.
     pub notify_down: Option<ScriptCommand>,
+    /// Mail is sent when it goes down or comes back.
+    pub mail: bool,
     /// Its health checks; it lives only if none fails.
     pub checks: Vec<Check>,
 }

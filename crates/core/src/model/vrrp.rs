@@ -274,7 +274,7 @@ pub struct Track {
 }
 
 /// A program and its arguments, and who runs it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct ScriptCommand {
     /// Program first; never through a shell.
     pub argv: Vec<String>,
@@ -302,6 +302,8 @@ pub struct Notify {
     pub lower_priority: Option<ScriptCommand>,
     /// FIFOs are told of changed priorities.
     pub priority_changes: bool,
+    /// Mail is sent.
+    pub mail: bool,
 }
 
 /// A `vrrp_script`.

@@ -56,7 +56,8 @@ fn settings(old: &Config, new: &Config, out: &mut Vec<Change>) {
         }
     };
     differ(a.router_id != b.router_id, "router_id");
-    differ(a.notification_email != b.notification_email, "notification_email");
+    differ(a.mail != b.mail, "mail");
+    differ(a.notify_ordered != b.notify_ordered, "notify_ordered");
     differ(a.script_user != b.script_user, "script_user");
     differ(a.enable_script_security != b.enable_script_security, "enable_script_security");
     differ(a.vrrp_rt_priority != b.vrrp_rt_priority, "vrrp_rt_priority (at the next start)");

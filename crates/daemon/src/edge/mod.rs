@@ -1,13 +1,17 @@
 //! The edge thread: what talks to the outside and may be slow. Health checks and scripts; a hanging one delays nobody.
 
 mod files;
+mod mail;
 mod probe;
 mod processes;
+mod readers;
 mod scripts;
+mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_core::health::{Checker, Output, ProbeResult};
+use evenkeel_core::ipc::NotifiedStatus;
 use evenkeel_core::model::{
     Check, CheckKind, Config, Found, ScriptCommand, ServerKey, ServiceKey, TrackFile, TrackProcess, TrackedObject,
     VrrpScript,
@@ -18,6 +22,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::router;
+pub use mail::Letter;
+use mail::Post;
+pub use tell::News;
+use tell::Tell;
 
 /// Which check of which real server.
 pub type CheckId = (ServiceKey, ServerKey, usize);
@@ -31,6 +39,8 @@ pub enum Event {
     ScriptRan { name: String, good: Option<bool>, changed: bool, last: String },
     /// A tracked file or process was looked at, and something about it is new.
     Tracked { object: TrackedObject, found: Option<Found>, detail: String },
+    /// A program that was told of something has ended.
+    Notified(NotifiedStatus),
 }
 
 /// Servers that an earlier daemon had found dead.
@@ -40,8 +50,10 @@ pub type Dead = BTreeSet<(ServiceKey, ServerKey)>;
 enum Request {
     /// The checks and scripts that should run.
     Configure(Box<Config>, Dead),
-    /// Run this once, and wait for nothing.
-    Run(ScriptCommand),
+    /// Tell programs of something, and wait for nothing.
+    Tell(News),
+    /// Send this.
+    Mail(Box<Letter>),
     /// Say when everything asked before is under way.
     Flush(oneshot::Sender<()>),
 }
@@ -57,9 +69,14 @@ impl Handle {
         let _ = self.requests.send(Request::Configure(Box::new(config.clone()), dead));
     }
 
-    /// Starts a program. Programs are started in the order of these calls.
-    pub fn run(&self, script: ScriptCommand) {
-        let _ = self.requests.send(Request::Run(script));
+    /// Tells programs of something, in the order of these calls.
+    pub fn tell(&self, news: News) {
+        let _ = self.requests.send(Request::Tell(news));
+    }
+
+    /// Sends a mail.
+    pub fn mail(&self, letter: Letter) {
+        let _ = self.requests.send(Request::Mail(Box::new(letter)));
     }
 
     /// Waits until every program that was to be started has been.
@@ -78,14 +95,17 @@ pub fn start(router: router::Handle, events: UnboundedSender<Event>) -> anyhow::
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             Ok(rt) => {
+                let tell = Tell::new(events.clone());
                 let edge = Edge {
                     router,
                     events,
+                    tell,
+                    post: None,
+                    readers: BTreeMap::new(),
                     checks: BTreeMap::new(),
                     scripts: BTreeMap::new(),
                     files: BTreeMap::new(),
                     processes: None,
-                    secure: false,
                 };
                 rt.block_on(edge.run(inbox))
             }
@@ -102,8 +122,11 @@ struct Edge {
     scripts: BTreeMap<String, (VrrpScript, JoinHandle<()>)>,
     files: BTreeMap<String, (TrackFile, JoinHandle<()>)>,
     processes: Option<(Vec<TrackProcess>, JoinHandle<()>)>,
-    /// `enable_script_security`
-    secure: bool,
+    /// By what they are told, which says who they are.
+    readers: BTreeMap<String, (ScriptCommand, JoinHandle<()>)>,
+    tell: Tell,
+    /// Opened with the first letter.
+    post: Option<Post>,
 }
 
 impl Edge {
@@ -112,15 +135,19 @@ impl Edge {
         while let Some(request) = inbox.recv().await {
             match request {
                 Request::Configure(config, dead) => {
-                    self.secure = config.global.enable_script_security;
+                    self.tell.secure = config.global.enable_script_security;
+                    self.tell.ordered = config.global.notify_ordered;
+                    self.readers(&config);
                     self.checks(&config, &dead, first);
                     self.scripts(&config);
                     self.files(&config);
                     self.processes(&config);
                     first = false;
                 }
-                Request::Run(script) => scripts::start(script, self.secure),
+                Request::Tell(news) => self.tell.tell(news),
+                Request::Mail(letter) => self.post.get_or_insert_with(Post::open).send(*letter),
                 Request::Flush(done) => {
+                    self.tell.finish().await;
                     let _ = done.send(());
                 }
             }
@@ -161,6 +188,18 @@ impl Edge {
                 let task = scripts::run(s.clone(), secure, self.router.clone(), self.events.clone());
                 self.scripts.insert(s.name.clone(), (s.clone(), tokio::spawn(task)));
             }
+        }
+    }
+
+    fn readers(&mut self, config: &Config) {
+        let all: Vec<&ScriptCommand> = config.global.fifos.iter().flat_map(|f| &f.readers).collect();
+        let name = |r: &ScriptCommand| r.argv.join(" ");
+        keep(&mut self.readers, |n| all.iter().find(|r| name(r) == n).map(|r| (*r).clone()));
+        for r in all {
+            self.readers.entry(name(r)).or_insert_with(|| {
+                let task = readers::run(r.clone(), config.global.enable_script_security);
+                (r.clone(), tokio::spawn(task))
+            });
         }
     }
 

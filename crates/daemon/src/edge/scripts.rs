@@ -32,7 +32,7 @@ pub async fn run(script: VrrpScript, secure: bool, router: router::Handle, event
     let mut trouble = String::new();
     loop {
         ticks.tick().await;
-        let (ok, last) = match once(&script, secure).await {
+        let (ok, last) = match once(&script.command, script.timeout, secure).await {
             Ok(status) => (status.success(), status.to_string()),
             Err(why) => (false, why),
         };
@@ -56,25 +56,8 @@ fn tracked(script: &VrrpScript, good: bool) -> router::Command {
     router::Command::Tracked { object: TrackedObject::Script(script.name.clone()), found: Found::Good(good) }
 }
 
-/// Starts a program that is told of something, and waits for it only to say how it ended. It outlives the daemon.
-pub fn start(script: ScriptCommand, secure: bool) {
-    let name = script.argv.first().cloned().unwrap_or_default();
-    match command(&script, secure).and_then(|mut c| c.spawn().map_err(|e| format!("cannot run it: {e}"))) {
-        Ok(mut child) => {
-            tokio::spawn(async move {
-                match child.wait().await {
-                    Ok(status) if status.success() => {}
-                    Ok(status) => tracing::warn!(script = %name, "{name} ended with {status}"),
-                    Err(e) => tracing::warn!(script = %name, "{name}: {e}"),
-                }
-            });
-        }
-        Err(why) => tracing::warn!(script = %name, "{name}: {why}"),
-    }
-}
-
 /// A program as its user, in a process group of its own.
-fn command(script: &ScriptCommand, secure: bool) -> Result<Command, String> {
+pub fn command(script: &ScriptCommand, secure: bool) -> Result<Command, String> {
     let Some((program, arguments)) = script.argv.split_first() else { return Err("nothing to run".into()) };
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -93,16 +76,17 @@ fn command(script: &ScriptCommand, secure: bool) -> Result<Command, String> {
     Ok(command)
 }
 
-async fn once(script: &VrrpScript, secure: bool) -> Result<ExitStatus, String> {
-    let mut command = command(&script.command, secure)?;
+/// Runs a program for no longer than `limit`.
+pub async fn once(script: &ScriptCommand, limit: Duration, secure: bool) -> Result<ExitStatus, String> {
+    let mut command = command(script, secure)?;
     command.kill_on_drop(true);
-    let program = script.command.argv.first().map_or("", String::as_str);
+    let program = script.argv.first().map_or("", String::as_str);
     let mut child = command.spawn().map_err(|e| format!("cannot run {program}: {e}"))?;
     let group = child.id();
-    match timeout(script.timeout, child.wait()).await {
+    match timeout(limit, child.wait()).await {
         Ok(ended) => ended.map_err(|e| e.to_string()),
         Err(_) => {
-            let late = format!("still running after {} s", script.timeout.as_secs_f64());
+            let late = format!("still running after {} s", limit.as_secs_f64());
             if let Some(group) = group {
                 signal_group(group, Signal::SIGTERM);
                 if timeout(GRACE, child.wait()).await.is_err() {

@@ -130,7 +130,7 @@ const REAL_SERVER_KEYWORDS: &[Keyword] = &[
     kw("delay_loop", Args::Seconds(1, FOREVER), "the virtual server's, else 60", "v1.3.7",
        "Seconds between probes."),
     kw("smtp_alert", Args::Bool, "on (global default)", "v2.0.0",
-       "Send mail when it goes down or comes back.").later(),
+       "Send mail when it goes down or comes back."),
     kw("virtualhost", Args::Text, "the virtual server's", "v1.3.6",
        "Default Host header of HTTP_GETs and SSL_GETs.").absent(Absent::Reported),
     kw("snmp_name", Args::Text, "none", "v2.2.3",

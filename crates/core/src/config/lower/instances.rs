@@ -221,6 +221,7 @@ impl Lower<'_> {
             any: self.command(s, "notify"),
             deleted: known("notify_deleted").filter(|k| s.has(k)).map(|k| self.command(s, k)),
             lower_priority: known("notify_master_rx_lower_pri").and_then(|k| self.command(s, k)),
+            mail: self.mails(s, "smtp_alert_vrrp", false),
             priority_changes: s.flag("notify_priority_changes").or_else(global).unwrap_or(false),
         }
     }

@@ -1,6 +1,7 @@
 //! The typed configuration to what is in force: defaults, inheritance, and what this version cannot do yet.
 
 mod instances;
+mod mail;
 mod routes;
 mod services;
 mod tracked;
@@ -93,6 +94,8 @@ impl<'l> Lower<'l> {
             }),
             enable_script_security: self.global(|g| g.flag("enable_script_security")).is_some(),
             fifos: self.fifos(),
+            mail: self.mail(),
+            notify_ordered: self.notify_ordered(),
             vrrp_rt_priority: self.global(|g| g.uint("vrrp_rt_priority")).map(|n| n as u8),
             connection_table_size: self
                 .global(|g| g.uint("connection_table_size"))
@@ -103,11 +106,6 @@ impl<'l> Lower<'l> {
             ..GlobalDefs::default()
         };
         for g in self.root.sections("global_defs") {
-            for (_, line) in g.lines("notification_email") {
-                if let super::value::Line::Name(n) = line {
-                    defs.notification_email.push(n.clone());
-                }
-            }
             for e in g.all("dataplane_interface") {
                 if let Value::Words(w) = &e.value
                     && let [device, hook] = w.as_slice()
@@ -134,9 +132,13 @@ impl<'l> Lower<'l> {
 
     /// The FIFOs, each once.
     fn fifos(&self) -> Vec<Fifo> {
-        let kinds = [("notify_fifo", true, true), ("vrrp_notify_fifo", true, false), ("lvs_notify_fifo", false, true)];
+        let kinds = [
+            ("notify_fifo", "notify_fifo_script", true, true),
+            ("vrrp_notify_fifo", "vrrp_notify_fifo_script", true, false),
+            ("lvs_notify_fifo", "lvs_notify_fifo_script", false, true),
+        ];
         let mut out: Vec<Fifo> = Vec::new();
-        for (keyword, vrrp, servers) in kinds {
+        for (keyword, reader, vrrp, servers) in kinds {
             let Some(script) = self.global(|g| match &g.get(keyword)?.value {
                 Value::Script(s) => Some(s),
                 _ => None,
@@ -144,9 +146,19 @@ impl<'l> Lower<'l> {
                 continue;
             };
             let Some(path) = script.argv.first() else { continue };
+            let reader = self.global(|g| self.command(g, reader)).map(|mut r| {
+                r.argv.push(path.clone());
+                r
+            });
             match out.iter_mut().find(|f| f.path == *path) {
-                Some(f) => (f.vrrp, f.servers) = (f.vrrp || vrrp, f.servers || servers),
-                None => out.push(Fifo { path: path.clone(), user: script.user.clone(), vrrp, servers }),
+                Some(f) => {
+                    (f.vrrp, f.servers) = (f.vrrp || vrrp, f.servers || servers);
+                    f.readers.extend(reader);
+                }
+                None => {
+                    let (path, user, readers) = (path.clone(), script.user.clone(), reader.into_iter().collect());
+                    out.push(Fifo { path, user, vrrp, servers, readers });
+                }
             }
         }
         out

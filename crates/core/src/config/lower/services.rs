@@ -176,6 +176,7 @@ impl Lower<'_> {
             alpha: timing.alpha.unwrap_or(false),
             notify_up: self.command(r, "notify_up"),
             notify_down: self.command(r, "notify_down"),
+            mail: self.mails(r, "smtp_alert_checker", true),
             checks,
         })
     }

@@ -1,0 +1,49 @@
+//! `smtp_server` and what belongs to it; who is told by mail, and in which order programs are.
+
+use std::time::Duration;
+
+use super::super::value::{Line, Section, Value};
+use super::Lower;
+use crate::model::{Mail, MailTls};
+
+impl Lower<'_> {
+    /// Where mail goes; nothing if there is no relay, or nobody to write to.
+    pub(super) fn mail(&self) -> Option<Mail> {
+        let words = |keyword: &str| {
+            self.global(|g| match &g.get(keyword)?.value {
+                Value::Words(w) => Some(w.clone()),
+                _ => None,
+            })
+        };
+        let server = words("smtp_server")?;
+        let lines = self.root.sections("global_defs").flat_map(|g| g.lines("notification_email"));
+        let names = lines.filter_map(|(_, l)| if let Line::Name(n) = l { Some(n.clone()) } else { None });
+        let mail = Mail {
+            relay: server.first()?.clone(),
+            port: server.get(1).and_then(|p| p.parse().ok()).unwrap_or(25),
+            helo: self.global(|g| g.text("smtp_helo_name")).map(str::to_owned),
+            from: self.global(|g| g.text("notification_email_from")).map(str::to_owned),
+            to: names.collect(),
+            timeout: self.global(|g| g.seconds("smtp_connect_timeout")).unwrap_or(Duration::from_secs(30)),
+            tls: match self.global(|g| g.text("smtp_tls")) {
+                Some("starttls") => MailTls::StartTls,
+                Some("on") => MailTls::On,
+                _ => MailTls::Off,
+            },
+            login: words("smtp_login").and_then(|w| Some((w.first()?.clone(), w.get(1)?.clone()))),
+        };
+        (!mail.to.is_empty()).then_some(mail)
+    }
+
+    /// `smtp_alert` of a block, or what global_defs says for its kind, or for all.
+    pub(super) fn mails(&self, s: &Section, kind: &'static str, usual: bool) -> bool {
+        let global = |k: &'static str| self.global(|g| g.flag(k));
+        s.flag("smtp_alert").or_else(|| global(kind)).or_else(|| global("smtp_alert")).unwrap_or(usual)
+    }
+
+    /// `notify_ordered`
+    pub(super) fn notify_ordered(&self) -> Option<Duration> {
+        let limit = self.global(|g| g.get("notify_ordered").map(|e| &e.value))?;
+        Some(Duration::from_secs(if let Value::Uint(n) = limit { *n } else { 60 }))
+    }
+}

@@ -1,0 +1,119 @@
+//! Mail (`smtp_server`): one letter after another, tried again a few times, and never so many that they pile up.
+
+use std::time::Duration;
+
+use evenkeel_core::model::{Mail, MailTls};
+use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, Message};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::transport::smtp::extension::ClientId;
+use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
+
+/// So many wait at most.
+const ROOM: usize = 1000;
+/// Between attempts.
+const PAUSES: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(60)];
+
+/// A letter, and how it is to be sent.
+pub struct Letter {
+    /// How, and to whom.
+    pub mail: Mail,
+    /// What it is about.
+    pub subject: String,
+    /// What it says.
+    pub body: String,
+}
+
+/// Where letters are posted.
+pub struct Post(Sender<Letter>);
+
+impl Post {
+    /// Starts the task that sends them.
+    pub fn open() -> Post {
+        let (tx, rx) = channel(ROOM);
+        tokio::spawn(carry(rx));
+        Post(tx)
+    }
+
+    /// Posts one.
+    pub fn send(&self, letter: Letter) {
+        if let Err(TrySendError::Full(l) | TrySendError::Closed(l)) = self.0.try_send(letter) {
+            tracing::warn!("mail `{}` is not sent: {ROOM} others wait for {}", l.subject, l.mail.relay);
+        }
+    }
+}
+
+async fn carry(mut letters: Receiver<Letter>) {
+    while let Some(letter) = letters.recv().await {
+        let Letter { mail, subject, .. } = &letter;
+        let sent = match (compose(&letter), transport(mail)) {
+            (Ok(message), Ok(relay)) => send(&relay, message, mail).await,
+            (Err(why), _) | (_, Err(why)) => Err(why),
+        };
+        match sent {
+            Ok(()) => tracing::debug!("mail `{subject}` is sent"),
+            Err(why) => tracing::warn!("mail `{subject}` is not sent, by {}:{}: {why}", mail.relay, mail.port),
+        }
+    }
+}
+
+/// A relay that is away for a moment, or busy, is asked again; one that refuses is not.
+async fn send(relay: &AsyncSmtpTransport<Tokio1Executor>, message: Message, mail: &Mail) -> Result<(), String> {
+    let mut pauses = PAUSES.iter();
+    loop {
+        match relay.send(message.clone()).await {
+            Ok(_) => return Ok(()),
+            Err(e) if e.is_permanent() => return Err(e.to_string()),
+            Err(e) => match pauses.next() {
+                Some(pause) => {
+                    tracing::info!("mail by {}:{} is tried again in {pause:?}: {e}", mail.relay, mail.port);
+                    tokio::time::sleep(*pause).await;
+                }
+                None => return Err(format!("{e}, after {} attempts", PAUSES.len() + 1)),
+            },
+        }
+    }
+}
+
+fn host() -> String {
+    nix::unistd::gethostname().map_or_else(|_| "localhost".into(), |n| n.to_string_lossy().into_owned())
+}
+
+fn transport(mail: &Mail) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> {
+    let parameters = || TlsParameters::new(mail.relay.clone()).map_err(|e| e.to_string());
+    let tls = match mail.tls {
+        MailTls::Off => Tls::None,
+        MailTls::StartTls => Tls::Required(parameters()?),
+        MailTls::On => Tls::Wrapper(parameters()?),
+    };
+    let mut relay = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&mail.relay)
+        .port(mail.port)
+        .tls(tls)
+        .timeout(Some(mail.timeout))
+        .hello_name(ClientId::Domain(mail.helo.clone().unwrap_or_else(host)));
+    if let Some((user, password)) = mail.login.clone().filter(|_| mail.tls != MailTls::Off) {
+        relay = relay.credentials(Credentials::new(user, password));
+    }
+    Ok(relay.build())
+}
+
+/// A name without a host is one of this machine.
+fn mailbox(name: &str) -> Result<Mailbox, String> {
+    let full = if name.contains('@') { name.to_owned() } else { format!("{name}@localhost") };
+    full.parse().map_err(|e| format!("`{name}` is no mail address: {e}"))
+}
+
+fn compose(letter: &Letter) -> Result<Message, String> {
+    let from = letter.mail.from.clone().unwrap_or_else(|| format!("keepalived@{}", host()));
+    let mut message = Message::builder().from(mailbox(&from)?).subject(letter.subject.clone()).date_now();
+    for to in &letter.mail.to {
+        message = message.to(mailbox(to)?);
+    }
+    let mailer = HeaderName::new_from_ascii_str("X-Mailer");
+    message = message
+        .raw_header(HeaderValue::new(mailer, format!("evenkeel {}", env!("CARGO_PKG_VERSION"))))
+        .header(ContentType::TEXT_PLAIN);
+    message.body(letter.body.clone()).map_err(|e| e.to_string())
+}

@@ -1,0 +1,115 @@
+//! Programs that are told of something: each at once, as keepalived does it; or, with `notify_ordered`, for each instance
+//! one after another, and of what happened meanwhile only the last.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use evenkeel_core::ipc::NotifiedStatus;
+use evenkeel_core::model::ScriptCommand;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::{Event, scripts};
+
+/// Of what programs are told.
+#[derive(Clone, Debug)]
+pub struct News {
+    /// `INSTANCE V`, `GROUP G`, `RS …`
+    pub of: String,
+    /// Its new state.
+    pub state: String,
+    /// Who is told, in this order.
+    pub programs: Vec<ScriptCommand>,
+}
+
+/// How programs are told, and those who wait to be.
+pub struct Tell {
+    events: UnboundedSender<Event>,
+    /// By what the news are of. A queue holds one: whatever is newer takes its place.
+    queues: BTreeMap<String, (watch::Sender<Option<News>>, JoinHandle<()>)>,
+    /// In order, and each for so long at most.
+    pub ordered: Option<Duration>,
+    /// `enable_script_security`
+    pub secure: bool,
+}
+
+impl Tell {
+    /// Nobody has been told anything.
+    pub fn new(events: UnboundedSender<Event>) -> Self {
+        Tell { events, queues: BTreeMap::new(), ordered: None, secure: false }
+    }
+
+    /// Tells programs of something, and waits for none of them.
+    pub fn tell(&mut self, news: News) {
+        let (events, secure) = (self.events.clone(), self.secure);
+        let Some(limit) = self.ordered else {
+            let News { of, state, programs } = news;
+            for program in programs {
+                // Started here, so that their order is that of the news.
+                let begun = Instant::now();
+                let child = scripts::command(&program, secure)
+                    .and_then(|mut c| c.spawn().map_err(|e| format!("cannot run it: {e}")));
+                let (of, state, events) = (of.clone(), state.clone(), events.clone());
+                tokio::spawn(async move {
+                    let ended = match child {
+                        Ok(mut child) => child.wait().await.map_err(|e| e.to_string()),
+                        Err(why) => Err(why),
+                    };
+                    report(&events, (of, state), &program, begun, ended);
+                });
+            }
+            return;
+        };
+        self.queues.retain(|_, (_, task)| !task.is_finished());
+        let (queue, _) = self.queues.entry(news.of.clone()).or_insert_with(|| {
+            let (tx, rx) = watch::channel(None);
+            (tx, tokio::spawn(serve(rx, limit, secure, events)))
+        });
+        queue.send_replace(Some(news));
+    }
+
+    /// Waits until everybody has been told who was to be.
+    pub async fn finish(&mut self) {
+        for (queue, task) in std::mem::take(&mut self.queues).into_values() {
+            drop(queue);
+            let _ = task.await;
+        }
+    }
+}
+
+/// One queue, as long as anybody can put something into it.
+async fn serve(
+    mut queue: watch::Receiver<Option<News>>,
+    limit: Duration,
+    secure: bool,
+    events: UnboundedSender<Event>,
+) {
+    while queue.changed().await.is_ok() {
+        let Some(News { of, state, programs }) = queue.borrow_and_update().clone() else { continue };
+        for program in programs {
+            let begun = Instant::now();
+            let ended = scripts::once(&program, limit, secure).await;
+            report(&events, (of.clone(), state.clone()), &program, begun, ended);
+        }
+    }
+}
+
+fn report(
+    events: &UnboundedSender<Event>,
+    (of, state): (String, String),
+    program: &ScriptCommand,
+    begun: Instant,
+    ended: Result<std::process::ExitStatus, String>,
+) {
+    let (ok, result) = match ended {
+        Ok(status) => (status.success(), status.to_string()),
+        Err(why) => (false, why),
+    };
+    let program = program.argv.first().cloned().unwrap_or_default();
+    if !ok {
+        tracing::warn!(script = %program, "{program}, told of {of} {state}: {result}");
+    }
+    let took_ms = begun.elapsed().as_millis() as u64;
+    let _ = events.send(Event::Notified(NotifiedStatus { of, state, program, result, ok, took_ms }));
+}
