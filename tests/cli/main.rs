@@ -59,13 +59,14 @@ fn the_daemon_tests_a_file_with_keepaliveds_statuses() {
 }
 
 #[test]
-fn a_missing_device_is_one_clear_line() {
+fn a_missing_device_is_one_clear_line_under_strict() {
     if !is_root() {
         return;
     }
     let f = file("device.conf", &EXAMPLE.replace("eth0", "nosuch0"));
     let name = format!("cli{}", std::process::id());
-    let (code, _, err) = run("evenkeeld", &["-n", "-l", "--instance", &name, "-f", f.to_str().expect("UTF-8")]);
+    let (code, _, err) =
+        run("evenkeeld", &["-n", "-l", "--strict", "--instance", &name, "-f", f.to_str().expect("UTF-8")]);
     let _ = fs::remove_dir_all(evenkeel_sys::paths::run_dir(&name));
     assert_eq!(code, 1);
     assert!(err.contains("find device nosuch0: there is no such device"), "{err}");

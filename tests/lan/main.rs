@@ -6,6 +6,7 @@ mod failover;
 mod forwarding;
 mod guard;
 mod health;
+mod links;
 mod reload;
 mod rough;
 mod tell;

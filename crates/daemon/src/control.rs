@@ -88,7 +88,10 @@ async fn main_loop(
 ) -> anyhow::Result<()> {
     let mut netlink = Netlink::new()?;
     for name in needed_devices(&config) {
-        require_link(&mut netlink, &name)?;
+        if let Err(e) = require_link(&mut netlink, &name) {
+            anyhow::ensure!(!args.strict, e);
+            tracing::warn!("{e}; what needs it stands still until it is there");
+        }
     }
     let mut vmacs = Vmacs::new(&args.instance, args.borrowed_file());
     vmacs.follow(&mut netlink, &config.vmacs);
@@ -231,6 +234,9 @@ fn watch_network() -> anyhow::Result<UnboundedReceiver<Changes>> {
 
 /// Devices without which the configuration makes no sense.
 fn needed_devices(config: &Config) -> Vec<String> {
+    if config.dynamic_interfaces {
+        return Vec::new();
+    }
     let mut names: Vec<String> = config.instances.iter().map(|i| i.interface.clone()).collect();
     names.extend(config.instances.iter().flat_map(|i| i.all_vips().map(|v| v.dev.clone())));
     names.extend(config.vmacs.iter().map(|v| v.base.clone()));
@@ -450,7 +456,7 @@ impl Control {
             router::Event::Transition { name, from, to, because, priority, deleted, notify } => {
                 tracing::info!(instance = %name, from = %from, to = %to, priority, "{name}: {from} -> {to}: {because}");
                 notify::transition(&mut self.fifos, &self.edge, ("INSTANCE", &name), (to, deleted), priority, &notify);
-                if notify.mail && to != State::Init {
+                if notify.mail && self.mails(to) {
                     let body = format!("{from} -> {to}: {because}\npriority {priority}\n");
                     self.mail(&format!("VRRP Instance {name} - Entering {to} state"), body);
                 }
@@ -458,7 +464,7 @@ impl Control {
             router::Event::Group { name, to, notify } => {
                 tracing::info!(group = %name, to = %to, "sync group {name}: {to}");
                 notify::transition(&mut self.fifos, &self.edge, ("GROUP", &name), (to, false), 0, &notify);
-                if notify.mail && to != State::Init {
+                if notify.mail && self.mails(to) {
                     let body = format!("every member of the sync group is {to}\n");
                     self.mail(&format!("VRRP Group {name} - Entering {to} state"), body);
                 }
@@ -502,6 +508,12 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// Is mail sent of this state?
+    fn mails(&self, to: State) -> bool {
+        let faults = || self.config.global.mail.as_ref().is_some_and(|m| m.faults);
+        to != State::Init && (to != State::Fault || faults())
     }
 
     /// Sends a mail, if mail is configured; `about` becomes its subject behind this director's name, as keepalived has it.

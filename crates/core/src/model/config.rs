@@ -77,6 +77,8 @@ pub struct Mail {
     pub to: Vec<String>,
     /// The relay must answer within this.
     pub timeout: Duration,
+    /// It tells of FAULT as well (not with `no_email_faults`).
+    pub faults: bool,
     /// Encryption (an addition of ours).
     pub tls: MailTls,
     /// User and password (an addition of ours).
@@ -133,6 +135,10 @@ pub struct Config {
     pub vmacs: Vec<Vmac>,
     /// What is there whoever is master
     pub statics: Statics,
+    /// `interface_up_down_delays`: down, up
+    pub link_delays: BTreeMap<String, (Duration, Duration)>,
+    /// `dynamic_interfaces`: interfaces may come and go
+    pub dynamic_interfaces: bool,
     /// `garp_group`, `vrrp_garp_interval` and `vrrp_gna_interval`
     pub announce_gaps: AnnounceGaps,
     /// `virtual_server`

@@ -468,6 +468,17 @@ pub struct VrrpInstance {
     pub accept: bool,
     /// It keeps to the RFCs (`strict_mode`); what follows from it stands in the other fields.
     pub strict: bool,
+    /// Stand still for so long after the machine's start (`vrrp_delay_after_boot`).
+    pub after_boot: Duration,
+    /// Stand still until a frame is heard, for so long at most, at the start and when the link comes back; zero: do not
+    /// (an addition of ours).
+    pub hold_until_frame: Duration,
+    /// Announce [`VrrpInstance::vips_elsewhere`] this often while master; zero: never (`garp_extra_if`).
+    pub garp_elsewhere: Duration,
+    /// Those of its addresses that this is for.
+    pub vips_elsewhere: Vec<(String, IpAddr)>,
+    /// The kernel keeps an interface's other addresses when its first goes (`promote_secondaries`).
+    pub promote_secondaries: bool,
     /// Who is told of its transitions.
     pub notify: Notify,
     /// The sync group that it is in.

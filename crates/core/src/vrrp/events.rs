@@ -128,6 +128,8 @@ pub enum Input<'a> {
     Start(Past),
     /// The interface came up or went down.
     Link(bool),
+    /// A frame of whatever kind was heard on the link.
+    Frame,
     /// The address that adverts come from.
     Address(Option<IpAddr>),
     /// The standing of a tracked object, which may have changed.
@@ -174,6 +176,8 @@ pub enum Output {
     RemoveVips,
     /// Announce every address this many times, by gratuitous ARP or neighbour advertisement.
     Announce(u32),
+    /// Announce once those addresses that are on other interfaces than its own.
+    AnnounceElsewhere,
     /// The state changed; for log, status and notification.
     Transition {
         /// Before.

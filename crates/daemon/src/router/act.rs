@@ -64,6 +64,10 @@ impl Shell {
                     let targets = e.router.config().all_vips().map(|v| (v.dev.clone(), v.addr));
                     self.announcer.announce(e.key, targets, rounds);
                 }
+                Output::AnnounceElsewhere => {
+                    let e = &self.entries[i];
+                    self.announcer.announce(e.key, e.router.config().vips_elsewhere.iter().cloned(), 1);
+                }
                 Output::Transition { from, to, because } => {
                     if to != State::Master {
                         self.memo.note(self.entries[i].key, None);

@@ -7,13 +7,17 @@ use evenkeel_core::model::{Destination, Family, Found, SyncGroup, TrackedObject,
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::{Input, Past, Router};
 use evenkeel_sys::clock;
+use evenkeel_sys::sysctl;
 use evenkeel_sys::wire::VrrpSocket;
 
 use super::{Entry, Port, Setup, Shell, key_of};
 
 impl Shell {
-    pub(super) fn configure(&mut self, Setup { instances, groups, bfd, gaps, statics }: Setup) {
+    pub(super) fn configure(&mut self, Setup { instances, groups, bfd, gaps, link_delays, statics }: Setup) {
         self.configure_bfd(&bfd);
+        self.links.configure(link_delays);
+        let promoting = instances.iter().filter(|i| i.promote_secondaries).flat_map(|i| i.all_vips());
+        self.promote(&promoting.map(|v| v.dev.clone()).collect());
         let old_statics = std::mem::replace(&mut self.statics, statics);
         let gone = |v: &&VipSpec| !self.statics.addresses.contains(v);
         let gone: Vec<VipSpec> = old_statics.addresses.iter().filter(gone).cloned().collect();
@@ -137,7 +141,10 @@ impl Shell {
             self.entries.iter().flat_map(|e| e.router.config().all_vips()).map(|v| v.addr).collect();
         for i in 0..self.entries.len() {
             let cfg = self.entries[i].router.config();
-            let running = |name: &String| self.seen.links.get(name).is_some_and(|l| l.running);
+            let mut running = |name: &str| {
+                let is = self.seen.links.get(name).is_some_and(|l| l.running);
+                self.links.look(now, name, is)
+            };
             let up = running(&cfg.interface)
                 && cfg.vmac.as_ref().is_none_or(|v| running(&v.name))
                 && self.ports.contains_key(&(cfg.hears_on().to_owned(), cfg.transport()));
@@ -149,7 +156,8 @@ impl Shell {
                 tracked.filter(|o| matches!(o, TrackedObject::Interface(_))).cloned().collect();
             for object in interfaces {
                 let TrackedObject::Interface(name) = &object else { continue };
-                let found = Found::Good(self.seen.links.get(name).is_some_and(|l| l.running));
+                let is = self.seen.links.get(name).is_some_and(|l| l.running);
+                let found = Found::Good(self.links.look(now, name, is));
                 self.entries[i].router.handle(now, Input::Tracked { object: &object, found });
             }
             self.sessions_as_they_stand(i);
@@ -157,6 +165,24 @@ impl Shell {
             self.leave_words(i);
         }
         self.set_addresses();
+    }
+
+    /// `promote_secondaries`: has the kernel keep the other addresses of these interfaces when their first goes
+    /// (its ip-sysctl), and sets others to what they were.
+    pub(super) fn promote(&mut self, wanted: &BTreeSet<String>) {
+        const SETTING: &str = "promote_secondaries";
+        for dev in wanted {
+            let Some(was @ 0) = sysctl::get(Family::V4, dev, SETTING) else { continue };
+            match sysctl::set(Family::V4, dev, SETTING, 1) {
+                Ok(()) => drop(self.promoted.insert(dev.clone(), was)),
+                Err(e) => tracing::warn!("{e}"),
+            }
+        }
+        let idle: Vec<String> = self.promoted.keys().filter(|dev| !wanted.contains(*dev)).cloned().collect();
+        for dev in idle {
+            let was = self.promoted.remove(&dev).unwrap_or_default();
+            sysctl::set(Family::V4, &dev, SETTING, was).unwrap_or_else(|e| tracing::warn!("{e}"));
+        }
     }
 
     /// The groups that instances on an interface speak to, each once.

@@ -9,6 +9,7 @@ mod act;
 mod addresses;
 mod bfd;
 mod configure;
+mod frames;
 mod observer;
 mod routes;
 mod words;
@@ -27,6 +28,7 @@ use evenkeel_core::model::{
     VrrpInstance,
 };
 use evenkeel_core::time::Instant;
+use evenkeel_core::vrrp::debounce::{Debounce, Delays};
 use evenkeel_core::vrrp::wire::peek_vrid;
 use evenkeel_core::vrrp::{Announcer, Because, Input, Router, State};
 use evenkeel_sys::clock;
@@ -35,7 +37,7 @@ use evenkeel_sys::memo::Memo;
 use evenkeel_sys::netlink::Netlink;
 use evenkeel_sys::rt;
 use evenkeel_sys::signals::EventFd;
-use evenkeel_sys::wire::{FrameSocket, VrrpSocket};
+use evenkeel_sys::wire::{FrameSocket, Sniffer, VrrpSocket};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use tokio::sync::mpsc::UnboundedSender;
@@ -69,6 +71,7 @@ pub struct Setup {
     pub groups: Vec<SyncGroup>,
     pub bfd: Vec<BfdInstance>,
     pub gaps: AnnounceGaps,
+    pub link_delays: Delays,
     pub statics: Statics,
 }
 
@@ -77,7 +80,8 @@ impl Setup {
     pub fn of(config: &Config) -> Box<Setup> {
         let (instances, groups) = (config.instances.clone(), config.groups.clone());
         let (gaps, statics) = (config.announce_gaps.clone(), config.statics.clone());
-        Box::new(Setup { instances, groups, bfd: config.bfd.clone(), gaps, statics })
+        let (bfd, link_delays) = (config.bfd.clone(), config.link_delays.clone());
+        Box::new(Setup { instances, groups, bfd, gaps, link_delays, statics })
     }
 }
 
@@ -170,6 +174,9 @@ pub fn start(
         firewall,
         refused: BTreeSet::new(),
         bfd: Sessions::default(),
+        links: Debounce::default(),
+        sniffer: None,
+        promoted: BTreeMap::new(),
     };
     let thread = std::thread::Builder::new().name("router".into()).spawn(move || {
         if let Err(e) = rt::make_realtime(rt_priority) {
@@ -236,6 +243,12 @@ struct Shell {
     /// The addresses to which packets are refused, each with its device.
     refused: BTreeSet<(IpAddr, String)>,
     bfd: Sessions,
+    /// How interfaces count.
+    links: Debounce,
+    /// Opened while somebody waits for a frame.
+    sniffer: Option<Sniffer>,
+    /// Interfaces whose `promote_secondaries` is on for our sake, and what it was.
+    promoted: BTreeMap<String, i32>,
 }
 
 /// Who has something to be read.
@@ -278,7 +291,11 @@ impl Shell {
                 }
             }
             self.bfd_turn();
+            self.listen_for_frames();
             let now = clock::now();
+            if self.links.next_deadline().is_some_and(|d| d <= now) {
+                self.circumstances();
+            }
             let due: Vec<usize> = self.deadlines.range(..=(now, usize::MAX)).map(|(_, i)| *i).collect();
             for i in due {
                 self.entries[i].router.handle_deadline(now);
@@ -300,13 +317,15 @@ impl Shell {
         let first = self.deadlines.first().map(|(d, _)| *d);
         let first = first.into_iter().chain(self.bfd.next_deadline()).min();
         self.testament.set_awake_by(first);
-        let deadline = first.into_iter().chain(self.announcer.next_deadline()).min();
+        let others = self.announcer.next_deadline().into_iter().chain(self.links.next_deadline());
+        let deadline = first.into_iter().chain(others).min();
         let timeout = deadline.map(|d| TimeSpec::from(d.since(clock::now())));
         let mut fds = Vec::with_capacity(1 + self.ports.len());
         fds.push(PollFd::new(self.wake.as_fd(), PollFlags::POLLIN));
         fds.extend(self.ports.values().map(|p| PollFd::new(p.socket.as_fd(), PollFlags::POLLIN)));
         // Whether any of these has something is found by reading.
         fds.extend(self.bfd.fds().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        fds.extend(self.sniffer.iter().map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
         // An interruption only means an early look.
         if !ppoll(&mut fds, timeout, None).is_ok_and(|n| n > 0) {
             return Ready::default();
@@ -374,6 +393,7 @@ impl Shell {
                 self.bfd.stop(clock::now());
                 if release {
                     let statics = std::mem::take(&mut self.statics);
+                    self.promote(&BTreeSet::new());
                     self.set_addresses(); // what an earlier daemon left and nobody claimed
                     self.remove(&statics.addresses);
                 }

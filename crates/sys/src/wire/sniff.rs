@@ -1,7 +1,7 @@
 //! Frames that come in, looked at and left alone.
 
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -32,6 +32,11 @@ impl Sniffer {
         Ok(Sniffer { socket: open().context(|| "open a packet socket".into())? })
     }
 
+    /// From now on nothing waits.
+    pub fn set_nonblocking(&self) -> Result<()> {
+        self.socket.set_nonblocking(true).context(|| "look at frames".into())
+    }
+
     /// The next frame, cut to the buffer; `None` if none came in time.
     pub fn next<'b>(&mut self, buf: &'b mut [u8]) -> Option<&'b [u8]> {
         let n = self.socket.read(buf).ok()?;
@@ -56,5 +61,11 @@ impl Sniffer {
         // SAFETY: a packet socket's addresses are sockaddr_ll.
         let ifindex = unsafe { (*from.as_ptr().cast::<libc::sockaddr_ll>()).sll_ifindex };
         Some((ifindex as u32, &buf[..n]))
+    }
+}
+
+impl AsFd for Sniffer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }

@@ -1,11 +1,11 @@
 //! `vrrp_instance` to virtual routers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::super::Span;
-use super::super::value::{AddressLine, Broadcast, Line, Section};
+use super::super::value::{AddressLine, Broadcast, Line, Section, Value};
 use super::{Lower, Usual};
 use crate::model::{
     AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpGroup, GarpTiming, InitialState, Notify,
@@ -137,6 +137,11 @@ impl Lower<'_> {
             skip_check_addresses: flag("skip_check_adv_addr", "vrrp_skip_check_adv_addr"),
             fault_without_peer: s.has("unicast_fault_no_peer") && speaks_alone(s),
             startup_delay: self.global(|g| g.time("vrrp_startup_delay")).unwrap_or_default(),
+            after_boot: self.global(|g| g.time("vrrp_delay_after_boot")).unwrap_or_default(),
+            hold_until_frame: self.global(|g| g.time("vrrp_hold_until_frame")).unwrap_or_default(),
+            garp_elsewhere: Duration::ZERO,
+            vips_elsewhere: Vec::new(),
+            promote_secondaries: s.has("promote_secondaries"),
             vmac: None,
             accept: accepts(s, priority, strict, version),
             strict,
@@ -158,6 +163,7 @@ impl Lower<'_> {
         i.vips = self.virtual_addresses(s, "virtual_ipaddress", &on, vrid);
         i.vips.retain(|v| Family::of(v.addr) == family); // what is of another family was told already
         i.vips_excluded = self.virtual_addresses(s, "virtual_ipaddress_excluded", &on, vrid);
+        self.elsewhere(s, &mut i, &on);
         Some(i)
     }
 
@@ -189,6 +195,41 @@ impl Lower<'_> {
             lower_prio_delay: Duration::from_secs(lower_delay),
             lower_prio_repeat: lower_repeat as u32,
         }
+    }
+
+    /// `garp_extra_if`: which of its addresses are on other interfaces than its own, and how often they are announced.
+    fn elsewhere(&self, s: &Section, i: &mut VrrpInstance, own: &str) {
+        let words = |s: &'_ Section, k: &str| match &s.get(k)?.value {
+            Value::Words(w) => Some(w.clone()),
+            _ => None,
+        };
+        let here = words(s, "garp_extra_if").or_else(|| words(s, "vmac_garp_intvl"));
+        let global = || self.global(|g| words(g, "vrrp_garp_extra_if").or_else(|| words(g, "vrrp_vmac_garp_intvl")));
+        let Some(given) = here.or_else(global) else { return };
+        let all = given.first().is_some_and(|w| w == "all");
+        let is_vmac = |dev: &str| self.vmacs.iter().any(|v| v.name == dev);
+        let seconds = given.last().and_then(|n| n.parse().ok()).unwrap_or(0);
+        let elsewhere = |v: &&VipSpec| v.dev != own && (all || is_vmac(&v.dev));
+        i.vips_elsewhere = i.all_vips().filter(elsewhere).map(|v| (v.dev.clone(), v.addr)).collect();
+        if !i.vips_elsewhere.is_empty() {
+            i.garp_elsewhere = Duration::from_secs(seconds);
+        }
+    }
+
+    /// `interface_up_down_delays`
+    pub(super) fn link_delays(&self) -> BTreeMap<String, (Duration, Duration)> {
+        let seconds = |o: Option<&(String, Option<String>)>| {
+            let text = o.and_then(|(_, v)| v.as_deref());
+            text.and_then(|t| t.parse::<f64>().ok()).map(Duration::from_secs_f64)
+        };
+        let line = |l: &Line| match l {
+            Line::Options(o) => {
+                let down = seconds(o.get(1)).unwrap_or_default();
+                Some((o.first()?.0.clone(), (down, seconds(o.get(2)).unwrap_or(down))))
+            }
+            _ => None,
+        };
+        self.root.lines("interface_up_down_delays").filter_map(|(_, l)| line(l)).collect()
     }
 
     /// `vrrp_garp_interval`, `vrrp_gna_interval` and `garp_group`.

@@ -25,6 +25,7 @@ impl Lower<'_> {
             from: self.global(|g| g.text("notification_email_from")).map(str::to_owned),
             to: names.collect(),
             timeout: self.global(|g| g.seconds("smtp_connect_timeout")).unwrap_or(Duration::from_secs(30)),
+            faults: self.global(|g| g.get("no_email_faults").map(|_| ())).is_none(),
             tls: match self.global(|g| g.text("smtp_tls")) {
                 Some("starttls") => MailTls::StartTls,
                 Some("on") => MailTls::On,
@@ -38,6 +39,9 @@ impl Lower<'_> {
     /// `smtp_alert` of a block, or what global_defs says for its kind, or for all.
     pub(super) fn mails(&self, s: &Section, kind: &'static str, usual: bool) -> bool {
         let global = |k: &'static str| self.global(|g| g.flag(k));
+        if kind == "smtp_alert_checker" && global("no_checker_emails").is_some() {
+            return false;
+        }
         s.flag("smtp_alert").or_else(|| global(kind)).or_else(|| global("smtp_alert")).unwrap_or(usual)
     }
 

@@ -56,8 +56,10 @@ pub(crate) fn lower(root: &Section, environment: &dyn Environment, diagnostics: 
         bfd,
         instances,
         groups,
-        vmacs: l.vmacs,
+        vmacs: std::mem::take(&mut l.vmacs),
         statics,
+        link_delays: l.link_delays(),
+        dynamic_interfaces: l.global(|g| g.get("dynamic_interfaces").map(|_| ())).is_some(),
         announce_gaps,
         virtual_servers,
     }

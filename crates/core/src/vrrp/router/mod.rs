@@ -20,8 +20,11 @@ struct Timers {
     advert: Option<Instant>,
     master_down: Option<Instant>,
     announce_again: Option<Instant>,
-    /// It stands still until then (`vrrp_startup_delay`).
+    /// It stands still until then (`vrrp_startup_delay`, `vrrp_delay_after_boot`).
     hold: Option<Instant>,
+    /// It stands still until a frame is heard, or until then (`vrrp_hold_until_frame`).
+    frame: Option<Instant>,
+    announce_elsewhere: Option<Instant>,
     announce_lower: Option<Instant>,
     announce_refresh: Option<Instant>,
 }
@@ -155,10 +158,19 @@ impl Router {
     /// When [`Router::handle_deadline`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
         let t = &self.timers;
-        [t.hold, t.advert, t.master_down, t.announce_again, t.announce_lower, t.announce_refresh]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            t.hold,
+            t.frame,
+            t.advert,
+            t.master_down,
+            t.announce_again,
+            t.announce_lower,
+            t.announce_refresh,
+            t.announce_elsewhere,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// What it wants done next.
@@ -177,8 +189,12 @@ impl Router {
                 if past == Past::Master && self.own_fault().is_none() {
                     self.become_master(now, Because::Resumed);
                 } else {
-                    let delay = self.cfg.startup_delay;
-                    self.timers.hold = (!delay.is_zero()).then_some(now + delay);
+                    // The clock began with the machine.
+                    let until = (now + self.cfg.startup_delay).max(Instant::default() + self.cfg.after_boot);
+                    self.timers.hold = (until > now).then_some(until);
+                    if past == Past::Nothing {
+                        self.hold_until_frame(now);
+                    }
                     self.reconsider(now, Because::Started);
                 }
                 if past == Past::GivenUp && self.state == State::Backup {
@@ -191,8 +207,16 @@ impl Router {
                 }
             }
             Input::Link(up) => {
-                self.link = up;
+                let was = std::mem::replace(&mut self.link, up);
+                if up && !was && self.started && self.state == State::Fault {
+                    self.hold_until_frame(now);
+                }
                 self.reconsider(now, Because::Recovered);
+            }
+            Input::Frame => {
+                if self.timers.frame.take().is_some() {
+                    self.reconsider(now, Because::Recovered);
+                }
             }
             Input::Address(a) => {
                 self.address = a;
@@ -221,6 +245,10 @@ impl Router {
             self.timers.hold = None;
             self.reconsider(now, Because::Started);
         }
+        if due(self.timers.frame) {
+            self.timers.frame = None;
+            self.reconsider(now, Because::Recovered);
+        }
         if due(self.timers.master_down) {
             self.timers.master_down = None;
             let because = self.down_because.clone();
@@ -244,6 +272,20 @@ impl Router {
             self.timers.announce_refresh = Some(now + self.cfg.garp.master_refresh);
             self.out.push_back(Output::Announce(self.cfg.garp.master_refresh_repeat));
         }
+        if due(self.timers.announce_elsewhere) {
+            self.timers.announce_elsewhere = Some(now + self.cfg.garp_elsewhere);
+            self.out.push_back(Output::AnnounceElsewhere);
+        }
+    }
+
+    /// Whether it waits to hear any frame on its link.
+    pub fn waits_for_frame(&self) -> bool {
+        self.timers.frame.is_some()
+    }
+
+    fn hold_until_frame(&mut self, now: Instant) {
+        let hold = self.cfg.hold_until_frame;
+        self.timers.frame = (!hold.is_zero()).then_some(now + hold);
     }
 
     /// A new configuration of the same identity; the state stays.
@@ -383,7 +425,7 @@ impl Router {
                 self.enter(now, State::Fault, why);
             }
             (None, State::Init | State::Fault) => {
-                if self.waits() {
+                if self.waits() || self.timers.frame.is_some() {
                     return;
                 }
                 let because = if self.state == State::Init { Because::Started } else { recovered };
@@ -432,6 +474,9 @@ impl Router {
         }
         if !garp.master_refresh.is_zero() {
             self.timers.announce_refresh = Some(now + garp.master_refresh);
+        }
+        if !self.cfg.garp_elsewhere.is_zero() {
+            self.timers.announce_elsewhere = Some(now + self.cfg.garp_elsewhere);
         }
         self.counters.became_master += 1;
         self.send(self.priority);
