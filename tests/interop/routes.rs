@@ -19,6 +19,9 @@ fn config() -> String {
         10.13.0.0/24 via 192.168.77.1 dev eth0 onlink\n\
         10.14.0.1 via 192.168.1.1 dev eth0 tos 0x10 initcwnd 20\n\
         fd98::/64 via fd99::1 dev eth0 metric 30\n\
+        10.15.0.0/16 dev eth0 rto_min 250ms features ecn quickack 1\n\
+        10.16.0.0/16 dev eth0 congctl reno realms 5/6\n\
+        fd97::/64 via fd99::1 dev eth0 expires 5000 pref high\n\
         }\nvirtual_rules {\n\
         from 192.168.1.100 table 100 priority 1001\n\
         to 10.20.0.0/16 fwmark 0x10/0xff table 100 priority 1002\n\
@@ -26,6 +29,8 @@ fn config() -> String {
         from 10.31.0.0/16 table main suppress_prefixlength 0 priority 1004\n\
         not from 10.32.0.0/16 unreachable priority 1005\n\
         from fd98::/64 table 100 priority 1006\n\
+        from 10.33.0.0/16 table main suppress_ifgroup 7 priority 1007\n\
+        from 10.34.0.0/16 table main realms 3/4 priority 1008\n\
         }";
     let statics = "static_ipaddress {\n10.5.0.1/24 dev eth0\n}\n\
         static_routes {\n10.6.0.0/16 via 10.5.0.2 dev eth0\n}\n\
@@ -52,7 +57,7 @@ fn life(net: &Net, start: impl Fn(&str) -> Option<Pid>) -> Option<[Vec<String>; 
     let pid = start(&config())?;
     eventually("master", SOON, || net.holds("d1", VIP).then_some(()));
     // Both put everything in within the turn that makes them master, rules last.
-    let master = eventually("all of it", SOON, || Some(seen(net)).filter(|s| s.len() >= 21));
+    let master = eventually("all of it", SOON, || Some(seen(net)).filter(|s| s.len() >= 26));
     net.lan.signal(pid, Signal::SIGTERM).expect("stops");
     let after = eventually("all of it is gone", SOON, || Some(seen(net)).filter(Vec::is_empty));
     Some([master, after])
@@ -65,5 +70,66 @@ fn routes_and_rules_are_keepaliveds() {
     net.lan.ip("d1", "addr add fd99::2/64 dev eth0 nodad").expect("an address");
     let Some(theirs) = life(&net, |c| keepalived(&net, "d1", c)) else { return };
     let ours = life(&net, |c| Some(net.start("d1", c))).expect("it starts");
-    assert_eq!(ours, theirs);
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        let (only_ours, only_theirs): (Vec<_>, Vec<_>) = (
+            ours.iter().filter(|l| !theirs.contains(l)).collect(),
+            theirs.iter().filter(|l| !ours.contains(l)).collect(),
+        );
+        assert_eq!(only_ours, only_theirs);
+        assert_eq!(ours, theirs, "in another order");
+    }
+}
+
+/// The virtual addresses as `ip addr` shows them, each with its lifetimes.
+fn addresses(net: &Net) -> Vec<String> {
+    let text = ["-4", "-6"].map(|f| net.lan.ip("d1", &format!("{f} addr show dev eth0")).expect("shown")).concat();
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let own = |l: &str| l.contains("192.168.1.2/24") || l.contains("fd99::2/64") || l.contains("inet6 fe80:");
+    let pairs = lines.windows(2).filter(|w| w[0].starts_with("inet") && !own(w[0]));
+    pairs.map(|w| format!("{} {}", w[0], w[1])).collect()
+}
+
+#[test]
+fn addresses_are_keepaliveds() {
+    let Some(net) = Net::directors("interop-addresses") else { return };
+    net.lan.sysctl("d1", "net/ipv6/conf/eth0/disable_ipv6", "0").expect("IPv6");
+    net.lan.ip("d1", "addr add fd99::2/64 dev eth0 nodad").expect("an address");
+    let more = "version 3\nadvert_int 0.2\nvirtual_ipaddress_excluded {\n192.168.1.101/24 noprefixroute\n\
+        192.168.3.1/32 peer 192.168.3.2\n192.168.4.1/24 brd + scope link\n192.168.1.102/24 preferred_lft 1000\n\
+        fd99::70/64 preferred_lft 0\nfd99::71/128 preferred_lft forever\nfd99::72/128\nfd99::73/64 noprefixroute\n}\n";
+    let config = vrrp(150, more);
+    let life = |pid: Pid, ours: bool| {
+        let all = eventually("all of them", SOON, || Some(addresses(&net)).filter(|a| a.len() == 9));
+        net.lan.signal(pid, Signal::SIGTERM).expect("stops");
+        // keepalived 2.2.7 leaves the one with a peer.
+        if !ours {
+            eventually("they are gone", SOON, || (addresses(&net).len() <= 1).then_some(()));
+            let _ = net.lan.ip("d1", "addr del 192.168.3.1 peer 192.168.3.2/32 dev eth0");
+        }
+        eventually("they are gone", SOON, || addresses(&net).is_empty().then_some(()));
+        // Seconds pass between the two looks.
+        all.into_iter().map(|l| l.replace("999sec", "1000sec")).collect::<Vec<_>>()
+    };
+    let Some(k) = keepalived(&net, "d1", &config) else { return };
+    let theirs = life(k, false);
+    assert_eq!(life(net.start("d1", &config), true), theirs);
+}
+
+/// `no_track`: whoever takes an address away may. `track_group`: without a static address its instances stand still.
+#[test]
+fn addresses_are_put_back_unless_nobody_tracks_them() {
+    let Some(net) = Net::directors("no-track") else { return };
+    let statics = "static_ipaddress {\n10.5.0.1/24 dev eth0 track_group G\n}\ntrack_group G {\n group {\n  V\n }\n}\n";
+    let more =
+        "version 3\nadvert_int 0.2\nvirtual_ipaddress_excluded {\n192.168.1.101/24\n192.168.1.102/24 no_track\n}\n";
+    net.start("d1", &format!("{statics}{}", vrrp(150, more)));
+    let there = |vip: &str| net.lan.ip("d1", "addr show dev eth0").is_ok_and(|t| t.contains(&format!("inet {vip}/")));
+    eventually("master", SOON, || (there("192.168.1.101") && there("192.168.1.102")).then_some(()));
+    for vip in ["192.168.1.102", "192.168.1.101"] {
+        net.lan.ip("d1", &format!("addr del {vip}/24 dev eth0")).expect("gone");
+    }
+    eventually("it is put back", SOON, || there("192.168.1.101").then_some(()));
+    assert!(!there("192.168.1.102"));
+    let i = net.instance("d1", "V").expect("answers");
+    assert_eq!(i.state, evenkeel_core::vrrp::State::Master, "the static address is there: {}", i.because);
 }

@@ -179,10 +179,12 @@ fn say(words: &[LastWords], memo: &Path) -> Vec<(u64, Instant)> {
     if let Ok(mut netlink) = Netlink::new() {
         for (ifindex, addr, prefix) in words.iter().flat_map(|w| &w.addresses) {
             let dev = names::interface_name(*ifindex).unwrap_or_default();
-            let vip = VipSpec { addr: *addr, prefix: *prefix, dev, label: None, broadcast: None, scope: 0 };
-            if let Err(e) = netlink.remove_address(*ifindex, &vip) {
-                tracing::warn!("{e}");
-            }
+            let vip = VipSpec::bare(*addr, *prefix, dev);
+            let removed = match netlink.remove_address(*ifindex, &vip) {
+                Ok(false) => netlink.remove_address_of_any_peer(*ifindex, &vip),
+                other => other,
+            };
+            removed.map_or_else(|e| tracing::warn!("{e}"), drop);
         }
     }
     // Who gave up is not master any more, whoever starts next.

@@ -162,6 +162,16 @@ impl Netlink {
         }
     }
 
+    /// Takes an address from a device whose other end nobody knows any more. False if it was not there.
+    pub fn remove_address_of_any_peer(&mut self, ifindex: u32, vip: &VipSpec) -> Result<bool> {
+        let mut message = address_message(ifindex, vip, false);
+        message.attributes.retain(|a| matches!(a, AddressAttribute::Local(_)));
+        match self.request(RouteNetlinkMessage::DelAddress(message), NLM_F_ACK, || format!("remove address {vip}")) {
+            Err(e) if e.errno() == Some(libc::EADDRNOTAVAIL) => Ok(false),
+            other => other.map(|_| true),
+        }
+    }
+
     /// The way to an address; `None` if there is none.
     pub fn route_to(&mut self, addr: Ipv4Addr) -> Result<Option<Route>> {
         let mut get = RouteMessage::default();
@@ -240,17 +250,29 @@ fn address_message(ifindex: u32, vip: &VipSpec, whole: bool) -> AddressMessage {
     m.header.scope = AddressScope::from(vip.scope);
     m.header.index = ifindex;
     m.attributes.push(AddressAttribute::Local(vip.addr));
-    m.attributes.push(AddressAttribute::Address(vip.addr));
-    if whole && vip.addr.is_ipv6() {
-        m.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+    m.attributes.push(AddressAttribute::Address(vip.peer.unwrap_or(vip.addr)));
+    if !whole {
+        return m;
+    }
+    let mut flags = AddressFlags::from_bits_retain(vip.flags);
+    let mut preferred = vip.preferred;
+    if vip.addr.is_ipv6() {
+        flags |= AddressFlags::Nodad;
         if vip.prefix == 128 {
-            let mut lifetimes = CacheInfo::default();
-            lifetimes.ifa_valid = u32::MAX;
-            m.attributes.push(AddressAttribute::CacheInfo(lifetimes));
+            preferred = preferred.or(Some(0));
         }
-    } else if whole {
+    } else {
         m.attributes.extend(vip.broadcast.map(AddressAttribute::Broadcast));
         m.attributes.extend(vip.label.clone().map(AddressAttribute::Label));
+    }
+    if !flags.is_empty() {
+        m.attributes.push(AddressAttribute::Flags(flags));
+    }
+    if let Some(seconds) = preferred.filter(|s| *s != u32::MAX) {
+        let mut lifetimes = CacheInfo::default();
+        lifetimes.ifa_valid = u32::MAX;
+        lifetimes.ifa_preferred = seconds;
+        m.attributes.push(AddressAttribute::CacheInfo(lifetimes));
     }
     m
 }

@@ -105,14 +105,7 @@ fn address(i: usize) -> IpAddr {
 
 /// An instance as a simulation needs it.
 pub fn instance(priority: u8, version: VrrpVersion, advert_int: Duration) -> VrrpInstance {
-    let vip = VipSpec {
-        addr: Ipv4Addr::new(10, 0, 0, 100).into(),
-        prefix: 24,
-        dev: "e".into(),
-        label: None,
-        broadcast: None,
-        scope: 0,
-    };
+    let vip = VipSpec::bare(Ipv4Addr::new(10, 0, 0, 100).into(), 24, "e".into());
     VrrpInstance {
         name: "V".into(),
         interface: "e".into(),

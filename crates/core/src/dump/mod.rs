@@ -59,12 +59,16 @@ impl Shown<'_> {
     /// The lines of its addresses.
     fn vips<'v>(&self, vips: &'v [VipSpec]) -> impl Iterator<Item = String> + use<'v> {
         let set = self.status.state == State::Master;
-        vips.iter().map(move |v| vip(v, set))
+        let vmac = self.config.vmac.as_ref().map(|v| (v.name.clone(), self.config.interface.clone()));
+        vips.iter().map(move |v| {
+            let on = vmac.as_ref().filter(|(name, _)| *name == v.dev).map(|(_, base)| base.as_str());
+            vip(v, on, set)
+        })
     }
 }
 
 /// An address as keepalived's format_ipaddress() writes it.
-fn vip(v: &VipSpec, set: bool) -> String {
+fn vip(v: &VipSpec, base: Option<&str>, set: bool) -> String {
     let mut t = v.addr.to_string();
     if v.prefix != if v.addr.is_ipv6() { 128 } else { 32 } {
         t += &format!("/{}", v.prefix);
@@ -80,12 +84,13 @@ fn vip(v: &VipSpec, set: bool) -> String {
         255 => "nowhere".to_owned(),
         n => n.to_string(),
     };
-    t += &format!(" dev {} scope {scope}", v.dev);
+    let base = base.map_or(String::new(), |b| format!("@{b}"));
+    t += &format!(" dev {}{base} scope {scope}", v.dev);
     if let Some(label) = &v.label {
         t += &format!(" label {label}");
     }
     if v.addr.is_ipv6() {
-        t += if v.prefix == 128 { " deprecated" } else { " preferred_lft forever" };
+        t += if v.preferred.is_none() && v.prefix == 128 { " deprecated" } else { " preferred_lft forever" };
     }
     if set {
         t += " set";

@@ -63,6 +63,14 @@ pub struct RouteSpec {
     pub metric: Option<u32>,
     /// RTAX_… and values.
     pub metrics: Vec<(u16, u32)>,
+    /// Congestion control that connections along it have (RTAX_CC_ALGO).
+    pub congestion: Option<String>,
+    /// Numbers of realms: source and destination.
+    pub realms: Option<(u16, u16)>,
+    /// It goes by itself after so many seconds (IPv6).
+    pub expires: Option<u32>,
+    /// TTLs are carried into and out of MPLS.
+    pub ttl_propagate: Option<bool>,
     /// IPv6's preference: 0 medium, 1 high, 3 low.
     pub preference: Option<u8>,
     /// Beside one of the same destination.
@@ -117,6 +125,12 @@ pub struct RuleSpec {
     pub uids: Option<(u32, u32)>,
     /// Routes with a prefix of this length or less do not count.
     pub suppress_prefix: Option<u32>,
+    /// Routes by devices of this group do not count.
+    pub suppress_group: Option<u32>,
+    /// For packets that came by this tunnel.
+    pub tunnel: Option<u64>,
+    /// Numbers of realms: source and destination.
+    pub realms: Option<(u16, u16)>,
     /// The VRF's table.
     pub l3mdev: bool,
     /// Its place among rules.

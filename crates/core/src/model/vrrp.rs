@@ -182,6 +182,23 @@ pub struct VipSpec {
     pub broadcast: Option<Ipv4Addr>,
     /// Its scope, as the kernel numbers them (0 global, 253 link, 254 host).
     pub scope: u8,
+    /// The other end of a point-to-point link.
+    pub peer: Option<IpAddr>,
+    /// Seconds for which the host makes connections from it; `u32::MAX`: forever. 0 for an IPv6 address that stands alone,
+    /// if nothing is written.
+    pub preferred: Option<u32>,
+    /// IFA_F_… of if_addr.h: `home`, `mngtmpaddr`, `noprefixroute`, `autojoin`.
+    pub flags: u32,
+    /// Whoever takes it away from a master may (`no_track`).
+    pub no_track: bool,
+}
+
+impl VipSpec {
+    /// An address on a device, and nothing else of it.
+    pub fn bare(addr: IpAddr, prefix: u8, dev: String) -> Self {
+        let (label, broadcast, peer, preferred) = (None, None, None, None);
+        VipSpec { addr, prefix, dev, label, broadcast, scope: 0, peer, preferred, flags: 0, no_track: false }
+    }
 }
 
 impl fmt::Display for VipSpec {
@@ -238,6 +255,8 @@ pub enum TrackedObject {
     Process(String),
     /// The `bfd_instance` of this name: good while the session is up.
     Bfd(String),
+    /// The static address that is written so: good while it is there.
+    Address(String),
 }
 
 impl fmt::Display for TrackedObject {
@@ -248,6 +267,7 @@ impl fmt::Display for TrackedObject {
             TrackedObject::File(n) => write!(f, "file {n}"),
             TrackedObject::Process(n) => write!(f, "process {n}"),
             TrackedObject::Bfd(n) => write!(f, "BFD session {n}"),
+            TrackedObject::Address(n) => write!(f, "address {n}"),
         }
     }
 }

@@ -27,7 +27,9 @@ impl Shell {
         self.add(&statics);
         for i in 0..self.entries.len() {
             if self.entries[i].router.state() == State::Master {
-                self.add_addresses(i);
+                let vips = self.entries[i].router.config().all_vips();
+                let vips: Vec<VipSpec> = vips.filter(|v| !v.no_track).cloned().collect();
+                self.add(&vips);
             }
         }
         self.install(false);

@@ -165,6 +165,25 @@ impl Shell {
             self.leave_words(i);
         }
         self.set_addresses();
+        self.static_addresses();
+    }
+
+    /// Tells those that track a static address whether it is there.
+    fn static_addresses(&mut self) {
+        let now = clock::now();
+        let there = |v: &VipSpec| {
+            let index = self.seen.links.get(&v.dev).map(|l| l.index);
+            index.is_some_and(|i| self.seen.addresses.contains_key(&(i, v.addr, v.prefix)))
+        };
+        let all: Vec<(TrackedObject, bool)> =
+            self.statics.addresses.iter().map(|v| (TrackedObject::Address(v.to_string()), there(v))).collect();
+        for (object, good) in all {
+            for i in 0..self.entries.len() {
+                let found = Found::Good(good);
+                self.entries[i].router.handle(now, Input::Tracked { object: &object, found });
+                self.perform(i);
+            }
+        }
     }
 
     /// `promote_secondaries`: has the kernel keep the other addresses of these interfaces when their first goes

@@ -4,7 +4,7 @@ use evenkeel_core::model::{Family, Hop, Placement, RouteSpec, RuleAction, RuleSp
 use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::route::{
     RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteNextHop, RouteNextHopFlags, RoutePreference,
-    RouteProtocol, RouteScope, RouteType,
+    RouteProtocol, RouteRealm, RouteScope, RouteType,
 };
 use netlink_packet_route::rule::{
     RuleAction as Action, RuleAttribute, RuleFlags, RuleMessage, RulePortRange, RuleUidRange,
@@ -15,9 +15,10 @@ use super::Netlink;
 use crate::{Error, Result};
 
 /// Numbers of rtnetlink.h.
-const RTN_UNICAST: u8 = 1;
 const RTN_LOCAL: u8 = 2;
 const RTN_MULTICAST: u8 = 5;
+const RTA_TTL_PROPAGATE: u16 = 26;
+const RTAX_CC_ALGO: u16 = 16;
 const SCOPE_GLOBAL: u8 = 0;
 const SCOPE_LINK: u8 = 253;
 const SCOPE_HOST: u8 = 254;
@@ -76,14 +77,13 @@ fn family(f: Family) -> AddressFamily {
     }
 }
 
-/// The scope that ip-route(8) gives a route for which none is written.
+/// The scope of a route for which none is written: keepalived's, which gives one without a gateway no narrower scope, as
+/// ip-route(8) would.
 fn usual_scope(r: &RouteSpec) -> u8 {
-    let gateway = r.hops.iter().any(|h| h.via.is_some()) || r.hops.len() > 1;
     match (r.family, r.kind) {
         (Family::V6, _) => SCOPE_GLOBAL,
         (_, RTN_LOCAL) => SCOPE_HOST,
         (_, 3..=RTN_MULTICAST) => SCOPE_LINK,
-        (_, RTN_UNICAST) if !gateway => SCOPE_LINK,
         _ => SCOPE_GLOBAL,
     }
 }
@@ -109,9 +109,21 @@ fn route_message(r: &RouteSpec, index: impl Fn(&str) -> Option<u32>) -> std::res
     a.extend(r.src.map(|s| RouteAttribute::PrefSource(s.into())));
     a.extend(r.metric.map(RouteAttribute::Priority));
     a.extend(r.preference.map(|p| RouteAttribute::Preference(RoutePreference::from(p))));
-    if !r.metrics.is_empty() {
-        let metric = |(id, value): &(u16, u32)| RouteMetric::Other(DefaultNla::new(*id, value.to_ne_bytes().to_vec()));
-        a.push(RouteAttribute::Metrics(r.metrics.iter().map(metric).collect()));
+    let realm = |(source, destination)| RouteRealm { source, destination };
+    a.extend(r.realms.map(|n| RouteAttribute::Realm(realm(n))));
+    a.extend(r.expires.map(RouteAttribute::Expires));
+    a.extend(r.ttl_propagate.map(|on| {
+        let n = DefaultNla::new(RTA_TTL_PROPAGATE, vec![u8::from(on)]);
+        RouteAttribute::Other(n)
+    }));
+    let metric = |(id, value): &(u16, u32)| RouteMetric::Other(DefaultNla::new(*id, value.to_ne_bytes().to_vec()));
+    let mut metrics: Vec<RouteMetric> = r.metrics.iter().map(metric).collect();
+    metrics.extend(r.congestion.iter().map(|name| {
+        let bytes = [name.as_bytes(), &[0]].concat();
+        RouteMetric::Other(DefaultNla::new(RTAX_CC_ALGO, bytes))
+    }));
+    if !metrics.is_empty() {
+        a.push(RouteAttribute::Metrics(metrics));
     }
     let device = |h: &Hop| match &h.dev {
         Some(dev) => index(dev).map(Some).ok_or_else(|| format!("there is no device {dev}")),
@@ -171,6 +183,9 @@ fn rule_message(r: &RuleSpec) -> RuleMessage {
     a.extend(r.dport.map(|p| RuleAttribute::DestinationPortRange(ports(p))));
     a.extend(r.uids.map(|(start, end)| RuleAttribute::UidRange(RuleUidRange { start, end })));
     a.extend(r.suppress_prefix.map(RuleAttribute::SuppressPrefixLen));
+    a.extend(r.suppress_group.map(RuleAttribute::SuppressIfGroup));
+    a.extend(r.tunnel.map(RuleAttribute::TunId));
+    a.extend(r.realms.map(|(source, destination)| RuleAttribute::Realm(RouteRealm { source, destination })));
     a.extend(r.preference.map(RuleAttribute::Priority));
     if r.l3mdev {
         a.push(RuleAttribute::L3MDev(true));

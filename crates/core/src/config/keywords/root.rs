@@ -30,7 +30,7 @@ const ROOT_KEYWORDS: &[Keyword] = &[
     kw("global_defs", Args::Block(&GLOBAL_DEFS, Name::None), "", "v1.0.3",
        "Settings of the whole daemon; several blocks add up."),
     kw("track_group", Args::Block(&TRACK_GROUP, Name::Only), "", "v2.0.3",
-       "A named set of VRRP instances, for static addresses, routes and rules to refer to.").later(),
+       "A named set of VRRP instances, for static addresses, routes and rules to refer to."),
     kw("static_ipaddress", Args::Lines(Lines::StaticAddress), "", "v1.1.0",
        "Addresses that are put on at start and stay."),
     kw("static_routes", Args::Lines(Lines::StaticRoute), "", "v1.0.3",

@@ -65,7 +65,7 @@ const VRRP_INSTANCE_KEYWORDS: &[Keyword] = &[
        "TTL or hop limit of unicast adverts."),
     kw("virtual_ipaddress", Args::Lines(Lines::Address), "none", "v1.0.3",
        "The addresses that the master holds and that its adverts name.")
-       .differs("`peer`, `no_track` and other words of an address are kept, not in force yet"),
+       .differs("one that somebody takes away is put back, unless it has `no_track`"),
     kw("virtual_ipaddress_excluded", Args::Lines(Lines::Address), "none", "v1.0.3",
        "Addresses that the master holds but its adverts do not name; of any family.")
        .differs("as virtual_ipaddress"),
@@ -229,7 +229,7 @@ pub(crate) static TRACK_GROUP: Block = Block { path: "track_group", keywords: TR
 #[rustfmt::skip]
 const TRACK_GROUP_KEYWORDS: &[Keyword] = &[
     kw("group", Args::Lines(Lines::Names), "", "v2.0.3",
-       "Its members; an instance is in one group at most.").later(),
+       "Its members; an instance is in one group at most."),
 ];
 
 /// `garp_group`

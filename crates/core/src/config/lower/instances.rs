@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::super::Span;
 use super::super::value::{AddressLine, Broadcast, Line, Section, Value};
 use super::{Lower, Usual};
 use crate::model::{
@@ -216,6 +215,25 @@ impl Lower<'_> {
         }
     }
 
+    /// `track_group`: instances that stand still while a static address is not there.
+    pub(super) fn track_groups(&self, instances: &mut [VrrpInstance], statics: &[VipSpec]) {
+        for (_, line) in self.root.lines("static_ipaddress") {
+            let Line::Address(a) = line else { continue };
+            let Some((_, Some(name))) = a.options.iter().find(|(word, _)| word == "track_group") else { continue };
+            let Some(v) = statics.iter().find(|v| v.addr == a.addr && a.dev.as_ref().is_none_or(|d| *d == v.dev))
+            else {
+                continue;
+            };
+            let groups = self.root.sections("track_group").filter(|g| g.name() == name);
+            let named = |l: &Line| if let Line::Name(n) = l { Some(n.clone()) } else { None };
+            let members: HashSet<String> =
+                groups.flat_map(|g| g.lines("group")).filter_map(|(_, l)| named(l)).collect();
+            for i in instances.iter_mut().filter(|i| members.contains(&i.name)) {
+                i.tracks.push(Track { object: TrackedObject::Address(v.to_string()), weight: 0, reverse: false });
+            }
+        }
+    }
+
     /// `interface_up_down_delays`
     pub(super) fn link_delays(&self) -> BTreeMap<String, (Duration, Duration)> {
         let seconds = |o: Option<&(String, Option<String>)>| {
@@ -320,24 +338,14 @@ impl Lower<'_> {
 
     pub(super) fn addresses(&mut self, s: &Section, keyword: &str, interface: &str) -> Vec<VipSpec> {
         let mut out = Vec::new();
-        for (at, line) in s.lines(keyword) {
+        for (_, line) in s.lines(keyword) {
             let Line::Address(a) = line else { continue };
-            self.unused_words(*at, a);
             let dev = a.dev.clone().unwrap_or_else(|| interface.to_owned());
             if !out.iter().any(|v: &VipSpec| v.addr == a.addr && v.dev == dev) {
                 out.push(vip(dev, a));
             }
         }
         out
-    }
-
-    fn unused_words(&mut self, at: Span, a: &AddressLine) {
-        for (word, _) in a.options.iter().filter(|(word, _)| word != "use_vmac") {
-            self.later(at, word);
-        }
-        if a.peer.is_some() {
-            self.later(at, "peer");
-        }
     }
 }
 
@@ -389,6 +397,10 @@ fn authentication(s: &Section, version: VrrpVersion) -> Auth {
     if a.text("auth_type") == Some("AH") { Auth::Ah(AuthPass(pass)) } else { Auth::Pass(AuthPass(pass)) }
 }
 
+/// IFA_F_… of if_addr.h. `-nodad` says what is done in any case.
+const ADDRESS_FLAGS: [(&str, u32); 4] =
+    [("home", 0x10), ("mngtmpaddr", 0x100), ("noprefixroute", 0x200), ("autojoin", 0x400)];
+
 /// An address with its device, scope and broadcast address; the scope's default is ip(8)'s.
 fn vip(dev: String, a: &AddressLine) -> VipSpec {
     let broadcast = match (a.addr, a.broadcast) {
@@ -404,7 +416,20 @@ fn vip(dev: String, a: &AddressLine) -> VipSpec {
         IpAddr::V4(v4) if v4.is_link_local() => 253,
         _ => 0,
     };
-    VipSpec { addr: a.addr, prefix: a.prefix, dev, label: a.label.clone(), broadcast, scope: a.scope.unwrap_or(usual) }
+    let has = |word: &str| a.options.iter().any(|(w, _)| w == word);
+    let preferred = a.options.iter().find(|(w, _)| w == "preferred_lft").and_then(|(_, v)| v.as_deref());
+    VipSpec {
+        addr: a.addr,
+        prefix: a.prefix,
+        dev,
+        label: a.label.clone(),
+        broadcast,
+        scope: a.scope.unwrap_or(usual),
+        peer: a.peer,
+        preferred: preferred.map(|v| if v == "forever" { u32::MAX } else { v.parse().unwrap_or(u32::MAX) }),
+        flags: ADDRESS_FLAGS.iter().filter(|(word, _)| has(word)).map(|(_, flag)| flag).sum(),
+        no_track: has("no_track"),
+    }
 }
 
 /// What an instance or a sync group tracks, each once.

@@ -48,6 +48,7 @@ pub(crate) fn lower(root: &Section, environment: &dyn Environment, diagnostics: 
         routes: l.routes(root, "static_routes"),
         rules: l.rules(root, "static_rules"),
     };
+    l.track_groups(&mut instances, &statics.addresses);
     Config {
         global,
         scripts,

@@ -41,6 +41,13 @@ const METRICS: &[(&str, u16)] = &[
 /// RTAX_LOCK: a bit for each metric that path MTU discovery and its like leave alone.
 const LOCK: u16 = 1;
 
+const RTT: u16 = 4;
+const RTTVAR: u16 = 5;
+const FEATURES: u16 = 12;
+const RTO_MIN: u16 = 13;
+/// RTAX_FEATURE_ECN
+const ECN: u32 = 1;
+
 /// Words that say how a line is watched over, not what it is.
 const ABOUT: &[&str] = &["no_track", "track_group", "inet", "inet6"];
 
@@ -80,6 +87,21 @@ fn number(text: &str) -> Option<u32> {
         Some(hex) => u32::from_str_radix(hex, 16).ok(),
         None => text.parse().ok(),
     }
+}
+
+/// A time as ip-route(8) writes it: a number in units of its own, or with `s`, `ms` or `us` behind it; in parts of a
+/// millisecond, of which there are `parts`.
+fn milliseconds(text: &str, parts: u32) -> Option<u32> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let n: f64 = digits.parse().ok()?;
+    let ms = match &text[digits.len()..] {
+        "" => return Some(n as u32),
+        "s" | "sec" | "secs" => n * 1000.0,
+        "ms" | "msec" | "msecs" => n,
+        "us" | "usec" | "usecs" => n / 1000.0,
+        _ => return None,
+    };
+    Some((ms * f64::from(parts)).ceil() as u32)
 }
 
 /// `A-B`, or `A` alone.
@@ -126,6 +148,13 @@ impl Lower<'_> {
         found
     }
 
+    /// `[SOURCE/]DESTINATION`, each a number or a name of iproute2's.
+    fn realms(&mut self, at: Span, text: &str) -> Option<(u16, u16)> {
+        let (source, destination) = text.split_once('/').unwrap_or(("0", text));
+        let mut one = |word: &str| self.named(at, "rt_realms", word).map(|n| n as u16);
+        Some((one(source)?, one(destination)?))
+    }
+
     fn route(&mut self, at: Span, options: Options<'_>) -> Option<RouteSpec> {
         let mut r = RouteSpec {
             text: text(options),
@@ -141,6 +170,10 @@ impl Lower<'_> {
             tos: 0,
             metric: None,
             metrics: Vec::new(),
+            congestion: None,
+            realms: None,
+            expires: None,
+            ttl_propagate: None,
             preference: None,
             placement: Placement::Replace,
         };
@@ -177,6 +210,15 @@ impl Lower<'_> {
                 "scope" => r.scope = Some(self.named(at, "rt_scopes", v)? as u8),
                 "tos" | "dsfield" => r.tos = self.named(at, "rt_dsfield", v)? as u8,
                 "metric" | "priority" | "preference" => r.metric = v.parse().ok(),
+                // The kernel counts these two in eighths and quarters of a millisecond.
+                "rtt" => r.metrics.push((RTT, milliseconds(v, 8)?)),
+                "rttvar" => r.metrics.push((RTTVAR, milliseconds(v, 4)?)),
+                "rto_min" => r.metrics.push((RTO_MIN, milliseconds(v, 1)?)),
+                "features" if v == "ecn" => r.metrics.push((FEATURES, ECN)),
+                "congctl" => r.congestion = Some(v.to_owned()),
+                "realm" | "realms" => r.realms = Some(self.realms(at, v)?),
+                "expires" => r.expires = Some(v.parse().ok()?),
+                "ttl-propagate" => r.ttl_propagate = Some(v == "enabled"),
                 "pref" => {
                     r.preference = Some(match v {
                         "high" => 1,
@@ -217,6 +259,9 @@ impl Lower<'_> {
             dport: None,
             uids: None,
             suppress_prefix: None,
+            suppress_group: None,
+            tunnel: None,
+            realms: None,
             l3mdev: false,
             preference: None,
             protocol: KEEPALIVED,
@@ -240,6 +285,9 @@ impl Lower<'_> {
                 "dport" => r.dport = Some(range(v)?),
                 "uidrange" => r.uids = Some(range(v)?),
                 "suppress_prefixlength" | "sup_pl" => r.suppress_prefix = v.parse().ok(),
+                "suppress_ifgroup" | "sup_group" => r.suppress_group = Some(self.named(at, "group", v)?),
+                "tunnel-id" => r.tunnel = Some(v.parse().ok()?),
+                "realms" | "realm" => r.realms = Some(self.realms(at, v)?),
                 "l3mdev" => r.l3mdev = true,
                 "preference" | "order" | "priority" => r.preference = v.parse().ok(),
                 "protocol" => r.protocol = self.named(at, "rt_protos", v)? as u8,
