@@ -1,6 +1,7 @@
 //! The programs as a user meets them: exit statuses, one clear line each.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -206,4 +207,75 @@ fn includes_and_conditions_are_read_from_the_disk() {
 fn the_daemon_gives_keepaliveds_status_2_for_a_missing_parameter() {
     let f = file("missing.conf", "vrrp_instance V {\n    priority\n}\n");
     assert_eq!(run("evenkeeld", &["-t", "-f", f.to_str().expect("UTF-8")]).0, 2);
+}
+
+/// What stands in a unit file or a script written for keepalived.
+#[test]
+fn keepaliveds_options_are_taken() {
+    if !is_root() {
+        return;
+    }
+    let name = format!("opt{}", std::process::id());
+    let dir = std::env::temp_dir().join(&name);
+    fs::create_dir_all(&dir).expect("writable");
+    let path = |file: &str| dir.join(file).to_str().expect("UTF-8").to_owned();
+    fs::write(path("c.conf"), EXAMPLE.replace("eth0", "nosuch0")).expect("writable");
+    let (conf, log) = (path("c.conf"), path("log"));
+    let (p, r, c, b) = (path("p"), path("r"), path("c"), path("b"));
+    let args = [
+        "-f",
+        &conf,
+        "--instance",
+        &name,
+        "-n",
+        "-D",
+        "-P",
+        "-S",
+        "7",
+        "-g",
+        &log,
+        "--flush-log-file",
+        "-G",
+        "-u",
+        "077",
+        "-X",
+        "-d",
+        "-p",
+        &p,
+        "-r",
+        &r,
+        "-c",
+        &c,
+        "-b",
+        &b,
+        "-a",
+        "-m",
+        "-M",
+        "-e",
+        "-x",
+        "--ignore-sigint",
+        "--all",
+    ];
+    let mut daemon = Command::new(program("evenkeeld")).args(args).spawn().expect("starts");
+    let pid = daemon.id().to_string();
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let text = || fs::read_to_string(&log).unwrap_or_default();
+    while !text().contains("started") {
+        assert!(std::time::Instant::now() < limit && daemon.try_wait().expect("asked").is_none(), "{}", text());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    for file in [&p, &r, &c, &b] {
+        assert_eq!(fs::read_to_string(file).expect("written").trim(), pid);
+    }
+    assert!(text().contains("the configuration in force") && text().contains("virtual_servers: []"), "-P, -d");
+    assert_eq!(fs::metadata(&log).expect("there").permissions().mode() & 0o777, 0o600, "-u");
+    let kill = |signal: &str| Command::new("kill").args([signal, &pid]).status().expect("runs");
+    kill("-INT");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(daemon.try_wait().expect("asked").is_none(), "--ignore-sigint");
+    kill("-TERM");
+    assert!(daemon.wait().expect("ends").success());
+    assert!(!std::path::Path::new(&p).exists() && !std::path::Path::new(&b).exists());
+    let _ = fs::remove_dir_all(&dir);
+    let _ = fs::remove_dir_all(evenkeel_sys::paths::run_dir(&name));
 }

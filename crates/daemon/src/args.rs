@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, ValueEnum};
 use evenkeel_core::config::Options;
+use evenkeel_core::model::Config;
+pub use syslog_tracing::Facility;
 
 /// How log lines look on standard error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -15,7 +17,7 @@ pub enum LogFormat {
 }
 
 /// evenkeeld: VRRP, health checks and layer-4 load balancing from a keepalived.conf
-#[derive(Parser, Debug)]
+#[derive(Parser, Clone, Debug)]
 #[command(name = "evenkeeld", version, disable_version_flag = true)]
 pub struct Args {
     /// Configuration file [default: /etc/evenkeel/evenkeel.conf, then /etc/keepalived/keepalived.conf]
@@ -30,6 +32,72 @@ pub struct Args {
     /// Log more
     #[arg(short = 'D', long, action = ArgAction::Count)]
     pub log_detail: u8,
+    /// Log to this file [default for FILE: /tmp/keepalived.log]
+    #[arg(short = 'g', long, value_name = "FILE", num_args = 0..=1, default_missing_value = "/tmp/keepalived.log")]
+    pub log_file: Option<PathBuf>,
+    /// Accepted: every line is written to the log file at once in any case
+    #[arg(long)]
+    flush_log_file: bool,
+    /// Log neither to the journal nor to syslog
+    #[arg(short = 'G', long)]
+    pub no_syslog: bool,
+    /// What syslog takes the log for: 0 to 7 and local0 to local7, user or daemon
+    #[arg(short = 'S', long, value_name = "FACILITY", default_value = "daemon", value_parser = facility)]
+    pub log_facility: Facility,
+    /// Log the configuration at the start
+    #[arg(short = 'd', long)]
+    pub dump_conf: bool,
+    /// Only virtual routers: no virtual server of the configuration is served
+    #[arg(short = 'P', long)]
+    pub vrrp: bool,
+    /// Only virtual servers: no virtual router of the configuration speaks
+    #[arg(short = 'C', long)]
+    pub check: bool,
+    /// No BFD session of the configuration
+    #[arg(short = 'B', long)]
+    pub no_bfd: bool,
+    /// Accepted: everything that the configuration asks for runs in any case
+    #[arg(long)]
+    all: bool,
+    /// Run in this network namespace, of those that `ip netns` lists
+    #[arg(short = 's', long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Octal: what others may not do with files that are made
+    #[arg(short = 'u', long, value_name = "MASK", value_parser = umask)]
+    pub umask: Option<u32>,
+    /// Take away addresses that an earlier daemon left, and go on from none of its states
+    #[arg(short = 'X', long)]
+    pub release_vips: bool,
+    /// Write a core file if the daemon crashes
+    #[arg(short = 'm', long)]
+    pub core_dump: bool,
+    /// Accepted: the pattern of core files is the system's
+    #[arg(short = 'M', long, value_name = "PATTERN", num_args = 0..=1, default_missing_value = "")]
+    core_dump_pattern: Option<String>,
+    /// Accepted: what becomes of addresses is logged in any case
+    #[arg(short = 'a', long)]
+    address_monitoring: bool,
+    /// Accepted: a missing file that is included is told in any case
+    #[arg(short = 'e', long)]
+    all_config: bool,
+    /// Accepted: there is no SNMP
+    #[arg(short = 'x', long)]
+    snmp: bool,
+    /// Accepted: there is no SNMP
+    #[arg(short = 'A', long, value_name = "SOCKET")]
+    snmp_agent_socket: Option<String>,
+    /// Take no notice of SIGINT
+    #[arg(long)]
+    pub ignore_sigint: bool,
+    /// Another file for the process id, as keepalived has for its process that speaks VRRP
+    #[arg(short = 'r', long = "vrrp_pid", value_name = "FILE")]
+    vrrp_pid: Option<PathBuf>,
+    /// Another one, as for health checks
+    #[arg(short = 'c', long = "checkers_pid", value_name = "FILE")]
+    checkers_pid: Option<PathBuf>,
+    /// Another one, as for BFD
+    #[arg(short = 'b', long = "bfd_pid", value_name = "FILE")]
+    bfd_pid: Option<PathBuf>,
     /// What `@id` lines are compared with [default: the host's name up to its first dot]
     #[arg(short = 'i', long, value_name = "ID")]
     pub config_id: Option<String>,
@@ -64,6 +132,33 @@ pub struct Args {
     /// Print the version
     #[arg(short = 'v', long, action = ArgAction::Version)]
     version: Option<bool>,
+}
+
+/// keepalived(8): 0 to 7 stand for local0 to local7.
+fn facility(s: &str) -> Result<Facility, String> {
+    let local = [
+        Facility::Local0,
+        Facility::Local1,
+        Facility::Local2,
+        Facility::Local3,
+        Facility::Local4,
+        Facility::Local5,
+        Facility::Local6,
+        Facility::Local7,
+    ];
+    match s {
+        "daemon" => Ok(Facility::Daemon),
+        "user" => Ok(Facility::User),
+        _ => {
+            let number = s.strip_prefix("local").unwrap_or(s).parse().ok();
+            let found = number.and_then(|n: usize| local.into_iter().nth(n));
+            found.ok_or_else(|| "0 to 7, local0 to local7, user or daemon".into())
+        }
+    }
+}
+
+fn umask(s: &str) -> Result<u32, String> {
+    u32::from_str_radix(s, 8).ok().filter(|n| *n <= 0o777).ok_or_else(|| "an octal number up to 777".into())
 }
 
 fn instance_name(s: &str) -> Result<String, String> {
@@ -113,6 +208,29 @@ impl Args {
     /// Where the id of the process that takes signals stands.
     pub fn pid_file(&self) -> PathBuf {
         self.pid.clone().unwrap_or_else(|| self.run_dir().join("evenkeeld.pid"))
+    }
+
+    /// Where it stands besides.
+    pub fn more_pid_files(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.vrrp_pid, &self.checkers_pid, &self.bfd_pid].into_iter().flatten()
+    }
+
+    /// What of a configuration is to run.
+    pub fn narrow(&self, mut config: Config) -> Config {
+        let only = self.vrrp || self.check;
+        if only && !self.check {
+            config.virtual_servers.clear();
+        }
+        if only && !self.vrrp {
+            config.instances.clear();
+            config.groups.clear();
+            config.vmacs.clear();
+            config.statics = Default::default();
+        }
+        if self.no_bfd {
+            config.bfd.clear();
+        }
+        config
     }
 
     /// Where maps and links are pinned.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use evenkeel_core::config::{Options, Severity};
+use evenkeel_core::config::Severity;
 use evenkeel_core::firewall::Firewall;
 use evenkeel_core::health::{Phase, ProbeResult};
 use evenkeel_core::ipc::{NotifiedStatus, Reply, Request};
@@ -65,7 +65,7 @@ struct RunArgs {
     bpf_dir: PathBuf,
     release_vrrp: bool,
     release_services: bool,
-    options: Options,
+    all: Args,
 }
 
 /// Runs the daemon until it is told to stop. `left_out` says what is wrong with the file that it was started with.
@@ -102,7 +102,7 @@ async fn main_loop(
     let (call_tx, mut call_rx) = unbounded_channel();
     let priority = config.global.vrrp_rt_priority.unwrap_or(RT_PRIORITY);
     let testament = charge.testament.clone();
-    let (router, router_thread) = router::start(priority, args.memo_file(), charge, firewall.clone(), router_tx)?;
+    let (router, router_thread) = router::start(priority, args, charge, firewall.clone(), router_tx)?;
     let edge = edge::start(router.clone(), edge_tx)?;
     let mut control = Control {
         path,
@@ -127,7 +127,7 @@ async fn main_loop(
             bpf_dir: args.bpf_dir(),
             release_vrrp: !args.dont_release_vrrp,
             release_services: !args.dont_release_ipvs,
-            options: args.options(),
+            all: args.clone(),
         },
     };
     control.take(config)?;
@@ -191,7 +191,7 @@ async fn main_loop(
             _ = stats_clear.recv() => control.dump(Dump::StatsClear),
             _ = json.recv() => control.dump(Dump::Json),
             _ = terminate.recv() => break false,
-            _ = interrupt.recv() => break false,
+            _ = interrupt.recv(), if !args.ignore_sigint => break false,
             _ = quit.recv() => break true,
         }
     };
@@ -327,7 +327,7 @@ impl Control {
             this.config_error = Some(error.clone());
             Reply::Refused { error }
         };
-        let parsed = match crate::read(&self.path, &self.args.options) {
+        let parsed = match crate::read(&self.path, &self.args.all.options()) {
             Ok(p) => p,
             Err(e) => return refuse(self, format!("cannot read {}: {e}", self.path.display())),
         };
@@ -335,6 +335,7 @@ impl Control {
             tracing::warn!("{}", d.render(&parsed.sources, false));
         }
         let Some(config) = parsed.clean().cloned() else { return refuse(self, parsed.render(false)) };
+        let config = self.args.all.narrow(config);
         if config == Config::default() {
             // An editor that truncates and then writes shows this for a moment; nobody means it.
             return refuse(self, format!("{} configures nothing", self.path.display()));
@@ -363,16 +364,17 @@ impl Control {
 
     /// What a reload with a file would change; the steps are those of [`Control::reload`], and none is done.
     fn plan(&self, file: &std::path::Path) -> Reply {
-        let parsed = match crate::read(file, &self.args.options) {
+        let parsed = match crate::read(file, &self.args.all.options()) {
             Ok(p) => p,
             Err(e) => return Reply::Refused { error: format!("cannot read {}: {e}", file.display()) },
         };
-        let Some(config) = parsed.clean() else { return Reply::Refused { error: parsed.render(false) } };
+        let Some(config) = parsed.clean().cloned() else { return Reply::Refused { error: parsed.render(false) } };
+        let config = self.args.all.narrow(config);
         let up = |v: ServiceKey, r: ServerKey| self.servers.get(&(v, r)).is_none_or(ServerState::up);
         let observed = self.plane.as_ref().map(|p| p.maps().observe()).unwrap_or_default();
         let services = diff(&desired_services(&config.virtual_servers, &up), &observed);
         let mut steps: Vec<String> = services.iter().map(ToString::to_string).collect();
-        steps.extend(changes(&self.config, config).iter().map(ToString::to_string));
+        steps.extend(changes(&self.config, &config).iter().map(ToString::to_string));
         Reply::Plan { steps }
     }
 

@@ -39,10 +39,10 @@ const LONGEST_DELAY: Duration = Duration::from_secs(60);
 const LIVED: Duration = Duration::from_secs(60);
 
 /// Signals that are the other's business.
-fn passed_on() -> [i32; 8] {
+fn passed_on() -> Vec<i32> {
     let ordinary = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
-    let [a, b, c, d, e, f] = ordinary.map(|s| s as i32);
-    [a, b, c, d, e, f, signals::json(), signals::stats_clear()]
+    let ordinary = ordinary.into_iter().filter(|s| *s != Signal::SIGINT || !rt::ignores_sigint());
+    ordinary.map(|s| s as i32).chain([signals::json(), signals::stats_clear()]).collect()
 }
 
 /// It asks for an end.

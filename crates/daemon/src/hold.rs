@@ -13,10 +13,10 @@ use crate::args::Args;
 /// A daemon that was killed is gone within so long.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The lock and the pid file; both go when the process that made it does, not when a child of it ends.
+/// The lock and the pid files; all go when the process that made it does, not when a child of it ends.
 pub struct Hold {
     pid: u32,
-    pid_file: PathBuf,
+    pid_files: Vec<PathBuf>,
     _lock: Flock<File>,
 }
 
@@ -25,9 +25,12 @@ pub fn take(args: &Args) -> anyhow::Result<Hold> {
     let run_dir = args.run_dir();
     fs::create_dir_all(&run_dir).with_context(|| format!("create {}", run_dir.display()))?;
     let lock = lock(&run_dir.join("lock"), &args.instance)?;
-    let (pid, pid_file) = (std::process::id(), args.pid_file());
-    fs::write(&pid_file, format!("{pid}\n")).with_context(|| format!("write {}", pid_file.display()))?;
-    Ok(Hold { pid, pid_file, _lock: lock })
+    let pid = std::process::id();
+    let pid_files: Vec<PathBuf> = [args.pid_file()].into_iter().chain(args.more_pid_files().cloned()).collect();
+    for file in &pid_files {
+        fs::write(file, format!("{pid}\n")).with_context(|| format!("write {}", file.display()))?;
+    }
+    Ok(Hold { pid, pid_files, _lock: lock })
 }
 
 /// Two daemons of one instance would fight over everything.
@@ -53,7 +56,9 @@ fn lock(path: &Path, instance: &str) -> anyhow::Result<Flock<File>> {
 impl Drop for Hold {
     fn drop(&mut self) {
         if std::process::id() == self.pid {
-            let _ = fs::remove_file(&self.pid_file);
+            for file in &self.pid_files {
+                let _ = fs::remove_file(file);
+            }
         }
     }
 }

@@ -56,6 +56,10 @@ fn main() -> ExitCode {
             }
         };
     }
+    if let Err(e) = surroundings(&args) {
+        eprintln!("evenkeeld: {e}");
+        return ExitCode::from(exit::FATAL);
+    }
     let path = args.config_file();
     let parsed = match read(&path, &args.options()) {
         Ok(p) => p,
@@ -83,7 +87,7 @@ fn main() -> ExitCode {
     if let Some(told) = &left_out {
         eprintln!("evenkeeld: {}: {told}; a reload will refuse it", path.display());
     }
-    let config = parsed.config;
+    let config = args.narrow(parsed.config);
     if !evenkeel_sys::user::is_root() {
         eprintln!("evenkeeld: it needs root, to hold addresses and to load the packet path");
         return ExitCode::from(exit::NO_PERMISSION);
@@ -102,6 +106,9 @@ fn main() -> ExitCode {
         return ExitCode::from(exit::FATAL);
     }
     log::init(&args);
+    if args.dump_conf {
+        tracing::info!("the configuration in force: {config:#?}");
+    }
     match serve(&args, &path, (config, left_out)) {
         Ok(code) => code,
         Err(e) => {
@@ -109,6 +116,23 @@ fn main() -> ExitCode {
             ExitCode::from(exit::FATAL)
         }
     }
+}
+
+/// What the command line says of the process itself.
+fn surroundings(args: &Args) -> evenkeel_sys::Result<()> {
+    if let Some(mask) = args.umask {
+        evenkeel_sys::rt::umask(mask);
+    }
+    if let Some(name) = &args.namespace {
+        evenkeel_sys::netns::enter(&Path::new("/run/netns").join(name))?;
+    }
+    if args.ignore_sigint {
+        evenkeel_sys::rt::ignore_sigint();
+    }
+    if args.core_dump {
+        evenkeel_sys::rt::allow_core_dumps()?;
+    }
+    Ok(())
 }
 
 /// Holds the instance, and runs the daemon under its guard.
@@ -148,7 +172,7 @@ fn again(args: &Args, path: &Path) -> anyhow::Result<(Config, Option<String>)> {
     let parsed = read(path, &args.options()).with_context(|| format!("read {}", path.display()))?;
     anyhow::ensure!(parsed.starts(), "{} is not usable any more", path.display());
     let left_out = left_out(&parsed);
-    Ok((parsed.config, left_out))
+    Ok((args.narrow(parsed.config), left_out))
 }
 
 /// What a start leaves out, in words.

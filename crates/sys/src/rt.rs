@@ -1,4 +1,4 @@
-//! Real time: a thread that nothing makes late.
+//! What a process asks for itself: a thread that nothing makes late, memory, core files.
 
 use std::io;
 
@@ -19,4 +19,32 @@ pub fn lock_memory() -> Result<()> {
     // SAFETY: no pointers are involved.
     let ret = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) };
     if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }.context(|| "lock memory".into())
+}
+
+/// What others may not do with files that are made from now on.
+pub fn umask(mask: u32) {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
+}
+
+/// A crash leaves a core file, however large.
+pub fn allow_core_dumps() -> Result<()> {
+    use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+    let done = setrlimit(Resource::RLIMIT_CORE, RLIM_INFINITY, RLIM_INFINITY);
+    done.map_err(io::Error::from).context(|| "allow core files".into())
+}
+
+/// Takes no notice of SIGINT. Only before any thread is started.
+pub fn ignore_sigint() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: no handler of ours is involved.
+    let _ = unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) };
+}
+
+/// Does this process take no notice of SIGINT?
+pub fn ignores_sigint() -> bool {
+    // SAFETY: a zeroed sigaction is valid, and is only written to.
+    unsafe {
+        let mut is: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGINT, std::ptr::null(), &raw mut is) == 0 && is.sa_sigaction == libc::SIG_IGN
+    }
 }

@@ -81,6 +81,9 @@ impl Shell {
         for i in fresh {
             self.begin(i, now);
         }
+        if std::mem::take(&mut self.begins_anew) {
+            self.set_addresses();
+        }
         self.synchronise(); // before anything is told, so that a group is told of first, as by keepalived
         for i in 0..self.entries.len() {
             self.perform(i);
@@ -93,7 +96,9 @@ impl Shell {
         let cfg = e.router.config();
         let patience = cfg.advert_int * u32::from(cfg.down_timer_adverts);
         let lately = |at: Instant| at <= now && now.since(at) < patience;
-        let past = if self.memo.last(e.key).is_some_and(lately) {
+        let past = if self.begins_anew {
+            Past::Nothing
+        } else if self.memo.last(e.key).is_some_and(lately) {
             Past::Master
         } else if self.gave_up.iter().any(|(key, at)| *key == e.key && lately(*at)) {
             Past::GivenUp
@@ -104,7 +109,7 @@ impl Shell {
             let index = self.seen.links.get(&v.dev).map(|l| l.index);
             index.is_some_and(|i| self.seen.addresses.contains_key(&(i, v.addr, v.prefix)))
         };
-        e.holds = cfg.all_vips().any(there);
+        e.holds = cfg.all_vips().any(there) && !self.begins_anew;
         // What a crash left is not the host's own.
         e.owns = e.holds && cfg.priority == 255 && self.memo.last(e.key).is_none();
         e.router.handle(now, Input::Start(past));

@@ -17,7 +17,6 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -42,6 +41,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::args::Args;
 use crate::firewall;
 use crate::guard::Charge;
 use bfd::Sessions;
@@ -142,7 +142,7 @@ const ANNOUNCED_AT_ONCE: usize = 64;
 /// Starts the thread.
 pub fn start(
     rt_priority: u8,
-    memo_path: PathBuf,
+    args: &Args,
     charge: Charge,
     firewall: firewall::Handle,
     events: UnboundedSender<Event>,
@@ -159,7 +159,8 @@ pub fn start(
         statics: Statics::default(),
         has_routes: false,
         installed: routes::Installed::default(),
-        memo: Memo::open(&memo_path)?,
+        memo: Memo::open(&args.memo_file())?,
+        begins_anew: args.release_vips,
         testament: charge.testament,
         gave_up: charge.gave_up,
         seen: observer::start(handle.clone())?,
@@ -221,6 +222,8 @@ struct Shell {
     /// The routes and rules that were put in.
     installed: routes::Installed,
     memo: Memo,
+    /// What an earlier daemon left is taken away, and none of its states goes on.
+    begins_anew: bool,
     /// Where the parent finds what to say if this process dies.
     testament: Arc<Testament>,
     /// What a process before this one was master of, until its parent gave up for it.
