@@ -96,3 +96,34 @@ fn systemd_hears_that_it_is_ready_alive_and_stopping() {
     let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
     assert_eq!(line["fields"]["instance"], "V", "a log line has fields");
 }
+
+/// Whoever writes into the log waits, and the addresses move all the same.
+#[test]
+fn a_log_that_blocks_keeps_nobody_from_taking_over() {
+    let Some(net) = Net::directors("blocked-log") else { return };
+    let fifo = net.lan.dir.join("log");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("made");
+    // Somebody has it open, so that the daemon can open it, and reads until it has started.
+    let mut log = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).expect("open");
+    let fast = "version 3\nadvert_int 0.1\n";
+    let d1 = net.start("d1", &vrrp(200, fast));
+    net.wait_state("d1", "V", State::Master);
+    let config = net.write("d2", &vrrp(100, fast));
+    let instance = net.lan.instance("d2");
+    let path = |p: &std::path::Path| p.to_str().expect("UTF-8").to_owned();
+    let (config, fifo) = (path(&config), path(&fifo));
+    let args = ["-n", "-D", "-f", &config, "--instance", &instance, "-g", &fifo];
+    net.lan.spawn("d2", "d2", &evenkeel_tests::program("evenkeeld"), &args).expect("starts");
+    net.wait_state("d2", "V", State::Backup);
+    // Now it is full: the next line that is logged waits for ever.
+    let flags = nix::fcntl::OFlag::O_NONBLOCK | nix::fcntl::OFlag::O_RDWR;
+    nix::fcntl::fcntl(&log, nix::fcntl::FcntlArg::F_SETFL(flags)).expect("set");
+    while std::io::Write::write(&mut log, &[b'.'; 512]).is_ok() {}
+    net.lan.signal(d1, nix::sys::signal::Signal::SIGKILL).expect("dies");
+    net.lan.ip("sw", "link set p-d1 down").expect("cut");
+    eventually("d2 takes over", SOON, || net.holds("d2", evenkeel_testkit::office::VIP).then_some(()));
+    net.lan.ip("sw", "link set p-d2 down").expect("cut");
+    eventually("d2 gives up", SOON, || (!net.holds("d2", evenkeel_testkit::office::VIP)).then_some(()));
+    net.lan.ip("sw", "link set p-d2 up").expect("mended");
+    eventually("d2 takes over again", SOON, || net.holds("d2", evenkeel_testkit::office::VIP).then_some(()));
+}

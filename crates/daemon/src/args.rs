@@ -6,6 +6,7 @@ use clap::{ArgAction, Parser, ValueEnum};
 use evenkeel_core::config::Options;
 use evenkeel_core::model::Config;
 pub use syslog_tracing::Facility;
+use tracing::level_filters::LevelFilter;
 
 /// How log lines look on standard error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -172,6 +173,15 @@ fn instance_name(s: &str) -> Result<String, String> {
 }
 
 impl Args {
+    /// How much is logged.
+    pub fn log_level(&self) -> LevelFilter {
+        match self.log_detail {
+            0 => LevelFilter::INFO,
+            1 => LevelFilter::DEBUG,
+            _ => LevelFilter::TRACE,
+        }
+    }
+
     /// The file to read.
     pub fn config_file(&self) -> PathBuf {
         self.use_file.clone().unwrap_or_else(|| {

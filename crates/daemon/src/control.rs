@@ -486,6 +486,7 @@ impl Control {
                 notify::tell(&self.edge, format!("INSTANCE {name}"), "MASTER_RX_LOWER_PRI", programs);
             }
             router::Event::Bfd { name, up, detail, checks } => self.session_changed(&name, (up, &detail), checks),
+            router::Event::Remark(remark) => remark.log(),
             router::Event::Ended => {}
         }
     }

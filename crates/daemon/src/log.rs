@@ -7,19 +7,13 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use syslog_tracing::Syslog;
-use tracing::level_filters::LevelFilter;
 use tracing_subscriber::prelude::*;
 
 use crate::args::{Args, LogFormat};
 
 /// Sets the log up, once.
 pub fn init(args: &Args) {
-    let level = match args.log_detail {
-        0 => LevelFilter::INFO,
-        1 => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
-    };
-    let registry = tracing_subscriber::registry().with(level);
+    let registry = tracing_subscriber::registry().with(args.log_level());
     let text = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false);
     if let Some(path) = &args.log_file {
         match OpenOptions::new().create(true).append(true).open(path) {

@@ -11,6 +11,7 @@ mod bfd;
 mod configure;
 mod frames;
 mod observer;
+mod quiet;
 mod routes;
 mod words;
 
@@ -109,6 +110,8 @@ pub enum Event {
     LowerPriority { name: String, by: IpAddr, priority: u8, notify: Notify },
     /// A BFD session came up or went down; `checks`: health checks are to be told.
     Bfd { name: String, up: bool, detail: String, checks: bool },
+    /// To be logged.
+    Remark(quiet::Remark),
     /// The thread has ended.
     Ended,
 }
@@ -179,7 +182,9 @@ pub fn start(
         sniffer: None,
         promoted: BTreeMap::new(),
     };
+    let (remarks, level) = (shell.events.clone(), args.log_level());
     let thread = std::thread::Builder::new().name("router".into()).spawn(move || {
+        let _handed_on = quiet::hand_on(remarks, level);
         if let Err(e) = rt::make_realtime(rt_priority) {
             tracing::warn!("VRRP runs without real-time priority: {e}");
         }
