@@ -115,6 +115,7 @@ impl Shell {
                 }
             }
         }
+        self.somebody_waits |= self.entries[i].router.waits_for_frame();
         self.unsettled |= self.entries[i].router.config().group.is_some();
         self.arm(i);
     }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
-use evenkeel_core::model::{Destination, Family, Found, SyncGroup, TrackedObject, Transport, VipSpec, VrrpInstance};
+use evenkeel_core::model::{
+    Destination, Family, Found, SyncGroup, TrackedObject, Transport, VipSpec, Vrid, VrrpInstance,
+};
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::{Input, Past, Router};
 use evenkeel_sys::clock;
@@ -11,6 +13,9 @@ use evenkeel_sys::sysctl;
 use evenkeel_sys::wire::VrrpSocket;
 
 use super::{Entry, Port, Setup, Shell, key_of};
+
+/// Room for strangers' adverts, bytes: some hundred.
+const STRANGERS_ROOM: usize = 256 << 10;
 
 impl Shell {
     pub(super) fn configure(&mut self, Setup { instances, groups, bfd, gaps, link_delays, statics }: Setup) {
@@ -128,7 +133,8 @@ impl Shell {
             if self.ports.get(&key).is_none_or(|p| p.ifindex != link.index || p.socket.groups() != groups) {
                 match VrrpSocket::new(key.1, &key.0, link.index, &groups) {
                     Ok(socket) => {
-                        let port = Port { ifindex: link.index, socket, routers: BTreeMap::new() };
+                        let strangers = VrrpSocket::new(key.1, &key.0, link.index, &[]).ok();
+                        let port = Port { ifindex: link.index, socket, routers: BTreeMap::new(), strangers };
                         self.ports.insert(key.clone(), port);
                     }
                     Err(e) => tracing::error!("{e}"),
@@ -136,8 +142,17 @@ impl Shell {
             }
             let here = |e: &Entry| (e.router.config().hears_on() == key.0) && e.router.config().transport() == key.1;
             let routers = self.entries.iter().enumerate().filter(|(_, e)| here(e));
-            let routers = routers.map(|(i, e)| (e.router.config().vrid, i)).collect();
+            let routers: BTreeMap<Vrid, usize> = routers.map(|(i, e)| (e.router.config().vrid, i)).collect();
             if let Some(port) = self.ports.get_mut(&key) {
+                if !port.routers.keys().eq(routers.keys()) {
+                    let known: Vec<u8> = routers.keys().map(|v| v.get()).collect();
+                    let strangers = port.strangers.iter().map(|s| {
+                        s.set_room(STRANGERS_ROOM);
+                        s.hear_only(&known, true)
+                    });
+                    let heard = strangers.chain([port.socket.hear_only(&known, false)]);
+                    heard.filter_map(Result::err).for_each(|e| tracing::warn!("{e}"));
+                }
                 port.routers = routers;
             }
         }

@@ -11,7 +11,11 @@ use super::Shell;
 impl Shell {
     /// Listens while anybody waits, and tells them of what is heard.
     pub(super) fn listen_for_frames(&mut self) {
-        if !self.entries.iter().any(|e| e.router.waits_for_frame()) {
+        if !self.somebody_waits {
+            return;
+        }
+        self.somebody_waits = self.entries.iter().any(|e| e.router.waits_for_frame());
+        if !self.somebody_waits {
             self.sniffer = None;
             return;
         }

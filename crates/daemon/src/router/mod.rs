@@ -179,6 +179,7 @@ pub fn start(
         refused: BTreeSet::new(),
         bfd: Sessions::default(),
         links: Debounce::default(),
+        somebody_waits: false,
         sniffer: None,
         promoted: BTreeMap::new(),
     };
@@ -199,6 +200,8 @@ struct Port {
     socket: VrrpSocket,
     /// Who speaks here, by virtual router number.
     routers: BTreeMap<Vrid, usize>,
+    /// Hears everybody else; looked at now and then, and only to be counted.
+    strangers: Option<VrrpSocket>,
 }
 
 struct Entry {
@@ -253,6 +256,8 @@ struct Shell {
     bfd: Sessions,
     /// How interfaces count.
     links: Debounce,
+    /// For a frame, since it was last looked.
+    somebody_waits: bool,
     /// Opened while somebody waits for a frame.
     sniffer: Option<Sniffer>,
     /// Interfaces whose `promote_secondaries` is on for our sake, and what it was.
@@ -364,6 +369,20 @@ impl Shell {
         }
     }
 
+    /// Adverts for virtual routers that nobody here knows; as many as found room since the last look.
+    fn count_strangers(&mut self) {
+        let mut buf = [0u8; 64];
+        for port in self.ports.values() {
+            let Some(socket) = &port.strangers else { continue };
+            for _ in 0..4096 {
+                match socket.recv(&mut buf) {
+                    Ok(packet) => self.strangers += u64::from(packet.is_some()),
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
     fn command(&mut self, command: Command) -> bool {
         match command {
             Command::Configure(setup) => self.configure(*setup),
@@ -382,6 +401,7 @@ impl Shell {
             }
             Command::ClearCounters => self.entries.iter_mut().for_each(|e| e.router.clear_counters()),
             Command::Snapshot(reply) => {
+                self.count_strangers();
                 let now = clock::now();
                 let instances = self.entries.iter().map(|e| act::status(&e.router, now)).collect();
                 let bfd = self.bfd.status(now);

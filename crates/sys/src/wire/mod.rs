@@ -3,6 +3,7 @@
 
 mod announce;
 mod bfd;
+mod filter;
 mod sniff;
 mod vrrp;
 

@@ -11,6 +11,7 @@ use evenkeel_core::vrrp::wire::{IpHeader, PROTOCOL, ah, split_ipv4};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, SockaddrIn6, recvmsg, sendmsg};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
+use super::filter;
 use crate::{Context, Result};
 
 /// Internetwork control, as routers mark such packets; over IPv4 the header that is sent says so.
@@ -49,6 +50,18 @@ impl VrrpSocket {
         };
         let socket = open().context(|| format!("open a VRRP socket on {interface}"))?;
         Ok(VrrpSocket { socket, transport, groups: groups.to_vec(), ifindex, hops: Cell::new(255) })
+    }
+
+    /// From now on it is given adverts of these virtual routers alone, or, if `others`, of all others. `sorted` has each
+    /// once, in order.
+    pub fn hear_only(&self, sorted: &[u8], others: bool) -> Result<()> {
+        let program = filter::by_vrid(self.transport, sorted, others);
+        self.socket.attach_filter(&program).context(|| "choose which adverts are heard".into())
+    }
+
+    /// Only so many bytes wait to be read; what comes then is lost.
+    pub fn set_room(&self, bytes: usize) {
+        let _ = self.socket.set_recv_buffer_size(bytes);
     }
 
     /// The groups that it is a member of.

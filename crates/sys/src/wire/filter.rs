@@ -1,0 +1,68 @@
+//! Which adverts a socket is given: those of some virtual routers, or those of all others. The kernel looks, so that
+//! nobody's adverts, however many, neither wake anybody nor take the place of those that matter.
+
+use evenkeel_core::model::Transport;
+use evenkeel_core::vrrp::wire::ah;
+use socket2::SockFilter;
+
+/// Instructions of the classic packet filter (the kernel's networking/filter.rst; linux/bpf_common.h).
+const LDX_HEADER_LENGTH: u16 = 0xb1;
+const LD_BYTE: u16 = 0x30;
+const LD_BYTE_BEHIND_X: u16 = 0x50;
+const JUMP_IF_GE: u16 = 0x35;
+const JUMP_IF_GT: u16 = 0x25;
+const RETURN: u16 = 0x06;
+/// The whole packet, or nothing of it.
+const ALL: u32 = u32::MAX;
+const NONE: u32 = 0;
+/// Where a VRRP message has its virtual router number.
+const VRID: u32 = 1;
+
+fn op(code: u16, k: u32, jt: u8, jf: u8) -> SockFilter {
+    SockFilter::new(code, jt, jf, k)
+}
+
+/// Numbers that follow one another, as first and last.
+fn ranges(sorted: &[u8]) -> Vec<(u8, u8)> {
+    let mut out: Vec<(u8, u8)> = Vec::new();
+    for n in sorted {
+        match out.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(*n) => *last = *n,
+            _ => out.push((*n, *n)),
+        }
+    }
+    out
+}
+
+/// The filter for a raw socket of this transport: adverts of these virtual routers pass, or, if `others`, all others.
+/// Over IPv4 a raw socket sees the IP header, over IPv6 it does not.
+pub fn by_vrid(transport: Transport, sorted: &[u8], others: bool) -> Vec<SockFilter> {
+    let (these, rest) = if others { (NONE, ALL) } else { (ALL, NONE) };
+    let mut program = match transport {
+        Transport::Ipv4 => vec![op(LDX_HEADER_LENGTH, 0, 0, 0), op(LD_BYTE_BEHIND_X, VRID, 0, 0)],
+        Transport::Ipv4Ah => {
+            vec![op(LDX_HEADER_LENGTH, 0, 0, 0), op(LD_BYTE_BEHIND_X, ah::LENGTH as u32 + VRID, 0, 0)]
+        }
+        Transport::Ipv6 => vec![op(LD_BYTE, VRID, 0, 0)],
+    };
+    for (first, last) in ranges(sorted) {
+        program.extend([
+            op(JUMP_IF_GE, u32::from(first), 0, 2),
+            op(JUMP_IF_GT, u32::from(last), 1, 0),
+            op(RETURN, these, 0, 0),
+        ]);
+    }
+    program.push(op(RETURN, rest, 0, 0));
+    program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ranges;
+
+    #[test]
+    fn numbers_that_follow_one_another_are_one_comparison() {
+        assert_eq!(ranges(&[]), []);
+        assert_eq!(ranges(&[1, 2, 3, 7, 9, 10, 254, 255]), [(1, 3), (7, 7), (9, 10), (254, 255)]);
+    }
+}
