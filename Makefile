@@ -48,7 +48,7 @@ docs:
 
 # The configuration language under random input, ten minutes a target.
 fuzz:
-	for t in lex expand check packet; do fuzz/run $$t 600 || exit 1; done
+	for t in lex expand check packet bfd; do fuzz/run $$t 600 || exit 1; done
 
 install: all
 	packaging/install "$(DESTDIR)" "$(PREFIX)"

@@ -190,7 +190,8 @@ impl Bench {
 
 impl Seen {
     fn reset(&mut self) {
-        *self = Seen { macs: std::mem::take(&mut self.macs), ..Seen::default() };
+        let (macs, passed) = (std::mem::take(&mut self.macs), std::mem::take(&mut self.passed));
+        *self = Seen { macs, passed, ..Seen::default() };
     }
 
     fn passed(&mut self, f: &[u8], now: Instant) {
@@ -408,7 +409,7 @@ pub fn run(only: Option<&str>) -> Result<()> {
             }
         }
         let [theirs, ours] = ms.map(median);
-        let beyond = format!("{:.1}, {:.1}", beyond[0], beyond[1]);
+        let beyond = format!("{:.2}, {:.2}", beyond[0], beyond[1]);
         println!("{name:<58} {theirs:>14.1} {ours:>14.1} {:>8.2} {beyond:>28}", ours / theirs);
     }
     b.end.store(true, Ordering::Relaxed);

@@ -5,6 +5,7 @@ mod check;
 mod config;
 mod route;
 mod service;
+mod track;
 mod vrrp;
 
 pub use bfd::BfdInstance;
@@ -14,8 +15,9 @@ pub use route::{Hop, Net, Placement, RouteSpec, RuleAction, RuleSpec};
 pub use service::{
     ForwardingMethod, Persistence, Protocol, RealServer, Scheduler, ServerKey, ServiceKey, VirtualServer, Weight,
 };
+pub use track::{Found, ParamMatch, Track, TrackFile, TrackProcess, TrackedObject, VrrpScript};
 pub use vrrp::{
-    AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, Found, GarpGroup, GarpTiming, InitialState,
-    Notify, ParamMatch, Peer, ScriptCommand, Statics, SyncGroup, Track, TrackFile, TrackProcess, TrackedObject,
-    Transport, Unicast, VipSpec, Vmac, VmacUse, Vrid, VrrpInstance, VrrpScript, VrrpVersion,
+    AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpGroup, GarpTiming, InitialState, Notify,
+    Peer, ScriptCommand, Statics, SyncGroup, Transport, Unicast, VipSpec, Vmac, VmacUse, Vrid, VrrpInstance,
+    VrrpVersion,
 };

@@ -1,5 +1,7 @@
 //! The control loop: configuration, health and masters in; steps for the data plane out.
 
+mod events;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -8,12 +10,10 @@ use std::time::Duration;
 use anyhow::Context;
 use evenkeel_core::config::Severity;
 use evenkeel_core::firewall::Firewall;
-use evenkeel_core::health::{Phase, ProbeResult};
 use evenkeel_core::ipc::{NotifiedStatus, Reply, Request};
-use evenkeel_core::model::{Check, CheckKind, Config, Found, HookChoice, ServerKey, ServiceKey, TrackedObject, Weight};
+use evenkeel_core::model::{Config, Found, HookChoice, ServerKey, ServiceKey, TrackedObject, Weight};
 use evenkeel_core::plan::{Services, Step, changes, desired_services, diff};
 use evenkeel_core::time::Instant;
-use evenkeel_core::vrrp::State;
 use evenkeel_sys::bpf::load::DEFAULT_CONNS;
 use evenkeel_sys::bpf::{Hooks, XdpPlane};
 use evenkeel_sys::netlink::{Changes, Link, Monitor, Netlink, require_link};
@@ -25,7 +25,6 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::Args;
 use crate::dump::Dump;
-use crate::edge::CheckId;
 use crate::guard::Charge;
 use crate::status::{ScriptState, ServerState};
 use crate::vmacs::Vmacs;
@@ -450,126 +449,6 @@ impl Control {
             Ok(0) => {}
             Ok(n) => tracing::debug!("{n} next hops changed"),
             Err(e) => tracing::warn!("{e}"),
-        }
-    }
-
-    fn router_event(&mut self, event: router::Event) {
-        match event {
-            router::Event::Transition { name, from, to, because, priority, deleted, notify } => {
-                tracing::info!(instance = %name, from = %from, to = %to, priority, "{name}: {from} -> {to}: {because}");
-                notify::transition(&mut self.fifos, &self.edge, ("INSTANCE", &name), (to, deleted), priority, &notify);
-                if notify.mail && self.mails(to) {
-                    let body = format!("{from} -> {to}: {because}\npriority {priority}\n");
-                    self.mail(&format!("VRRP Instance {name} - Entering {to} state"), body);
-                }
-            }
-            router::Event::Group { name, to, notify } => {
-                tracing::info!(group = %name, to = %to, "sync group {name}: {to}");
-                notify::transition(&mut self.fifos, &self.edge, ("GROUP", &name), (to, false), 0, &notify);
-                if notify.mail && self.mails(to) {
-                    let body = format!("every member of the sync group is {to}\n");
-                    self.mail(&format!("VRRP Group {name} - Entering {to} state"), body);
-                }
-            }
-            router::Event::Priority { name, state, priority, notify } => {
-                tracing::info!(instance = %name, priority, "{name}: its priority is {priority} now");
-                // As keepalived: before its first transition it is told of as a backup.
-                let state = if state == State::Init { State::Backup } else { state };
-                if notify.priority_changes && state != State::Fault {
-                    self.fifos.vrrp("INSTANCE", &name, &format!("{state}_PRIORITY"), priority);
-                }
-            }
-            router::Event::LowerPriority { name, by, priority, notify } => {
-                tracing::debug!(instance = %name, peer = %by, "{name}: {by} advertises a lower priority");
-                self.fifos.vrrp("INSTANCE", &name, "MASTER_RX_LOWER_PRI", priority);
-                let programs: Vec<_> = notify.lower_priority.into_iter().collect();
-                notify::tell(&self.edge, format!("INSTANCE {name}"), "MASTER_RX_LOWER_PRI", programs);
-            }
-            router::Event::Bfd { name, up, detail, checks } => self.session_changed(&name, (up, &detail), checks),
-            router::Event::Remark(remark) => remark.log(),
-            router::Event::Ended => {}
-        }
-    }
-
-    fn edge_event(&mut self, event: edge::Event) {
-        match event {
-            edge::Event::Probed { id, up, changed, result } => self.probed(id, (up, changed), result),
-            edge::Event::Tracked { object, found, detail } => {
-                tracing::info!(%object, "{object}: {detail}");
-                self.tracked.insert(object, (found, detail));
-            }
-            edge::Event::Notified(n) => {
-                self.notified.insert((n.of.clone(), n.program.clone()), n);
-            }
-            edge::Event::ScriptRan { name, good, changed, last } => {
-                if changed {
-                    tracing::info!(script = %name, "script {name} {}: {last}", if good == Some(true) { "succeeds" } else { "fails" });
-                }
-                if let Some(s) = self.scripts.get_mut(&name) {
-                    s.runs += 1;
-                    (s.good, s.last) = (good, last);
-                }
-            }
-        }
-    }
-
-    /// Is mail sent of this state?
-    fn mails(&self, to: State) -> bool {
-        let faults = || self.config.global.mail.as_ref().is_some_and(|m| m.faults);
-        to != State::Init && (to != State::Fault || faults())
-    }
-
-    /// Sends a mail, if mail is configured; `about` becomes its subject behind this director's name, as keepalived has it.
-    fn mail(&self, about: &str, body: String) {
-        let Some(mail) = self.config.global.mail.clone() else { return };
-        let subject = format!("[{}] {about}", self.router_id());
-        self.edge.mail(edge::Letter { mail, subject, body });
-    }
-
-    /// A check of a real server has a result.
-    fn probed(&mut self, (service, server, n): CheckId, (up, changed): (bool, bool), result: ProbeResult) {
-        let now = clock::now();
-        let Some(state) = self.servers.get_mut(&(service, server)) else { return };
-        let was = state.up();
-        state.probed(n, up, result.clone(), now);
-        let is = state.up();
-        if changed {
-            let word = if up { "passes" } else { "fails" };
-            tracing::info!(service = %service, server = %server, "{server} of {service}: check {word}: {}", result.detail);
-        }
-        if is == was {
-            return;
-        }
-        let state = if is { "UP" } else { "DOWN" };
-        let (rs, vs) = self.fifos.server(service, server, state);
-        let servers = self.config.virtual_servers.iter().filter(|v| v.key == service).flat_map(|v| &v.servers);
-        let concerned = servers.filter(|r| r.key == server).collect::<Vec<_>>();
-        let script = concerned.iter().find_map(|r| if is { r.notify_up.clone() } else { r.notify_down.clone() });
-        let mails = concerned.iter().any(|r| r.mail);
-        notify::tell(&self.edge, format!("RS {rs} {vs}"), state, script.into_iter().collect());
-        if mails {
-            let about = format!("Realserver {rs} of virtual server {vs} - {state}");
-            self.mail(&about, format!("{}\n", result.detail));
-        }
-        self.reconcile();
-        self.refresh_hops();
-    }
-
-    /// A BFD session came up or went down: so do those whose BFD_CHECK follows it.
-    fn session_changed(&mut self, name: &str, (up, detail): (bool, &str), checks: bool) {
-        let (object, found) = (TrackedObject::Bfd(name.to_owned()), Some(Found::Good(up)));
-        self.tracked.insert(object, (found, detail.to_owned()));
-        if !checks {
-            return;
-        }
-        let follows = |c: &Check| matches!(&c.kind, CheckKind::Bfd(session) if session == name);
-        let all = self.config.virtual_servers.iter().flat_map(|v| v.servers.iter().map(move |r| (v.key, r)));
-        let checks = all.flat_map(|(v, r)| r.checks.iter().enumerate().map(move |(n, c)| ((v, r.key, n), c)));
-        let concerned: Vec<CheckId> = checks.filter(|(_, c)| follows(c)).map(|(id, _)| id).collect();
-        for id in concerned {
-            let failed = (!up).then_some(Phase::Expect);
-            let result = ProbeResult { failed, detail: format!("BFD session {name} is {detail}"), took_us: 0 };
-            self.probed(id, (up, true), result);
         }
     }
 
