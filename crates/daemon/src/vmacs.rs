@@ -17,6 +17,8 @@ const BORROWED: [(&str, i32); 2] = [("arp_ignore", 1), ("arp_announce", 2)];
 /// The interfaces that are wanted, and what was changed for their sake.
 pub struct Vmacs {
     wanted: Vec<Vmac>,
+    /// What an earlier daemon left was looked for.
+    looked: bool,
     /// What stands on those of ours.
     alias: String,
     /// Settings of the devices underneath, before they were changed; kept in a file, for a daemon that died restores nothing.
@@ -36,13 +38,14 @@ impl Vmacs {
         };
         let borrowed = text.lines().filter_map(line).collect();
         let alias = format!("evenkeel {instance}");
-        Vmacs { wanted: Vec::new(), alias, borrowed, file, trouble: BTreeSet::new() }
+        Vmacs { wanted: Vec::new(), looked: false, alias, borrowed, file, trouble: BTreeSet::new() }
     }
 
     /// Takes away what is not wanted any more, and makes what is.
     pub fn follow(&mut self, netlink: &mut Netlink, wanted: &[Vmac]) {
         let before = std::mem::replace(&mut self.wanted, wanted.to_vec());
-        if before.is_empty() && wanted.is_empty() && self.borrowed.is_empty() {
+        let first = !std::mem::replace(&mut self.looked, true);
+        if before.is_empty() && wanted.is_empty() && self.borrowed.is_empty() && !first {
             return;
         }
         self.trouble.clear();

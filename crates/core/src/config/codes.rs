@@ -59,6 +59,8 @@ pub const CODES: &[Code] = &[
     code("label-length", "The label of an address is the name of an alias: at most 15 characters."),
     code("link-local", "An address of fe80::/10 is the same on every link (RFC 4291, 2.5.6): `bind_if` says which is meant."),
     code("loopback", "VRRP speaks to other machines; on a loopback interface there are none."),
+    code("mail-login", "`smtp_login` needs `smtp_tls`: a password is never sent in the clear."),
+    code("mail-nobody", "`smtp_server` without `notification_email`: no mail is sent."),
     code("max-hops", "`max_hops` is how far the TTL of a BFD packet may have fallen; more than the TTL itself makes no sense."),
     code("missing-argument", "The keyword needs an argument. keepalived exits at once with status 2 for most of these."),
     code("missing-block", "The keyword opens a block, and no `{` stands behind it or on the next line."),

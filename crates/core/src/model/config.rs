@@ -1,6 +1,7 @@
 //! A whole configuration, typed.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -62,6 +63,21 @@ pub enum MailTls {
     On,
 }
 
+/// Who we are to a mail relay.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Login({}, …)", self.user)
+    }
+}
+
 /// Where mail goes, and how: `smtp_server` and what belongs to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mail {
@@ -82,7 +98,7 @@ pub struct Mail {
     /// Encryption (an addition of ours).
     pub tls: MailTls,
     /// User and password (an addition of ours).
-    pub login: Option<(String, String)>,
+    pub login: Option<Login>,
 }
 
 /// `global_defs`, as far as something acts on it.

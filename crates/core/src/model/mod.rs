@@ -10,7 +10,7 @@ mod vrrp;
 
 pub use bfd::BfdInstance;
 pub use check::{Check, CheckKind, CheckTiming, HttpUrl, StatusRange};
-pub use config::{Config, Fifo, GlobalDefs, HookChoice, Mail, MailTls};
+pub use config::{Config, Fifo, GlobalDefs, HookChoice, Login, Mail, MailTls};
 pub use route::{Hop, Net, Placement, RouteSpec, RuleAction, RuleSpec};
 pub use service::{
     ForwardingMethod, Persistence, Protocol, RealServer, Scheduler, ServerKey, ServiceKey, VirtualServer, Weight,

@@ -38,9 +38,9 @@ impl Control {
             }
             router::Event::LowerPriority { name, by, priority, notify } => {
                 tracing::debug!(instance = %name, peer = %by, "{name}: {by} advertises a lower priority");
-                self.fifos.vrrp("INSTANCE", &name, "MASTER_RX_LOWER_PRI", priority);
+                self.fifos.vrrp("INSTANCE", &name, edge::LOWER_PRIORITY, priority);
                 let programs: Vec<_> = notify.lower_priority.into_iter().collect();
-                notify::tell(&self.edge, format!("INSTANCE {name}"), "MASTER_RX_LOWER_PRI", programs);
+                notify::tell(&self.edge, format!("INSTANCE {name}"), edge::LOWER_PRIORITY, programs);
             }
             router::Event::Bfd { name, up, detail, checks } => self.session_changed(&name, (up, &detail), checks),
             router::Event::Remark(remark) => remark.log(),
@@ -110,6 +110,21 @@ impl Control {
         }
         self.reconcile();
         self.refresh_hops();
+    }
+
+    /// Checks that are new to a session which is down follow it as well.
+    pub(super) fn sessions_as_they_stand(&mut self) {
+        let told: Vec<&str> = self.config.bfd.iter().filter(|b| b.tells_checks).map(|b| b.name.as_str()).collect();
+        let down = |(object, state): (&TrackedObject, &(Option<Found>, String))| match (object, state) {
+            (TrackedObject::Bfd(name), (Some(Found::Good(false)), detail)) if told.contains(&name.as_str()) => {
+                Some((name.clone(), detail.clone()))
+            }
+            _ => None,
+        };
+        let down: Vec<(String, String)> = self.tracked.iter().filter_map(down).collect();
+        for (name, detail) in down {
+            self.session_changed(&name, (false, &detail), true);
+        }
     }
 
     /// A BFD session came up or went down: so do those whose BFD_CHECK follows it.

@@ -299,6 +299,7 @@ impl Control {
         let sessions = self.config.bfd.iter().map(|b| TrackedObject::Bfd(b.name.clone()));
         let wanted: Vec<TrackedObject> = files.chain(processes).chain(sessions).collect();
         self.tracked.retain(|object, _| wanted.contains(object));
+        self.sessions_as_they_stand();
         self.fifos.follow(&self.config.global.fifos);
         self.hook(true);
         let steps = self.reconcile();

@@ -93,8 +93,8 @@ fn transport(mail: &Mail) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> 
         .tls(tls)
         .timeout(Some(mail.timeout))
         .hello_name(ClientId::Domain(mail.helo.clone().unwrap_or_else(host)));
-    if let Some((user, password)) = mail.login.clone().filter(|_| mail.tls != MailTls::Off) {
-        relay = relay.credentials(Credentials::new(user, password));
+    if let Some(login) = mail.login.clone().filter(|_| mail.tls != MailTls::Off) {
+        relay = relay.credentials(Credentials::new(login.user, login.password));
     }
     Ok(relay.build())
 }

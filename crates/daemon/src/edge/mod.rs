@@ -24,8 +24,8 @@ use tokio::task::JoinHandle;
 use crate::router;
 pub use mail::Letter;
 use mail::Post;
-pub use tell::News;
 use tell::Tell;
+pub use tell::{LOWER_PRIORITY, News};
 
 /// Which check of which real server.
 pub type CheckId = (ServiceKey, ServerKey, usize);
@@ -135,8 +135,7 @@ impl Edge {
         while let Some(request) = inbox.recv().await {
             match request {
                 Request::Configure(config, dead) => {
-                    self.tell.secure = config.global.enable_script_security;
-                    self.tell.ordered = config.global.notify_ordered;
+                    self.tell.configure(config.global.notify_ordered, config.global.enable_script_security);
                     self.readers(&config);
                     self.checks(&config, &dead, first);
                     self.scripts(&config);

@@ -12,6 +12,9 @@ use tokio::task::JoinHandle;
 
 use super::{Event, scripts};
 
+/// What a master is told of that hears a lower priority; no state.
+pub const LOWER_PRIORITY: &str = "MASTER_RX_LOWER_PRI";
+
 /// Of what programs are told.
 #[derive(Clone, Debug)]
 pub struct News {
@@ -23,15 +26,23 @@ pub struct News {
     pub programs: Vec<ScriptCommand>,
 }
 
+impl News {
+    /// What takes the place of what: states of one another, but not of other events.
+    fn queue(&self) -> String {
+        let event = self.state == LOWER_PRIORITY;
+        if event { format!("{} {}", self.of, self.state) } else { self.of.clone() }
+    }
+}
+
 /// How programs are told, and those who wait to be.
 pub struct Tell {
     events: UnboundedSender<Event>,
     /// By what the news are of. A queue holds one: whatever is newer takes its place.
     queues: BTreeMap<String, (watch::Sender<Option<News>>, JoinHandle<()>)>,
     /// In order, and each for so long at most.
-    pub ordered: Option<Duration>,
+    ordered: Option<Duration>,
     /// `enable_script_security`
-    pub secure: bool,
+    secure: bool,
 }
 
 impl Tell {
@@ -62,11 +73,19 @@ impl Tell {
             return;
         };
         self.queues.retain(|_, (_, task)| !task.is_finished());
-        let (queue, _) = self.queues.entry(news.of.clone()).or_insert_with(|| {
+        let (queue, _) = self.queues.entry(news.queue()).or_insert_with(|| {
             let (tx, rx) = watch::channel(None);
             (tx, tokio::spawn(serve(rx, limit, secure, events)))
         });
         queue.send_replace(Some(news));
+    }
+
+    /// Other ways from now on; what waits is told as it was to be.
+    pub fn configure(&mut self, ordered: Option<Duration>, secure: bool) {
+        if (ordered, secure) != (self.ordered, self.secure) {
+            self.queues.clear();
+            (self.ordered, self.secure) = (ordered, secure);
+        }
     }
 
     /// Waits until everybody has been told who was to be.

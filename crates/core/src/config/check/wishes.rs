@@ -12,6 +12,7 @@ pub(super) fn check(c: &mut Check<'_>) {
     timers(c);
     unused(c);
     services(c);
+    mail(c);
 }
 
 fn lines<'s>(
@@ -56,6 +57,35 @@ fn addresses(c: &mut Check<'_>) {
                     "write `{addr}/24` to have it with its network's prefix, or `{addr}/32` if that is meant (told once)"
                 )),
         );
+    }
+}
+
+/// A password that would be readable on its way, and mail for nobody.
+fn mail(c: &mut Check<'_>) {
+    for g in c.root.sections("global_defs") {
+        let tls = c.global(|g| g.text("smtp_tls")).unwrap_or("off");
+        if g.has("smtp_login") && tls == "off" {
+            c.push(
+                Diagnostic::lint(
+                    "mail-login",
+                    g.place("smtp_login"),
+                    "a password is sent over encrypted connections only",
+                )
+                .label("without effect")
+                .help("write `smtp_tls starttls`, or `smtp_tls on`"),
+            );
+        }
+        if g.has("smtp_server") && c.root.sections("global_defs").all(|g| !g.has("notification_email")) {
+            c.push(
+                Diagnostic::lint(
+                    "mail-nobody",
+                    g.place("smtp_server"),
+                    "there is a mail relay, and nobody to write to",
+                )
+                .label("no mail is sent")
+                .help("add `notification_email { ADDRESS }`"),
+            );
+        }
     }
 }
 

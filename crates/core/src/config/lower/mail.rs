@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::value::{Line, Section, Value};
 use super::Lower;
-use crate::model::{Mail, MailTls};
+use crate::model::{Login, Mail, MailTls};
 
 impl Lower<'_> {
     /// Where mail goes; nothing if there is no relay, or nobody to write to.
@@ -31,7 +31,8 @@ impl Lower<'_> {
                 Some("on") => MailTls::On,
                 _ => MailTls::Off,
             },
-            login: words("smtp_login").and_then(|w| Some((w.first()?.clone(), w.get(1)?.clone()))),
+            login: words("smtp_login")
+                .and_then(|w| Some(Login { user: w.first()?.clone(), password: w.get(1)?.clone() })),
         };
         (!mail.to.is_empty()).then_some(mail)
     }
