@@ -1,11 +1,14 @@
 //! Interfaces with a virtual router's MAC address, and addresses that take no packets in.
 
-use std::net::{SocketAddr, TcpStream};
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::time::Duration;
 
 use evenkeel_core::vrrp::State;
+use evenkeel_testkit::http::{self, Server};
 use evenkeel_testkit::lan::eventually;
-use evenkeel_tests::{Net, SOON, vrrp};
+use evenkeel_testkit::office::{SERVERS, VIP};
+use evenkeel_tests::{Net, SMALL_TABLE, SOON, service, vrrp};
 use nix::sys::signal::Signal;
 
 const VMAC: &str = "00:00:5e:00:01:33";
@@ -94,4 +97,47 @@ fn no_accept_refuses_packets_while_the_address_is_held_and_leaves_nothing_behind
     eventually("they are refused again", SOON, || ruleset(&net, "d1").contains("192.168.1.100").then_some(()));
     net.lan.signal(d1, Signal::SIGTERM).expect("stops");
     eventually("stopped, nothing is left", SOON, || ruleset(&net, "d1").is_empty().then_some(()));
+}
+
+/// Packets to a service whose address is on an interface of its own are balanced like others.
+#[test]
+fn a_service_on_a_virtual_mac_address_is_balanced() {
+    let Some(net) = Net::new("vmac-service") else { return };
+    let _servers: Vec<Server> = SERVERS.iter().map(|(n, _)| Server::start(&net.lan, n, 80)).collect();
+    let fast = vrrp(100, "version 3\nadvert_int 0.1\nuse_vmac\n").replace(" dev eth0 label eth0:0", "");
+    let servers = service("lb_algo rr", &[("192.168.1.11", ""), ("192.168.1.12", "")]);
+    net.start("d1", &format!("{SMALL_TABLE}{fast}{servers}"));
+    net.wait_state("d1", "V", State::Master);
+    let request = || {
+        let get = || http::get(SocketAddrV4::new(VIP, 80), Duration::from_secs(3));
+        net.lan.within("client", get).ok()?.ok()
+    };
+    eventually("the first answer", SOON, request);
+    let names: BTreeSet<String> = (0..10).map(|_| request().expect("answered").server).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert!(net.lan.ip("router", "neigh show 192.168.1.100").expect("runs").contains(VMAC));
+}
+
+#[test]
+fn an_ipvlan_holds_the_addresses_and_speaks_from_its_own() {
+    let Some(net) = Net::directors("ipvlan") else { return };
+    if net.lan.ip("d1", "link add try link eth0 type ipvlan mode l2").is_err() {
+        eprintln!("skipped: this kernel has no ipvlan");
+        return;
+    }
+    net.lan.ip("d1", "link del try").expect("gone");
+    let config = |priority, own: &str| {
+        let more = format!("version 3\nadvert_int 0.5\nuse_ipvlan {own}/24\n");
+        vrrp(priority, &more).replace(" dev eth0 label eth0:0", "")
+    };
+    let d1 = net.start("d1", &config(200, "192.168.1.22"));
+    net.wait_state("d1", "V", State::Master);
+    net.start("d2", &config(100, "192.168.1.23"));
+    let i = eventually("d2 hears it", SOON, || net.instance("d2", "V").filter(|i| i.master.is_some()));
+    assert_eq!(i.master.map(|m| m.to_string()).as_deref(), Some("192.168.1.22"));
+    assert!(net.lan.ip("d1", "addr show dev vrrp.51").expect("shown").contains("192.168.1.100/24"));
+    assert_eq!(connects(&net), std::io::ErrorKind::ConnectionRefused);
+    net.lan.signal(d1, Signal::SIGTERM).expect("stops");
+    net.wait_state("d2", "V", State::Master);
+    eventually("it is gone", SOON, || net.lan.ip("d1", "link show dev vrrp.51").is_err().then_some(()));
 }

@@ -75,7 +75,7 @@ fn framed(mac: [u8; 6], source: IpAddr, to: IpAddr, ttl: u8, packet: &[u8]) -> V
 
 /// Everything that an instance sends if it is stopped so long after its advert of this number.
 fn ours(cfg: VrrpInstance, vmacs: &[Vmac], gaps: AnnounceGaps, count: usize, rest: Duration) -> Vec<Frame> {
-    let mac = |dev: &str| vmacs.iter().find(|v| v.name == dev).map_or(MAC, |v| v.mac);
+    let mac = |dev: &str| vmacs.iter().find(|v| v.name == dev).and_then(Vmac::mac).unwrap_or(MAC);
     let address: IpAddr = match (cfg.source, cfg.family) {
         (Some(source), _) => source,
         (None, Family::V4) => IpAddr::from([10, 99, 0, 1]),

@@ -174,7 +174,7 @@ fn instance(i: &InstanceStatus, p: &Paint) -> String {
         t += &p.bad(&format!("  {h}\n"));
     }
     if let Some(vmac) = &i.vmac {
-        t += &format!("  on {vmac}, with the virtual router's MAC address\n");
+        t += &format!("  on {vmac}, an interface of its own\n");
     }
     if !i.accepts {
         t += "  packets to its addresses are refused (no_accept)\n";

@@ -4,7 +4,7 @@
 //! One table for each family, written anew in one transaction each time, as nft(8) has it: "the whole file is applied or
 //! nothing of it".
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -13,8 +13,8 @@ use std::net::IpAddr;
 pub struct Firewall {
     /// Packets from and to these are dropped. The device matters for addresses that are of one link only.
     pub refused: BTreeSet<(IpAddr, String)>,
-    /// Interfaces with a virtual MAC address, each with the one that its frames go through.
-    pub vmacs: BTreeSet<(String, String)>,
+    /// Interfaces with a virtual MAC address, each with the one that its frames go through, if that is there.
+    pub vmacs: BTreeMap<String, Option<String>>,
     /// `nftables_priority`: before (negative) or behind the filters of others, which stand at 0.
     pub priority: i32,
     /// `nftables_counters`: each rule counts.
@@ -64,8 +64,8 @@ impl Firewall {
                 "ip protocol igmp"
             };
             // Switches learn from such a frame where a MAC address is; a backup must never say so of the virtual one.
-            let dup = format!("dup to {family} daddr device \"{base}\"");
-            let _ = writeln!(outgoing, "    oifname \"{vmac}\" {reports} {count}{dup} drop");
+            let dup = base.as_ref().map_or(String::new(), |b| format!("dup to {family} daddr device \"{b}\" "));
+            let _ = writeln!(outgoing, "    oifname \"{vmac}\" {reports} {count}{dup}drop");
             if v6 {
                 let _ = writeln!(outgoing, "    oifname \"{vmac}\" icmpv6 type nd-router-solicit {count}drop");
             }
@@ -108,6 +108,18 @@ mod tests {
         let text = Firewall::default().ruleset("evenkeel");
         assert_eq!(text.matches("delete table").count(), 2, "{text}");
         assert!(!text.contains("chain"), "{text}");
+    }
+
+    #[test]
+    fn a_report_leaves_by_the_device_underneath_or_not_at_all() {
+        let vmacs = [("vrrp.1".to_owned(), Some("eth0".to_owned())), ("vrrp.2".to_owned(), None)].into();
+        let text = Firewall { vmacs, ..Firewall::default() }.ruleset("evenkeel");
+        for line in [
+            "oifname \"vrrp.1\" ip protocol igmp dup to ip daddr device \"eth0\" drop",
+            "oifname \"vrrp.2\" ip protocol igmp drop",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
     }
 
     #[test]

@@ -5,27 +5,46 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use evenkeel_core::firewall::Firewall;
 
-/// A change of what is wanted; `None`: it was the last.
-type Change = Option<Box<dyn FnOnce(&mut Firewall) + Send>>;
+/// What the thread is told.
+enum Message {
+    /// Something is wanted otherwise now.
+    Change(Box<dyn FnOnce(&mut Firewall) + Send>),
+    /// Say when nftables know what was wanted until here, or when they could not be told.
+    Tell(Sender<()>),
+    /// It was the last.
+    Close,
+}
 
 /// A way to the thread.
 #[derive(Clone)]
-pub struct Handle(Sender<Change>);
+pub struct Handle(Sender<Message>);
 
 impl Handle {
     /// Something is wanted otherwise now.
     pub fn change(&self, how: impl FnOnce(&mut Firewall) + Send + 'static) {
-        let _ = self.0.send(Some(Box::new(how)));
+        let _ = self.0.send(Message::Change(Box::new(how)));
+    }
+
+    /// Waits until nftables know what is wanted; not for long.
+    pub fn settle(&self) {
+        let (done, wait) = channel();
+        if self.0.send(Message::Tell(done)).is_ok() {
+            let _ = wait.recv_timeout(PATIENCE);
+        }
     }
 
     /// Nothing more will be wanted; the thread ends when it has told the last of it.
     pub fn close(&self) {
-        let _ = self.0.send(None);
+        let _ = self.0.send(Message::Close);
     }
 }
+
+/// A start or a reload waits for so long at most.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Starts the thread. `table` is the tables' name.
 pub fn start(table: String) -> std::io::Result<(Handle, JoinHandle<()>)> {
@@ -34,17 +53,20 @@ pub fn start(table: String) -> std::io::Result<(Handle, JoinHandle<()>)> {
     Ok((Handle(tx), thread))
 }
 
-fn run(table: &str, changes: &Receiver<Change>) {
+fn run(table: &str, messages: &Receiver<Message>) {
     let mut wanted = Firewall::default();
     // What an earlier daemon left is replaced even if nothing is wanted.
     let mut told: Option<Firewall> = None;
     let mut open = true;
     while open {
-        let Ok(first) = changes.recv() else { return };
-        for change in std::iter::once(first).chain(changes.try_iter()) {
-            match change {
-                Some(how) => how(&mut wanted),
-                None => open = false,
+        let Ok(first) = messages.recv() else { return };
+        // Whoever waits is let go when these are dropped.
+        let mut waiting = Vec::new();
+        for message in std::iter::once(first).chain(messages.try_iter()) {
+            match message {
+                Message::Change(how) => how(&mut wanted),
+                Message::Tell(done) => waiting.push(done),
+                Message::Close => open = false,
             }
         }
         if told.as_ref() == Some(&wanted) {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
-use evenkeel_core::model::{Family, Vmac};
+use evenkeel_core::model::{Family, VipSpec, Vmac, VmacKind};
 use evenkeel_sys::netlink::{Link, Netlink};
 use evenkeel_sys::{Error, Result, sysctl};
 
@@ -26,6 +26,14 @@ pub struct Vmacs {
     file: PathBuf,
     /// What was told already, so that it is told once.
     trouble: BTreeSet<String>,
+}
+
+/// Is this device what is wanted, whatever it stands on?
+fn is(link: &Link, v: &Vmac) -> bool {
+    match v.kind {
+        VmacKind::Macvlan(mac) => link.macvlan && link.mac == mac,
+        VmacKind::Ipvlan { .. } => link.ipvlan,
+    }
 }
 
 impl Vmacs {
@@ -79,7 +87,7 @@ impl Vmacs {
 
     fn make(&mut self, netlink: &mut Netlink, v: &Vmac, base: &Link, there: Option<&Link>) -> Result<()> {
         let there = match there {
-            Some(l) if l.macvlan && l.mac == v.mac && l.base == Some(base.index) => {
+            Some(l) if is(l, v) && l.base == Some(base.index) => {
                 if l.running || !base.running {
                     return Ok(());
                 }
@@ -90,19 +98,24 @@ impl Vmacs {
                 None
             }
             Some(_) => {
-                let why = "there is one of this name, and it is not a macvlan with the virtual router's address";
+                let why = "there is one of this name, and it is another one";
                 let e = Error::new(format!("make the interface {} on {}", v.name, v.base), why);
-                return Err(e.hint("remove it, or write `use_vmac NAME`"));
+                return Err(e.hint("remove it, or write another name behind `use_vmac` or `use_ipvlan`"));
             }
             None => None,
         };
         if there.is_none() {
             netlink.add_vmac(v, base.index, &self.alias)?;
-            tracing::info!("made the interface {} on {}, with the virtual router's MAC address", v.name, v.base);
+            let kind = if v.mac().is_some() { "with the virtual router's MAC address" } else { "an ipvlan" };
+            tracing::info!("made the interface {} on {}, {kind}", v.name, v.base);
         }
         self.settle(v);
         let index = there.map_or_else(|| netlink.link(&v.name).map(|l| l.map(|l| l.index)), |i| Ok(Some(i)))?;
-        index.map_or(Ok(()), |i| netlink.set_up(i, &v.name))
+        let Some(index) = index else { return Ok(()) };
+        if let VmacKind::Ipvlan { address: Some((addr, prefix)), .. } = v.kind {
+            netlink.add_address(index, &VipSpec::bare(addr, prefix, v.name.clone()))?;
+        }
+        netlink.set_up(index, &v.name)
     }
 
     /// The kernel's ip-sysctl: each of the two answers ARP for its own addresses only, and asks for others in the name of
@@ -125,7 +138,8 @@ impl Vmacs {
                 sysctl::set(family, &v.name, setting, value).unwrap_or_else(|e| tracing::warn!("{e}"));
             }
         }
-        for (setting, least) in BORROWED {
+        // An ipvlan has no other MAC address that peers could take for it.
+        for (setting, least) in BORROWED.into_iter().filter(|_| v.mac().is_some()) {
             let Some(was) = sysctl::get(Family::V4, &v.base, setting).filter(|is| *is < least) else { continue };
             self.borrowed.entry((v.base.clone(), setting.to_owned())).or_insert(was);
             self.remember();
@@ -138,15 +152,15 @@ impl Vmacs {
         self.follow(netlink, &[]);
     }
 
-    /// Each that is there, with the device underneath.
-    pub fn there(&self, links: &[Link]) -> BTreeSet<(String, String)> {
-        let is = |name: &str| links.iter().any(|l| l.name == name);
-        let there = self.wanted.iter().filter(|v| is(&v.name) && is(&v.base));
-        there.map(|v| (v.name.clone(), v.base.clone())).collect()
+    /// Each with a MAC address of its own, and the device underneath if that is there.
+    pub fn with_mac(&self, links: &[Link]) -> BTreeMap<String, Option<String>> {
+        let there = |name: &String| links.iter().any(|l| l.name == *name);
+        let with_mac = self.wanted.iter().filter(|v| v.mac().is_some());
+        with_mac.map(|v| (v.name.clone(), Some(v.base.clone()).filter(there))).collect()
     }
 
     fn is_ours(&self, link: &Link) -> bool {
-        link.macvlan && link.alias.as_ref() == Some(&self.alias)
+        (link.macvlan || link.ipvlan) && link.alias.as_ref() == Some(&self.alias)
     }
 
     fn remove(&self, netlink: &mut Netlink, link: &Link) {

@@ -18,6 +18,6 @@ pub use service::{
 pub use track::{Found, ParamMatch, Track, TrackFile, TrackProcess, TrackedObject, VrrpScript};
 pub use vrrp::{
     AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpGroup, GarpTiming, InitialState, Notify,
-    Peer, ScriptCommand, Statics, SyncGroup, Transport, Unicast, VipSpec, Vmac, VmacUse, Vrid, VrrpInstance,
+    Peer, ScriptCommand, Statics, SyncGroup, Transport, Unicast, VipSpec, Vmac, VmacKind, VmacUse, Vrid, VrrpInstance,
     VrrpVersion,
 };

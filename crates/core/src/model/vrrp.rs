@@ -275,20 +275,41 @@ pub struct Notify {
     pub mail: bool,
 }
 
-/// An interface with a virtual router's MAC address: a macvlan in private mode, which keeps the host's other addresses
-/// out of it (RFC 9568, 7.3).
+/// An interface that a virtual router's addresses are on and nothing else: a macvlan in private mode with the virtual
+/// router's MAC address (RFC 9568, 7.3), or an ipvlan.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Vmac {
     /// Its name.
     pub name: String,
-    /// Its MAC address.
-    pub mac: [u8; 6],
+    /// What it is.
+    pub kind: VmacKind,
     /// The device that its frames go through.
     pub base: String,
     /// The group of devices that it is put into, as `ip link` numbers them.
     pub group: u32,
     /// IPv6 addresses are put on it.
     pub ipv6: bool,
+}
+
+/// The two kinds of interfaces that an instance can have for itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VmacKind {
+    /// A macvlan with this MAC address (`use_vmac`).
+    Macvlan([u8; 6]),
+    /// An ipvlan in mode L2, which has the MAC address of the device underneath (`use_ipvlan`).
+    Ipvlan {
+        /// IFLA_IPVLAN_FLAGS of if_link.h: 0 bridge, 1 private, 2 vepa.
+        flags: u16,
+        /// The address that adverts come from, and its prefix length; it is on the interface always.
+        address: Option<(IpAddr, u8)>,
+    },
+}
+
+impl Vmac {
+    /// Its MAC address, if it has one of its own.
+    pub fn mac(&self) -> Option<[u8; 6]> {
+        if let VmacKind::Macvlan(mac) = self.kind { Some(mac) } else { None }
+    }
 }
 
 /// How an instance uses its [`Vmac`].

@@ -2,7 +2,7 @@
 
 mod events;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -281,6 +281,10 @@ impl Control {
         self.config = config;
         self.vmacs.follow(&mut self.netlink, &self.config.vmacs);
         self.reports();
+        if !self.config.vmacs.is_empty() {
+            // Before anybody joins a group there: a report from a backup draws the address to it.
+            self.firewall.settle();
+        }
         let now = clock::now();
         let mut servers = std::mem::take(&mut self.servers);
         for v in &self.config.virtual_servers {
@@ -313,9 +317,9 @@ impl Control {
     fn reports(&mut self) {
         let (priority, counters) = (self.config.global.nftables_priority, self.config.global.nftables_counters);
         let vmacs = if self.config.vmacs.is_empty() {
-            BTreeSet::new()
+            BTreeMap::new()
         } else {
-            self.vmacs.there(&self.netlink.links().unwrap_or_default())
+            self.vmacs.with_mac(&self.netlink.links().unwrap_or_default())
         };
         self.firewall.change(move |f| (f.vmacs, f.priority, f.counters) = (vmacs, priority, counters));
     }
@@ -401,11 +405,8 @@ impl Control {
         }
         let index = |name: &str| links.iter().find(|l| l.name == name).map(|l| l.index);
         let vips = self.config.instances.iter().flat_map(|i| i.all_vips());
-        // Frames to a virtual MAC address come in by the device underneath.
-        let vmacs = &self.config.vmacs;
-        let base = |dev: &String| vmacs.iter().find(|m| m.name == *dev).map_or(dev.clone(), |m| m.base.clone());
         let mut wanted: BTreeMap<u32, HookChoice> =
-            vips.filter_map(|v| Some((index(&base(&v.dev))?, HookChoice::Auto))).collect();
+            vips.filter_map(|v| Some((index(&v.dev)?, HookChoice::Auto))).collect();
         // A service whose address no instance holds: the devices that hold it.
         for a in self.netlink.addresses().unwrap_or_default() {
             let served = self.config.virtual_servers.iter().any(|v| a.addr == v.key.addr);

@@ -1,11 +1,11 @@
 //! Devices: which there are, and those that are made for virtual routers.
 
-use evenkeel_core::model::Vmac;
+use evenkeel_core::model::{Vmac, VmacKind};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoMacVlan, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage, MacVlanMode,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, IpVlanFlags, IpVlanMode,
+    LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
 };
 
 use super::Netlink;
@@ -30,6 +30,8 @@ pub struct Link {
     pub base: Option<u32>,
     /// It is a macvlan.
     pub macvlan: bool,
+    /// It is an ipvlan.
+    pub ipvlan: bool,
     /// What somebody has written on it (`ip link set … alias`).
     pub alias: Option<String>,
 }
@@ -51,20 +53,29 @@ impl Netlink {
         Ok(self.links()?.into_iter().find(|l| l.name == name))
     }
 
-    /// Makes a macvlan in private mode on the device of this number, and writes `alias` on it. It is not up yet, and makes
-    /// no address of its own.
+    /// Makes a macvlan in private mode, or an ipvlan, on the device of this number, and writes `alias` on it. It is not up
+    /// yet, and makes no address of its own.
     pub fn add_vmac(&mut self, v: &Vmac, base: u32, alias: &str) -> Result<()> {
         let mut m = LinkMessage::default();
         m.attributes.extend([
             LinkAttribute::IfName(v.name.clone()),
             LinkAttribute::Link(base),
-            LinkAttribute::Address(v.mac.to_vec()),
             LinkAttribute::Group(v.group),
-            LinkAttribute::LinkInfo(vec![
-                LinkInfo::Kind(InfoKind::MacVlan),
-                LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Private)])),
-            ]),
+            LinkAttribute::LinkInfo(match v.kind {
+                VmacKind::Macvlan(_) => vec![
+                    LinkInfo::Kind(InfoKind::MacVlan),
+                    LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Private)])),
+                ],
+                VmacKind::Ipvlan { flags, .. } => vec![
+                    LinkInfo::Kind(InfoKind::IpVlan),
+                    LinkInfo::Data(InfoData::IpVlan(vec![
+                        InfoIpVlan::Mode(IpVlanMode::L2),
+                        InfoIpVlan::Flags(IpVlanFlags::from_bits_retain(flags)),
+                    ])),
+                ],
+            }),
         ]);
+        m.attributes.extend(v.mac().map(|mac| LinkAttribute::Address(mac.to_vec())));
         let what = || format!("make the interface {} on {}", v.name, v.base);
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
         self.request(RouteNetlinkMessage::NewLink(m), flags, what)?;
@@ -117,7 +128,10 @@ fn link_of(l: &LinkMessage) -> Link {
             LinkAttribute::Mtu(m) => link.mtu = *m,
             LinkAttribute::Link(n) => link.base = Some(*n),
             LinkAttribute::IfAlias(a) => link.alias = Some(a.clone()),
-            LinkAttribute::LinkInfo(i) => link.macvlan = i.contains(&LinkInfo::Kind(InfoKind::MacVlan)),
+            LinkAttribute::LinkInfo(i) => {
+                link.macvlan = i.contains(&LinkInfo::Kind(InfoKind::MacVlan));
+                link.ipvlan = i.contains(&LinkInfo::Kind(InfoKind::IpVlan));
+            }
             _ => {}
         }
     }

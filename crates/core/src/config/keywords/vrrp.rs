@@ -30,7 +30,7 @@ const VRRP_INSTANCE_KEYWORDS: &[Keyword] = &[
     kw("vmac_xmit_base", Args::Flag, "off", "v1.2.10",
        "Send and hear adverts on the interface underneath."),
     kw("use_ipvlan", Args::UseIpvlan, "off", "v2.0.17",
-       "Hold the addresses on an ipvlan, which shares its parent's MAC address.").later(),
+       "Hold the addresses on an ipvlan, which shares its parent's MAC address."),
     kw("unicast_peer", Args::Lines(Lines::Peer), "multicast", "v1.2.8",
        "Send adverts to each of these addresses instead of a multicast group."),
     kw("unicast_fault_no_peer", Args::Flag, "off", "v2.2.5",

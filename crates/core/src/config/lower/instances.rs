@@ -150,7 +150,8 @@ impl Lower<'_> {
         if strict {
             keep_to_the_rfcs(&mut i, self.group(s, family));
         }
-        i.vmac = self.vmac(s, interface, family, vrid);
+        i.vmac = self.vmac(s, interface, family, vrid).or_else(|| self.ipvlan(s, interface, family, vrid));
+        i.source = i.source.or_else(|| self.ipvlan_source(i.vmac.as_ref()?));
         let xmit_base = i.vmac.as_mut().map(|v| &mut v.xmit_base);
         xmit_base.into_iter().for_each(|x| *x &= !strict);
         let on = i.vmac.as_ref().map_or(interface, |v| &v.name).to_owned();

@@ -1,8 +1,10 @@
-//! `use_vmac` and what goes with it: interfaces with a virtual router's MAC address.
+//! `use_vmac`, `use_ipvlan` and what goes with them: interfaces of a virtual router's own.
+
+use std::net::IpAddr;
 
 use super::super::value::{AddressLine, Section, Value};
 use super::Lower;
-use crate::model::{Family, Vmac, VmacUse, Vrid};
+use crate::model::{Family, Vmac, VmacKind, VmacUse, Vrid};
 
 /// What the words behind `use_vmac` say.
 #[derive(Default)]
@@ -49,12 +51,51 @@ impl Lower<'_> {
         let group = words.group.unwrap_or(0);
         self.vmacs.push(Vmac {
             name: name.clone(),
-            mac,
+            kind: VmacKind::Macvlan(mac),
             base: interface.to_owned(),
             group,
             ipv6: family == Family::V6,
         });
         Some(VmacUse { name, xmit_base: s.has("vmac_xmit_base") })
+    }
+
+    /// `use_ipvlan`: the interface, and the address that adverts come from.
+    pub(super) fn ipvlan(&mut self, s: &Section, interface: &str, family: Family, vrid: Vrid) -> Option<VmacUse> {
+        let given: &[String] = if let Value::Words(w) = &s.get("use_ipvlan")?.value { w } else { &[] };
+        let (mut flags, mut group, mut name, mut address) = (0, 0, None, None);
+        let mut rest = given.iter().map(String::as_str);
+        while let Some(w) = rest.next() {
+            let (addr, length) = w.split_once('/').map_or((w, None), |(a, l)| (a, l.parse().ok()));
+            match (w, addr.parse::<IpAddr>()) {
+                ("bridge", _) => flags = 0,
+                ("private", _) => flags = 1,
+                ("vepa", _) => flags = 2,
+                ("group", _) => group = rest.next().and_then(|n| n.parse().ok()).unwrap_or(0),
+                ("name", _) => name = rest.next(),
+                (_, Ok(a)) => address = Some((a, length.unwrap_or(if a.is_ipv6() { 128 } else { 32 }))),
+                (w, Err(_)) => name = Some(w),
+            }
+        }
+        let prefix = self.global(|g| g.text("vmac_prefix")).unwrap_or("vrrp");
+        let name = name.map_or_else(|| self.free_name(prefix, family, vrid), str::to_owned);
+        let address = address.filter(|(a, _)| Family::of(*a) == family);
+        let kind = VmacKind::Ipvlan { flags, address };
+        self.vmacs.push(Vmac {
+            name: name.clone(),
+            kind,
+            base: interface.to_owned(),
+            group,
+            ipv6: family == Family::V6,
+        });
+        Some(VmacUse { name, xmit_base: false })
+    }
+
+    /// The address of its ipvlan, which adverts come from.
+    pub(super) fn ipvlan_source(&self, vmac: &VmacUse) -> Option<IpAddr> {
+        self.vmacs.iter().find(|v| v.name == vmac.name).and_then(|v| match v.kind {
+            VmacKind::Ipvlan { address, .. } => address.map(|(a, _)| a),
+            VmacKind::Macvlan(_) => None,
+        })
     }
 
     /// The device that an address is put on which has an interface of its own on another device than the instance's.
@@ -64,14 +105,15 @@ impl Lower<'_> {
         if !wanted || own || a.dev.is_none() {
             return None;
         }
-        let (family, mac) = (Family::of(a.addr), virtual_mac(Family::of(a.addr), vrid));
-        if let Some(v) = self.vmacs.iter().find(|v| v.base == dev && v.mac == mac) {
+        let family = Family::of(a.addr);
+        let kind = VmacKind::Macvlan(virtual_mac(family, vrid));
+        if let Some(v) = self.vmacs.iter().find(|v| v.base == dev && v.kind == kind) {
             return Some(v.name.clone());
         }
         let usual = || self.global(|g| g.text("vmac_prefix")).unwrap_or("vrrp");
         let prefix = self.global(|g| g.text("vmac_addr_prefix")).unwrap_or_else(usual);
         let name = self.free_name(prefix, family, vrid);
-        self.vmacs.push(Vmac { name: name.clone(), mac, base: dev.to_owned(), group: 0, ipv6: family == Family::V6 });
+        self.vmacs.push(Vmac { name: name.clone(), kind, base: dev.to_owned(), group: 0, ipv6: family == Family::V6 });
         Some(name)
     }
 
