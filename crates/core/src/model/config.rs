@@ -122,8 +122,8 @@ pub struct GlobalDefs {
     pub connection_table_size: Option<u32>,
     /// `nftables`: the name of our tables.
     pub nftables: Option<String>,
-    /// `nftables_priority`: of their chains.
-    pub nftables_priority: i32,
+    /// `nftables_priority`: of their chains; -1 if nothing is written.
+    pub nftables_priority: Option<i32>,
     /// `nftables_counters`
     pub nftables_counters: bool,
     /// Devices that the packet path is put on besides those that the VIPs need, and how (an addition of ours).

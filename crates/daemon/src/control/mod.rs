@@ -315,7 +315,8 @@ impl Control {
 
     /// Tells nftables of virtual MAC addresses, and how rules are to look.
     fn reports(&mut self) {
-        let (priority, counters) = (self.config.global.nftables_priority, self.config.global.nftables_counters);
+        let priority = self.config.global.nftables_priority.unwrap_or(-1);
+        let counters = self.config.global.nftables_counters;
         let vmacs = if self.config.vmacs.is_empty() {
             BTreeMap::new()
         } else {

@@ -104,7 +104,7 @@ impl<'l> Lower<'l> {
                 .global(|g| g.uint("connection_table_size"))
                 .map(|n| (n as u32).next_power_of_two()),
             nftables: self.global(|g| g.text("nftables")).filter(|n| is_table_name(n)).map(str::to_owned),
-            nftables_priority: self.global(|g| g.int("nftables_priority")).map_or(-1, |n| n as i32),
+            nftables_priority: self.global(|g| g.int("nftables_priority")).map(|n| n as i32),
             nftables_counters: self.global(|g| g.flag("nftables_counters")).is_some(),
             ..GlobalDefs::default()
         };
