@@ -219,7 +219,8 @@ fn keepaliveds_options_are_taken() {
     let dir = std::env::temp_dir().join(&name);
     fs::create_dir_all(&dir).expect("writable");
     let path = |file: &str| dir.join(file).to_str().expect("UTF-8").to_owned();
-    fs::write(path("c.conf"), EXAMPLE.replace("eth0", "nosuch0")).expect("writable");
+    let dumps = format!("global_defs {{\n json_dump_file {}\n}}\n", path("j"));
+    fs::write(path("c.conf"), dumps + &EXAMPLE.replace("eth0", "nosuch0")).expect("writable");
     let (conf, log) = (path("c.conf"), path("log"));
     let (p, r, c, b) = (path("p"), path("r"), path("c"), path("b"));
     let args = [
@@ -270,6 +271,11 @@ fn keepaliveds_options_are_taken() {
     assert!(text().contains("the configuration in force") && text().contains("virtual_servers: []"), "-P, -d");
     assert_eq!(fs::metadata(&log).expect("there").permissions().mode() & 0o777, 0o600, "-u");
     let kill = |signal: &str| Command::new("kill").args([signal, &pid]).status().expect("runs");
+    kill(&format!("-{}", run("evenkeeld", &["--signum=JSON"]).1.trim()));
+    while fs::read_to_string(path("j")).map_or(true, |t| !t.contains("\"iname\"")) {
+        assert!(std::time::Instant::now() < limit, "json_dump_file: {}", text());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
     kill("-INT");
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert!(daemon.try_wait().expect("asked").is_none(), "--ignore-sigint");

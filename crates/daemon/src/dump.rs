@@ -1,5 +1,5 @@
 //! The files that signals ask for, where keepalived writes them: keepalived.data, keepalived.stats and keepalived.json in
-//! $TMPDIR or /tmp.
+//! $TMPDIR or /tmp, unless the configuration names others.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -50,12 +50,14 @@ impl Control {
             .iter()
             .filter_map(|config| Some(Shown { config, status: of(&config.name)?, now }))
             .collect();
-        let (name, text) = match what {
-            Dump::Data => ("keepalived.data", data(&shown)),
-            Dump::Stats | Dump::StatsClear => ("keepalived.stats", stats(&shown)),
-            Dump::Json => ("keepalived.json", json(&shown)),
+        let global = &self.config.global;
+        let (name, written, text) = match what {
+            Dump::Data => ("keepalived.data", &global.state_dump_file, data(&shown)),
+            Dump::Stats | Dump::StatsClear => ("keepalived.stats", &global.stats_dump_file, stats(&shown)),
+            Dump::Json => ("keepalived.json", &global.json_dump_file, json(&shown)),
         };
-        let path = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from).join(name);
+        let usual = || std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from).join(name);
+        let path = written.as_ref().map_or_else(usual, PathBuf::from);
         match write(&path, &text) {
             Ok(()) => tracing::info!("wrote {}", path.display()),
             Err(e) => tracing::error!("write {}: {e}", path.display()),

@@ -120,6 +120,12 @@ pub struct GlobalDefs {
     pub vrrp_rt_priority: Option<u8>,
     /// Entries of the connection table (an addition of ours); a power of two.
     pub connection_table_size: Option<u32>,
+    /// `state_dump_file`: where the state is written when it is asked for.
+    pub state_dump_file: Option<String>,
+    /// `stats_dump_file`: where numbers are.
+    pub stats_dump_file: Option<String>,
+    /// `json_dump_file`: where both are, as JSON.
+    pub json_dump_file: Option<String>,
     /// `nftables`: the name of our tables.
     pub nftables: Option<String>,
     /// `nftables_priority`: of their chains; -1 if nothing is written.

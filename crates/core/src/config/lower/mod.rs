@@ -103,6 +103,9 @@ impl<'l> Lower<'l> {
             connection_table_size: self
                 .global(|g| g.uint("connection_table_size"))
                 .map(|n| (n as u32).next_power_of_two()),
+            state_dump_file: self.global(|g| g.text("state_dump_file")).map(str::to_owned),
+            stats_dump_file: self.global(|g| g.text("stats_dump_file")).map(str::to_owned),
+            json_dump_file: self.global(|g| g.text("json_dump_file")).map(str::to_owned),
             nftables: self.global(|g| g.text("nftables")).filter(|n| is_table_name(n)).map(str::to_owned),
             nftables_priority: self.global(|g| g.int("nftables_priority")).map(|n| n as i32),
             nftables_counters: self.global(|g| g.flag("nftables_counters")).is_some(),
