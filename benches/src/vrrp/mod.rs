@@ -67,6 +67,8 @@ struct Bench {
     ours: PathBuf,
     seen: Arc<Mutex<Seen>>,
     end: Arc<AtomicBool>,
+    /// What bridges pass on is looked at as well.
+    bounds: Arc<AtomicBool>,
     interfaces: usize,
 }
 
@@ -94,12 +96,12 @@ fn build(dir: &Path, interfaces: usize) -> Result<Bench> {
     if !ours.exists() {
         bail!("{} is missing: cargo build --release --workspace", ours.display());
     }
-    Ok(Bench { lan, ours, seen: Arc::default(), end: Arc::default(), interfaces })
+    Ok(Bench { lan, ours, seen: Arc::default(), end: Arc::default(), bounds: Arc::default(), interfaces })
 }
 
 impl Bench {
     fn watch(&self) -> std::thread::JoinHandle<()> {
-        let (seen, end) = (self.seen.clone(), self.end.clone());
+        let (seen, end, bounds) = (self.seen.clone(), self.end.clone(), self.bounds.clone());
         self.lan.spawn_within("sw", move || {
             let mut sniffer = match Sniffer::new(Duration::from_millis(50)) {
                 Ok(s) => s,
@@ -113,6 +115,10 @@ impl Bench {
                 // A frame comes in by a port, and again by its bridge.
                 let name = || names::interface_name(ifindex).unwrap_or_default();
                 let bridge = *bridges.entry(ifindex).or_insert_with(|| name().starts_with("br"));
+                // Looking at each frame twice would cost whoever sends them.
+                if bridge && !bounds.load(Ordering::Relaxed) {
+                    continue;
+                }
                 let mut seen = seen.lock().unwrap_or_else(|e| e.into_inner());
                 if bridge {
                     seen.passed(f, Instant::now());
@@ -386,6 +392,7 @@ pub fn run(only: Option<&str>) -> Result<()> {
     }
     println!();
     stress::run(&b, &wanted)?;
+    b.bounds.store(true, Ordering::Relaxed);
     println!(
         "{:<58} {:>14} {:>14} {:>8} {:>28}",
         "fault to last announcement, ms (median)", PEERS[0], PEERS[1], "ratio", "beyond the bound, the worst"
