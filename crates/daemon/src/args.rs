@@ -55,7 +55,7 @@ pub struct Args {
     #[arg(short = 'C', long)]
     pub check: bool,
     /// No BFD session of the configuration
-    #[arg(short = 'B', long)]
+    #[arg(short = 'B', long = "no_bfd")]
     pub no_bfd: bool,
     /// Accepted: everything that the configuration asks for runs in any case
     #[arg(long)]

@@ -239,7 +239,7 @@ impl Lower<'_> {
     pub(super) fn link_delays(&self) -> BTreeMap<String, (Duration, Duration)> {
         let seconds = |o: Option<&(String, Option<String>)>| {
             let text = o.and_then(|(_, v)| v.as_deref());
-            text.and_then(|t| t.parse::<f64>().ok()).map(Duration::from_secs_f64)
+            text.and_then(|t| Duration::try_from_secs_f64(t.parse().ok()?).ok())
         };
         let line = |l: &Line| match l {
             Line::Options(o) => {
