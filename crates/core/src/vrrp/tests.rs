@@ -244,6 +244,70 @@ fn a_start_may_be_held_back() {
 }
 
 #[test]
+fn packets_are_taken_in_unless_somebody_says_otherwise() {
+    for (lines, accepts) in [
+        ("", true),
+        ("no_accept", false),
+        ("no_accept\naccept", true),
+        ("no_accept\npriority 255", true),
+        ("strict_mode on", false),
+        ("strict_mode on\naccept", false),
+        ("strict_mode on\nversion 3\naccept", true),
+        ("strict_mode on\npriority 255\nstate MASTER", true),
+    ] {
+        assert_eq!(config(lines).accept, accepts, "{lines}");
+    }
+    let strict = config("strict_mode on\npreempt_delay 5\nunicast_peer {\n10.0.0.2\n}\nhigher_prio_send_advert on");
+    assert_eq!(strict.destination, Destination::Multicast(ALL));
+    assert!(strict.preempt_delay.is_zero() && strict.lower_prio_no_advert && !strict.higher_prio_send_advert);
+    assert_eq!(strict.garp.lower_prio_repeat, 0);
+}
+
+#[test]
+fn a_lost_neighbour_is_taken_over_from_if_it_was_the_master() {
+    let mut r = started("priority 100");
+    r.handle(at(100), Input::NeighbourLost(PEER));
+    assert_eq!(r.next_deadline(), started("priority 100").next_deadline(), "nobody was master yet");
+    hear(&mut r, at(200), 150);
+    let silence = r.next_deadline();
+    r.handle(at(300), Input::NeighbourLost(Ipv4Addr::new(10, 0, 0, 3).into()));
+    assert_eq!(r.next_deadline(), silence, "somebody else was lost");
+    r.handle(at(300), Input::NeighbourLost(PEER));
+    assert_eq!(r.next_deadline(), Some(at(300) + r.skew()));
+    // It speaks after all: the session was lost for a reason of its own.
+    hear(&mut r, at(400), 150);
+    assert_eq!(r.next_deadline(), Some(at(400) + r.master_down_interval()));
+    r.handle(at(500), Input::NeighbourLost(PEER));
+    r.handle_deadline(at(500) + r.skew());
+    assert_eq!((r.state(), r.since().1), (State::Master, &Because::NeighbourLost(PEER)));
+}
+
+#[test]
+fn it_stands_still_until_a_frame_is_heard_or_for_long_enough() {
+    let hold = || {
+        let cfg = VrrpInstance { hold_until_frame: ms(40_000), ..config("priority 255\nstate MASTER") };
+        let mut r = Router::new(cfg, at(0));
+        r.handle(at(0), Input::Link(true));
+        r.handle(at(0), Input::Address(Some(ME)));
+        r.handle(at(0), Input::Start(Past::Nothing));
+        r
+    };
+    let mut r = hold();
+    assert_eq!((r.state(), r.next_deadline()), (State::Init, Some(at(40_000))));
+    r.handle(at(2000), Input::Frame);
+    assert_eq!(r.state(), State::Master);
+    // The link goes, and comes back behind a port that does not forward yet.
+    r.handle(at(3000), Input::Link(false));
+    r.handle(at(3100), Input::Link(true));
+    assert_eq!((r.state(), r.waits_for_frame()), (State::Fault, true));
+    r.handle_deadline(at(43_100));
+    assert_eq!(r.state(), State::Master);
+    let mut r = hold();
+    r.handle_deadline(at(40_000));
+    assert_eq!(r.state(), State::Master, "nobody else is there");
+}
+
+#[test]
 fn scripts_change_the_priority_or_bring_fault() {
     let script = || TrackedObject::Script("s".into());
     let tracked = |weight, reverse| Track { object: script(), weight, reverse };

@@ -452,6 +452,9 @@ impl<'s> Instance<'s> {
         if s.time("preempt_delay").is_some_and(|t| !t.is_zero()) {
             not("preempt_delay", "no RFC knows it: ignored");
         }
+        if s.has("unicast_peer") {
+            not("unicast_peer", "no RFC knows it: adverts go to the multicast group");
+        }
         if s.has("accept") && self.version == 2 && self.priority != 255 {
             not("accept", "RFC 3768 has no accept mode: ignored");
         }
