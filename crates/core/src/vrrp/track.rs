@@ -1,6 +1,6 @@
 //! What tracked objects do: results of scripts to good or bad, good or bad to priority or FAULT.
 
-use crate::model::{Found, ParamMatch, Track, TrackProcess, VrrpScript};
+use crate::model::{Found, ParamMatch, Track, TrackProcess, TrackedObject, VrrpScript};
 use crate::time::Instant;
 
 /// The standing of one `vrrp_script`, by keepalived's counter: `rise` successes in a row make it good, `fall` failures
@@ -47,7 +47,7 @@ impl Standing {
 /// What one tracked object does to an instance.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// Weight 0, and its first result is not in: wait with starting.
+    /// Its first result is not in, and it has weight 0, or is at hand at once: wait with starting.
     Wait,
     /// Weight 0, and it is bad: FAULT.
     Fault,
@@ -62,6 +62,8 @@ pub fn effect(t: &Track, found: Option<Found>) -> Effect {
     let signed = if t.reverse { -t.weight } else { t.weight };
     match (found, t.weight) {
         (None, 0) => Effect::Wait,
+        // keepalived reads files and looks for processes before anything starts, and a script in its own time.
+        (None, _) if matches!(t.object, TrackedObject::File(_) | TrackedObject::Process(_)) => Effect::Wait,
         (Some(Found::Number(n)), 0) => {
             if n == 0 {
                 Effect::Priority(0)
