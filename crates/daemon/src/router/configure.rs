@@ -110,11 +110,7 @@ impl Shell {
         } else {
             Past::Nothing
         };
-        let there = |v: &VipSpec| {
-            let index = self.seen.links.get(&v.dev).map(|l| l.index);
-            index.is_some_and(|i| self.seen.addresses.contains_key(&(i, v.addr, v.prefix)))
-        };
-        e.holds = cfg.all_vips().any(there) && !self.begins_anew;
+        e.holds = cfg.all_vips().any(|v| self.seen.holds(v)) && !self.begins_anew;
         // What a crash left is not the host's own.
         e.owns = e.holds && cfg.priority == 255 && self.memo.last(e.key).is_none();
         e.router.handle(now, Input::Start(past));
@@ -191,12 +187,12 @@ impl Shell {
     /// Tells those that track a static address whether it is there.
     fn static_addresses(&mut self) {
         let now = clock::now();
-        let there = |v: &VipSpec| {
-            let index = self.seen.links.get(&v.dev).map(|l| l.index);
-            index.is_some_and(|i| self.seen.addresses.contains_key(&(i, v.addr, v.prefix)))
-        };
-        let all: Vec<(TrackedObject, bool)> =
-            self.statics.addresses.iter().map(|v| (TrackedObject::Address(v.to_string()), there(v))).collect();
+        let all: Vec<(TrackedObject, bool)> = self
+            .statics
+            .addresses
+            .iter()
+            .map(|v| (TrackedObject::Address(v.to_string()), self.seen.holds(v)))
+            .collect();
         for (object, good) in all {
             for i in 0..self.entries.len() {
                 let found = Found::Good(good);

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use evenkeel_core::model::VipSpec;
 use evenkeel_sys::Result;
 use evenkeel_sys::netlink::{Addr, Link, Monitor, Netlink};
 use evenkeel_sys::netns;
@@ -20,6 +21,14 @@ pub struct Observation {
     pub addresses: BTreeMap<(u32, IpAddr, u8), Addr>,
     /// The numbers of the devices that forward IPv6 packets.
     pub routers: BTreeSet<u32>,
+}
+
+impl Observation {
+    /// Is this address on its device?
+    pub fn holds(&self, v: &VipSpec) -> bool {
+        let index = self.links.get(&v.dev).map(|l| l.index);
+        index.is_some_and(|i| self.addresses.contains_key(&(i, v.addr, v.prefix)))
+    }
 }
 
 /// Lists everything.
