@@ -31,7 +31,7 @@ pub fn run(instance: &str, file: &Path, json: bool) -> anyhow::Result<ExitCode> 
             };
             eprintln!("no evenkeeld runs as instance `{instance}`: compared with what the packet path holds");
             let observed = Maps::open(&paths::bpf_dir(instance), false).map(|m| m.observe()).unwrap_or_default();
-            let services = diff(&desired_services(&config.virtual_servers, &|_, _| true), &observed);
+            let services = diff(&desired_services(&config.virtual_servers, &|_| None), &observed);
             let rest = changes(&Config::default(), config);
             services.iter().map(ToString::to_string).chain(rest.iter().map(ToString::to_string)).collect()
         }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use evenkeel_core::bfd;
-use evenkeel_core::ipc::{InstanceStatus, Reply, Request, ServiceStatus, Status, TrackedStatus};
+use evenkeel_core::ipc::{InstanceStatus, Reply, Request, ServerStatus, ServiceStatus, Status, TrackedStatus};
 use evenkeel_core::model::{Found, TrackedObject};
 use evenkeel_core::vrrp::State;
 use evenkeel_sys::paths::control_socket;
@@ -29,7 +29,7 @@ pub fn run(instance: &str, json: bool) -> anyhow::Result<ExitCode> {
     let well = status.config_error.is_none()
         && status.warnings.is_empty()
         && status.instances.iter().all(|i| i.state != State::Fault)
-        && status.services.iter().all(|s| s.servers.iter().any(|r| r.up));
+        && status.services.iter().all(|s| s.up && s.servers.iter().any(|r| r.up));
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -116,6 +116,14 @@ fn text(s: &Status, p: &Paint) -> String {
     for v in &s.services {
         t += &service(v, p);
     }
+    let load = &s.check_load;
+    if load.checks > 0 {
+        t += &format!("\nhealth checks  {} by {} probes, {} under way", load.checks, load.probes, load.running);
+        if load.behind_ms >= 1000 {
+            t += &p.bad(&format!(", {} behind", duration(load.behind_ms)));
+        }
+        t += "\n";
+    }
     if let Some(e) = &s.dataplane.error {
         t += &p.bad(&format!("\npacket path: {e}\n"));
     }
@@ -187,37 +195,69 @@ fn instance(i: &InstanceStatus, p: &Paint) -> String {
 
 fn service(v: &ServiceStatus, p: &Paint) -> String {
     let mut t = format!("\n{} {}:{}  {}", v.protocol, v.addr, v.port, v.scheduler);
+    if let Some(g) = &v.group {
+        t += &format!(", of group {g}");
+    }
     if let Some(s) = v.persistence_s {
         t += &format!(", persistent {s} s");
     }
     t += &format!("  {} connections, {} packets, {} bytes\n", v.conns, v.in_packets, v.in_bytes);
+    if v.suspended {
+        t += "  not checked: its address is not here (ha_suspend)\n";
+    }
+    if !v.up || v.quorum != (1, 0) {
+        let (needed, hysteresis) = v.quorum;
+        let h = if hysteresis > 0 { format!(" with hysteresis {hysteresis}") } else { String::new() };
+        let words = format!("weight {} of healthy servers, quorum {needed}{h}", v.live_weight);
+        let state = if v.up { p.good("quorum") } else { p.bad("NO QUORUM") };
+        t += &format!("  {state} for {}: {words}\n", duration(v.since_ms));
+    }
+    if let Some(s) = &v.sorry {
+        let how = if s.in_force { p.bad("takes all connections") } else { "stands by".to_owned() };
+        t += &format!("  sorry server {}:{} {how}\n", s.addr, s.port);
+    }
     for r in &v.servers {
-        let state = if r.up { p.good("up  ") } else { p.bad("DOWN") };
-        let weight = match r.weight_in_force {
-            Some(w) if w == r.weight => format!("weight {w}"),
-            Some(w) => format!("weight {w} (of {})", r.weight),
-            None => "out of service".to_owned(),
-        };
-        t += &format!(
-            "  {state} {}:{}  {weight}  active {} inactive {}  {} connections  for {}  via {}\n",
-            r.addr,
-            r.port,
-            r.active,
-            r.inactive,
-            r.conns,
-            duration(r.since_ms),
-            r.next_hop
-        );
-        for c in &r.checks {
-            let last = c.last.as_ref().map_or("no probe yet".to_owned(), |l| {
-                let ms = format!("{}.{} ms", l.took_us / 1000, l.took_us % 1000 / 100);
-                match l.failed {
-                    None => format!("{} in {ms}", l.detail),
-                    Some(phase) => p.bad(&format!("failed at {phase:?} after {ms}: {}", l.detail)),
-                }
-            });
-            t += &format!("       {}  {last}\n", c.kind);
-        }
+        t += &server(r, p);
+    }
+    t
+}
+
+fn server(r: &ServerStatus, p: &Paint) -> String {
+    let state = if r.up { p.good("up  ") } else { p.bad("DOWN") };
+    let weight = match r.weight_in_force {
+        Some(w) if w == r.weight => format!("weight {w}"),
+        Some(w) => format!("weight {w} (of {})", r.weight),
+        None => "out of service".to_owned(),
+    };
+    let mut t = format!(
+        "  {state} {}:{}  {weight}  active {} inactive {}  {} connections  for {}  via {}\n",
+        r.addr,
+        r.port,
+        r.active,
+        r.inactive,
+        r.conns,
+        duration(r.since_ms),
+        r.next_hop
+    );
+    for c in &r.checks {
+        let ms = |us: u64| format!("{}.{} ms", us / 1000, us % 1000 / 100);
+        let last = c.last.as_ref().map_or("no probe yet".to_owned(), |l| match l.failed {
+            None => format!("{} in {}", l.detail, ms(l.took_us)),
+            Some(phase) => p.bad(&format!("failed at {} after {}: {}", phase.name(), ms(l.took_us), l.detail)),
+        });
+        let forgiven = if c.forgiven > 0 { format!(", {} forgiven", c.forgiven) } else { String::new() };
+        let shared = if c.shared > 1 { p.dim(&format!(", shared by {}", c.shared)) } else { String::new() };
+        t += &format!("       {}  {last}{forgiven}{shared}\n", c.kind);
+    }
+    // Why it is down is said by its checks; how often it was is not.
+    if let [_, _, ..] = r.history.as_slice() {
+        let times: Vec<String> = r
+            .history
+            .iter()
+            .take(4)
+            .map(|h| format!("{} {} ago", if h.up { "up" } else { "down" }, duration(h.ago_ms)))
+            .collect();
+        t += &p.dim(&format!("       was {}\n", times.join(", ")));
     }
     t
 }

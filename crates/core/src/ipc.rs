@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::bfd;
-use crate::health::ProbeResult;
+use crate::health::{Phase, ProbeResult};
 use crate::model::{Found, TrackedObject};
 use crate::vrrp::{Counters, State};
 
@@ -79,6 +79,9 @@ pub struct Status {
     pub notified: Vec<NotifiedStatus>,
     /// Virtual services.
     pub services: Vec<ServiceStatus>,
+    /// What health checks cost.
+    #[serde(default)]
+    pub check_load: CheckLoad,
     /// The packet path.
     pub dataplane: DataPlaneStatus,
     /// What was put into the system and will be taken away at stop, in words.
@@ -215,8 +218,71 @@ pub struct ServiceStatus {
     pub in_packets: u64,
     /// Bytes of them.
     pub in_bytes: u64,
+    /// The group that it is an address of.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// Is its quorum there?
+    #[serde(default)]
+    pub up: bool,
+    /// How long that has been so, ms.
+    #[serde(default)]
+    pub since_ms: u64,
+    /// The weights of its healthy servers.
+    #[serde(default)]
+    pub live_weight: u64,
+    /// The quorum and its hysteresis.
+    #[serde(default)]
+    pub quorum: (u32, u32),
+    /// Who takes over while the quorum is lost.
+    #[serde(default)]
+    pub sorry: Option<SorryStatus>,
+    /// Its checks rest, as its address is not on this director (`ha_suspend`).
+    #[serde(default)]
+    pub suspended: bool,
+    /// Its transitions, the last one first.
+    #[serde(default)]
+    pub history: Vec<Turn>,
     /// Its real servers, in the order of the configuration.
     pub servers: Vec<ServerStatus>,
+}
+
+/// A sorry server at one moment.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct SorryStatus {
+    /// Address.
+    pub addr: Ipv4Addr,
+    /// Port.
+    pub port: u16,
+    /// Does it take the connections?
+    pub in_force: bool,
+}
+
+/// A transition of a service or a real server.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Turn {
+    /// How long ago, ms.
+    pub ago_ms: u64,
+    /// To what.
+    pub up: bool,
+    /// Why.
+    pub because: String,
+    /// The phase in which the probe failed.
+    pub phase: Option<Phase>,
+}
+
+/// What health checks cost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct CheckLoad {
+    /// Checks that probe.
+    pub checks: usize,
+    /// Different probes among them: equal ones are made once.
+    pub probes: usize,
+    /// Probes under way.
+    pub running: usize,
+    /// Probes begun so far.
+    pub begun: u64,
+    /// How late the probes are that wait for their turn, ms.
+    pub behind_ms: u64,
 }
 
 /// A real server at one moment.
@@ -234,6 +300,9 @@ pub struct ServerStatus {
     pub up: bool,
     /// How long it has been so, ms.
     pub since_ms: u64,
+    /// Its transitions, the last one first.
+    #[serde(default)]
+    pub history: Vec<Turn>,
     /// Its checks.
     pub checks: Vec<CheckStatus>,
     /// Active connections.
@@ -257,6 +326,12 @@ pub struct CheckStatus {
     pub kind: String,
     /// Does it pass?
     pub up: bool,
+    /// Failed probes that it is being forgiven.
+    #[serde(default)]
+    pub forgiven: u32,
+    /// How many checks take the result of the same probe.
+    #[serde(default)]
+    pub shared: usize,
     /// Its last probe.
     pub last: Option<ProbeResult>,
 }

@@ -16,6 +16,7 @@ mod hold;
 mod log;
 mod notify;
 mod router;
+mod services;
 mod status;
 mod vmacs;
 

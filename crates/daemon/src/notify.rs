@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use evenkeel_core::model::{Fifo, Notify, ScriptCommand, ServerKey, ServiceKey};
+use evenkeel_core::model::{Fifo, Notify, ScriptCommand, ServerKey, ServiceKey, VirtualServer};
 use evenkeel_core::vrrp::State;
 
 use crate::edge;
@@ -45,13 +45,27 @@ impl Fifos {
     }
 
     /// `RS [10.0.0.7]:tcp:80 [10.0.0.1]:tcp:80 UP`. keepalived ends such lines with a NUL byte behind the newline, which is
-    /// a mistake of its own that no reader of lines wants. Returns the two as they stand there.
-    pub fn server(&mut self, service: ServiceKey, server: ServerKey, state: &str) -> (String, String) {
-        let protocol = service.protocol.to_string().to_lowercase();
-        let at = |addr: std::net::Ipv4Addr, port: u16| format!("[{addr}]:{protocol}:{port}");
-        let (rs, vs) = (at(server.addr, server.port), at(service.addr, service.port));
+    /// a mistake of its own that no reader of lines wants.
+    pub fn server(&mut self, rs: &str, vs: &str, state: &str) {
         self.tell(&format!("RS {rs} {vs} {state}\n"), |f| f.servers);
-        (rs, vs)
+    }
+
+    /// `VS [10.0.0.1]:tcp:80 UP`
+    pub fn service(&mut self, vs: &str, state: &str) {
+        self.tell(&format!("VS {vs} {state}\n"), |f| f.servers);
+    }
+}
+
+/// A real server as keepalived writes it in notifications.
+pub fn server_name(service: ServiceKey, server: ServerKey) -> String {
+    format!("[{}]:{}:{}", server.addr, service.protocol.to_string().to_lowercase(), server.port)
+}
+
+/// A virtual server as keepalived writes it in notifications; a group by its name.
+pub fn service_name(v: &VirtualServer) -> String {
+    match &v.group {
+        Some((name, _)) => format!("[{name}]:{}", v.key.port),
+        None => format!("[{}]:{}:{}", v.key.addr, v.key.protocol.to_string().to_lowercase(), v.key.port),
     }
 }
 

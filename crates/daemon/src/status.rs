@@ -1,56 +1,21 @@
 //! What `status` shows, gathered.
 
+use std::collections::HashMap;
 use std::fs;
 
-use evenkeel_core::health::ProbeResult;
+use evenkeel_core::health::Member;
 use evenkeel_core::ipc::{
-    CheckStatus, DataPlaneStatus, ScriptStatus, ServerStatus, ServiceStatus, Status, TrackedStatus,
+    CheckLoad, CheckStatus, DataPlaneStatus, ScriptStatus, ServerStatus, ServiceStatus, SorryStatus, Status,
+    TrackedStatus,
 };
-use evenkeel_core::model::RealServer;
+use evenkeel_core::model::{RealServer, ServiceKey, VirtualServer};
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::State;
 use evenkeel_sys::bpf::{DestView, ServiceView};
 use evenkeel_sys::clock;
 
 use crate::control::Control;
-use crate::router;
-
-/// A check as the control loop remembers it.
-pub struct CheckState {
-    up: bool,
-    last: Option<ProbeResult>,
-}
-
-/// A real server as the control loop remembers it.
-pub struct ServerState {
-    pub(crate) checks: Vec<CheckState>,
-    since: Instant,
-}
-
-impl ServerState {
-    /// At the start: up, unless `alpha`, or found dead by an earlier daemon.
-    pub fn new(server: &RealServer, dead: bool, now: Instant) -> Self {
-        let up = |c: &evenkeel_core::model::Check| !dead && !c.alpha.unwrap_or(server.alpha);
-        let check = |c| CheckState { up: up(c), last: None };
-        ServerState { checks: server.checks.iter().map(check).collect(), since: now }
-    }
-
-    /// It lives only if no check fails.
-    pub fn up(&self) -> bool {
-        self.checks.iter().all(|c| c.up)
-    }
-
-    /// A probe of its nth check has ended.
-    pub fn probed(&mut self, n: usize, up: bool, result: ProbeResult, now: Instant) {
-        let was = self.up();
-        if let Some(c) = self.checks.get_mut(n) {
-            (c.up, c.last) = (up, Some(result));
-        }
-        if self.up() != was {
-            self.since = now;
-        }
-    }
-}
+use crate::{edge, router};
 
 /// A script as the control loop remembers it.
 #[derive(Default)]
@@ -72,8 +37,11 @@ impl Control {
         let now = clock::now();
         let views = self.plane.as_ref().map(|p| p.maps().view()).unwrap_or_default();
         let router::Snapshot { instances, bfd, strangers } = self.router.snapshot().unwrap_or_default();
+        let checks = self.edge.checks();
+        let views: HashMap<ServiceKey, &ServiceView> = views.iter().map(|s| (s.key, s)).collect();
         let services = self.config.virtual_servers.iter().map(|v| {
-            let view = views.iter().find(|s| s.key == v.key);
+            let view = views.get(&v.key).copied();
+            let known = self.services.0.get(&v.key);
             ServiceStatus {
                 protocol: v.key.protocol.to_string(),
                 addr: v.key.addr,
@@ -83,7 +51,19 @@ impl Control {
                 conns: view.map_or(0, |s| s.stats.conns),
                 in_packets: view.map_or(0, |s| s.stats.in_packets),
                 in_bytes: view.map_or(0, |s| s.stats.in_bytes),
-                servers: v.servers.iter().map(|r| self.server(v, r, view, now)).collect(),
+                group: v.group.as_ref().map(|(name, _)| name.clone()),
+                up: known.is_none_or(|s| s.life.up()),
+                since_ms: known.map_or(0, |s| s.history.since_ms(now)),
+                live_weight: known.map_or(0, |s| s.life.live()),
+                quorum: (v.quorum.weight, v.quorum.hysteresis),
+                sorry: v.sorry.map(|s| SorryStatus {
+                    addr: s.key.addr,
+                    port: s.key.port,
+                    in_force: known.is_some_and(|k| !k.life.up()),
+                }),
+                suspended: self.suspended.contains(&v.key),
+                history: known.map_or_else(Vec::new, |s| s.history.turns(now)),
+                servers: v.servers.iter().map(|r| self.server(v, r, (view, checks.as_ref()), now)).collect(),
             }
         });
         let services: Vec<ServiceStatus> = services.collect();
@@ -132,6 +112,7 @@ impl Control {
                 .collect(),
             notified: self.notified.values().cloned().collect(),
             services,
+            check_load: checks.as_ref().map_or(CheckLoad::default(), |c| c.load),
             dataplane,
             installed,
             warnings,
@@ -140,19 +121,24 @@ impl Control {
 
     fn server(
         &self,
-        v: &evenkeel_core::model::VirtualServer,
+        v: &VirtualServer,
         r: &RealServer,
-        view: Option<&ServiceView>,
+        (view, seen): (Option<&ServiceView>, Option<&edge::Snapshot>),
         now: Instant,
     ) -> ServerStatus {
-        let state = self.servers.get(&(v.key, r.key));
+        let known = self.services.0.get(&v.key);
+        let history = known.and_then(|s| s.servers.get(&r.key));
+        let member = known.and_then(|s| s.life.member(r.key));
         let dest: Option<&DestView> = view.and_then(|s| s.dests.iter().find(|d| d.key == r.key));
         let checks = r.checks.iter().enumerate().map(|(n, c)| {
-            let seen = state.and_then(|s| s.checks.get(n));
+            let probed = seen.and_then(|s| s.checks.get(&(v.key, r.key, n)));
+            let told = known.and_then(|s| s.told.get(&(r.key, n)));
             CheckStatus {
                 kind: c.kind.name().to_owned(),
-                up: seen.is_none_or(|c| c.up),
-                last: seen.and_then(|c| c.last.clone()),
+                up: member.is_none_or(|m| m.passes(n)),
+                forgiven: probed.map_or(0, |p| p.forgiven),
+                shared: probed.map_or(1, |p| p.shared),
+                last: probed.and_then(|p| p.last.clone()).or_else(|| told.cloned()),
             }
         });
         let hop = match (dest.and_then(|d| d.hop), self.hops.trouble(r.key.addr)) {
@@ -165,8 +151,9 @@ impl Control {
             port: r.key.port,
             weight: r.weight.get(),
             weight_in_force: dest.map(|d| d.spec.weight.get()),
-            up: state.is_none_or(ServerState::up),
-            since_ms: now.since(state.map_or(self.started, |s| s.since)).as_millis() as u64,
+            up: member.is_none_or(Member::up),
+            since_ms: history.map_or(0, |h| h.since_ms(now)),
+            history: history.map_or_else(Vec::new, |h| h.turns(now)),
             checks: checks.collect(),
             active: dest.map_or(0, |d| d.active),
             inactive: dest.map_or(0, |d| d.inactive),

@@ -48,3 +48,12 @@ pub fn ignores_sigint() -> bool {
         libc::sigaction(libc::SIGINT, std::ptr::null(), &raw mut is) == 0 && is.sa_sigaction == libc::SIG_IGN
     }
 }
+
+/// Lets the process have so many descriptors open, if its hard limit allows that (setrlimit(2), RLIMIT_NOFILE). Returns how
+/// many it may have.
+pub fn raise_descriptors(wanted: u64) -> u64 {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return wanted };
+    let new = wanted.min(hard).max(soft);
+    if new == soft || setrlimit(Resource::RLIMIT_NOFILE, new, hard).is_err() { soft } else { new }
+}

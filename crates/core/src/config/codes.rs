@@ -98,6 +98,7 @@ pub const CODES: &[Code] = &[
     code("preempt-delay", "`preempt_delay` is for a backup that takes over from a living master of lower priority; with state MASTER or nopreempt it \
         never does."),
     code("quorum", "The live weight that is asked for can never be there."),
+    code("regex", "An expression as PCRE2 has it. keepalived takes a wrong one in silence; no page would match it, so that it is refused here."),
     code("reply-length", "`min_reply_length` is above `max_reply_length` (255 if none is written)."),
     code("rule-preference", "The kernel puts a rule without a preference somewhere before the others; two directors may differ."),
     code("scheduler-flag", "The flag belongs to another scheduler, and has no effect with this one."),

@@ -1,7 +1,9 @@
 //! Health checks, as configured.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
+
+use super::{ScriptCommand, ServerKey};
 
 /// When and how often a check probes; keepalived's names and rules.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,7 +21,7 @@ pub struct CheckTiming {
 }
 
 /// A range of HTTP status codes, both ends included.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct StatusRange {
     /// First code accepted.
     pub from: u16,
@@ -27,15 +29,36 @@ pub struct StatusRange {
     pub to: u16,
 }
 
-/// One `url` block of HTTP_GET.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What a page must, or must not, match: `regex` and what belongs to it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Pattern {
+    /// The expression, as PCRE2 has it (pcre2pattern(3)).
+    pub source: String,
+    /// `regex_options`: keepalived.conf(5)'s names.
+    pub options: Vec<String>,
+    /// `regex_no_match`: the page must not match.
+    pub inverted: bool,
+    /// Bytes of the page before which no match begins.
+    pub min_offset: usize,
+    /// Bytes of the page behind which no match begins.
+    pub max_offset: Option<usize>,
+    /// `regex_stack`: the most memory that matching may take on its stack, in bytes.
+    pub stack: Option<usize>,
+}
+
+/// One `url` block of HTTP_GET or SSL_GET.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct HttpUrl {
     /// Request target.
     pub path: String,
     /// Accepted codes; 200 to 299 if none is configured.
     pub status: Vec<StatusRange>,
-    /// The Host header, if it is not the server's address.
+    /// The Host header, if it is not the server's address; the block's, or else the check's.
     pub virtualhost: Option<String>,
+    /// MD5 of the page, as `genhash` prints it.
+    pub digest: Option<[u8; 16]>,
+    /// What the page must match.
+    pub pattern: Option<Pattern>,
 }
 
 impl HttpUrl {
@@ -43,6 +66,62 @@ impl HttpUrl {
     pub fn accepts(&self, code: u16) -> bool {
         self.status.iter().any(|r| (r.from..=r.to).contains(&code))
     }
+
+    /// Is more judged than the status?
+    pub fn judges_page(&self) -> bool {
+        self.digest.is_some() || self.pattern.is_some()
+    }
+}
+
+/// The form of an HTTP request (`http_protocol`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum HttpVersion {
+    /// HTTP/1.0
+    #[default]
+    V10,
+    /// HTTP/1.0 that asks to close the connection
+    V10Close,
+    /// HTTP/1.1 that asks to close the connection
+    V11,
+}
+
+/// TLS of SSL_GET.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Tls {
+    /// The name that is sent (SNI, RFC 6066, 3), if one is.
+    pub sni: Option<String>,
+    /// The server's certificate is verified: by these certificates (PEM), or by the system's if no file is named.
+    pub verify: Option<Option<String>>,
+    /// The name that the certificate must be for, if it is verified; any name if none.
+    pub name: Option<String>,
+    /// The certificate that is shown to the server, and its key (PEM files).
+    pub identity: Option<(String, String)>,
+}
+
+/// What is asked of a name server.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)] // RFC 1035, 3596 and 4034 explain them
+pub enum DnsType {
+    A,
+    Ns,
+    Cname,
+    Soa,
+    Mx,
+    Txt,
+    Aaaa,
+    Rrsig,
+    Dnskey,
+}
+
+/// What a UDP_CHECK expects.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Reply {
+    /// Each byte and the bits of it that count; nothing: any bytes.
+    pub bytes: Vec<(u8, u8)>,
+    /// Its least length.
+    pub least: u16,
+    /// Its greatest length.
+    pub most: u16,
 }
 
 /// What a check does.
@@ -50,12 +129,57 @@ impl HttpUrl {
 pub enum CheckKind {
     /// TCP_CHECK: the connection comes about.
     Tcp,
-    /// HTTP_GET: every url answers with an accepted status.
+    /// HTTP_GET and SSL_GET: every url answers as expected.
     Http {
         /// All must pass, one after the other.
         urls: Vec<HttpUrl>,
-        /// Host header for urls without their own.
-        virtualhost: Option<String>,
+        /// The form of the request.
+        version: HttpVersion,
+        /// SSL_GET.
+        tls: Option<Tls>,
+        /// `fast_recovery`: one after the other at once, when a server comes back.
+        fast_recovery: bool,
+        /// The whole answer must be there within this (an addition of ours).
+        limit: Option<Duration>,
+    },
+    /// SMTP_CHECK: it greets, and knows HELO and QUIT (RFC 5321).
+    Smtp {
+        /// What we call ourselves; the host name if nothing.
+        helo: Option<String>,
+    },
+    /// DNS_CHECK: it answers a question.
+    Dns {
+        /// The name that is asked for.
+        name: String,
+        /// What about it.
+        kind: DnsType,
+    },
+    /// UDP_CHECK: a datagram to it is not refused, or is answered.
+    Udp {
+        /// What is sent; random bytes if nothing.
+        payload: Option<Vec<u8>>,
+        /// An answer must come.
+        reply: Option<Reply>,
+    },
+    /// PING_CHECK: it answers echo requests (RFC 792, RFC 4443).
+    Ping,
+    /// MISC_CHECK: a program says so.
+    Misc {
+        /// The program.
+        command: ScriptCommand,
+        /// It is killed if it runs longer.
+        timeout: Duration,
+        /// Its exit status sets the weight.
+        dynamic: bool,
+    },
+    /// FILE_CHECK: the number in this `track_file` changes the weight. Nothing is probed.
+    File {
+        /// Its name.
+        name: String,
+        /// What the number is multiplied by; 0: dead while it is not 0.
+        weight: i64,
+        /// What is added is subtracted instead.
+        reverse: bool,
     },
     /// BFD_CHECK: this session is up. Nothing is probed.
     Bfd(String),
@@ -66,9 +190,45 @@ impl CheckKind {
     pub const fn name(&self) -> &'static str {
         match self {
             CheckKind::Tcp => "TCP_CHECK",
-            CheckKind::Http { .. } => "HTTP_GET",
+            CheckKind::Http { tls: None, .. } => "HTTP_GET",
+            CheckKind::Http { tls: Some(_), .. } => "SSL_GET",
+            CheckKind::Smtp { .. } => "SMTP_CHECK",
+            CheckKind::Dns { .. } => "DNS_CHECK",
+            CheckKind::Udp { .. } => "UDP_CHECK",
+            CheckKind::Ping => "PING_CHECK",
+            CheckKind::Misc { .. } => "MISC_CHECK",
+            CheckKind::File { .. } => "FILE_CHECK",
             CheckKind::Bfd(_) => "BFD_CHECK",
         }
+    }
+
+    /// Does it probe, or is it told?
+    pub const fn probes(&self) -> bool {
+        !matches!(self, CheckKind::File { .. } | CheckKind::Bfd(_))
+    }
+}
+
+/// Where probes go, and from where.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Path {
+    /// Probed address, if it is not the server's.
+    pub connect_ip: Option<IpAddr>,
+    /// Probed port, if it is not the server's.
+    pub connect_port: Option<u16>,
+    /// Source address.
+    pub bindto: Option<IpAddr>,
+    /// Source port.
+    pub bind_port: Option<u16>,
+    /// The device that probes leave by.
+    pub bind_if: Option<String>,
+    /// Firewall mark of probes (SO_MARK).
+    pub fwmark: u32,
+}
+
+impl Path {
+    /// The address and the port of a server that are probed.
+    pub fn to(&self, server: ServerKey) -> (IpAddr, u16) {
+        (self.connect_ip.unwrap_or(server.addr.into()), self.connect_port.unwrap_or(server.port))
     }
 }
 
@@ -79,19 +239,17 @@ pub struct Check {
     pub kind: CheckKind,
     /// When.
     pub timing: CheckTiming,
-    /// Probed address, if it is not the server's.
-    pub connect_ip: Option<Ipv4Addr>,
-    /// Probed port, if it is not the server's.
-    pub connect_port: Option<u16>,
-    /// Source address of probes.
-    pub bindto: Option<Ipv4Addr>,
+    /// Where.
+    pub path: Path,
     /// The check's own `alpha`, if it sets one.
     pub alpha: Option<bool>,
+    /// Every failed probe is logged, not only a change.
+    pub log_all_failures: bool,
 }
 
 impl Check {
-    /// One that follows a BFD session.
-    pub fn bfd(session: String) -> Check {
+    /// One that is told, and probes nothing.
+    pub fn told(kind: CheckKind) -> Check {
         let timing = CheckTiming {
             delay_loop: Duration::ZERO,
             connect_timeout: Duration::ZERO,
@@ -99,7 +257,6 @@ impl Check {
             delay_before_retry: Duration::ZERO,
             warmup: Duration::ZERO,
         };
-        let kind = CheckKind::Bfd(session);
-        Check { kind, timing, connect_ip: None, connect_port: None, bindto: None, alpha: None }
+        Check { kind, timing, path: Path::default(), alpha: None, log_all_failures: false }
     }
 }

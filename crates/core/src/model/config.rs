@@ -132,6 +132,10 @@ pub struct GlobalDefs {
     pub nftables_priority: Option<i32>,
     /// `nftables_counters`
     pub nftables_counters: bool,
+    /// `rs_init_notifies`: real servers that are up at start are told of.
+    pub rs_init_notifies: bool,
+    /// Probes that may be under way at a time (an addition of ours).
+    pub checker_concurrency: Option<u32>,
     /// Devices that the packet path is put on besides those that the VIPs need, and how (an addition of ours).
     pub dataplane_interfaces: BTreeMap<String, HookChoice>,
 }

@@ -9,11 +9,12 @@ mod track;
 mod vrrp;
 
 pub use bfd::BfdInstance;
-pub use check::{Check, CheckKind, CheckTiming, HttpUrl, StatusRange};
+pub use check::{Check, CheckKind, CheckTiming, DnsType, HttpUrl, HttpVersion, Path, Pattern, Reply, StatusRange, Tls};
 pub use config::{Config, Fifo, GlobalDefs, HookChoice, Login, Mail, MailTls};
 pub use route::{Hop, Net, Placement, RouteSpec, RuleAction, RuleSpec};
 pub use service::{
-    ForwardingMethod, Persistence, Protocol, RealServer, Scheduler, ServerKey, ServiceKey, VirtualServer, Weight,
+    ForwardingMethod, Persistence, Protocol, Quorum, RealServer, Scheduler, ServerKey, ServiceKey, Sorry,
+    VirtualServer, Weight,
 };
 pub use track::{Found, ParamMatch, Track, TrackFile, TrackProcess, TrackedObject, VrrpScript};
 pub use vrrp::{

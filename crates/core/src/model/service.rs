@@ -201,11 +201,49 @@ pub struct RealServer {
     pub checks: Vec<Check>,
 }
 
-/// A `virtual_server` of the configuration.
+/// When a service counts as up, by the weights of its healthy real servers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quorum {
+    /// `quorum`: so much weight must be there.
+    pub weight: u32,
+    /// `hysteresis`: so much more for it to be reached, so much less for it to be lost; less than `weight`.
+    pub hysteresis: u32,
+}
+
+/// A `sorry_server`: it takes the connections while the quorum is lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sorry {
+    /// Address and port.
+    pub key: ServerKey,
+    /// Forwarding method.
+    pub method: ForwardingMethod,
+    /// `sorry_server_inhibit`: while it is not needed it stays, with weight 0.
+    pub inhibit: bool,
+}
+
+/// A `virtual_server` of the configuration, or one address of its group.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VirtualServer {
     /// What names it.
     pub key: ServiceKey,
+    /// The `virtual_server_group` that it is an address of, and whether it is the one that speaks for it.
+    pub group: Option<(String, bool)>,
+    /// When it is up.
+    pub quorum: Quorum,
+    /// Who takes over when it is not.
+    pub sorry: Option<Sorry>,
+    /// It counts as down until its first good check.
+    pub alpha: bool,
+    /// At stop it is told as going down.
+    pub omega: bool,
+    /// It is checked only while its address is on this director.
+    pub ha_suspend: bool,
+    /// Runs when the quorum is reached.
+    pub quorum_up: Option<ScriptCommand>,
+    /// Runs when it is lost.
+    pub quorum_down: Option<ScriptCommand>,
+    /// Mail is sent of that.
+    pub mail: bool,
     /// Scheduler.
     pub scheduler: Scheduler,
     /// Persistence, if configured.

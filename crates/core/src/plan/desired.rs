@@ -1,36 +1,35 @@
 //! Configuration and health to the services that should be.
 
 use super::{DestSpec, ServiceSpec, ServiceState, Services};
-use crate::model::{ServerKey, ServiceKey, VirtualServer, Weight};
+use crate::health::Standing;
+use crate::model::{ServerKey, VirtualServer, Weight};
 
-/// Who lives.
-pub trait ServerHealth {
-    /// Is this real server up? Unknown servers are.
-    fn up(&self, service: ServiceKey, server: ServerKey) -> bool;
-}
-
-impl<F: Fn(ServiceKey, ServerKey) -> bool> ServerHealth for F {
-    fn up(&self, service: ServiceKey, server: ServerKey) -> bool {
-        self(service, server)
-    }
-}
-
-/// A dead real server leaves its service, or stays with weight 0 if the configuration says so (`inhibit_on_failure`).
-pub fn desired_services(servers: &[VirtualServer], health: &dyn ServerHealth) -> Services {
+/// The services that should be; `standing` says of each which real servers take connections now. Of one without a standing
+/// all do.
+pub fn desired_services(servers: &[VirtualServer], standing: &dyn Fn(&VirtualServer) -> Option<Standing>) -> Services {
     let service = |v: &VirtualServer| {
-        let dests = v.servers.iter().filter_map(|r| {
-            let weight = match (health.up(v.key, r.key), r.inhibit_on_failure) {
-                (true, _) => r.weight,
-                (false, true) => Weight::QUIESCED,
-                (false, false) => return None,
-            };
+        let all = || Standing { servers: v.servers.iter().map(|r| (r.key, r.weight)).collect(), sorry: None };
+        let standing = standing(v).unwrap_or_else(all);
+        let of = |key: ServerKey| v.servers.iter().find(|r| r.key == key);
+        let mut dests: Vec<(ServerKey, DestSpec)> = Vec::with_capacity(standing.servers.len() + 1);
+        for (n, (key, weight)) in standing.servers.into_iter().enumerate() {
+            // Nearly always the standing's order is the configuration's.
+            let Some(r) = v.servers.get(n).filter(|r| r.key == key).or_else(|| of(key)) else { continue };
             let (u_threshold, l_threshold) = (r.u_threshold, r.l_threshold);
-            Some((r.key, DestSpec { weight, method: r.method, u_threshold, l_threshold }))
-        });
-        ServiceState {
-            spec: ServiceSpec { scheduler: v.scheduler, persistence: v.persistence },
-            dests: dests.collect(),
+            dests.push((key, DestSpec { weight, method: r.method, u_threshold, l_threshold }));
         }
+        if let (Some(sorry), Some(weight)) = (v.sorry, standing.sorry) {
+            match dests.iter_mut().find(|(key, _)| *key == sorry.key) {
+                // It is one of the real servers as well.
+                Some((_, spec)) if weight != Weight::QUIESCED => spec.weight = weight,
+                Some(_) => {}
+                None => {
+                    let spec = DestSpec { weight, method: sorry.method, u_threshold: 0, l_threshold: 0 };
+                    dests.push((sorry.key, spec));
+                }
+            }
+        }
+        ServiceState { spec: ServiceSpec { scheduler: v.scheduler, persistence: v.persistence }, dests }
     };
     servers.iter().map(|v| (v.key, service(v))).collect()
 }

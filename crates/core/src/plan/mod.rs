@@ -8,7 +8,7 @@ mod changes;
 mod desired;
 
 pub use changes::{Change, changes};
-pub use desired::{ServerHealth, desired_services};
+pub use desired::desired_services;
 
 use std::collections::BTreeMap;
 use std::fmt;

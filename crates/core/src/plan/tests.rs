@@ -62,14 +62,16 @@ proptest! {
 
 #[test]
 fn a_dead_server_leaves_or_is_inhibited() {
-    let text = "virtual_server 192.0.2.1 80 {\nlb_kind DR\nprotocol TCP\nreal_server 10.0.0.1 80 {\nweight 3\n}\n\
-                real_server 10.0.0.2 80 {\ninhibit_on_failure\n}\n}\n";
+    let text = "virtual_server 192.0.2.1 80 {\nlb_kind DR\nprotocol TCP\nreal_server 10.0.0.1 80 {\nweight 3\nTCP_CHECK {\n}\n}\n\
+                real_server 10.0.0.2 80 {\ninhibit_on_failure\nTCP_CHECK {\n}\n}\n}\n";
     let config = crate::config::parse_file("t", text).clean().cloned().expect("valid");
-    let all = desired_services(&config.virtual_servers, &|_, _| true);
+    let life =
+        |dead: bool| move |v: &crate::model::VirtualServer| Some(crate::health::Life::new(v, &|_| dead).0.standing(v));
+    let all = desired_services(&config.virtual_servers, &life(false));
     let weights = |s: &Services| -> BTreeMap<u8, u32> {
         s.values().flat_map(|v| v.dests.iter().map(|(k, d)| (k.addr.octets()[3], d.weight.get()))).collect()
     };
     assert_eq!(weights(&all), BTreeMap::from([(1, 3), (2, 1)]));
-    let none = desired_services(&config.virtual_servers, &|_, _| false);
+    let none = desired_services(&config.virtual_servers, &life(true));
     assert_eq!(weights(&none), BTreeMap::from([(2, 0)]));
 }

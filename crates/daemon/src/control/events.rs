@@ -1,13 +1,12 @@
 //! What the other threads tell, and who is told of it in turn.
 
-use evenkeel_core::health::{Phase, ProbeResult};
+use evenkeel_core::health::{Effect, ProbeResult};
 use evenkeel_core::model::{Check, CheckKind, Found, TrackedObject};
 use evenkeel_core::vrrp::State;
-use evenkeel_sys::clock;
 
 use super::Control;
-use crate::edge::{self, CheckId};
-use crate::{notify, router};
+use crate::services::effect;
+use crate::{edge, notify, router};
 
 impl Control {
     pub(super) fn router_event(&mut self, event: router::Event) {
@@ -50,10 +49,23 @@ impl Control {
 
     pub(super) fn edge_event(&mut self, event: edge::Event) {
         match event {
-            edge::Event::Probed { id, up, changed, result } => self.probed(id, (up, changed), result),
+            edge::Event::Judged { id, verdict, result } => {
+                self.judged(id, (verdict.up, effect(verdict)), &result);
+            }
+            edge::Event::Standing(standing) => {
+                for (id, verdict) in standing {
+                    if !self.services.agrees(id, verdict.up, effect(verdict)) {
+                        let result = ProbeResult::told(verdict.up, "as it was before the reload".to_owned());
+                        self.judged(id, (verdict.up, effect(verdict)), &result);
+                    }
+                }
+            }
             edge::Event::Tracked { object, found, detail } => {
                 tracing::info!(%object, "{object}: {detail}");
-                self.tracked.insert(object, (found, detail));
+                self.tracked.insert(object.clone(), (found, detail));
+                if let (TrackedObject::File(name), Some(Found::Number(n))) = (object, found) {
+                    self.file_changed(&name, n);
+                }
             }
             edge::Event::Notified(n) => {
                 self.notified.insert((n.of.clone(), n.program.clone()), n);
@@ -77,39 +89,10 @@ impl Control {
     }
 
     /// Sends a mail, if mail is configured; `about` becomes its subject behind this director's name, as keepalived has it.
-    fn mail(&self, about: &str, body: String) {
+    pub(super) fn mail(&self, about: &str, body: String) {
         let Some(mail) = self.config.global.mail.clone() else { return };
         let subject = format!("[{}] {about}", self.router_id());
         self.edge.mail(edge::Letter { mail, subject, body });
-    }
-
-    /// A check of a real server has a result.
-    fn probed(&mut self, (service, server, n): CheckId, (up, changed): (bool, bool), result: ProbeResult) {
-        let now = clock::now();
-        let Some(state) = self.servers.get_mut(&(service, server)) else { return };
-        let was = state.up();
-        state.probed(n, up, result.clone(), now);
-        let is = state.up();
-        if changed {
-            let word = if up { "passes" } else { "fails" };
-            tracing::info!(service = %service, server = %server, "{server} of {service}: check {word}: {}", result.detail);
-        }
-        if is == was {
-            return;
-        }
-        let state = if is { "UP" } else { "DOWN" };
-        let (rs, vs) = self.fifos.server(service, server, state);
-        let servers = self.config.virtual_servers.iter().filter(|v| v.key == service).flat_map(|v| &v.servers);
-        let concerned = servers.filter(|r| r.key == server).collect::<Vec<_>>();
-        let script = concerned.iter().find_map(|r| if is { r.notify_up.clone() } else { r.notify_down.clone() });
-        let mails = concerned.iter().any(|r| r.mail);
-        notify::tell(&self.edge, format!("RS {rs} {vs}"), state, script.into_iter().collect());
-        if mails {
-            let about = format!("Realserver {rs} of virtual server {vs} - {state}");
-            self.mail(&about, format!("{}\n", result.detail));
-        }
-        self.reconcile();
-        self.refresh_hops();
     }
 
     /// Checks that are new to a session which is down follow it as well.
@@ -135,13 +118,9 @@ impl Control {
             return;
         }
         let follows = |c: &Check| matches!(&c.kind, CheckKind::Bfd(session) if session == name);
-        let all = self.config.virtual_servers.iter().flat_map(|v| v.servers.iter().map(move |r| (v.key, r)));
-        let checks = all.flat_map(|(v, r)| r.checks.iter().enumerate().map(move |(n, c)| ((v, r.key, n), c)));
-        let concerned: Vec<CheckId> = checks.filter(|(_, c)| follows(c)).map(|(id, _)| id).collect();
-        for id in concerned {
-            let failed = (!up).then_some(Phase::Expect);
-            let result = ProbeResult { failed, detail: format!("BFD session {name} is {detail}"), took_us: 0 };
-            self.probed(id, (up, true), result);
+        let result = ProbeResult::told(up, format!("BFD session {name} is {detail}"));
+        for (id, _) in self.checks_that(follows) {
+            self.told(id, (up, Effect::None), &result);
         }
     }
 }

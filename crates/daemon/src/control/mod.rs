@@ -1,8 +1,9 @@
 //! The control loop: configuration, health and masters in; steps for the data plane out.
 
 mod events;
+mod health;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,8 +11,9 @@ use std::time::Duration;
 use anyhow::Context;
 use evenkeel_core::config::Severity;
 use evenkeel_core::firewall::Firewall;
+use evenkeel_core::health::Happening;
 use evenkeel_core::ipc::{NotifiedStatus, Reply, Request};
-use evenkeel_core::model::{Config, Found, HookChoice, ServerKey, ServiceKey, TrackedObject, Weight};
+use evenkeel_core::model::{Config, Found, HookChoice, ServiceKey, TrackedObject, Weight};
 use evenkeel_core::plan::{Services, Step, changes, desired_services, diff};
 use evenkeel_core::time::Instant;
 use evenkeel_sys::bpf::load::DEFAULT_CONNS;
@@ -26,7 +28,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::args::Args;
 use crate::dump::Dump;
 use crate::guard::Charge;
-use crate::status::{ScriptState, ServerState};
+use crate::services::{Dead, Services as Lives};
+use crate::status::ScriptState;
 use crate::vmacs::Vmacs;
 use crate::{api, edge, firewall, notify, router};
 
@@ -34,6 +37,9 @@ use crate::{api, edge, firewall, notify, router};
 const RT_PRIORITY: u8 = 50;
 /// What somebody changed behind our back is found and mended this often.
 const REPAIR: Duration = Duration::from_secs(5);
+
+/// So many verdicts are acted on together, if so many are there.
+const TOGETHER: usize = 4096;
 
 /// Everything that the control loop knows.
 pub struct Control {
@@ -45,14 +51,18 @@ pub struct Control {
     pub(crate) hooks: Hooks,
     pub(crate) hops: NextHops,
     pub(crate) netlink: Netlink,
-    pub(crate) servers: BTreeMap<(ServiceKey, ServerKey), ServerState>,
+    pub(crate) services: Lives,
+    /// What has followed from verdicts that the data plane does not know of yet.
+    unsettled: Option<Vec<(ServiceKey, Happening, String)>>,
+    /// Services whose checks rest (`ha_suspend`).
+    pub(crate) suspended: BTreeSet<ServiceKey>,
     pub(crate) scripts: BTreeMap<String, ScriptState>,
     pub(crate) tracked: BTreeMap<TrackedObject, (Option<Found>, String)>,
     /// Programs that were told, by what they were told of and their names.
     pub(crate) notified: BTreeMap<(String, String), NotifiedStatus>,
     pub(crate) router: router::Handle,
     pub(crate) started: Instant,
-    edge: edge::Handle,
+    pub(crate) edge: edge::Handle,
     fifos: notify::Fifos,
     vmacs: Vmacs,
     firewall: firewall::Handle,
@@ -112,7 +122,9 @@ async fn main_loop(
         hooks: Hooks::default(),
         hops: NextHops::default(),
         netlink,
-        servers: BTreeMap::new(),
+        services: Lives::default(),
+        unsettled: None,
+        suspended: BTreeSet::new(),
         scripts: BTreeMap::new(),
         tracked: BTreeMap::new(),
         notified: BTreeMap::new(),
@@ -149,8 +161,18 @@ async fn main_loop(
 
     let hand_over = loop {
         tokio::select! {
-            Some(event) = router_rx.recv() => control.router_event(event),
-            Some(event) = edge_rx.recv() => control.edge_event(event),
+            Some(event) = router_rx.recv() => {
+                control.router_event(event);
+                control.settle();
+            }
+            Some(event) = edge_rx.recv() => {
+                control.edge_event(event);
+                for _ in 0..TOGETHER {
+                    let Ok(more) = edge_rx.try_recv() else { break };
+                    control.edge_event(more);
+                }
+                control.settle();
+            }
             Some((request, reply)) = call_rx.recv() => {
                 let answer = match request {
                     Request::Status => Reply::Status(Box::new(control.status())),
@@ -168,6 +190,7 @@ async fn main_loop(
                     control.reports();
                     control.hook(false);
                 }
+                control.suspend(false);
                 if changes.links || changes.paths {
                     control.refresh_hops();
                 }
@@ -205,6 +228,9 @@ async fn main_loop(
     let _ = router_thread.join();
     while let Ok(event) = router_rx.try_recv() {
         control.router_event(event);
+    }
+    if !hand_over {
+        control.last_words();
     }
     control.edge.flush().await;
     if !hand_over {
@@ -247,8 +273,8 @@ fn needed_devices(config: &Config) -> Vec<String> {
 }
 
 /// Checked servers that an earlier daemon had taken out of their services: they come back by a check, not by a restart.
-fn found_dead(config: &Config, observed: &Services) -> edge::Dead {
-    let mut dead = edge::Dead::new();
+fn found_dead(config: &Config, observed: &Services) -> Dead {
+    let mut dead = Dead::new();
     for v in &config.virtual_servers {
         let Some(service) = observed.get(&v.key) else { continue };
         for r in v.servers.iter().filter(|r| !r.checks.is_empty()) {
@@ -265,7 +291,7 @@ fn found_dead(config: &Config, observed: &Services) -> edge::Dead {
 impl Control {
     /// Puts a configuration into force.
     fn take(&mut self, config: Config) -> anyhow::Result<Vec<String>> {
-        let mut dead = edge::Dead::new();
+        let mut dead = Dead::new();
         // Maps that an earlier daemon left are taken over even if nothing is to be balanced any more: to empty them.
         let left = self.args.bpf_dir.join("settings").exists();
         if self.plane.is_none() && (left || !config.virtual_servers.is_empty()) {
@@ -278,21 +304,16 @@ impl Control {
             }
             self.plane = Some(plane);
         }
-        self.config = config;
+        let leaving = self.services.leaving(&self.config, &config);
+        for (service, h) in leaving {
+            self.happened(service, h, "removed from the configuration");
+        }
+        let old = std::mem::replace(&mut self.config, config);
         self.vmacs.follow(&mut self.netlink, &self.config.vmacs);
         self.reports();
         if !self.config.vmacs.is_empty() {
             // Before anybody joins a group there: a report from a backup draws the address to it.
             self.firewall.settle();
-        }
-        let now = clock::now();
-        let mut servers = std::mem::take(&mut self.servers);
-        for v in &self.config.virtual_servers {
-            for r in &v.servers {
-                let id = (v.key, r.key);
-                let state = servers.remove(&id).filter(|s| s.checks.len() == r.checks.len());
-                self.servers.insert(id, state.unwrap_or_else(|| ServerState::new(r, dead.contains(&id), now)));
-            }
         }
         self.scripts.retain(|name, _| self.config.scripts.iter().any(|s| s.name == *name));
         for s in &self.config.scripts {
@@ -303,13 +324,24 @@ impl Control {
         let sessions = self.config.bfd.iter().map(|b| TrackedObject::Bfd(b.name.clone()));
         let wanted: Vec<TrackedObject> = files.chain(processes).chain(sessions).collect();
         self.tracked.retain(|object, _| wanted.contains(object));
-        self.sessions_as_they_stand();
         self.fifos.follow(&self.config.global.fifos);
+        let followed = self.services.follow(&old, &self.config, &dead, clock::now());
+        self.sessions_as_they_stand();
+        self.files_as_they_stand();
+        let unsettled = self.unsettled.take().unwrap_or_default();
         self.hook(true);
         let steps = self.reconcile();
         self.refresh_hops();
         self.router.send(router::Command::Configure(router::Setup::of(&self.config)));
-        self.edge.configure(&self.config, dead);
+        self.edge.configure(&self.config, self.services.checks(&self.config));
+        self.suspend(true);
+        for (service, h) in followed.happenings {
+            self.happened(service, h, "the configuration");
+        }
+        for (service, h, because) in unsettled {
+            self.happened(service, h, &because);
+        }
+        self.first_words(&followed.new);
         Ok(steps.iter().map(ToString::to_string).collect())
     }
 
@@ -375,9 +407,8 @@ impl Control {
         };
         let Some(config) = parsed.clean().cloned() else { return Reply::Refused { error: parsed.render(false) } };
         let config = self.args.all.narrow(config);
-        let up = |v: ServiceKey, r: ServerKey| self.servers.get(&(v, r)).is_none_or(ServerState::up);
         let observed = self.plane.as_ref().map(|p| p.maps().observe()).unwrap_or_default();
-        let services = diff(&desired_services(&config.virtual_servers, &up), &observed);
+        let services = diff(&self.services.planned(&self.config, &config), &observed);
         let mut steps: Vec<String> = services.iter().map(ToString::to_string).collect();
         steps.extend(changes(&self.config, &config).iter().map(ToString::to_string));
         Reply::Plan { steps }
@@ -386,9 +417,8 @@ impl Control {
     /// What should be, compared with what is, and the steps in between done.
     pub(crate) fn reconcile(&mut self) -> Vec<Step> {
         let Some(plane) = &mut self.plane else { return Vec::new() };
-        let servers = &self.servers;
-        let up = |v: ServiceKey, r: ServerKey| servers.get(&(v, r)).is_none_or(ServerState::up);
-        let desired = desired_services(&self.config.virtual_servers, &up);
+        let services = &self.services;
+        let desired = desired_services(&self.config.virtual_servers, &|v| services.standing(v));
         let steps = diff(&desired, &plane.maps().observe());
         for step in &steps {
             tracing::info!(service = %step.service(), "{step}");

@@ -1,5 +1,6 @@
 //! The edge thread: what talks to the outside and may be slow. Health checks and scripts; a hanging one delays nobody.
 
+mod checks;
 mod files;
 mod mail;
 mod probe;
@@ -8,33 +9,34 @@ mod readers;
 mod scripts;
 mod tell;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use evenkeel_core::health::{Checker, Output, ProbeResult};
+use std::sync::mpsc;
+
+use evenkeel_core::health::{CheckId, Checking, ProbeResult, Verdict};
 use evenkeel_core::ipc::NotifiedStatus;
 use evenkeel_core::model::{
-    Check, CheckKind, Config, Found, ScriptCommand, ServerKey, ServiceKey, TrackFile, TrackProcess, TrackedObject,
-    VrrpScript,
+    Config, Found, ScriptCommand, ServiceKey, TrackFile, TrackProcess, TrackedObject, VrrpScript,
 };
-use evenkeel_sys::clock;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::router;
+use checks::Checks;
+pub use checks::Snapshot;
 pub use mail::Letter;
 use mail::Post;
 use tell::Tell;
 pub use tell::{LOWER_PRIORITY, News};
 
-/// Which check of which real server.
-pub type CheckId = (ServiceKey, ServerKey, usize);
-
 /// What the edge thread tells.
 #[derive(Debug)]
 pub enum Event {
-    /// A probe has ended.
-    Probed { id: CheckId, up: bool, changed: bool, result: ProbeResult },
+    /// A check has come to another verdict.
+    Judged { id: CheckId, verdict: Verdict, result: ProbeResult },
+    /// Where all checks stand that a new configuration has left as they were.
+    Standing(Vec<(CheckId, Verdict)>),
     /// A script's run has ended.
     ScriptRan { name: String, good: Option<bool>, changed: bool, last: String },
     /// A tracked file or process was looked at, and something about it is new.
@@ -43,13 +45,16 @@ pub enum Event {
     Notified(NotifiedStatus),
 }
 
-/// Servers that an earlier daemon had found dead.
-pub type Dead = BTreeSet<(ServiceKey, ServerKey)>;
-
 /// What the edge thread is asked.
 enum Request {
-    /// The checks and scripts that should run.
-    Configure(Box<Config>, Dead),
+    /// The scripts that should run, and so on.
+    Configure(Box<Config>),
+    /// The checks that should be made.
+    Check(Vec<Checking>),
+    /// Services whose checks rest, and others whose checks do not.
+    Suspend(Vec<(ServiceKey, bool)>),
+    /// What is known of checks.
+    Checks(mpsc::Sender<Snapshot>),
     /// Tell programs of something, and wait for nothing.
     Tell(News),
     /// Send this.
@@ -64,9 +69,22 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// The checks and scripts that should run; what is unchanged goes on undisturbed. Checks of dead servers begin dead.
-    pub fn configure(&self, config: &Config, dead: Dead) {
-        let _ = self.requests.send(Request::Configure(Box::new(config.clone()), dead));
+    /// The checks and scripts that should run; what is unchanged goes on undisturbed.
+    pub fn configure(&self, config: &Config, checks: Vec<Checking>) {
+        let _ = self.requests.send(Request::Configure(Box::new(config.clone())));
+        let _ = self.requests.send(Request::Check(checks));
+    }
+
+    /// Services whose checks rest, and others whose checks do not.
+    pub fn suspend(&self, services: Vec<(ServiceKey, bool)>) {
+        let _ = self.requests.send(Request::Suspend(services));
+    }
+
+    /// What is known of checks.
+    pub fn checks(&self) -> Option<Snapshot> {
+        let (tx, rx) = mpsc::channel();
+        let _ = self.requests.send(Request::Checks(tx));
+        rx.recv_timeout(std::time::Duration::from_secs(2)).ok()
     }
 
     /// Tells programs of something, in the order of these calls.
@@ -102,7 +120,7 @@ pub fn start(router: router::Handle, events: UnboundedSender<Event>) -> anyhow::
                     tell,
                     post: None,
                     readers: BTreeMap::new(),
-                    checks: BTreeMap::new(),
+                    checks: Checks::new(),
                     scripts: BTreeMap::new(),
                     files: BTreeMap::new(),
                     processes: None,
@@ -118,7 +136,7 @@ pub fn start(router: router::Handle, events: UnboundedSender<Event>) -> anyhow::
 struct Edge {
     router: router::Handle,
     events: UnboundedSender<Event>,
-    checks: BTreeMap<CheckId, (Check, JoinHandle<()>)>,
+    checks: Checks,
     scripts: BTreeMap<String, (VrrpScript, JoinHandle<()>)>,
     files: BTreeMap<String, (TrackFile, JoinHandle<()>)>,
     processes: Option<(Vec<TrackProcess>, JoinHandle<()>)>,
@@ -131,50 +149,34 @@ struct Edge {
 
 impl Edge {
     async fn run(mut self, mut inbox: UnboundedReceiver<Request>) {
-        let mut first = true;
-        while let Some(request) = inbox.recv().await {
+        loop {
+            let request = tokio::select! {
+                biased;
+                request = inbox.recv() => request,
+                () = self.checks.serve(&self.events) => continue,
+            };
             match request {
-                Request::Configure(config, dead) => {
+                Some(Request::Configure(config)) => {
                     self.tell.configure(config.global.notify_ordered, config.global.enable_script_security);
+                    self.checks.settings(&config.global);
                     self.readers(&config);
-                    self.checks(&config, &dead, first);
                     self.scripts(&config);
                     self.files(&config);
                     self.processes(&config);
-                    first = false;
                 }
-                Request::Tell(news) => self.tell.tell(news),
-                Request::Mail(letter) => self.post.get_or_insert_with(Post::open).send(*letter),
-                Request::Flush(done) => {
+                Some(Request::Check(wanted)) => {
+                    let standing = self.checks.configure(wanted);
+                    let _ = self.events.send(Event::Standing(standing));
+                }
+                Some(Request::Suspend(services)) => self.checks.suspend(services),
+                Some(Request::Checks(to)) => drop(to.send(self.checks.snapshot())),
+                Some(Request::Tell(news)) => self.tell.tell(news),
+                Some(Request::Mail(letter)) => self.post.get_or_insert_with(Post::open).send(*letter),
+                Some(Request::Flush(done)) => {
                     self.tell.finish().await;
                     let _ = done.send(());
                 }
-            }
-        }
-    }
-
-    fn checks(&mut self, config: &Config, dead: &Dead, first: bool) {
-        let mut wanted = BTreeMap::new();
-        for v in &config.virtual_servers {
-            for r in &v.servers {
-                let probed = |c: &&Check| !matches!(c.kind, CheckKind::Bfd(_));
-                for (n, c) in r.checks.iter().enumerate().filter(|(_, c)| probed(c)) {
-                    wanted.insert((v.key, r.key, n), (c.clone(), r));
-                }
-            }
-        }
-        self.checks.retain(|id, (check, task)| {
-            let stays = wanted.get(id).is_some_and(|(c, _)| c == check);
-            if !stays {
-                task.abort();
-            }
-            stays
-        });
-        for (id, (check, server)) in wanted {
-            if !self.checks.contains_key(&id) {
-                let alpha = check.alpha.unwrap_or(server.alpha) || dead.contains(&(id.0, id.1));
-                let task = tokio::spawn(check_task(id, check.clone(), alpha, !first, self.events.clone()));
-                self.checks.insert(id, (check, task));
+                None => return,
             }
         }
     }
@@ -237,30 +239,4 @@ fn keep<T: PartialEq>(running: &mut BTreeMap<String, (T, JoinHandle<()>)>, wante
         }
         stays
     });
-}
-
-/// Where in its warm-up a check begins: spread by a hash of its name, so that probes neither burst nor wander.
-fn spread(id: &CheckId) -> f64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut h = DefaultHasher::new();
-    id.hash(&mut h);
-    (h.finish() >> 11) as f64 / (1u64 << 53) as f64
-}
-
-/// One check, for as long as it is configured.
-async fn check_task(id: CheckId, check: Check, alpha: bool, appeared: bool, events: UnboundedSender<Event>) {
-    let mut checker = Checker::new(&check, clock::now(), spread(&id), alpha, appeared);
-    while let Some(due) = checker.next_deadline() {
-        tokio::time::sleep(due.since(clock::now())).await;
-        let Some(Output::Probe(url)) = checker.handle_deadline(clock::now()) else {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-            continue;
-        };
-        let result = probe::run(&check, id.1, url).await;
-        let changed = checker.handle_result(clock::now(), result.failed.is_none()).is_some();
-        let up = checker.up();
-        if events.send(Event::Probed { id, up, changed, result }).is_err() {
-            return;
-        }
-    }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use evenkeel_core::model::{Found, ScriptCommand, TrackedObject, VrrpScript};
 use evenkeel_core::vrrp::track::Standing;
+use evenkeel_sys::process::dies_with_us;
 use evenkeel_sys::signals::signal_group;
 use nix::sys::signal::Signal;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
@@ -76,25 +77,41 @@ pub fn command(script: &ScriptCommand, secure: bool) -> Result<Command, String> 
     Ok(command)
 }
 
-/// Runs a program for no longer than `limit`.
+/// Runs a program for no longer than `limit`, and ends what it leaves behind if it takes longer.
 pub async fn once(script: &ScriptCommand, limit: Duration, secure: bool) -> Result<ExitStatus, String> {
     let mut command = command(script, secure)?;
-    command.kill_on_drop(true);
+    dies_with_us(command.as_std_mut());
     let program = script.argv.first().map_or("", String::as_str);
-    let mut child = command.spawn().map_err(|e| format!("cannot run {program}: {e}"))?;
-    let group = child.id();
+    let child = command.spawn().map_err(|e| format!("cannot run {program}: {e}"))?;
+    let mut run = Run(Some(child));
+    let Some(child) = &mut run.0 else { return Err("it is gone".to_owned()) };
     match timeout(limit, child.wait()).await {
-        Ok(ended) => ended.map_err(|e| e.to_string()),
-        Err(_) => {
-            let late = format!("still running after {} s", limit.as_secs_f64());
-            if let Some(group) = group {
-                signal_group(group, Signal::SIGTERM);
-                if timeout(GRACE, child.wait()).await.is_err() {
-                    signal_group(group, Signal::SIGKILL);
-                    let _ = child.wait().await;
-                }
-            }
-            Err(late)
+        Ok(ended) => {
+            run.0 = None;
+            ended.map_err(|e| e.to_string())
+        }
+        Err(_) => Err(format!("still running after {} s", limit.as_secs_f64())), // and `run` ends it
+    }
+}
+
+/// A program that runs. Whoever gives it up ends it and its group, first kindly.
+struct Run(Option<Child>);
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let Some(mut child) = self.0.take() else { return };
+        let Some(group) = child.id() else { return };
+        signal_group(group, Signal::SIGTERM);
+        let end = async move {
+            let _ = timeout(GRACE, child.wait()).await;
+            // Those that it has started may not have heard, or may not care.
+            signal_group(group, Signal::SIGKILL);
+            let _ = child.wait().await;
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(end);
+        } else {
+            signal_group(group, Signal::SIGKILL);
         }
     }
 }

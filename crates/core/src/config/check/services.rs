@@ -3,9 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
+use super::super::lower::pattern;
 use super::super::value::{Method, Section, Value};
 use super::super::{Diagnostic, Span};
 use super::{Check, missing};
+use crate::health::{WITHOUT_EFFECT, compile};
 
 pub(super) fn check(c: &mut Check<'_>) {
     let root = c.root;
@@ -276,6 +278,29 @@ fn source_address(c: &mut Check<'_>, k: &Section, r: &Section) {
     }
 }
 
+/// keepalived takes an expression that is none in silence, and then uses what is left of it (read in its
+/// prepare_regex()). Such a check could only ever fail.
+fn expression(c: &mut Check<'_>, url: &Section) {
+    let Some(pattern) = pattern(url) else {
+        for keyword in ["regex_options", "regex_no_match", "regex_min_offset", "regex_max_offset", "regex_stack"] {
+            if let Some(e) = url.get(keyword) {
+                let d = Diagnostic::lint("regex", e.at, format!("`{keyword}` belongs to a `regex`"));
+                c.push(d.label("this url has none"));
+            }
+        }
+        return;
+    };
+    for word in pattern.options.iter().filter(|o| WITHOUT_EFFECT.contains(&o.as_str())) {
+        let d = Diagnostic::lint("regex", url.place("regex_options"), format!("the option `{word}` has no effect"));
+        c.push(d.label("accepted as keepalived does"));
+    }
+    if let Err(why) = compile(&pattern) {
+        let mut d = Diagnostic::lint("regex", url.place("regex"), format!("this is no regular expression: {why}"));
+        (d.severity, d.blocks) = (super::super::Severity::Error, true);
+        c.push(d.label("no page would match"));
+    }
+}
+
 fn check_checker(c: &mut Check<'_>, k: &Section, files: &HashSet<&str>, bfd: &HashSet<&str>) {
     match k.block.name() {
         "HTTP_GET" | "SSL_GET" => {
@@ -284,6 +309,7 @@ fn check_checker(c: &mut Check<'_>, k: &Section, files: &HashSet<&str>, bfd: &Ha
             }
             for url in k.sections("url") {
                 missing(c, url, "path", "this url");
+                expression(c, url);
             }
         }
         "MISC_CHECK" => {

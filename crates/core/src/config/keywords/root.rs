@@ -58,10 +58,10 @@ const ROOT_KEYWORDS: &[Keyword] = &[
     kw("bfd_instance", Args::Block(&BFD_INSTANCE, Name::One), "", "v2.0.0",
        "A BFD session (RFC 5880) with a neighbour."),
     kw("SSL", Args::Block(&SSL, Name::None), "", "v1.0.3",
-       "Keys and certificates of SSL_GET.").later(),
+       "Keys and certificates of SSL_GET."),
     kw("virtual_server_group", Args::NamedLines(Lines::Member), "", "v1.0.3",
        "Addresses, ranges and firewall marks that one virtual server answers for.")
-       .differs("read and kept; no service can name it yet"),
+       .differs("firewall marks are left out, not supported yet"),
     kw("virtual_server", Args::Block(&VIRTUAL_SERVER, Name::Service), "", "v1.0.3",
        "A virtual service and its real servers.")
        .differs("IPv4 addresses; IPv6, `fwmark` and `group` are refused, not supported yet"),

@@ -1,5 +1,7 @@
 //! The typed configuration to what is in force: defaults, inheritance, and what this version cannot do yet.
 
+mod checks;
+mod groups;
 mod instances;
 mod mail;
 mod routes;
@@ -7,11 +9,13 @@ mod services;
 mod tracked;
 mod vmacs;
 
+pub(super) use checks::pattern;
+
 use std::collections::{BTreeMap, HashSet};
 
 use super::value::{Section, Value};
 use super::{Diagnostic, Environment, Span};
-use crate::model::{Config, Fifo, GlobalDefs, HookChoice, ScriptCommand, Statics, TrackedObject, Vmac};
+use crate::model::{CheckKind, Config, Fifo, GlobalDefs, HookChoice, ScriptCommand, Statics, TrackedObject, Vmac};
 
 /// The weight, and `reverse`, that a tracked object has of its own.
 type Usual = BTreeMap<TrackedObject, (i16, bool)>;
@@ -37,10 +41,14 @@ pub(crate) fn lower(root: &Section, environment: &dyn Environment, diagnostics: 
     let bfd = l.bfd(&mut usual);
     let mut instances = l.instances(&usual);
     let groups = l.groups(&mut instances, &usual);
-    let virtual_servers = l.services();
+    let virtual_servers = l.services(&usual);
     let tracked: HashSet<&TrackedObject> = instances.iter().flat_map(|i| &i.tracks).map(|t| &t.object).collect();
+    let checks = virtual_servers.iter().flat_map(|v| &v.servers).flat_map(|r| &r.checks);
+    let files: HashSet<&str> = checks
+        .filter_map(|c| if let CheckKind::File { name, .. } = &c.kind { Some(name.as_str()) } else { None })
+        .collect();
     scripts.retain(|s| tracked.contains(&TrackedObject::Script(s.name.clone())));
-    track_files.retain(|f| tracked.contains(&TrackedObject::File(f.name.clone())));
+    track_files.retain(|f| files.contains(&*f.name) || tracked.contains(&TrackedObject::File(f.name.clone())));
     track_processes.retain(|p| tracked.contains(&TrackedObject::Process(p.name.clone())));
     let announce_gaps = l.announce_gaps();
     let statics = Statics {
@@ -109,6 +117,8 @@ impl<'l> Lower<'l> {
             nftables: self.global(|g| g.text("nftables")).filter(|n| is_table_name(n)).map(str::to_owned),
             nftables_priority: self.global(|g| g.int("nftables_priority")).map(|n| n as i32),
             nftables_counters: self.global(|g| g.flag("nftables_counters")).is_some(),
+            rs_init_notifies: self.global(|g| g.flag("rs_init_notifies")).unwrap_or(false),
+            checker_concurrency: self.global(|g| g.uint("checker_concurrency")).map(|n| n as u32),
             ..GlobalDefs::default()
         };
         for g in self.root.sections("global_defs") {

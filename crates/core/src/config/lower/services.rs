@@ -4,32 +4,37 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::super::value::{Method, Section, Value};
-use super::Lower;
+use super::{Lower, Usual};
 use crate::model::{
-    Check, CheckKind, CheckTiming, ForwardingMethod, HttpUrl, Persistence, Protocol, RealServer, Scheduler, ServerKey,
-    ServiceKey, StatusRange, VirtualServer, Weight,
+    ForwardingMethod, Persistence, Protocol, Quorum, RealServer, Scheduler, ServerKey, ServiceKey, Sorry,
+    VirtualServer, Weight,
 };
 
 /// keepalived.conf(5), "delay_loop".
-const DELAY_LOOP: Duration = Duration::from_secs(60);
+pub(super) const DELAY_LOOP: Duration = Duration::from_secs(60);
 
 /// What virtual server, real server and checker inherit from each other.
 #[derive(Clone, Copy, Default)]
-struct Timing {
-    delay_loop: Option<Duration>,
-    connect_timeout: Option<Duration>,
-    retry: Option<u32>,
-    delay_before_retry: Option<Duration>,
-    warmup: Option<Duration>,
-    alpha: Option<bool>,
+pub(super) struct Timing {
+    pub delay_loop: Option<Duration>,
+    pub connect_timeout: Option<Duration>,
+    pub retry: Option<u32>,
+    pub delay_before_retry: Option<Duration>,
+    pub warmup: Option<Duration>,
+    pub alpha: Option<bool>,
 }
 
 impl Timing {
     /// What a block sets, and what the block around it set.
-    fn of(s: &Section, outer: Timing) -> Timing {
+    pub fn of(s: &Section, outer: Timing) -> Timing {
         Timing {
             delay_loop: s.time("delay_loop").or(outer.delay_loop),
-            connect_timeout: s.time("connect_timeout").or(outer.connect_timeout),
+            // A program is not connected to.
+            connect_timeout: s
+                .block
+                .keyword("connect_timeout")
+                .and_then(|_| s.time("connect_timeout"))
+                .or(outer.connect_timeout),
             retry: s.uint("retry").map(|n| n as u32).or(outer.retry),
             delay_before_retry: s.time("delay_before_retry").or(outer.delay_before_retry),
             warmup: s.time("warmup").or(outer.warmup),
@@ -38,12 +43,21 @@ impl Timing {
     }
 }
 
+/// keepalived takes a quorum that cannot be reached for the sum of the weights, and a hysteresis that leaves nothing for
+/// one less than the quorum.
+fn quorum(s: &Section, servers: &[RealServer]) -> Quorum {
+    let sum = servers.iter().fold(0u32, |sum, r| sum.saturating_add(r.weight.get()));
+    let weight = s.uint("quorum").map_or(1, |n| n as u32).min(sum);
+    let hysteresis = s.uint("hysteresis").map_or(0, |n| n as u32).min(weight.saturating_sub(1));
+    Quorum { weight, hysteresis }
+}
+
 impl Lower<'_> {
-    pub(super) fn services(&mut self) -> Vec<VirtualServer> {
+    pub(super) fn services(&mut self, usual: &Usual) -> Vec<VirtualServer> {
         let mut out: Vec<VirtualServer> = Vec::new();
         let mut places = std::collections::HashMap::new();
-        for s in self.root.sections("virtual_server") {
-            let Some(v) = self.service(s) else { continue };
+        let all: Vec<VirtualServer> = self.root.sections("virtual_server").flat_map(|s| self.block(s, usual)).collect();
+        for v in all {
             match places.get(&v.key).and_then(|n: &usize| out.get_mut(*n)) {
                 // As with keepalived, a second block of the same service adds its servers to the first one's.
                 Some(first) => {
@@ -60,24 +74,47 @@ impl Lower<'_> {
         out
     }
 
-    fn service(&mut self, s: &Section) -> Option<VirtualServer> {
-        let (addr, port) = match &s.name {
-            Value::Endpoint(IpAddr::V4(a), p) => (*a, p.unwrap_or(0)),
+    /// A block: one service, or one for each address of its group.
+    fn block(&mut self, s: &Section, usual: &Usual) -> Vec<VirtualServer> {
+        match &s.name {
+            Value::Endpoint(IpAddr::V4(a), p) => {
+                self.service(s, (*a, p.unwrap_or(0)), None, usual).into_iter().collect()
+            }
             Value::Endpoint(a, _) => {
                 self.unsupported(s.at, format!("{a}: services of IPv6 are not supported yet"), "IPv4 is");
-                return None;
+                Vec::new()
             }
-            Value::Mark(_) | Value::Group(_) => {
-                let kind = if matches!(s.name, Value::Mark(_)) { "fwmark" } else { "group" };
-                self.unsupported(
-                    s.at,
-                    format!("`virtual_server {kind}` is not supported yet"),
-                    "expected an address and a port",
-                );
-                return None;
+            Value::Mark(_) => {
+                let what = "`virtual_server fwmark` is not supported yet".to_owned();
+                self.unsupported(s.at, what, "expected an address and a port, or a group");
+                Vec::new()
             }
-            _ => return None,
-        };
+            Value::Group(name) => {
+                let mut out = Vec::new();
+                for at in self.group_addresses(name) {
+                    let tag = (name.clone(), out.is_empty());
+                    // What is wrong with the block is told once, not for each address.
+                    let known = self.diagnostics.len();
+                    let service = self.service(s, at, Some(tag), usual);
+                    if !out.is_empty() {
+                        self.diagnostics.truncate(known);
+                    }
+                    let Some(service) = service else { break };
+                    out.push(service);
+                }
+                out
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn service(
+        &mut self,
+        s: &Section,
+        (addr, port): (Ipv4Addr, u16),
+        group: Option<(String, bool)>,
+        usual: &Usual,
+    ) -> Option<VirtualServer> {
         // keepalived takes UDP where none is written, and says so.
         let protocol = match s.text("protocol").map(str::to_ascii_uppercase).as_deref() {
             Some("TCP") => Protocol::Tcp,
@@ -106,7 +143,7 @@ impl Lower<'_> {
         let key = ServiceKey { protocol, addr, port };
         let mut servers: Vec<RealServer> = Vec::new();
         for r in s.sections("real_server") {
-            if let Some(server) = self.real_server(s, r, key, &timing)
+            if let Some(server) = self.real_server(s, r, key, (&timing, usual))
                 && !servers.iter().any(|e| e.key == server.key)
             {
                 servers.push(server);
@@ -114,6 +151,15 @@ impl Lower<'_> {
         }
         Some(VirtualServer {
             key,
+            quorum: quorum(s, &servers),
+            sorry: self.sorry(s, key),
+            alpha: timing.alpha.unwrap_or(false),
+            omega: s.has("omega"),
+            ha_suspend: s.has("ha_suspend"),
+            quorum_up: self.command(s, "quorum_up"),
+            quorum_down: self.command(s, "quorum_down"),
+            mail: self.mails(s, "smtp_alert_checker", false),
+            group,
             scheduler,
             persistence,
             delay_loop: timing.delay_loop.unwrap_or(DELAY_LOOP),
@@ -135,41 +181,52 @@ impl Lower<'_> {
         Some(Persistence { timeout_s, mask })
     }
 
-    fn real_server(&mut self, s: &Section, r: &Section, service: ServiceKey, outer: &Timing) -> Option<RealServer> {
-        let Value::Endpoint(addr, port) = r.name else { return None };
-        let (of, entry) = match r.get("lvs_method") {
-            Some(e) => (r, Some(e)),
-            None => (s, s.get("lvs_method")),
-        };
-        match entry.map(|e| &e.value) {
-            Some(Value::Method(m)) if **m == Method::Dr => {}
-            Some(Value::Method(m)) => {
+    /// The forwarding method of the first of these that names one.
+    fn method(&mut self, places: [(&Section, &str); 2]) -> Option<ForwardingMethod> {
+        let (of, keyword, entry) = places.iter().find_map(|(s, k)| Some((s, *k, s.get(k)?)))?;
+        match &entry.value {
+            Value::Method(m) if **m == Method::Dr => Some(ForwardingMethod::Dr),
+            Value::Method(m) => {
                 let name = if **m == Method::Nat { "NAT" } else { "TUN" };
-                let at = of.place("lvs_method");
+                let at = of.place(keyword);
                 let what = format!("forwarding by {name} is not supported yet");
                 // The service's own method is told once, not for each of its servers.
                 if !self.diagnostics.iter().rev().take(8).any(|d| d.span == at && d.message == what) {
                     self.unsupported(at, what, "DR is");
                 }
-                return None;
+                None
             }
-            _ => return None, // told already
+            _ => None, // told already
         }
+    }
+
+    fn sorry(&mut self, s: &Section, service: ServiceKey) -> Option<Sorry> {
+        let Value::Endpoint(IpAddr::V4(addr), _) = s.get("sorry_server")?.value else { return None };
+        let method = self.method([(s, "sorry_server_lvs_method"), (s, "lvs_method")])?;
+        let key = ServerKey { addr, port: service.port };
+        Some(Sorry { key, method, inhibit: s.has("sorry_server_inhibit") })
+    }
+
+    fn real_server(
+        &mut self,
+        s: &Section,
+        r: &Section,
+        service: ServiceKey,
+        (outer, usual): (&Timing, &Usual),
+    ) -> Option<RealServer> {
+        let Value::Endpoint(addr, port) = r.name else { return None };
+        let method = self.method([(r, "lvs_method"), (s, "lvs_method")])?;
         let IpAddr::V4(addr) = addr else { return None };
         let timing = Timing::of(r, *outer);
         let weight = r.uint("weight").or(s.uint("weight")).and_then(|n| Weight::new(n as u32));
         let port = port.filter(|p| *p != 0);
-        let mut checks = Vec::new();
-        for e in &r.entries {
-            if let (Value::Section(k), "TCP_CHECK" | "HTTP_GET" | "BFD_CHECK") = (&e.value, e.keyword.name) {
-                checks.extend(self.check(s, r, k, &timing, port));
-            }
-        }
+        let checks = r.entries.iter().filter_map(|e| if let Value::Section(k) = &e.value { Some(&**k) } else { None });
+        let checks = checks.flat_map(|k| self.checks([s, r, k], &timing, port, usual)).collect();
         Some(RealServer {
             // The kernel ignores a DR destination's port as well; ipvsadm replaces it by the service's.
             key: ServerKey { addr, port: service.port },
             weight: weight.unwrap_or(Weight::DEFAULT),
-            method: ForwardingMethod::Dr,
+            method,
             u_threshold: r.uint("uthreshold").unwrap_or(0) as u32,
             l_threshold: r.uint("lthreshold").unwrap_or(0) as u32,
             inhibit_on_failure: r.flag("inhibit_on_failure").unwrap_or(s.has("inhibit_on_failure")),
@@ -180,56 +237,4 @@ impl Lower<'_> {
             checks,
         })
     }
-
-    fn check(&mut self, s: &Section, r: &Section, k: &Section, outer: &Timing, port: Option<u16>) -> Option<Check> {
-        let http = k.block.name() == "HTTP_GET";
-        if k.block.name() == "BFD_CHECK" {
-            return Some(Check { alpha: k.flag("alpha"), ..Check::bfd(k.text("name")?.to_owned()) });
-        }
-        let timing = Timing::of(k, *outer);
-        let delay_loop = timing.delay_loop.unwrap_or(DELAY_LOOP);
-        let kind = if http {
-            let virtualhost =
-                k.text("virtualhost").or(r.text("virtualhost")).or(s.text("virtualhost")).map(str::to_owned);
-            let urls: Vec<HttpUrl> = k.sections("url").filter_map(url).collect();
-            if urls.is_empty() {
-                return None; // told already
-            }
-            CheckKind::Http { urls, virtualhost }
-        } else {
-            CheckKind::Tcp
-        };
-        let mut address = |keyword: &str| match k.address(keyword) {
-            Some(IpAddr::V4(a)) => Some(a),
-            Some(IpAddr::V6(a)) => {
-                let what = format!("{a}: checks over IPv6 are not supported yet");
-                self.diagnostics.push(super::Diagnostic::unsupported(k.place(keyword), what).label("IPv4 is"));
-                None
-            }
-            None => None,
-        };
-        let (connect_ip, bindto) = (address("connect_ip"), address("bindto"));
-        Some(Check {
-            kind,
-            timing: CheckTiming {
-                delay_loop,
-                connect_timeout: timing.connect_timeout.unwrap_or(Duration::from_secs(5)),
-                retry: timing.retry.unwrap_or(1),
-                delay_before_retry: timing.delay_before_retry.unwrap_or(Duration::from_secs(if http { 3 } else { 1 })),
-                warmup: timing.warmup.unwrap_or(delay_loop),
-            },
-            connect_ip,
-            connect_port: k.uint("connect_port").map(|n| n as u16).or(port),
-            bindto,
-            alpha: k.flag("alpha"),
-        })
-    }
-}
-
-fn url(u: &Section) -> Option<HttpUrl> {
-    let status = match u.get("status_code").map(|e| &e.value) {
-        Some(Value::Ranges(r)) => r.iter().map(|(from, to)| StatusRange { from: *from, to: *to }).collect(),
-        _ => vec![StatusRange { from: 200, to: 299 }],
-    };
-    Some(HttpUrl { path: u.text("path")?.to_owned(), status, virtualhost: u.text("virtualhost").map(str::to_owned) })
 }

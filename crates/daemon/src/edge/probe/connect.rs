@@ -1,0 +1,52 @@
+//! Sockets of probes: from where the configuration says, and to whom.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use evenkeel_core::health::Phase;
+use evenkeel_core::model::Path;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+
+use super::{Failure, Watch};
+
+/// A socket that is bound to where its probe is to come from.
+pub fn socket(to: IpAddr, kind: Type, protocol: Option<Protocol>, path: &Path) -> io::Result<Socket> {
+    let domain = if to.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, kind.nonblocking(), protocol)?;
+    if let Some(device) = &path.bind_if {
+        socket.bind_device(Some(device.as_bytes())).map_err(|e| named(e, device))?;
+    }
+    if path.fwmark != 0 {
+        socket.set_mark(path.fwmark)?;
+    }
+    if path.bindto.is_some() || path.bind_port.is_some() {
+        let any = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let from = SocketAddr::from((path.bindto.unwrap_or(any), path.bind_port.unwrap_or(0)));
+        // The next probe must not wait until the kernel has forgotten this one.
+        socket.set_reuse_address(path.bind_port.is_some())?;
+        socket.bind(&from.into()).map_err(|e| named(e, &from.to_string()))?;
+    }
+    Ok(socket)
+}
+
+fn named(e: io::Error, what: &str) -> io::Error {
+    io::Error::new(e.kind(), format!("{what}: {e}"))
+}
+
+/// A TCP connection.
+pub async fn tcp(to: (IpAddr, u16), path: &Path, watch: &mut Watch) -> Result<TcpStream, Failure> {
+    let socket = socket(to.0, Type::STREAM, Some(Protocol::TCP), path).map_err(|e| (Phase::Prepare, e.to_string()))?;
+    let socket = TcpSocket::from_std_stream(socket.into());
+    watch.phase(Phase::Connect, socket.connect(SocketAddr::from(to))).await
+}
+
+/// A UDP socket that only this peer can answer.
+pub fn udp(to: (IpAddr, u16), path: &Path) -> Result<UdpSocket, Failure> {
+    let open = || {
+        let socket = socket(to.0, Type::DGRAM, Some(Protocol::UDP), path)?;
+        socket.connect(&SocketAddr::from(to).into())?;
+        UdpSocket::from_std(socket.into())
+    };
+    open().map_err(|e| (Phase::Prepare, e.to_string()))
+}

@@ -1,0 +1,191 @@
+//! HTTP_GET and SSL_GET: a page, asked for in keepalived's words, and judged by its status, its digest and its text.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use evenkeel_core::health::{Ask, Expectation, Phase, Probe, Regex, compile};
+use evenkeel_core::model::{HttpUrl, HttpVersion, Pattern};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::{Request, Version, header};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+use super::{Failure, Found, Prober, Watch, connect};
+
+/// Compiled expressions, each once.
+#[derive(Default)]
+pub struct Patterns(Mutex<HashMap<Pattern, Arc<Regex>>>);
+
+impl Patterns {
+    fn get(&self, pattern: &Pattern) -> Result<Arc<Regex>, Failure> {
+        let mut known = self.0.lock().map_err(|e| (Phase::Prepare, e.to_string()))?;
+        if let Some(r) = known.get(pattern) {
+            return Ok(r.clone());
+        }
+        let regex = compile(pattern).map_err(|why| (Phase::Prepare, format!("\"{}\": {why}", pattern.source)))?;
+        Ok(known.entry(pattern.clone()).or_insert(Arc::new(regex)).clone())
+    }
+}
+
+/// Asks for a page.
+pub async fn run(prober: &Prober, probe: &Probe, to: (IpAddr, u16), watch: &mut Watch) -> Result<Found, Failure> {
+    let Ask::Http { url, version, tls, limit } = &probe.ask else {
+        return Err((Phase::Prepare, "no page to ask for".to_owned()));
+    };
+    let regex = url.pattern.as_ref().map(|p| prober.patterns.get(p)).transpose()?;
+    let expected = Expectation::new(url, regex.as_deref());
+    let request = request(url, *version, to, tls.is_some()).map_err(|e| (Phase::Prepare, e.to_string()))?;
+    let limit = limit.unwrap_or(watch.patience * 10);
+    let within = async {
+        let stream = connect::tcp(to, &probe.path, watch).await?;
+        match tls {
+            None => exchange(stream, request, (url, expected), watch).await,
+            Some(tls) => {
+                let stream = prober.tls.handshake(tls, to.0, stream, watch).await?;
+                exchange(stream, request, (url, expected), watch).await
+            }
+        }
+    };
+    match timeout(limit, within).await {
+        Ok(done) => done,
+        Err(_) => Err((Phase::Body, format!("{} is not answered whole within {}", url.path, seconds(limit)))),
+    }
+}
+
+fn seconds(d: Duration) -> String {
+    format!("{} s", d.as_secs_f64())
+}
+
+/// The request, byte for byte as keepalived writes it (recorded).
+fn request(
+    url: &HttpUrl,
+    version: HttpVersion,
+    (addr, port): (IpAddr, u16),
+    secure: bool,
+) -> hyper::http::Result<Request<Empty<Bytes>>> {
+    let usual = if secure { 443 } else { 80 };
+    let own = match (addr, port == usual) {
+        (IpAddr::V4(a), true) => a.to_string(),
+        (IpAddr::V4(a), false) => format!("{a}:{port}"),
+        (IpAddr::V6(a), true) => format!("[{a}]"),
+        (IpAddr::V6(a), false) => format!("[{a}]:{port}"),
+    };
+    let mut request = Request::get(&url.path)
+        .version(if version == HttpVersion::V11 { Version::HTTP_11 } else { Version::HTTP_10 })
+        .header(header::USER_AGENT, "KeepAliveClient");
+    if version != HttpVersion::V10 {
+        request = request.header(header::CONNECTION, "close");
+    }
+    request.header(header::HOST, url.virtualhost.as_deref().unwrap_or(&own)).body(Empty::new())
+}
+
+async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    request: Request<Empty<Bytes>>,
+    (url, mut expected): (&HttpUrl, Expectation<'_>),
+    watch: &mut Watch,
+) -> Result<Found, Failure> {
+    let handshake =
+        hyper::client::conn::http1::Builder::new().title_case_headers(true).handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|e| (Phase::Send, e.to_string()))?;
+    // Both halves live and end with this probe.
+    let mut connection = std::pin::pin!(connection);
+    let mut open = true;
+    let patience = watch.patience;
+    let answer = {
+        let mut answer = std::pin::pin!(sender.send_request(request));
+        let wait = async {
+            loop {
+                tokio::select! {
+                    biased;
+                    answer = &mut answer => return answer,
+                    _ = &mut connection, if open => open = false,
+                }
+            }
+        };
+        timeout(patience, wait).await
+    };
+    watch.done(Phase::FirstByte);
+    let answer = match answer {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(e)) => {
+            // Bytes that are no HTTP are an answer, but not the one expected.
+            let phase = if e.is_parse() || e.is_canceled() { Phase::Expect } else { Phase::FirstByte };
+            return Err((phase, with_cause(&e)));
+        }
+        Err(_) => return Err((Phase::FirstByte, format!("no answer to {} for {}", url.path, seconds(patience)))),
+    };
+    let code = answer.status().as_u16();
+    if !url.accepts(code) {
+        return Err((Phase::Expect, format!("{} answered {code}", url.path)));
+    }
+    let mut body = answer.into_body();
+    loop {
+        let next = {
+            let mut frame = std::pin::pin!(body.frame());
+            let wait = async {
+                loop {
+                    tokio::select! {
+                        biased;
+                        frame = &mut frame => return frame,
+                        _ = &mut connection, if open => open = false,
+                    }
+                }
+            };
+            timeout(patience, wait).await
+        };
+        match next {
+            Ok(None) => break,
+            Ok(Some(Ok(frame))) => {
+                if let Some(bytes) = frame.data_ref() {
+                    expected.feed(bytes);
+                }
+            }
+            Ok(Some(Err(e))) => {
+                watch.done(Phase::Body);
+                return Err((Phase::Body, format!("{}: {}", url.path, with_cause(&e))));
+            }
+            Err(_) => {
+                watch.done(Phase::Body);
+                let (at, path) = (expected.length(), &url.path);
+                return Err((
+                    Phase::Body,
+                    format!("{path} stops after {at} bytes, and nothing for {}", seconds(patience)),
+                ));
+            }
+        }
+    }
+    watch.done(Phase::Body);
+    let bytes = expected.length();
+    expected.finish().map_err(|why| (Phase::Expect, format!("{}: {why}", url.path)))?;
+    Ok(format!("{} answered {code}, {bytes} bytes", url.path).into())
+}
+
+fn with_cause(e: &dyn std::error::Error) -> String {
+    match e.source() {
+        Some(cause) => format!("{e}: {cause}"),
+        None => e.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_named_with_its_port_unless_it_is_the_usual_one() {
+        let url = HttpUrl { path: "/x".into(), status: Vec::new(), virtualhost: None, digest: None, pattern: None };
+        let host = |addr: &str, port, secure| {
+            let r = request(&url, HttpVersion::V10, (addr.parse().expect("an address"), port), secure).expect("fine");
+            r.headers()[header::HOST].to_str().expect("ASCII").to_owned()
+        };
+        assert_eq!(host("10.0.0.1", 80, false), "10.0.0.1");
+        assert_eq!(host("10.0.0.1", 443, false), "10.0.0.1:443");
+        assert_eq!(host("2001:db8::1", 443, true), "[2001:db8::1]");
+        assert_eq!(host("2001:db8::1", 8443, true), "[2001:db8::1]:8443");
+    }
+}

@@ -1,0 +1,70 @@
+//! SMTP_CHECK: a greeting, HELO, QUIT (RFC 5321, 4.1 and 4.2), each answered with its code, as keepalived asks.
+
+use std::net::IpAddr;
+
+use evenkeel_core::health::Phase;
+use evenkeel_core::model::Path;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{Failure, Found, Watch, connect};
+
+/// A reply has no more bytes: 512 a line (RFC 5321, 4.5.3.1.5), and some lines.
+const LONGEST: usize = 16 << 10;
+
+pub async fn run(to: (IpAddr, u16), path: &Path, helo: Option<&str>, watch: &mut Watch) -> Result<Found, Failure> {
+    let mut stream = connect::tcp(to, path, watch).await?;
+    let own = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    let helo = helo.map_or_else(own, str::to_owned);
+    let mut greeting = String::new();
+    let talk = [("", "220"), (&*format!("HELO {helo}\r\n"), "250"), ("QUIT\r\n", "221")];
+    for (say, expected) in talk {
+        if !say.is_empty() {
+            watch.phase(Phase::Send, stream.write_all(say.as_bytes())).await?;
+        }
+        let reply = reply(&mut stream, watch).await?;
+        if !reply.starts_with(expected) {
+            let to_what =
+                if say.is_empty() { "its greeting is".to_owned() } else { format!("it answers {}", say.trim()) };
+            return Err((Phase::Expect, format!("{to_what} \"{}\", expected {expected}", reply.trim_end())));
+        }
+        if say.is_empty() {
+            greeting = reply.lines().next().unwrap_or("").to_owned();
+        }
+    }
+    Ok(format!("greets \"{greeting}\"").into())
+}
+
+/// A whole reply: lines with a hyphen behind the code, and a last one without.
+async fn reply(stream: &mut TcpStream, watch: &mut Watch) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut some = [0; 512];
+        let phase = if bytes.is_empty() { Phase::FirstByte } else { Phase::Body };
+        let n = watch.phase(phase, stream.read(&mut some)).await?;
+        bytes.extend_from_slice(&some[..n]);
+        if n == 0 || bytes.len() > LONGEST {
+            let why = if n == 0 { "it hung up" } else { "its reply does not end" };
+            return Err((phase, why.to_owned()));
+        }
+        if whole(&bytes) {
+            return Ok(String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+}
+
+fn whole(reply: &[u8]) -> bool {
+    let Some(lines) = reply.strip_suffix(b"\n") else { return false };
+    let last = lines.rsplit(|b| *b == b'\n').next().unwrap_or(lines);
+    last.get(3) != Some(&b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_reply_ends_with_a_line_without_a_hyphen() {
+        use super::whole;
+        assert!(whole(b"220 x\r\n") && whole(b"220-x\r\n220 y\r\n") && whole(b"250\r\n"));
+        assert!(!whole(b"220 x") && !whole(b"220-x\r\n") && !whole(b"220-x\r\n220 y"));
+    }
+}
