@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod explain;
+mod genhash;
 mod ipvsadm;
 mod out;
 mod plan;
@@ -93,6 +94,8 @@ enum Command {
         /// The keyword or the code; without one, all keywords
         what: Option<String>,
     },
+    /// The digest of a page, for `digest` in a `url` block; genhash(1)'s options
+    Genhash(genhash::Options),
     /// Prints a page that is generated from the keywords
     #[command(hide = true)]
     Manual {
@@ -133,6 +136,7 @@ fn main() -> ExitCode {
         Command::Plan { file, output } => plan::run(&cli.instance, &file, output == Format::Json),
         Command::Status { output } => status::run(&cli.instance, output == Format::Json),
         Command::Reload => status::reload(&cli.instance),
+        Command::Genhash(options) => genhash::run(&options),
         Command::Explain { what } => explain::run(what.as_deref()),
         Command::Manual { page } => {
             out::print(&match page {

@@ -7,13 +7,16 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use syslog_tracing::Syslog;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
 use crate::args::{Args, LogFormat};
 
 /// Sets the log up, once.
 pub fn init(args: &Args) {
-    let registry = tracing_subscriber::registry().with(args.log_level());
+    // Libraries tell of every handshake; that is for those who write them.
+    let whose = Targets::new().with_default(LevelFilter::WARN).with_target("evenkeel", args.log_level());
+    let registry = tracing_subscriber::registry().with(whose);
     let text = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false);
     if let Some(path) = &args.log_file {
         match OpenOptions::new().create(true).append(true).open(path) {

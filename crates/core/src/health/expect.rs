@@ -1,5 +1,7 @@
 //! What a page must be like: its digest, and what it must or must not match.
 
+use std::sync::Arc;
+
 use md5::{Digest, Md5};
 use pcre2::bytes::RegexBuilder;
 
@@ -14,7 +16,7 @@ pub const MOST_SEARCHED: usize = 4 << 20;
 /// A page as it comes in, and what is expected of it.
 pub struct Expectation<'e> {
     url: &'e HttpUrl,
-    regex: Option<&'e Regex>,
+    regex: Option<Arc<Regex>>,
     md5: Md5,
     page: Vec<u8>,
     length: u64,
@@ -22,7 +24,7 @@ pub struct Expectation<'e> {
 
 impl<'e> Expectation<'e> {
     /// Nothing has come in. `regex` is the url's pattern, compiled.
-    pub fn new(url: &'e HttpUrl, regex: Option<&'e Regex>) -> Self {
+    pub fn new(url: &'e HttpUrl, regex: Option<Arc<Regex>>) -> Self {
         Expectation { url, regex, md5: Md5::new(), page: Vec::new(), length: 0 }
     }
 
@@ -43,6 +45,16 @@ impl<'e> Expectation<'e> {
         self.length
     }
 
+    /// What it is a page of.
+    pub fn url(&self) -> &'e HttpUrl {
+        self.url
+    }
+
+    /// The MD5 of it so far, if the url has a digest; of nothing if not.
+    pub fn digest(self) -> [u8; 16] {
+        self.md5.finalize().into()
+    }
+
     /// That was all of it. An error says what is not as it should be.
     pub fn finish(self) -> Result<(), String> {
         if let Some(wanted) = self.url.digest {
@@ -52,7 +64,7 @@ impl<'e> Expectation<'e> {
             }
         }
         let (Some(regex), Some(pattern)) = (self.regex, &self.url.pattern) else { return Ok(()) };
-        match (matches(regex, pattern, &self.page)?, pattern.inverted) {
+        match (matches(&regex, pattern, &self.page)?, pattern.inverted) {
             (true, false) | (false, true) => Ok(()),
             (false, false) => Err(format!("the page ({} bytes) does not match \"{}\"", self.length, pattern.source)),
             (true, true) => Err(format!("the page matches \"{}\"", pattern.source)),
@@ -165,7 +177,7 @@ mod tests {
     fn judge(p: Pattern, page: &str) -> Result<(), String> {
         let regex = compile(&p).expect("compiles");
         let url = url(Some(p), None);
-        let mut e = Expectation::new(&url, Some(&regex));
+        let mut e = Expectation::new(&url, Some(Arc::new(regex)));
         page.as_bytes().chunks(3).for_each(|c| e.feed(c));
         e.finish()
     }

@@ -233,6 +233,7 @@ async fn main_loop(
         control.last_words();
     }
     control.edge.flush().await;
+    evenkeel_probe::program::end_all();
     if !hand_over {
         if control.args.release_vrrp {
             control.vmacs.release(&mut control.netlink);

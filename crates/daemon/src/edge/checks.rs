@@ -7,11 +7,11 @@ use evenkeel_core::health::{CheckId, Checking, Pool, ProbeResult, Verdict};
 use evenkeel_core::ipc::CheckLoad;
 use evenkeel_core::model::{GlobalDefs, ServiceKey};
 use evenkeel_core::time::Instant;
+use evenkeel_probe::Prober;
 use evenkeel_sys::{clock, rt};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Event;
-use super::probe::Prober;
 
 /// Probes at a time, unless the configuration says otherwise.
 const AT_A_TIME: usize = 1000;

@@ -3,7 +3,6 @@
 mod checks;
 mod files;
 mod mail;
-mod probe;
 mod processes;
 mod readers;
 mod scripts;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evenkeel_core::model::ScriptCommand;
 
-use super::scripts;
+use evenkeel_probe::program;
 
 /// Before it is started again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -15,7 +15,7 @@ pub async fn run(reader: ScriptCommand, secure: bool) {
     let mut trouble = String::new();
     loop {
         let ended = async {
-            let mut command = scripts::command(&reader, secure)?;
+            let mut command = program::command(&reader, secure)?;
             command.kill_on_drop(true);
             evenkeel_sys::process::dies_with_us(command.as_std_mut());
             let mut child = command.spawn().map_err(|e| format!("cannot run it: {e}"))?;

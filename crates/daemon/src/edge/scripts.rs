@@ -1,26 +1,13 @@
 //! Tracked scripts: run at their interval, as their user, never for longer than their timeout.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
-
-use evenkeel_core::model::{Found, ScriptCommand, TrackedObject, VrrpScript};
+use evenkeel_core::model::{Found, TrackedObject, VrrpScript};
 use evenkeel_core::vrrp::track::Standing;
-use evenkeel_sys::process::dies_with_us;
-use evenkeel_sys::signals::signal_group;
-use nix::sys::signal::Signal;
-use tokio::process::{Child, Command};
+use evenkeel_probe::program;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::Event;
 use crate::router;
-
-/// keepalived's default user, if it exists.
-const DEFAULT_USER: &str = "keepalived_script";
-/// From SIGTERM to SIGKILL.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// Runs a script for as long as it is configured.
 pub async fn run(script: VrrpScript, secure: bool, router: router::Handle, events: UnboundedSender<Event>) {
@@ -33,7 +20,7 @@ pub async fn run(script: VrrpScript, secure: bool, router: router::Handle, event
     let mut trouble = String::new();
     loop {
         ticks.tick().await;
-        let (ok, last) = match once(&script.command, script.timeout, secure).await {
+        let (ok, last) = match program::once(&script.command, script.timeout, secure).await {
             Ok(status) => (status.success(), status.to_string()),
             Err(why) => (false, why),
         };
@@ -55,76 +42,4 @@ pub async fn run(script: VrrpScript, secure: bool, router: router::Handle, event
 
 fn tracked(script: &VrrpScript, good: bool) -> router::Command {
     router::Command::Tracked { object: TrackedObject::Script(script.name.clone()), found: Found::Good(good) }
-}
-
-/// A program as its user, in a process group of its own.
-pub fn command(script: &ScriptCommand, secure: bool) -> Result<Command, String> {
-    let Some((program, arguments)) = script.argv.split_first() else { return Err("nothing to run".into()) };
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.process_group(0);
-    let user = match &script.user {
-        Some((user, group)) => Some(evenkeel_sys::user::lookup(user, group.as_deref()).map_err(|e| e.to_string())?),
-        None => evenkeel_sys::user::lookup(DEFAULT_USER, None).ok(),
-    };
-    match user {
-        Some((uid, gid)) if uid != 0 => {
-            command.uid(uid).gid(gid);
-        }
-        _ if secure => unwritable(Path::new(program))?,
-        _ => {}
-    }
-    Ok(command)
-}
-
-/// Runs a program for no longer than `limit`, and ends what it leaves behind if it takes longer.
-pub async fn once(script: &ScriptCommand, limit: Duration, secure: bool) -> Result<ExitStatus, String> {
-    let mut command = command(script, secure)?;
-    dies_with_us(command.as_std_mut());
-    let program = script.argv.first().map_or("", String::as_str);
-    let child = command.spawn().map_err(|e| format!("cannot run {program}: {e}"))?;
-    let mut run = Run(Some(child));
-    let Some(child) = &mut run.0 else { return Err("it is gone".to_owned()) };
-    match timeout(limit, child.wait()).await {
-        Ok(ended) => {
-            run.0 = None;
-            ended.map_err(|e| e.to_string())
-        }
-        Err(_) => Err(format!("still running after {} s", limit.as_secs_f64())), // and `run` ends it
-    }
-}
-
-/// A program that runs. Whoever gives it up ends it and its group, first kindly.
-struct Run(Option<Child>);
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        let Some(mut child) = self.0.take() else { return };
-        let Some(group) = child.id() else { return };
-        signal_group(group, Signal::SIGTERM);
-        let end = async move {
-            let _ = timeout(GRACE, child.wait()).await;
-            // Those that it has started may not have heard, or may not care.
-            signal_group(group, Signal::SIGKILL);
-            let _ = child.wait().await;
-        };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(end);
-        } else {
-            signal_group(group, Signal::SIGKILL);
-        }
-    }
-}
-
-/// `enable_script_security`: root runs nothing that somebody else may change, nor from a directory that they may.
-fn unwritable(program: &Path) -> Result<(), String> {
-    for part in program.ancestors() {
-        let meta = part.metadata().map_err(|e| format!("{}: {e}", part.display()))?;
-        let others = meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0;
-        if meta.uid() != 0 || others {
-            let why = "is writable by others than root, and enable_script_security is set";
-            return Err(format!("not run: {} {why}", part.display()));
-        }
-    }
-    Ok(())
 }

@@ -10,7 +10,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{Event, scripts};
+use super::Event;
+use evenkeel_probe::program;
 
 /// What a master is told of that hears a lower priority; no state.
 pub const LOWER_PRIORITY: &str = "MASTER_RX_LOWER_PRI";
@@ -59,7 +60,7 @@ impl Tell {
             for program in programs {
                 // Started here, so that their order is that of the news.
                 let begun = Instant::now();
-                let child = scripts::command(&program, secure)
+                let child = program::command(&program, secure)
                     .and_then(|mut c| c.spawn().map_err(|e| format!("cannot run it: {e}")));
                 let (of, state, events) = (of.clone(), state.clone(), events.clone());
                 tokio::spawn(async move {
@@ -108,7 +109,7 @@ async fn serve(
         let Some(News { of, state, programs }) = queue.borrow_and_update().clone() else { continue };
         for program in programs {
             let begun = Instant::now();
-            let ended = scripts::once(&program, limit, secure).await;
+            let ended = program::once(&program, limit, secure).await;
             report(&events, (of.clone(), state.clone()), &program, begun, ended);
         }
     }

@@ -1,11 +1,16 @@
-//! One probe: ask, listen, judge, with the time that each phase took and the one in which it failed.
+//! Health probes: ask, listen, judge, with the time that each phase took and the one in which it failed.
+//!
+//! [`Prober::run`] makes a [`Probe`] of the core's; when, and what follows from it, is decided there. Everything runs within
+//! a tokio runtime with I/O and time, and may be dropped at any point.
 
 mod connect;
 mod dns;
 mod http;
 mod misc;
 mod ping;
+pub mod program;
 mod smtp;
+mod talk;
 mod tls;
 mod udp;
 
@@ -20,7 +25,7 @@ use tokio::time::timeout;
 pub type Failure = (Phase, String);
 
 /// What a good probe found: in words, and the weight that it asks for.
-pub struct Found {
+struct Found {
     detail: String,
     weight: Option<u32>,
 }
@@ -45,7 +50,7 @@ impl Prober {
         Prober { secure, ..Prober::default() }
     }
 
-    /// Runs a probe.
+    /// Runs a probe. It never takes longer than the probe's patience allows each of its phases.
     pub async fn run(&self, probe: &Probe) -> ProbeResult {
         let mut watch = Watch::new(probe.timeout);
         let ended = self.ask(probe, &mut watch).await;
@@ -55,6 +60,15 @@ impl Prober {
             Err((phase, why)) => (Some(phase), why.into()),
         };
         ProbeResult { failed, detail, took_us, phases: watch.phases, weight }
+    }
+
+    /// Gets a page for its digest, as an HTTP_GET with this url and nothing to judge would: its status, its length in bytes
+    /// and its MD5. An error says where and why it failed.
+    pub async fn digest(&self, probe: &Probe) -> Result<(u16, u64, [u8; 16]), Failure> {
+        let mut watch = Watch::new(probe.timeout);
+        let to = probe.to.ok_or_else(|| (Phase::Prepare, "nobody to ask".to_owned()))?;
+        let (code, page) = http::fetch(self, probe, to, &mut watch).await?;
+        Ok((code, page.length(), page.digest()))
     }
 
     async fn ask(&self, probe: &Probe, watch: &mut Watch) -> Result<Found, Failure> {
@@ -77,7 +91,7 @@ impl Prober {
 }
 
 /// Patience, and the time that each phase takes.
-pub struct Watch {
+struct Watch {
     started: Instant,
     last: Instant,
     patience: Duration,

@@ -4,11 +4,10 @@
 use evenkeel_core::health::Phase;
 use evenkeel_core::model::ScriptCommand;
 
-use super::super::scripts;
-use super::{Failure, Found, Watch};
+use super::{Failure, Found, Watch, program};
 
 pub async fn run(command: &ScriptCommand, dynamic: bool, secure: bool, watch: &mut Watch) -> Result<Found, Failure> {
-    let ended = scripts::once(command, watch.patience, secure).await;
+    let ended = program::once(command, watch.patience, secure).await;
     watch.done(Phase::Expect);
     let status = ended.map_err(|why| (Phase::Expect, why))?;
     match status.code() {

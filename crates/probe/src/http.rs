@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
+use super::talk::{Heard, Talk};
 use super::{Failure, Found, Prober, Watch, connect};
 
 /// Compiled expressions, each once.
@@ -31,22 +32,35 @@ impl Patterns {
     }
 }
 
-/// Asks for a page.
+/// Asks for a page, and judges it.
 pub async fn run(prober: &Prober, probe: &Probe, to: (IpAddr, u16), watch: &mut Watch) -> Result<Found, Failure> {
+    let (code, page) = fetch(prober, probe, to, watch).await?;
+    let (path, bytes) = (page.url().path.clone(), page.length());
+    page.finish().map_err(|why| (Phase::Expect, format!("{path}: {why}")))?;
+    Ok(format!("{path} answered {code}, {bytes} bytes").into())
+}
+
+/// Gets a page whose status is as it should be.
+pub async fn fetch<'p>(
+    prober: &Prober,
+    probe: &'p Probe,
+    to: (IpAddr, u16),
+    watch: &mut Watch,
+) -> Result<(u16, Expectation<'p>), Failure> {
     let Ask::Http { url, version, tls, limit } = &probe.ask else {
         return Err((Phase::Prepare, "no page to ask for".to_owned()));
     };
     let regex = url.pattern.as_ref().map(|p| prober.patterns.get(p)).transpose()?;
-    let expected = Expectation::new(url, regex.as_deref());
+    let page = Expectation::new(url, regex);
     let request = request(url, *version, to, tls.is_some()).map_err(|e| (Phase::Prepare, e.to_string()))?;
     let limit = limit.unwrap_or(watch.patience * 10);
     let within = async {
         let stream = connect::tcp(to, &probe.path, watch).await?;
         match tls {
-            None => exchange(stream, request, (url, expected), watch).await,
+            None => exchange(stream, request, page, watch).await,
             Some(tls) => {
                 let stream = prober.tls.handshake(tls, to.0, stream, watch).await?;
-                exchange(stream, request, (url, expected), watch).await
+                exchange(stream, request, page, watch).await
             }
         }
     };
@@ -83,41 +97,37 @@ fn request(
     request.header(header::HOST, url.virtualhost.as_deref().unwrap_or(&own)).body(Empty::new())
 }
 
-async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+async fn exchange<'p, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     request: Request<Empty<Bytes>>,
-    (url, mut expected): (&HttpUrl, Expectation<'_>),
+    mut expected: Expectation<'p>,
     watch: &mut Watch,
-) -> Result<Found, Failure> {
+) -> Result<(u16, Expectation<'p>), Failure> {
+    let url = expected.url();
+    let (stream, heard) = Heard::new(stream);
     let handshake =
         hyper::client::conn::http1::Builder::new().title_case_headers(true).handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|e| (Phase::Send, e.to_string()))?;
     // Both halves live and end with this probe.
-    let mut connection = std::pin::pin!(connection);
-    let mut open = true;
-    let patience = watch.patience;
-    let answer = {
-        let mut answer = std::pin::pin!(sender.send_request(request));
-        let wait = async {
-            loop {
-                tokio::select! {
-                    biased;
-                    answer = &mut answer => return answer,
-                    _ = &mut connection, if open => open = false,
-                }
-            }
-        };
-        timeout(patience, wait).await
-    };
+    let connection = std::pin::pin!(connection);
+    let mut talk = Talk::new(connection, heard, watch.patience);
+    let patience = seconds(watch.patience);
+    let answer = talk.wait(sender.send_request(request)).await;
     watch.done(Phase::FirstByte);
     let answer = match answer {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(e)) => {
+        Some(Ok(answer)) => answer,
+        Some(Err(e)) => {
             // Bytes that are no HTTP are an answer, but not the one expected.
             let phase = if e.is_parse() || e.is_canceled() { Phase::Expect } else { Phase::FirstByte };
             return Err((phase, with_cause(&e)));
         }
-        Err(_) => return Err((Phase::FirstByte, format!("no answer to {} for {}", url.path, seconds(patience)))),
+        None if talk.bytes() == 0 => {
+            return Err((Phase::FirstByte, format!("no answer to {} for {patience}", url.path)));
+        }
+        None => {
+            let (path, n) = (&url.path, talk.bytes());
+            return Err((Phase::Body, format!("{path} stops within its header, after {n} bytes, for {patience}")));
+        }
     };
     let code = answer.status().as_u16();
     if !url.accepts(code) {
@@ -125,44 +135,26 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
     let mut body = answer.into_body();
     loop {
-        let next = {
-            let mut frame = std::pin::pin!(body.frame());
-            let wait = async {
-                loop {
-                    tokio::select! {
-                        biased;
-                        frame = &mut frame => return frame,
-                        _ = &mut connection, if open => open = false,
-                    }
-                }
-            };
-            timeout(patience, wait).await
-        };
-        match next {
-            Ok(None) => break,
-            Ok(Some(Ok(frame))) => {
+        match talk.wait(body.frame()).await {
+            Some(None) => break,
+            Some(Some(Ok(frame))) => {
                 if let Some(bytes) = frame.data_ref() {
                     expected.feed(bytes);
                 }
             }
-            Ok(Some(Err(e))) => {
+            Some(Some(Err(e))) => {
                 watch.done(Phase::Body);
                 return Err((Phase::Body, format!("{}: {}", url.path, with_cause(&e))));
             }
-            Err(_) => {
+            None => {
                 watch.done(Phase::Body);
-                let (at, path) = (expected.length(), &url.path);
-                return Err((
-                    Phase::Body,
-                    format!("{path} stops after {at} bytes, and nothing for {}", seconds(patience)),
-                ));
+                let (path, at) = (&url.path, expected.length());
+                return Err((Phase::Body, format!("{path} stops after {at} bytes, for {patience}")));
             }
         }
     }
     watch.done(Phase::Body);
-    let bytes = expected.length();
-    expected.finish().map_err(|why| (Phase::Expect, format!("{}: {why}", url.path)))?;
-    Ok(format!("{} answered {code}, {bytes} bytes", url.path).into())
+    Ok((code, expected))
 }
 
 fn with_cause(e: &dyn std::error::Error) -> String {

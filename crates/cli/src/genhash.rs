@@ -1,0 +1,93 @@
+//! `evenkeel genhash`: the digest of a page, for `digest` in a `url` block, by genhash(1)'s options.
+
+use std::net::{IpAddr, ToSocketAddrs};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use evenkeel_core::health::{Ask, Probe};
+use evenkeel_core::model::{HttpUrl, HttpVersion, Path, StatusRange, Tls};
+use evenkeel_probe::Prober;
+
+use crate::out;
+
+/// As genhash(1).
+#[derive(Args)]
+pub struct Options {
+    /// The server's address or name
+    #[arg(short, long)]
+    server: String,
+    /// Its port [default: 80, with -S 443]
+    #[arg(short, long)]
+    port: Option<u16>,
+    /// What is asked for
+    #[arg(short, long, default_value = "/")]
+    url: String,
+    /// Ask by TLS
+    #[arg(short = 'S', long)]
+    use_ssl: bool,
+    /// Say in the handshake that this host is meant (SNI); without a name, the virtual host
+    #[arg(short = 'I', long, num_args = 0..=1)]
+    use_sni: Option<Option<String>>,
+    /// The Host header
+    #[arg(short = 'V', long = "use-virtualhost")]
+    virtualhost: Option<String>,
+    /// The form of the request: 1.0, 1.0C or 1.1
+    #[arg(short = 'P', long, default_value = "1.0")]
+    protocol: String,
+    /// Seconds without an answer after which it has failed
+    #[arg(short, long, default_value_t = 5)]
+    timeout: u64,
+    /// Firewall mark of the packets (SO_MARK)
+    #[arg(short = 'm', long, default_value_t = 0)]
+    fwmark: u32,
+    /// Say more than the digest
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// Prints the digest of a page. It asks as a check would, so that a check gets the same page.
+pub fn run(o: &Options) -> anyhow::Result<ExitCode> {
+    let port = o.port.unwrap_or(if o.use_ssl { 443 } else { 80 });
+    let addr: IpAddr = match o.server.parse() {
+        Ok(addr) => addr,
+        Err(_) => {
+            let mut all = (&*o.server, port).to_socket_addrs().with_context(|| format!("look {} up", o.server))?;
+            all.next().with_context(|| format!("{} has no address", o.server))?.ip()
+        }
+    };
+    let version = match o.protocol.to_ascii_uppercase().as_str() {
+        "1.0" => HttpVersion::V10,
+        "1.0C" => HttpVersion::V10Close,
+        "1.1" => HttpVersion::V11,
+        other => bail!("no protocol is called {other}; expected 1.0, 1.0C or 1.1"),
+    };
+    let sni = o.use_sni.clone().map(|name| name.or_else(|| o.virtualhost.clone()).unwrap_or_else(|| o.server.clone()));
+    let tls = o.use_ssl.then(|| Tls { sni, ..Tls::default() });
+    let url = HttpUrl {
+        path: o.url.clone(),
+        status: vec![StatusRange { from: 100, to: 999 }],
+        virtualhost: o.virtualhost.clone(),
+        digest: Some([0; 16]), // so that there is one
+        pattern: None,
+    };
+    let probe = Probe {
+        ask: Ask::Http { url: Box::new(url), version, tls, limit: None },
+        to: Some((addr, port)),
+        path: Path { fwmark: o.fwmark, ..Path::default() },
+        timeout: Duration::from_secs(o.timeout),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(Prober::new(false).digest(&probe)) {
+        Ok((code, bytes, digest)) => {
+            if o.verbose {
+                out::print(&format!("status {code}, {bytes} bytes from {addr} port {port}\n"));
+            }
+            let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+            out::print(&format!("MD5SUM = {hex}\n"));
+            Ok(ExitCode::SUCCESS)
+        }
+        Err((phase, why)) => bail!("{} port {port}, {}: {why}", o.server, phase.name()),
+    }
+}
