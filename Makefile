@@ -35,6 +35,7 @@ bench: all test-deps
 	$(CARGO) build --release --manifest-path benches/Cargo.toml
 	$(SUDO) benches/target/release/evenkeel-bench
 	$(SUDO) benches/target/release/evenkeel-bench --vrrp
+	$(SUDO) benches/target/release/evenkeel-bench --checks
 
 # The packet path on Debian 12's kernel, under emulation.
 kernel-test: test-deps

@@ -88,7 +88,7 @@ pub fn run() -> Result<Figures> {
         parse_ms.push(start.elapsed().as_secs_f64() * 1e3);
         ensure!(parsed.config.virtual_servers.len() == SERVICES as usize, "{}", parsed.render(false));
         let start = Instant::now();
-        let desired = desired_services(&parsed.config.virtual_servers, &|_, _| true);
+        let desired = desired_services(&parsed.config.virtual_servers, &|_| None);
         ensure!(diff(&desired, &Default::default()).len() == (SERVICES * (SERVERS + 1)) as usize);
         ensure!(diff(&desired, &desired).is_empty());
         diff_ms.push(start.elapsed().as_secs_f64() * 1e3);

@@ -3,7 +3,9 @@
 //!
 //! Figures are medians of nine rounds, net of the wrapper and an empty program. What matters are the ratios.
 
+mod checks;
 mod config;
+mod process;
 mod vrrp;
 
 use std::ffi::OsStr;
@@ -107,6 +109,9 @@ fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().collect();
     if let Some(at) = args.iter().position(|a| a == "--vrrp") {
         return vrrp::run(args.get(at + 1).map(String::as_str));
+    }
+    if let Some(at) = args.iter().position(|a| a == "--checks") {
+        return checks::run(args.get(at + 1).map(String::as_str));
     }
     let json = std::env::args().any(|a| a == "--json");
     let large = config::run()?;

@@ -23,7 +23,7 @@ use evenkeel_sys::wire::Sniffer;
 use evenkeel_testkit::lan::{Lan, Pid};
 use nix::sys::signal::Signal;
 
-use crate::median;
+use crate::{median, process};
 
 const PEERS: [&str; 2] = ["keepalived", "evenkeel"];
 const TRIALS: usize = 5;
@@ -254,34 +254,12 @@ fn config(instances: usize, priority: u8, timing: &str) -> String {
 }
 
 impl Daemon {
-    /// Itself and its children.
-    fn family(&self) -> Vec<u32> {
-        let path = format!("/proc/{0}/task/{0}/children", self.parent.0);
-        let children = fs::read_to_string(path).unwrap_or_default();
-        let children = children.split_whitespace().filter_map(|c| c.parse().ok());
-        [self.parent.0].into_iter().chain(children).collect()
-    }
-
-    /// Time on a processor, of every thread.
     fn cpu(&self) -> Duration {
-        let mut ns = 0u64;
-        for pid in self.family() {
-            for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
-                let stat = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-                ns += stat.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-            }
-        }
-        Duration::from_nanos(ns)
+        process::cpu(self.parent.0)
     }
 
-    /// Resident memory of all its processes, KiB; what they share counts once for each.
     fn memory(&self) -> u64 {
-        let rss = |pid: u32| {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:").map(str::to_owned));
-            line.and_then(|l| l.split_whitespace().next().and_then(|n| n.parse::<u64>().ok())).unwrap_or(0)
-        };
-        self.family().into_iter().map(rss).sum()
+        process::memory(self.parent.0)
     }
 
     fn stop(&self, lan: &Lan) {
@@ -290,7 +268,7 @@ impl Daemon {
 
     /// The process that speaks VRRP.
     fn kill_worker(&self) -> Result<()> {
-        let worker = *self.family().get(1).context("no working process")?;
+        let worker = *process::family(self.parent.0).get(1).context("no working process")?;
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(worker as i32), Signal::SIGKILL)?;
         Ok(())
     }

@@ -8,7 +8,6 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use evenkeel_core::model::ScriptCommand;
-use evenkeel_sys::process::dies_with_us;
 use evenkeel_sys::signals::signal_group;
 use nix::sys::signal::Signal;
 use tokio::process::{Child, Command};
@@ -42,7 +41,6 @@ pub fn command(script: &ScriptCommand, secure: bool) -> Result<Command, String> 
 /// Runs a program for no longer than `limit`, and ends what it leaves behind if it takes longer.
 pub async fn once(script: &ScriptCommand, limit: Duration, secure: bool) -> Result<ExitStatus, String> {
     let mut command = command(script, secure)?;
-    dies_with_us(command.as_std_mut());
     let program = script.argv.first().map_or("", String::as_str);
     let child = command.spawn().map_err(|e| format!("cannot run {program}: {e}"))?;
     if let Some(group) = child.id() {
