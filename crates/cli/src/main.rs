@@ -7,6 +7,7 @@ mod genhash;
 mod ipvsadm;
 mod out;
 mod plan;
+mod server;
 mod status;
 
 use std::path::{Path, PathBuf};
@@ -89,6 +90,11 @@ enum Command {
     },
     /// Read the configuration again; says what changed, or why it was refused
     Reload,
+    /// Change a service's real servers by hand, without touching the file
+    Server {
+        #[command(subcommand)]
+        command: server::Command,
+    },
     /// What a keyword or a diagnostic's code means
     Explain {
         /// The keyword or the code; without one, all keywords
@@ -136,6 +142,7 @@ fn main() -> ExitCode {
         Command::Plan { file, output } => plan::run(&cli.instance, &file, output == Format::Json),
         Command::Status { output } => status::run(&cli.instance, output == Format::Json),
         Command::Reload => status::reload(&cli.instance),
+        Command::Server { command } => server::run(&cli.instance, &command),
         Command::Genhash(options) => genhash::run(&options),
         Command::Explain { what } => explain::run(what.as_deref()),
         Command::Manual { page } => {

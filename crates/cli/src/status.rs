@@ -39,7 +39,7 @@ pub fn reload(instance: &str) -> anyhow::Result<ExitCode> {
         Reply::Reloaded { steps } if steps.is_empty() => out::print("reloaded; nothing changed\n"),
         Reply::Reloaded { steps } => out::print(&format!("reloaded:\n  {}\n", steps.join("\n  "))),
         Reply::Refused { error } => bail!("refused, the old configuration stays in force:\n{error}"),
-        Reply::Status(_) | Reply::Plan { .. } => bail!("an unexpected answer"),
+        _ => bail!("an unexpected answer"),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -112,6 +112,9 @@ fn text(s: &Status, p: &Paint) -> String {
             None => "not looked at yet".to_owned(),
         };
         t += &format!("\n{}  {state}  {}\n", tracked.object, tracked.detail);
+    }
+    for order in &s.orders {
+        t += &format!("\nby hand: {order}\n");
     }
     for v in &s.services {
         t += &service(v, p);

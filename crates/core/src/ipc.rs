@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::bfd;
 use crate::health::{Phase, ProbeResult};
 use crate::model::{Found, TrackedObject};
+use crate::orders::Order;
 use crate::vrrp::{Counters, State};
 
 /// What a client asks for.
@@ -20,6 +21,11 @@ pub enum Request {
     Status,
     /// Read the configuration file again; the reply says whether it was taken.
     Reload,
+    /// A change by hand.
+    Order {
+        /// Which.
+        order: Order,
+    },
     /// What would a reload with this file change? Nothing is changed.
     Plan {
         /// An absolute path.
@@ -35,6 +41,11 @@ pub enum Reply {
     Status(Box<Status>),
     /// To [`Request::Reload`], when the new configuration is in force.
     Reloaded {
+        /// The steps that it took.
+        steps: Vec<String>,
+    },
+    /// To [`Request::Order`], when it is in force.
+    Ordered {
         /// The steps that it took.
         steps: Vec<String>,
     },
@@ -77,6 +88,9 @@ pub struct Status {
     pub tracked: Vec<TrackedStatus>,
     /// How programs that were told of something fared, the last run of each.
     pub notified: Vec<NotifiedStatus>,
+    /// What an operator has ordered that the file does not say, in words.
+    #[serde(default)]
+    pub orders: Vec<String>,
     /// Virtual services.
     pub services: Vec<ServiceStatus>,
     /// What health checks cost.

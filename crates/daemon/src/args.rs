@@ -200,6 +200,11 @@ impl Args {
         evenkeel_sys::paths::run_dir(&self.instance)
     }
 
+    /// What was ordered by hand.
+    pub fn orders_file(&self) -> PathBuf {
+        self.run_dir().join("orders.json")
+    }
+
     /// When each virtual router last spoke as master.
     pub fn memo_file(&self) -> PathBuf {
         self.run_dir().join("vrrp.memo")

@@ -111,6 +111,7 @@ impl Control {
                 .map(|(o, (found, detail))| TrackedStatus { object: o.clone(), found: *found, detail: detail.clone() })
                 .collect(),
             notified: self.notified.values().cloned().collect(),
+            orders: self.orders.words(),
             services,
             check_load: checks.as_ref().map_or(CheckLoad::default(), |c| c.load),
             dataplane,

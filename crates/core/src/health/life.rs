@@ -68,6 +68,7 @@ pub struct Member {
     /// Which.
     pub key: ServerKey,
     base: i64,
+    drained: bool,
     inhibit: bool,
     checks: Vec<Judged>,
 }
@@ -83,8 +84,12 @@ impl Member {
         self.checks.get(check).is_none_or(|c| c.up)
     }
 
-    /// Its weight while it is up: the configured one and what checks add to it, 0 to 2^31 - 1.
+    /// Its weight while it is up: the configured one and what checks add to it, 0 to 2^31 - 1; 0 if it is
+    /// drained.
     pub fn weight(&self) -> Weight {
+        if self.drained {
+            return Weight::QUIESCED;
+        }
         let sum = self.checks.iter().fold(self.base, |sum, c| sum.saturating_add(c.effect.on(self.base)));
         Weight::new(sum.clamp(0, i64::from(i32::MAX)) as u32).unwrap_or(Weight::DEFAULT)
     }
@@ -144,6 +149,7 @@ impl Life {
         let member = |r: &RealServer| Member {
             key: r.key,
             base: r.weight.get().into(),
+            drained: r.drained,
             inhibit: r.inhibit_on_failure,
             checks: (0..r.checks.len()).map(|n| Judged::new(up(r, n), Effect::None)).collect(),
         };

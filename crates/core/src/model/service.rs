@@ -191,6 +191,8 @@ pub struct RealServer {
     pub inhibit_on_failure: bool,
     /// It counts as dead until its first successful check.
     pub alpha: bool,
+    /// An operator's order: no new connections, whatever its weight.
+    pub drained: bool,
     /// Runs when it comes up.
     pub notify_up: Option<ScriptCommand>,
     /// Runs when it goes down.

@@ -8,7 +8,10 @@ use crate::model::{ServerKey, VirtualServer, Weight};
 /// all do.
 pub fn desired_services(servers: &[VirtualServer], standing: &dyn Fn(&VirtualServer) -> Option<Standing>) -> Services {
     let service = |v: &VirtualServer| {
-        let all = || Standing { servers: v.servers.iter().map(|r| (r.key, r.weight)).collect(), sorry: None };
+        let all = || Standing {
+            servers: v.servers.iter().map(|r| (r.key, if r.drained { Weight::QUIESCED } else { r.weight })).collect(),
+            sorry: None,
+        };
         let standing = standing(v).unwrap_or_else(all);
         let of = |key: ServerKey| v.servers.iter().find(|r| r.key == key);
         let mut dests: Vec<(ServerKey, DestSpec)> = Vec::with_capacity(standing.servers.len() + 1);

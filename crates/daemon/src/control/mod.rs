@@ -2,6 +2,7 @@
 
 mod events;
 mod health;
+mod orders;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,6 +15,7 @@ use evenkeel_core::firewall::Firewall;
 use evenkeel_core::health::Happening;
 use evenkeel_core::ipc::{NotifiedStatus, Reply, Request};
 use evenkeel_core::model::{Config, Found, HookChoice, ServiceKey, TrackedObject, Weight};
+use evenkeel_core::orders::Orders;
 use evenkeel_core::plan::{Services, Step, changes, desired_services, diff};
 use evenkeel_core::time::Instant;
 use evenkeel_sys::bpf::load::DEFAULT_CONNS;
@@ -44,7 +46,11 @@ const TOGETHER: usize = 4096;
 /// Everything that the control loop knows.
 pub struct Control {
     pub(crate) path: PathBuf,
+    /// What is in force: the file, and what was ordered by hand.
     pub(crate) config: Config,
+    /// The file alone.
+    file: Config,
+    pub(crate) orders: Orders,
     pub(crate) config_error: Option<String>,
     pub(crate) plane: Option<XdpPlane>,
     pub(crate) plane_error: Option<String>,
@@ -116,6 +122,8 @@ async fn main_loop(
     let mut control = Control {
         path,
         config: Config::default(),
+        file: Config::default(),
+        orders: orders::load(&args.orders_file()),
         config_error: left_out,
         plane: None,
         plane_error: None,
@@ -177,6 +185,7 @@ async fn main_loop(
                 let answer = match request {
                     Request::Status => Reply::Status(Box::new(control.status())),
                     Request::Reload => control.reload(),
+                    Request::Order { order } => control.order(order),
                     Request::Plan { file } => control.plan(std::path::Path::new(&file)),
                 };
                 let _ = reply.send(answer);
@@ -280,7 +289,7 @@ fn found_dead(config: &Config, observed: &Services) -> Dead {
         let Some(service) = observed.get(&v.key) else { continue };
         for r in v.servers.iter().filter(|r| !r.checks.is_empty()) {
             let in_force = service.dests.iter().find(|(k, _)| *k == r.key).map(|(_, d)| d.weight);
-            let inhibited = r.inhibit_on_failure && in_force == Some(Weight::QUIESCED) && r.weight != Weight::QUIESCED;
+            let inhibited = r.inhibit_on_failure && !r.drained && in_force == Some(Weight::QUIESCED) && r.weight != Weight::QUIESCED;
             if in_force.is_none() || inhibited {
                 dead.insert((v.key, r.key));
             }
@@ -290,8 +299,16 @@ fn found_dead(config: &Config, observed: &Services) -> Dead {
 }
 
 impl Control {
+    /// Puts a file's configuration into force, with what was ordered by hand.
+    fn take(&mut self, file: Config) -> anyhow::Result<Vec<String>> {
+        let config = self.orders.apply(&file);
+        let steps = self.enforce(config)?;
+        self.file = file;
+        Ok(steps)
+    }
+
     /// Puts a configuration into force.
-    fn take(&mut self, config: Config) -> anyhow::Result<Vec<String>> {
+    fn enforce(&mut self, config: Config) -> anyhow::Result<Vec<String>> {
         let mut dead = Dead::new();
         // Maps that an earlier daemon left are taken over even if nothing is to be balanced any more: to empty them.
         let left = self.args.bpf_dir.join("settings").exists();
@@ -383,12 +400,13 @@ impl Control {
                 return refuse(self, e.to_string());
             }
         }
-        if config == self.config {
+        self.forget_until_reload();
+        if config == self.file && self.orders.apply(&config) == self.config {
             self.config_error = None;
             tracing::info!("reloaded: the same configuration, nothing to change");
             return Reply::Reloaded { steps: Vec::new() };
         }
-        let rest: Vec<String> = changes(&self.config, &config).iter().map(ToString::to_string).collect();
+        let rest: Vec<String> = changes(&self.file, &config).iter().map(ToString::to_string).collect();
         match self.take(config) {
             Ok(mut steps) => {
                 steps.extend(rest);
@@ -407,7 +425,10 @@ impl Control {
             Err(e) => return Reply::Refused { error: format!("cannot read {}: {e}", file.display()) },
         };
         let Some(config) = parsed.clean().cloned() else { return Reply::Refused { error: parsed.render(false) } };
-        let config = self.args.all.narrow(config);
+        let narrowed = self.args.all.narrow(config);
+        let mut orders = self.orders.clone();
+        orders.reloaded();
+        let config = orders.apply(&narrowed);
         let observed = self.plane.as_ref().map(|p| p.maps().observe()).unwrap_or_default();
         let services = diff(&self.services.planned(&self.config, &config), &observed);
         let mut steps: Vec<String> = services.iter().map(ToString::to_string).collect();

@@ -231,6 +231,7 @@ impl Lower<'_> {
             l_threshold: r.uint("lthreshold").unwrap_or(0) as u32,
             inhibit_on_failure: r.flag("inhibit_on_failure").unwrap_or(s.has("inhibit_on_failure")),
             alpha: timing.alpha.unwrap_or(false),
+            drained: false,
             notify_up: self.command(r, "notify_up"),
             notify_down: self.command(r, "notify_down"),
             mail: self.mails(r, "smtp_alert_checker", true),
