@@ -104,3 +104,41 @@ fn a_new_daemon_does_not_bring_a_dead_server_back() {
     assert_eq!((s.up, s.weight_in_force), (false, None));
     assert!(net.server("d1", SERVERS[0].1).expect("configured").up);
 }
+
+#[test]
+fn a_server_that_does_not_hold_the_virtual_address_is_found_out() {
+    use evenkeel_core::vrrp::State;
+    use std::net::TcpListener;
+    let Some(net) = Net::new("through") else { return };
+    let _r1 = Server::start(&net.lan, "r1", 80);
+    let _r2 = Server::start(&net.lan, "r2", 80);
+    net.lan.spawn_within("r3", || {
+        let listener = TcpListener::bind((SERVERS[2].1, 80)).expect("free");
+        listener.incoming().flatten().for_each(drop);
+    });
+    net.lan.ip("r2", "addr del 192.168.1.100/32 dev lo").expect("it was there");
+    let servers =
+        evenkeel_tests::service("", &SERVERS.map(|(_, a)| a.to_string()).each_ref().map(|a| (a.as_str(), "")))
+            .replace("TCP_CHECK {\n", "TCP_CHECK {\n through_service\n");
+    for (host, priority) in [("d1", 200), ("d2", 100)] {
+        net.start(host, &format!("{SMALL_TABLE}{}{servers}", evenkeel_tests::vrrp(priority, "")));
+    }
+    net.wait_state("d1", "V", State::Master);
+    // The master holds the address itself, the backup does not; both must find out.
+    for director in ["d1", "d2"] {
+        let ends = |i: usize, failed: Option<Phase>, words: &str| {
+            eventually(&format!("{director}: server {i} {failed:?}"), SOON, || {
+                let s = net.server(director, SERVERS[i].1)?;
+                let last = s.checks[0].last.as_ref()?;
+                (last.failed == failed && last.detail.contains(words)).then_some(())
+            });
+        };
+        ends(0, None, "connected, and at 192.168.1.100:80 as well");
+        ends(1, Some(Phase::FirstByte), "does it hold that address on `lo`?");
+        ends(2, Some(Phase::Expect), "it listens, but not at 192.168.1.100:80");
+    }
+    net.lan.ip("r2", "addr add 192.168.1.100/32 dev lo").expect("mended");
+    for director in ["d1", "d2"] {
+        eventually("it is up", SOON, || net.server(director, SERVERS[1].1).filter(|s| s.up));
+    }
+}

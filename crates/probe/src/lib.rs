@@ -11,6 +11,7 @@ mod ping;
 pub mod program;
 mod smtp;
 mod talk;
+mod through;
 mod tls;
 mod udp;
 
@@ -73,9 +74,12 @@ impl Prober {
 
     async fn ask(&self, probe: &Probe, watch: &mut Watch) -> Result<Found, Failure> {
         match (&probe.ask, probe.to) {
-            (Ask::Tcp, Some(to)) => {
-                connect::tcp(to, &probe.path, watch).await?;
-                Ok("connected".to_owned().into())
+            (Ask::Tcp { through }, Some(to)) => {
+                let stream = connect::tcp(to, &probe.path, watch).await?;
+                let Some(service) = *through else { return Ok("connected".to_owned().into()) };
+                let from = stream.local_addr().map_err(|e| (Phase::Prepare, e.to_string()))?;
+                through::run(from.ip(), to.0, service, watch).await?;
+                Ok(format!("connected, and at {}:{} as well", service.0, service.1).into())
             }
             (Ask::Http { .. }, Some(to)) => http::run(self, probe, to, watch).await,
             (Ask::Smtp { helo }, Some(to)) => smtp::run(to, &probe.path, helo.as_deref(), watch).await,

@@ -10,9 +10,11 @@ mod expect;
 mod life;
 mod pool;
 mod probe;
+mod syn;
 
 pub use checker::{Checker, Verdict};
 pub use expect::{Expectation, Regex, WITHOUT_EFFECT, compile};
 pub use life::{Effect, Happening, Life, Member, Standing};
 pub use pool::{CheckId, Checking, Delivered, Pool, Task};
 pub use probe::{Ask, Phase, Probe, ProbeResult};
+pub use syn::{Answer, Attempt};

@@ -131,7 +131,7 @@ impl Pool {
     }
 
     fn add(&mut self, now: Instant, w: Checking, appeared: bool) {
-        let probes = Probe::of(&w.check, w.id.1);
+        let probes = Probe::of(&w.check, w.id.0, w.id.1);
         if probes.is_empty() {
             return;
         }

@@ -1,11 +1,13 @@
 //! One question to one server, and how it ended.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Check, CheckKind, DnsType, HttpUrl, HttpVersion, Path, Reply, ScriptCommand, ServerKey, Tls};
+use crate::model::{
+    Check, CheckKind, DnsType, HttpUrl, HttpVersion, Path, Reply, ScriptCommand, ServerKey, ServiceKey, Tls,
+};
 
 /// In which phase a probe failed, so that "why is it down" has an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -75,7 +77,10 @@ impl ProbeResult {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Ask {
     /// A connection, and nothing more.
-    Tcp,
+    Tcp {
+        /// And one to this virtual address and port, as the packet path would send it.
+        through: Option<(Ipv4Addr, u16)>,
+    },
     /// A page.
     Http {
         /// Which, and what it must be like.
@@ -132,13 +137,13 @@ pub struct Probe {
 
 impl Probe {
     /// The probes of a check, in the order in which they take turns; none if it is told and does not probe.
-    pub fn of(check: &Check, server: ServerKey) -> Vec<Probe> {
+    pub fn of(check: &Check, service: ServiceKey, server: ServerKey) -> Vec<Probe> {
         let path = Path { connect_ip: None, connect_port: None, ..check.path.clone() };
         let to = Some(check.path.to(server));
         let timeout = check.timing.connect_timeout;
         let one = |ask| vec![Probe { ask, to, path: path.clone(), timeout }];
         match &check.kind {
-            CheckKind::Tcp => one(Ask::Tcp),
+            CheckKind::Tcp { through } => one(Ask::Tcp { through: through.then_some((service.addr, service.port)) }),
             CheckKind::Http { urls, version, tls, limit, fast_recovery: _ } => urls
                 .iter()
                 .flat_map(|u| {

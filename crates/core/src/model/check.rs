@@ -128,7 +128,10 @@ pub struct Reply {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CheckKind {
     /// TCP_CHECK: the connection comes about.
-    Tcp,
+    Tcp {
+        /// `through_service`: and so does one to the virtual server's address, as forwarded packets go (an addition of ours).
+        through: bool,
+    },
     /// HTTP_GET and SSL_GET: every url answers as expected.
     Http {
         /// All must pass, one after the other.
@@ -189,7 +192,7 @@ impl CheckKind {
     /// Its keyword in keepalived.conf.
     pub const fn name(&self) -> &'static str {
         match self {
-            CheckKind::Tcp => "TCP_CHECK",
+            CheckKind::Tcp { .. } => "TCP_CHECK",
             CheckKind::Http { tls: None, .. } => "HTTP_GET",
             CheckKind::Http { tls: Some(_), .. } => "SSL_GET",
             CheckKind::Smtp { .. } => "SMTP_CHECK",

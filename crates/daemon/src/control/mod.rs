@@ -289,7 +289,10 @@ fn found_dead(config: &Config, observed: &Services) -> Dead {
         let Some(service) = observed.get(&v.key) else { continue };
         for r in v.servers.iter().filter(|r| !r.checks.is_empty()) {
             let in_force = service.dests.iter().find(|(k, _)| *k == r.key).map(|(_, d)| d.weight);
-            let inhibited = r.inhibit_on_failure && !r.drained && in_force == Some(Weight::QUIESCED) && r.weight != Weight::QUIESCED;
+            let inhibited = r.inhibit_on_failure
+                && !r.drained
+                && in_force == Some(Weight::QUIESCED)
+                && r.weight != Weight::QUIESCED;
             if in_force.is_none() || inhibited {
                 dead.insert((v.key, r.key));
             }

@@ -34,6 +34,9 @@ const TCP_CHECK_KEYWORDS: &[Keyword] = &[
        "The check counts as failed until it has succeeded."),
     kw("log_all_failures", Args::Bool, "global checker_log_all_failures", "v2.0.11",
        "Log every failed probe, not only a change."),
+    kw("through_service", Args::Flag, "off", "evenkeel",
+       "Try a connection to the virtual server's address as well, in the way that forwarded packets take: it tells whether \
+        the real server holds that address."),
 ];
 
 /// `virtual_server/real_server/HTTP_GET`

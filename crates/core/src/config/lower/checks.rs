@@ -22,7 +22,7 @@ impl Lower<'_> {
     ) -> Vec<Check> {
         let k = blocks[2];
         let kind = match k.block.name() {
-            "TCP_CHECK" => Some(CheckKind::Tcp),
+            "TCP_CHECK" => Some(CheckKind::Tcp { through: k.has("through_service") }),
             "HTTP_GET" | "SSL_GET" => self.http(blocks),
             "SMTP_CHECK" => Some(CheckKind::Smtp { helo: self.helo(k) }),
             "DNS_CHECK" => Some(dns(k)),

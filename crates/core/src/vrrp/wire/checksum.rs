@@ -44,7 +44,7 @@ impl Form {
 }
 
 /// The Internet checksum (RFC 1071), begun with a sum that is already there.
-pub(super) fn internet(start: u32, bytes: &[u8]) -> u16 {
+pub(crate) fn internet(start: u32, bytes: &[u8]) -> u16 {
     let mut sum = start + words(bytes);
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
