@@ -5,6 +5,7 @@
 
 mod connect;
 mod dns;
+mod greet;
 mod http;
 mod misc;
 mod ping;
@@ -87,6 +88,7 @@ impl Prober {
             (Ask::Udp { payload, reply }, Some(to)) => {
                 udp::run(to, &probe.path, (payload.as_deref(), reply.as_ref()), watch).await
             }
+            (Ask::Greet(database), Some(to)) => greet::run(to, &probe.path, database, watch).await,
             (Ask::Ping, Some((to, _))) => ping::run(to, &probe.path, watch).await,
             (Ask::Misc { command, dynamic }, _) => misc::run(command, *dynamic, self.secure, watch).await,
             (_, None) => Err((Phase::Prepare, "nobody to ask".to_owned())),

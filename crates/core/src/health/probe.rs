@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Check, CheckKind, DnsType, HttpUrl, HttpVersion, Path, Reply, ScriptCommand, ServerKey, ServiceKey, Tls,
+    Check, CheckKind, Database, DnsType, HttpUrl, HttpVersion, Path, Reply, ScriptCommand, ServerKey, ServiceKey, Tls,
 };
 
 /// In which phase a probe failed, so that "why is it down" has an answer.
@@ -97,6 +97,8 @@ pub enum Ask {
         /// What we call ourselves.
         helo: Option<String>,
     },
+    /// Whether a database takes clients.
+    Greet(Database),
     /// A question to a name server.
     Dns {
         /// The name.
@@ -153,6 +155,7 @@ impl Probe {
             CheckKind::Smtp { helo } => one(Ask::Smtp { helo: helo.clone() }),
             CheckKind::Dns { name, kind } => one(Ask::Dns { name: name.clone(), kind: *kind }),
             CheckKind::Udp { payload, reply } => one(Ask::Udp { payload: payload.clone(), reply: reply.clone() }),
+            CheckKind::Greet(database) => one(Ask::Greet(database.clone())),
             CheckKind::Ping => one(Ask::Ping),
             CheckKind::Misc { command, timeout, dynamic } => vec![Probe {
                 ask: Ask::Misc { command: command.clone(), dynamic: *dynamic },

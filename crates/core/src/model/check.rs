@@ -124,6 +124,23 @@ pub struct Reply {
     pub most: u16,
 }
 
+/// A database that is asked whether it takes clients (additions of ours).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Database {
+    /// Redis and what speaks its protocol.
+    Redis,
+    /// PostgreSQL.
+    Postgres {
+        /// Who we say that we are; nobody logs in.
+        user: String,
+    },
+    /// MySQL and MariaDB.
+    Mysql {
+        /// Who we say that we are; nobody logs in.
+        user: String,
+    },
+}
+
 /// What a check does.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CheckKind {
@@ -150,6 +167,8 @@ pub enum CheckKind {
         /// What we call ourselves; the host name if nothing.
         helo: Option<String>,
     },
+    /// REDIS_CHECK, PGSQL_CHECK, MYSQL_CHECK: it takes clients.
+    Greet(Database),
     /// DNS_CHECK: it answers a question.
     Dns {
         /// The name that is asked for.
@@ -196,6 +215,9 @@ impl CheckKind {
             CheckKind::Http { tls: None, .. } => "HTTP_GET",
             CheckKind::Http { tls: Some(_), .. } => "SSL_GET",
             CheckKind::Smtp { .. } => "SMTP_CHECK",
+            CheckKind::Greet(Database::Redis) => "REDIS_CHECK",
+            CheckKind::Greet(Database::Postgres { .. }) => "PGSQL_CHECK",
+            CheckKind::Greet(Database::Mysql { .. }) => "MYSQL_CHECK",
             CheckKind::Dns { .. } => "DNS_CHECK",
             CheckKind::Udp { .. } => "UDP_CHECK",
             CheckKind::Ping => "PING_CHECK",

@@ -9,7 +9,9 @@ mod track;
 mod vrrp;
 
 pub use bfd::BfdInstance;
-pub use check::{Check, CheckKind, CheckTiming, DnsType, HttpUrl, HttpVersion, Path, Pattern, Reply, StatusRange, Tls};
+pub use check::{
+    Check, CheckKind, CheckTiming, Database, DnsType, HttpUrl, HttpVersion, Path, Pattern, Reply, StatusRange, Tls,
+};
 pub use config::{Config, Fifo, GlobalDefs, HookChoice, Login, Mail, MailTls};
 pub use route::{Hop, Net, Placement, RouteSpec, RuleAction, RuleSpec};
 pub use service::{

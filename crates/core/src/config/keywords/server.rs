@@ -4,7 +4,8 @@ use super::spec::*;
 use super::why::*;
 use super::{
     checkers::BFD_CHECK, checkers::DNS_CHECK, checkers::FILE_CHECK, checkers::HTTP_GET, checkers::MISC_CHECK,
-    checkers::PING_CHECK, checkers::SMTP_CHECK, checkers::SSL_GET, checkers::TCP_CHECK, checkers::UDP_CHECK,
+    checkers::MYSQL_CHECK, checkers::PGSQL_CHECK, checkers::PING_CHECK, checkers::REDIS_CHECK, checkers::SMTP_CHECK,
+    checkers::SSL_GET, checkers::TCP_CHECK, checkers::UDP_CHECK,
 };
 
 /// `virtual_server`
@@ -156,6 +157,12 @@ const REAL_SERVER_KEYWORDS: &[Keyword] = &[
        "The number in a tracked file changes its weight."),
     kw("BFD_CHECK", Args::Block(&BFD_CHECK, Name::None), "", "v2.0.0",
        "It lives while a BFD session is up."),
+    kw("REDIS_CHECK", Args::Block(&REDIS_CHECK, Name::None), "", "evenkeel",
+       "It lives while it answers PING as Redis does, or asks for a password."),
+    kw("PGSQL_CHECK", Args::Block(&PGSQL_CHECK, Name::None), "", "evenkeel",
+       "It lives while it takes clients as PostgreSQL does; starting, stopping or full it does not."),
+    kw("MYSQL_CHECK", Args::Block(&MYSQL_CHECK, Name::None), "", "evenkeel",
+       "It lives while it greets as MySQL and MariaDB do; full it does not."),
 ];
 
 /// `SSL`

@@ -6,8 +6,8 @@ use super::super::value::{Section, Value};
 use super::services::{DELAY_LOOP, Timing};
 use super::{Lower, Usual};
 use crate::model::{
-    Check, CheckKind, CheckTiming, DnsType, HttpUrl, HttpVersion, Path, Pattern, Reply, ScriptCommand, StatusRange,
-    Tls, TrackedObject,
+    Check, CheckKind, CheckTiming, Database, DnsType, HttpUrl, HttpVersion, Path, Pattern, Reply, ScriptCommand,
+    StatusRange, Tls, TrackedObject,
 };
 
 impl Lower<'_> {
@@ -25,6 +25,13 @@ impl Lower<'_> {
             "TCP_CHECK" => Some(CheckKind::Tcp { through: k.has("through_service") }),
             "HTTP_GET" | "SSL_GET" => self.http(blocks),
             "SMTP_CHECK" => Some(CheckKind::Smtp { helo: self.helo(k) }),
+            "REDIS_CHECK" => Some(CheckKind::Greet(Database::Redis)),
+            "PGSQL_CHECK" | "MYSQL_CHECK" => {
+                let user = k.text("user").unwrap_or("evenkeel").to_owned();
+                let postgres = k.block.name() == "PGSQL_CHECK";
+                let kind = if postgres { Database::Postgres { user } } else { Database::Mysql { user } };
+                Some(CheckKind::Greet(kind))
+            }
             "DNS_CHECK" => Some(dns(k)),
             "UDP_CHECK" => Some(udp(k)),
             "PING_CHECK" => Some(CheckKind::Ping),

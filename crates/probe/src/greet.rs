@@ -1,0 +1,221 @@
+//! REDIS_CHECK, PGSQL_CHECK, MYSQL_CHECK: does a database take clients? Each is asked in its own words, and nobody logs in.
+
+use std::net::IpAddr;
+
+use evenkeel_core::health::Phase;
+use evenkeel_core::model::{Database, Path};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{Failure, Found, Watch, connect};
+
+/// No answer that matters is longer.
+const LONGEST: usize = 4096;
+
+/// What a database is asked by, when its answer is whole, and what it means.
+struct Manner {
+    hello: Vec<u8>,
+    whole: fn(&[u8]) -> bool,
+    judge: fn(&[u8]) -> Result<String, String>,
+    /// A client that only hangs up would be counted as an error.
+    bye: &'static [u8],
+}
+
+pub async fn run(to: (IpAddr, u16), path: &Path, database: &Database, watch: &mut Watch) -> Result<Found, Failure> {
+    let mut stream = connect::tcp(to, path, watch).await?;
+    let manner = match database {
+        // Redis serialization protocol: an inline command, and a line.
+        Database::Redis => {
+            Manner { hello: b"PING\r\n".to_vec(), whole: |b| b.ends_with(b"\r\n"), judge: redis, bye: b"QUIT\r\n" }
+        }
+        Database::Postgres { user } => {
+            Manner { hello: startup(user), whole: framed_postgres, judge: postgres, bye: b"X\0\0\0\x04" }
+        }
+        Database::Mysql { user } => return mysql(&mut stream, user, watch).await,
+    };
+    watch.phase(Phase::Send, stream.write_all(&manner.hello)).await?;
+    let answer = hear(&mut stream, manner.whole, watch).await?;
+    let found = (manner.judge)(&answer).map_err(|why| (Phase::Expect, why))?;
+    let _ = stream.write_all(manner.bye).await;
+    Ok(found.into())
+}
+
+/// Reads until the answer is whole.
+async fn hear(stream: &mut TcpStream, whole: fn(&[u8]) -> bool, watch: &mut Watch) -> Result<Vec<u8>, Failure> {
+    let mut answer = Vec::new();
+    while !whole(&answer) {
+        let mut some = [0; 512];
+        let phase = if answer.is_empty() { Phase::FirstByte } else { Phase::Body };
+        let n = watch.phase(phase, stream.read(&mut some)).await?;
+        answer.extend_from_slice(&some[..n]);
+        if n == 0 || answer.len() > LONGEST {
+            let why = if n == 0 { "it hung up" } else { "its answer does not end" };
+            return Err((phase, why.to_owned()));
+        }
+    }
+    Ok(answer)
+}
+
+/// `+PONG`, or a wish for a password: who asks for one takes clients.
+fn redis(answer: &[u8]) -> Result<String, String> {
+    let line = String::from_utf8_lossy(answer).trim_end().to_owned();
+    if line.starts_with("+PONG") || line.starts_with("-NOAUTH") {
+        Ok(format!("answers {line}"))
+    } else {
+        Err(format!("answers \"{line}\", expected +PONG"))
+    }
+}
+
+/// A StartupMessage (PostgreSQL, "Message Formats"): protocol 3.0, and who we are.
+fn startup(user: &str) -> Vec<u8> {
+    let body = [&3u16.to_be_bytes()[..], &[0, 0], b"user\0", user.as_bytes(), b"\0\0"].concat();
+    [&(body.len() as u32 + 4).to_be_bytes()[..], &body].concat()
+}
+
+/// A type, and a length without it. What is of another type is no answer that could be waited for.
+fn framed_postgres(b: &[u8]) -> bool {
+    let other = b.first().is_some_and(|t| !b"RE".contains(t));
+    other
+        || b.get(1..5).is_some_and(|l| {
+            let length = u32::from_be_bytes([l[0], l[1], l[2], l[3]]) as usize;
+            length < 4 || b.len() > length
+        })
+}
+
+/// As pg_isready(1) sees it: it takes clients if it wants to know who we are, or does not like who we are; not if it is
+/// starting or stopping (SQLSTATE 57P03) or full (53300).
+fn postgres(answer: &[u8]) -> Result<String, String> {
+    match answer.first() {
+        Some(b'R') => Ok("asks who we are".to_owned()),
+        Some(b'E') => {
+            let field = |name: u8| {
+                let mut fields = answer.get(5..).unwrap_or(&[]).split(|b| *b == 0);
+                fields.find(|f| f.first() == Some(&name)).map(|f| String::from_utf8_lossy(&f[1..]).into_owned())
+            };
+            let (code, text) = (field(b'C').unwrap_or_default(), field(b'M').unwrap_or_default());
+            if matches!(code.as_str(), "57P03" | "53300") {
+                Err(format!("takes no clients: {text} ({code})"))
+            } else {
+                Ok(format!("takes clients, though not us: {text}"))
+            }
+        }
+        _ => Err("an answer that is not PostgreSQL's".to_owned()),
+    }
+}
+
+/// A length of three bytes, and a number that counts packets. One that is longer than any answer is no length.
+fn framed_mysql(b: &[u8]) -> bool {
+    let Some([a, b2, c, ..]) = b.get(..5) else { return false };
+    let length = usize::from(*a) + (usize::from(*b2) << 8) + (usize::from(*c) << 16);
+    length > LONGEST || b.len() >= 4 + length
+}
+
+/// Through the handshake to its end, whatever that is: a server bars a host whose handshakes break off (MySQL,
+/// "max_connect_errors"), but not one whose user it does not know.
+async fn mysql(stream: &mut TcpStream, user: &str, watch: &mut Watch) -> Result<Found, Failure> {
+    let expect = |why| (Phase::Expect, why);
+    let greeting = hear(stream, framed_mysql, watch).await?;
+    let version = match greeted(&greeting).map_err(expect)? {
+        Ok(version) => version,
+        Err(not_us) => return Ok(not_us.into()),
+    };
+    watch.phase(Phase::Send, stream.write_all(&handshake(user))).await?;
+    let mut answer = hear(stream, framed_mysql, watch).await?;
+    // Another way to prove who we are (AuthSwitchRequest): by nothing, again.
+    if answer.get(4) == Some(&0xfe) {
+        watch.phase(Phase::Send, stream.write_all(&[0, 0, 0, answer[3].wrapping_add(1)])).await?;
+        answer = hear(stream, framed_mysql, watch).await?;
+    }
+    let how = admitted(&answer).map_err(expect)?;
+    let _ = stream.write_all(b"\x01\0\0\0\x01").await; // COM_QUIT
+    Ok(format!("{version} {how}").into())
+}
+
+/// ER_HOST_NOT_PRIVILEGED: nobody may come from here.
+const NOT_FROM_HERE: u16 = 1130;
+
+/// The greeting (MySQL, "Protocol::HandshakeV10"): version 10 and the server's own; or an error, which may be for us alone.
+fn greeted(packet: &[u8]) -> Result<Result<String, String>, String> {
+    match packet.get(4..) {
+        Some([10, rest @ ..]) => {
+            let version = rest.split(|b| *b == 0).next().unwrap_or(&[]);
+            Ok(Ok(String::from_utf8_lossy(version).into_owned()))
+        }
+        Some([0xff, lo, hi, rest @ ..]) => match u16::from_le_bytes([*lo, *hi]) {
+            NOT_FROM_HERE => Ok(Err(format!("takes clients, though not us: {}", String::from_utf8_lossy(rest)))),
+            code => Err(refusal(code, rest)),
+        },
+        _ => Err("an answer that is not MySQL's".to_owned()),
+    }
+}
+
+/// The answer to who we are: welcome, or an error that tells of us and not of the server.
+fn admitted(packet: &[u8]) -> Result<&'static str, String> {
+    /// ER_DBACCESS_DENIED_ERROR, ER_ACCESS_DENIED_ERROR, ER_ACCESS_DENIED_NO_PASSWORD_ERROR, and MariaDB's for a user
+    /// without a password.
+    const OURS: [u16; 4] = [1044, 1045, 1698, 3118];
+    match packet.get(4..) {
+        Some([0, ..]) => Ok("takes clients"),
+        Some([0xff, lo, hi, rest @ ..]) => match u16::from_le_bytes([*lo, *hi]) {
+            code if OURS.contains(&code) => Ok("takes clients, though not us"),
+            code => Err(refusal(code, rest)),
+        },
+        _ => Err("an answer that is not MySQL's".to_owned()),
+    }
+}
+
+fn refusal(code: u16, text: &[u8]) -> String {
+    format!("takes no clients: {} ({code})", String::from_utf8_lossy(text))
+}
+
+/// Who we are, without a password (MySQL, "Protocol::HandshakeResponse41").
+fn handshake(user: &str) -> Vec<u8> {
+    /// CLIENT_LONG_PASSWORD, CLIENT_PROTOCOL_41, CLIENT_SECURE_CONNECTION, CLIENT_PLUGIN_AUTH
+    const ABLE: u32 = 0x1 | 0x200 | 0x8000 | 0x8_0000;
+    const UTF8: u8 = 33;
+    let mut body = ABLE.to_le_bytes().to_vec();
+    body.extend((1u32 << 24).to_le_bytes());
+    body.push(UTF8);
+    body.extend([0; 23]);
+    body.extend(user.as_bytes());
+    body.extend(b"\0\0mysql_native_password\0");
+    let length = (body.len() as u32).to_le_bytes();
+    [&length[..3], &[1], &body].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redis_that_loads_takes_no_clients() {
+        assert!(redis(b"+PONG\r\n").is_ok() && redis(b"-NOAUTH Authentication required.\r\n").is_ok());
+        assert!(redis(b"-LOADING Redis is loading\r\n").is_err_and(|w| w.contains("LOADING")));
+    }
+
+    #[test]
+    fn postgres_that_starts_takes_no_clients() {
+        assert_eq!(startup("u"), b"\0\0\0\x10\0\x03\0\0user\0u\0\0");
+        let error = |code: &str| {
+            let fields = format!("SFATAL\0C{code}\0Mthe reason\0\0");
+            [b"E", &(fields.len() as u32 + 4).to_be_bytes()[..], fields.as_bytes()].concat()
+        };
+        assert!(framed_postgres(&error("57P03")) && !framed_postgres(&error("57P03")[..9]));
+        assert_eq!(postgres(&error("57P03")), Err("takes no clients: the reason (57P03)".into()));
+        assert!(postgres(&error("28000")).is_ok() && postgres(b"R\0\0\0\x08\0\0\0\x05").is_ok());
+        assert!(postgres(b"HTTP/1.1 400").is_err() && postgres(b"E").is_ok());
+    }
+
+    #[test]
+    fn mysql_that_is_full_takes_no_clients() {
+        let packet = |body: &[u8]| [&[body.len() as u8, 0, 0, 0], body].concat();
+        let greeting = packet(b"\x0a5.5.5-10.11\0\x01\0\0\0");
+        assert!(framed_mysql(&greeting) && !framed_mysql(&greeting[..greeting.len() - 1]) && !framed_mysql(&[]));
+        assert_eq!(greeted(&greeting), Ok(Ok("5.5.5-10.11".into())));
+        assert_eq!(greeted(&packet(b"\xff\x10\x04Too many")), Err("takes no clients: Too many (1040)".into()));
+        assert!(greeted(b"SSH-2.0-x").is_err());
+        assert_eq!(admitted(&packet(b"\xff\x15\x04#28000Access denied")), Ok("takes clients, though not us"));
+        assert!(admitted(&packet(b"\xff\x69\x04Host is blocked")).is_err_and(|w| w.ends_with("(1129)")));
+        assert_eq!(admitted(&packet(&[0, 0, 0])), Ok("takes clients"));
+    }
+}
