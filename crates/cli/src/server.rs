@@ -50,7 +50,7 @@ pub enum Command {
 pub struct Place {
     /// ADDRESS:PORT of the virtual server, the name of its group, or `all`
     service: String,
-    /// ADDRESS[:PORT] of the real server
+    /// The real server: ADDRESS, or ADDRESS:PORT where its checks go to another port
     server: String,
     /// The next reload forgets it; otherwise it holds until it is taken back or the machine restarts
     #[arg(long)]
