@@ -105,3 +105,37 @@ fn every_recorded_file_gets_keepaliveds_verdict() {
 
 /// Files rejected by both versions, and here with another status: keepalived crashes, or gives 5 where others give 2.
 const STATUS_DIFFERS: i64 = 12;
+
+/// Nearly all of these services forward by NAT, which ends their reading early. What keepalived accepts of real servers and
+/// their checks must be in force here as well.
+#[test]
+fn with_direct_routing_every_checker_is_in_force() {
+    let mut kinds = std::collections::BTreeSet::new();
+    let mut missing = Vec::new();
+    for line in include_str!("keepalived-config.jsonl").lines() {
+        let v: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let (name, text) = (v["name"].as_str().expect("name"), v["text"].as_str().expect("text"));
+        if !name.starts_with("virtual_server") {
+            continue;
+        }
+        let text = text.replace("NAT", "DR");
+        let parsed = parse(name, text.clone(), &Recorded, &Options::default());
+        let checks: Vec<&str> = parsed
+            .config
+            .virtual_servers
+            .iter()
+            .flat_map(|v| &v.servers)
+            .flat_map(|r| r.checks.iter().map(|c| c.kind.name()))
+            .collect();
+        kinds.extend(checks.iter().map(|k| (*k).to_owned()));
+        let accepted = (v["rc_2_2_7"].as_i64(), v["rc_2_4_3"].as_i64()) == (Some(0), Some(0));
+        if accepted && text.contains("_CHECK {") && checks.is_empty() && parsed.clean().is_some() {
+            missing.push(name.to_owned());
+        }
+    }
+    assert!(missing.is_empty(), "no check is left of {missing:?}");
+    let all = ["DNS", "MISC", "PING", "SMTP", "TCP", "UDP"].map(|k| format!("{k}_CHECK"));
+    for kind in all.into_iter().chain(["HTTP_GET".to_owned(), "SSL_GET".to_owned()]) {
+        assert!(kinds.contains(&kind), "no {kind} was in force: {kinds:?}");
+    }
+}

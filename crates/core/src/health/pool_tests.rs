@@ -88,7 +88,8 @@ fn probes_are_spread_over_the_warm_up_and_never_too_many() {
     let mut pool = Pool::new(3);
     pool.configure(Instant::default(), (0..200).map(|n| wanted(1, n, 0)).collect(), false);
     let (begun, _) = run(&mut pool, Duration::from_secs(11), |_| (true, Duration::from_millis(1)));
-    assert_eq!(begun.len(), 200);
+    // Those at the very beginning may have had their second turn.
+    assert!((200..=205).contains(&begun.len()), "{} probes", begun.len());
     for second in 1..11 {
         let n = begun.iter().filter(|t| t.as_secs() == second).count();
         assert!((5..45).contains(&n), "{n} in second {second}");

@@ -14,7 +14,11 @@ impl Control {
     /// A check of a real server has come to a verdict.
     pub(super) fn judged(&mut self, id: CheckId, (up, effect): (bool, Effect), result: &ProbeResult) {
         let (service, server, _) = id;
-        let word = if up { "passes" } else { "fails" };
+        let word = match result.failed {
+            _ if up => "passes".to_owned(),
+            Some(phase) => format!("fails at {}", phase.name()),
+            None => "fails".to_owned(),
+        };
         tracing::info!(%service, %server, "{server} of {service}: check {word}: {}", result.detail);
         let happenings = self.services.judge(id, (up, effect), (&result.detail, result.failed), clock::now());
         let unsettled = self.unsettled.get_or_insert_default();
