@@ -4,3 +4,6 @@ mod peers;
 mod recorded;
 mod replay;
 mod servers;
+
+/// Whoever replays what happened at certain moments holds it alone; those who load the machine share it.
+static QUIET: std::sync::RwLock<()> = std::sync::RwLock::new(());

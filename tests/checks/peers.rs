@@ -90,6 +90,7 @@ fn certificate(dir: &Path, name: &str, host: &str, days: i32) {
 
 #[test]
 fn nginx_fails_in_every_way() {
+    let _loud = crate::QUIET.read();
     let Some(net) = Net::directors("nginx") else { return };
     if !there("/usr/sbin/nginx") {
         return;
@@ -106,6 +107,8 @@ fn nginx_fails_in_every_way() {
     let tls = |port: u16, name: &str| {
         format!("server {{ listen {port} ssl; ssl_certificate {d}/{name}.pem; ssl_certificate_key {d}/{name}.key; }}\n")
     };
+    let mutual =
+        tls(8446, "good").replace("ssl;", &format!("ssl; ssl_verify_client on; ssl_client_certificate {d}/ca.pem;"));
     let conf = format!(
         "pid {d}/nginx.pid; error_log {d}/error.log; user root; daemon off; events {{ }}\n\
          http {{ access_log {d}/access.log; root {}; default_type text/plain;\n\
@@ -116,7 +119,7 @@ fn nginx_fails_in_every_way() {
         www.display(),
         tls(8443, "good"),
         tls(8444, "old"),
-        tls(8445, "other"),
+        tls(8445, "other") + &mutual,
     );
     fs::write(dir.join("nginx.conf"), conf).expect("writable");
     let start = || {
@@ -145,12 +148,13 @@ fn nginx_fails_in_every_way() {
         (10, &secure(8444, "tls_verify off")),
         (11, &secure(8443, "sni_name www.example.org\n http_protocol 1.1")),
         (12, &secure(8080, "")),
+        (13, &secure(8446, "")),
     ];
-    let ssl = format!("SSL {{\n ca {d}/ca.pem\n}}\n");
+    let ssl = format!("SSL {{\n ca {d}/ca.pem\n certificate {d}/good.pem\n key {d}/good.key\n}}\n");
     let config = format!("{SMALL_TABLE}{ssl}{}", services(&checks));
     net.start("d1", &config);
 
-    for good in [1, 4, 6, 9, 10, 11] {
+    for good in [1, 4, 6, 9, 10, 11, 13] {
         passes(&net, good);
     }
     fails(&net, 2, Phase::Expect, "digest is 6f5902ac237024bdd0c176cb93063dc4");
@@ -211,6 +215,7 @@ fn answer(mut stream: TcpStream, say: impl FnOnce(&mut TcpStream)) {
 
 #[test]
 fn sockets_that_misbehave_are_told_apart() {
+    let _loud = crate::QUIET.read();
     let Some(net) = Net::directors("misbehave") else { return };
     let whole = "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello";
     listen(&net, 7001, |s| {
@@ -309,6 +314,7 @@ fn socket2_linger(stream: &TcpStream) -> std::io::Result<()> {
 
 #[test]
 fn name_servers_mail_servers_and_pings() {
+    let _loud = crate::QUIET.read();
     let Some(net) = Net::directors("protocols") else { return };
     if !there("/usr/sbin/dnsmasq") {
         return;
@@ -376,6 +382,7 @@ fn running(word: &str) -> usize {
 
 #[test]
 fn a_thousand_programs_at_once_leave_nothing_behind() {
+    let _loud = crate::QUIET.read();
     let Some(net) = Net::directors("programs") else { return };
     let marker = format!("1000{}", std::process::id());
     let quick = script(&net, "quick.sh", "exit $(( $1 % 2 ))");
@@ -421,6 +428,7 @@ fn a_thousand_programs_at_once_leave_nothing_behind() {
 
 #[test]
 fn what_a_reload_or_a_weight_does_is_seen_at_once() {
+    let _loud = crate::QUIET.read();
     let Some(net) = Net::new("weights") else { return };
     let weight = net.lan.dir.join("weight");
     fs::write(&weight, "0").expect("writable");
@@ -472,6 +480,7 @@ fn what_a_reload_or_a_weight_does_is_seen_at_once() {
 /// Debian's databases, each in the peer's namespace, with its files in the test's directory.
 #[test]
 fn databases_that_take_no_clients_fail() {
+    let _loud = crate::QUIET.read();
     let Some(net) = Net::directors("databases") else { return };
     let initdb = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().next();
     let Some(postgres) = initdb.map(|e| e.path().join("bin")).filter(|p| p.join("initdb").exists()) else {
