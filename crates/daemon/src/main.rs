@@ -62,33 +62,12 @@ fn main() -> ExitCode {
         return ExitCode::from(exit::FATAL);
     }
     let path = args.config_file();
-    let parsed = match read(&path, &args.options()) {
-        Ok(p) => p,
-        Err(e) => {
-            eprintln!("evenkeeld: cannot read {}: {e}", path.display());
-            return ExitCode::from(exit::NO_PERMISSION);
-        }
+    let (config, left_out) = match first_reading(&args, &path) {
+        Ok(read) => read,
+        Err(code) => return code,
     };
-    let told = parsed.render(false);
-    if let Some(log) = args.config_test.as_deref().filter(|l| !l.is_empty()) {
-        if let Err(e) = fs::write(log, &told) {
-            eprintln!("evenkeeld: cannot write {log}: {e}");
-        }
-    } else {
-        eprint!("{told}");
-    }
-    if args.config_test.is_some() {
-        return ExitCode::from(parsed.keepalived_status());
-    }
-    if !parsed.starts() || (args.strict && parsed.errors() > 0) {
-        eprintln!("evenkeeld: {} is not usable; nothing was started", path.display());
-        return ExitCode::from(exit::CONFIG);
-    }
-    let left_out = left_out(&parsed);
-    if let Some(told) = &left_out {
-        eprintln!("evenkeeld: {}: {told}; a reload will refuse it", path.display());
-    }
-    let config = args.narrow(parsed.config);
+    // Both processes would keep what reading a large file took.
+    evenkeel_sys::rt::trim_memory();
     if !evenkeel_sys::user::is_root() {
         eprintln!("evenkeeld: it needs root, to hold addresses and to load the packet path");
         return ExitCode::from(exit::NO_PERMISSION);
@@ -117,6 +96,37 @@ fn main() -> ExitCode {
             ExitCode::from(exit::FATAL)
         }
     }
+}
+
+/// Reads the configuration for the start, or for `-t`, which ends with it. What is wrong with it is told.
+fn first_reading(args: &Args, path: &Path) -> Result<(Config, Option<String>), ExitCode> {
+    let parsed = match read(path, &args.options()) {
+        Ok(p) => p,
+        Err(e) => {
+            eprintln!("evenkeeld: cannot read {}: {e}", path.display());
+            return Err(ExitCode::from(exit::NO_PERMISSION));
+        }
+    };
+    let told = parsed.render(false);
+    if let Some(log) = args.config_test.as_deref().filter(|l| !l.is_empty()) {
+        if let Err(e) = fs::write(log, &told) {
+            eprintln!("evenkeeld: cannot write {log}: {e}");
+        }
+    } else {
+        eprint!("{told}");
+    }
+    if args.config_test.is_some() {
+        return Err(ExitCode::from(parsed.keepalived_status()));
+    }
+    if !parsed.starts() || (args.strict && parsed.errors() > 0) {
+        eprintln!("evenkeeld: {} is not usable; nothing was started", path.display());
+        return Err(ExitCode::from(exit::CONFIG));
+    }
+    let left_out = left_out(&parsed);
+    if let Some(told) = &left_out {
+        eprintln!("evenkeeld: {}: {told}; a reload will refuse it", path.display());
+    }
+    Ok((args.narrow(parsed.config), left_out))
 }
 
 /// What the command line says of the process itself.

@@ -49,6 +49,14 @@ pub fn ignores_sigint() -> bool {
     }
 }
 
+/// Gives memory back to the system that was needed for a moment (malloc_trim(3)).
+pub fn trim_memory() {
+    // SAFETY: no pointers are involved.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Lets the process have so many descriptors open, if its hard limit allows that (setrlimit(2), RLIMIT_NOFILE). Returns how
 /// many it may have.
 pub fn raise_descriptors(wanted: u64) -> u64 {

@@ -363,6 +363,9 @@ impl Control {
             self.happened(service, h, &because);
         }
         self.first_words(&followed.new);
+        drop(old);
+        // Reading a large file takes many times what is kept of it.
+        evenkeel_sys::rt::trim_memory();
         Ok(steps.iter().map(ToString::to_string).collect())
     }
 
