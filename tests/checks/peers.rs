@@ -119,7 +119,10 @@ fn nginx_fails_in_every_way() {
         www.display(),
         tls(8443, "good"),
         tls(8444, "old"),
-        tls(8445, "other") + &mutual,
+        tls(8445, "other")
+            + &mutual
+            + &tls(8447, "good").replace("ssl;", "ssl http2;")
+            + "server { listen 8081 http2; }\n",
     );
     fs::write(dir.join("nginx.conf"), conf).expect("writable");
     let start = || {
@@ -149,12 +152,15 @@ fn nginx_fails_in_every_way() {
         (11, &secure(8443, "sni_name www.example.org\n http_protocol 1.1")),
         (12, &secure(8080, "")),
         (13, &secure(8446, "")),
+        (14, &secure(8447, "http_protocol h2")),
+        (15, &http("/page\n digest 6f5902ac237024bdd0c176cb93063dc4", "connect_port 8081\n http_protocol h2")),
+        (16, &http("/page", "connect_port 8080\n http_protocol h2")),
     ];
     let ssl = format!("SSL {{\n ca {d}/ca.pem\n certificate {d}/good.pem\n key {d}/good.key\n}}\n");
     let config = format!("{SMALL_TABLE}{ssl}{}", services(&checks));
     net.start("d1", &config);
 
-    for good in [1, 4, 6, 9, 10, 11, 13] {
+    for good in [1, 4, 6, 9, 10, 11, 13, 14, 15] {
         passes(&net, good);
     }
     fails(&net, 2, Phase::Expect, "digest is 6f5902ac237024bdd0c176cb93063dc4");
@@ -163,6 +169,7 @@ fn nginx_fails_in_every_way() {
     fails(&net, 7, Phase::Tls, "expired");
     fails(&net, 8, Phase::Tls, "not valid for name");
     fails(&net, 12, Phase::Tls, "");
+    fails(&net, 16, Phase::FirstByte, "");
     let phases: Vec<Phase> =
         server(&net, 6).expect("there").checks[0].last.clone().expect("probed").phases.iter().map(|p| p.0).collect();
     assert_eq!(phases, [Phase::Connect, Phase::Tls, Phase::FirstByte, Phase::Body]);
@@ -591,4 +598,66 @@ fn databases_that_take_no_clients_fail() {
     // More checks than broken handshakes would be forgiven.
     std::thread::sleep(Duration::from_secs(4));
     says(3, "takes clients");
+}
+
+/// Debian's gRPC, with the protocol's messages by hand.
+const GRPC_SERVER: &str = r"
+import os, sys, grpc
+from concurrent import futures
+class Health(grpc.GenericRpcHandler):
+    def service(self, call):
+        if call.method == '/grpc.health.v1.Health/Check':
+            return grpc.unary_unary_rpc_method_handler(check)
+def check(request, context):
+    if request[2:] == b'unknown.Service':
+        context.abort(grpc.StatusCode.NOT_FOUND, 'no such service')
+    return b'\x08\x02' if os.path.exists(sys.argv[1]) else b'\x08\x01'
+server = grpc.server(futures.ThreadPoolExecutor())
+server.add_generic_rpc_handlers((Health(),))
+key, cert = (open(f, 'rb').read() for f in sys.argv[2:4])
+server.add_insecure_port('0.0.0.0:50051')
+server.add_secure_port('0.0.0.0:50052', grpc.ssl_server_credentials(((key, cert),)))
+server.start()
+server.wait_for_termination()
+";
+
+#[test]
+fn grpc_says_whether_it_serves() {
+    let _loud = crate::QUIET.read();
+    let Some(net) = Net::directors("grpc") else { return };
+    let there = Command::new("/usr/bin/python3").args(["-c", "import grpc"]).status();
+    if !there.is_ok_and(|s| s.success()) {
+        eprintln!("skipped: it needs Debian's python3-grpcio (make test-deps)");
+        return;
+    }
+    let dir = net.lan.dir.clone();
+    openssl(&dir, "req -x509 -newkey rsa:2048 -nodes -days 9 -subj /CN=Test -keyout ca.key -out ca.pem");
+    certificate(&dir, "good", "www.example.org", 9);
+    fs::write(dir.join("server.py"), GRPC_SERVER).expect("writable");
+    let path = |name: &str| dir.join(name).display().to_string();
+    let args = ["-u", &path("server.py"), &path("resting"), &path("good.key"), &path("good.pem")];
+    let server = net.lan.spawn("d2", "grpc-server", Path::new("/usr/bin/python3"), &args).expect("starts");
+    listen(&net, 7001, |s| answer(s, |s| drop(s.write_all(b"HTTP/1.0 200 OK\r\n\r\n"))));
+    let listening = || net.lan.within("d2", || TcpStream::connect((Ipv4Addr::LOCALHOST, 50051)).ok());
+    eventually("gRPC listens", SOON, || listening().ok().flatten());
+    let checks = [
+        (1, "GRPC_CHECK {\n retry 0\n connect_port 50051\n}"),
+        (2, "GRPC_CHECK {\n retry 0\n connect_port 50051\n service unknown.Service\n}"),
+        (3, "GRPC_CHECK {\n connect_port 50052\n service shop.Cart\n tls\n sni_name www.example.org\n}"),
+        (4, "GRPC_CHECK {\n connect_port 50052\n tls\n sni_name other.example.org\n}"),
+        (5, "GRPC_CHECK {\n connect_port 7001\n}"),
+    ];
+    let ssl = format!("SSL {{\n ca {}\n}}\n", path("ca.pem"));
+    net.start("d1", &format!("{SMALL_TABLE}{ssl}{}", services(&checks)));
+    passes(&net, 1);
+    passes(&net, 3);
+    fails(&net, 2, Phase::Expect, "gRPC status 5: no such service");
+    fails(&net, 4, Phase::Tls, "not valid for name");
+    fails(&net, 5, Phase::FirstByte, "");
+    fs::write(dir.join("resting"), "").expect("writable");
+    fails(&net, 1, Phase::Expect, "NOT_SERVING");
+    fs::remove_file(dir.join("resting")).expect("there");
+    passes(&net, 1);
+    net.lan.signal(server, Signal::SIGSTOP).expect("running");
+    fails(&net, 1, Phase::FirstByte, "no answer for 1 s");
 }

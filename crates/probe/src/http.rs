@@ -1,6 +1,7 @@
 //! HTTP_GET and SSL_GET: a page, asked for in keepalived's words, and judged by its status, its digest and its text.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,13 +9,13 @@ use std::time::Duration;
 use evenkeel_core::health::{Ask, Expectation, Phase, Probe, Regex, compile};
 use evenkeel_core::model::{HttpUrl, HttpVersion, Pattern};
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Bytes;
-use hyper::{Request, Version, header};
-use hyper_util::rt::TokioIo;
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response, Version, header};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use super::talk::{Heard, Talk};
+use super::talk::{Counter, Heard, Talk};
 use super::{Failure, Found, Prober, Watch, connect};
 
 /// Compiled expressions, each once.
@@ -74,6 +75,9 @@ fn seconds(d: Duration) -> String {
     format!("{} s", d.as_secs_f64())
 }
 
+/// keepalived's name, which servers may know its checks by.
+const AGENT: &str = "KeepAliveClient";
+
 /// The request, byte for byte as keepalived writes it (recorded).
 fn request(
     url: &HttpUrl,
@@ -88,31 +92,54 @@ fn request(
         (IpAddr::V6(a), true) => format!("[{a}]"),
         (IpAddr::V6(a), false) => format!("[{a}]:{port}"),
     };
+    let host = url.virtualhost.as_deref().unwrap_or(&own);
+    if version == HttpVersion::V2 {
+        let scheme = if secure { "https" } else { "http" };
+        let whole = format!("{scheme}://{host}{}", url.path);
+        return Request::get(whole).version(Version::HTTP_2).header(header::USER_AGENT, AGENT).body(Empty::new());
+    }
     let mut request = Request::get(&url.path)
         .version(if version == HttpVersion::V11 { Version::HTTP_11 } else { Version::HTTP_10 })
-        .header(header::USER_AGENT, "KeepAliveClient");
+        .header(header::USER_AGENT, AGENT);
     if version != HttpVersion::V10 {
         request = request.header(header::CONNECTION, "close");
     }
-    request.header(header::HOST, url.virtualhost.as_deref().unwrap_or(&own)).body(Empty::new())
+    request.header(header::HOST, host).body(Empty::new())
 }
 
 async fn exchange<'p, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     request: Request<Empty<Bytes>>,
+    expected: Expectation<'p>,
+    watch: &mut Watch,
+) -> Result<(u16, Expectation<'p>), Failure> {
+    let (stream, heard) = Heard::new(stream);
+    let (io, send) = (TokioIo::new(stream), |e: hyper::Error| (Phase::Send, e.to_string()));
+    if request.version() == Version::HTTP_2 {
+        let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
+        let (mut sender, connection) = handshake.map_err(send)?;
+        return converse((sender.send_request(request), connection), heard, expected, watch).await;
+    }
+    let handshake = hyper::client::conn::http1::Builder::new().title_case_headers(true).handshake(io).await;
+    let (mut sender, connection) = handshake.map_err(send)?;
+    converse((sender.send_request(request), connection), heard, expected, watch).await
+}
+
+/// Both halves of an exchange, which live and end with this probe.
+async fn converse<'p>(
+    (answer, connection): (
+        impl Future<Output = hyper::Result<Response<Incoming>>>,
+        impl Future<Output = hyper::Result<()>>,
+    ),
+    heard: Counter,
     mut expected: Expectation<'p>,
     watch: &mut Watch,
 ) -> Result<(u16, Expectation<'p>), Failure> {
     let url = expected.url();
-    let (stream, heard) = Heard::new(stream);
-    let handshake =
-        hyper::client::conn::http1::Builder::new().title_case_headers(true).handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|e| (Phase::Send, e.to_string()))?;
-    // Both halves live and end with this probe.
     let connection = std::pin::pin!(connection);
     let mut talk = Talk::new(connection, heard, watch.patience);
     let patience = seconds(watch.patience);
-    let answer = talk.wait(sender.send_request(request)).await;
+    let answer = talk.wait(answer).await;
     watch.done(Phase::FirstByte);
     let answer = match answer {
         Some(Ok(answer)) => answer,
@@ -157,7 +184,7 @@ async fn exchange<'p, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     Ok((code, expected))
 }
 
-fn with_cause(e: &dyn std::error::Error) -> String {
+pub fn with_cause(e: &dyn std::error::Error) -> String {
     match e.source() {
         Some(cause) => format!("{e}: {cause}"),
         None => e.to_string(),

@@ -6,6 +6,7 @@
 mod connect;
 mod dns;
 mod greet;
+mod grpc;
 mod http;
 mod misc;
 mod ping;
@@ -83,6 +84,9 @@ impl Prober {
                 Ok(format!("connected, and at {}:{} as well", service.0, service.1).into())
             }
             (Ask::Http { .. }, Some(to)) => http::run(self, probe, to, watch).await,
+            (Ask::Grpc { service, tls }, Some(to)) => {
+                grpc::run(self, to, &probe.path, (service, tls.as_ref()), watch).await
+            }
             (Ask::Smtp { helo }, Some(to)) => smtp::run(to, &probe.path, helo.as_deref(), watch).await,
             (Ask::Dns { name, kind }, Some(to)) => dns::run(to, &probe.path, (name, *kind), watch).await,
             (Ask::Udp { payload, reply }, Some(to)) => {

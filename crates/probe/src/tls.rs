@@ -71,6 +71,9 @@ fn config(tls: &Tls) -> Result<ClientConfig, String> {
         }
     };
     config.enable_sni = tls.sni.is_some();
+    if tls.http2 {
+        config.alpn_protocols = vec![b"h2".to_vec()];
+    }
     Ok(config)
 }
 

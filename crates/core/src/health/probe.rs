@@ -92,6 +92,13 @@ pub enum Ask {
         /// All of it must be there within this.
         limit: Option<Duration>,
     },
+    /// Whether a gRPC service serves.
+    Grpc {
+        /// Which; the server as a whole if empty.
+        service: String,
+        /// TLS, if any.
+        tls: Option<Tls>,
+    },
     /// A greeting, as of a mail server.
     Smtp {
         /// What we call ourselves.
@@ -152,6 +159,7 @@ impl Probe {
                     one(Ask::Http { url: Box::new(u.clone()), version: *version, tls: tls.clone(), limit: *limit })
                 })
                 .collect(),
+            CheckKind::Grpc { service, tls } => one(Ask::Grpc { service: service.clone(), tls: tls.clone() }),
             CheckKind::Smtp { helo } => one(Ask::Smtp { helo: helo.clone() }),
             CheckKind::Dns { name, kind } => one(Ask::Dns { name: name.clone(), kind: *kind }),
             CheckKind::Udp { payload, reply } => one(Ask::Udp { payload: payload.clone(), reply: reply.clone() }),

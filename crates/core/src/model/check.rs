@@ -83,6 +83,8 @@ pub enum HttpVersion {
     V10Close,
     /// HTTP/1.1 that asks to close the connection
     V11,
+    /// HTTP/2 (RFC 9113), by TLS's ALPN, or with prior knowledge (an addition of ours)
+    V2,
 }
 
 /// TLS of SSL_GET.
@@ -96,6 +98,8 @@ pub struct Tls {
     pub name: Option<String>,
     /// The certificate that is shown to the server, and its key (PEM files).
     pub identity: Option<(String, String)>,
+    /// HTTP/2 is spoken within (ALPN, RFC 7301).
+    pub http2: bool,
 }
 
 /// What is asked of a name server.
@@ -162,6 +166,13 @@ pub enum CheckKind {
         /// The whole answer must be there within this (an addition of ours).
         limit: Option<Duration>,
     },
+    /// GRPC_CHECK: it says that it serves, by gRPC's health checking protocol (an addition of ours).
+    Grpc {
+        /// The service that is asked about; the server as a whole if empty.
+        service: String,
+        /// TLS, if any.
+        tls: Option<Tls>,
+    },
     /// SMTP_CHECK: it greets, and knows HELO and QUIT (RFC 5321).
     Smtp {
         /// What we call ourselves; the host name if nothing.
@@ -214,6 +225,7 @@ impl CheckKind {
             CheckKind::Tcp { .. } => "TCP_CHECK",
             CheckKind::Http { tls: None, .. } => "HTTP_GET",
             CheckKind::Http { tls: Some(_), .. } => "SSL_GET",
+            CheckKind::Grpc { .. } => "GRPC_CHECK",
             CheckKind::Smtp { .. } => "SMTP_CHECK",
             CheckKind::Greet(Database::Redis) => "REDIS_CHECK",
             CheckKind::Greet(Database::Postgres { .. }) => "PGSQL_CHECK",

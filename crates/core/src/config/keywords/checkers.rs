@@ -74,8 +74,8 @@ const HTTP_GET_KEYWORDS: &[Keyword] = &[
        "Retries.").old("retry", true),
     kw("virtualhost", Args::Text, "the real server's, else the virtual server's", "v1.3.6",
        "The Host header."),
-    kw("http_protocol", Args::ChoiceAnyCase(&["1.0", "1.0C", "1.1"]), "1.0", "v2.0.17",
-       "The version of the request; 1.0C and 1.1 ask to close the connection.").absent(Absent::Reported),
+    kw("http_protocol", Args::ChoiceAnyCase(&["1.0", "1.0C", "1.1", "h2"]), "1.0", "v2.0.17",
+       "The version of the request; 1.0C and 1.1 ask to close the connection. h2, HTTP/2, is an addition.").absent(Absent::Reported),
     kw("enable_sni", Args::Bool, "off", "v1.4.3",
        "Say in the TLS handshake which host is meant."),
     kw("sni_name", Args::Text, "virtualhost", "unreleased",
@@ -151,8 +151,8 @@ const SSL_GET_KEYWORDS: &[Keyword] = &[
        "Retries.").old("retry", true),
     kw("virtualhost", Args::Text, "the real server's, else the virtual server's", "v1.3.6",
        "The Host header."),
-    kw("http_protocol", Args::ChoiceAnyCase(&["1.0", "1.0C", "1.1"]), "1.0", "v2.0.17",
-       "The version of the request; 1.0C and 1.1 ask to close the connection.").absent(Absent::Reported),
+    kw("http_protocol", Args::ChoiceAnyCase(&["1.0", "1.0C", "1.1", "h2"]), "1.0", "v2.0.17",
+       "The version of the request; 1.0C and 1.1 ask to close the connection. h2, HTTP/2, is an addition.").absent(Absent::Reported),
     kw("enable_sni", Args::Bool, "off", "v1.4.3",
        "Say in the TLS handshake which host is meant."),
     kw("sni_name", Args::Text, "virtualhost", "unreleased",
@@ -505,6 +505,50 @@ const PGSQL_CHECK_KEYWORDS: &[Keyword] = &[
        "Log every failed probe, not only a change."),
     kw("user", Args::Text, "evenkeel", "evenkeel",
        "Who the check says that it is; it does not log in."),
+];
+
+/// `virtual_server/real_server/GRPC_CHECK`
+pub(crate) static GRPC_CHECK: Block =
+    Block { path: "virtual_server/real_server/GRPC_CHECK", keywords: GRPC_CHECK_KEYWORDS };
+
+#[rustfmt::skip]
+const GRPC_CHECK_KEYWORDS: &[Keyword] = &[
+    kw("connect_ip", Args::Address, "the real server's address", "evenkeel",
+       "The address that is probed."),
+    kw("connect_port", Args::Uint(1, 65535), "the real server's port", "evenkeel",
+       "The port that is probed."),
+    kw("bindto", Args::Address, "none", "evenkeel",
+       "Source address of probes."),
+    kw("bind_if", Args::Device, "none", "evenkeel",
+       "The interface that probes leave by."),
+    kw("bind_port", Args::Uint(1, 65535), "any", "evenkeel",
+       "Source port of probes."),
+    kw("connect_timeout", Args::Seconds(1, MAX_TIMER), "the real server\'s, else 5", "evenkeel",
+       "Seconds after which a probe has failed."),
+    kw("fwmark", Args::Uint(0, U32), "0", "evenkeel",
+       "Firewall mark of probes."),
+    kw("retry", Args::Uint(0, U32), "the real server\'s, else 1", "evenkeel",
+       "Failed probes that a healthy server is forgiven."),
+    kw("delay_before_retry", Args::Seconds(0, FOREVER), "the real server\'s, else 1 s", "evenkeel",
+       "Seconds between such repeated probes."),
+    kw("warmup", Args::Seconds(0, FOREVER), "the real server\'s, else delay_loop", "evenkeel",
+       "The first probe starts up to this many seconds later, so that probes spread; 0: at once."),
+    kw("delay_loop", Args::Seconds(1, FOREVER), "the real server\'s, else 60", "evenkeel",
+       "Seconds between probes."),
+    kw("alpha", Args::Bool, "the real server's", "evenkeel",
+       "The check counts as failed until it has succeeded."),
+    kw("log_all_failures", Args::Bool, "global checker_log_all_failures", "evenkeel",
+       "Log every failed probe, not only a change."),
+    kw("service", Args::Text, "the server as a whole", "evenkeel",
+       "The service that is asked about, as gRPC names it."),
+    kw("tls", Args::Bool, "off", "evenkeel",
+       "Ask by TLS, as `SSL` says."),
+    kw("tls_verify", Args::Bool, "on if `SSL` names a `ca`", "evenkeel",
+       "Verify the server's certificate, by that `ca` or by the system's; its name as well where `sni_name` says one."),
+    kw("enable_sni", Args::Bool, "on with `sni_name`", "evenkeel",
+       "Say in the TLS handshake which host is meant."),
+    kw("sni_name", Args::Text, "none", "evenkeel",
+       "The host that is meant there."),
 ];
 
 /// `virtual_server/real_server/MYSQL_CHECK`

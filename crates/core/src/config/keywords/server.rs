@@ -3,9 +3,9 @@
 use super::spec::*;
 use super::why::*;
 use super::{
-    checkers::BFD_CHECK, checkers::DNS_CHECK, checkers::FILE_CHECK, checkers::HTTP_GET, checkers::MISC_CHECK,
-    checkers::MYSQL_CHECK, checkers::PGSQL_CHECK, checkers::PING_CHECK, checkers::REDIS_CHECK, checkers::SMTP_CHECK,
-    checkers::SSL_GET, checkers::TCP_CHECK, checkers::UDP_CHECK,
+    checkers::BFD_CHECK, checkers::DNS_CHECK, checkers::FILE_CHECK, checkers::GRPC_CHECK, checkers::HTTP_GET,
+    checkers::MISC_CHECK, checkers::MYSQL_CHECK, checkers::PGSQL_CHECK, checkers::PING_CHECK, checkers::REDIS_CHECK,
+    checkers::SMTP_CHECK, checkers::SSL_GET, checkers::TCP_CHECK, checkers::UDP_CHECK,
 };
 
 /// `virtual_server`
@@ -161,6 +161,8 @@ const REAL_SERVER_KEYWORDS: &[Keyword] = &[
        "It lives while it answers PING as Redis does, or asks for a password."),
     kw("PGSQL_CHECK", Args::Block(&PGSQL_CHECK, Name::None), "", "evenkeel",
        "It lives while it takes clients as PostgreSQL does; starting, stopping or full it does not."),
+    kw("GRPC_CHECK", Args::Block(&GRPC_CHECK, Name::None), "", "evenkeel",
+       "It lives while it says that it serves, by gRPC's health checking protocol."),
     kw("MYSQL_CHECK", Args::Block(&MYSQL_CHECK, Name::None), "", "evenkeel",
        "It lives while it greets as MySQL and MariaDB do; full it does not."),
 ];

@@ -24,6 +24,7 @@ impl Lower<'_> {
         let kind = match k.block.name() {
             "TCP_CHECK" => Some(CheckKind::Tcp { through: k.has("through_service") }),
             "HTTP_GET" | "SSL_GET" => self.http(blocks),
+            "GRPC_CHECK" => Some(self.grpc(k)),
             "SMTP_CHECK" => Some(CheckKind::Smtp { helo: self.helo(k) }),
             "REDIS_CHECK" => Some(CheckKind::Greet(Database::Redis)),
             "PGSQL_CHECK" | "MYSQL_CHECK" => {
@@ -88,18 +89,19 @@ impl Lower<'_> {
         let urls: Vec<HttpUrl> = k.sections("url").filter_map(|u| url(u, host)).collect();
         // Without a url it has been told already.
         let first = urls.first()?;
-        let tls = secure.then(|| self.tls(k, first.virtualhost.as_deref()));
         let version = match k.text("http_protocol").map(str::to_ascii_uppercase).as_deref() {
             Some("1.0C") => HttpVersion::V10Close,
             Some("1.1") => HttpVersion::V11,
+            Some("H2") => HttpVersion::V2,
             _ => HttpVersion::V10,
         };
+        let tls = secure.then(|| self.tls(k, first.virtualhost.as_deref(), version == HttpVersion::V2));
         let (fast_recovery, limit) = (k.flag("fast_recovery").unwrap_or(false), k.time("response_timeout"));
         Some(CheckKind::Http { urls, version, tls, fast_recovery, limit })
     }
 
     /// TLS as `SSL` and the check say it. As with keepalived nothing is verified unless certificates are named for that.
-    fn tls(&self, k: &Section, host: Option<&str>) -> Tls {
+    fn tls(&self, k: &Section, host: Option<&str>, http2: bool) -> Tls {
         let ssl = |keyword: &'static str| {
             let all: Vec<&Section> = self.root.sections("SSL").collect();
             all.into_iter().rev().find_map(|s| s.text(keyword)).map(str::to_owned)
@@ -113,7 +115,14 @@ impl Lower<'_> {
             verify: verify.then_some(ca),
             name: name.filter(|_| verify),
             identity: ssl("certificate").map(|c| (c.clone(), ssl("key").unwrap_or(c))),
+            http2,
         }
+    }
+
+    /// gRPC's health check, in plain text unless the check asks for TLS.
+    fn grpc(&self, k: &Section) -> CheckKind {
+        let tls = k.flag("tls").unwrap_or(false).then(|| self.tls(k, None, true));
+        CheckKind::Grpc { service: k.text("service").unwrap_or("").to_owned(), tls }
     }
 
     fn helo(&self, k: &Section) -> Option<String> {

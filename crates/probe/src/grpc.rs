@@ -1,0 +1,178 @@
+//! GRPC_CHECK: gRPC's health checking protocol (grpc.health.v1, method Check), over HTTP/2.
+
+use std::future::Future;
+use std::net::IpAddr;
+
+use evenkeel_core::health::Phase;
+use evenkeel_core::model::{Path, Tls};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{HeaderMap, Request, Response, Version, header};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::http::with_cause;
+use super::talk::{Heard, Talk};
+use super::{Failure, Found, Prober, Watch, connect};
+
+/// An answer has no more bytes: a number, and room for what may come.
+const LONGEST: usize = 4096;
+/// HealthCheckResponse.ServingStatus
+const SERVING: u64 = 1;
+
+pub async fn run(
+    prober: &Prober,
+    to: (IpAddr, u16),
+    path: &Path,
+    (service, tls): (&str, Option<&Tls>),
+    watch: &mut Watch,
+) -> Result<Found, Failure> {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let at = std::net::SocketAddr::from(to);
+    let request = Request::post(format!("{scheme}://{at}/grpc.health.v1.Health/Check"))
+        .version(Version::HTTP_2)
+        .header(header::CONTENT_TYPE, "application/grpc")
+        .header(header::TE, "trailers")
+        .header(header::USER_AGENT, "evenkeel")
+        .body(Full::new(Bytes::from(question(service))))
+        .map_err(|e| (Phase::Prepare, e.to_string()))?;
+    let stream = connect::tcp(to, path, watch).await?;
+    match tls {
+        None => exchange(stream, request, watch).await,
+        Some(tls) => exchange(prober.tls.handshake(tls, to.0, stream, watch).await?, request, watch).await,
+    }
+}
+
+/// A message that is not compressed: its length, and the service's name as the first field.
+fn question(service: &str) -> Vec<u8> {
+    let mut message = Vec::new();
+    if !service.is_empty() {
+        message.push(0x0a);
+        varint(service.len() as u64, &mut message);
+        message.extend(service.as_bytes());
+    }
+    [&[0][..], &(message.len() as u32).to_be_bytes(), &message].concat()
+}
+
+fn varint(mut n: u64, to: &mut Vec<u8>) {
+    while n >= 0x80 {
+        to.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    to.push(n as u8);
+}
+
+async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+    watch: &mut Watch,
+) -> Result<Found, Failure> {
+    let (stream, heard) = Heard::new(stream);
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|e| (Phase::Send, e.to_string()))?;
+    let connection = std::pin::pin!(connection);
+    let mut talk = Talk::new(connection, heard, watch.patience);
+    let answer = talk.wait(sender.send_request(request)).await;
+    watch.done(Phase::FirstByte);
+    let silent = || format!("no answer for {} s", watch.patience.as_secs_f64());
+    let answer = match answer {
+        Some(Ok(answer)) => answer,
+        Some(Err(e)) => return Err((Phase::FirstByte, with_cause(&e))),
+        None => return Err((Phase::FirstByte, silent())),
+    };
+    if answer.status() != 200 {
+        return Err((Phase::Expect, format!("answered {}, not as gRPC does", answer.status().as_u16())));
+    }
+    let (whole, late) = (collect(answer, &mut talk).await, silent());
+    watch.done(Phase::Body);
+    let (message, trailers) = whole.unwrap_or(Err(late)).map_err(|why| (Phase::Body, why))?;
+    judge(&message, &trailers).map_err(|why| (Phase::Expect, why))?;
+    Ok("serves".to_owned().into())
+}
+
+/// The message, and what stands behind it, or before it if there is no message.
+async fn collect(
+    answer: Response<Incoming>,
+    talk: &mut Talk<'_, impl Future<Output = hyper::Result<()>>>,
+) -> Option<Result<(Vec<u8>, HeaderMap), String>> {
+    let (head, mut body) = answer.into_parts();
+    let (mut message, mut trailers) = (Vec::new(), head.headers);
+    while let Some(frame) = talk.wait(body.frame()).await? {
+        match frame {
+            Err(e) => return Some(Err(with_cause(&e))),
+            Ok(frame) => match frame.into_data() {
+                Ok(bytes) => message.extend_from_slice(&bytes),
+                Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
+            },
+        }
+        if message.len() > LONGEST {
+            return Some(Err("its answer does not end".to_owned()));
+        }
+    }
+    Some(Ok((message, trailers)))
+}
+
+fn judge(message: &[u8], trailers: &HeaderMap) -> Result<(), String> {
+    let word = |name: &str| trailers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
+    match word("grpc-status").as_str() {
+        "0" => {}
+        "" => return Err("an answer without a gRPC status".to_owned()),
+        code => return Err(format!("gRPC status {code}: {}", word("grpc-message"))),
+    }
+    match status(message.get(5..).unwrap_or(&[])) {
+        Some(SERVING) => Ok(()),
+        Some(0) => Err("UNKNOWN".to_owned()),
+        Some(2) => Err("NOT_SERVING".to_owned()),
+        Some(3) => Err("SERVICE_UNKNOWN".to_owned()),
+        Some(n) => Err(format!("status {n}, expected 1 (SERVING)")),
+        None => Err("an answer that is not the protocol's".to_owned()),
+    }
+}
+
+/// The first field of a HealthCheckResponse; what is not there is 0 (Protocol Buffers, "Encoding").
+fn status(message: &[u8]) -> Option<u64> {
+    match message {
+        [] => Some(0),
+        [0x08, rest @ ..] => {
+            let mut n = 0u64;
+            for (i, b) in rest.iter().enumerate().take(9) {
+                n |= u64::from(b & 0x7f) << (7 * i);
+                if b & 0x80 == 0 {
+                    return Some(n);
+                }
+            }
+            None
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_a_framed_message() {
+        assert_eq!(question(""), [0, 0, 0, 0, 0]);
+        assert_eq!(question("a.B"), [0, 0, 0, 0, 5, 0x0a, 3, b'a', b'.', b'B']);
+        assert_eq!(question(&"x".repeat(200))[5..8], [0x0a, 0xc8, 0x01], "a length of two bytes");
+    }
+
+    #[test]
+    fn only_serving_is_good() {
+        let trailers = |status: &str| {
+            let mut t = HeaderMap::new();
+            t.insert("grpc-status", status.parse().expect("ASCII"));
+            t
+        };
+        let answer = |message: &[u8], code| judge(&[&[0, 0, 0, 0, 2], message].concat(), &trailers(code));
+        assert_eq!(answer(&[8, 1], "0"), Ok(()));
+        assert_eq!(answer(&[8, 2], "0"), Err("NOT_SERVING".into()));
+        assert_eq!(answer(&[], "0"), Err("UNKNOWN".into()));
+        assert!(answer(&[], "5").is_err_and(|w| w.starts_with("gRPC status 5")));
+        assert!(judge(&[], &HeaderMap::new()).is_err());
+        for garbage in [&[9][..], &[8], &[8, 0x80], &[8; 40]] {
+            assert!(answer(garbage, "0").is_err());
+        }
+    }
+}
