@@ -4,7 +4,7 @@
 //! result. So virtual servers that share real servers cost what one of them costs, and each keeps its own rules.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,11 +112,8 @@ impl Pool {
     /// These and no other checks from now on. What is there already goes on undisturbed. `appeared`: what is new has its
     /// retries from its first probe on.
     pub fn configure(&mut self, now: Instant, wanted: Vec<Checking>, appeared: bool) {
-        let mut stays: HashMap<CheckId, ()> = HashMap::with_capacity(wanted.len());
-        for w in &wanted {
-            stays.insert(w.id, ());
-        }
-        let gone: Vec<CheckId> = self.by_id.keys().filter(|id| !stays.contains_key(*id)).copied().collect();
+        let stays: HashSet<CheckId> = wanted.iter().map(|w| w.id).collect();
+        let gone: Vec<CheckId> = self.by_id.keys().filter(|id| !stays.contains(id)).copied().collect();
         for id in gone {
             self.remove(id);
         }
