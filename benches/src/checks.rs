@@ -190,10 +190,9 @@ fn start(b: &Bench, p: &Programs, peer: Peer, config: &str) -> Result<(Pid, Dura
     let file = b.lan.dir.join("a.conf");
     let begun = Instant::now();
     let instance = b.lan.instance("a");
-    let args = |file: &str| file.to_owned();
     if peer == Peer::Keepalived {
         fs::write(&file, config.replace("connection_table_size 16384\n", ""))?;
-        let file = args(&file.to_string_lossy());
+        let file = file.to_string_lossy().into_owned();
         let of = |name: &str| b.lan.dir.join(name).to_string_lossy().into_owned();
         let preload = format!("LD_PRELOAD={}", p.shim.display());
         let (main, vrrp, checker) = (of("k.pid"), of("kv.pid"), of("kc.pid"));
@@ -206,7 +205,7 @@ fn start(b: &Bench, p: &Programs, peer: Peer, config: &str) -> Result<(Pid, Dura
         return Ok((pid, begun.elapsed()));
     }
     fs::write(&file, config)?;
-    let file = args(&file.to_string_lossy());
+    let file = file.to_string_lossy().into_owned();
     let pid = b.lan.spawn("a", "a", &p.ours, &["-n", "-l", "-f", &file, "--instance", &instance])?;
     let answers = || status(&control_socket(&instance)).ok().filter(|s| s.pid == pid.0);
     within(Duration::from_secs(120), answers).context("the daemon does not answer")?;

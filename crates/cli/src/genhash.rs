@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use evenkeel_core::health::{Ask, Probe};
+use evenkeel_core::health::{Ask, Probe, hex};
 use evenkeel_core::model::{HttpUrl, HttpVersion, Path, StatusRange, Tls};
 use evenkeel_probe::Prober;
 
@@ -84,8 +84,7 @@ pub fn run(o: &Options) -> anyhow::Result<ExitCode> {
             if o.verbose {
                 out::print(&format!("status {code}, {bytes} bytes from {addr} port {port}\n"));
             }
-            let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
-            out::print(&format!("MD5SUM = {hex}\n"));
+            out::print(&format!("MD5SUM = {}\n", hex(&digest)));
             Ok(ExitCode::SUCCESS)
         }
         Err((phase, why)) => bail!("{} port {port}, {}: {why}", o.server, phase.name()),

@@ -1,7 +1,6 @@
 //! What `status` shows, gathered.
 
 use std::collections::HashMap;
-use std::fs;
 
 use evenkeel_core::health::Member;
 use evenkeel_core::ipc::{
@@ -13,6 +12,7 @@ use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::State;
 use evenkeel_sys::bpf::{DestView, ServiceView};
 use evenkeel_sys::clock;
+use evenkeel_sys::names::host_name;
 
 use crate::control::Control;
 use crate::{edge, router};
@@ -28,8 +28,7 @@ pub struct ScriptState {
 impl Control {
     /// This director's name.
     pub(crate) fn router_id(&self) -> String {
-        let host = || fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
-        self.config.global.router_id.clone().unwrap_or_else(host)
+        self.config.global.router_id.clone().unwrap_or_else(host_name)
     }
 
     /// The director as it is now.

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 
 use evenkeel_core::health::Phase;
 use evenkeel_core::model::Path;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
 use super::{Failure, Watch};
@@ -39,6 +41,23 @@ pub async fn tcp(to: (IpAddr, u16), path: &Path, watch: &mut Watch) -> Result<Tc
     let socket = socket(to.0, Type::STREAM, Some(Protocol::TCP), path).map_err(|e| (Phase::Prepare, e.to_string()))?;
     let socket = TcpSocket::from_std_stream(socket.into());
     watch.phase(Phase::Connect, socket.connect(SocketAddr::from(to))).await
+}
+
+/// Reads packets of a socket until one says what is waited for; none of them has more than 256 bytes that matter.
+pub async fn hear<T>(socket: &AsyncFd<OwnedFd>, says: impl Fn(&[u8]) -> Option<T>) -> io::Result<T> {
+    let mut packet = [0; 256];
+    loop {
+        let mut guard = socket.readable().await?;
+        match nix::unistd::read(socket.get_ref(), &mut packet) {
+            Ok(n) => {
+                if let Some(said) = says(&packet[..n]) {
+                    return Ok(said);
+                }
+            }
+            Err(nix::errno::Errno::EAGAIN) => guard.clear_ready(),
+            Err(e) => return Err(e.into()),
+        }
+    }
 }
 
 /// A UDP socket that only this peer can answer.

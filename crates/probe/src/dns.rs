@@ -84,8 +84,7 @@ mod tests {
     /// What keepalived sent in the recorded run `dns`, its number apart.
     #[test]
     fn a_question_is_keepalived_s_to_the_byte() {
-        let hex = |b: Vec<u8>| b.iter().map(|b| format!("{b:02x}")).collect::<String>();
-        let asked = |name, kind| hex(question(0xde6e, name, kind).expect("a name"));
+        let asked = |name, kind| evenkeel_core::health::hex(&question(0xde6e, name, kind).expect("a name"));
         assert_eq!(asked("example.org", DnsType::A), "de6e01000001000000000000076578616d706c65036f72670000010001");
         assert_eq!(asked(".", DnsType::Soa), "de6e010000010000000000000000060001");
         assert!(question(1, "a..b", DnsType::A).is_err());

@@ -19,18 +19,7 @@ pub async fn run(to: IpAddr, path: &Path, watch: &mut Watch) -> Result<Found, Fa
     let socket: AsyncFd<OwnedFd> = readable(socket.into()).map_err(|e| (Phase::Prepare, e.to_string()))?;
     nix::unistd::write(socket.get_ref(), &request).map_err(|e| (Phase::Send, e.to_string()))?;
     watch.done(Phase::Send);
-    let heard = async {
-        loop {
-            let mut guard = socket.readable().await?;
-            let mut bytes = [0; 256];
-            match nix::unistd::read(socket.get_ref(), &mut bytes) {
-                Ok(n) if answers(&bytes[..n], raw && to.is_ipv4(), token) => return io::Result::Ok(()),
-                Ok(_) => {}
-                Err(nix::errno::Errno::EAGAIN) => guard.clear_ready(),
-                Err(e) => return Err(e.into()),
-            }
-        }
-    };
+    let heard = connect::hear(&socket, |b| answers(b, raw && to.is_ipv4(), token).then_some(()));
     watch.phase(Phase::FirstByte, heard).await?;
     Ok("answered".to_owned().into())
 }

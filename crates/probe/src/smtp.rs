@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use evenkeel_core::health::Phase;
 use evenkeel_core::model::Path;
+use evenkeel_sys::names::host_name;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -14,8 +15,7 @@ const LONGEST: usize = 16 << 10;
 
 pub async fn run(to: (IpAddr, u16), path: &Path, helo: Option<&str>, watch: &mut Watch) -> Result<Found, Failure> {
     let mut stream = connect::tcp(to, path, watch).await?;
-    let own = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
-    let helo = helo.map_or_else(own, str::to_owned);
+    let helo = helo.map_or_else(host_name, str::to_owned);
     let mut greeting = String::new();
     let talk = [("", "220"), (&*format!("HELO {helo}\r\n"), "250"), ("QUIT\r\n", "221")];
     for (say, expected) in talk {

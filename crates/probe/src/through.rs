@@ -7,7 +7,7 @@ use evenkeel_core::health::{Answer, Attempt, Phase};
 use evenkeel_sys::readable::readable;
 use evenkeel_sys::wire::Through;
 
-use super::{Failure, Watch, random};
+use super::{Failure, Watch, connect, random};
 
 /// The lowest port of ours: the kernel's own come from below (ip_local_port_range(5) ends at 60,999).
 const FIRST_PORT: u16 = 61_000;
@@ -26,21 +26,7 @@ pub async fn run(from: IpAddr, server: IpAddr, service: (Ipv4Addr, u16), watch: 
     let through = Through::open(server, &attempt).map_err(|e| (Phase::Prepare, e.to_string()))?;
     let answers = through.answers().and_then(readable).map_err(|e| (Phase::Prepare, e.to_string()))?;
     through.send(&attempt.syn()).map_err(|e| (Phase::Send, e.to_string()))?;
-    let heard = async {
-        let mut packet = [0; 256];
-        loop {
-            let mut guard = answers.readable().await?;
-            match nix::unistd::read(answers.get_ref(), &mut packet) {
-                Ok(n) => {
-                    if let Some(answer) = attempt.answer(&packet[..n]) {
-                        return Ok(answer);
-                    }
-                }
-                Err(nix::errno::Errno::EAGAIN) => guard.clear_ready(),
-                Err(e) => return Err(e.into()),
-            }
-        }
-    };
+    let heard = connect::hear(&answers, |packet| attempt.answer(packet));
     let at = attempt.to;
     match watch.phase(Phase::FirstByte, heard).await {
         Ok(Answer::Accepted) => {

@@ -15,8 +15,9 @@ pub async fn run(
     watch: &mut Watch,
 ) -> Result<Found, Failure> {
     let socket = connect::udp(to, path)?;
-    let chance = [random(), random(), random(), random()].concat();
-    watch.phase(Phase::Send, socket.send(payload.unwrap_or(&chance))).await?;
+    let chance = || [random(), random(), random(), random()].concat();
+    let payload = payload.map_or_else(chance, <[u8]>::to_vec);
+    watch.phase(Phase::Send, socket.send(&payload)).await?;
     let mut answer = vec![0; 65536];
     let Some(reply) = reply else {
         // Nothing is as good as an answer; only a refusal (ICMP) is bad.

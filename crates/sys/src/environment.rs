@@ -75,8 +75,7 @@ impl Environment for Machine {
     }
 
     fn host_name(&self) -> String {
-        let name = nix::unistd::gethostname().unwrap_or_default();
-        name.to_string_lossy().split('.').next().unwrap_or("").to_owned()
+        crate::names::host_name().split('.').next().unwrap_or("").to_owned()
     }
 
     fn seed(&self) -> u64 {

@@ -28,6 +28,11 @@ pub fn of(addr: Ipv4Addr, port: u16, udp: bool) -> (String, String) {
     if ret == 0 { (text(&host), text(&service)) } else { (addr.to_string(), port.to_string()) }
 }
 
+/// This machine's name, empty if it has none (gethostname(2)).
+pub fn host_name() -> String {
+    nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// The interface of this number, if there is one.
 pub fn interface_name(ifindex: u32) -> Option<String> {
     nix::net::if_::if_indextoname(ifindex).ok()?.into_string().ok()

@@ -13,7 +13,7 @@ mod probe;
 mod syn;
 
 pub use checker::{Checker, Verdict};
-pub use expect::{Expectation, Regex, WITHOUT_EFFECT, compile};
+pub use expect::{Expectation, Regex, WITHOUT_EFFECT, compile, hex};
 pub use life::{Effect, Happening, Life, Member, Standing};
 pub use pool::{CheckId, Checking, Delivered, Pool, Task};
 pub use probe::{Ask, Phase, Probe, ProbeResult};

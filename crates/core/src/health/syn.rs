@@ -5,7 +5,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::vrrp::wire::checksum::internet;
+use crate::vrrp::wire::checksum::{internet, pseudo_header};
 
 const TCP: u8 = 6;
 const FIN: u8 = 0x01;
@@ -63,9 +63,8 @@ impl Attempt {
         p[32] = 0x50;
         p[33] = flags;
         p[34..36].copy_from_slice(&[0xff, 0xff]);
-        // RFC 9293, 3.1: the pseudo-header is the addresses, the protocol and the length.
-        let pseudo = p[12..20].chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum::<u32>();
-        let sum = internet(pseudo + u32::from(TCP) + 20, &p[20..]);
+        let pseudo = pseudo_header((*self.from.ip()).into(), (*self.to.ip()).into(), TCP, HEADERS - 20);
+        let sum = internet(pseudo, &p[20..]);
         p[36..38].copy_from_slice(&sum.to_be_bytes());
         p
     }

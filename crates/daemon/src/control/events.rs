@@ -54,10 +54,8 @@ impl Control {
             }
             edge::Event::Standing(standing) => {
                 for (id, verdict) in standing {
-                    if !self.services.agrees(id, verdict.up, effect(verdict)) {
-                        let result = ProbeResult::told(verdict.up, "as it was before the reload".to_owned());
-                        self.judged(id, (verdict.up, effect(verdict)), &result);
-                    }
+                    let result = ProbeResult::told(verdict.up, "as it was before the reload".to_owned());
+                    self.heard(id, (verdict.up, effect(verdict)), &result);
                 }
             }
             edge::Event::Tracked { object, found, detail } => {

@@ -40,6 +40,11 @@ impl Control {
         if let Some(s) = self.services.0.get_mut(&id.0) {
             s.told.insert((id.1, id.2), result.clone());
         }
+        self.heard(id, (up, effect), result);
+    }
+
+    /// A verdict that may be known already.
+    pub(super) fn heard(&mut self, id: CheckId, (up, effect): (bool, Effect), result: &ProbeResult) {
         if !self.services.agrees(id, up, effect) {
             self.judged(id, (up, effect), result);
         }

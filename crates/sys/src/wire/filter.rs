@@ -1,5 +1,7 @@
-//! Which adverts a socket is given: those of some virtual routers, or those of all others. The kernel looks, so that
-//! nobody's adverts, however many, neither wake anybody nor take the place of those that matter.
+//! What a socket is given: adverts of some virtual routers, or of all others; answers to one attempt at a connection. The
+//! kernel looks, so that what is nobody's, however much, neither wakes anybody nor takes the place of what matters.
+
+use std::net::SocketAddrV4;
 
 use evenkeel_core::model::Transport;
 use evenkeel_core::vrrp::wire::ah;
@@ -8,7 +10,10 @@ use socket2::SockFilter;
 /// Instructions of the classic packet filter (the kernel's networking/filter.rst; linux/bpf_common.h).
 const LDX_HEADER_LENGTH: u16 = 0xb1;
 const LD_BYTE: u16 = 0x30;
+const LD_WORD: u16 = 0x20;
 const LD_BYTE_BEHIND_X: u16 = 0x50;
+const LD_HALF_BEHIND_X: u16 = 0x48;
+const JUMP_IF_EQUAL: u16 = 0x15;
 const JUMP_IF_GE: u16 = 0x35;
 const JUMP_IF_GT: u16 = 0x25;
 const RETURN: u16 = 0x06;
@@ -54,6 +59,21 @@ pub fn by_vrid(transport: Transport, sorted: &[u8], others: bool) -> Vec<SockFil
     }
     program.push(op(RETURN, rest, 0, 0));
     program
+}
+
+/// The filter for a packet socket whose packets begin with their IPv4 header: TCP from there to this port of ours.
+pub fn answers(from: SocketAddrV4, port: u16) -> Vec<SockFilter> {
+    vec![
+        op(LD_BYTE, 9, 0, 0),
+        op(JUMP_IF_EQUAL, libc::IPPROTO_TCP as u32, 0, 6),
+        op(LD_WORD, 12, 0, 0),
+        op(JUMP_IF_EQUAL, u32::from(*from.ip()), 0, 4),
+        op(LDX_HEADER_LENGTH, 0, 0, 0),
+        op(LD_HALF_BEHIND_X, 2, 0, 0),
+        op(JUMP_IF_EQUAL, u32::from(port), 0, 1),
+        op(RETURN, ALL, 0, 0),
+        op(RETURN, NONE, 0, 0),
+    ]
 }
 
 #[cfg(test)]

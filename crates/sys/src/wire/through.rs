@@ -1,23 +1,16 @@
 //! Packets for a virtual address that go to one real server, as forwarded ones do, and what comes back from there.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use evenkeel_core::health::Attempt;
-use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
+use super::filter;
 use crate::names::interface_name;
 use crate::netlink::Netlink;
 use crate::{Context, Result};
-
-/// Instructions of the classic packet filter (linux/bpf_common.h).
-const LD_BYTE: u16 = 0x30;
-const LD_WORD: u16 = 0x20;
-const LDX_HEADER_LENGTH: u16 = 0xb1;
-const LD_HALF_BEHIND_X: u16 = 0x48;
-const JUMP_IF_EQUAL: u16 = 0x15;
-const RETURN: u16 = 0x06;
 
 /// A packet socket that hears only the answers to one attempt.
 pub struct Through {
@@ -39,7 +32,7 @@ impl Through {
         let open = || {
             // Deaf until its filter stands.
             let socket = Socket::new(Domain::PACKET, Type::DGRAM.nonblocking(), Some(Protocol::from(0)))?;
-            socket.attach_filter(&filter(attempt.to, attempt.from.port()))?;
+            socket.attach_filter(&filter::answers(attempt.to, attempt.from.port()))?;
             let mut to = link_address(route.oif);
             to.sll_halen = 6;
             to.sll_addr[..6].copy_from_slice(&mac);
@@ -78,22 +71,6 @@ fn link_address(ifindex: u32) -> libc::sockaddr_ll {
     a.sll_protocol = (libc::ETH_P_IP as u16).to_be();
     a.sll_ifindex = ifindex as i32;
     a
-}
-
-/// TCP from there to this port of ours. On such a socket packets begin with their IP header.
-fn filter(from: SocketAddrV4, port: u16) -> Vec<SockFilter> {
-    let op = |code, k: u32, jt, jf| SockFilter::new(code, jt, jf, k);
-    vec![
-        op(LD_BYTE, 9, 0, 0),
-        op(JUMP_IF_EQUAL, 6, 0, 6),
-        op(LD_WORD, 12, 0, 0),
-        op(JUMP_IF_EQUAL, u32::from(*from.ip()), 0, 4),
-        op(LDX_HEADER_LENGTH, 0, 0, 0),
-        op(LD_HALF_BEHIND_X, 2, 0, 0),
-        op(JUMP_IF_EQUAL, u32::from(port), 0, 1),
-        op(RETURN, u32::MAX, 0, 0),
-        op(RETURN, 0, 0, 0),
-    ]
 }
 
 /// The hardware address of a neighbour (arp(7), SIOCGARP).

@@ -437,72 +437,53 @@ const BFD_CHECK_KEYWORDS: &[Keyword] = &[
        "The check counts as failed until it has succeeded."),
 ];
 
+/// Checkers of our own that connect: what all of them take, and what one does besides.
+#[rustfmt::skip]
+macro_rules! connects {
+    ($($more:expr),* $(,)?) => { &[
+        kw("connect_ip", Args::Address, "the real server's address", "evenkeel",
+           "The address that is probed."),
+        kw("connect_port", Args::Uint(1, 65535), "the real server's port", "evenkeel",
+           "The port that is probed."),
+        kw("bindto", Args::Address, "none", "evenkeel",
+           "Source address of probes."),
+        kw("bind_if", Args::Device, "none", "evenkeel",
+           "The interface that probes leave by."),
+        kw("bind_port", Args::Uint(1, 65535), "any", "evenkeel",
+           "Source port of probes."),
+        kw("connect_timeout", Args::Seconds(1, MAX_TIMER), "the real server\'s, else 5", "evenkeel",
+           "Seconds after which a probe has failed."),
+        kw("fwmark", Args::Uint(0, U32), "0", "evenkeel",
+           "Firewall mark of probes."),
+        kw("retry", Args::Uint(0, U32), "the real server\'s, else 1", "evenkeel",
+           "Failed probes that a healthy server is forgiven."),
+        kw("delay_before_retry", Args::Seconds(0, FOREVER), "the real server\'s, else 1 s", "evenkeel",
+           "Seconds between such repeated probes."),
+        kw("warmup", Args::Seconds(0, FOREVER), "the real server\'s, else delay_loop", "evenkeel",
+           "The first probe starts up to this many seconds later, so that probes spread; 0: at once."),
+        kw("delay_loop", Args::Seconds(1, FOREVER), "the real server\'s, else 60", "evenkeel",
+           "Seconds between probes."),
+        kw("alpha", Args::Bool, "the real server's", "evenkeel",
+           "The check counts as failed until it has succeeded."),
+        kw("log_all_failures", Args::Bool, "global checker_log_all_failures", "evenkeel",
+           "Log every failed probe, not only a change."),
+        $($more),*
+    ] };
+}
+
 /// `virtual_server/real_server/REDIS_CHECK`
 pub(crate) static REDIS_CHECK: Block =
     Block { path: "virtual_server/real_server/REDIS_CHECK", keywords: REDIS_CHECK_KEYWORDS };
 
 #[rustfmt::skip]
-const REDIS_CHECK_KEYWORDS: &[Keyword] = &[
-    kw("connect_ip", Args::Address, "the real server's address", "evenkeel",
-       "The address that is probed."),
-    kw("connect_port", Args::Uint(1, 65535), "the real server's port", "evenkeel",
-       "The port that is probed."),
-    kw("bindto", Args::Address, "none", "evenkeel",
-       "Source address of probes."),
-    kw("bind_if", Args::Device, "none", "evenkeel",
-       "The interface that probes leave by."),
-    kw("bind_port", Args::Uint(1, 65535), "any", "evenkeel",
-       "Source port of probes."),
-    kw("connect_timeout", Args::Seconds(1, MAX_TIMER), "the real server\'s, else 5", "evenkeel",
-       "Seconds after which a probe has failed."),
-    kw("fwmark", Args::Uint(0, U32), "0", "evenkeel",
-       "Firewall mark of probes."),
-    kw("retry", Args::Uint(0, U32), "the real server\'s, else 1", "evenkeel",
-       "Failed probes that a healthy server is forgiven."),
-    kw("delay_before_retry", Args::Seconds(0, FOREVER), "the real server\'s, else 1 s", "evenkeel",
-       "Seconds between such repeated probes."),
-    kw("warmup", Args::Seconds(0, FOREVER), "the real server\'s, else delay_loop", "evenkeel",
-       "The first probe starts up to this many seconds later, so that probes spread; 0: at once."),
-    kw("delay_loop", Args::Seconds(1, FOREVER), "the real server\'s, else 60", "evenkeel",
-       "Seconds between probes."),
-    kw("alpha", Args::Bool, "the real server's", "evenkeel",
-       "The check counts as failed until it has succeeded."),
-    kw("log_all_failures", Args::Bool, "global checker_log_all_failures", "evenkeel",
-       "Log every failed probe, not only a change."),
-];
+const REDIS_CHECK_KEYWORDS: &[Keyword] = connects![];
 
 /// `virtual_server/real_server/PGSQL_CHECK`
 pub(crate) static PGSQL_CHECK: Block =
     Block { path: "virtual_server/real_server/PGSQL_CHECK", keywords: PGSQL_CHECK_KEYWORDS };
 
 #[rustfmt::skip]
-const PGSQL_CHECK_KEYWORDS: &[Keyword] = &[
-    kw("connect_ip", Args::Address, "the real server's address", "evenkeel",
-       "The address that is probed."),
-    kw("connect_port", Args::Uint(1, 65535), "the real server's port", "evenkeel",
-       "The port that is probed."),
-    kw("bindto", Args::Address, "none", "evenkeel",
-       "Source address of probes."),
-    kw("bind_if", Args::Device, "none", "evenkeel",
-       "The interface that probes leave by."),
-    kw("bind_port", Args::Uint(1, 65535), "any", "evenkeel",
-       "Source port of probes."),
-    kw("connect_timeout", Args::Seconds(1, MAX_TIMER), "the real server\'s, else 5", "evenkeel",
-       "Seconds after which a probe has failed."),
-    kw("fwmark", Args::Uint(0, U32), "0", "evenkeel",
-       "Firewall mark of probes."),
-    kw("retry", Args::Uint(0, U32), "the real server\'s, else 1", "evenkeel",
-       "Failed probes that a healthy server is forgiven."),
-    kw("delay_before_retry", Args::Seconds(0, FOREVER), "the real server\'s, else 1 s", "evenkeel",
-       "Seconds between such repeated probes."),
-    kw("warmup", Args::Seconds(0, FOREVER), "the real server\'s, else delay_loop", "evenkeel",
-       "The first probe starts up to this many seconds later, so that probes spread; 0: at once."),
-    kw("delay_loop", Args::Seconds(1, FOREVER), "the real server\'s, else 60", "evenkeel",
-       "Seconds between probes."),
-    kw("alpha", Args::Bool, "the real server's", "evenkeel",
-       "The check counts as failed until it has succeeded."),
-    kw("log_all_failures", Args::Bool, "global checker_log_all_failures", "evenkeel",
-       "Log every failed probe, not only a change."),
+const PGSQL_CHECK_KEYWORDS: &[Keyword] = connects![
     kw("user", Args::Text, "evenkeel", "evenkeel",
        "Who the check says that it is; it does not log in."),
 ];
@@ -512,33 +493,7 @@ pub(crate) static GRPC_CHECK: Block =
     Block { path: "virtual_server/real_server/GRPC_CHECK", keywords: GRPC_CHECK_KEYWORDS };
 
 #[rustfmt::skip]
-const GRPC_CHECK_KEYWORDS: &[Keyword] = &[
-    kw("connect_ip", Args::Address, "the real server's address", "evenkeel",
-       "The address that is probed."),
-    kw("connect_port", Args::Uint(1, 65535), "the real server's port", "evenkeel",
-       "The port that is probed."),
-    kw("bindto", Args::Address, "none", "evenkeel",
-       "Source address of probes."),
-    kw("bind_if", Args::Device, "none", "evenkeel",
-       "The interface that probes leave by."),
-    kw("bind_port", Args::Uint(1, 65535), "any", "evenkeel",
-       "Source port of probes."),
-    kw("connect_timeout", Args::Seconds(1, MAX_TIMER), "the real server\'s, else 5", "evenkeel",
-       "Seconds after which a probe has failed."),
-    kw("fwmark", Args::Uint(0, U32), "0", "evenkeel",
-       "Firewall mark of probes."),
-    kw("retry", Args::Uint(0, U32), "the real server\'s, else 1", "evenkeel",
-       "Failed probes that a healthy server is forgiven."),
-    kw("delay_before_retry", Args::Seconds(0, FOREVER), "the real server\'s, else 1 s", "evenkeel",
-       "Seconds between such repeated probes."),
-    kw("warmup", Args::Seconds(0, FOREVER), "the real server\'s, else delay_loop", "evenkeel",
-       "The first probe starts up to this many seconds later, so that probes spread; 0: at once."),
-    kw("delay_loop", Args::Seconds(1, FOREVER), "the real server\'s, else 60", "evenkeel",
-       "Seconds between probes."),
-    kw("alpha", Args::Bool, "the real server's", "evenkeel",
-       "The check counts as failed until it has succeeded."),
-    kw("log_all_failures", Args::Bool, "global checker_log_all_failures", "evenkeel",
-       "Log every failed probe, not only a change."),
+const GRPC_CHECK_KEYWORDS: &[Keyword] = connects![
     kw("service", Args::Text, "the server as a whole", "evenkeel",
        "The service that is asked about, as gRPC names it."),
     kw("tls", Args::Bool, "off", "evenkeel",
@@ -556,33 +511,7 @@ pub(crate) static MYSQL_CHECK: Block =
     Block { path: "virtual_server/real_server/MYSQL_CHECK", keywords: MYSQL_CHECK_KEYWORDS };
 
 #[rustfmt::skip]
-const MYSQL_CHECK_KEYWORDS: &[Keyword] = &[
-    kw("connect_ip", Args::Address, "the real server's address", "evenkeel",
-       "The address that is probed."),
-    kw("connect_port", Args::Uint(1, 65535), "the real server's port", "evenkeel",
-       "The port that is probed."),
-    kw("bindto", Args::Address, "none", "evenkeel",
-       "Source address of probes."),
-    kw("bind_if", Args::Device, "none", "evenkeel",
-       "The interface that probes leave by."),
-    kw("bind_port", Args::Uint(1, 65535), "any", "evenkeel",
-       "Source port of probes."),
-    kw("connect_timeout", Args::Seconds(1, MAX_TIMER), "the real server\'s, else 5", "evenkeel",
-       "Seconds after which a probe has failed."),
-    kw("fwmark", Args::Uint(0, U32), "0", "evenkeel",
-       "Firewall mark of probes."),
-    kw("retry", Args::Uint(0, U32), "the real server\'s, else 1", "evenkeel",
-       "Failed probes that a healthy server is forgiven."),
-    kw("delay_before_retry", Args::Seconds(0, FOREVER), "the real server\'s, else 1 s", "evenkeel",
-       "Seconds between such repeated probes."),
-    kw("warmup", Args::Seconds(0, FOREVER), "the real server\'s, else delay_loop", "evenkeel",
-       "The first probe starts up to this many seconds later, so that probes spread; 0: at once."),
-    kw("delay_loop", Args::Seconds(1, FOREVER), "the real server\'s, else 60", "evenkeel",
-       "Seconds between probes."),
-    kw("alpha", Args::Bool, "the real server's", "evenkeel",
-       "The check counts as failed until it has succeeded."),
-    kw("log_all_failures", Args::Bool, "global checker_log_all_failures", "evenkeel",
-       "Log every failed probe, not only a change."),
+const MYSQL_CHECK_KEYWORDS: &[Keyword] = connects![
     kw("user", Args::Text, "evenkeel", "evenkeel",
        "Who the check says that it is; it does not log in."),
 ];

@@ -36,8 +36,8 @@ impl Form {
     pub fn sum(self, src: IpAddr, dst: IpAddr, message: &[u8]) -> u16 {
         let start = match self {
             Form::MessageOnly => 0,
-            Form::PseudoHeader => pseudo_header(src, dst, message.len()),
-            Form::OldUnicast => pseudo_header(src, GROUP_OF_OLD, message.len()),
+            Form::PseudoHeader => pseudo_header(src, dst, PROTOCOL, message.len()),
+            Form::OldUnicast => pseudo_header(src, GROUP_OF_OLD, PROTOCOL, message.len()),
         };
         internet(start, message)
     }
@@ -57,10 +57,10 @@ fn words(bytes: &[u8]) -> u32 {
 }
 
 /// The sum over a pseudo-header: RFC 768's over IPv4, RFC 8200's (8.1) over IPv6; their words add up alike.
-fn pseudo_header(src: IpAddr, dst: IpAddr, length: usize) -> u32 {
+pub(crate) fn pseudo_header(src: IpAddr, dst: IpAddr, protocol: u8, length: usize) -> u32 {
     let of = |a: IpAddr| match a {
         IpAddr::V4(a) => words(&a.octets()),
         IpAddr::V6(a) => words(&a.octets()),
     };
-    of(src) + of(dst) + u32::from(PROTOCOL) + length as u32
+    of(src) + of(dst) + u32::from(protocol) + length as u32
 }
