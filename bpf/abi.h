@@ -9,49 +9,89 @@
 #define EVENKEEL_ABI_H
 
 /* Raised whenever a map's layout changes: a daemon adopts only maps of its own ABI. */
-#define EK_ABI 1
+#define EK_ABI 2
 
 #define EK_MAX_SERVICES 16384u
 #define EK_MAX_DESTS 65536u
 #define EK_SERVICE_SLOTS 65536u /* open-addressed, at most a quarter full */
 #define EK_SERVICE_PROBES 8
+#define EK_NAT_SLOTS 131072u /* the same for real servers behind NAT, at most half full */
+#define EK_NAT_PROBES 16
+#define EK_NAT_TWINS 16 /* services that may share one real server's address and port by NAT */
 #define EK_LIST_WORDS (1u << 20) /* server lists and scheduler tables of all services, both halves */
 #define EK_DEVICES 1024u
 #define EK_DEVICE_PROBES 4
+#define EK_HOPS 1024u /* next hops towards clients */
+#define EK_HOP_PROBES 4
+#define EK_SH_SIZE 256 /* IP_VS_SH_TAB_SIZE, and dh's */
+#define EK_MH_SIZE 4093 /* ip_vs_mh_primes[], IP_VS_MH_TAB_INDEX 12 */
 #define EK_BUCKET_LINES 4 /* a connection lives in one of these many adjoining lines of its hash */
 
-/* One element, written by user space only. */
+/*
+ * An address lies in a packet's order; IPv4 has its word in [0] and zeros behind it.
+ *
+ * One element, written by user space only.
+ */
 struct settings {
 	__u64 secret[2];       /* of the connection hash; drawn once, kept over upgrades */
 	__u32 abi;             /* EK_ABI */
 	__u32 conn_mask;       /* lines of the connection table - 1 */
 	__u32 hz;              /* jiffies in a second */
 	__u32 any_port;        /* services on port 0 exist: look for them too */
+	__u32 any_ftp;         /* services on TCP port 21 exist: they take data connections too */
+	__u32 any_nat;         /* real servers behind NAT exist: look for their replies */
 	__u32 timeout_tcp[16]; /* by enum tcp_state */
+	__u32 timeout_sctp[16]; /* by enum sctp_state */
 	__u32 timeout_udp;
+	__u32 timeout_fragment; /* how long the rest of a packet is waited for */
 	__u32 control_rearm; /* what a template that still controls connections gets when it expires */
 	__u32 grace;         /* an expired entry is freed for another flow only this much later */
 	__u32 sweep_lines;   /* lines looked at in one turn of the sweep */
 	__u32 no_dest;       /* all ones: see scan_from() */
+	__u32 way_shift;     /* jiffies >> this: how long a way back to a client is believed, about a second */
+	__u32 lblc_expiration;  /* jiffies */
+	__u32 lblcr_expiration; /* jiffies */
 	__u32 unused;
 	__u64 sweep_ns;      /* between two turns */
 	__u64 clock_jiffies; /* jiffies at the moment clock_ns of CLOCK_MONOTONIC, for whoever lists timeouts */
 	__u64 clock_ns;
 };
 
-/* Where a (address, port, protocol) leads. index 0: nothing; `used` and index 0: removed, go on probing. */
-struct service_slot {
-	__be32 addr;
+/* Where an (address, port, protocol) leads. family 0: never used; index 0: removed, go on probing. */
+struct slot {
+	__be32 addr[4];
 	__be16 port;
 	__u8 protocol;
-	__u8 used;
-	__u32 index; /* of the service, plus one */
-	__u32 unused;
+	__u8 family; /* 4 or 6 */
+	__u32 index; /* of the service or destination, plus one */
+	__u32 unused[2];
 };
 
-enum scheduler { SCHED_RR = 0, SCHED_WRR = 1, SCHED_WLC = 2 };
+enum scheduler {
+	SCHED_RR = 0,
+	SCHED_WRR,
+	SCHED_LC,
+	SCHED_WLC,
+	SCHED_LBLC,
+	SCHED_LBLCR,
+	SCHED_DH,
+	SCHED_SH,
+	SCHED_MH,
+	SCHED_SED,
+	SCHED_NQ,
+	SCHED_FO,
+	SCHED_OVF,
+	SCHED_TWOS,
+	SCHED_NONE,
+};
 
-enum service_flags { SERVICE_LIVE = 1, SERVICE_PERSISTENT = 2 };
+enum service_flags {
+	SERVICE_LIVE = 1,
+	SERVICE_PERSISTENT = 2,
+	SERVICE_ONE_PACKET = 4,
+	SERVICE_FALLBACK = 8, /* sh-fallback, mh-fallback */
+	SERVICE_PORT = 16,    /* sh-port, mh-port */
+};
 
 /*
  * A service's servers, and its lookup table. A change is written into the half that is not in force; then
@@ -60,7 +100,7 @@ enum service_flags { SERVICE_LIVE = 1, SERVICE_PERSISTENT = 2 };
 struct service_half {
 	__u32 list_base;  /* into `lists`: indices of destinations, newest first, the kernel's order */
 	__u32 list_len;
-	__u32 table_base; /* into `lists`: what a table scheduler walks (rr, wrr) */
+	__u32 table_base; /* into `lists`: what a table scheduler walks (rr, wrr) or looks into (dh, sh, mh) */
 	__u32 table_len;
 	__u32 next;  /* how many times the table was walked on; the only word here that the program writes */
 	__u32 start; /* `next` when this half came into force */
@@ -69,18 +109,19 @@ struct service_half {
 };
 
 struct service {
-	__be32 addr;
+	__be32 addr[4];
 	__be16 port;
 	__u8 protocol;
+	__u8 family;
 	__u8 scheduler;
+	__u8 unused0[3];
 	__u32 flags;
 	__u32 generation; /* its lowest bit names the half in force */
-	__be32 persist_mask;
+	__be32 persist_mask[4];
 	__u32 persist_seconds;
 	__u32 persist_timeout; /* jiffies */
-	__u32 unused;
+	__u32 unused1[2];
 	struct service_half half[2];
-	__u32 pad[8];
 };
 
 enum dest_flags {
@@ -88,7 +129,12 @@ enum dest_flags {
 	DEST_AVAILABLE = 2, /* it is in its service's list; without it, it only waits for its connections to end */
 };
 
-enum forwarding { FORWARD_DR = 3 }; /* as IP_VS_CONN_F_DROUTE */
+/* As IP_VS_CONN_F_MASQ, _LOCALNODE, _TUNNEL, _DROUTE. */
+enum forwarding { FORWARD_NAT = 0, FORWARD_LOCAL = 1, FORWARD_TUN = 2, FORWARD_DR = 3 };
+
+/* As IP_VS_CONN_F_TUNNEL_TYPE_* and IP_VS_TUNNEL_ENCAP_FLAG_*. */
+enum tunnel { TUNNEL_IPIP = 0, TUNNEL_GUE = 1, TUNNEL_GRE = 2 };
+enum tunnel_flags { TUNNEL_CSUM = 1, TUNNEL_REMCSUM = 2 };
 
 struct next_hop {
 	__u32 ifindex;
@@ -96,20 +142,32 @@ struct next_hop {
 	__u8 smac[6];
 };
 
+/* dest.hop: 1 and 2 are hops[0] and hops[1]. The other one is written, then this word flips. */
+enum hop { HOP_NONE = 0, HOP_LOCAL = 3 };
+
 struct dest {
-	/* first line: written by user space */
-	__be32 addr;
-	__be16 port;
-	__u8 method;
-	__u8 unused0;
+	/* first line: written by user space, read for every packet */
 	__u32 service; /* index */
+	__u32 flags;
 	__s32 weight;
 	__u32 u_threshold;
 	__u32 l_threshold;
-	__u32 flags;
-	__u32 hop; /* 0: not known; 1, 2: hops[hop - 1]. The other one is written, then this word flips. */
+	__u32 hop; /* enum hop */
 	struct next_hop hops[2];
-	/* second line: written by the program */
+	__u8 method;
+	__u8 family;
+	__be16 port; /* 0: the packet's own */
+	__u8 tunnel;
+	__u8 tunnel_flags;
+	__be16 tunnel_port;
+	/* second line: written by user space, read for NAT and tunnels */
+	__be32 addr[4];
+	__be32 source[4]; /* of what is sent through a tunnel */
+	__u32 mtu;        /* of its way, what a tunnel adds taken off; 0: not known */
+	__u32 last_weight; /* the last one that was not 0: mh keeps a quiesced server's place */
+	__u32 twin;       /* the next destination + 1 with this address, port and protocol by NAT */
+	__u32 unused0[5];
+	/* third line: written by the program */
 	__u32 active;
 	__u32 inactive;
 	__u32 persistent;
@@ -121,6 +179,8 @@ struct counters {
 	__u64 conns;
 	__u64 in_packets;
 	__u64 in_bytes; /* of the IP packets */
+	__u64 out_packets;
+	__u64 out_bytes;
 };
 
 /* The kernel's IP_VS_TCP_S_*: their order is what `ipvsadm -Lc` and the sync protocol number. */
@@ -139,33 +199,78 @@ enum tcp_state {
 	TCP_STATES = 11,
 };
 
+/* The kernel's IP_VS_SCTP_S_*. */
+enum sctp_state {
+	SCTP_NONE = 0,
+	SCTP_INIT1,
+	SCTP_INIT,
+	SCTP_COOKIE_SENT,
+	SCTP_COOKIE_REPLIED,
+	SCTP_COOKIE_WAIT,
+	SCTP_COOKIE,
+	SCTP_COOKIE_ECHOED,
+	SCTP_ESTABLISHED,
+	SCTP_SHUTDOWN_SENT,
+	SCTP_SHUTDOWN_RECEIVED,
+	SCTP_SHUTDOWN_ACK_SENT,
+	SCTP_REJECTED,
+	SCTP_CLOSED,
+	SCTP_STATES,
+};
+
 enum conn_flags {
 	CONN_INACTIVE = 1,
 	CONN_TEMPLATE = 2,
-	CONN_ASSURED = 4, /* a template: one of its connections has been established */
+	CONN_ASSURED = 4,  /* a template: one of its connections has been established */
+	CONN_ONE_WAY = 8,  /* the server's half is not seen: DR, TUN (IP_VS_CONN_F_NOOUTPUT) */
+	CONN_NOTE = 16,    /* neither: a memory of a scheduler, a fragmented packet; counts nowhere */
 };
 
-/* What key1 means in its bits 40 to 47. */
-enum key_kind { KIND_CONN = 1, KIND_TEMPLATE = 2, KIND_DEAD_TEMPLATE = 3 };
+/* What key1 means in its bits 40 to 46; bit 47: of IPv6, which takes a whole line. */
+enum key_kind {
+	KIND_CONN = 1,
+	KIND_TEMPLATE = 2,
+	KIND_DEAD_TEMPLATE = 3,
+	KIND_CACHE = 4,    /* lblc, lblcr: key0 the packet's destination, key1 the service */
+	KIND_MEMBER = 5,   /* lblcr: key1 the service | destination << 14 */
+	KIND_FRAGMENT = 6, /* key0 the addresses, key1 the packet's identification */
+};
 
 #define KEY_FREE 0ull
-#define KEY_BUSY (~0ull) /* claimed by somebody who is writing it */
+#define KEY_BUSY (~0ull)     /* claimed by somebody who is writing it */
+#define KEY_TAIL (~0ull - 1) /* the second half of a line that one IPv6 entry takes */
+#define KEY_V6 (1ull << 47)
 
 /*
  * A connection or a persistence template. key1 is also the lock: free, busy, or a whole key; only a compare-and-swap
  * takes it from one to another.
  */
 struct conn {
-	__u64 key0;    /* client address | service address << 32, as they are in the packet */
+	__u64 key0;    /* client address | service address << 32, as they are in the packet; IPv6: the client's first half */
 	__u64 key1;    /* client port | service port << 16 | protocol << 32 | kind << 40 */
 	__u32 dest;    /* index */
 	__u32 expires; /* jiffies */
-	__u32 life;    /* state | flags << 8: one word, changed by compare-and-swap */
+	__u32 life;    /* state | flags << 8 | way back << 16: one word, changed by compare-and-swap */
 	__u32 control; /* a connection: its template's entry + 1, or 0; a template: how many connections it controls */
 };
 
+/* Two entries of IPv4; or one of IPv6, whose second half has the rest of the key. */
 struct conn_line {
 	struct conn entry[2];
+};
+
+/* The second half of an IPv6 entry, over a struct conn. */
+struct conn_tail {
+	__u64 client; /* its second half */
+	__u64 key1;   /* KEY_TAIL */
+	__u64 vip[2];
+};
+
+/* A next hop towards clients, found by a route look-up; a connection names it by its number + 1. */
+struct way_back {
+	struct next_hop hop;
+	__u32 taken;
+	__u32 unused;
 };
 
 /* A device that the XDP program is attached to; the tc program need not ask. Open-addressed by ifindex. */
@@ -179,7 +284,9 @@ struct device {
 enum reason {
 	REASON_NOT_OURS = 0,   /* no such service: to the kernel; not counted, so that it costs nothing */
 	REASON_FORWARDED = 1,
-	REASON_FRAGMENT,       /* of any TCP or UDP packet; to the kernel */
+	REASON_REPLIED,        /* a real server's answer, translated back */
+	REASON_LOCAL,          /* for a real server that is this director: to the kernel */
+	REASON_FRAGMENT,       /* a later piece of a packet whose first piece was not seen; to the kernel */
 	REASON_NOT_FIRST,      /* TCP without a connection and without SYN; to the kernel, which answers RST */
 	REASON_NO_SERVER,      /* no real server can take it; to the kernel, which refuses it */
 	REASON_DEST_GONE,      /* its real server was removed: dropped, as IPVS does with expire_nodest_conn=0 */
@@ -187,6 +294,10 @@ enum reason {
 	REASON_TTL,            /* TTL used up: dropped */
 	REASON_TABLE_FULL,     /* forwarded by hash, without an entry */
 	REASON_RACE,           /* two CPUs met over one entry; the loser used the winner's */
+	REASON_NO_ROOM,        /* the driver leaves no room in front of the frame for a tunnel's header: dropped */
+	REASON_NO_ROUTE,       /* an answer's way is not known to the program; translated, and to the kernel, which routes it */
+	REASON_TOO_BIG,        /* more than the way's MTU: dropped, and the sender told */
+	REASON_ICMP,           /* an ICMP error, carried to the side that it concerns */
 	REASONS,
 };
 

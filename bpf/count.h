@@ -10,7 +10,7 @@ static __always_inline void count_reason(__u32 reason)
 		(*n)++;
 }
 
-static __always_inline void count_packet(__u32 service, __u32 dest, __u32 bytes)
+static __always_inline void count_in(__u32 service, __u32 dest, __u32 bytes)
 {
 	struct counters *c = bpf_map_lookup_elem(&service_stats, &service);
 	if (c) {
@@ -21,6 +21,20 @@ static __always_inline void count_packet(__u32 service, __u32 dest, __u32 bytes)
 	if (c) {
 		c->in_packets++;
 		c->in_bytes += bytes;
+	}
+}
+
+static __always_inline void count_out(__u32 service, __u32 dest, __u32 bytes)
+{
+	struct counters *c = bpf_map_lookup_elem(&service_stats, &service);
+	if (c) {
+		c->out_packets++;
+		c->out_bytes += bytes;
+	}
+	c = bpf_map_lookup_elem(&dest_stats, &dest);
+	if (c) {
+		c->out_packets++;
+		c->out_bytes += bytes;
 	}
 }
 

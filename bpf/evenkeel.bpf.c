@@ -8,7 +8,9 @@
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
+#include <linux/in6.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
@@ -20,10 +22,29 @@
 #include "count.h"
 #include "parse.h"
 #include "service.h"
+#include "table.h"
+#include "state.h"
 #include "connection.h"
+#include "insert.h"
+#include "hash.h"
+#include "scratch.h"
 #include "schedule.h"
+#include "locality.h"
+#include "begin.h"
 #include "forward.h"
+#include "nat.h"
+#include "tunnel.h"
+#include "reply.h"
+#include "fragment.h"
+#include "icmp.h"
 #include "sweep.h"
+
+/* Headers that must be in the linear part: with the longest chain that is common, of IPv6 and TCP; and twice, quoted. */
+#define TC_HEADERS (ETH_SIZE + 40 + 40 + 20)
+#define TC_QUOTED (ETH_SIZE + 60 + 8 + 60 + 4)
+
+/* No reason, but what tc does about one: the kernel resolves the neighbour and sends. */
+#define REASON_ASK REASONS
 
 enum verdict { TO_KERNEL, AWAY, OUT };
 
@@ -31,10 +52,16 @@ static __always_inline enum verdict verdict_of(__u32 reason)
 {
 	switch (reason) {
 	case REASON_FORWARDED:
+	case REASON_REPLIED:
+	case REASON_ICMP:
 		return OUT;
 	case REASON_DEST_GONE:
 	case REASON_NO_HOP:
+	case REASON_NO_SERVER:
 	case REASON_TTL:
+	case REASON_NO_ROOM:
+	case REASON_NO_ROUTE:
+	case REASON_TOO_BIG:
 		return AWAY;
 	default:
 		return TO_KERNEL;
@@ -45,123 +72,80 @@ static __always_inline enum verdict verdict_of(__u32 reason)
 static __always_inline int starts_anew(struct packet *p, struct conn *e)
 {
 	__u32 state = CONN_STATE(READ(e->life));
-	return p->protocol == IPPROTO_TCP && p->syn && !e->control && (state == TCP_TIME_WAIT || state == TCP_CLOSE);
-}
-
-/* tcp_conn_schedule(), udp_conn_schedule(): may this packet begin a connection? Source port 20 (FTP data) never does. */
-static __always_inline int may_begin(struct packet *p)
-{
-	if (p->client_port == bpf_htons(20))
+	if (e->control)
 		return 0;
-	return p->protocol != IPPROTO_TCP || (p->syn && !p->rst);
+	if (p->protocol == IPPROTO_TCP)
+		return (p->event & SYN) && (state == TCP_TIME_WAIT || state == TCP_CLOSE);
+	return p->protocol == IPPROTO_SCTP && p->event == SCTP_EV_INIT && state == SCTP_CLOSED;
 }
 
-static __always_inline __u64 template_key0(struct service *s, struct packet *p)
-{
-	return conn_key0(p->client & s->persist_mask, p->vip);
-}
-
-/* Port 21 and port 0 bind every port of the client to one server. */
-static __always_inline __u64 template_key1(struct service *s, struct packet *p)
-{
-	return conn_key1(0, s->port == bpf_htons(21) ? 0 : s->port, p->protocol, KIND_TEMPLATE);
-}
-
-/* A flow without an entry, and without room for one: its template's server, or the one that hashing finds. */
-static __always_inline __u32 stateless(struct service *s, __u32 service, struct packet *p)
+/* Which destination a packet of a service goes to. REASON_FORWARDED, or why to none. */
+static __always_inline __u32 balance(struct packet *p, struct settings *set, __u32 service, __u32 *dest)
 {
 	struct found f = {};
-	count_reason(REASON_TABLE_FULL);
-	if (s->flags & SERVICE_PERSISTENT) {
-		__u32 t = conn_find(template_key0(s, p), template_key1(s, p), (__u32)bpf_jiffies64(), &f);
-		struct conn *e = t ? conn_at(t - 1) : 0;
-		struct dest *d = e ? dest_at(e->dest) : 0;
-		if (d && (READ(d->flags) & DEST_AVAILABLE))
-			return e->dest;
-	}
-	return schedule_stateless(service, conn_key0(p->client, p->vip) ^ ((__u64)p->client_port << 16 | p->vport) * 31);
-}
-
-/* A packet that no entry is for: choose a server, make the entry. Returns the destination. */
-static __always_inline __u32 begin(struct settings *set, struct service *s, __u32 service, struct packet *p,
-				   struct fresh *n, struct found *f)
-{
-	n->timeout = set->timeout_udp;
-	if (s->flags & SERVICE_PERSISTENT) {
-		struct persistent found = { .dest = NO_DEST };
-		schedule_persistent(service, template_key0(s, p), template_key1(s, p), &found);
-		n->dest = found.dest;
-		n->control = found.template;
+	__u32 now = (__u32)bpf_jiffies64(), number;
+	__u64 key1 = conn_key1(p->client_port, p->vport, p->protocol, KIND_CONN);
+	struct scratch *mine = 0;
+	if (p->family == 4) {
+		number = conn_find4(conn_key0(p->client[0], p->vip[0]), key1, now, &f);
 	} else {
-		n->dest = schedule(service);
+		mine = scratch_get();
+		if (!mine)
+			return REASON_NO_SERVER;
+		key_make(&mine->flow, p->client, p->vip, 1, key1);
+		number = conn_find6(&mine->flow, now, &f);
 	}
-	if (n->dest == NO_DEST)
-		return NO_DEST;
-	__u32 state = TCP_NONE, flags = CONN_INACTIVE;
-	if (p->protocol == IPPROTO_TCP) {
-		state = tcp_next(TCP_NONE, p);
-		n->timeout = set->timeout_tcp[state & 15];
-		if (tcp_active(state))
-			flags = 0;
-	}
-	n->life = CONN_LIFE(state, flags);
-	count_connection(service, n->dest);
-	__u32 number = conn_insert(f->room, f->room_key, n);
-	if (!number && f->room) { /* another CPU took the place: look again */
-		number = conn_find(n->key0, n->key1, (__u32)bpf_jiffies64(), f);
-		if (!number)
-			number = conn_insert(f->room, f->room_key, n);
-	}
-	if (number) {
-		struct conn *e = conn_at(number - 1);
-		return e ? e->dest : NO_DEST; /* ours, or the one of a CPU that was first */
-	}
-	if (n->control) {
-		struct conn *t = conn_at(n->control - 1);
-		if (t)
-			__sync_fetch_and_add(&t->control, -1);
-	}
-	return stateless(s, service, p);
-}
-
-static __always_inline __u32 balance(struct packet *p, struct settings *set, struct service *s, __u32 service,
-				     __u32 *ifindex)
-{
-	struct found f = {};
-	struct fresh n = {
-		.key0 = conn_key0(p->client, p->vip),
-		.key1 = conn_key1(p->client_port, p->vport, p->protocol, KIND_CONN),
-	};
-	__u32 now = (__u32)bpf_jiffies64();
-	__u32 number = conn_find(n.key0, n.key1, now, &f);
 	struct conn *e = number ? conn_at(number - 1) : 0;
 	if (e && starts_anew(p, e)) {
-		conn_expire(e, n.key1);
-		number = conn_find(n.key0, n.key1, now, &f);
+		conn_expire(number);
+		number = mine ? conn_find6(&mine->flow, now, &f)
+			      : conn_find4(conn_key0(p->client[0], p->vip[0]), key1, now, &f);
 		e = number ? conn_at(number - 1) : 0;
 	}
-
-	__u32 dest;
-	struct dest *d;
 	if (e) {
-		dest = e->dest;
-		d = dest_at(dest);
+		*dest = e->dest;
+		struct dest *d = dest_at(*dest);
 		if (!d || !(READ(d->flags) & DEST_AVAILABLE))
 			return REASON_DEST_GONE;
-		conn_touch(set, e, d, p, now);
+		conn_touch(set, e, d, p, FROM_CLIENT, now);
 	} else {
 		if (may_begin(p))
-			dest = begin(set, s, service, p, &n, &f);
-		else if (!f.room && p->protocol == IPPROTO_TCP)
-			dest = stateless(s, service, p); /* its bucket is full: it may be a flow that found no room */
+			*dest = begin(service, p, &f);
+		else if (!f.room && p->protocol != IPPROTO_UDP)
+			*dest = stateless(service, p); /* its bucket is full: it may be a flow that found no room */
 		else
 			return REASON_NOT_FIRST;
-		d = dest == NO_DEST ? 0 : dest_at(dest);
-		if (!d)
+		if (*dest == NO_DEST)
 			return REASON_NO_SERVER;
 	}
-	count_packet(service, dest, p->bytes);
-	return forward_dr(p, d, ifindex);
+	if (p->piece == FIRST_PIECE)
+		fragment_note(p, *dest, FROM_CLIENT);
+	count_in(service, *dest, p->bytes);
+	return REASON_FORWARDED;
+}
+
+/* Away to a destination, by its method. The reason, and the device. */
+static __always_inline __u32 forward(void *ctx, int tc, struct packet *p, __u32 dest, __u32 *ifindex)
+{
+	struct dest *d = dest_at(dest);
+	struct next_hop hop;
+	if (!d)
+		return REASON_DEST_GONE;
+	if (!hop_of(d, &hop))
+		return READ(d->hop) == HOP_LOCAL ? REASON_LOCAL : REASON_NO_HOP;
+	*ifindex = hop.ifindex;
+	if (too_big(ctx, tc, p, d))
+		return REASON_TOO_BIG;
+	switch (d->method) {
+	case FORWARD_DR:
+		return forward_dr(ctx, tc, p, &hop);
+	case FORWARD_NAT:
+		return forward_nat(ctx, tc, p, d, &hop);
+	case FORWARD_TUN:
+		return forward_tun(ctx, tc, p, dest, d, &hop);
+	default:
+		return REASON_NO_HOP;
+	}
 }
 
 /* Frames for other hosts, seen because a switch floods or a device is promiscuous, are not to be balanced twice. */
@@ -180,31 +164,216 @@ static __always_inline int device_owns(__u32 ifindex, struct ethhdr *eth)
 	return 0;
 }
 
+/* Translates an answer back and addresses it to its client's way. `whose` it is stands in the scratch memory. */
+static __always_inline __u32 answer(void *ctx, int tc, __u32 ifindex, struct packet *p, struct quoted *q, __u32 *out)
+{
+	struct settings *set = settings_get();
+	struct scratch *mine = scratch_get();
+	struct next_hop hop = {};
+	if (!set || !mine)
+		return REASON_NO_ROUTE;
+	struct answer *a = &mine->answer.whose;
+	int unknown = way_back(ctx, ifindex, set, p, a, &hop);
+	if (tc ? !hop.ifindex : unknown)
+		return REASON_NO_ROUTE;
+	__u32 reason = age(ctx, tc, p->family == 6);
+	if (reason != REASON_FORWARDED)
+		return reason;
+	if (q ? translate_error(ctx, tc, p, q, &a->to) : translate(ctx, tc, p, &a->to))
+		return REASON_NO_ROOM;
+	if (!unknown && address_frame(ctx, tc, &hop) != REASON_FORWARDED)
+		return REASON_NO_ROOM;
+	/* in tc, a neighbour that is not known yet is asked for by the kernel, which keeps the packet meanwhile */
+	*out = hop.ifindex;
+	return unknown ? REASON_ASK : REASON_REPLIED;
+}
+
+/* A packet that is for no service: an answer of a real server behind NAT, if it is one. */
+static __always_inline __u32 answered(void *ctx, int tc, __u32 ifindex, struct packet *p, __u32 *out)
+{
+	struct settings *set = settings_get();
+	struct scratch *mine = scratch_get();
+	if (!set || !mine || !answer_find(p))
+		return REASON_NOT_OURS;
+	struct answer *a = &mine->answer.whose;
+	answer_touch(set, a, p);
+	if (p->piece == FIRST_PIECE)
+		fragment_note(p, a->dest, FROM_SERVER);
+	return answer(ctx, tc, ifindex, p, 0, out);
+}
+
+/* A later piece of a packet: where its first one went. */
+static __always_inline __u32 fragment(void *ctx, int tc, __u32 ifindex, struct packet *p, __u32 *out)
+{
+	struct scratch *mine = scratch_get();
+	__u32 number = fragment_find(p);
+	struct conn *e = number ? conn_at(number - 1) : 0;
+	struct dest *d = e ? dest_at(READ(e->dest)) : 0;
+	struct service *s = d ? service_at(d->service) : 0;
+	if (!mine || !s)
+		return REASON_FRAGMENT;
+	if (CONN_STATE(READ(e->life)) == FROM_CLIENT) {
+		count_in(d->service, e->dest, p->bytes);
+		return forward(ctx, tc, p, e->dest, out);
+	}
+	struct answer *a = &mine->answer.whose;
+	__builtin_memset(a, 0, sizeof(*a));
+	__builtin_memcpy(a->to.addr, s->addr, 16);
+	a->to.source = 1;
+	count_out(d->service, e->dest, p->bytes);
+	return answer(ctx, tc, ifindex, p, 0, out);
+}
+
+/* An ICMP error about a packet of a connection, from either side; anything else of ICMP is the kernel's. */
+static __always_inline __u32 icmp(void *ctx, int tc, __u32 ifindex, struct packet *p, __u32 *out)
+{
+	struct settings *set = settings_get();
+	struct scratch *mine = scratch_get();
+	if (!set || !mine)
+		return REASON_NOT_OURS;
+	pull(ctx, tc, TC_QUOTED);
+	struct quoted *q = &mine->quoted;
+	__builtin_memset(q, 0, sizeof(*q));
+	if (quoted_read(data_of(ctx, tc), end_of(ctx, tc), p, q))
+		return REASON_NOT_OURS;
+	__u32 dest = icmp_dest(&q->about);
+	struct dest *d = dest == NO_DEST ? 0 : dest_at(dest);
+	struct next_hop hop;
+	if (d) {
+		count_in(d->service, dest, p->bytes);
+		if (d->method != FORWARD_NAT)
+			return forward(ctx, tc, p, dest, out);
+		if (!hop_of(d, &hop))
+			return REASON_NO_HOP;
+		struct translation t = { .port = d->port ? d->port : q->about.client_port };
+		__builtin_memcpy(t.addr, d->addr, 16);
+		*out = hop.ifindex;
+		__u32 reason = age(ctx, tc, p->family == 6);
+		if (reason != REASON_FORWARDED)
+			return reason;
+		return translate_error(ctx, tc, p, q, &t) ? REASON_NO_ROOM : address_frame(ctx, tc, &hop);
+	}
+	if (!set->any_nat)
+		return REASON_NOT_OURS;
+	/* about a packet to a real server: as if that server had sent it */
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		__be32 w = q->about.client[i];
+		q->about.client[i] = q->about.vip[i];
+		q->about.vip[i] = w;
+	}
+	__be16 port = q->about.client_port;
+	q->about.client_port = q->about.vport;
+	q->about.vport = port;
+	if (!answer_find(&q->about))
+		return REASON_NOT_OURS;
+	count_out(mine->answer.whose.service, mine->answer.whose.dest, p->bytes);
+	return answer(ctx, tc, ifindex, p, q, out);
+}
+
+static __always_inline int xdp_done(struct xdp_md *ctx, __u32 reason, __u32 out)
+{
+	if (reason == REASON_NOT_OURS)
+		return XDP_PASS;
+	count_reason(reason);
+	if (verdict_of(reason) == OUT)
+		return out == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(out, 0);
+	return verdict_of(reason) == AWAY ? XDP_DROP : XDP_PASS;
+}
+
+static __noinline int xdp_answered(struct xdp_md *ctx, struct packet *p)
+{
+	__u32 out = 0, reason = answered(ctx, 0, ctx->ingress_ifindex, p, &out);
+	return xdp_done(ctx, reason, out);
+}
+
+static __noinline int xdp_fragment(struct xdp_md *ctx, struct packet *p)
+{
+	__u32 out = 0, reason = fragment(ctx, 0, ctx->ingress_ifindex, p, &out);
+	return xdp_done(ctx, reason, out);
+}
+
+static __noinline int xdp_icmp(struct xdp_md *ctx, struct packet *p)
+{
+	__u32 out = 0, reason = icmp(ctx, 0, ctx->ingress_ifindex, p, &out);
+	return xdp_done(ctx, verdict_of(reason) == OUT ? REASON_ICMP : reason, out);
+}
+
+/* What does not go to a real server: the sender is told, where IPVS tells him. */
+static __noinline int xdp_refuse(struct xdp_md *ctx, struct packet *p, __u32 reason, __u32 dest)
+{
+	if (!error_for(ctx, 0, p, reason, dest))
+		return XDP_TX;
+	return verdict_of(reason) == AWAY ? XDP_DROP : XDP_PASS;
+}
+
 SEC("xdp")
 int evenkeel_xdp(struct xdp_md *ctx)
 {
 	struct packet p = {};
 	struct settings *set = settings_get();
-	__u32 service, ifindex = 0;
-	if (!set || parse((void *)(long)ctx->data, (void *)(long)ctx->data_end, &p))
+	__u32 dest = NO_DEST, ifindex = 0, number = 0;
+	void *data = (void *)(long)ctx->data;
+	if (!set || parse(data, (void *)(long)ctx->data_end, &p))
 		return XDP_PASS;
-	if (p.fragment) {
-		count_reason(REASON_FRAGMENT);
-		return XDP_PASS;
+	int rare = p.piece == LATER_PIECE || is_icmp(&p);
+	if (!rare) {
+		number = service_find(set, &p);
+		if (!number && !set->any_nat)
+			return XDP_PASS;
 	}
-	struct service *s = service_find(set, &p, &service);
-	if (!s || !device_owns(ctx->ingress_ifindex, p.eth))
+	if (!device_owns(ctx->ingress_ifindex, data))
 		return XDP_PASS;
-	__u32 reason = balance(&p, set, s, service, &ifindex);
+	if (p.piece == LATER_PIECE)
+		return xdp_fragment(ctx, &p);
+	if (rare)
+		return xdp_icmp(ctx, &p);
+	if (!number)
+		return xdp_answered(ctx, &p);
+	__u32 reason = balance(&p, set, number - 1, &dest);
+	if (reason == REASON_FORWARDED)
+		reason = forward(ctx, 0, &p, dest, &ifindex);
 	count_reason(reason);
-	switch (verdict_of(reason)) {
-	case OUT:
+	if (reason == REASON_FORWARDED)
 		return ifindex == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(ifindex, 0);
-	case AWAY:
-		return XDP_DROP;
-	default:
-		return XDP_PASS;
-	}
+	return xdp_refuse(ctx, &p, reason, dest);
+}
+
+static __always_inline int tc_done(struct __sk_buff *skb, __u32 reason, __u32 out)
+{
+	if (reason == REASON_NOT_OURS)
+		return TC_ACT_UNSPEC;
+	count_reason(reason == REASON_ASK ? REASON_REPLIED : reason);
+	if (reason == REASON_ASK)
+		return bpf_redirect_neigh(out, 0, 0, 0);
+	if (verdict_of(reason) == OUT)
+		return bpf_redirect(out, 0);
+	return verdict_of(reason) == AWAY ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+static __noinline int tc_answered(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 out = 0, reason = answered(skb, 1, skb->ifindex, p, &out);
+	return tc_done(skb, reason, out);
+}
+
+static __noinline int tc_fragment(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 out = 0, reason = fragment(skb, 1, skb->ifindex, p, &out);
+	return tc_done(skb, reason, out);
+}
+
+static __noinline int tc_icmp(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 out = 0, reason = icmp(skb, 1, skb->ifindex, p, &out);
+	return tc_done(skb, verdict_of(reason) == OUT ? REASON_ICMP : reason, out);
+}
+
+static __noinline int tc_refuse(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 dest)
+{
+	if (!error_for(skb, 1, p, reason, dest))
+		return bpf_redirect(skb->ifindex, 0);
+	return verdict_of(reason) == AWAY ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
 SEC("tc")
@@ -212,31 +381,28 @@ int evenkeel_tc(struct __sk_buff *skb)
 {
 	struct packet p = {};
 	struct settings *set = settings_get();
-	__u32 service, ifindex = 0;
-	if (!set || skb->protocol != bpf_htons(ETH_P_IP) || skb->pkt_type != 0 /* PACKET_HOST */)
+	__u32 dest = NO_DEST, ifindex = 0, number;
+	if (!set || (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6)) ||
+	    skb->pkt_type != 0 /* PACKET_HOST */)
 		return TC_ACT_UNSPEC;
-	if (skb->data_end - skb->data < 14 + 60 + 20) /* headers may lie outside the linear part */
-		bpf_skb_pull_data(skb, skb->len < 14 + 60 + 20 ? skb->len : 14 + 60 + 20);
+	pull(skb, 1, TC_HEADERS);
 	if (parse((void *)(long)skb->data, (void *)(long)skb->data_end, &p))
 		return TC_ACT_UNSPEC;
-	if (p.fragment) {
-		count_reason(REASON_FRAGMENT);
-		return TC_ACT_UNSPEC;
-	}
-	struct service *s = service_find(set, &p, &service);
-	if (!s)
-		return TC_ACT_UNSPEC;
-	p.bytes = skb->len - sizeof(struct ethhdr); /* a large segment's tot_len may be 0 */
-	__u32 reason = balance(&p, set, s, service, &ifindex);
+	p.bytes = skb->len - ETH_SIZE; /* a large segment's length may be 0 */
+	if (p.piece == LATER_PIECE)
+		return tc_fragment(skb, &p);
+	if (is_icmp(&p))
+		return tc_icmp(skb, &p);
+	number = service_find(set, &p);
+	if (!number)
+		return set->any_nat ? tc_answered(skb, &p) : TC_ACT_UNSPEC;
+	__u32 reason = balance(&p, set, number - 1, &dest);
+	if (reason == REASON_FORWARDED)
+		reason = forward(skb, 1, &p, dest, &ifindex);
 	count_reason(reason);
-	switch (verdict_of(reason)) {
-	case OUT:
+	if (reason == REASON_FORWARDED)
 		return bpf_redirect(ifindex, 0);
-	case AWAY:
-		return TC_ACT_SHOT;
-	default:
-		return TC_ACT_UNSPEC;
-	}
+	return tc_refuse(skb, &p, reason, dest);
 }
 
 char _license[] SEC("license") = "Dual MIT/GPL";

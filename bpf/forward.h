@@ -1,30 +1,103 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* How a packet leaves for its real server. */
+/*
+ * How a packet leaves for its real server, by the forwarding method of ip_vs_xmit.c. One text for both shells: `tc` is a
+ * constant wherever these functions are used.
+ */
 #ifndef EVENKEEL_FORWARD_H
 #define EVENKEEL_FORWARD_H
 
-/*
- * Direct routing: only the frame's addresses change, and the TTL (ip_vs_dr_xmit()). The next hop was resolved by user
- * space. Returns REASON_FORWARDED, or why not.
- */
-static __always_inline __u32 forward_dr(struct packet *p, struct dest *d, __u32 *ifindex)
+static __always_inline void *data_of(void *ctx, int tc)
+{
+	return (void *)(long)(tc ? ((struct __sk_buff *)ctx)->data : ((struct xdp_md *)ctx)->data);
+}
+
+static __always_inline void *end_of(void *ctx, int tc)
+{
+	return (void *)(long)(tc ? ((struct __sk_buff *)ctx)->data_end : ((struct xdp_md *)ctx)->data_end);
+}
+
+/* Room for the next headers in the linear part: 0 if they are there. */
+static __always_inline int pull(void *ctx, int tc, __u32 bytes)
+{
+	struct __sk_buff *skb = ctx;
+	if (!tc || skb->data_end - skb->data >= bytes)
+		return 0;
+	return bpf_skb_pull_data(skb, skb->len < bytes ? skb->len : bytes);
+}
+
+/* A known next hop, copied out of its destination; 0 if there is none. */
+static __always_inline int hop_of(struct dest *d, struct next_hop *hop)
 {
 	__u32 which = READ(d->hop);
 	if (which != 1 && which != 2)
-		return REASON_NO_HOP;
-	struct next_hop *hop = which == 1 ? &d->hops[0] : &d->hops[1];
-	struct iphdr *ip = p->ip;
-	if (ip->ttl <= 1)
+		return 0;
+	*hop = which == 1 ? d->hops[0] : d->hops[1];
+	return 1;
+}
+
+/* RFC 1624, as the kernel's ip_decrease_ttl(). Returns REASON_FORWARDED or REASON_TTL. */
+static __always_inline __u32 age(void *ctx, int tc, int v6)
+{
+	void *l3 = data_of(ctx, tc) + ETH_SIZE, *end = end_of(ctx, tc);
+	if (v6) {
+		struct ipv6hdr *ip = l3;
+		if ((void *)(ip + 1) > end || ip->hop_limit <= 1)
+			return REASON_TTL;
+		ip->hop_limit--;
+		return REASON_FORWARDED;
+	}
+	struct iphdr *ip = l3;
+	if ((void *)(ip + 1) > end || ip->ttl <= 1)
 		return REASON_TTL;
-	/* RFC 1624, as the kernel's ip_decrease_ttl() */
 	__u32 check = ip->check;
 	check += bpf_htons(0x0100);
 	ip->check = (__u16)(check + (check >= 0xffff));
 	ip->ttl--;
-	__builtin_memcpy(p->eth->h_dest, hop->dmac, 6);
-	__builtin_memcpy(p->eth->h_source, hop->smac, 6);
-	*ifindex = hop->ifindex;
 	return REASON_FORWARDED;
+}
+
+static __always_inline __u32 address_frame(void *ctx, int tc, const struct next_hop *hop)
+{
+	struct ethhdr *eth = data_of(ctx, tc);
+	if ((void *)(eth + 1) > end_of(ctx, tc))
+		return REASON_NO_ROOM;
+	__builtin_memcpy(eth->h_dest, hop->dmac, 6);
+	__builtin_memcpy(eth->h_source, hop->smac, 6);
+	return REASON_FORWARDED;
+}
+
+static __always_inline int dont_fragment(void *ctx, int tc, int v6)
+{
+	struct iphdr *ip = data_of(ctx, tc) + ETH_SIZE;
+	return v6 || ((void *)(ip + 1) <= end_of(ctx, tc) && (ip->frag_off & bpf_htons(0x4000)));
+}
+
+/* How long the packets are that a large segment of the stack's will be cut into by its device. */
+static __always_inline __u32 segment_bytes(struct __sk_buff *skb, struct packet *p)
+{
+	__u8 *l4 = data_of(skb, 1) + (p->l4 & MAX_L4);
+	__u32 header = 8;
+	if (p->protocol == IPPROTO_TCP && (void *)(l4 + 13) <= end_of(skb, 1))
+		header = (l4[12] >> 4) * 4;
+	return p->l4 - ETH_SIZE + header + skb->gso_size;
+}
+
+/* Is it more than its way takes, and not to be cut? */
+static __always_inline int too_big(void *ctx, int tc, struct packet *p, struct dest *d)
+{
+	__u32 mtu = d->mtu, bytes = p->bytes;
+	if (!mtu || bytes <= mtu)
+		return 0;
+	if (tc && ((struct __sk_buff *)ctx)->gso_size)
+		bytes = segment_bytes(ctx, p);
+	return bytes > mtu && dont_fragment(ctx, tc, p->family == 6);
+}
+
+/* Direct routing: only the frame's addresses change, and the TTL (ip_vs_dr_xmit()). */
+static __always_inline __u32 forward_dr(void *ctx, int tc, struct packet *p, const struct next_hop *hop)
+{
+	__u32 reason = age(ctx, tc, p->family == 6);
+	return reason == REASON_FORWARDED ? address_frame(ctx, tc, hop) : reason;
 }
 
 #endif

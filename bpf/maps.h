@@ -24,8 +24,26 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, EK_SERVICE_SLOTS);
 	__type(key, __u32);
-	__type(value, struct service_slot);
+	__type(value, struct slot);
 } service_slots SEC(".maps");
+
+/* User space writes, the program reads: a real server behind NAT, as its answers name it -> destination. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, EK_NAT_SLOTS);
+	__type(key, __u32);
+	__type(value, struct slot);
+} nat_slots SEC(".maps");
+
+/* The program writes and reads: next hops towards clients. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, EK_HOPS);
+	__type(key, __u32);
+	__type(value, struct way_back);
+} ways SEC(".maps");
 
 /* User space writes; the program writes only service_half.next. */
 struct {
@@ -36,7 +54,7 @@ struct {
 	__type(value, struct service);
 } services SEC(".maps");
 
-/* User space writes each entry's first line, the program its second. */
+/* User space writes each entry's first two lines, the program the third. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

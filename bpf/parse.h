@@ -3,62 +3,211 @@
 #ifndef EVENKEEL_PARSE_H
 #define EVENKEEL_PARSE_H
 
+#define ETH_SIZE 14
+#define MAX_L4 0xfff /* where a layer-4 header may begin, at most */
+#define EXTENSION_HEADERS 6
+
+/* TCP's flags as they lie in its thirteenth byte (RFC 9293, 3.1). */
+#define FIN 0x01
+#define SYN 0x02
+#define RST 0x04
+#define ACK 0x10
+
+enum piece { WHOLE = 0, FIRST_PIECE = 1, LATER_PIECE = 2 };
+
+/* A packet, apart from where it lies: what its headers say. */
 struct packet {
-	struct ethhdr *eth;
-	struct iphdr *ip;
-	__be32 client;
-	__be32 vip;
+	__be32 client[4]; /* source */
+	__be32 vip[4];    /* destination */
 	__be16 client_port;
 	__be16 vport;
 	__u32 bytes; /* of the IP packet */
+	__be32 id;   /* of a fragmented packet */
+	__u16 l4;    /* where the layer-4 header begins */
 	__u8 protocol;
-	__u8 fragment; /* any piece of a fragmented packet */
-	__u8 syn, ack, fin, rst;
+	__u8 family;
+	__u8 event; /* TCP: its flags; SCTP: enum sctp_event */
+	__u8 piece; /* enum piece */
+	__u16 unused;
 };
 
-/* 0 if the frame is IPv4 TCP or UDP with whole headers. */
-static __always_inline int parse(void *data, void *end, struct packet *p)
+/* RFC 9260, 3.2: what a state machine makes of a chunk's type. */
+enum sctp_event {
+	SCTP_DATA,
+	SCTP_EV_INIT,
+	SCTP_INIT_ACK,
+	SCTP_COOKIE_ECHO,
+	SCTP_COOKIE_ACK,
+	SCTP_SHUTDOWN,
+	SCTP_SHUTDOWN_ACK,
+	SCTP_SHUTDOWN_COMPLETE,
+	SCTP_ERROR,
+	SCTP_ABORT,
+	SCTP_EVENTS,
+};
+
+struct sctp_header {
+	__be16 source, dest;
+	__be32 tag, checksum;
+	__u8 type, flags; /* of the first chunk */
+	__be16 length;
+};
+
+static __always_inline __u8 sctp_event(__u8 type)
 {
-	struct ethhdr *eth = data;
-	struct iphdr *ip = (void *)(eth + 1);
-	if ((void *)(ip + 1) > end || eth->h_proto != bpf_htons(ETH_P_IP))
-		return -1;
-	if (ip->version != 4 || (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP))
-		return -1;
-	__u32 header = ip->ihl * 4;
-	if (header < sizeof(*ip))
-		return -1;
-	p->eth = eth;
-	p->ip = ip;
-	p->client = ip->saddr;
-	p->vip = ip->daddr;
-	p->protocol = ip->protocol;
-	p->bytes = bpf_ntohs(ip->tot_len);
-	/* RFC 791, 3.2: more fragments, or an offset: ports cannot be trusted to be there. */
-	p->fragment = (ip->frag_off & bpf_htons(0x3fff)) != 0;
-	if (p->fragment) {
-		p->client_port = p->vport = 0;
-		return 0;
+	switch (type) {
+	case 1:
+		return SCTP_EV_INIT;
+	case 2:
+		return SCTP_INIT_ACK;
+	case 6:
+		return SCTP_ABORT;
+	case 7:
+		return SCTP_SHUTDOWN;
+	case 8:
+		return SCTP_SHUTDOWN_ACK;
+	case 9:
+		return SCTP_ERROR;
+	case 10:
+		return SCTP_COOKIE_ECHO;
+	case 11:
+		return SCTP_COOKIE_ACK;
+	case 14:
+		return SCTP_SHUTDOWN_COMPLETE;
+	default:
+		return SCTP_DATA;
 	}
-	void *l4 = (void *)ip + header;
+}
+
+static __always_inline int balanced(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+}
+
+/* Ports and what the state machines look at; 0 if the header is whole. */
+static __always_inline int parse_l4(void *l4, void *end, struct packet *p)
+{
 	if (p->protocol == IPPROTO_TCP) {
 		struct tcphdr *tcp = l4;
 		if ((void *)(tcp + 1) > end)
 			return -1;
 		p->client_port = tcp->source;
 		p->vport = tcp->dest;
-		p->syn = tcp->syn;
-		p->ack = tcp->ack;
-		p->fin = tcp->fin;
-		p->rst = tcp->rst;
-	} else {
+		p->event = ((__u8 *)tcp)[13];
+		return 0;
+	}
+	if (p->protocol == IPPROTO_UDP) {
 		struct udphdr *udp = l4;
 		if ((void *)(udp + 1) > end)
 			return -1;
 		p->client_port = udp->source;
 		p->vport = udp->dest;
+		return 0;
+	}
+	struct sctp_header *sctp = l4;
+	if ((void *)(sctp + 1) > end)
+		return -1;
+	p->client_port = sctp->source;
+	p->vport = sctp->dest;
+	p->event = sctp_event(sctp->type);
+	if (p->event == SCTP_COOKIE_ECHO || p->event == SCTP_COOKIE_ACK) {
+		/* sctp_state(): an ABORT bundled behind them counts */
+		__u32 skip = (bpf_ntohs(sctp->length) + 3) & 0x7fc;
+		__u8 *next = l4 + 12 + skip;
+		if (skip >= 4 && (void *)(next + 4) <= end && *next == 6)
+			p->event = SCTP_ABORT;
 	}
 	return 0;
+}
+
+static __always_inline int parse_ipv4(struct iphdr *ip, void *end, struct packet *p)
+{
+	if ((void *)(ip + 1) > end || ip->version != 4)
+		return -1;
+	__u32 header = ip->ihl * 4;
+	if (header < sizeof(*ip))
+		return -1;
+	p->family = 4;
+	p->client[0] = ip->saddr;
+	p->vip[0] = ip->daddr;
+	p->protocol = ip->protocol;
+	p->bytes = bpf_ntohs(ip->tot_len);
+	p->l4 = ETH_SIZE + header;
+	/* RFC 791, 3.2: more fragments, or an offset. */
+	if (ip->frag_off & bpf_htons(0x3fff)) {
+		p->id = ip->id;
+		p->piece = ip->frag_off & bpf_htons(0x1fff) ? LATER_PIECE : FIRST_PIECE;
+		if (p->piece == LATER_PIECE)
+			return 0;
+	}
+	if (!balanced(p->protocol))
+		return p->protocol == IPPROTO_ICMP ? 0 : -1;
+	return parse_l4((void *)ip + header, end, p);
+}
+
+/* RFC 8200, 4: the chain of extension headers, as far as anybody needs it. */
+static __always_inline int parse_ipv6(struct ipv6hdr *ip, void *data, void *end, struct packet *p)
+{
+	if ((void *)(ip + 1) > end || ip->version != 6)
+		return -1;
+	p->family = 6;
+	__builtin_memcpy(p->client, &ip->saddr, 16);
+	__builtin_memcpy(p->vip, &ip->daddr, 16);
+	p->bytes = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	__u8 next = ip->nexthdr;
+	__u32 at = ETH_SIZE + sizeof(*ip);
+#pragma unroll
+	for (int i = 0; i < EXTENSION_HEADERS; i++) {
+		if (balanced(next) || next == IPPROTO_ICMPV6)
+			break;
+		__u8 *h = data + (at & MAX_L4);
+		if ((void *)(h + 8) > end)
+			return -1;
+		if (next == IPPROTO_FRAGMENT) {
+			__be16 offset = *(__be16 *)(h + 2);
+			p->id = *(__be32 *)(h + 4);
+			/* a packet in one piece may have this header too (RFC 6946) */
+			if (offset & bpf_htons(0xfff8))
+				p->piece = LATER_PIECE;
+			else if (offset & bpf_htons(1))
+				p->piece = FIRST_PIECE;
+			at += 8;
+		} else if (next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_DSTOPTS) {
+			at += (h[1] + 1) * 8;
+		} else {
+			return -1;
+		}
+		next = h[0];
+		if (p->piece == LATER_PIECE)
+			break;
+	}
+	p->protocol = next;
+	p->l4 = at & MAX_L4;
+	if (at > MAX_L4)
+		return -1;
+	if (p->piece == LATER_PIECE)
+		return 0;
+	if (!balanced(next))
+		return next == IPPROTO_ICMPV6 ? 0 : -1;
+	return parse_l4(data + p->l4, end, p);
+}
+
+/* 0 if the frame is IPv4 or IPv6 with whole headers of TCP, UDP, SCTP or ICMP, or a later piece of a packet. */
+static __always_inline int parse(void *data, void *end, struct packet *p)
+{
+	struct ethhdr *eth = data;
+	if ((void *)(eth + 1) > end)
+		return -1;
+	if (eth->h_proto == bpf_htons(ETH_P_IP))
+		return parse_ipv4((void *)(eth + 1), end, p);
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+		return parse_ipv6((void *)(eth + 1), data, end, p);
+	return -1;
+}
+
+static __always_inline int is_icmp(struct packet *p)
+{
+	return p->protocol == (p->family == 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
 }
 
 #endif

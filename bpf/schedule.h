@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Which real server takes a new connection. Table schedulers walk a table that user space made (the kernel's own walk,
- * replayed); scan schedulers look at every server. crates/core/src/schedulers has the twin in plain Rust.
+ * Which real server takes a new connection. Table schedulers walk or look into a table that user space made; scan
+ * schedulers look at every server. crates/core/src/schedulers has the twins in plain Rust.
  */
 #ifndef EVENKEEL_SCHEDULE_H
 #define EVENKEEL_SCHEDULE_H
@@ -27,9 +27,10 @@ struct walk {
 	struct service_half *half;
 	__u32 base, len;
 	__u32 dest;
-	__u32 unused;
+	__u32 rule; /* enum rule */
 	__s64 overhead, weight; /* of the best server so far */
 	__u64 flow;
+	__u32 hash, port; /* sh, mh: where the walk began */
 };
 
 /*
@@ -42,7 +43,9 @@ static __always_inline struct walk scan_from(struct service_half *half)
 {
 	struct settings *set = settings_get();
 	__u32 none = set ? READ(set->no_dest) : NO_DEST;
-	return (struct walk){ .half = half, .base = half->list_base, .dest = none, .overhead = none, .weight = none };
+	return (struct walk){
+		.half = half, .base = half->list_base, .len = half->list_len, .dest = none, .overhead = none, .weight = none
+	};
 }
 
 /* rr, wrr: the next one in the table that can take it; ip_vs_rr_schedule(), ip_vs_wrr_schedule() skip in the same way. */
@@ -59,21 +62,83 @@ static long walk_table(__u32 i, struct walk *w)
 	return 1;
 }
 
-/* ip_vs_wlc_schedule(): least overhead / weight; on equal terms the newer server stays. */
-static long scan_wlc(__u32 i, struct walk *w)
+/* rr, wrr */
+__noinline __u32 schedule_walk(__u32 service)
 {
-	__u32 index;
+	struct service *s = service_at(service);
+	if (!s)
+		return NO_DEST;
+	struct service_half *half = &s->half[READ(s->generation) & 1];
+	struct walk w = scan_from(half);
+	w.base = half->table_base;
+	w.len = half->table_len;
+	if (walk_table(0, &w)) /* nearly always the first */
+		return w.dest;
+	bpf_loop(w.len - 1, walk_table, &w, 0);
+	return w.dest;
+}
+
+/* How a scan compares. All but RULE_WEIGHT: least overhead / weight; on equal terms the newer server stays. */
+enum rule {
+	RULE_WLC,    /* ip_vs_wlc_schedule(): active * 256 + inactive */
+	RULE_LC,     /* ip_vs_lc_schedule(): the same, weights ignored */
+	RULE_SED,    /* ip_vs_sed_schedule(): active + 1 */
+	RULE_NQ,     /* ip_vs_nq_schedule(): as sed, but an idle server wins at once */
+	RULE_FO,     /* ip_vs_fo_schedule(): greatest weight */
+	RULE_OVF,    /* ip_vs_ovf_schedule(): greatest weight of those with no more connections than weight */
+};
+
+/* ip_vs_dest_conn_overhead() */
+static __always_inline __s64 overhead(struct dest *d)
+{
+	return ((__s64)READ(d->active) << 8) + READ(d->inactive);
+}
+
+static __always_inline int better(struct walk *w, __s64 oh, __s64 weight)
+{
+	return w->dest == NO_DEST || w->overhead * weight > oh * w->weight;
+}
+
+static long scan(__u32 i, struct walk *w)
+{
+	__u32 index, rule = w->rule;
 	struct dest *d = dest_in_list(w->base + i, &index);
 	if (!d || !eligible(d))
 		return 0;
-	/* ip_vs_dest_conn_overhead() */
-	__s64 overhead = ((__s64)READ(d->active) << 8) + READ(d->inactive), weight = READ(d->weight);
-	if (w->dest == NO_DEST || w->overhead * weight > overhead * w->weight) {
+	__s64 oh, weight = READ(d->weight);
+	if (rule == RULE_WLC) {
+		oh = overhead(d);
+	} else if (rule == RULE_LC) {
+		oh = overhead(d);
+		weight = 1;
+	} else if (rule == RULE_SED || rule == RULE_NQ) {
+		oh = (__s64)READ(d->active) + 1;
+		if (rule == RULE_NQ && oh == 1) {
+			w->dest = index;
+			return 1;
+		}
+	} else {
+		if (rule == RULE_OVF && READ(d->active) > weight)
+			return 0;
+		oh = 1; /* greatest weight: least 1 / weight */
+	}
+	if (better(w, oh, weight)) {
 		w->dest = index;
-		w->overhead = overhead;
+		w->overhead = oh;
 		w->weight = weight;
 	}
 	return 0;
+}
+
+__noinline __u32 schedule_scan(__u32 service, __u32 rule)
+{
+	struct service *s = service_at(service);
+	if (!s)
+		return NO_DEST;
+	struct walk w = scan_from(&s->half[READ(s->generation) & 1]);
+	w.rule = rule;
+	bpf_loop(w.len, scan, &w, 0);
+	return w.dest;
 }
 
 /* No room for an entry: the highest hash of (flow, server) wins, on every director and for every packet alike. */
@@ -83,7 +148,8 @@ static long scan_rendezvous(__u32 i, struct walk *w)
 	struct dest *d = dest_in_list(w->base + i, &index);
 	if (!d || !eligible(d))
 		return 0;
-	__u64 h = (w->flow ^ ((__u64)d->addr << 16 | d->port)) * 0x9e3779b97f4a7c15ull;
+	__u64 h = (w->flow ^ ((__u64)(d->addr[0] ^ d->addr[1] ^ d->addr[2] ^ d->addr[3]) << 16 | d->port)) *
+		  0x9e3779b97f4a7c15ull;
 	h ^= h >> 32;
 	h *= 0xd6e8feb86659fd93ull;
 	__s64 rank = (__s64)(h >> 1);
@@ -94,98 +160,114 @@ static long scan_rendezvous(__u32 i, struct walk *w)
 	return 0;
 }
 
-static __always_inline struct service *service_at(__u32 index)
-{
-	return bpf_map_lookup_elem(&services, &index);
-}
-
-__noinline __u32 schedule(__u32 service)
-{
-	struct service *s = service_at(service);
-	if (!s)
-		return NO_DEST;
-	struct service_half *half = &s->half[READ(s->generation) & 1];
-	struct walk w = scan_from(half);
-	if (s->scheduler == SCHED_WLC) {
-		bpf_loop(half->list_len, scan_wlc, &w, 0);
-		return w.dest;
-	}
-	w.base = half->table_base;
-	w.len = half->table_len;
-	if (walk_table(0, &w)) /* nearly always the first */
-		return w.dest;
-	bpf_loop(w.len - 1, walk_table, &w, 0);
-	return w.dest;
-}
-
 __noinline __u32 schedule_stateless(__u32 service, __u64 flow)
 {
 	struct service *s = service_at(service);
 	if (!s)
 		return NO_DEST;
-	struct service_half *half = &s->half[READ(s->generation) & 1];
-	struct walk w = scan_from(half);
+	struct walk w = scan_from(&s->half[READ(s->generation) & 1]);
 	w.flow = flow;
-	bpf_loop(half->list_len, scan_rendezvous, &w, 0);
+	bpf_loop(w.len, scan_rendezvous, &w, 0);
 	return w.dest;
 }
 
-static __always_inline struct dest *dest_at(__u32 index)
+/* Where the walks of sh and mh look: at the hash of an offset, the client's address and, if wished, its port. */
+static __always_inline __u32 look_at(struct walk *w, __u32 offset)
 {
-	return bpf_map_lookup_elem(&dests, &index);
+	__u32 v = w->port + (__u32)w->flow;
+	return w->len == EK_MH_SIZE ? mh_hash(offset + v) % EK_MH_SIZE : (offset + hash_32(v, 8)) & (EK_SH_SIZE - 1);
 }
 
-/* Where a persistent connection goes, and the template's number + 1 (0 if there was no room for one). */
-struct persistent {
-	__u32 dest;
-	__u32 template;
+/* ip_vs_sh_get_fallback(), ip_vs_mh_get_fallback(): through the table, each place rehashed. */
+static long walk_fallback(__u32 i, struct walk *w)
+{
+	__u32 index, len = w->len;
+	if (!len)
+		return 1;
+	__u32 at = look_at(w, (i + w->hash) % len);
+	struct dest *d = dest_in_list(w->base + at % len, &index);
+	if (!d || !eligible(d))
+		return 0;
+	w->dest = index;
+	return 1;
+}
+
+/* ip_vs_dh_schedule(), ip_vs_sh_schedule(), ip_vs_mh_schedule() */
+__noinline __u32 schedule_hash(const struct pick *p)
+{
+	struct service *s = p ? service_at(p->service) : 0;
+	if (!s)
+		return NO_DEST;
+	struct service_half *half = &s->half[READ(s->generation) & 1];
+	struct walk w = scan_from(half);
+	__u32 index, scheduler = s->scheduler, flags = s->flags;
+	w.base = half->table_base;
+	w.len = half->table_len;
+	if (!w.len)
+		return NO_DEST;
+	w.flow = p->client;
+	w.port = flags & SERVICE_PORT ? p->port : 0;
+	w.hash = scheduler == SCHED_DH ? hash_32(p->vip, 8) : look_at(&w, 0);
+	struct dest *d = dest_in_list(w.base + w.hash % w.len, &index);
+	if (d && eligible(d))
+		return index;
+	if (scheduler == SCHED_DH || !(flags & SERVICE_FALLBACK))
+		return NO_DEST;
+	bpf_loop(w.len, walk_fallback, &w, 0);
+	return w.dest;
+}
+
+/* twos: two servers at random, each as likely as it is heavy; the less loaded of them (ip_vs_twos_schedule()). */
+struct two {
+	__u32 base, total;
+	__u32 first, second; /* how much weight is still to be passed */
+	__u32 dest[2];
 };
 
-/*
- * The template of this client's network, made if there is none, as ip_vs_sched_persist(). dest is NO_DEST if no server
- * can take it.
- */
-__noinline int schedule_persistent(__u32 service, __u64 key0, __u64 key1, struct persistent *p)
+static long weigh(__u32 i, struct two *w)
+{
+	__u32 index;
+	struct dest *d = dest_in_list(w->base + i, &index);
+	if (d && eligible(d))
+		w->total += READ(d->weight);
+	return 0;
+}
+
+static long draw(__u32 i, struct two *w)
+{
+	__u32 index;
+	struct dest *d = dest_in_list(w->base + i, &index);
+	if (!d || !eligible(d))
+		return 0;
+	__u32 weight = READ(d->weight);
+	if (w->first < weight && w->dest[0] == NO_DEST)
+		w->dest[0] = index;
+	w->first -= weight;
+	if (w->second < weight && w->dest[1] == NO_DEST)
+		w->dest[1] = index;
+	w->second -= weight;
+	return 0;
+}
+
+__noinline __u32 schedule_twos(__u32 service)
 {
 	struct service *s = service_at(service);
-	if (!s || !p)
-		return 0;
-	__u32 now = (__u32)bpf_jiffies64();
-	struct found f = {};
-	p->dest = NO_DEST;
-	p->template = 0;
-	__u32 number = conn_find(key0, key1, now, &f);
-	if (number) {
-		struct conn *t = conn_at(number - 1);
-		struct dest *d = t ? dest_at(t->dest) : 0;
-		if (t && (!d || !(READ(d->flags) & DEST_AVAILABLE))) {
-			/* ip_vs_check_template(): its server is gone; keep it out of sight for what it still controls */
-			__u64 dead = (key1 & ~(0xffull << 40)) | (__u64)KIND_DEAD_TEMPLATE << 40;
-			__sync_val_compare_and_swap(&t->key1, key1, dead);
-			number = conn_find(key0, key1, now, &f);
-		}
-	}
-	if (!number) {
-		struct fresh n = {
-			.key0 = key0,
-			.key1 = key1,
-			.dest = schedule(service),
-			.life = CONN_LIFE(TCP_NONE, CONN_TEMPLATE),
-			.timeout = s->persist_timeout,
-		};
-		if (n.dest == NO_DEST)
-			return 0;
-		p->dest = n.dest;
-		number = conn_insert(f.room, f.room_key, &n);
-	}
-	struct conn *t = number ? conn_at(number - 1) : 0;
-	if (!t)
-		return 0;
-	__sync_fetch_and_add(&t->control, 1);
-	t->expires = now + s->persist_timeout; /* each new connection renews it */
-	p->dest = t->dest;
-	p->template = number;
-	return 0;
+	struct settings *set = settings_get();
+	if (!s || !set)
+		return NO_DEST;
+	struct service_half *half = &s->half[READ(s->generation) & 1];
+	__u32 none = READ(set->no_dest);
+	struct two w = { .base = half->list_base, .total = none + 1, .dest = { none, none } };
+	bpf_loop(half->list_len, weigh, &w, 0);
+	if (!w.total)
+		return NO_DEST;
+	w.first = bpf_get_prandom_u32() % w.total;
+	w.second = bpf_get_prandom_u32() % w.total;
+	bpf_loop(half->list_len, draw, &w, 0);
+	struct dest *a = dest_at(w.dest[0]), *b = dest_at(w.dest[1]);
+	if (!a || !b)
+		return a ? w.dest[0] : b ? w.dest[1] : NO_DEST;
+	return (__s64)READ(b->weight) * overhead(a) > (__s64)READ(a->weight) * overhead(b) ? w.dest[1] : w.dest[0];
 }
 
 #endif

@@ -1,38 +1,96 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* (address, port, protocol) -> virtual service. The order is ip_vs_service_find()'s: the exact port, then port 0. */
+/*
+ * (address, port, protocol) -> virtual service, or real server behind NAT. A service's order is ip_vs_service_find()'s:
+ * the exact port, then an FTP service for its data connections, then port 0.
+ */
 #ifndef EVENKEEL_SERVICE_H
 #define EVENKEEL_SERVICE_H
 
-/* sys/src/bpf/slots.rs has the same two lines. Operators name services, so the hash needs no secret. */
-static __always_inline __u32 service_hash(__be32 addr, __be16 port, __u8 protocol)
+/* ip_unprivileged_port_start's default: what a passive FTP server opens */
+#define FIRST_PASSIVE_PORT 1024
+
+/* sys/src/bpf/slots.rs has the same lines. Operators name services, so the hash needs no secret. */
+static __always_inline __u32 slot_hash(__be32 *addr, int v6, __be16 port, __u8 protocol)
 {
-	__u32 h = (addr * 0x9e3779b1u ^ ((__u32)port << 8 | protocol)) * 0x85ebca6bu;
-	return h >> 16;
+	__u32 a = addr[0];
+	if (v6)
+		a ^= (addr[1] * 0x9e3779b1u + addr[2]) * 0xc2b2ae35u + addr[3];
+	__u32 h = (a * 0x9e3779b1u ^ ((__u32)port << 8 | protocol)) * 0x85ebca6bu;
+	return h >> 15;
 }
 
-static __always_inline struct service *service_lookup(__be32 addr, __be16 port, __u8 protocol, __u32 *index)
+static __always_inline int slot_is(struct slot *s, __be32 *addr, int v6, __be16 port, __u8 protocol)
 {
-	__u32 h = service_hash(addr, port, protocol);
+	if (s->addr[0] != addr[0] || s->port != port || s->protocol != protocol || s->family != (v6 ? 6 : 4) || !s->index)
+		return 0;
+	return !v6 || (s->addr[1] == addr[1] && s->addr[2] == addr[2] && s->addr[3] == addr[3]);
+}
+
+/* The index + 1 of the service, 0 if there is none. */
+static __always_inline __u32 service_lookup(__be32 *addr, int v6, __be16 port, __u8 protocol)
+{
+	__u32 h = slot_hash(addr, v6, port, protocol);
 #pragma unroll
 	for (int i = 0; i < EK_SERVICE_PROBES; i++) {
 		__u32 at = (h + i) & (EK_SERVICE_SLOTS - 1);
-		struct service_slot *s = bpf_map_lookup_elem(&service_slots, &at);
-		if (!s || !s->used)
+		struct slot *s = bpf_map_lookup_elem(&service_slots, &at);
+		if (!s || !s->family)
 			return 0;
-		if (s->addr == addr && s->port == port && s->protocol == protocol && s->index) {
-			*index = s->index - 1;
-			return bpf_map_lookup_elem(&services, index);
-		}
+		if (slot_is(s, addr, v6, port, protocol))
+			return s->index;
 	}
 	return 0;
 }
 
-static __always_inline struct service *service_find(struct settings *set, struct packet *p, __u32 *index)
+static __always_inline struct service *service_at(__u32 index)
 {
-	struct service *s = service_lookup(p->vip, p->vport, p->protocol, index);
-	if (!s && set->any_port)
-		s = service_lookup(p->vip, 0, p->protocol, index);
-	return s;
+	return bpf_map_lookup_elem(&services, &index);
+}
+
+/* The rarer ways to a service; global, so that the verifier looks at them once. */
+__noinline __u32 service_wildcard(struct packet *p)
+{
+	struct settings *set = settings_get();
+	if (!p || !set)
+		return 0;
+	int v6 = p->family == 6;
+	if (set->any_ftp && p->protocol == IPPROTO_TCP &&
+	    (p->vport == bpf_htons(20) || bpf_ntohs(p->vport) >= FIRST_PASSIVE_PORT)) {
+		__u32 number = v6 ? service_lookup(p->vip, 1, bpf_htons(21), IPPROTO_TCP)
+				  : service_lookup(p->vip, 0, bpf_htons(21), IPPROTO_TCP);
+		struct service *s = number ? service_at(number - 1) : 0;
+		/* ip_vs_schedule(): another port than the service's needs persistence */
+		if (s && (s->flags & SERVICE_PERSISTENT))
+			return number;
+	}
+	if (!set->any_port)
+		return 0;
+	return v6 ? service_lookup(p->vip, 1, 0, p->protocol) : service_lookup(p->vip, 0, 0, p->protocol);
+}
+
+/* The number + 1 of the service that a packet is for. */
+static __always_inline __u32 service_find(struct settings *set, struct packet *p)
+{
+	__u32 number = p->family == 6 ? service_lookup(p->vip, 1, p->vport, p->protocol)
+				      : service_lookup(p->vip, 0, p->vport, p->protocol);
+	if (!number && (set->any_port | set->any_ftp))
+		number = service_wildcard(p);
+	return number;
+}
+
+/* The first destination + 1 of those that answer by NAT from this address and port. */
+static __always_inline __u32 nat_lookup(__be32 *addr, int v6, __be16 port, __u8 protocol)
+{
+	__u32 h = slot_hash(addr, v6, port, protocol);
+	for (int i = 0; i < EK_NAT_PROBES; i++) {
+		__u32 at = (h + i) & (EK_NAT_SLOTS - 1);
+		struct slot *s = bpf_map_lookup_elem(&nat_slots, &at);
+		if (!s || !s->family)
+			return 0;
+		if (slot_is(s, addr, v6, port, protocol))
+			return s->index;
+	}
+	return 0;
 }
 
 #endif

@@ -12,10 +12,10 @@ struct sweep_walk {
 	__u32 cursor, mask, now, grace, rearm, freed;
 };
 
-static __always_inline void sweep_entry(struct conn *e, struct sweep_walk *w)
+static __always_inline void sweep_entry(struct conn *e, struct conn *tail, struct sweep_walk *w)
 {
 	__u64 key1 = READ(e->key1);
-	if (key1 == KEY_FREE || key1 == KEY_BUSY || !passed(READ(e->expires) + w->grace, w->now))
+	if (!is_key(key1) || !passed(READ(e->expires) + w->grace, w->now))
 		return;
 	if (__sync_val_compare_and_swap(&e->key1, key1, KEY_BUSY) != key1)
 		return;
@@ -30,7 +30,7 @@ static __always_inline void sweep_entry(struct conn *e, struct sweep_walk *w)
 		return;
 	}
 	conn_uncount(e);
-	__sync_lock_test_and_set(&e->key1, KEY_FREE);
+	place_free(e, tail, key1);
 	w->freed++;
 }
 
@@ -40,8 +40,8 @@ static long sweep_line(__u32 i, struct sweep_walk *w)
 	struct conn_line *l = bpf_map_lookup_elem(&conns, &line);
 	if (!l)
 		return 1;
-	sweep_entry(&l->entry[0], w);
-	sweep_entry(&l->entry[1], w);
+	sweep_entry(&l->entry[0], &l->entry[1], w);
+	sweep_entry(&l->entry[1], &l->entry[1], w);
 	return 0;
 }
 

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use evenkeel_core::model::{ForwardingMethod, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
-use evenkeel_sys::bpf::{NextHop, XdpPlane};
+use evenkeel_sys::bpf::{NextHop, Path, XdpPlane};
 use libbpf_rs::{MapCore, MapFlags, Object, ObjectBuilder, ProgramInput};
 
 const FLOORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/floor.bpf.o"));
@@ -85,10 +85,10 @@ fn plane(scheduler: Scheduler, servers: u32) -> Result<(XdpPlane, i32)> {
     let dir = PathBuf::from(format!("/sys/fs/bpf/evenkeel/bench-{}", std::process::id()));
     let mut plane = XdpPlane::load(&dir, 1 << 22)?;
     plane.loaded.note_test_device();
-    let key = ServiceKey { protocol: Protocol::Tcp, addr: VIP, port: 80 };
-    let mut steps = vec![Step::AddService(key, ServiceSpec { scheduler, persistence: None })];
+    let key = ServiceKey { protocol: Protocol::Tcp, addr: VIP.into(), port: 80 };
+    let mut steps = vec![Step::AddService(key, ServiceSpec::of(scheduler))];
     for n in 0..servers {
-        let server = ServerKey { addr: Ipv4Addr::from(0x0a30_0000 + n), port: 80 };
+        let server = ServerKey { addr: Ipv4Addr::from(0x0a30_0000 + n).into(), port: 80 };
         let weight = Weight::new(1).context("a weight")?;
         let spec = DestSpec { weight, method: ForwardingMethod::Dr, u_threshold: 0, l_threshold: 0 };
         steps.push(Step::AddDest(key, server, spec));
@@ -96,7 +96,8 @@ fn plane(scheduler: Scheduler, servers: u32) -> Result<(XdpPlane, i32)> {
     let errors = plane.apply(&steps);
     anyhow::ensure!(errors.is_empty(), "{errors:?}");
     for (id, _) in plane.dest_addresses() {
-        plane.set_hop(id, Some(NextHop { ifindex: 1, dmac: [2; 6], smac: [4; 6] }));
+        let hop = NextHop { ifindex: 1, dmac: [2; 6], smac: [4; 6] };
+        plane.set_path(id, Path::Via { hop, mtu: 1500, source: None });
     }
     let fd = plane.loaded.xdp_program()?;
     Ok((plane, fd))

@@ -1,8 +1,9 @@
-//! Conformance with recordings of the real IPVS: every choice of rr, wrr and wlc, persistence, connection reuse, TCP
-//! states and timeouts. Each is run through the program in the kernel (as root), rr, wrr and wlc also through the
-//! plain-Rust twin (as anybody).
+//! Conformance with recordings of the real IPVS: every choice of its schedulers, persistence, connection reuse, TCP
+//! states and timeouts. Each is run through the program in the kernel (as root), the schedulers also through their
+//! plain-Rust twins (as anybody). And what the forwarding methods make of a frame, byte for byte.
 
 mod dump;
+mod methods;
 mod plane;
 mod scheduling;
 mod states;

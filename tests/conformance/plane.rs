@@ -1,33 +1,38 @@
 //! The loaded program with maps of its own, driven packet by packet through the kernel's test-run facility.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use evenkeel_core::plan::Step;
-use evenkeel_sys::bpf::{NextHop, XdpPlane};
-use evenkeel_testkit::frames::{self, Flags, look};
+use evenkeel_sys::bpf::{NextHop, Path, XdpPlane};
+use evenkeel_testkit::frames::{self, Flags, look, look_icmp};
+use evenkeel_testkit::lan::eventually;
 
 /// What a packet met with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
     /// Sent to this server.
-    Sent(Ipv4Addr),
+    Sent(IpAddr),
     /// Left to the kernel.
     Kernel,
+    /// Answered with an ICMP error of this type and code.
+    Refused(u8, u8),
     /// Dropped.
     Dropped,
 }
 
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
-const XDP_TX: u32 = 3;
+pub const XDP_DROP: u32 = 1;
+pub const XDP_PASS: u32 = 2;
+pub const XDP_TX: u32 = 3;
+pub const XDP_REDIRECT: u32 = 4;
 
 /// A program under test; its pins go when it goes.
 pub struct TestPlane {
     pub plane: XdpPlane,
-    macs: BTreeMap<[u8; 6], Ipv4Addr>,
+    macs: BTreeMap<[u8; 6], IpAddr>,
 }
 
 impl Drop for TestPlane {
@@ -56,17 +61,50 @@ impl TestPlane {
         let errors = self.plane.apply(steps);
         assert!(errors.is_empty(), "{errors:?}");
         for (id, addr) in self.plane.dest_addresses() {
-            let [a, b, c, d] = addr.octets();
-            let dmac = [2, 1, a, b, c, d];
+            let [a, b, c, d] = match addr {
+                IpAddr::V4(a) => a.octets(),
+                IpAddr::V6(a) => a.octets()[12..].try_into().expect("four"),
+            };
+            let dmac = [2, if addr.is_ipv6() { 6 } else { 4 }, a, b, c, d];
             self.macs.insert(dmac, addr);
-            self.plane.set_hop(id, Some(NextHop { ifindex: 1, dmac, smac: [2, 2, 2, 2, 2, 2] }));
+            let hop = NextHop { ifindex: 1, dmac, smac: [2; 6] };
+            let source = if addr.is_ipv6() { "2001:db8::d" } else { "10.2.0.10" };
+            self.plane.set_path(id, Path::Via { hop, mtu: 1500, source: source.parse().ok() });
         }
     }
 
-    /// Runs the program on a frame.
+    /// Takes every service out and waits until every connection is swept away, for the next recording: to load the program
+    /// anew takes longer, on an emulated machine much longer.
+    pub fn clear(&mut self) {
+        let steps: Vec<Step> = self.plane.maps().observe().into_keys().map(Step::RemoveService).collect();
+        self.apply(&steps);
+        // One turn of the sweep for the whole table, and many of them.
+        let maps = self.plane.maps();
+        let mut settings = maps.settings.get(0);
+        (settings.sweep_lines, settings.sweep_ns, settings.grace) = (settings.conn_mask + 1, 10_000_000, 0);
+        maps.settings.set(0, settings);
+        eventually("an empty table", Duration::from_secs(120), || {
+            self.plane.maps().age_connections(-100_000);
+            self.plane.maps().raw_entries().is_empty().then_some(())
+        });
+    }
+
+    /// Runs the program on a frame: its verdict, and the frame after it.
+    pub fn run(&self, frame: &[u8]) -> (u32, Vec<u8>) {
+        self.plane.loaded.run("evenkeel_xdp", frame).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Runs the program on a frame that direct routing sends on.
     pub fn frame(&self, frame: &[u8]) -> Fate {
-        let (code, out) = self.plane.loaded.run("evenkeel_xdp", frame).unwrap_or_else(|e| panic!("{e}"));
+        let (code, out) = self.run(frame);
         match code {
+            XDP_TX if look_icmp(&out).is_some() => {
+                let error = look_icmp(&out).expect("it is one");
+                let sender = look(frame);
+                assert_eq!((error.from, error.to), (sender.to.0, sender.from.0), "from the virtual address");
+                assert_eq!((error.dmac, &error.quote[..]), (sender.smac, &frame[14..14 + error.quote.len()]));
+                Fate::Refused(error.kind.0, error.kind.1)
+            }
             XDP_TX => {
                 let (before, after) = (look(frame), look(&out));
                 assert_eq!((after.from, after.to), (before.from, before.to), "direct routing changes no address");

@@ -1,7 +1,7 @@
 //! The connection table: insertion from two CPUs at once, expiry, and what happens when it is full.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use evenkeel_testkit::sequences::ipvsadm_step;
 
 use crate::plane::{Fate, TestPlane, test_plane};
 
-const VIP: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 2, 0, 100), 80);
+const VIP: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::new(10, 2, 0, 100)), 80);
 
 fn plane(entries: u32, scheduler: &str, servers: u8) -> Option<TestPlane> {
     let mut plane = test_plane(entries)?;
@@ -23,8 +23,8 @@ fn plane(entries: u32, scheduler: &str, servers: u8) -> Option<TestPlane> {
     Some(plane)
 }
 
-fn client(n: u32) -> (Ipv4Addr, u16) {
-    (Ipv4Addr::from(0x0a01_0000 + (n >> 8)), 1024 + (n & 0xff) as u16)
+fn client(n: u32) -> (IpAddr, u16) {
+    (Ipv4Addr::from(0x0a01_0000 + (n >> 8)).into(), 1024 + (n & 0xff) as u16)
 }
 
 /// Every entry once, and every count what the entries say.
@@ -121,15 +121,17 @@ fn a_thousand_services_and_ten_thousand_servers_are_set_up_in_one_go() {
     use evenkeel_core::model::{ForwardingMethod, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
     use evenkeel_core::plan::{DestSpec, ServiceSpec, Step, diff};
     let Some(mut plane) = test_plane(1024) else { return };
-    let spec = ServiceSpec { scheduler: Scheduler::Wrr, persistence: None };
+    let spec = ServiceSpec::of(Scheduler::Wrr);
     let weight = Weight::new(3).expect("a weight");
     let dest = DestSpec { weight, method: ForwardingMethod::Dr, u_threshold: 0, l_threshold: 0 };
     let mut steps = Vec::new();
     for n in 0..1000u32 {
-        let key = ServiceKey { protocol: Protocol::Tcp, addr: Ipv4Addr::from(0x0a02_0000 + n), port: 80 };
+        let key = ServiceKey { protocol: Protocol::Tcp, addr: Ipv4Addr::from(0x0a02_0000 + n).into(), port: 80 };
         steps.push(Step::AddService(key, spec));
         steps.extend(
-            (0..10).map(|i| Step::AddDest(key, ServerKey { addr: Ipv4Addr::from(0x0a03_0000 + i), port: 80 }, dest)),
+            (0..10).map(|i| {
+                Step::AddDest(key, ServerKey { addr: Ipv4Addr::from(0x0a03_0000 + i).into(), port: 80 }, dest)
+            }),
         );
     }
     let errors = plane.plane.apply(&steps);

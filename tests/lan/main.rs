@@ -7,6 +7,7 @@ mod forwarding;
 mod guard;
 mod health;
 mod links;
+mod methods;
 mod orders;
 mod reload;
 mod rough;

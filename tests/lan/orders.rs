@@ -1,6 +1,6 @@
 //! Real servers changed by hand.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use evenkeel_core::ipc::ServerStatus;
 use evenkeel_testkit::http::Server;
@@ -67,8 +67,8 @@ fn servers_are_added_drained_and_weighed_without_a_reload() {
     in_force(0, Some(5));
     assert!(order(&net, "remove 192.168.1.100:80 192.168.1.13").0);
     assert!(order(&net, "remove 192.168.1.100:80 192.168.1.12").0);
-    let left = || Some(net.status("d1")?.services[0].servers.iter().map(|s| s.addr).collect::<Vec<Ipv4Addr>>());
-    assert_eq!(left(), Some(vec![SERVERS[0].1]));
+    let left = || Some(net.status("d1")?.services[0].servers.iter().map(|s| s.addr).collect::<Vec<IpAddr>>());
+    assert_eq!(left(), Some(vec![IpAddr::V4(SERVERS[0].1)]));
     assert!(order(&net, "undrain 192.168.1.100:80 192.168.1.12").0, "and back");
     in_force(1, Some(1));
     assert_eq!(net.status("d1").expect("answers").orders, Vec::<String>::new());

@@ -3,7 +3,7 @@
 //! Formats are those of ipvsadm 1.31 (print_service_entry(), print_conn(), print_largenum()), checked against recordings
 //! of it.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
 use evenkeel_core::model::{Protocol, ServiceKey};
@@ -27,7 +27,7 @@ struct List {
 const USAGE: &str = "Try `ipvsadm -h' or 'ipvsadm --help' for more information.";
 const HELP: &str = "\
 ipvsadm, as far as evenkeel has it:
-  ipvsadm -L|-l [-n] [-t|-u ADDRESS:PORT] [--stats] [--exact] [--nosort]    the services
+  ipvsadm -L|-l [-n] [-t|-u|--sctp-service ADDRESS:PORT] [--stats] [--exact] [--nosort]    the services
   ipvsadm -L|-l [-n] -c [--nosort]                                          the connections
 Everything else is changed by the configuration and a reload.
 ";
@@ -68,9 +68,7 @@ fn parse(args: &[String]) -> Result<Option<List>, String> {
     while let Some(arg) = rest.next() {
         let mut service = |protocol, value: Option<&String>| -> Result<(), String> {
             let text = value.ok_or("option needs an argument")?;
-            let key = text
-                .rsplit_once(':')
-                .and_then(|(a, p)| Some(ServiceKey { protocol, addr: a.parse().ok()?, port: p.parse().ok()? }));
+            let key = text.parse::<SocketAddr>().ok().map(|a| ServiceKey { protocol, addr: a.ip(), port: a.port() });
             list.only = Some(key.ok_or_else(|| format!("illegal virtual server address:port [{text}] specified"))?);
             Ok(())
         };
@@ -85,6 +83,7 @@ fn parse(args: &[String]) -> Result<Option<List>, String> {
             "--help" => return Ok(None),
             "--tcp-service" => service(Protocol::Tcp, rest.next())?,
             "--udp-service" => service(Protocol::Udp, rest.next())?,
+            "--sctp-service" => service(Protocol::Sctp, rest.next())?,
             long if long.starts_with("--") => return Err(format!("unknown option {long}")),
             short if short.len() > 1 && short.starts_with('-') => {
                 for (i, c) in short.char_indices().skip(1) {
@@ -119,17 +118,25 @@ fn parse(args: &[String]) -> Result<Option<List>, String> {
     Ok(Some(list))
 }
 
-fn endpoint(addr: Ipv4Addr, port: u16, protocol: Protocol, numeric: bool) -> String {
+fn endpoint(addr: IpAddr, port: u16, protocol: Protocol, numeric: bool) -> String {
     if numeric {
-        return format!("{addr}:{port}");
+        return SocketAddr::new(addr, port).to_string();
     }
     let (host, service) = names::of(addr, port, protocol == Protocol::Udp);
-    format!("{host}:{service}")
+    if host.contains(':') { format!("[{host}]:{service}") } else { format!("{host}:{service}") }
+}
+
+/// print_service_entry() cuts names of IPv4; those of IPv6 move the columns.
+fn cut(name: String, addr: IpAddr, most: usize) -> String {
+    if addr.is_ipv6() { name } else { name.chars().take(most).collect() }
 }
 
 /// ipvsadm compares addresses by a signed subtraction, so 172.16.0.0 and 192.168.0.0 come before 10.0.0.0.
-fn order(addr: Ipv4Addr) -> i32 {
-    u32::from(addr) as i32
+fn order(addr: IpAddr) -> (bool, i32, u128) {
+    match addr {
+        IpAddr::V4(a) => (false, u32::from(a) as i32, 0),
+        IpAddr::V6(a) => (true, 0, u128::from(a)),
+    }
 }
 
 fn services(mut all: Vec<ServiceView>, size: u64, list: List) -> String {
@@ -140,7 +147,7 @@ fn services(mut all: Vec<ServiceView>, size: u64, list: List) -> String {
         }
     }
     if !list.unsorted {
-        all.sort_by_key(|s| (s.key.protocol.number(), order(s.key.addr), s.key.port));
+        all.sort_by_key(|s| (s.key.addr.is_ipv6(), s.key.protocol.number(), order(s.key.addr), s.key.port));
     }
     let mut text = String::new();
     if list.only.is_none() {
@@ -166,17 +173,32 @@ fn services(mut all: Vec<ServiceView>, size: u64, list: List) -> String {
 
 fn service(s: &ServiceView, list: List) -> String {
     let name = endpoint(s.key.addr, s.key.port, s.key.protocol, list.numeric);
-    let name: String = name.chars().take(33).collect();
+    let name = cut(name, s.key.addr, 33);
     let mut text = format!("{:<4} {name}", s.key.protocol.to_string());
     if list.stats {
         text = format!("{text:<33}{}\n", numbers(s.stats, list.exact));
     } else {
         text += &format!(" {}", s.spec.scheduler);
+        let flags: Vec<String> = [(s.spec.flags.fallback, "fallback"), (s.spec.flags.port, "port")]
+            .into_iter()
+            .filter(|(yes, _)| *yes)
+            .map(|(_, flag)| format!("{}-{flag}", s.spec.scheduler))
+            .collect();
+        if !flags.is_empty() {
+            text += &format!(" ({})", flags.join(","));
+        }
         if let Some(p) = s.spec.persistence {
             text += &format!(" persistent {}", p.timeout_s);
-            if p.mask != Ipv4Addr::BROADCAST {
-                text += &format!(" mask {}", p.mask);
+            match p.mask {
+                IpAddr::V4(m) if m != Ipv4Addr::BROADCAST => text += &format!(" mask {m}"),
+                IpAddr::V6(m) if u128::from(m) != u128::MAX => {
+                    text += &format!(" mask {}", u128::from(m).leading_ones());
+                }
+                _ => {}
             }
+        }
+        if s.spec.one_packet {
+            text += " ops";
         }
         text.push('\n');
     }
@@ -188,22 +210,22 @@ fn service(s: &ServiceView, list: List) -> String {
 
 fn dest(s: &ServiceView, d: &DestView, list: List) -> String {
     let name = endpoint(d.key.addr, d.key.port, s.key.protocol, list.numeric);
-    let name: String = name.chars().take(28).collect();
+    let name = cut(name, d.key.addr, 28);
     if list.stats {
         return format!("  -> {name:<28}{}\n", numbers(d.stats, list.exact));
     }
     format!(
         "  -> {name:<28} {:<7} {:<6} {:<10} {:<10}\n",
-        d.spec.method.ipvsadm_name(),
+        if d.local { "Local" } else { d.spec.method.ipvsadm_name() },
         d.spec.weight.get(),
         d.active,
         d.inactive
     )
 }
 
-/// Conns, InPkts, OutPkts, InBytes, OutBytes. Direct routing sees no packet from server to client.
+/// Conns, InPkts, OutPkts, InBytes, OutBytes. Only NAT sees packets from server to client.
 fn numbers(s: Stats, exact: bool) -> String {
-    [s.conns, s.in_packets, 0, s.in_bytes, 0].map(|n| large(n, exact)).concat()
+    [s.conns, s.in_packets, s.out_packets, s.in_bytes, s.out_bytes].map(|n| large(n, exact)).concat()
 }
 
 /// print_largenum(): nine wide, in K, M, G and T from the ninth digit on, cut and not rounded.
@@ -235,10 +257,11 @@ fn connections(mut all: Vec<ConnView>, list: List) -> String {
 }
 
 fn connection(c: &ConnView, numeric: bool) -> String {
-    let end = |(a, p): (Ipv4Addr, u16)| endpoint(a, p, c.protocol, numeric);
-    // A connection keeps its service's port; a template's destination has its server's.
-    let dest =
-        c.dest.1.map_or((Ipv4Addr::UNSPECIFIED, 0), |d| (d.addr, if c.is_template() { d.port } else { c.service.1 }));
+    let end = |(a, p): (IpAddr, u16)| endpoint(a, p, c.protocol, numeric);
+    // A server without a port of its own keeps the packet's.
+    let dest = c.dest.1.map_or((IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0), |d| {
+        (d.addr, if c.is_template() || d.port != 0 { d.port } else { c.service.1 })
+    });
     format!(
         "{:<3} {:<6} {:<11} {:<18} {:<18} {}\n",
         c.protocol,
@@ -293,6 +316,7 @@ mod tests {
             persistent: 0,
             overload: false,
             hop: None,
+            local: false,
             stats,
         });
         let dests: Vec<DestView> = dests.collect();
@@ -302,8 +326,8 @@ mod tests {
             stats.in_packets += d.stats.in_packets;
             stats.in_bytes += d.stats.in_bytes;
         }
-        let key = ServiceKey { protocol: Protocol::Tcp, addr: Ipv4Addr::new(10, 2, 0, 100), port: 80 };
-        ServiceView { key, spec: ServiceSpec { scheduler, persistence }, stats, dests }
+        let key = ServiceKey { protocol: Protocol::Tcp, addr: IpAddr::from([10, 2, 0, 100]), port: 80 };
+        ServiceView { key, spec: ServiceSpec { persistence, ..ServiceSpec::of(scheduler) }, stats, dests }
     }
 
     const NUMERIC: List =
@@ -311,15 +335,15 @@ mod tests {
 
     #[test]
     fn listings_equal_ipvsadms_to_the_byte() {
-        let stats = |conns, in_packets, in_bytes| Stats { conns, in_packets, in_bytes };
+        let stats = |conns, in_packets, in_bytes| Stats { conns, in_packets, in_bytes, ..Stats::default() };
         let dests = [("10.2.0.12", 2, 1, 2, stats(3, 14, 763)), ("10.2.0.11", 1, 1, 1, stats(2, 9, 492))];
         let all = vec![service(Scheduler::Wlc, None, &dests)];
         assert_eq!(services(all.clone(), 4096, NUMERIC), include_str!("golden/list.txt"));
         assert_eq!(services(all, 4096, List { stats: true, ..NUMERIC }), include_str!("golden/stats.txt"));
-        let p = |timeout_s, mask| Some(Persistence { timeout_s, mask });
+        let p = |timeout_s, mask: [u8; 4]| Some(Persistence { timeout_s, mask: mask.into() });
         let sticky = |p| services(vec![service(Scheduler::Rr, p, &[])], 4096, NUMERIC);
-        assert!(sticky(p(600, Ipv4Addr::BROADCAST)).ends_with("\nTCP  10.2.0.100:80 rr persistent 600\n"));
-        let masked = sticky(p(600, Ipv4Addr::new(255, 255, 255, 0)));
+        assert!(sticky(p(600, [255; 4])).ends_with("\nTCP  10.2.0.100:80 rr persistent 600\n"));
+        let masked = sticky(p(600, [255, 255, 255, 0]));
         assert!(masked.ends_with("\nTCP  10.2.0.100:80 rr persistent 600 mask 255.255.255.0\n"));
     }
 
@@ -328,7 +352,7 @@ mod tests {
         let conn = |client: (&str, u16), dest: &str, state, flags, expires_s| ConnView {
             protocol: Protocol::Tcp,
             client: (client.0.parse().expect("an address"), client.1),
-            service: (Ipv4Addr::new(10, 2, 0, 100), 80),
+            service: (IpAddr::from([10, 2, 0, 100]), 80),
             dest: (0, Some(ServerKey { addr: dest.parse().expect("an address"), port: 80 })),
             state,
             flags,
@@ -345,9 +369,9 @@ mod tests {
 
     #[test]
     fn addresses_sort_as_ipvsadm_subtracts_them() {
-        let mut addrs = ["10.0.0.1", "192.168.0.1", "172.16.0.1"].map(|a| a.parse::<Ipv4Addr>().expect("an address"));
+        let mut addrs = ["10.0.0.1", "192.168.0.1", "172.16.0.1"].map(|a| a.parse::<IpAddr>().expect("an address"));
         addrs.sort_by_key(|a| order(*a));
-        assert_eq!(addrs.map(|a| a.octets()[0]), [172, 192, 10]);
+        assert_eq!(addrs.map(|a| a.to_string()), ["172.16.0.1", "192.168.0.1", "10.0.0.1"]);
     }
 
     #[test]

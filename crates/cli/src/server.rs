@@ -1,6 +1,6 @@
 //! `evenkeel server`: real servers changed by hand, without a reload.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -59,18 +59,18 @@ pub struct Place {
 
 impl Place {
     fn order(&self, what: What) -> anyhow::Result<Order> {
-        let which = match self.service.parse::<SocketAddrV4>() {
-            Ok(at) => Which::At(*at.ip(), at.port()),
+        let which = match self.service.parse::<SocketAddr>() {
+            Ok(at) => Which::At(at.ip(), at.port()),
             Err(_) if self.service == "all" => Which::Everywhere,
             Err(_) if self.service.contains(':') => {
                 bail!("`{}` is no ADDRESS:PORT, as 192.0.2.1:80", self.service)
             }
             Err(_) => Which::Group(self.service.clone()),
         };
-        let (server, port) = match self.server.parse::<SocketAddrV4>() {
-            Ok(at) => (*at.ip(), Some(at.port())),
+        let (server, port) = match self.server.parse::<SocketAddr>() {
+            Ok(at) => (at.ip(), Some(at.port())),
             Err(_) => {
-                let addr: Ipv4Addr =
+                let addr: IpAddr =
                     self.server.parse().with_context(|| format!("`{}` is no address of a server", self.server))?;
                 (addr, None)
             }

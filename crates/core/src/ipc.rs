@@ -3,7 +3,7 @@
 //! The same structures are what `evenkeel status -o json` prints, so their field names are an interface.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -219,7 +219,7 @@ pub struct ServiceStatus {
     /// TCP or UDP.
     pub protocol: String,
     /// Virtual address.
-    pub addr: Ipv4Addr,
+    pub addr: IpAddr,
     /// Virtual port.
     pub port: u16,
     /// Scheduler.
@@ -264,7 +264,7 @@ pub struct ServiceStatus {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct SorryStatus {
     /// Address.
-    pub addr: Ipv4Addr,
+    pub addr: IpAddr,
     /// Port.
     pub port: u16,
     /// Does it take the connections?
@@ -303,7 +303,7 @@ pub struct CheckLoad {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ServerStatus {
     /// Address.
-    pub addr: Ipv4Addr,
+    pub addr: IpAddr,
     /// Port.
     pub port: u16,
     /// Weight in the configuration.

@@ -4,7 +4,7 @@
 //! follows from a configuration follows from them, and a reload keeps or forgets them as they say.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub enum Which {
     /// All that have the real server; or, to add one, none.
     Everywhere,
     /// Those with this address and port, of either protocol.
-    At(Ipv4Addr, u16),
+    At(IpAddr, u16),
     /// The addresses of this `virtual_server_group`.
     Group(String),
 }
@@ -36,7 +36,7 @@ impl fmt::Display for Which {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Which::Everywhere => f.write_str("every virtual server"),
-            Which::At(addr, port) => write!(f, "{addr}:{port}"),
+            Which::At(addr, port) => SocketAddr::new(*addr, *port).fmt(f),
             Which::Group(name) => write!(f, "group {name}"),
         }
     }
@@ -67,7 +67,7 @@ pub struct Order {
     /// Where.
     pub which: Which,
     /// The real server.
-    pub server: Ipv4Addr,
+    pub server: IpAddr,
     /// Its port, where checks go to another than the service's.
     pub port: Option<u16>,
     /// What.
@@ -207,7 +207,10 @@ impl Order {
 
     /// A server like the first one. It is dead until its checks have passed once: nobody has seen it alive.
     fn newcomer(&self, service: ServiceKey, like: Option<&RealServer>, weight: Option<u32>) -> RealServer {
-        let key = ServerKey { addr: self.server, port: service.port };
+        let method = like.map_or(crate::model::ForwardingMethod::Dr, |r| r.method);
+        // NAT sends to the port that is named, or to that of the others; the other methods cannot change it.
+        let port = if method.maps_ports() { self.port.or(like.map(|r| r.key.port)) } else { None };
+        let key = ServerKey { addr: self.server, port: port.unwrap_or(service.port) };
         let weight = weight.and_then(Weight::new).or(like.map(|r| r.weight)).unwrap_or(Weight::DEFAULT);
         let mut checks = like.map_or_else(Vec::new, |r| r.checks.clone());
         for c in &mut checks {
@@ -219,7 +222,7 @@ impl Order {
         RealServer {
             key,
             weight,
-            method: like.map_or(crate::model::ForwardingMethod::Dr, |r| r.method),
+            method,
             u_threshold: like.map_or(0, |r| r.u_threshold),
             l_threshold: like.map_or(0, |r| r.l_threshold),
             inhibit_on_failure: like.is_some_and(|r| r.inhibit_on_failure),
@@ -252,16 +255,16 @@ mod tests {
     }
 
     fn order(which: Which, server: u8, what: What) -> Order {
-        Order { which, server: Ipv4Addr::new(10, 0, 0, server), port: None, what, until_reload: false }
+        Order { which, server: IpAddr::from([10, 0, 0, server]), port: None, what, until_reload: false }
     }
 
     fn at(port: u16) -> Which {
-        Which::At(Ipv4Addr::new(192, 0, 2, 1), port)
+        Which::At(IpAddr::from([192, 0, 2, 1]), port)
     }
 
     /// Last byte, weight, drained of each server, by service.
     fn seen(config: &Config) -> Vec<Vec<(u8, u32, bool)>> {
-        let server = |r: &RealServer| (r.key.addr.octets()[3], r.weight.get(), r.drained);
+        let server = |r: &RealServer| (crate::model::last_number(r.key.addr), r.weight.get(), r.drained);
         config.virtual_servers.iter().map(|v| v.servers.iter().map(server).collect()).collect()
     }
 

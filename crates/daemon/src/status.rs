@@ -143,6 +143,7 @@ impl Control {
         });
         let hop = match (dest.and_then(|d| d.hop), self.hops.trouble(r.key.addr)) {
             (_, Some(why)) => why.to_owned(),
+            (_, None) if dest.is_some_and(|d| d.local) => "this director".to_owned(),
             (Some(h), None) => h.dmac.map(|b| format!("{b:02x}")).join(":"),
             (None, None) => "not known yet".to_owned(),
         };

@@ -1,13 +1,13 @@
 //! Names of addresses and ports, by the system's resolver; of interfaces, by the kernel.
 
 use std::ffi::CStr;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use socket2::SockAddr;
 
 /// Host name and service name, as getnameinfo(3) gives them; numbers where there is no name.
-pub fn of(addr: Ipv4Addr, port: u16, udp: bool) -> (String, String) {
-    let sa = SockAddr::from(SocketAddrV4::new(addr, port));
+pub fn of(addr: IpAddr, port: u16, udp: bool) -> (String, String) {
+    let sa = SockAddr::from(SocketAddr::new(addr, port));
     let mut host = [0 as libc::c_char; 1025];
     let mut service = [0 as libc::c_char; 32];
     let flags = if udp { libc::NI_DGRAM } else { 0 };

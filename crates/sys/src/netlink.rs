@@ -7,7 +7,7 @@ mod rules;
 pub use links::{Link, require_link};
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use evenkeel_core::model::VipSpec;
@@ -18,7 +18,7 @@ use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessa
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteVia};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -46,9 +46,13 @@ pub struct Route {
     /// The device it leaves by.
     pub oif: u32,
     /// The router, if it is not on the link.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
     /// The destination is an address of this machine.
     pub local: bool,
+    /// The address that this machine sends from on this way.
+    pub source: Option<IpAddr>,
+    /// The way's own MTU, bytes, if it has one.
+    pub mtu: Option<u32>,
 }
 
 /// A neighbour whose hardware address the kernel knows and believes.
@@ -57,7 +61,7 @@ pub struct Neighbour {
     /// On which device.
     pub ifindex: u32,
     /// Its address.
-    pub addr: Ipv4Addr,
+    pub addr: IpAddr,
     /// Its hardware address.
     pub mac: [u8; 6],
 }
@@ -173,11 +177,15 @@ impl Netlink {
     }
 
     /// The way to an address; `None` if there is none.
-    pub fn route_to(&mut self, addr: Ipv4Addr) -> Result<Option<Route>> {
+    pub fn route_to(&mut self, addr: IpAddr) -> Result<Option<Route>> {
         let mut get = RouteMessage::default();
-        get.header.address_family = AddressFamily::Inet;
-        get.header.destination_prefix_length = 32;
-        get.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(addr)));
+        let (family, prefix, to) = match addr {
+            IpAddr::V4(a) => (AddressFamily::Inet, 32, RouteAddress::Inet(a)),
+            IpAddr::V6(a) => (AddressFamily::Inet6, 128, RouteAddress::Inet6(a)),
+        };
+        get.header.address_family = family;
+        get.header.destination_prefix_length = prefix;
+        get.attributes.push(RouteAttribute::Destination(to));
         let answers = match self.request(RouteNetlinkMessage::GetRoute(get), 0, || format!("find the way to {addr}")) {
             Err(e) if e.errno().is_some() => return Ok(None),
             other => other?,
@@ -187,33 +195,48 @@ impl Netlink {
             _ => None,
         });
         let Some(r) = route else { return Ok(None) };
-        let mut oif = None;
-        let mut gateway = None;
+        let ip = |a: &RouteAddress| match a {
+            RouteAddress::Inet(a) => Some(IpAddr::V4(*a)),
+            RouteAddress::Inet6(a) => Some(IpAddr::V6(*a)),
+            _ => None,
+        };
+        let (mut oif, mut gateway, mut source, mut mtu) = (None, None, None, None);
         for a in &r.attributes {
             match a {
                 RouteAttribute::Oif(i) => oif = Some(*i),
-                RouteAttribute::Gateway(RouteAddress::Inet(g)) => gateway = Some(*g),
+                RouteAttribute::Gateway(g) => gateway = ip(g),
+                RouteAttribute::Via(RouteVia::Inet6(g)) => gateway = Some(IpAddr::V6(*g)),
+                RouteAttribute::PrefSource(p) => source = ip(p),
+                RouteAttribute::Metrics(all) => {
+                    mtu = all.iter().find_map(|m| if let RouteMetric::Mtu(n) = m { Some(*n) } else { None }).or(mtu);
+                }
                 _ => {}
             }
         }
-        let local = r.header.kind == netlink_packet_route::route::RouteType::Local;
-        Ok(oif.map(|oif| Route { oif, gateway, local }))
+        use netlink_packet_route::route::RouteType;
+        let local = r.header.kind == RouteType::Local;
+        let usable = local || r.header.kind == RouteType::Unicast;
+        Ok(oif.filter(|_| usable).map(|oif| Route { oif, gateway, local, source, mtu }))
     }
 
-    /// Every IPv4 neighbour whose hardware address can be used.
+    /// Every neighbour of both families whose hardware address can be used.
     pub fn neighbours(&mut self) -> Result<Vec<Neighbour>> {
-        let mut get = NeighbourMessage::default();
-        get.header.family = AddressFamily::Inet;
-        let answers = self.request(RouteNetlinkMessage::GetNeighbour(get), NLM_F_DUMP, || "list neighbours".into())?;
-        let neighbours = answers.into_iter().filter_map(|m| match m {
-            RouteNetlinkMessage::NewNeighbour(n) => neighbour_of(&n),
-            _ => None,
-        });
-        Ok(neighbours.collect())
+        let mut all = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut get = NeighbourMessage::default();
+            get.header.family = family;
+            let answers =
+                self.request(RouteNetlinkMessage::GetNeighbour(get), NLM_F_DUMP, || "list neighbours".into())?;
+            all.extend(answers.into_iter().filter_map(|m| match m {
+                RouteNetlinkMessage::NewNeighbour(n) => neighbour_of(&n),
+                _ => None,
+            }));
+        }
+        Ok(all)
     }
 
     /// Asks the kernel to resolve a neighbour and to keep it resolved (a managed neighbour, Linux 5.16).
-    pub fn manage_neighbour(&mut self, ifindex: u32, addr: Ipv4Addr) -> Result<()> {
+    pub fn manage_neighbour(&mut self, ifindex: u32, addr: IpAddr) -> Result<()> {
         let mut m = neighbour_message(ifindex, addr);
         m.header.flags = NeighbourFlags::Use;
         m.attributes.push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
@@ -223,18 +246,22 @@ impl Netlink {
     }
 
     /// The kernel may forget the neighbour again.
-    pub fn unmanage_neighbour(&mut self, ifindex: u32, addr: Ipv4Addr) -> Result<()> {
+    pub fn unmanage_neighbour(&mut self, ifindex: u32, addr: IpAddr) -> Result<()> {
         let m = neighbour_message(ifindex, addr);
         self.request(RouteNetlinkMessage::DelNeighbour(m), NLM_F_ACK, || format!("release neighbour {addr}"))?;
         Ok(())
     }
 }
 
-fn neighbour_message(ifindex: u32, addr: Ipv4Addr) -> NeighbourMessage {
+fn neighbour_message(ifindex: u32, addr: IpAddr) -> NeighbourMessage {
     let mut m = NeighbourMessage::default();
-    m.header.family = AddressFamily::Inet;
+    let (family, to) = match addr {
+        IpAddr::V4(a) => (AddressFamily::Inet, NeighbourAddress::Inet(a)),
+        IpAddr::V6(a) => (AddressFamily::Inet6, NeighbourAddress::Inet6(a)),
+    };
+    m.header.family = family;
     m.header.ifindex = ifindex;
-    m.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(addr)));
+    m.attributes.push(NeighbourAttribute::Destination(to));
     m
 }
 
@@ -310,7 +337,8 @@ fn neighbour_of(n: &NeighbourMessage) -> Option<Neighbour> {
     let mut mac = None;
     for a in &n.attributes {
         match a {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => addr = Some(*v4),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => addr = Some(IpAddr::V4(*v4)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => addr = Some(IpAddr::V6(*v6)),
             NeighbourAttribute::LinkLayerAddress(m) => mac = m.as_slice().try_into().ok(),
             _ => {}
         }
@@ -346,10 +374,10 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Subscribes to links and addresses, and to IPv4 routes and neighbours if `paths`.
+    /// Subscribes to links and addresses, and to routes and neighbours if `paths`.
     pub fn new(paths: bool) -> Result<Self> {
-        // RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR; RTMGRP_NEIGH, RTMGRP_IPV4_ROUTE
-        let groups = 0x1 | 0x10 | 0x100 | if paths { 0x4 | 0x40 } else { 0 };
+        // RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR; RTMGRP_NEIGH, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE
+        let groups = 0x1 | 0x10 | 0x100 | if paths { 0x4 | 0x40 | 0x400 } else { 0 };
         let open = || {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind(&SocketAddr::new(0, groups))?;

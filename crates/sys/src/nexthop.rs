@@ -4,19 +4,19 @@
 //! nobody runs, the last known hop holds.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::Result;
-use crate::bpf::{NextHop, XdpPlane};
+use crate::bpf::{NextHop, Path, XdpPlane};
 use crate::netlink::{Link, Neighbour, Netlink};
 
 /// Follows the next hops of a data plane's destinations.
 #[derive(Default)]
 pub struct NextHops {
     /// (device, neighbour) that the kernel was asked to keep resolved.
-    managed: BTreeMap<(u32, Ipv4Addr), ()>,
+    managed: BTreeMap<(u32, IpAddr), ()>,
     /// Why a destination has none, by address.
-    trouble: BTreeMap<Ipv4Addr, String>,
+    trouble: BTreeMap<IpAddr, String>,
 }
 
 impl NextHops {
@@ -27,18 +27,18 @@ impl NextHops {
         let mut wanted = BTreeMap::new();
         let mut changed = 0;
         self.trouble.clear();
-        let mut found: BTreeMap<Ipv4Addr, Option<NextHop>> = BTreeMap::new();
+        let mut found: BTreeMap<IpAddr, Option<Path>> = BTreeMap::new();
         for (id, addr) in plane.dest_addresses() {
-            let hop = match found.get(&addr) {
-                Some(hop) => *hop,
+            let path = match found.get(&addr) {
+                Some(path) => *path,
                 None => {
-                    let hop = self.resolve(netlink, &links, &neighbours, addr, &mut wanted)?;
-                    found.insert(addr, hop);
-                    hop
+                    let path = self.resolve(netlink, &links, &neighbours, addr, &mut wanted)?;
+                    found.insert(addr, path);
+                    path
                 }
             };
             // A neighbour that stops answering keeps its last address: it may be back before anybody needs another.
-            if hop.is_some() && plane.set_hop(id, hop) {
+            if path.is_some_and(|p| plane.set_path(id, p)) {
                 changed += 1;
             }
         }
@@ -61,29 +61,30 @@ impl NextHops {
         netlink: &mut Netlink,
         links: &[Link],
         neighbours: &[Neighbour],
-        addr: Ipv4Addr,
-        wanted: &mut BTreeMap<(u32, Ipv4Addr), ()>,
-    ) -> Result<Option<NextHop>> {
+        addr: IpAddr,
+        wanted: &mut BTreeMap<(u32, IpAddr), ()>,
+    ) -> Result<Option<Path>> {
         let Some(route) = netlink.route_to(addr)? else {
             self.trouble.insert(addr, "no route to it".into());
             return Ok(None);
         };
         if route.local {
-            self.trouble.insert(addr, "it is an address of this director".into());
-            return Ok(None);
+            return Ok(Some(Path::Local));
         }
         let next = route.gateway.unwrap_or(addr);
         wanted.insert((route.oif, next), ());
         let Some(link) = links.iter().find(|l| l.index == route.oif) else { return Ok(None) };
         let Some(n) = neighbours.iter().find(|n| n.ifindex == route.oif && n.addr == next) else {
-            self.trouble.insert(addr, format!("{next} does not answer ARP on {}", link.name));
+            let asked = if next.is_ipv4() { "ARP" } else { "neighbour solicitations" };
+            self.trouble.insert(addr, format!("{next} does not answer {asked} on {}", link.name));
             return Ok(None);
         };
-        Ok(Some(NextHop { ifindex: link.index, dmac: n.mac, smac: link.mac }))
+        let hop = NextHop { ifindex: link.index, dmac: n.mac, smac: link.mac };
+        Ok(Some(Path::Via { hop, mtu: route.mtu.unwrap_or(link.mtu), source: route.source }))
     }
 
     /// Why an address has no next hop.
-    pub fn trouble(&self, addr: Ipv4Addr) -> Option<&str> {
+    pub fn trouble(&self, addr: IpAddr) -> Option<&str> {
         self.trouble.get(&addr).map(String::as_str)
     }
 

@@ -1,8 +1,8 @@
 //! Frames, built by an implementation that is not ours.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
+use etherparse::{NetSlice, PacketBuilder, PacketBuilderStep, SlicedPacket, TransportSlice};
 
 /// TCP flags of a segment.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -26,17 +26,24 @@ impl Flags {
 }
 
 /// Address and port.
-pub type End = (Ipv4Addr, u16);
+pub type End = (IpAddr, u16);
 
 const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// The frame's destination in everything that this module builds: XDP test runs come in by the loopback device.
 pub const DIRECTOR_MAC: [u8; 6] = [0; 6];
 
+fn ip(from: IpAddr, to: IpAddr, ttl: u8) -> PacketBuilderStep<etherparse::IpHeaders> {
+    let b = PacketBuilder::ethernet2(CLIENT_MAC, DIRECTOR_MAC);
+    match (from, to) {
+        (IpAddr::V4(f), IpAddr::V4(t)) => b.ipv4(f.octets(), t.octets(), ttl),
+        (IpAddr::V6(f), IpAddr::V6(t)) => b.ipv6(f.octets(), t.octets(), ttl),
+        _ => panic!("{from} and {to} are of different families"),
+    }
+}
+
 /// A TCP segment with some payload.
 pub fn tcp(from: End, to: End, flags: Flags, ttl: u8, payload: &[u8]) -> Vec<u8> {
-    let mut b = PacketBuilder::ethernet2(CLIENT_MAC, DIRECTOR_MAC)
-        .ipv4(from.0.octets(), to.0.octets(), ttl)
-        .tcp(from.1, to.1, 1000, 1024);
+    let mut b = ip(from.0, to.0, ttl).tcp(from.1, to.1, 1000, 1024);
     if flags.syn {
         b = b.syn();
     }
@@ -56,11 +63,43 @@ pub fn tcp(from: End, to: End, flags: Flags, ttl: u8, payload: &[u8]) -> Vec<u8>
 
 /// A UDP datagram.
 pub fn udp(from: End, to: End, ttl: u8, payload: &[u8]) -> Vec<u8> {
-    let b =
-        PacketBuilder::ethernet2(CLIENT_MAC, DIRECTOR_MAC).ipv4(from.0.octets(), to.0.octets(), ttl).udp(from.1, to.1);
+    let b = ip(from.0, to.0, ttl).udp(from.1, to.1);
     let mut out = Vec::new();
     b.write(&mut out, payload).unwrap_or_else(|e| panic!("build a datagram: {e}"));
     out
+}
+
+/// An SCTP packet with one chunk of this type (RFC 9260, 3).
+pub fn sctp(from: End, to: End, chunk: u8, payload: &[u8]) -> Vec<u8> {
+    let mut p = Vec::new();
+    p.extend(from.1.to_be_bytes());
+    p.extend(to.1.to_be_bytes());
+    p.extend([0, 0, 0, 7, 0, 0, 0, 0]);
+    p.extend([chunk, 0]);
+    p.extend((4 + payload.len() as u16).to_be_bytes());
+    p.extend(payload);
+    p.resize(p.len().next_multiple_of(4), 0);
+    let crc = crc32c(&p);
+    p[8..12].copy_from_slice(&crc.to_le_bytes());
+    let mut out = Vec::new();
+    let done = ip(from.0, to.0, 64).write(&mut out, etherparse::ip_number::SCTP, &p);
+    done.unwrap_or_else(|e| panic!("build a packet: {e}"));
+    out
+}
+
+/// RFC 9260, appendix A, bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |c: u32, _| if c & 1 == 1 { c >> 1 ^ 0x82f6_3b78 } else { c >> 1 };
+    !bytes.iter().fold(!0, |c, b| (0..8).fold(c ^ u32::from(*b), step))
+}
+
+/// Ports of an SCTP packet; panics if its checksum is wrong.
+fn look_sctp(p: &[u8]) -> (u16, u16) {
+    let port = |i: usize| u16::from_be_bytes([p[i], p[i + 1]]);
+    let mut blank = p.to_vec();
+    blank[8..12].fill(0);
+    assert_eq!(p[8..12], crc32c(&blank).to_le_bytes(), "SCTP checksum");
+    (port(0), port(2))
 }
 
 /// What a frame is, taken apart and with its checksums verified.
@@ -74,30 +113,189 @@ pub struct Seen {
     pub from: End,
     /// Where it goes.
     pub to: End,
-    /// TTL.
+    /// TTL, or hop limit.
     pub ttl: u8,
+}
+
+/// An ICMP or ICMPv6 message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Icmp {
+    /// Destination hardware address.
+    pub dmac: [u8; 6],
+    /// Who says it.
+    pub from: IpAddr,
+    /// To whom.
+    pub to: IpAddr,
+    /// Type and code.
+    pub kind: (u8, u8),
+    /// The second word of the header.
+    pub rest: u32,
+    /// What it quotes, from its IP header on.
+    pub quote: Vec<u8>,
+}
+
+/// The ones' complement sum of words.
+fn sum(parts: &[&[u8]]) -> u16 {
+    let mut sum: u32 = parts
+        .iter()
+        .flat_map(|p| p.chunks(2))
+        .map(|c| u32::from(c[0]) << 8 | c.get(1).map_or(0, |b| u32::from(*b)))
+        .sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
+/// Takes an ICMP message apart, if the frame is one; panics if a checksum is wrong.
+pub fn look_icmp(frame: &[u8]) -> Option<Icmp> {
+    let p = SlicedPacket::from_ethernet(frame).ok()?;
+    let (from, to) = match &p.net {
+        Some(NetSlice::Ipv4(ip)) => {
+            let h = ip.header().to_header();
+            assert_eq!(h.header_checksum, h.calc_header_checksum(), "IP header checksum");
+            (IpAddr::from(h.source), IpAddr::from(h.destination))
+        }
+        Some(NetSlice::Ipv6(ip)) => (IpAddr::from(ip.header().source()), IpAddr::from(ip.header().destination())),
+        _ => return None,
+    };
+    let payload = p.net.as_ref()?.ip_payload_ref()?;
+    let pseudo = match (payload.ip_number, from, to) {
+        (etherparse::ip_number::ICMP, ..) => Vec::new(),
+        (etherparse::ip_number::IPV6_ICMP, IpAddr::V6(f), IpAddr::V6(t)) => {
+            [&f.octets()[..], &t.octets(), &(payload.payload.len() as u32).to_be_bytes(), &[0, 0, 0, 58]].concat()
+        }
+        _ => return None,
+    };
+    let m = payload.payload;
+    assert_eq!(sum(&[&pseudo, m]), 0xffff, "ICMP checksum");
+    Some(Icmp {
+        dmac: frame[..6].try_into().ok()?,
+        from,
+        to,
+        kind: (m[0], m[1]),
+        rest: u32::from_be_bytes(m[4..8].try_into().ok()?),
+        quote: m[8..].to_vec(),
+    })
+}
+
+/// An ICMP error about a packet, as a router on its way would send it: `about` from its IP header on.
+pub fn icmp_error(from: IpAddr, to: IpAddr, kind: (u8, u8), rest: u32, about: &[u8]) -> Vec<u8> {
+    let mut m = vec![kind.0, kind.1, 0, 0];
+    m.extend(rest.to_be_bytes());
+    m.extend(about);
+    let (number, pseudo) = match (from, to) {
+        (IpAddr::V6(f), IpAddr::V6(t)) => {
+            let pseudo = [&f.octets()[..], &t.octets(), &(m.len() as u32).to_be_bytes(), &[0, 0, 0, 58]].concat();
+            (etherparse::ip_number::IPV6_ICMP, pseudo)
+        }
+        _ => (etherparse::ip_number::ICMP, Vec::new()),
+    };
+    let check = !sum(&[&pseudo, &m]);
+    m[2..4].copy_from_slice(&check.to_be_bytes());
+    let mut out = Vec::new();
+    ip(from, to, 64).write(&mut out, number, &m).unwrap_or_else(|e| panic!("build an error: {e}"));
+    out
+}
+
+/// Sets or clears the flag of an IPv4 packet.
+pub fn dont_fragment(frame: &mut [u8], yes: bool) {
+    frame[20] = if yes { 0x40 } else { 0 };
+    frame[24..26].fill(0);
+    let check = !sum(&[&frame[14..34]]);
+    frame[24..26].copy_from_slice(&check.to_be_bytes());
+}
+
+/// Cuts an IP packet into pieces of so many bytes behind their headers (a multiple of 8), as a router or a host would.
+pub fn fragments(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
+    let v6 = frame[12] == 0x86;
+    let header = if v6 { 40 } else { 20 };
+    let (eth, ip, payload) = (&frame[..14], &frame[14..14 + header], &frame[14 + header..]);
+    let pieces = payload.chunks(size).enumerate();
+    pieces
+        .map(|(n, piece)| {
+            let (offset, more) = (n * size / 8, (n + 1) * size < payload.len());
+            let mut ip = ip.to_vec();
+            let mut extra = Vec::new();
+            if v6 {
+                let word = (offset as u16) << 3 | u16::from(more);
+                extra = [&[ip[6], 0][..], &word.to_be_bytes(), &[1, 2, 3, 4]].concat();
+                ip[6] = 44;
+                ip[4..6].copy_from_slice(&((8 + piece.len()) as u16).to_be_bytes());
+            } else {
+                ip[2..4].copy_from_slice(&((20 + piece.len()) as u16).to_be_bytes());
+                ip[4..6].copy_from_slice(&[0x12, 0x34]);
+                let word = offset as u16 | if more { 0x2000 } else { 0 };
+                ip[6..8].copy_from_slice(&word.to_be_bytes());
+                ip[10..12].fill(0);
+                let check = !sum(&[&ip]);
+                ip[10..12].copy_from_slice(&check.to_be_bytes());
+            }
+            [eth, &ip, &extra, piece].concat()
+        })
+        .collect()
+}
+
+/// Puts pieces together again; the frame's header is the first piece's.
+pub fn reassemble(pieces: &[Vec<u8>]) -> Vec<u8> {
+    let v6 = pieces[0][12] == 0x86;
+    let skip = if v6 { 14 + 48 } else { 14 + 20 };
+    let payload: Vec<u8> = pieces.iter().flat_map(|p| p[skip..].to_vec()).collect();
+    let mut head = pieces[0][..if v6 { 54 } else { 34 }].to_vec();
+    if v6 {
+        head[14 + 6] = pieces[0][54];
+        head[18..20].copy_from_slice(&(payload.len() as u16).to_be_bytes());
+    } else {
+        head[16..18].copy_from_slice(&((20 + payload.len()) as u16).to_be_bytes());
+        head[20..22].fill(0);
+        head[24..26].fill(0);
+        let check = !sum(&[&head[14..34]]);
+        head[24..26].copy_from_slice(&check.to_be_bytes());
+    }
+    [head, payload].concat()
 }
 
 /// Takes a frame apart; panics if it is not whole or a checksum is wrong.
 pub fn look(frame: &[u8]) -> Seen {
     let p = SlicedPacket::from_ethernet(frame).unwrap_or_else(|e| panic!("not a frame: {e}"));
     let Some(etherparse::LinkSlice::Ethernet2(eth)) = &p.link else { panic!("no Ethernet header") };
-    let Some(etherparse::NetSlice::Ipv4(ip)) = &p.net else { panic!("no IPv4 header") };
-    let h = ip.header().to_header();
-    assert_eq!(h.header_checksum, h.calc_header_checksum(), "IP header checksum");
+    let (source, destination, ttl) = match &p.net {
+        Some(NetSlice::Ipv4(ip)) => {
+            let h = ip.header().to_header();
+            assert_eq!(h.header_checksum, h.calc_header_checksum(), "IP header checksum");
+            (IpAddr::from(h.source), IpAddr::from(h.destination), h.time_to_live)
+        }
+        Some(NetSlice::Ipv6(ip)) => {
+            let h = ip.header();
+            (IpAddr::from(h.source()), IpAddr::from(h.destination()), h.hop_limit())
+        }
+        _ => panic!("neither IPv4 nor IPv6"),
+    };
     let (sport, dport) = match &p.transport {
         Some(TransportSlice::Tcp(t)) => {
-            assert_eq!(t.checksum(), t.calc_checksum_ipv4(h.source, h.destination).unwrap_or(0), "TCP checksum");
+            let sum = match (source, destination) {
+                (IpAddr::V4(s), IpAddr::V4(d)) => t.calc_checksum_ipv4(s.octets(), d.octets()).ok(),
+                (IpAddr::V6(s), IpAddr::V6(d)) => t.calc_checksum_ipv6(s.octets(), d.octets()).ok(),
+                _ => None,
+            };
+            assert_eq!(Some(t.checksum()), sum, "TCP checksum");
             (t.source_port(), t.destination_port())
         }
-        Some(TransportSlice::Udp(u)) => (u.source_port(), u.destination_port()),
-        _ => panic!("neither TCP nor UDP"),
+        Some(TransportSlice::Udp(u)) => {
+            let h = u.to_header();
+            let sum = match (source, destination) {
+                (IpAddr::V4(s), IpAddr::V4(d)) => h.calc_checksum_ipv4_raw(s.octets(), d.octets(), u.payload()).ok(),
+                (IpAddr::V6(s), IpAddr::V6(d)) => h.calc_checksum_ipv6_raw(s.octets(), d.octets(), u.payload()).ok(),
+                _ => None,
+            };
+            assert_eq!(Some(u.checksum()), sum, "UDP checksum");
+            (u.source_port(), u.destination_port())
+        }
+        _ => {
+            let payload = p.net.as_ref().and_then(|n| n.ip_payload_ref()).unwrap_or_else(|| panic!("no payload"));
+            assert_eq!(payload.ip_number, etherparse::ip_number::SCTP, "neither TCP, UDP nor SCTP");
+            look_sctp(payload.payload)
+        }
     };
-    Seen {
-        dmac: eth.destination(),
-        smac: eth.source(),
-        from: (h.source.into(), sport),
-        to: (h.destination.into(), dport),
-        ttl: h.time_to_live,
-    }
+    Seen { dmac: eth.destination(), smac: eth.source(), from: (source, sport), to: (destination, dport), ttl }
 }

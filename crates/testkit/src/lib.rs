@@ -1,8 +1,8 @@
 //! What evenkeel's tests, its benchmarks and its demo are built with: networks of namespaces as Rust values ([`lan`],
-//! [`office`]), web servers and clients in them ([`http`]),
-//! VRRP clusters in virtual time ([`sim`]), frames
+//! [`office`]), web servers and clients in them ([`http`]), streams of known bytes ([`bulk`]), VRRP clusters in virtual time ([`sim`]), frames
 //! ([`frames`]), recordings of the kernel's IPVS ([`sequences`]).
 
+pub mod bulk;
 pub mod control;
 pub mod frames;
 pub mod http;

@@ -8,7 +8,7 @@
 //!                          └──── r1, r2, r3   192.168.1.11, .12, .13   (VIP on lo, silent about it)
 //! ```
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -71,6 +71,52 @@ pub fn build(dir: &Path) -> Result<Lan> {
         lan.ip(name, &format!("addr add {VIP}/32 dev lo"))?;
     }
     Ok(lan)
+}
+
+/// The virtual address of IPv6.
+pub const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 0x100);
+
+/// Adds IPv6: the client is fd00:77::2, the router fd00:77::1 and fd00:1::1, all others are fd00:1::N, where N is the last
+/// number of their IPv4 address. Real servers hold [`VIP6`] on `lo`.
+pub fn add_ipv6(lan: &Lan) -> Result<()> {
+    let put = |host: &str, dev: &str, addr: &str| -> Result<()> {
+        lan.sysctl(host, &format!("net/ipv6/conf/{dev}/accept_dad"), "0")?;
+        lan.sysctl(host, &format!("net/ipv6/conf/{dev}/disable_ipv6"), "0")?;
+        lan.ip(host, &format!("addr add {addr} dev {dev} nodad"))?;
+        Ok(())
+    };
+    put("client", "eth0", "fd00:77::2/64")?;
+    put("router", "eth0", "fd00:77::1/64")?;
+    put("router", "eth1", "fd00:1::1/64")?;
+    lan.sysctl("router", "net/ipv6/conf/all/forwarding", "1")?;
+    lan.ip("client", "-6 route add default via fd00:77::1")?;
+    let hosts = DIRECTORS.iter().chain(&SERVERS);
+    for (host, addr) in hosts {
+        put(host, "eth0", &format!("fd00:1::{}/64", addr.octets()[3]))?;
+        lan.ip(host, "-6 route add default via fd00:1::1")?;
+    }
+    for (host, _) in SERVERS {
+        lan.sysctl(host, "net/ipv6/conf/lo/disable_ipv6", "0")?;
+        lan.ip(host, &format!("addr add {VIP6}/128 dev lo"))?;
+    }
+    Ok(())
+}
+
+/// Makes hosts real servers behind NAT: no virtual address, and all that they answer passes the first director.
+pub fn behind_nat(lan: &Lan) -> Result<()> {
+    lan.sysctl("d1", "net/ipv4/ip_forward", "1")?;
+    for (host, _) in SERVERS {
+        lan.ip(host, &format!("addr del {VIP}/32 dev lo"))?;
+        lan.ip(host, "route replace default via 192.168.1.2")?;
+    }
+    if lan.ip("d1", "-6 addr show dev eth0")?.contains("fd00:1::2/") {
+        lan.sysctl("d1", "net/ipv6/conf/all/forwarding", "1")?;
+        for (host, _) in SERVERS {
+            lan.ip(host, &format!("addr del {VIP6}/128 dev lo"))?;
+            lan.ip(host, "-6 route replace default via fd00:1::2")?;
+        }
+    }
+    Ok(())
 }
 
 /// Plugs a device of a host into the switch.

@@ -1,8 +1,10 @@
 //! Recordings of what the kernel's IPVS chose, connection by connection.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use evenkeel_core::model::{ForwardingMethod, Persistence, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
+use evenkeel_core::model::{
+    ForwardingMethod, Persistence, Protocol, Scheduler, SchedulerFlags, ServerKey, ServiceKey, Tunnel, Weight,
+};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
 
 use crate::frames::End;
@@ -21,10 +23,10 @@ pub enum Op {
         /// To which service.
         to: End,
         /// The server, or nothing if it was refused.
-        chosen: Option<Ipv4Addr>,
+        chosen: Option<IpAddr>,
     },
     /// Active and inactive connections of each server at this point.
-    Counts(Vec<(Ipv4Addr, u32, u32)>),
+    Counts(Vec<(IpAddr, u32, u32)>),
 }
 
 /// A recording.
@@ -37,32 +39,48 @@ pub struct Sequence {
 }
 
 fn end(text: &str) -> Option<End> {
-    let (a, p) = text.rsplit_once(':')?;
-    Some((a.parse().ok()?, p.parse().ok()?))
+    let at: SocketAddr = text.parse().ok()?;
+    Some((at.ip(), at.port()))
 }
 
-/// An ipvsadm command of the recordings (`-A`, `-a`, `-e`, `-d`, direct routing only) as a step.
+/// An ipvsadm command of the recordings (`-A`, `-a`, `-e`, `-d`) as a step.
 pub fn ipvsadm_step(command: &str) -> Option<Step> {
     let words: Vec<&str> = command.split_whitespace().collect();
     let value = |flag: &str| words.iter().position(|w| *w == flag).and_then(|i| words.get(i + 1)).copied();
     let (protocol, service) = match value("-t") {
         Some(s) => (Protocol::Tcp, s),
-        None => (Protocol::Udp, value("-u")?),
+        None => match value("-u") {
+            Some(s) => (Protocol::Udp, s),
+            None => (Protocol::Sctp, value("--sctp-service")?),
+        },
     };
     let (addr, port) = end(service)?;
     let key = ServiceKey { protocol, addr, port };
     if words.first() == Some(&"-A") {
         let scheduler: Scheduler = value("-s")?.parse().ok()?;
-        let mask = value("-M").map_or(Some(Ipv4Addr::BROADCAST), |m| m.parse().ok())?;
+        let v6 = |n: u32| Ipv6Addr::from(u128::MAX.checked_shl(128 - n).unwrap_or(0));
+        let mask: IpAddr = match value("-M") {
+            None if addr.is_ipv6() => v6(128).into(),
+            None => Ipv4Addr::BROADCAST.into(),
+            Some(m) if addr.is_ipv6() => v6(m.parse().ok()?).into(),
+            Some(m) => m.parse().ok()?,
+        };
         let persistence = value("-p").and_then(|p| p.parse().ok()).map(|timeout_s| Persistence { timeout_s, mask });
-        return Some(Step::AddService(key, ServiceSpec { scheduler, persistence }));
+        let has = |flag: &str| value("-b").is_some_and(|b| b.split(',').any(|f| f.ends_with(flag)));
+        let flags = SchedulerFlags { fallback: has("-fallback"), port: has("-port") };
+        let one_packet = words.contains(&"-o");
+        return Some(Step::AddService(key, ServiceSpec { scheduler, flags, one_packet, persistence }));
     }
     let (addr, port) = end(value("-r")?)?;
     let server = ServerKey { addr, port };
     let number = |flag| value(flag).and_then(|v| v.parse::<u32>().ok());
     let spec = DestSpec {
         weight: Weight::new(number("-w").unwrap_or(1))?,
-        method: ForwardingMethod::Dr,
+        method: match words.iter().find(|w| ["-m", "-i", "-g"].contains(w)) {
+            Some(&"-m") => ForwardingMethod::Nat,
+            Some(&"-i") => ForwardingMethod::Tun(Tunnel::default()),
+            _ => ForwardingMethod::Dr,
+        },
         u_threshold: number("-x").unwrap_or(0),
         l_threshold: number("-y").unwrap_or(0),
     };

@@ -138,15 +138,43 @@ fn what_is_not_built_yet_is_said_so() {
     let server =
         |lines: &str| format!("virtual_server 192.0.2.1 80 {{\n{lines}\nreal_server 192.0.2.9 80 {{\n}}\n}}\n");
     for (lines, code) in [
-        ("lb_kind NAT\nprotocol TCP", "not-supported"),
-        ("lb_kind DR\nprotocol TCP\nlb_algo sh", "not-supported"),
-        ("lb_kind DR\nprotocol SCTP", "not-supported"),
         ("lb_kind DR", "missing-keyword"),
         ("protocol TCP", "missing-keyword"),
         ("lb_kind DR\nprotocol TCP\nlb_algo wrrr", "unknown-value"),
     ] {
         assert_eq!(first_error(&server(lines)).0.code, code, "{lines}");
     }
+    let mark = "virtual_server fwmark 7 {\nlb_kind DR\nreal_server 192.0.2.9 80 {\n}\n}\n";
+    assert_eq!(first_error(mark).0.code, "not-supported");
+}
+
+#[test]
+fn services_are_of_both_families_all_methods_and_every_scheduler() {
+    let service = |at: &str, lines: &str, server: &str| {
+        let text = format!("virtual_server {at} 80 {{\n{lines}\nprotocol TCP\nlb_algo rr\n{server}\n}}\n");
+        ok(&text).virtual_servers[0].clone()
+    };
+    let nat = service("192.0.2.1", "lb_kind NAT", "real_server 10.0.0.1 8080 {\n}\nreal_server 10.0.0.2 {\n}");
+    let ports: Vec<_> = nat.servers.iter().map(|r| (r.method, r.key.port)).collect();
+    assert_eq!(ports, [(ForwardingMethod::Nat, 8080), (ForwardingMethod::Nat, 80)]);
+    let v6 = service(
+        "2001:db8::1",
+        "lb_kind DR\npersistence_timeout 9\npersistence_granularity 64",
+        "real_server 2001:db8::9 80 {\n}",
+    );
+    assert_eq!(v6.persistence.map(|p| p.mask.to_string()).as_deref(), Some("ffff:ffff:ffff:ffff::"));
+    assert_eq!(v6.servers[0].key.to_string(), "[2001:db8::9]:80");
+    let mixed = service("192.0.2.1", "lb_kind TUN type gue port 6080 csum", "real_server 2001:db8::9 80 {\n}");
+    let tunnel = Tunnel { kind: TunnelKind::Gue(6080), checksum: TunnelChecksum::Full };
+    assert_eq!(mixed.servers[0].method, ForwardingMethod::Tun(tunnel));
+    for s in Scheduler::ALL {
+        let text = format!(
+            "virtual_server 192.0.2.1 80 {{\nlb_kind DR\nprotocol TCP\nlb_algo {s}\nreal_server 192.0.2.9 80 {{\n}}\n}}\n"
+        );
+        assert_eq!(ok(&text).virtual_servers[0].scheduler, s);
+    }
+    let sh = service("192.0.2.1", "lb_kind DR\nlvs_sched sh\nsh-port\nflag-1", "real_server 192.0.2.9 80 {\n}");
+    assert_eq!(sh.scheduler_flags, SchedulerFlags::default(), "the last scheduler counts, and rr has no flags");
 }
 
 #[test]

@@ -1,10 +1,10 @@
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::*;
 use crate::config::parse_file;
 
 fn key(n: u8) -> ServerKey {
-    ServerKey { addr: Ipv4Addr::new(10, 0, 0, n), port: 80 }
+    ServerKey { addr: IpAddr::from([10, 0, 0, n]), port: 80 }
 }
 
 /// A service of three servers of weight 10 with a TCP_CHECK each.
@@ -18,14 +18,16 @@ fn service(more: &str, server: &str) -> VirtualServer {
 
 fn weights(life: &Life, v: &VirtualServer) -> Vec<(u8, u32)> {
     let s = life.standing(v);
-    let mut all: Vec<(u8, u32)> = s.servers.iter().map(|(k, w)| (k.addr.octets()[3], w.get())).collect();
+    let mut all: Vec<(u8, u32)> = s.servers.iter().map(|(k, w)| (crate::model::last_number(k.addr), w.get())).collect();
     all.extend(s.sorry.map(|w| (99, w.get())));
     all
 }
 
 fn said(h: &[Happening]) -> String {
     let one = |h: &Happening| match h {
-        Happening::Server { key, up } => format!("{}{}", if *up { "+" } else { "-" }, key.addr.octets()[3]),
+        Happening::Server { key, up } => {
+            format!("{}{}", if *up { "+" } else { "-" }, crate::model::last_number(key.addr))
+        }
         Happening::Service { up, live, threshold } => format!("{}VS {threshold}/{live}", if *up { "+" } else { "-" }),
     };
     h.iter().map(one).collect::<Vec<_>>().join(" ")

@@ -1,14 +1,14 @@
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::*;
 use crate::model::{CheckKind, CheckTiming, Protocol};
 
 fn server(n: u8) -> ServerKey {
-    ServerKey { addr: Ipv4Addr::new(10, 0, 0, n), port: 80 }
+    ServerKey { addr: IpAddr::from([10, 0, 0, n]), port: 80 }
 }
 
 fn service(n: u8) -> ServiceKey {
-    ServiceKey { protocol: Protocol::Tcp, addr: Ipv4Addr::new(192, 0, 2, n), port: 80 }
+    ServiceKey { protocol: Protocol::Tcp, addr: IpAddr::from([192, 0, 2, n]), port: 80 }
 }
 
 fn wanted(vs: u8, rs: u8, retry: u32) -> Checking {

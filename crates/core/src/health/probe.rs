@@ -1,6 +1,6 @@
 //! One question to one server, and how it ended.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -79,7 +79,7 @@ pub enum Ask {
     /// A connection, and nothing more.
     Tcp {
         /// And one to this virtual address and port, as the packet path would send it.
-        through: Option<(Ipv4Addr, u16)>,
+        through: Option<(IpAddr, u16)>,
     },
     /// A page.
     Http {

@@ -265,7 +265,7 @@ pub struct Path {
 impl Path {
     /// The address and the port of a server that are probed.
     pub fn to(&self, server: ServerKey) -> (IpAddr, u16) {
-        (self.connect_ip.unwrap_or(server.addr.into()), self.connect_port.unwrap_or(server.port))
+        (self.connect_ip.unwrap_or(server.addr), self.connect_port.unwrap_or(server.port))
     }
 }
 

@@ -15,8 +15,8 @@ pub use check::{
 pub use config::{Config, Fifo, GlobalDefs, HookChoice, Login, Mail, MailTls};
 pub use route::{Hop, Net, Placement, RouteSpec, RuleAction, RuleSpec};
 pub use service::{
-    ForwardingMethod, Persistence, Protocol, Quorum, RealServer, Scheduler, ServerKey, ServiceKey, Sorry,
-    VirtualServer, Weight,
+    ForwardingMethod, Persistence, Protocol, Quorum, RealServer, Scheduler, SchedulerFlags, ServerKey, ServiceKey,
+    Sorry, Tunnel, TunnelChecksum, TunnelKind, VirtualServer, Weight,
 };
 pub use track::{Found, ParamMatch, Track, TrackFile, TrackProcess, TrackedObject, VrrpScript};
 pub use vrrp::{
@@ -24,3 +24,12 @@ pub use vrrp::{
     Peer, ScriptCommand, Statics, SyncGroup, Transport, Unicast, VipSpec, Vmac, VmacKind, VmacUse, Vrid, VrrpInstance,
     VrrpVersion,
 };
+
+/// The last byte of an address, by which tests tell servers apart.
+#[cfg(test)]
+pub(crate) fn last_number(a: std::net::IpAddr) -> u8 {
+    match a {
+        std::net::IpAddr::V4(a) => a.octets()[3],
+        std::net::IpAddr::V6(a) => a.octets()[15],
+    }
+}

@@ -1,7 +1,7 @@
 //! Virtual services and real servers.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub enum Protocol {
     Tcp,
     /// RFC 768
     Udp,
+    /// RFC 9260
+    Sctp,
 }
 
 impl Protocol {
@@ -25,6 +27,7 @@ impl Protocol {
         match self {
             Protocol::Tcp => 6,
             Protocol::Udp => 17,
+            Protocol::Sctp => 132,
         }
     }
 
@@ -33,6 +36,7 @@ impl Protocol {
         match n {
             6 => Some(Protocol::Tcp),
             17 => Some(Protocol::Udp),
+            132 => Some(Protocol::Sctp),
             _ => None,
         }
     }
@@ -43,6 +47,7 @@ impl fmt::Display for Protocol {
         f.pad(match self {
             Protocol::Tcp => "TCP",
             Protocol::Udp => "UDP",
+            Protocol::Sctp => "SCTP",
         })
     }
 }
@@ -53,14 +58,14 @@ pub struct ServiceKey {
     /// Layer-4 protocol.
     pub protocol: Protocol,
     /// The virtual IP address.
-    pub addr: Ipv4Addr,
+    pub addr: IpAddr,
     /// The virtual port; 0 takes every port and needs persistence.
     pub port: u16,
 }
 
 impl fmt::Display for ServiceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}:{}", self.protocol, self.addr, self.port)
+        write!(f, "{} {}", self.protocol, SocketAddr::new(self.addr, self.port))
     }
 }
 
@@ -68,31 +73,95 @@ impl fmt::Display for ServiceKey {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct ServerKey {
     /// The real server's address.
-    pub addr: Ipv4Addr,
-    /// Its port; DR and TUN cannot map ports, so there it is the service's.
+    pub addr: IpAddr,
+    /// Its port; DR and TUN cannot map ports, so there it is the service's. 0: the packet's own.
     pub port: u16,
 }
 
 impl fmt::Display for ServerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.addr, self.port)
+        SocketAddr::new(self.addr, self.port).fmt(f)
     }
+}
+
+/// What stands between the outer and the inner header of a tunnel.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TunnelKind {
+    /// Nothing (RFC 2003, RFC 4213, RFC 2473).
+    #[default]
+    Ipip,
+    /// Generic UDP encapsulation, to this port.
+    Gue(u16),
+    /// Generic routing encapsulation (RFC 2784), without key and sequence number.
+    Gre,
+}
+
+/// Which checksum GRE and GUE carry.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TunnelChecksum {
+    /// None.
+    #[default]
+    None,
+    /// Over everything.
+    Full,
+    /// GUE's remote checksum offload, which of whole checksums makes plain ones.
+    Remote,
+}
+
+/// How packets are wrapped on their way to a real server.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Tunnel {
+    /// The encapsulation.
+    pub kind: TunnelKind,
+    /// Its checksum.
+    pub checksum: TunnelChecksum,
 }
 
 /// How a packet reaches its real server.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ForwardingMethod {
-    /// Direct routing: only the frame's destination changes. The other methods are parsed, and refused until the packet
-    /// path has them.
+    /// Address and port are translated, and back in the answers, which pass this director.
+    Nat,
+    /// Direct routing: only the frame's destination changes.
     Dr,
+    /// The packet as it is, behind a header of its own.
+    Tun(Tunnel),
 }
 
 impl ForwardingMethod {
     /// What `ipvsadm -L` prints in the column `Forward`.
     pub const fn ipvsadm_name(self) -> &'static str {
         match self {
+            ForwardingMethod::Nat => "Masq",
             ForwardingMethod::Dr => "Route",
+            ForwardingMethod::Tun(_) => "Tunnel",
+        }
+    }
+
+    /// Can the real server's port be another than the service's?
+    pub const fn maps_ports(self) -> bool {
+        matches!(self, ForwardingMethod::Nat)
+    }
+}
+
+impl fmt::Display for ForwardingMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sum = |t: &Tunnel| match t.checksum {
+            TunnelChecksum::None => "",
+            TunnelChecksum::Full => ", checksum",
+            TunnelChecksum::Remote => ", remote checksum",
+        };
+        match self {
+            ForwardingMethod::Nat => f.pad("NAT"),
+            ForwardingMethod::Dr => f.pad("DR"),
+            ForwardingMethod::Tun(t) => match t.kind {
+                TunnelKind::Ipip => f.pad("TUN"),
+                TunnelKind::Gre => f.pad(&format!("TUN (gre{})", sum(t))),
+                TunnelKind::Gue(port) => f.pad(&format!("TUN (gue to {port}{})", sum(t))),
+            },
         }
     }
 }
@@ -105,17 +174,68 @@ pub enum Scheduler {
     Rr,
     /// Weighted round robin.
     Wrr,
+    /// Least connection.
+    Lc,
     /// Weighted least connection.
     Wlc,
+    /// Locality-based least connection: a destination address stays with its server.
+    Lblc,
+    /// The same with a set of servers for each address.
+    Lblcr,
+    /// By a hash of the destination address.
+    Dh,
+    /// By a hash of the source address.
+    Sh,
+    /// Maglev hashing of the source address.
+    Mh,
+    /// Shortest expected delay.
+    Sed,
+    /// Never queue: an idle server, else as sed.
+    Nq,
+    /// Weighted fail-over: the heaviest.
+    Fo,
+    /// Weighted overflow: the heaviest that has no more connections than weight.
+    Ovf,
+    /// The power of two random choices.
+    Twos,
 }
 
 impl Scheduler {
+    /// All of them.
+    pub const ALL: [Scheduler; 14] = [
+        Scheduler::Rr,
+        Scheduler::Wrr,
+        Scheduler::Lc,
+        Scheduler::Wlc,
+        Scheduler::Lblc,
+        Scheduler::Lblcr,
+        Scheduler::Dh,
+        Scheduler::Sh,
+        Scheduler::Mh,
+        Scheduler::Sed,
+        Scheduler::Nq,
+        Scheduler::Fo,
+        Scheduler::Ovf,
+        Scheduler::Twos,
+    ];
+
     /// IPVS's name of it.
     pub const fn name(self) -> &'static str {
         match self {
             Scheduler::Rr => "rr",
             Scheduler::Wrr => "wrr",
+            Scheduler::Lc => "lc",
             Scheduler::Wlc => "wlc",
+            Scheduler::Lblc => "lblc",
+            Scheduler::Lblcr => "lblcr",
+            Scheduler::Dh => "dh",
+            Scheduler::Sh => "sh",
+            Scheduler::Mh => "mh",
+            Scheduler::Sed => "sed",
+            Scheduler::Nq => "nq",
+            Scheduler::Fo => "fo",
+            Scheduler::Ovf => "ovf",
+            Scheduler::Twos => "twos",
         }
     }
 }
@@ -129,13 +249,17 @@ impl fmt::Display for Scheduler {
 impl FromStr for Scheduler {
     type Err = ();
     fn from_str(s: &str) -> Result<Self, ()> {
-        match s {
-            "rr" => Ok(Scheduler::Rr),
-            "wrr" => Ok(Scheduler::Wrr),
-            "wlc" => Ok(Scheduler::Wlc),
-            _ => Err(()),
-        }
+        Scheduler::ALL.into_iter().find(|k| k.name() == s).ok_or(())
     }
+}
+
+/// What a service's scheduler is told besides its name (`-b` of ipvsadm).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct SchedulerFlags {
+    /// `sh-fallback`, `mh-fallback`: another server where the one found is not available.
+    pub fallback: bool,
+    /// `sh-port`, `mh-port`: the client's port counts too.
+    pub port: bool,
 }
 
 /// A real server's weight, 0 to 2^31 - 1; 0 is quiesced: no new connection, the old ones go on.
@@ -170,8 +294,8 @@ impl fmt::Display for Weight {
 pub struct Persistence {
     /// How long after its last new connection a client is remembered, in seconds.
     pub timeout_s: u32,
-    /// Clients alike under this mask are one (`persistence_granularity`).
-    pub mask: Ipv4Addr,
+    /// Clients alike under this mask are one (`persistence_granularity`); of the service's family.
+    pub mask: IpAddr,
 }
 
 /// A `real_server` of the configuration.
@@ -248,6 +372,10 @@ pub struct VirtualServer {
     pub mail: bool,
     /// Scheduler.
     pub scheduler: Scheduler,
+    /// What it is told besides.
+    pub scheduler_flags: SchedulerFlags,
+    /// `ops`: each UDP packet is a connection of its own.
+    pub one_packet: bool,
     /// Persistence, if configured.
     pub persistence: Option<Persistence>,
     /// Interval of health checks that set none of their own.

@@ -32,7 +32,13 @@ pub fn desired_services(servers: &[VirtualServer], standing: &dyn Fn(&VirtualSer
                 }
             }
         }
-        ServiceState { spec: ServiceSpec { scheduler: v.scheduler, persistence: v.persistence }, dests }
+        let spec = ServiceSpec {
+            scheduler: v.scheduler,
+            flags: v.scheduler_flags,
+            one_packet: v.one_packet,
+            persistence: v.persistence,
+        };
+        ServiceState { spec, dests }
     };
     servers.iter().map(|v| (v.key, service(v))).collect()
 }

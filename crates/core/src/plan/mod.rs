@@ -15,15 +15,26 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::model::{ForwardingMethod, Persistence, Scheduler, ServerKey, ServiceKey, Weight};
+use crate::model::{ForwardingMethod, Persistence, Scheduler, SchedulerFlags, ServerKey, ServiceKey, Weight};
 
 /// What a service is, its servers apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct ServiceSpec {
     /// Scheduler.
     pub scheduler: Scheduler,
+    /// What it is told besides.
+    pub flags: SchedulerFlags,
+    /// Each UDP packet is a connection of its own.
+    pub one_packet: bool,
     /// Persistence.
     pub persistence: Option<Persistence>,
+}
+
+impl ServiceSpec {
+    /// A scheduler and nothing else.
+    pub fn of(scheduler: Scheduler) -> Self {
+        ServiceSpec { scheduler, flags: SchedulerFlags::default(), one_packet: false, persistence: None }
+    }
 }
 
 /// What a destination is, its name apart.

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::model::Protocol;
 
 fn services() -> impl Strategy<Value = Services> {
     let dest = (0u8..6, 0u32..3, prop::bool::ANY).prop_map(|(n, w, t)| {
-        let key = ServerKey { addr: Ipv4Addr::new(10, 0, 0, n), port: 80 };
+        let key = ServerKey { addr: IpAddr::from([10, 0, 0, n]), port: 80 };
         let weight = Weight::new(w).expect("small");
         (key, DestSpec { weight, method: ForwardingMethod::Dr, u_threshold: u32::from(t), l_threshold: 0 })
     });
@@ -21,11 +21,11 @@ fn services() -> impl Strategy<Value = Services> {
                 }
             }
             let scheduler = if rr { Scheduler::Rr } else { Scheduler::Wlc };
-            let persistence = p.map(|timeout_s| Persistence { timeout_s, mask: Ipv4Addr::BROADCAST });
-            ServiceState { spec: ServiceSpec { scheduler, persistence }, dests: unique }
+            let persistence = p.map(|timeout_s| Persistence { timeout_s, mask: Ipv4Addr::BROADCAST.into() });
+            ServiceState { spec: ServiceSpec { persistence, ..ServiceSpec::of(scheduler) }, dests: unique }
         });
     prop::collection::btree_map(0u16..4, service, 0..4).prop_map(|m| {
-        let key = |port| ServiceKey { protocol: Protocol::Tcp, addr: Ipv4Addr::new(10, 9, 9, 9), port };
+        let key = |port| ServiceKey { protocol: Protocol::Tcp, addr: IpAddr::from([10, 9, 9, 9]), port };
         m.into_iter().map(|(p, s)| (key(p), s)).collect()
     })
 }
@@ -69,7 +69,9 @@ fn a_dead_server_leaves_or_is_inhibited() {
         |dead: bool| move |v: &crate::model::VirtualServer| Some(crate::health::Life::new(v, &|_| dead).0.standing(v));
     let all = desired_services(&config.virtual_servers, &life(false));
     let weights = |s: &Services| -> BTreeMap<u8, u32> {
-        s.values().flat_map(|v| v.dests.iter().map(|(k, d)| (k.addr.octets()[3], d.weight.get()))).collect()
+        s.values()
+            .flat_map(|v| v.dests.iter().map(|(k, d)| (crate::model::last_number(k.addr), d.weight.get())))
+            .collect()
     };
     assert_eq!(weights(&all), BTreeMap::from([(1, 3), (2, 1)]));
     let none = desired_services(&config.virtual_servers, &life(true));

@@ -1,11 +1,17 @@
-//! Schedulers: weights to lookup tables, and the plain-Rust twin of what the program in the kernel chooses.
+//! Schedulers: weights to lookup tables, and the plain-Rust twins of what the program in the kernel chooses.
 //!
-//! Table schedulers (rr, wrr) are the kernel's own walk, replayed: user space writes the order of one whole cycle, the
-//! program walks it with a counter and passes over servers that cannot take a connection. After a change the walk must go
-//! on where the kernel's would: [`place`] reads off the counter where it stands, [`change`] moves that over one change
-//! after the other, and [`table`] begins there.
+//! Table schedulers are of two sorts. rr and wrr are the kernel's own walk, replayed: user space writes the order of one
+//! whole cycle, the program walks it with a counter and passes over servers that cannot take a connection. After a change
+//! the walk must go on where the kernel's would: [`place`] reads off the counter where it stands, [`change`] moves that
+//! over one change after the other, and [`table`] begins there. dh, sh and mh have a table of fixed size, into which the
+//! program looks at a hash ([`hash`]). The others ([`scan()`]) look at every server.
 //!
 //! Lists are newest server first, as ip_vs_add_dest() keeps them.
+
+pub mod hash;
+mod scan;
+
+pub use scan::{Load, scan};
 
 use crate::model::Scheduler;
 
@@ -19,6 +25,10 @@ pub struct Server {
     pub id: u32,
     /// Its weight.
     pub weight: u32,
+    /// Its last weight that was not 0; mh keeps a quiesced server's places.
+    pub last_weight: u32,
+    /// Its address, folded, plus its port, for mh.
+    pub name: u32,
 }
 
 /// How far a table was walked.
@@ -36,10 +46,10 @@ pub struct Walked {
 /// before the first.
 pub type Place = u32;
 
-/// A table to be walked.
+/// A table to be walked, or looked into.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Table {
-    /// Ids in the order of one cycle; empty for scan schedulers.
+    /// Ids: in the order of one cycle, or by hash; empty for scan schedulers.
     pub entries: Vec<u32>,
     /// Where the walk begins.
     pub start: u32,
@@ -64,7 +74,7 @@ pub fn place(scheduler: Scheduler, list: &[Server], walked: Walked) -> Place {
             let last = last % r.cycle;
             r.begins().take_while(|(_, begin)| *begin <= last).last().map_or(0, |(cw, _)| cw)
         }
-        Scheduler::Wlc => 0,
+        _ => 0,
     }
 }
 
@@ -89,7 +99,7 @@ pub fn change(scheduler: Scheduler, was: Place, old: &[Server], new: &[Server]) 
                 was
             }
         }
-        Scheduler::Wlc => 0,
+        _ => 0,
     }
 }
 
@@ -110,7 +120,10 @@ pub fn table(scheduler: Scheduler, list: &[Server], place: Place) -> Table {
             let entries = r.begins().flat_map(|(cw, _)| r.list.iter().filter(move |s| s.weight >= cw).map(|s| s.id));
             Table { entries: entries.collect(), start }
         }
-        Scheduler::Wlc => Table::default(),
+        Scheduler::Dh => Table { entries: hash::dh_table(list), start: 0 },
+        Scheduler::Sh => Table { entries: hash::sh_table(list), start: 0 },
+        Scheduler::Mh => Table { entries: hash::mh_table(list), start: 0 },
+        _ => Table::default(),
     }
 }
 
@@ -118,7 +131,7 @@ fn eligible(list: &[Server]) -> Vec<u32> {
     list.iter().filter(|s| s.weight > 0).map(|s| s.id).collect()
 }
 
-fn gcd(a: u32, b: u32) -> u32 {
+pub(crate) fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
@@ -159,40 +172,6 @@ impl Rounds {
             (cw, at)
         })
     }
-}
-
-/// A server as a scan scheduler sees it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Load {
-    /// Its weight.
-    pub weight: u32,
-    /// Active connections.
-    pub active: u32,
-    /// Inactive connections.
-    pub inactive: u32,
-    /// Over its upper threshold, and not yet below the lower one.
-    pub overload: bool,
-}
-
-impl Load {
-    /// Can it take a new connection?
-    pub fn eligible(&self) -> bool {
-        self.weight > 0 && !self.overload
-    }
-}
-
-/// The twin of the program's wlc (ip_vs_wlc_schedule()): least (active * 256 + inactive) / weight; the newer on equal
-/// terms. Returns the position in the list.
-pub fn wlc(list: &[Load]) -> Option<usize> {
-    let mut best: Option<(usize, i64, i64)> = None;
-    for (i, s) in list.iter().enumerate().filter(|(_, s)| s.eligible()) {
-        let overhead = i64::from(s.active) * 256 + i64::from(s.inactive);
-        let weight = i64::from(s.weight);
-        if best.is_none_or(|(_, o, w)| o * weight > overhead * w) {
-            best = Some((i, overhead, weight));
-        }
-    }
-    best.map(|(i, ..)| i)
 }
 
 /// The twin of the program's walk: the next entry whose server can take a connection. Moves `next` on.

@@ -156,7 +156,7 @@ impl Control {
         let here: BTreeSet<std::net::IpAddr> = addresses.into_iter().map(|a| a.addr).collect();
         let mut tell = Vec::new();
         for service in concerned {
-            let rests = !here.contains(&service.addr.into());
+            let rests = !here.contains(&service.addr);
             let new = if rests { self.suspended.insert(service) } else { self.suspended.remove(&service) };
             if new {
                 let how = if rests { "rest: its address is not here" } else { "are made: its address is here" };

@@ -1,7 +1,7 @@
 //! The connection table, listed and audited.
 
 use std::mem::offset_of;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::Ordering;
 
 use evenkeel_core::model::{Protocol, ServerKey};
@@ -13,15 +13,15 @@ use super::slots::addr_of_wire;
 /// A connection or a persistence template.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConnView {
-    /// TCP or UDP.
+    /// TCP, UDP or SCTP.
     pub protocol: Protocol,
     /// The client; a template's is its network, port 0.
-    pub client: (Ipv4Addr, u16),
+    pub client: (IpAddr, u16),
     /// The service's address and port.
-    pub service: (Ipv4Addr, u16),
+    pub service: (IpAddr, u16),
     /// The destination's index and name.
     pub dest: (u32, Option<ServerKey>),
-    /// enum tcp_state; 0 for UDP and templates.
+    /// enum tcp_state or sctp_state; 0 for UDP and templates.
     pub state: u32,
     /// enum conn_flags.
     pub flags: u32,
@@ -52,18 +52,63 @@ impl ConnView {
             "LISTEN",
             "SYNACK",
         ];
+        // ip_vs_proto_sctp.c, sctp_state_name_table[]
+        const SCTP: [&str; SCTP_STATES as usize] = [
+            "NONE",
+            "INIT1",
+            "INIT",
+            "C-SENT",
+            "C-REPLIED",
+            "C-WAIT",
+            "COOKIE",
+            "C-ECHOED",
+            "ESTABLISHED",
+            "S-SENT",
+            "S-RECEIVED",
+            "S-ACK_SENT",
+            "REJECTED",
+            "CLOSED",
+        ];
         match (self.is_template(), self.flags & CONN_ASSURED != 0, self.protocol) {
             (true, true, _) => "ASSURED",
             (true, false, _) => "NONE",
             (false, _, Protocol::Udp) => "UDP",
+            (false, _, Protocol::Sctp) => SCTP.get(self.state as usize).copied().unwrap_or("ERR!"),
             (false, _, Protocol::Tcp) => TCP.get(self.state as usize).copied().unwrap_or("ERR!"),
         }
     }
 }
 
-fn view(maps: &Maps, c: &conn, now: u32, hz: u32) -> Option<ConnView> {
-    // KEY_FREE and KEY_BUSY of abi.h
-    if c.key1 == 0 || c.key1 == u64::MAX {
+/// Is it a whole key, and not one of KEY_FREE, KEY_BUSY and KEY_TAIL of abi.h?
+fn is_key(key1: u64) -> bool {
+    key1 != 0 && key1 < u64::MAX - 1
+}
+
+/// KEY_V6
+fn is_v6(key1: u64) -> bool {
+    key1 & (1 << 47) != 0
+}
+
+/// The client's and the service's address of the entry whose line this is.
+fn addresses(c: &conn, line: &conn_line) -> (IpAddr, IpAddr) {
+    if !is_v6(c.key1) {
+        return (addr_of_wire(4, [c.key0 as u32, 0, 0, 0]), addr_of_wire(4, [(c.key0 >> 32) as u32, 0, 0, 0]));
+    }
+    // struct conn_tail lies over the second entry
+    let t = &line.entry[1];
+    let six = |a: u64, b: u64| {
+        let mut o = [0; 16];
+        o[..8].copy_from_slice(&a.to_ne_bytes());
+        o[8..].copy_from_slice(&b.to_ne_bytes());
+        IpAddr::V6(Ipv6Addr::from(o))
+    };
+    let pair = |a: u32, b: u32| u64::from(a) | u64::from(b) << 32;
+    (six(c.key0, t.key0), six(pair(t.dest, t.expires), pair(t.life, t.control)))
+}
+
+fn view(maps: &Maps, c: &conn, line: &conn_line, now: u32, hz: u32) -> Option<ConnView> {
+    let kind = (c.key1 >> 40) as u32 & 0x7f;
+    if !is_key(c.key1) || !matches!(kind, KIND_CONN | KIND_TEMPLATE | KIND_DEAD_TEMPLATE) {
         return None;
     }
     let left = c.expires.wrapping_sub(now) as i32;
@@ -73,10 +118,11 @@ fn view(maps: &Maps, c: &conn, now: u32, hz: u32) -> Option<ConnView> {
         return None; // past its time: absent, whether the sweep has come by or not
     }
     let port = |shift: u32| u16::from_be((c.key1 >> shift) as u16);
+    let (client, service) = addresses(c, line);
     Some(ConnView {
         protocol: Protocol::from_number((c.key1 >> 32) as u8)?,
-        client: (addr_of_wire(c.key0 as u32), port(0)),
-        service: (addr_of_wire((c.key0 >> 32) as u32), port(16)),
+        client: (client, port(0)),
+        service: (service, port(16)),
         dest: (c.dest, maps.dest_key(c.dest)),
         state: c.life & 0xff,
         flags,
@@ -90,12 +136,12 @@ impl Maps {
     pub fn connections(&self) -> Vec<ConnView> {
         let (now, hz) = (self.jiffies(), self.hz());
         let lines = (0..self.conns.len()).map(|i| self.conns.get(i));
-        lines.flat_map(|l| l.entry).filter_map(|c| view(self, &c, now, hz)).collect()
+        lines.flat_map(|l| l.entry.map(|c| view(self, &c, &l, now, hz))).flatten().collect()
     }
 
     /// Entries that hold their place, past their time or not; for the audit of a test.
     pub fn raw_entries(&self) -> Vec<conn> {
-        let taken = |c: &conn| c.key1 != 0 && c.key1 != u64::MAX;
+        let taken = |c: &conn| is_key(c.key1);
         (0..self.conns.len()).flat_map(|i| self.conns.get(i).entry).filter(taken).collect()
     }
 
@@ -103,7 +149,7 @@ impl Maps {
     pub fn age_connections(&self, seconds: i32) {
         let at = self.jiffies().wrapping_add_signed(seconds * self.hz() as i32);
         for i in 0..self.conns.len() {
-            for e in 0..2 {
+            for e in (0..2).filter(|e| is_key(self.conns.get(i).entry[*e].key1)) {
                 let base = offset_of!(conn_line, entry) + e * size_of::<conn>();
                 self.conns.word(i, base + offset_of!(conn, expires)).store(at, Ordering::Relaxed);
             }

@@ -13,6 +13,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::abi::*;
 use super::mmap::Mapped;
+use super::slots::Slots;
 use crate::{Context, Error, Result, clock};
 
 const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/evenkeel.bpf.o"));
@@ -20,6 +21,8 @@ const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/evenkeel.bpf.o")
 const MAPS: &[&str] = &[
     "settings",
     "service_slots",
+    "nat_slots",
+    "ways",
     "services",
     "dests",
     "lists",
@@ -52,8 +55,21 @@ const TCP_TIMEOUTS_S: [u32; TCP_STATES as usize] = {
     t[TCP_SYNACK as usize] = 120;
     t
 };
+/// ip_vs_proto_sctp.c, sctp_timeouts[]: seconds, by state.
+const SCTP_TIMEOUTS_S: [u32; SCTP_STATES as usize] = {
+    let mut t = [60; SCTP_STATES as usize];
+    t[SCTP_NONE as usize] = 2;
+    t[SCTP_INIT1 as usize] = 4;
+    t[SCTP_ESTABLISHED as usize] = 15 * 60;
+    t[SCTP_REJECTED as usize] = 4;
+    t
+};
 /// ip_vs_proto_udp.c, udp_timeouts[].
 const UDP_TIMEOUT_S: u32 = 5 * 60;
+/// How long the later pieces of a packet are waited for: the kernel's ipfrag_time.
+const FRAGMENT_TIMEOUT_S: u32 = 30;
+/// The sysctls lblc_expiration and lblcr_expiration.
+const LOCALITY_S: u32 = 24 * 60 * 60;
 /// ip_vs_conn_expire(): what still controls others lives on so long.
 const CONTROL_REARM_S: u32 = 60;
 
@@ -61,7 +77,8 @@ const CONTROL_REARM_S: u32 = 60;
 pub struct Maps {
     /// One element.
     pub settings: Mapped<settings>,
-    pub(super) slots: Mapped<service_slot>,
+    pub(super) slots: Slots,
+    pub(super) nat_slots: Slots,
     pub(super) services: Mapped<service>,
     pub(super) dests: Mapped<dest>,
     pub(super) lists: Mapped<u32>,
@@ -129,7 +146,8 @@ impl Maps {
         }
         Ok(Maps {
             settings,
-            slots: open_map(dir, "service_slots", write)?,
+            slots: Slots::new(open_map(dir, "service_slots", write)?, EK_SERVICE_PROBES),
+            nat_slots: Slots::new(open_map(dir, "nat_slots", write)?, EK_NAT_PROBES),
             services: open_map(dir, "services", write)?,
             dests: open_map(dir, "dests", write)?,
             lists: open_map(dir, "lists", write)?,
@@ -252,13 +270,20 @@ impl Loaded {
             for (to, seconds) in s.timeout_tcp.iter_mut().zip(TCP_TIMEOUTS_S) {
                 *to = seconds * s.hz;
             }
+            for (to, seconds) in s.timeout_sctp.iter_mut().zip(SCTP_TIMEOUTS_S) {
+                *to = seconds * s.hz;
+            }
             s.timeout_udp = UDP_TIMEOUT_S * s.hz;
+            s.timeout_fragment = FRAGMENT_TIMEOUT_S * s.hz;
+            s.lblc_expiration = LOCALITY_S * s.hz;
+            s.lblcr_expiration = LOCALITY_S * s.hz;
         }
         s.abi = EK_ABI;
         s.conn_mask = self.maps.conns.len() as u32 - 1;
         s.control_rearm = CONTROL_REARM_S * s.hz;
         s.grace = s.hz / 10;
         s.no_dest = u32::MAX;
+        s.way_shift = s.hz.ilog2();
         s.sweep_lines = (self.maps.conns.len() as u32).div_ceil(SWEEP_TURNS);
         s.sweep_ns = SWEEP_TURN.as_nanos() as u64;
         (s.clock_jiffies, s.clock_ns) = (j0, t0);

@@ -13,7 +13,7 @@ mod skel {
 pub mod abi {
     include!(concat!(env!("OUT_DIR"), "/consts.rs"));
     pub use super::skel::types::{
-        conn, conn_line, counters, dest, device, next_hop, service, service_half, service_slot, settings,
+        conn, conn_line, counters, dest, device, next_hop, service, service_half, settings, slot,
     };
 }
 
@@ -24,7 +24,9 @@ pub mod load;
 mod mmap;
 mod plane;
 mod slots;
+mod view;
 
 pub use hook::{Hook, Hooks};
 pub use load::{Loaded, Maps};
-pub use plane::{DestView, NextHop, ServiceView, Stats, XdpPlane};
+pub use plane::{Path, XdpPlane};
+pub use view::{DestView, NextHop, ServiceView, Stats};

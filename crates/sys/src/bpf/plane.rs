@@ -1,232 +1,42 @@
-//! Services and real servers in the maps: observing them, and applying steps to them.
+//! Applying steps to the maps: services, real servers, and the ways to them.
 
-use std::collections::BTreeMap;
 use std::mem::{offset_of, size_of};
-use std::net::Ipv4Addr;
-use std::path::Path;
+use std::net::IpAddr;
+use std::path::Path as FsPath;
 use std::sync::atomic::Ordering;
 
-use evenkeel_core::model::{ForwardingMethod, Persistence, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
-use evenkeel_core::plan::{DestSpec, ServiceSpec, ServiceState, Services, Step};
+use evenkeel_core::model::{ForwardingMethod, Protocol, Scheduler, ServerKey, ServiceKey};
+use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
 use evenkeel_core::schedulers::{self, Place, Server, Walked};
-use libbpf_rs::{MapCore, MapFlags, MapHandle, num_possible_cpus};
 
 use super::abi::*;
 use super::lists::Ranges;
 use super::load::{Loaded, Maps};
-use super::slots::{self, addr_of_wire, wire_addr};
+use super::slots::{Name, addr_of_wire, family_of, wire_addr};
+use super::view::{
+    NextHop, clear_stats, fresh_dest, in_force, key_of, overhead, scheduler_of, server_of, set_method, set_spec,
+};
 use crate::{Error, Result};
 
-/// How a packet reaches its next hop.
+/// The way to a destination.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NextHop {
-    /// The device it leaves by.
-    pub ifindex: u32,
-    /// The next hop's address.
-    pub dmac: [u8; 6],
-    /// The device's own.
-    pub smac: [u8; 6],
+pub enum Path {
+    /// By a next hop.
+    Via {
+        /// Which.
+        hop: NextHop,
+        /// The way's MTU, bytes; 0 if nobody knows.
+        mtu: u32,
+        /// What this director sends from on this way; the outer source of tunnels.
+        source: Option<IpAddr>,
+    },
+    /// It is this director.
+    Local,
 }
 
-/// A destination as it is in the maps.
-#[derive(Clone, Debug)]
-pub struct DestView {
-    /// Its index in the map.
-    pub id: u32,
-    /// Its name.
-    pub key: ServerKey,
-    /// What it is.
-    pub spec: DestSpec,
-    /// Active connections.
-    pub active: u32,
-    /// Inactive connections.
-    pub inactive: u32,
-    /// Persistence templates.
-    pub persistent: u32,
-    /// Closed by its upper threshold.
-    pub overload: bool,
-    /// Where its packets go.
-    pub hop: Option<NextHop>,
-    /// Connections, packets and bytes so far.
-    pub stats: Stats,
-}
-
-/// A service as it is in the maps.
-#[derive(Clone, Debug)]
-pub struct ServiceView {
-    /// Its name.
-    pub key: ServiceKey,
-    /// What it is.
-    pub spec: ServiceSpec,
-    /// Connections, packets and bytes so far.
-    pub stats: Stats,
-    /// Newest first, the kernel's order.
-    pub dests: Vec<DestView>,
-}
-
-/// Numbers since the service or server was made.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Stats {
-    /// Connections scheduled.
-    pub conns: u64,
-    /// Packets towards real servers.
-    pub in_packets: u64,
-    /// Bytes of those IP packets.
-    pub in_bytes: u64,
-}
-
-/// Names of enum reason, in its order.
-pub const REASON_NAMES: [&str; REASONS as usize] = [
-    "not_ours",
-    "forwarded",
-    "fragment",
-    "not_first",
-    "no_server",
-    "dest_gone",
-    "no_next_hop",
-    "ttl",
-    "table_full",
-    "race",
-];
-
-fn key_of(s: &service) -> Option<ServiceKey> {
-    Some(ServiceKey {
-        protocol: Protocol::from_number(s.protocol)?,
-        addr: addr_of_wire(s.addr),
-        port: u16::from_be(s.port),
-    })
-}
-
-fn scheduler_of(n: u8) -> Scheduler {
-    match u32::from(n) {
-        SCHED_RR => Scheduler::Rr,
-        SCHED_WRR => Scheduler::Wrr,
-        _ => Scheduler::Wlc,
-    }
-}
-
-fn scheduler_number(s: Scheduler) -> u8 {
-    (match s {
-        Scheduler::Rr => SCHED_RR,
-        Scheduler::Wrr => SCHED_WRR,
-        Scheduler::Wlc => SCHED_WLC,
-    }) as u8
-}
-
-fn spec_of(s: &service) -> ServiceSpec {
-    let persistence = (s.flags & SERVICE_PERSISTENT != 0)
-        .then(|| Persistence { timeout_s: s.persist_seconds, mask: addr_of_wire(s.persist_mask) });
-    ServiceSpec { scheduler: scheduler_of(s.scheduler), persistence }
-}
-
-fn server_of(d: &dest) -> (ServerKey, DestSpec) {
-    let key = ServerKey { addr: addr_of_wire(d.addr), port: u16::from_be(d.port) };
-    let weight = Weight::new(d.weight.max(0) as u32).unwrap_or(Weight::QUIESCED);
-    let spec =
-        DestSpec { weight, method: ForwardingMethod::Dr, u_threshold: d.u_threshold, l_threshold: d.l_threshold };
-    (key, spec)
-}
-
-/// The half of a service that is in force.
-fn in_force(s: &service) -> &service_half {
-    &s.half[(s.generation & 1) as usize]
-}
-
-impl Maps {
-    fn list(&self, base: u32, len: u32) -> Vec<u32> {
-        let end = base.saturating_add(len).min(self.lists.len() as u32);
-        (base..end).map(|i| self.lists.get(i as usize)).collect()
-    }
-
-    fn live_services(&self) -> impl Iterator<Item = (u32, service)> {
-        (0..self.services.len()).map(|i| (i as u32, self.services.get(i))).filter(|(_, s)| s.flags & SERVICE_LIVE != 0)
-    }
-
-    /// The services and their destinations, oldest first, as plans compare them.
-    pub fn observe(&self) -> Services {
-        let mut out = BTreeMap::new();
-        for (_, s) in self.live_services() {
-            let Some(key) = key_of(&s) else { continue };
-            let half = in_force(&s);
-            let mut ids = self.list(half.list_base, half.list_len);
-            ids.reverse();
-            let dests = ids
-                .iter()
-                .filter(|&&i| (i as usize) < self.dests.len())
-                .map(|&i| server_of(&self.dests.get(i as usize)));
-            out.insert(key, ServiceState { spec: spec_of(&s), dests: dests.collect() });
-        }
-        out
-    }
-
-    /// The services with everything that there is to see of them, in the order of their keys.
-    pub fn view(&self) -> Vec<ServiceView> {
-        let mut out: Vec<ServiceView> = Vec::new();
-        for (index, s) in self.live_services() {
-            let Some(key) = key_of(&s) else { continue };
-            let half = in_force(&s);
-            let ids = self.list(half.list_base, half.list_len);
-            let dests = ids.iter().filter(|&&i| (i as usize) < self.dests.len()).map(|&id| self.view_dest(id));
-            let stats = stats(&self.service_stats, index);
-            out.push(ServiceView { key, spec: spec_of(&s), stats, dests: dests.collect() });
-        }
-        out.sort_by_key(|s| s.key);
-        out
-    }
-
-    fn view_dest(&self, id: u32) -> DestView {
-        let d = self.dests.get(id as usize);
-        let (key, spec) = server_of(&d);
-        let hop = match d.hop {
-            n @ (1 | 2) => Some(d.hops[n as usize - 1]),
-            _ => None,
-        };
-        DestView {
-            id,
-            key,
-            spec,
-            active: d.active,
-            inactive: d.inactive,
-            persistent: d.persistent,
-            overload: d.overload != 0,
-            hop: hop.map(|h| NextHop { ifindex: h.ifindex, dmac: h.dmac, smac: h.smac }),
-            stats: stats(&self.dest_stats, id),
-        }
-    }
-
-    /// How many packets went where, by reason.
-    pub fn reasons(&self) -> Vec<(&'static str, u64)> {
-        let count = |i: usize| {
-            let cpus = self.reasons.lookup_percpu(&(i as u32).to_ne_bytes(), MapFlags::ANY).ok().flatten();
-            let word = |v: &Vec<u8>| v.get(..8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes);
-            cpus.map_or(0, |cpus| cpus.iter().map(word).sum())
-        };
-        REASON_NAMES.iter().enumerate().map(|(i, name)| (*name, count(i))).collect()
-    }
-
-    /// Address and port of a destination, whether it is still in service or not.
-    pub fn dest_key(&self, id: u32) -> Option<ServerKey> {
-        ((id as usize) < self.dests.len()).then(|| server_of(&self.dests.get(id as usize)).0)
-    }
-}
-
-fn stats(map: &MapHandle, index: u32) -> Stats {
-    let Ok(Some(cpus)) = map.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY) else { return Stats::default() };
-    let mut sum = Stats::default();
-    for v in cpus {
-        let word = |i: usize| v.get(i..i + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes);
-        sum.conns += word(offset_of!(counters, conns));
-        sum.in_packets += word(offset_of!(counters, in_packets));
-        sum.in_bytes += word(offset_of!(counters, in_bytes));
-    }
-    sum
-}
-
-fn clear_stats(map: &MapHandle, index: u32) {
-    let zero = vec![vec![0u8; size_of::<counters>()]; num_possible_cpus().unwrap_or(1)];
-    if let Err(e) = map.update_percpu(&index.to_ne_bytes(), &zero, MapFlags::ANY) {
-        tracing::debug!("clear statistics {index}: {e}");
-    }
+/// What leads to a service.
+pub(super) fn service_name(key: ServiceKey) -> Name {
+    Name { addr: key.addr, port: key.port, protocol: key.protocol.number() }
 }
 
 /// The data plane: the program, and what is changed in its maps.
@@ -252,7 +62,7 @@ struct Editing {
 
 impl XdpPlane {
     /// Loads or adopts; see [`Loaded::load`].
-    pub fn load(dir: &Path, conn_entries: u32) -> Result<XdpPlane> {
+    pub fn load(dir: &FsPath, conn_entries: u32) -> Result<XdpPlane> {
         let loaded = Loaded::load(dir, conn_entries)?;
         let mut ranges = Ranges::new(loaded.maps.lists.len() as u32);
         for (_, s) in loaded.maps.live_services() {
@@ -279,7 +89,8 @@ impl XdpPlane {
         });
         self.trash = kept;
         for i in freed {
-            dests.word(i as usize, offset_of!(dest, flags)).store(0, Ordering::Release);
+            self.unlink_nat(i);
+            self.loaded.maps.dests.word(i as usize, offset_of!(dest, flags)).store(0, Ordering::Release);
             self.free_dests.push(i);
         }
     }
@@ -341,7 +152,7 @@ impl XdpPlane {
 
     fn edit(&self, key: ServiceKey) -> Result<Editing> {
         let maps = self.maps();
-        let index = slots::find(&maps.slots, key);
+        let index = maps.slots.find(service_name(key));
         let index = index.ok_or_else(|| Error::new(format!("change service {key}"), "there is no such service"))?;
         let s = maps.services.get(index as usize);
         let half = in_force(&s);
@@ -353,8 +164,12 @@ impl XdpPlane {
     }
 
     fn weights(&self, list: &[u32]) -> Vec<Server> {
-        let weight = |id: u32| self.maps().dests.get(id as usize).weight.max(0) as u32;
-        list.iter().map(|&id| Server { id, weight: weight(id) }).collect()
+        let server = |&id: &u32| {
+            let d = self.maps().dests.get(id as usize);
+            let name = schedulers::hash::fold(addr_of_wire(d.family, d.addr)).wrapping_add(u16::from_be(d.port).into());
+            Server { id, weight: d.weight.max(0) as u32, last_weight: d.last_weight, name }
+        };
+        list.iter().map(server).collect()
     }
 
     fn step(&mut self, e: &mut Editing, step: &Step) -> Result<()> {
@@ -389,12 +204,20 @@ impl XdpPlane {
                 let d = maps.dests.get(id as usize);
                 let put = |offset, value: u32| maps.dests.word(id as usize, offset).store(value, Ordering::Release);
                 put(offset_of!(dest, weight), spec.weight.get());
+                if spec.weight.get() > 0 {
+                    put(offset_of!(dest, last_weight), spec.weight.get());
+                }
                 put(offset_of!(dest, l_threshold), spec.l_threshold);
                 // __ip_vs_update_dest(): a threshold that is lifted or raised opens the server at once.
                 if spec.u_threshold == 0 || spec.u_threshold > d.u_threshold {
                     put(offset_of!(dest, overload), 0);
                 }
                 put(offset_of!(dest, u_threshold), spec.u_threshold);
+                if server_of(&d).1.method != spec.method {
+                    self.unlink_nat(id);
+                    self.put_method(id, spec.method);
+                    self.link_nat(id)?;
+                }
             }
             Step::RemoveDest(service, key) => {
                 let id = named(&e.list, key)
@@ -444,7 +267,7 @@ impl XdpPlane {
     fn add_service(&mut self, key: ServiceKey, spec: ServiceSpec) -> Result<()> {
         let maps = &self.loaded.maps;
         let what = || format!("add service {key}");
-        if slots::find(&maps.slots, key).is_some() {
+        if maps.slots.find(service_name(key)).is_some() {
             return Err(Error::new(what(), "it is there already"));
         }
         // A service that was removed is found again by its servers, if these still wait for connections to end; until
@@ -459,6 +282,7 @@ impl XdpPlane {
         let index = self.free_services.remove(place);
         let mut s = service {
             addr: wire_addr(key.addr),
+            family: family_of(key.addr),
             port: key.port.to_be(),
             protocol: key.protocol.number(),
             ..Default::default()
@@ -466,19 +290,19 @@ impl XdpPlane {
         set_spec(&mut s, spec, maps.hz());
         maps.services.set(index as usize, s);
         clear_stats(&maps.service_stats, index);
-        if !slots::insert(&maps.slots, key, index) {
+        if !maps.slots.insert(service_name(key), index) {
             maps.services.word(index as usize, offset_of!(service, flags)).store(0, Ordering::Release);
             self.free_services.push(index);
             return Err(Error::new(what(), "its place in the service table is crowded"));
         }
-        self.note_port_zero(key.port);
+        self.note_wild_services(key);
         Ok(())
     }
 
     fn remove_service(&mut self, key: ServiceKey) {
         let maps = &self.loaded.maps;
-        let Some(index) = slots::find(&maps.slots, key) else { return };
-        slots::remove(&maps.slots, key);
+        let Some(index) = maps.slots.find(service_name(key)) else { return };
+        maps.slots.remove(service_name(key));
         let s = maps.services.get(index as usize);
         let half = in_force(&s);
         for id in maps.list(half.list_base, half.list_len) {
@@ -491,25 +315,32 @@ impl XdpPlane {
         maps.services.put(index as usize, offset_of!(service, half), [service_half::default(); 2]);
         maps.services.word(index as usize, offset_of!(service, flags)).store(0, Ordering::Release);
         self.free_services.push(index);
-        self.note_port_zero(key.port);
+        self.note_wild_services(key);
     }
 
-    /// The program looks for services on port 0 only if there are some.
-    fn note_port_zero(&self, changed: u16) {
-        if changed != 0 {
+    /// The program looks for services on port 0, and for those of FTP, only if there are some.
+    fn note_wild_services(&self, changed: ServiceKey) {
+        let ftp = |s: &service| (u16::from_be(s.port), s.protocol) == (21, Protocol::Tcp.number());
+        if changed.port != 0 && changed.port != 21 {
             return;
         }
-        let any = self.maps().live_services().any(|(_, s)| s.port == 0);
-        self.maps().settings.word(0, offset_of!(settings, any_port)).store(u32::from(any), Ordering::Release);
+        let (mut any_port, mut any_ftp) = (false, false);
+        for (_, s) in self.maps().live_services() {
+            any_port |= s.port == 0;
+            any_ftp |= ftp(&s);
+        }
+        for (offset, any) in [(offset_of!(settings, any_port), any_port), (offset_of!(settings, any_ftp), any_ftp)] {
+            self.maps().settings.word(0, offset).store(u32::from(any), Ordering::Release);
+        }
     }
 
     /// The entry for a new destination: the one that it had before, if it still waits for its connections to end
     /// (ip_vs_trash_get_dest()), else a free one.
     fn new_dest(&mut self, service: u32, key: ServerKey, spec: DestSpec) -> Result<u32> {
-        let (addr, port) = (wire_addr(key.addr), key.port.to_be());
+        let new = fresh_dest(service, key);
         let same = |maps: &Maps, i: u32| {
             let d = maps.dests.get(i as usize);
-            (d.service, d.addr, d.port) == (service, addr, port)
+            (d.service, d.addr, d.family, d.port) == (service, new.addr, new.family, new.port)
         };
         let again = self.trash.iter().position(|&i| same(&self.loaded.maps, i));
         let i = match again {
@@ -522,64 +353,135 @@ impl XdpPlane {
                     || Error::new(format!("add {key}"), format!("there are {EK_MAX_DESTS} real servers already"));
                 let i = self.free_dests.pop().ok_or_else(full)? as usize;
                 let maps = &self.loaded.maps;
-                maps.dests.set(i, dest { addr, port, service, method: FORWARD_DR as u8, ..Default::default() });
+                maps.dests.set(i, new);
                 clear_stats(&maps.dest_stats, i as u32);
                 i
             }
         };
+        let id = i as u32;
+        if again.is_none() || server_of(&self.loaded.maps.dests.get(i)).1.method != spec.method {
+            self.unlink_nat(id);
+            self.put_method(id, spec.method);
+            if let Err(e) = self.link_nat(id) {
+                self.trash.push(id);
+                self.loaded.maps.dests.word(i, offset_of!(dest, flags)).store(DEST_LIVE, Ordering::Release);
+                return Err(e);
+            }
+        }
         let maps = &self.loaded.maps;
         let put = |offset, value: u32| maps.dests.word(i, offset).store(value, Ordering::Release);
         put(offset_of!(dest, weight), spec.weight.get());
+        if spec.weight.get() > 0 || again.is_none() {
+            put(offset_of!(dest, last_weight), spec.weight.get());
+        }
         put(offset_of!(dest, u_threshold), spec.u_threshold);
         put(offset_of!(dest, l_threshold), spec.l_threshold);
         put(offset_of!(dest, flags), DEST_LIVE | DEST_AVAILABLE);
-        Ok(i as u32)
+        Ok(id)
+    }
+
+    fn put_method(&self, id: u32, method: ForwardingMethod) {
+        let dests = &self.loaded.maps.dests;
+        let mut d = dests.get(id as usize);
+        set_method(&mut d, method);
+        dests.put(id as usize, offset_of!(dest, tunnel), d.tunnel);
+        dests.put(id as usize, offset_of!(dest, tunnel_flags), d.tunnel_flags);
+        dests.put(id as usize, offset_of!(dest, tunnel_port), d.tunnel_port);
+        dests.put(id as usize, offset_of!(dest, method), d.method);
+    }
+
+    /// How a destination behind NAT is named by its answers.
+    fn nat_name(&self, d: &dest) -> Option<Name> {
+        let protocol = self.maps().services.get(d.service as usize).protocol;
+        let (key, spec) = server_of(d);
+        let nat = spec.method == ForwardingMethod::Nat;
+        nat.then_some(Name { addr: key.addr, port: key.port, protocol })
+    }
+
+    /// Destinations with one address and port, behind NAT, in the order in which answers are tried with them.
+    fn nat_twins(&self, name: Name) -> Vec<u32> {
+        let maps = self.maps();
+        let mut next = maps.nat_slots.find(name).map_or(0, |i| i + 1);
+        let mut twins = Vec::new();
+        while next != 0 && twins.len() <= EK_NAT_TWINS as usize {
+            twins.push(next - 1);
+            next = maps.dests.get(next as usize - 1).twin;
+        }
+        twins
+    }
+
+    /// Lets answers be recognised, if the destination is behind NAT.
+    fn link_nat(&self, id: u32) -> Result<()> {
+        let maps = self.maps();
+        let Some(name) = self.nat_name(&maps.dests.get(id as usize)) else { return Ok(()) };
+        let twins = self.nat_twins(name);
+        let what = || format!("recognise answers of {} port {}", name.addr, name.port);
+        if twins.len() >= EK_NAT_TWINS as usize {
+            let why = format!("{EK_NAT_TWINS} services have this real server by NAT already");
+            return Err(Error::new(what(), why).hint("let it listen on another address or port for the others"));
+        }
+        let first = twins.first().map_or(0, |t| t + 1);
+        maps.dests.word(id as usize, offset_of!(dest, twin)).store(first, Ordering::Release);
+        if !maps.nat_slots.insert(name, id) {
+            return Err(Error::new(what(), "their place in the table of real servers behind NAT is crowded"));
+        }
+        maps.settings.word(0, offset_of!(settings, any_nat)).store(1, Ordering::Release);
+        Ok(())
+    }
+
+    fn unlink_nat(&self, id: u32) {
+        let maps = self.maps();
+        let d = maps.dests.get(id as usize);
+        let Some(name) = self.nat_name(&d) else { return };
+        let twins = self.nat_twins(name);
+        let Some(at) = twins.iter().position(|t| *t == id) else { return };
+        match at.checked_sub(1).and_then(|before| twins.get(before)) {
+            Some(&before) => {
+                maps.dests.word(before as usize, offset_of!(dest, twin)).store(d.twin, Ordering::Release);
+            }
+            None if d.twin != 0 => {
+                maps.nat_slots.insert(name, d.twin - 1);
+            }
+            None => maps.nat_slots.remove(name),
+        }
+        maps.dests.word(id as usize, offset_of!(dest, twin)).store(0, Ordering::Release);
     }
 
     /// The addresses of all destinations in service, for whoever resolves their next hops.
-    pub fn dest_addresses(&self) -> Vec<(u32, Ipv4Addr)> {
+    pub fn dest_addresses(&self) -> Vec<(u32, IpAddr)> {
         let maps = self.maps();
         let mut out = Vec::new();
         for (_, s) in maps.live_services() {
             let half = in_force(&s);
             let ids = maps.list(half.list_base, half.list_len);
-            out.extend(ids.iter().map(|&id| (id, addr_of_wire(maps.dests.get(id as usize).addr))));
+            out.extend(ids.iter().map(|&id| (id, server_of(&maps.dests.get(id as usize)).0.addr)));
         }
         out
     }
 
     /// Where a destination's packets go from now on. True if that is news.
-    pub fn set_hop(&self, id: u32, hop: Option<NextHop>) -> bool {
-        let maps = self.maps();
-        let d = maps.dests.get(id as usize);
+    pub fn set_path(&self, id: u32, path: Path) -> bool {
+        let dests = &self.maps().dests;
+        let d = dests.get(id as usize);
+        let word = |offset| dests.word(id as usize, offset);
+        let Path::Via { hop, mtu, source } = path else {
+            word(offset_of!(dest, hop)).store(HOP_LOCAL, Ordering::Release);
+            return d.hop != HOP_LOCAL;
+        };
+        let mtu = mtu.saturating_sub(overhead(&d));
+        let source = source.map_or([0; 4], wire_addr);
         let have = matches!(d.hop, 1 | 2).then(|| d.hops[d.hop as usize - 1]);
         let have = have.map(|h| NextHop { ifindex: h.ifindex, dmac: h.dmac, smac: h.smac });
-        if have == hop {
+        if have == Some(hop) && d.mtu == mtu && d.source == source {
             return false;
         }
-        let word = maps.dests.word(id as usize, offset_of!(dest, hop));
-        match hop {
-            None => word.store(0, Ordering::Release),
-            Some(h) => {
-                let other = if d.hop == 1 { 2 } else { 1 };
-                let value = next_hop { ifindex: h.ifindex, dmac: h.dmac, smac: h.smac };
-                maps.dests.put(id as usize, offset_of!(dest, hops) + (other - 1) * size_of::<next_hop>(), value);
-                word.store(other as u32, Ordering::Release);
-            }
-        }
+        // The program reads these after the hop, which makes them count.
+        word(offset_of!(dest, mtu)).store(mtu, Ordering::Relaxed);
+        dests.put(id as usize, offset_of!(dest, source), source);
+        let other = if d.hop == 1 { 2 } else { 1 };
+        let value = next_hop { ifindex: hop.ifindex, dmac: hop.dmac, smac: hop.smac };
+        dests.put(id as usize, offset_of!(dest, hops) + (other - 1) * size_of::<next_hop>(), value);
+        word(offset_of!(dest, hop)).store(other as u32, Ordering::Release);
         true
-    }
-}
-
-fn set_spec(s: &mut service, spec: ServiceSpec, hz: u32) {
-    s.scheduler = scheduler_number(spec.scheduler);
-    s.flags = SERVICE_LIVE;
-    (s.persist_mask, s.persist_seconds, s.persist_timeout) = (0, 0, 0);
-    if let Some(p) = spec.persistence {
-        s.flags |= SERVICE_PERSISTENT;
-        s.persist_mask = wire_addr(p.mask);
-        s.persist_seconds = p.timeout_s;
-        // Times are compared by signed difference.
-        s.persist_timeout = p.timeout_s.saturating_mul(hz).min(i32::MAX as u32 / 2);
     }
 }

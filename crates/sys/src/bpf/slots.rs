@@ -1,63 +1,119 @@
-//! The open-addressed table (address, port, protocol) to service.
+//! The two open-addressed tables that lead from (address, port, protocol) to a service, or to a real server behind NAT.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
-use evenkeel_core::model::ServiceKey;
-
-use super::abi::{EK_SERVICE_PROBES, EK_SERVICE_SLOTS, service_slot};
+use super::abi::slot;
 use super::mmap::Mapped;
 
-/// An address as it lies in a packet, read as a number of this machine.
-pub fn wire_addr(a: Ipv4Addr) -> u32 {
-    u32::from_ne_bytes(a.octets())
+/// An address as it lies in a packet, read as numbers of this machine; IPv4 has one, and zeros behind it.
+pub fn wire_addr(a: IpAddr) -> [u32; 4] {
+    match a {
+        IpAddr::V4(a) => [u32::from_ne_bytes(a.octets()), 0, 0, 0],
+        IpAddr::V6(a) => {
+            let o = a.octets();
+            [0, 4, 8, 12].map(|i| u32::from_ne_bytes([o[i], o[i + 1], o[i + 2], o[i + 3]]))
+        }
+    }
 }
 
-/// The reverse of [`wire_addr`].
-pub fn addr_of_wire(a: u32) -> Ipv4Addr {
-    Ipv4Addr::from(a.to_ne_bytes())
+/// The reverse of [`wire_addr`]; `family` is 4 or 6.
+pub fn addr_of_wire(family: u8, a: [u32; 4]) -> IpAddr {
+    if family == 6 {
+        let mut o = [0; 16];
+        o.chunks_exact_mut(4).zip(a).for_each(|(to, w)| to.copy_from_slice(&w.to_ne_bytes()));
+        return IpAddr::from(o);
+    }
+    IpAddr::from(a[0].to_ne_bytes())
 }
 
-/// service_hash() of bpf/service.h.
-fn hash(addr: u32, port: u16, protocol: u8) -> u32 {
-    let h = addr.wrapping_mul(0x9e37_79b1) ^ (u32::from(port) << 8 | u32::from(protocol));
-    h.wrapping_mul(0x85eb_ca6b) >> 16
+/// 4 or 6.
+pub fn family_of(a: IpAddr) -> u8 {
+    if a.is_ipv6() { 6 } else { 4 }
 }
 
-fn places(key: ServiceKey) -> (u32, u16, u8, impl Iterator<Item = usize>) {
-    let (addr, port, protocol) = (wire_addr(key.addr), key.port.to_be(), key.protocol.number());
-    let h = hash(addr, port, protocol);
-    let at = (0..EK_SERVICE_PROBES).map(move |i| (h.wrapping_add(i) & (EK_SERVICE_SLOTS - 1)) as usize);
-    (addr, port, protocol, at)
+/// slot_hash() of bpf/service.h.
+fn hash(addr: [u32; 4], v6: bool, port: u16, protocol: u8) -> u32 {
+    let mut a = addr[0];
+    if v6 {
+        let rest = addr[1].wrapping_mul(0x9e37_79b1).wrapping_add(addr[2]);
+        a ^= rest.wrapping_mul(0xc2b2_ae35).wrapping_add(addr[3]);
+    }
+    let h = a.wrapping_mul(0x9e37_79b1) ^ (u32::from(port) << 8 | u32::from(protocol));
+    h.wrapping_mul(0x85eb_ca6b) >> 15
 }
 
-/// The service that a key leads to.
-pub fn find(slots: &Mapped<service_slot>, key: ServiceKey) -> Option<u32> {
-    let (addr, port, protocol, mut at) = places(key);
-    let s = at.find_map(|i| {
-        let s = slots.get(i);
-        (s.addr == addr && s.port == port && s.protocol == protocol && s.index > 0).then_some(s)
-    });
-    s.map(|s| s.index - 1)
+/// What a slot is found by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Name {
+    /// Address.
+    pub addr: IpAddr,
+    /// Port, 0 for all.
+    pub port: u16,
+    /// Protocol number.
+    pub protocol: u8,
 }
 
-/// Lets a key lead to a service. False if every place that it may have is taken.
-pub fn insert(slots: &Mapped<service_slot>, key: ServiceKey, index: u32) -> bool {
-    let (addr, port, protocol, mut at) = places(key);
-    let Some(free) = at.find(|&i| slots.get(i).index == 0) else { return false };
-    // The key first; the index, which makes it count, last.
-    slots.set(free, service_slot { addr, port, protocol, used: 1, index: 0, unused: 0 });
-    slots.word(free, std::mem::offset_of!(service_slot, index)).store(index + 1, Ordering::Release);
-    true
+/// One of the two tables.
+pub struct Slots {
+    map: Mapped<slot>,
+    probes: u32,
 }
 
-/// The key leads nowhere any more. Probing goes on past its place.
-pub fn remove(slots: &Mapped<service_slot>, key: ServiceKey) {
-    let (addr, port, protocol, at) = places(key);
-    for i in at {
-        let s = slots.get(i);
-        if s.addr == addr && s.port == port && s.protocol == protocol {
-            slots.word(i, std::mem::offset_of!(service_slot, index)).store(0, Ordering::Release);
+impl Slots {
+    /// A table of a power of two of slots, in which a name is found within so many.
+    pub fn new(map: Mapped<slot>, probes: u32) -> Slots {
+        Slots { map, probes }
+    }
+
+    fn places(&self, n: Name) -> impl Iterator<Item = usize> {
+        let h = hash(wire_addr(n.addr), n.addr.is_ipv6(), n.port.to_be(), n.protocol);
+        let mask = self.map.len() as u32 - 1;
+        (0..self.probes).map(move |i| (h.wrapping_add(i) & mask) as usize)
+    }
+
+    fn place(&self, n: Name) -> Option<usize> {
+        let (addr, port, family) = (wire_addr(n.addr), n.port.to_be(), family_of(n.addr));
+        self.places(n).find(|&i| {
+            let s = self.map.get(i);
+            (s.addr, s.port, s.protocol, s.family) == (addr, port, n.protocol, family) && s.index > 0
+        })
+    }
+
+    /// Where a name leads.
+    pub fn find(&self, n: Name) -> Option<u32> {
+        self.place(n).map(|i| self.map.get(i).index - 1)
+    }
+
+    /// Lets a name lead to an index, wherever it led before. False if every place that it may have is taken.
+    pub fn insert(&self, n: Name, index: u32) -> bool {
+        let point = |i: usize| {
+            self.map.word(i, std::mem::offset_of!(slot, index)).store(index + 1, Ordering::Release);
+            true
+        };
+        if let Some(i) = self.place(n) {
+            return point(i);
+        }
+        let Some(free) = self.places(n).find(|&i| self.map.get(i).index == 0) else { return false };
+        // The key first; the index, which makes it count, last.
+        self.map.set(
+            free,
+            slot {
+                addr: wire_addr(n.addr),
+                port: n.port.to_be(),
+                protocol: n.protocol,
+                family: family_of(n.addr),
+                index: 0,
+                unused: [0; 2],
+            },
+        );
+        point(free)
+    }
+
+    /// The name leads nowhere any more. Probing goes on past its place.
+    pub fn remove(&self, n: Name) {
+        if let Some(i) = self.place(n) {
+            self.map.word(i, std::mem::offset_of!(slot, index)).store(0, Ordering::Release);
         }
     }
 }

@@ -22,11 +22,12 @@ impl Through {
     /// Opens it for a real server on the link, whose hardware address the kernel knows. Never blocks. Errors: the server is
     /// not on a link, or its hardware address is not known.
     pub fn open(server: Ipv4Addr, attempt: &Attempt) -> Result<Through> {
-        let route = Netlink::new()?.route_to(server)?;
+        let route = Netlink::new()?.route_to(server.into())?;
         let route = route.ok_or_else(|| io::Error::from(io::ErrorKind::NetworkUnreachable));
         let route = route.context(|| format!("find the way to {server}"))?;
         let device = interface_name(route.oif).unwrap_or_default();
-        let hop = route.gateway.unwrap_or(server);
+        let hop =
+            route.gateway.and_then(|g| if let std::net::IpAddr::V4(g) = g { Some(g) } else { None }).unwrap_or(server);
         let mac =
             hardware_address(hop, &device).context(|| format!("find the hardware address of {hop} on {device}"))?;
         let open = || {

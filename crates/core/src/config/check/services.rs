@@ -84,10 +84,7 @@ impl<'s> Service<'s> {
             soften_last(c, "without it the scheduler is wlc; write `lvs_sched wlc`");
         }
         if missing(c, s, "lvs_method", "this virtual_server") && !s.mentions("lvs_method") {
-            help_last(c, "without it keepalived takes NAT, which is not in force yet; write `lvs_method DR`");
-            if let Some(d) = c.diagnostics.last_mut() {
-                d.blocks = true;
-            }
+            help_last(c, "without it keepalived takes NAT; write `lvs_method NAT`, or DR or TUN if that is meant");
         }
         let key = (format!("{:?}", s.name), s.text("protocol").unwrap_or_default().to_ascii_uppercase());
         match taken.get(&key) {

@@ -1,8 +1,10 @@
 //! The checkers of a `real_server`.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use super::super::value::{Section, Value};
+use super::super::Diagnostic;
+use super::super::value::{Method, Section, Value};
 use super::services::{DELAY_LOOP, Timing};
 use super::{Lower, Usual};
 use crate::model::{
@@ -22,7 +24,7 @@ impl Lower<'_> {
     ) -> Vec<Check> {
         let k = blocks[2];
         let kind = match k.block.name() {
-            "TCP_CHECK" => Some(CheckKind::Tcp { through: k.has("through_service") }),
+            "TCP_CHECK" => Some(CheckKind::Tcp { through: self.through(blocks) }),
             "HTTP_GET" | "SSL_GET" => self.http(blocks),
             "GRPC_CHECK" => Some(self.grpc(k)),
             "SMTP_CHECK" => Some(CheckKind::Smtp { helo: self.helo(k) }),
@@ -53,6 +55,25 @@ impl Lower<'_> {
         }
         let timing = Timing::of(k, *outer);
         hosts.into_iter().map(|host| self.check(kind.clone(), host, k, &timing, port)).collect()
+    }
+
+    /// `through_service`: only direct routing over IPv4 has a way that can be tried from here.
+    fn through(&mut self, [s, r, k]: [&Section; 3]) -> bool {
+        if !k.has("through_service") {
+            return false;
+        }
+        let method = r.get("lvs_method").or(s.get("lvs_method")).map(|e| &e.value);
+        let direct = matches!(method, Some(Value::Method(m)) if **m == Method::Dr);
+        let v4 = matches!(r.name, Value::Endpoint(IpAddr::V4(_), _));
+        if !direct || !v4 {
+            let d = Diagnostic::lint(
+                "not-in-force",
+                k.place("through_service"),
+                "`through_service` is for direct routing over IPv4",
+            );
+            self.diagnostics.push(d.label("the real server's own address is tried alone"));
+        }
+        direct && v4
     }
 
     /// One check; `at` is the block that says where probes go.
@@ -102,10 +123,7 @@ impl Lower<'_> {
 
     /// TLS as `SSL` and the check say it. As with keepalived nothing is verified unless certificates are named for that.
     fn tls(&self, k: &Section, host: Option<&str>, http2: bool) -> Tls {
-        let ssl = |keyword: &'static str| {
-            let all: Vec<&Section> = self.root.sections("SSL").collect();
-            all.into_iter().rev().find_map(|s| s.text(keyword)).map(str::to_owned)
-        };
+        let ssl = |keyword: &'static str| self.ssl.iter().find_map(|s| s.text(keyword)).map(str::to_owned);
         let name = k.text("sni_name").or(host).map(str::to_owned);
         let ca = ssl("ca");
         let verify = k.flag("tls_verify").unwrap_or(ca.is_some());

@@ -1,17 +1,17 @@
 //! `virtual_server_group`: the addresses that one block answers for.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::value::{Line, Value};
 use super::Lower;
 
 /// A range is of the last number of an address (keepalived.conf(5)), so that it has no more.
-const MOST: u32 = 256;
+const MOST: usize = 1 << 16;
 
 impl Lower<'_> {
     /// The addresses of a group, with their ports, each once; what is no address is told and left out.
-    pub(super) fn group_addresses(&mut self, name: &str) -> Vec<(Ipv4Addr, u16)> {
-        let mut out: Vec<(Ipv4Addr, u16)> = Vec::new();
+    pub(super) fn group_addresses(&mut self, name: &str) -> Vec<(IpAddr, u16)> {
+        let mut out: Vec<(IpAddr, u16)> = Vec::new();
         for e in self.root.all("virtual_server_group") {
             let Value::Lines(group) = &e.value else { continue };
             if group.0.as_deref() != Some(name) {
@@ -19,14 +19,19 @@ impl Lower<'_> {
             }
             for (at, line) in &group.1.0 {
                 match line {
-                    Line::Range(IpAddr::V4(from), IpAddr::V4(to), port) => {
-                        let (from, to) = (u32::from(*from), u32::from(*to));
-                        let all = (from..=to).take(MOST as usize).map(|a| (Ipv4Addr::from(a), port.unwrap_or(0)));
+                    Line::Range(from, to, port) => {
+                        let all: Vec<IpAddr> = match (from, to) {
+                            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                                (u32::from(*a)..=u32::from(*b)).take(MOST).map(|a| Ipv4Addr::from(a).into()).collect()
+                            }
+                            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                                (u128::from(*a)..=u128::from(*b)).take(MOST).map(|a| Ipv6Addr::from(a).into()).collect()
+                            }
+                            _ => Vec::new(), // told already
+                        };
+                        let all = all.into_iter().map(|a| (a, port.unwrap_or(0)));
                         let new: Vec<_> = all.filter(|a| !out.contains(a)).collect();
                         out.extend(new);
-                    }
-                    Line::Range(a, ..) => {
-                        self.unsupported(*at, format!("{a}: services of IPv6 are not supported yet"), "IPv4 is");
                     }
                     Line::Mark(..) => {
                         let what = "a firewall mark in a group is not supported yet".to_owned();

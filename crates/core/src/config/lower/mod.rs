@@ -23,6 +23,9 @@ type Usual = BTreeMap<TrackedObject, (i16, bool)>;
 /// What lowering needs, and what it finds.
 pub(crate) struct Lower<'l> {
     root: &'l Section,
+    /// Every `global_defs` and every `SSL`, the last one first: each check asks them, and a file may have 100,000 checks.
+    globals: Vec<&'l Section>,
+    ssl: Vec<&'l Section>,
     environment: &'l dyn Environment,
     diagnostics: &'l mut Vec<Diagnostic>,
     told: HashSet<String>,
@@ -32,7 +35,13 @@ pub(crate) struct Lower<'l> {
 
 /// Lowers a whole file. What cannot be used is left out, and told.
 pub(crate) fn lower(root: &Section, environment: &dyn Environment, diagnostics: &mut Vec<Diagnostic>) -> Config {
-    let mut l = Lower { root, environment, diagnostics, told: Default::default(), vmacs: Vec::new() };
+    let last_first = |name: &'static str| {
+        let mut all: Vec<&Section> = root.sections(name).collect();
+        all.reverse();
+        all
+    };
+    let (globals, ssl) = (last_first("global_defs"), last_first("SSL"));
+    let mut l = Lower { root, globals, ssl, environment, diagnostics, told: Default::default(), vmacs: Vec::new() };
     let global = l.globals();
     let mut usual = Usual::new();
     let mut scripts = l.scripts(&global, &mut usual);
@@ -92,8 +101,7 @@ impl<'l> Lower<'l> {
 
     /// The last `global_defs` that has a keyword decides.
     fn global<T>(&self, read: impl Fn(&'l Section) -> Option<T>) -> Option<T> {
-        let sections: Vec<&Section> = self.root.sections("global_defs").collect();
-        sections.into_iter().rev().find_map(read)
+        self.globals.iter().copied().find_map(read)
     }
 
     fn globals(&self) -> GlobalDefs {

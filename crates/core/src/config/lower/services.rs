@@ -1,13 +1,13 @@
 //! `virtual_server` to virtual services.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::super::value::{Method, Section, Value};
 use super::{Lower, Usual};
 use crate::model::{
-    ForwardingMethod, Persistence, Protocol, Quorum, RealServer, Scheduler, ServerKey, ServiceKey, Sorry,
-    VirtualServer, Weight,
+    ForwardingMethod, Persistence, Protocol, Quorum, RealServer, Scheduler, SchedulerFlags, ServerKey, ServiceKey,
+    Sorry, Tunnel, TunnelChecksum, TunnelKind, VirtualServer, Weight,
 };
 
 /// keepalived.conf(5), "delay_loop".
@@ -52,6 +52,24 @@ fn quorum(s: &Section, servers: &[RealServer]) -> Quorum {
     Quorum { weight, hysteresis }
 }
 
+/// The kernel ignores the port of a destination that is not behind NAT; ipvsadm replaces it by the service's.
+fn destination_port(method: ForwardingMethod, port: Option<u16>, service: ServiceKey) -> u16 {
+    let port = port.filter(|p| *p != 0);
+    if method.maps_ports() { port.unwrap_or(service.port) } else { service.port }
+}
+
+/// `sh-port` and its like, each for its scheduler; `hashed` and `flag-N` are the same bits by other names
+/// (keepalived.conf(5): flag-1 is fallback, flag-2 is port).
+fn scheduler_flags(s: &Section, scheduler: Scheduler) -> SchedulerFlags {
+    let name = match scheduler {
+        Scheduler::Sh => "sh",
+        Scheduler::Mh => "mh",
+        _ => return SchedulerFlags::default(),
+    };
+    let has = |flag: &str, bit: &str| s.has(&format!("{name}-{flag}")) || s.has(bit);
+    SchedulerFlags { fallback: has("fallback", "flag-1"), port: has("port", "flag-2") }
+}
+
 impl Lower<'_> {
     pub(super) fn services(&mut self, usual: &Usual) -> Vec<VirtualServer> {
         let mut out: Vec<VirtualServer> = Vec::new();
@@ -77,13 +95,7 @@ impl Lower<'_> {
     /// A block: one service, or one for each address of its group.
     fn block(&mut self, s: &Section, usual: &Usual) -> Vec<VirtualServer> {
         match &s.name {
-            Value::Endpoint(IpAddr::V4(a), p) => {
-                self.service(s, (*a, p.unwrap_or(0)), None, usual).into_iter().collect()
-            }
-            Value::Endpoint(a, _) => {
-                self.unsupported(s.at, format!("{a}: services of IPv6 are not supported yet"), "IPv4 is");
-                Vec::new()
-            }
+            Value::Endpoint(a, p) => self.service(s, (*a, p.unwrap_or(0)), None, usual).into_iter().collect(),
             Value::Mark(_) => {
                 let what = "`virtual_server fwmark` is not supported yet".to_owned();
                 self.unsupported(s.at, what, "expected an address and a port, or a group");
@@ -111,17 +123,14 @@ impl Lower<'_> {
     fn service(
         &mut self,
         s: &Section,
-        (addr, port): (Ipv4Addr, u16),
+        (addr, port): (IpAddr, u16),
         group: Option<(String, bool)>,
         usual: &Usual,
     ) -> Option<VirtualServer> {
         // keepalived takes UDP where none is written, and says so.
         let protocol = match s.text("protocol").map(str::to_ascii_uppercase).as_deref() {
             Some("TCP") => Protocol::Tcp,
-            Some("SCTP") => {
-                self.unsupported(s.place("protocol"), "SCTP is not supported yet".to_owned(), "TCP and UDP are");
-                return None;
-            }
+            Some("SCTP") => Protocol::Sctp,
             _ => Protocol::Udp,
         };
         let scheduler = match s.text("lvs_sched") {
@@ -129,13 +138,13 @@ impl Lower<'_> {
             Some(name) => match name.parse() {
                 Ok(known) => known,
                 Err(()) => {
-                    let what = format!("the scheduler `{name}` is not supported yet");
-                    self.unsupported(s.place("lvs_sched"), what, "rr, wrr and wlc are");
+                    let known = Scheduler::ALL.map(Scheduler::name).join(", ");
+                    self.unsupported(s.place("lvs_sched"), format!("no scheduler is called `{name}`"), &known);
                     return None;
                 }
             },
         };
-        let persistence = self.persistence(s);
+        let persistence = self.persistence(s, addr.is_ipv6());
         if port == 0 && persistence.is_none() {
             return None; // told already
         }
@@ -161,49 +170,63 @@ impl Lower<'_> {
             mail: self.mails(s, "smtp_alert_checker", false),
             group,
             scheduler,
+            scheduler_flags: scheduler_flags(s, scheduler),
+            one_packet: s.has("ops") && protocol == Protocol::Udp,
             persistence,
             delay_loop: timing.delay_loop.unwrap_or(DELAY_LOOP),
             servers,
         })
     }
 
-    fn persistence(&mut self, s: &Section) -> Option<Persistence> {
+    fn persistence(&mut self, s: &Section, v6: bool) -> Option<Persistence> {
         let e = s.get("persistence_timeout")?;
         let timeout_s = match e.value {
             Value::Uint(n) => n as u32,
             _ => 360,
         };
+        let v4 = |n: u8| Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(n)).unwrap_or(0)).into();
         let mask = match s.get("persistence_granularity").map(|e| &e.value) {
-            Some(Value::Mask(IpAddr::V4(m))) => *m,
-            Some(Value::Prefix(n)) if *n <= 32 => Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(*n)).unwrap_or(0)),
-            _ => Ipv4Addr::BROADCAST,
+            Some(Value::Mask(m)) if m.is_ipv6() == v6 => *m,
+            Some(Value::Prefix(n)) if v6 => {
+                Ipv6Addr::from(u128::MAX.checked_shl(128 - u32::from(*n).min(128)).unwrap_or(0)).into()
+            }
+            Some(Value::Prefix(n)) if *n <= 32 => v4(*n),
+            _ if v6 => Ipv6Addr::from(u128::MAX).into(),
+            _ => Ipv4Addr::BROADCAST.into(),
         };
         Some(Persistence { timeout_s, mask })
     }
 
     /// The forwarding method of the first of these that names one.
     fn method(&mut self, places: [(&Section, &str); 2]) -> Option<ForwardingMethod> {
-        let (of, keyword, entry) = places.iter().find_map(|(s, k)| Some((s, *k, s.get(k)?)))?;
-        match &entry.value {
-            Value::Method(m) if **m == Method::Dr => Some(ForwardingMethod::Dr),
-            Value::Method(m) => {
-                let name = if **m == Method::Nat { "NAT" } else { "TUN" };
-                let at = of.place(keyword);
-                let what = format!("forwarding by {name} is not supported yet");
-                // The service's own method is told once, not for each of its servers.
-                if !self.diagnostics.iter().rev().take(8).any(|d| d.span == at && d.message == what) {
-                    self.unsupported(at, what, "DR is");
-                }
-                None
-            }
-            _ => None, // told already
-        }
+        // keepalived takes NAT where none is written, and the check has said so.
+        let Some(entry) = places.iter().find_map(|(s, k)| s.get(k)) else { return Some(ForwardingMethod::Nat) };
+        let Value::Method(m) = &entry.value else { return None };
+        Some(match **m {
+            Method::Nat => ForwardingMethod::Nat,
+            Method::Dr => ForwardingMethod::Dr,
+            Method::Tun(kind, port, checksum) => ForwardingMethod::Tun(Tunnel {
+                kind: match (kind, port) {
+                    ("gue", Some(port)) => TunnelKind::Gue(port),
+                    ("gre", _) => TunnelKind::Gre,
+                    _ => TunnelKind::Ipip,
+                },
+                checksum: match checksum {
+                    Some("csum") => TunnelChecksum::Full,
+                    Some("remcsum") => TunnelChecksum::Remote,
+                    _ => TunnelChecksum::None,
+                },
+            }),
+        })
     }
 
     fn sorry(&mut self, s: &Section, service: ServiceKey) -> Option<Sorry> {
-        let Value::Endpoint(IpAddr::V4(addr), _) = s.get("sorry_server")?.value else { return None };
+        let Value::Endpoint(addr, port) = s.get("sorry_server")?.value else { return None };
         let method = self.method([(s, "sorry_server_lvs_method"), (s, "lvs_method")])?;
-        let key = ServerKey { addr, port: service.port };
+        if addr.is_ipv6() != service.addr.is_ipv6() && !matches!(method, ForwardingMethod::Tun(_)) {
+            return None; // told already
+        }
+        let key = ServerKey { addr, port: destination_port(method, port, service) };
         Some(Sorry { key, method, inhibit: s.has("sorry_server_inhibit") })
     }
 
@@ -216,15 +239,16 @@ impl Lower<'_> {
     ) -> Option<RealServer> {
         let Value::Endpoint(addr, port) = r.name else { return None };
         let method = self.method([(r, "lvs_method"), (s, "lvs_method")])?;
-        let IpAddr::V4(addr) = addr else { return None };
+        if addr.is_ipv6() != service.addr.is_ipv6() && !matches!(method, ForwardingMethod::Tun(_)) {
+            return None; // told already
+        }
         let timing = Timing::of(r, *outer);
         let weight = r.uint("weight").or(s.uint("weight")).and_then(|n| Weight::new(n as u32));
         let port = port.filter(|p| *p != 0);
         let checks = r.entries.iter().filter_map(|e| if let Value::Section(k) = &e.value { Some(&**k) } else { None });
         let checks = checks.flat_map(|k| self.checks([s, r, k], &timing, port, usual)).collect();
         Some(RealServer {
-            // The kernel ignores a DR destination's port as well; ipvsadm replaces it by the service's.
-            key: ServerKey { addr, port: service.port },
+            key: ServerKey { addr, port: destination_port(method, port, service) },
             weight: weight.unwrap_or(Weight::DEFAULT),
             method,
             u_threshold: r.uint("uthreshold").unwrap_or(0) as u32,

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * ICMP errors: those that concern a connection are carried to the side that sent the packet they are about
+ * (ip_vs_in_icmp(), ip_vs_out_icmp(), ip_vs_nat_icmp()); and those that a director answers with itself.
+ */
+#ifndef EVENKEEL_ICMP_H
+#define EVENKEEL_ICMP_H
+
+/* Destination unreachable, source quench, time exceeded; of ICMPv6 all errors (RFC 4443, 2.1). */
+static __always_inline int icmp_error(int v6, __u8 type)
+{
+	return v6 ? type < 128 : type == 3 || type == 4 || type == 11;
+}
+
+/* Reads the quoted packet's headers, as far as ports. 0 if they are there. */
+static __always_inline int quoted_read(void *data, void *end, struct packet *p, struct quoted *q)
+{
+	int v6 = p->family == 6;
+	__u32 at = p->l4 & MAX_L4;
+	struct icmp_header *icmp = data + at;
+	if ((void *)(icmp + 1) > end || !icmp_error(v6, icmp->type))
+		return -1;
+	q->l3 = at + ICMP_SIZE;
+	__u32 l4;
+	if (v6) {
+		struct ipv6hdr *ip = (void *)(icmp + 1);
+		if ((void *)(ip + 1) > end || ip->version != 6)
+			return -1;
+		__builtin_memcpy(q->about.client, &ip->saddr, 16);
+		__builtin_memcpy(q->about.vip, &ip->daddr, 16);
+		q->about.protocol = ip->nexthdr;
+		l4 = q->l3 + sizeof(*ip);
+	} else {
+		struct iphdr *ip = (void *)(icmp + 1);
+		if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5 || (ip->frag_off & bpf_htons(0x1fff)))
+			return -1;
+		q->about.client[0] = ip->saddr;
+		q->about.vip[0] = ip->daddr;
+		q->about.protocol = ip->protocol;
+		l4 = q->l3 + ip->ihl * 4;
+	}
+	if (!balanced(q->about.protocol))
+		return -1;
+	__be16 *ports = data + (l4 & MAX_L4);
+	if ((void *)(ports + 2) > end)
+		return -1;
+	q->about.family = p->family;
+	q->about.client_port = ports[0];
+	q->about.vport = ports[1];
+	q->about.l4 = l4;
+	q->about.bytes = p->bytes;
+	return 0;
+}
+
+/*
+ * The connection that an error towards a virtual address concerns: the quoted packet is a real server's, as its clients
+ * see it. Its destination, or NO_DEST.
+ */
+__noinline __u32 icmp_dest(struct packet *about)
+{
+	struct scratch *mine = scratch_get();
+	if (!about || !mine)
+		return NO_DEST;
+	struct key *k = &mine->answer.key;
+	key_make(k, about->vip, about->client, about->family == 6,
+		 conn_key1(about->vport, about->client_port, about->protocol, KIND_CONN));
+	__u32 number = conn_find(k, (__u32)bpf_jiffies64(), &mine->answer.found);
+	struct conn *e = number ? conn_at(number - 1) : 0;
+	return e ? READ(e->dest) : NO_DEST;
+}
+
+/*
+ * Translates an error and what it quotes: the outer address on `t->source`'s side, and the quoted packet's other one. The
+ * quoted header's own checksum makes up for its address in the error's; its port does not, nor do IPv6's addresses.
+ */
+static __always_inline int translate_error(void *ctx, int tc, struct packet *p, struct quoted *q, struct translation *t)
+{
+	void *data = data_of(ctx, tc), *end = end_of(ctx, tc);
+	__u32 at = p->l4 & MAX_L4, l4 = q->about.l4 & MAX_L4;
+	struct icmp_header *icmp = data + at;
+	__be16 *ports = data + l4;
+	if ((void *)(ports + 2) > end || (void *)(icmp + 1) > end)
+		return -1;
+	__be16 *port = t->source ? ports + 1 : ports;
+	__u64 diff = change(0, *port, t->port);
+	*port = t->port;
+	if (p->family == 4) {
+		struct iphdr *outer = data + ETH_SIZE, *inner = (void *)(icmp + 1);
+		if ((void *)(outer + 1) > end || (void *)(inner + 1) > end)
+			return -1;
+		__be32 *a = t->source ? &outer->saddr : &outer->daddr, *b = t->source ? &inner->daddr : &inner->saddr;
+		csum_apply(&outer->check, change(0, *a, t->addr[0]));
+		csum_apply(&inner->check, change(0, *b, t->addr[0]));
+		*a = *b = t->addr[0];
+	} else {
+		struct ipv6hdr *outer = data + ETH_SIZE, *inner = (void *)(icmp + 1);
+		if ((void *)(outer + 1) > end || (void *)(inner + 1) > end)
+			return -1;
+		__be32 *a = t->source ? outer->saddr.s6_addr32 : outer->daddr.s6_addr32;
+		__be32 *b = t->source ? inner->daddr.s6_addr32 : inner->saddr.s6_addr32;
+#pragma unroll
+		for (int i = 0; i < 4; i++) {
+			diff = change(change(diff, a[i], t->addr[i]), b[i], t->addr[i]);
+			a[i] = b[i] = t->addr[i];
+		}
+	}
+	csum_apply(&icmp->checksum, diff);
+	return 0;
+}
+
+/* No more than so many errors of ours in a second of one CPU (RFC 1812, 4.3.2.8). */
+#define ERRORS_IN_SECOND 1000
+
+static __always_inline int error_allowed(struct settings *set, struct scratch *mine)
+{
+	__u32 second = (__u32)bpf_jiffies64() >> (set->way_shift & 31);
+	if (mine->error.second != second) {
+		mine->error.second = second;
+		mine->error.sent = 0;
+	}
+	return mine->error.sent++ < ERRORS_IN_SECOND;
+}
+
+/*
+ * Makes of a packet the error that it is answered with: from the virtual address, back to where the frame came from.
+ * `type`, `code` and `rest` are ICMP's or ICMPv6's. 0 if the frame is ready.
+ */
+static __always_inline int error_make(void *ctx, int tc, struct packet *p, __u8 type, __u8 code, __u32 rest)
+{
+	struct scratch *mine = scratch_get();
+	struct settings *set = settings_get();
+	int v6 = p->family == 6;
+	__u32 headers = (v6 ? 40 : 20) + ICMP_SIZE;
+	if (!mine || !set || p->piece == LATER_PIECE || p->bytes < 28 || !error_allowed(set, mine))
+		return -1;
+	__u32 quote = p->bytes < QUOTE_MOST ? p->bytes & ~3u : QUOTE_MOST;
+	struct error_packet *e = &mine->error.packet;
+	__builtin_memset(e, 0, sizeof(*e));
+	if (quote > QUOTE_MOST || quote < 28)
+		return -1;
+	if (tc ? bpf_skb_load_bytes(ctx, ETH_SIZE, e->quote, quote) : bpf_xdp_load_bytes(ctx, ETH_SIZE, e->quote, quote))
+		return -1;
+	e->icmp.type = type;
+	e->icmp.code = code;
+	e->icmp.rest = bpf_htonl(rest);
+	__u64 sum = (__u32)bpf_csum_diff(0, 0, (void *)e, sizeof(*e), 0);
+	if (v6)
+		sum += sum4(p->vip) + sum4(p->client) + bpf_htonl(quote + ICMP_SIZE) + bpf_htonl(IPPROTO_ICMPV6);
+	e->icmp.checksum = ~csum_fold(sum);
+
+	struct ethhdr *eth = data_of(ctx, tc), was;
+	if ((void *)(eth + 1) > end_of(ctx, tc))
+		return -1;
+	was = *eth;
+	if (tc) {
+		if (bpf_skb_change_tail(ctx, ETH_SIZE + quote, 0) ||
+		    bpf_skb_adjust_room(ctx, headers, BPF_ADJ_ROOM_MAC, 0))
+			return -1;
+	} else if (bpf_xdp_adjust_tail(ctx, (int)(ETH_SIZE + quote) - (int)bpf_xdp_get_buff_len(ctx)) ||
+		   bpf_xdp_adjust_head(ctx, -(int)headers)) {
+		return -1;
+	}
+	pull(ctx, tc, ETH_SIZE + 40 + ICMP_SIZE);
+	eth = data_of(ctx, tc);
+	if ((void *)(eth + 1) + 40 + ICMP_SIZE > end_of(ctx, tc))
+		return -1;
+	__builtin_memcpy(eth->h_dest, was.h_source, 6);
+	__builtin_memcpy(eth->h_source, was.h_dest, 6);
+	eth->h_proto = was.h_proto;
+	if (v6) {
+		struct ipv6hdr *ip = (void *)(eth + 1);
+		*(__be32 *)ip = bpf_htonl(6u << 28);
+		ip->payload_len = bpf_htons(quote + ICMP_SIZE);
+		ip->nexthdr = IPPROTO_ICMPV6;
+		ip->hop_limit = 64;
+		__builtin_memcpy(&ip->saddr, p->vip, 16);
+		__builtin_memcpy(&ip->daddr, p->client, 16);
+		__builtin_memcpy((void *)(ip + 1), &e->icmp, ICMP_SIZE);
+	} else {
+		struct iphdr *ip = (void *)(eth + 1);
+		__builtin_memset(ip, 0, sizeof(*ip));
+		ip->version = 4;
+		ip->ihl = 5;
+		ip->tos = 0xc0; /* RFC 1812, 4.3.2.5: internetwork control */
+		ip->tot_len = bpf_htons(20 + ICMP_SIZE + quote);
+		ip->ttl = 64;
+		ip->protocol = IPPROTO_ICMP;
+		ip->saddr = p->vip[0];
+		ip->daddr = p->client[0];
+		__be32 *w = (void *)ip;
+		ip->check = ~csum_fold(sum4(w) + w[4]);
+		__builtin_memcpy((void *)(ip + 1), &e->icmp, ICMP_SIZE);
+	}
+	return 0;
+}
+
+/* The error that a reason is answered with, if it is one of those that senders are told. 0 if the frame is it. */
+static __always_inline int error_for(void *ctx, int tc, struct packet *p, __u32 reason, __u32 dest)
+{
+	int v6 = p->family == 6;
+	if (reason == REASON_TTL) /* ip_vs_dr_xmit() and its like: time exceeded */
+		return error_make(ctx, tc, p, v6 ? 3 : 11, 0, 0);
+	if (reason == REASON_NO_SERVER) /* ip_vs_leave(): port unreachable */
+		return error_make(ctx, tc, p, v6 ? 1 : 3, v6 ? 4 : 3, 0);
+	if (reason == REASON_TOO_BIG) {
+		struct dest *d = dest_at(dest);
+		__u32 mtu = d ? d->mtu : 0;
+		if (mtu < (v6 ? 1280 : 68))
+			return -1;
+		return error_make(ctx, tc, p, v6 ? 2 : 3, v6 ? 0 : 4, mtu);
+	}
+	return -1;
+}
+
+#endif

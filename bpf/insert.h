@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* How an entry comes into the connection table, and how it goes. */
+#ifndef EVENKEEL_INSERT_H
+#define EVENKEEL_INSERT_H
+
+/* Gives a busy entry's place back. The caller holds it and has taken it out of the counts. */
+static __always_inline void place_free(struct conn *e, struct conn *tail, __u64 key1)
+{
+	if (key1 & KEY_V6)
+		__sync_lock_test_and_set(&tail->key1, KEY_FREE);
+	__sync_lock_test_and_set(&e->key1, KEY_FREE);
+}
+
+/* Frees an entry now (ip_vs_conn_expire_now()); somebody else may have done it already. */
+__noinline int conn_expire(__u32 number)
+{
+	if (!number)
+		return 0;
+	struct conn_line *l = line_at((number - 1) >> 1);
+	if (!l)
+		return 0;
+	struct conn *e = &l->entry[(number - 1) & 1];
+	__u64 key1 = READ(e->key1);
+	if (!is_key(key1) || __sync_val_compare_and_swap(&e->key1, key1, KEY_BUSY) != key1)
+		return 0;
+	conn_uncount(e);
+	place_free(e, &l->entry[1], key1);
+	return 1;
+}
+
+/*
+ * After publishing: is there a twin? Frees all but the first in the bucket's order.
+ * Returns the number + 1 of the one that remains.
+ */
+__noinline __u32 conn_settle(const struct key *k)
+{
+	struct settings *set = settings_get();
+	__u32 first = 0;
+	if (!set || !k)
+		return 0;
+	__u32 h = key_hash(set, k), mask = set->conn_mask;
+	for (int i = 0; i < EK_BUCKET_LINES * 2; i++) {
+		__u32 line = (h + (i >> 1)) & mask;
+		struct conn_line *l = line_at(line);
+		if (!l)
+			break;
+		struct conn *e = &l->entry[i & 1];
+		int mine = k->key1 & KEY_V6 ? !(i & 1) && key_is6(l, k)
+					    : READ(e->key1) == k->key1 && READ(e->key0) == k->a;
+		if (!mine)
+			continue;
+		if (!first) {
+			first = line * 2 + (i & 1) + 1;
+			continue;
+		}
+		count_reason(REASON_RACE);
+		conn_expire(line * 2 + (i & 1) + 1);
+	}
+	return first;
+}
+
+/* Takes the place that a look found. 0 if somebody else was first, or its owner came back. */
+static __always_inline int place_claim(struct conn *e, struct conn *tail, const struct found *f, int v6, __u32 now)
+{
+	__u64 key = f->room_key;
+	if (__sync_val_compare_and_swap(&e->key1, key, KEY_BUSY) != key)
+		return 0;
+	if (key != KEY_FREE && alive(e, now)) {
+		__sync_lock_test_and_set(&e->key1, key);
+		return 0;
+	}
+	if (v6 && f->tail_key != KEY_TAIL) {
+		__u64 second = f->tail_key;
+		int lost = __sync_val_compare_and_swap(&tail->key1, second, KEY_BUSY) != second;
+		if (!lost && second != KEY_FREE && alive(tail, now)) {
+			__sync_lock_test_and_set(&tail->key1, second);
+			lost = 1;
+		}
+		if (lost) {
+			__sync_lock_test_and_set(&e->key1, key);
+			return 0;
+		}
+		if (second != KEY_FREE)
+			conn_uncount(tail);
+	}
+	if (key != KEY_FREE) {
+		conn_uncount(e);
+		if (!v6 && (key & KEY_V6))
+			__sync_lock_test_and_set(&tail->key1, KEY_FREE);
+	}
+	return 1;
+}
+
+/*
+ * Puts a new entry into the place that a look found, and counts it. Returns the number + 1 of the entry that the flow has
+ * now, which another CPU may have made; 0 if the place was lost, or there was none.
+ */
+__noinline __u32 conn_insert(const struct found *f, const struct fresh *n)
+{
+	if (!f || !n || !f->room)
+		return 0;
+	__u32 now = (__u32)bpf_jiffies64(), at = f->room - 1;
+	int v6 = (n->key.key1 & KEY_V6) != 0;
+	struct conn_line *l = line_at(at >> 1);
+	struct dest *d = dest_at(n->dest);
+	if (!l || (!d && !(CONN_FLAGS(n->life) & CONN_NOTE)))
+		return 0;
+	struct conn *e = &l->entry[at & 1], *tail = &l->entry[1];
+	if (!place_claim(e, tail, f, v6, now))
+		return 0;
+	e->key0 = n->key.a;
+	e->dest = n->dest;
+	e->expires = now + n->timeout;
+	e->life = n->life;
+	e->control = n->control;
+	if (v6) {
+		struct conn_tail *t = (struct conn_tail *)tail;
+		t->client = n->key.b;
+		t->vip[0] = n->key.c;
+		t->vip[1] = n->key.d;
+		__sync_lock_test_and_set(&t->key1, KEY_TAIL);
+	}
+	if (d)
+		dest_count(d, CONN_FLAGS(n->life), 1);
+	__sync_lock_test_and_set(&e->key1, n->key.key1);
+	return conn_settle(&n->key);
+}
+
+/* As conn_insert(), looking again if another CPU took the place. */
+static __always_inline __u32 conn_place(struct found *f, const struct fresh *n)
+{
+	__u32 number = conn_insert(f, n);
+	if (!number && f->room) {
+		number = conn_find(&n->key, (__u32)bpf_jiffies64(), f);
+		if (!number)
+			number = conn_insert(f, n);
+	}
+	return number;
+}
+
+#endif

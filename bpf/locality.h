@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * lblc and lblcr: a destination address stays with the server, or the set of servers, that it was given. Their memory
+ * lies in the connection table: KIND_CACHE for each address, KIND_MEMBER for each server of its set.
+ */
+#ifndef EVENKEEL_LOCALITY_H
+#define EVENKEEL_LOCALITY_H
+
+static __always_inline void cache_key(struct key *k, __u64 target, __u32 low, __u8 kind)
+{
+	k->a = target;
+	k->b = k->c = k->d = 0;
+	k->key1 = (__u64)low | (__u64)kind << 40;
+}
+
+static long scan_idle(__u32 i, struct walk *w)
+{
+	__u32 index;
+	struct dest *d = dest_in_list(w->base + i, &index);
+	if (!d || (__s64)READ(d->active) * 2 >= READ(d->weight))
+		return 0;
+	w->dest = index;
+	return 1;
+}
+
+/* is_overloaded(): more connections than weight, while another server is not half as busy. */
+__noinline int overloaded(__u32 service, __u32 dest)
+{
+	struct service *s = service_at(service);
+	struct dest *d = dest_at(dest);
+	if (!s || !d || (__s64)READ(d->active) <= READ(d->weight))
+		return 0;
+	struct walk w = scan_from(&s->half[READ(s->generation) & 1]);
+	bpf_loop(w.len, scan_idle, &w, 0);
+	return w.dest != NO_DEST;
+}
+
+/* Makes the entry that was just looked for. */
+static __always_inline void remember(struct scratch *mine, __u32 dest, __u32 control, __u32 timeout)
+{
+	struct fresh *n = &mine->locality.fresh;
+	n->key = mine->locality.key;
+	n->dest = dest;
+	n->life = CONN_LIFE(0, CONN_NOTE, 0);
+	n->control = control;
+	n->timeout = timeout;
+	conn_place(&mine->locality.found, n);
+}
+
+/* ip_vs_lblc_schedule() */
+__noinline __u32 schedule_lblc(__u32 service, __u64 target)
+{
+	struct settings *set = settings_get();
+	struct scratch *mine = scratch_get();
+	if (!set || !mine)
+		return NO_DEST;
+	__u32 now = (__u32)bpf_jiffies64(), keep = set->lblc_expiration;
+	struct key *k = &mine->locality.key;
+	cache_key(k, target, service, KIND_CACHE);
+	__u32 number = conn_find4(k->a, k->key1, now, &mine->locality.found);
+	struct conn *e = number ? conn_at(number - 1) : 0;
+	__u32 known = e ? READ(e->dest) : NO_DEST;
+	struct dest *d = dest_at(known);
+	if (e && d && (READ(d->flags) & DEST_AVAILABLE) && d->service == service && READ(d->weight) > 0 &&
+	    !overloaded(service, known)) {
+		e->expires = now + keep;
+		return known;
+	}
+	__u32 dest = schedule_scan(service, RULE_WLC);
+	if (dest == NO_DEST)
+		return NO_DEST;
+	if (e) {
+		e->dest = dest;
+		e->expires = now + keep;
+	} else {
+		remember(mine, dest, 0, keep);
+	}
+	return dest;
+}
+
+/* The walk's state is in the scratch memory; what bpf_loop() hands on must lie on the stack, and is nothing. */
+static long scan_set(__u32 i, void *unused)
+{
+	struct scratch *mine = scratch_get();
+	__u32 index;
+	if (!mine)
+		return 1;
+	struct set_walk *w = &mine->set;
+	struct dest *d = dest_in_list(w->base + i, &index);
+	if (!d || !(READ(d->flags) & DEST_AVAILABLE))
+		return 0;
+	__u64 key1 = (__u64)(w->service | index << 14) | (__u64)KIND_MEMBER << 40;
+	__u32 number = conn_find4(w->target, key1, w->now, &mine->answer.found);
+	struct conn *e = number ? conn_at(number - 1) : 0;
+	if (!e)
+		return 0;
+	w->members++;
+	e->expires = w->now + w->keep;
+	__u32 order = READ(e->control);
+	__s64 oh = overhead(d), weight = READ(d->weight);
+	/* ip_vs_dest_set_min(): the set begins with who joined last */
+	if (weight > 0 && !READ(d->overload)) {
+		__s64 theirs = w->least_overhead * weight, ours = oh * w->least_weight;
+		if (w->least == NO_DEST || theirs > ours || (theirs == ours && (__s32)(order - w->least_order) > 0)) {
+			w->least = index;
+			w->least_order = order;
+			w->least_overhead = oh;
+			w->least_weight = weight;
+		}
+	}
+	/* ip_vs_dest_set_max() */
+	if (weight > 0 && (w->most == NO_DEST || w->most_overhead * weight < oh * w->most_weight)) {
+		w->most = index;
+		w->most_overhead = oh;
+		w->most_weight = weight;
+	}
+	return 0;
+}
+
+/* The least loaded server of an address's set; one that is too many leaves it. NO_DEST if all are overloaded. */
+__noinline __u32 set_least(__u32 service, __u64 target, struct conn *e)
+{
+	struct service *s = service_at(service);
+	struct settings *set = settings_get();
+	struct scratch *mine = scratch_get();
+	if (!s || !set || !mine || !e)
+		return NO_DEST;
+	struct service_half *half = &s->half[READ(s->generation) & 1];
+	__u32 now = (__u32)bpf_jiffies64(), keep = set->lblcr_expiration;
+	__u64 nothing = 0;
+	struct set_walk *w = &mine->set;
+	*w = (struct set_walk){
+		.target = target,
+		.base = half->list_base,
+		.service = service,
+		.now = now,
+		.least = NO_DEST,
+		.most = NO_DEST,
+		.keep = keep,
+	};
+	bpf_loop(half->list_len, scan_set, &nothing, 0);
+	e->expires = now + keep;
+	if (w->members > 1 && w->most != NO_DEST && passed(READ(e->dest) + keep, now)) {
+		__u64 key1 = (__u64)(service | w->most << 14) | (__u64)KIND_MEMBER << 40;
+		conn_expire(conn_find4(target, key1, now, &mine->answer.found));
+		e->dest = now;
+	}
+	__u32 least = w->least;
+	return least != NO_DEST && !overloaded(service, least) ? least : NO_DEST;
+}
+
+/* ip_vs_lblcr_schedule(). The cache's entry counts in `control` who has joined, and in `dest` says when that was. */
+__noinline __u32 schedule_lblcr(__u32 service, __u64 target)
+{
+	struct settings *set = settings_get();
+	struct scratch *mine = scratch_get();
+	if (!set || !mine)
+		return NO_DEST;
+	__u32 now = (__u32)bpf_jiffies64(), keep = set->lblcr_expiration, order = 1;
+	struct key *k = &mine->locality.key;
+	cache_key(k, target, service, KIND_CACHE);
+	__u32 number = conn_find4(k->a, k->key1, now, &mine->locality.found);
+	struct conn *e = number ? conn_at(number - 1) : 0;
+	if (e) {
+		__u32 least = set_least(service, target, e);
+		if (least != NO_DEST)
+			return least;
+		order = __sync_fetch_and_add(&e->control, 1) + 1;
+		e->dest = now;
+	}
+	__u32 dest = schedule_scan(service, RULE_WLC);
+	if (dest == NO_DEST)
+		return NO_DEST;
+	if (!e)
+		remember(mine, now, 1, keep);
+	cache_key(k, target, service | dest << 14, KIND_MEMBER);
+	if (!conn_find4(k->a, k->key1, now, &mine->locality.found))
+		remember(mine, dest, order, keep);
+	return dest;
+}
+
+__noinline __u32 schedule(const struct pick *p)
+{
+	struct service *s = p ? service_at(p->service) : 0;
+	if (!s)
+		return NO_DEST;
+	switch (s->scheduler) {
+	case SCHED_RR:
+	case SCHED_WRR:
+		return schedule_walk(p->service);
+	case SCHED_WLC:
+		return schedule_scan(p->service, RULE_WLC);
+	case SCHED_LC:
+		return schedule_scan(p->service, RULE_LC);
+	case SCHED_SED:
+		return schedule_scan(p->service, RULE_SED);
+	case SCHED_NQ:
+		return schedule_scan(p->service, RULE_NQ);
+	case SCHED_FO:
+		return schedule_scan(p->service, RULE_FO);
+	case SCHED_OVF:
+		return schedule_scan(p->service, RULE_OVF);
+	case SCHED_DH:
+	case SCHED_SH:
+	case SCHED_MH:
+		return schedule_hash(p);
+	case SCHED_TWOS:
+		return schedule_twos(p->service);
+	case SCHED_LBLC:
+		return schedule_lblc(p->service, p->target);
+	case SCHED_LBLCR:
+		return schedule_lblcr(p->service, p->target);
+	default:
+		return NO_DEST;
+	}
+}
+
+#endif

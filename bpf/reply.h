@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Answers of real servers behind NAT. A real server's address and port name its destinations, these name their services,
+ * and with the service's address and port the answer is found under the key of the client's own packets: one look-up,
+ * one line, as for the way in (the kernel's ip_vs_conn_out_get() searches a bucket for it).
+ */
+#ifndef EVENKEEL_REPLY_H
+#define EVENKEEL_REPLY_H
+
+/* Looks through the destinations that may have sent it; what it finds is in the scratch memory. `p` as it came: `client` is the real server, `vip` the client. */
+__noinline int answer_find(struct packet *p)
+{
+	struct scratch *mine = scratch_get();
+	if (!p || !mine)
+		return 0;
+	struct answer *a = &mine->answer.whose;
+	struct found *f = &mine->answer.found;
+	struct key *k = &mine->answer.key;
+	int v6 = p->family == 6;
+	__u32 now = (__u32)bpf_jiffies64();
+	__u32 next = nat_lookup(p->client, v6, p->client_port, p->protocol);
+	__u32 wild = nat_lookup(p->client, v6, 0, p->protocol);
+	if (!next) {
+		next = wild;
+		wild = 0;
+	}
+	for (int i = 0; i < EK_NAT_TWINS * 2 && next; i++) {
+		struct dest *d = dest_at(next - 1);
+		struct service *s = d ? service_at(d->service) : 0;
+		if (!s)
+			return 0;
+		__be16 vport = s->port ? s->port : p->client_port;
+		key_make(k, p->vip, s->addr, v6, conn_key1(p->vport, vport, p->protocol, KIND_CONN));
+		__u32 number = conn_find(k, now, f);
+		struct conn *e = number ? conn_at(number - 1) : 0;
+		int without = !number && !f->room; /* it may have found none */
+		if ((e && READ(e->dest) == next - 1) || without) {
+			__builtin_memcpy(a->to.addr, s->addr, 16);
+			a->to.port = vport;
+			a->to.source = 1;
+			a->to.ports = 1;
+			a->entry = without ? 0 : number;
+			a->dest = next - 1;
+			a->service = d->service;
+			return 1;
+		}
+		next = d->twin;
+		if (!next) {
+			next = wild;
+			wild = 0;
+		}
+	}
+	return 0;
+}
+
+static __always_inline void answer_touch(struct settings *set, struct answer *a, struct packet *p)
+{
+	struct conn *e = a->entry ? conn_at(a->entry - 1) : 0;
+	struct dest *d = dest_at(a->dest);
+	if (e && d)
+		conn_touch(set, e, d, p, FROM_SERVER, (__u32)bpf_jiffies64());
+	count_out(a->service, a->dest, p->bytes);
+}
+
+/* A way that some connection uses already, or room for another: its number + 1, or 0. */
+static __always_inline __u32 way_number(const struct next_hop *hop)
+{
+	__u32 h = (hop->ifindex * 0x9e3779b1u ^ *(__u32 *)(hop->dmac + 2)) * 0x85ebca6bu >> 16;
+	for (int i = 0; i < EK_HOP_PROBES; i++) {
+		__u32 at = (h + i) & (EK_HOPS - 1);
+		if (at == EK_HOPS - 1) /* its number would not fit */
+			continue;
+		struct way_back *w = bpf_map_lookup_elem(&ways, &at);
+		if (!w)
+			return 0;
+		if (READ(w->taken) == 2 && w->hop.ifindex == hop->ifindex &&
+		    *(__u32 *)w->hop.dmac == *(__u32 *)hop->dmac &&
+		    *(__u16 *)(w->hop.dmac + 4) == *(__u16 *)(hop->dmac + 4) &&
+		    *(__u16 *)(w->hop.smac + 4) == *(__u16 *)(hop->smac + 4) &&
+		    *(__u32 *)w->hop.smac == *(__u32 *)hop->smac)
+			return at + 1;
+		if (!READ(w->taken) && !__sync_val_compare_and_swap(&w->taken, 0, 1)) {
+			w->hop = *hop;
+			__sync_lock_test_and_set(&w->taken, 2);
+			return at + 1;
+		}
+	}
+	return 0;
+}
+
+/* 10 bits of number, 6 of the time when it was looked up: believed for about a second, with or without a daemon. */
+static __always_inline __u32 way_stamp(struct settings *set)
+{
+	return ((__u32)bpf_jiffies64() >> (set->way_shift & 31) & 0x3f) << 10;
+}
+
+/*
+ * Where an answer goes: the way that its connection remembers, or the one that the kernel's routes say, for a packet
+ * that the virtual address sends. 0 if there is one, else what bpf_fib_lookup() said, and `hop->ifindex` if it knew.
+ */
+static __always_inline int way_back(void *ctx, __u32 ifindex, struct settings *set, struct packet *p, struct answer *a,
+				    struct next_hop *hop)
+{
+	struct conn *e = a->entry ? conn_at(a->entry - 1) : 0;
+	__u32 stamp = way_stamp(set), life = e ? READ(e->life) : 0, way = CONN_WAY(life);
+	__u32 at = (way & (EK_HOPS - 1)) - 1;
+	if ((way & (EK_HOPS - 1)) && (way & 0xfc00) == stamp) {
+		struct way_back *w = bpf_map_lookup_elem(&ways, &at);
+		if (w) {
+			*hop = w->hop;
+			return 0;
+		}
+	}
+	struct scratch *mine = scratch_get();
+	if (!mine)
+		return -1;
+	struct bpf_fib_lookup *fib = &mine->fib;
+	__builtin_memset(fib, 0, sizeof(*fib));
+	fib->l4_protocol = p->protocol;
+	fib->ifindex = ifindex;
+	if (p->family == 4) {
+		fib->family = 2; /* AF_INET */
+		fib->ipv4_src = a->to.addr[0];
+		fib->ipv4_dst = p->vip[0];
+	} else {
+		fib->family = 10; /* AF_INET6 */
+		__builtin_memcpy(fib->ipv6_src, a->to.addr, 16);
+		__builtin_memcpy(fib->ipv6_dst, p->vip, 16);
+	}
+	int rc = bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
+	hop->ifindex = rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_NO_NEIGH ? fib->ifindex : 0;
+	if (rc)
+		return rc;
+	__builtin_memcpy(hop->dmac, fib->dmac, 6);
+	__builtin_memcpy(hop->smac, fib->smac, 6);
+	__u32 number = way_number(hop);
+	if (e && number)
+		__sync_val_compare_and_swap(&e->life, life,
+					    CONN_LIFE(CONN_STATE(life), CONN_FLAGS(life), number | stamp));
+	return 0;
+}
+
+#endif

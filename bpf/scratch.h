@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Memory for the rarer paths, one for each CPU: the stack has 512 bytes for the whole chain of calls. Programs run in
+ * softirq context, one after the other, so that nobody else writes here meanwhile.
+ */
+#ifndef EVENKEEL_SCRATCH_H
+#define EVENKEEL_SCRATCH_H
+
+/* What a scheduler may look at of a packet. */
+struct pick {
+	__u64 target; /* the packet's destination, as a key of a cache */
+	__u32 service;
+	__u32 client; /* folded, see fold() */
+	__u32 vip;    /* folded */
+	__u32 port;   /* the client's, host order */
+};
+
+#define OUTER_MOST (40 + 8 + 4)
+
+/* What is put in front. */
+struct outer {
+	__u8 bytes[OUTER_MOST + 4];
+	__u32 len;
+};
+
+/* A walk over the members of a set, in the service's list. */
+struct set_walk {
+	__u64 target;
+	__u32 base, service;
+	__u32 now, members;
+	__u32 least, least_order; /* the least loaded one, and when it joined */
+	__u32 most, keep;
+	__s64 least_overhead, least_weight;
+	__s64 most_overhead, most_weight;
+};
+
+/* What is changed: the source of answers, the destination of what clients send. */
+struct translation {
+	__be32 addr[4];
+	__be16 port;
+	__u8 source;
+	__u8 ports; /* the packet has them: it is no later piece of one */
+};
+
+/* Whose answer a packet is. */
+struct answer {
+	struct translation to;
+	__u32 entry; /* the connection + 1, or 0: its bucket was full when it began */
+	__u32 dest;
+	__u32 service;
+};
+
+/* What an error quotes. The packet that it is about went from `from` to `to`. */
+struct quoted {
+	struct packet about;
+	__u16 l3; /* where the quoted header begins */
+};
+
+#define ICMP_SIZE 8
+#define QUOTE_MOST 128 /* bytes of the packet that an error of ours quotes */
+
+struct icmp_header {
+	__u8 type, code;
+	__u16 checksum;
+	__be32 rest;
+};
+
+struct error_packet {
+	struct icmp_header icmp;
+	__u8 quote[QUOTE_MOST];
+};
+
+/* Each user has its own part, since they call each other. */
+struct scratch {
+	struct {
+		struct fresh fresh;
+		struct pick pick;
+	} begin;
+	struct {
+		struct fresh fresh;
+		struct found found;
+	} template;
+	struct {
+		struct fresh fresh;
+		struct found found;
+		struct key key;
+	} locality;
+	struct {
+		struct key key;
+		struct found found;
+		struct answer whose;
+	} answer;
+	struct set_walk set;
+	struct quoted quoted;
+	struct bpf_fib_lookup fib;
+	struct {
+		struct error_packet packet;
+		__u32 second, sent; /* how many in which */
+	} error;
+	struct key flow; /* of the packet itself, if it is IPv6 */
+	struct outer outer;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratch SEC(".maps");
+
+static __always_inline struct scratch *scratch_get(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&scratch, &zero);
+}
+
+#endif

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Tunnels to real servers, as ip_vs_tunnel_xmit(): the packet as it is, its TTL lowered, behind an outer header of IPv4
+ * or IPv6, with GRE (RFC 2784) or GUE (draft-ietf-intarea-gue, variant 0) between them if wished.
+ */
+#ifndef EVENKEEL_TUNNEL_H
+#define EVENKEEL_TUNNEL_H
+
+/* What the outer header copies from the inner one. */
+struct inner {
+	__u8 tos;
+	__u8 ttl;
+	__u8 protocol; /* 4 or 41 */
+	__u8 v6;
+	__be16 df;
+	__u16 sum; /* of the packet's bytes, if summed */
+	__u8 summed;
+};
+
+static __always_inline __u64 sum4(const __be32 *w)
+{
+	return (__u64)w[0] + w[1] + w[2] + w[3];
+}
+
+/*
+ * The sum of a packet, without looking at its payload: whole checksums make each header's bytes, and each segment with
+ * its pseudo header, sum up to nothing ("local checksum offload", Documentation/networking/checksum-offloads.rst).
+ */
+static __always_inline void inner_sum(struct packet *p, struct inner *in, void *l3, void *end)
+{
+	__u32 length = p->bytes - (p->l4 - ETH_SIZE);
+	__u64 pseudo = bpf_htonl(length) + (__u64)bpf_htonl(p->protocol);
+	if (p->piece != WHOLE || (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP))
+		return;
+	if (p->protocol == IPPROTO_UDP) {
+		struct udphdr *udp = l3 - ETH_SIZE + (p->l4 & MAX_L4);
+		if ((void *)(udp + 1) > end || !udp->check)
+			return;
+	}
+	if (in->v6) {
+		/* the fixed header counts; extension headers are left to receivers that do without */
+		if (p->l4 != ETH_SIZE + 40 || l3 + 40 > end)
+			return;
+		__u64 header = 0;
+#pragma unroll
+		for (int i = 0; i < 10; i++)
+			header += ((__u32 *)l3)[i];
+		/* in ones' complement the header's own checksum is ~0, which is 0 */
+		in->sum = csum_fold(header + (__u16)~csum_fold(sum4(p->client) + sum4(p->vip) + pseudo));
+	} else {
+		in->sum = (__u16)~csum_fold((__u64)p->client[0] + p->vip[0] + pseudo);
+	}
+	in->summed = 1;
+}
+
+static __always_inline void put16(__u8 *at, __be16 v)
+{
+	*(__be16 *)at = v;
+}
+
+/* Builds what is put in front of a packet for a destination. Global: the verifier looks at it once. */
+__noinline int outer_make(struct outer *o, struct packet *p, struct inner *in, __u32 dest)
+{
+	struct dest *d = dest_at(dest);
+	if (!d || !o || !p || !in)
+		return -1;
+	__u32 kind = d->tunnel, v6 = d->family == 6, ip_len = v6 ? 40 : 20, at = ip_len;
+	int csum = (d->tunnel_flags & (TUNNEL_CSUM | TUNNEL_REMCSUM)) && in->summed;
+	__u8 protocol = in->protocol;
+	__u32 len = ip_len + (kind == TUNNEL_GUE ? 12 : kind == TUNNEL_GRE ? (csum ? 8 : 4) : 0);
+	__u32 rest = p->bytes + len - ip_len; /* behind the outer IP header */
+	__u8 *h = o->bytes;
+	__builtin_memset(h, 0, sizeof(o->bytes));
+	if (kind == TUNNEL_GRE) {
+		/* RFC 2784, 2: checksum present, version 0, the inner protocol's Ethertype */
+		h = &o->bytes[at == 40 ? 40 : 20];
+		put16(h, csum ? bpf_htons(0x8000) : 0);
+		put16(h + 2, in->v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP));
+		if (csum)
+			put16(h + 4, ~csum_fold((__u64)*(__be16 *)h + *(__be16 *)(h + 2) + in->sum));
+		protocol = IPPROTO_GRE;
+	} else if (kind == TUNNEL_GUE) {
+		h = &o->bytes[at == 40 ? 40 : 20];
+		/* the source port tells flows apart, for whoever spreads them by it */
+		__u32 flow = (p->client[0] ^ p->client[1] ^ p->client[2] ^ p->client[3] ^
+			      ((__u32)p->client_port << 16 | p->vport)) * 0x9e3779b1u;
+		put16(h, bpf_htons(0xc000 | (flow >> 18)));
+		put16(h + 2, d->tunnel_port);
+		put16(h + 4, bpf_htons(rest));
+		h[8] = 0; /* variant 0, a data packet, no optional fields */
+		h[9] = in->protocol;
+		if (csum) {
+			__u64 sum = sum4((__be32 *)h) - *(__be32 *)(h + 12) + in->sum + bpf_htonl(IPPROTO_UDP) + bpf_htonl(rest);
+			sum += v6 ? sum4(d->source) + sum4(d->addr) : (__u64)d->source[0] + d->addr[0];
+			__u16 check = ~csum_fold(sum);
+			put16(h + 6, check ? check : 0xffff);
+		}
+		protocol = IPPROTO_UDP;
+	}
+	if (v6) {
+		struct ipv6hdr *ip = (void *)o->bytes;
+		*(__be32 *)ip = bpf_htonl(6u << 28 | (__u32)in->tos << 20);
+		ip->payload_len = bpf_htons(rest);
+		ip->nexthdr = protocol;
+		ip->hop_limit = in->ttl;
+		__builtin_memcpy(&ip->saddr, d->source, 16);
+		__builtin_memcpy(&ip->daddr, d->addr, 16);
+	} else {
+		struct iphdr *ip = (void *)o->bytes;
+		ip->version = 4;
+		ip->ihl = 5;
+		ip->tos = in->tos;
+		ip->tot_len = bpf_htons(rest + 20);
+		ip->frag_off = in->df;
+		/* RFC 6864: of a packet that is not cut it says nothing */
+		ip->id = in->df ? 0 : (__u16)bpf_get_prandom_u32();
+		ip->ttl = in->ttl;
+		ip->protocol = protocol;
+		ip->saddr = d->source[0];
+		ip->daddr = d->addr[0];
+		__be32 *w = (void *)ip;
+		ip->check = ~csum_fold(sum4(w) + w[4]);
+	}
+	o->len = len;
+	return 0;
+}
+
+/* Reads off the inner header, after its TTL was lowered. */
+static __always_inline int inner_read(void *ctx, int tc, struct packet *p, struct inner *in)
+{
+	void *l3 = data_of(ctx, tc) + ETH_SIZE, *end = end_of(ctx, tc);
+	in->v6 = p->family == 6;
+	if (in->v6) {
+		struct ipv6hdr *ip = l3;
+		if ((void *)(ip + 1) > end)
+			return -1;
+		in->tos = bpf_ntohl(*(__be32 *)ip) >> 20;
+		in->ttl = ip->hop_limit;
+		in->protocol = IPPROTO_IPV6;
+	} else {
+		struct iphdr *ip = l3;
+		if ((void *)(ip + 1) > end)
+			return -1;
+		in->tos = ip->tos;
+		in->ttl = ip->ttl;
+		in->protocol = IPPROTO_IPIP;
+		in->df = ip->frag_off & bpf_htons(0x4000);
+	}
+	/* of a large segment every piece would need its own */
+	if (!tc || !((struct __sk_buff *)ctx)->gso_size)
+		inner_sum(p, in, l3, end);
+	return 0;
+}
+
+static __noinline int xdp_encapsulate(struct xdp_md *ctx, struct outer *o, __u32 v6)
+{
+	__u32 len = o->len;
+	if (len < 20 || len > OUTER_MOST)
+		return -1;
+	if (bpf_xdp_adjust_head(ctx, -(int)len))
+		return -1;
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
+		return -1;
+	eth->h_proto = v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+	return bpf_xdp_store_bytes(ctx, ETH_SIZE, o->bytes, len);
+}
+
+static __noinline int tc_encapsulate(struct __sk_buff *skb, struct outer *o, __u32 v6)
+{
+	__u32 len = o->len;
+	if (len < 20 || len > OUTER_MOST)
+		return -1;
+	__u8 next = v6 ? o->bytes[6] : o->bytes[9];
+	__u64 flags = v6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
+	if (next == IPPROTO_UDP)
+		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
+	else if (next == IPPROTO_GRE)
+		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
+	if (bpf_skb_adjust_room(skb, len, BPF_ADJ_ROOM_MAC, flags))
+		return -1;
+	__be16 proto = v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+	if (bpf_skb_store_bytes(skb, 12, &proto, 2, 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, ETH_SIZE, o->bytes, len, 0);
+}
+
+static __always_inline __u32 forward_tun(void *ctx, int tc, struct packet *p, __u32 dest, struct dest *d,
+					 const struct next_hop *hop)
+{
+	struct inner in = {};
+	struct scratch *mine = scratch_get();
+	__u32 v6 = d->family == 6;
+	__u32 reason = age(ctx, tc, p->family == 6);
+	if (reason != REASON_FORWARDED)
+		return reason;
+	if (!mine || inner_read(ctx, tc, p, &in) || outer_make(&mine->outer, p, &in, dest))
+		return REASON_NO_ROOM;
+	if (tc ? tc_encapsulate(ctx, &mine->outer, v6) : xdp_encapsulate(ctx, &mine->outer, v6))
+		return REASON_NO_ROOM;
+	return address_frame(ctx, tc, hop);
+}
+
+#endif

@@ -1,0 +1,145 @@
+//! dh, sh and mh: their tables, and where a packet looks into them. The program's hash.h is the twin.
+
+use std::net::IpAddr;
+
+use super::{Server, gcd};
+
+/// IP_VS_SH_TAB_SIZE, IP_VS_DH_TAB_SIZE
+pub const SH_SIZE: usize = 256;
+/// The default of Debian's kernels: ip_vs_mh_primes[], CONFIG_IP_VS_MH_TAB_INDEX 12.
+pub const MH_SIZE: usize = 4093;
+/// ip_vs_mh_init_svc(): the keys of mh's two hashes.
+const MH_KEYS: [u64; 2] = [2_654_435_761, 2_654_446_892];
+
+/// hash_32() of include/linux/hash.h
+pub fn hash_32(v: u32, bits: u32) -> u32 {
+    v.wrapping_mul(0x61C8_8647) >> (32 - bits)
+}
+
+/// An address as one number: IPv4's own, or IPv6's four words put together.
+pub fn fold(a: IpAddr) -> u32 {
+    match a {
+        IpAddr::V4(a) => u32::from(a),
+        IpAddr::V6(a) => {
+            let n = u128::from(a);
+            (n >> 96) as u32 ^ (n >> 64) as u32 ^ (n >> 32) as u32 ^ n as u32
+        }
+    }
+}
+
+/// hsiphash() of one word, as 64-bit kernels have it: SipHash-1-3, cut to 32 bits.
+fn hsiphash(value: u32, key: u64) -> u32 {
+    let last = 4 << 56 | u64::from(value);
+    let mut v = [0x736f_6d65_7073_6575, 0x646f_7261_6e64_6f6d, 0x6c79_6765_6e65_7261, 0x7465_6462_7974_6573];
+    v.iter_mut().for_each(|w: &mut u64| *w ^= key);
+    let round = |v: &mut [u64; 4]| {
+        v[0] = v[0].wrapping_add(v[1]);
+        v[1] = v[1].rotate_left(13) ^ v[0];
+        v[0] = v[0].rotate_left(32);
+        v[2] = v[2].wrapping_add(v[3]);
+        v[3] = v[3].rotate_left(16) ^ v[2];
+        v[0] = v[0].wrapping_add(v[3]);
+        v[3] = v[3].rotate_left(21) ^ v[0];
+        v[2] = v[2].wrapping_add(v[1]);
+        v[1] = v[1].rotate_left(17) ^ v[2];
+        v[2] = v[2].rotate_left(32);
+    };
+    v[3] ^= last;
+    round(&mut v);
+    v[0] ^= last;
+    v[2] ^= 0xff;
+    (0..3).for_each(|_| round(&mut v));
+    (v[0] ^ v[1] ^ v[2] ^ v[3]) as u32
+}
+
+/// ip_vs_dh_reassign(): the list over and over; weights do not count.
+pub(super) fn dh_table(list: &[Server]) -> Vec<u32> {
+    list.iter().cycle().take(SH_SIZE).map(|s| s.id).collect()
+}
+
+/// ip_vs_sh_reassign(): the list over and over, each server as often as it is heavy, and once at least.
+pub(super) fn sh_table(list: &[Server]) -> Vec<u32> {
+    let turns = list.iter().cycle().flat_map(|s| std::iter::repeat_n(s.id, s.weight.max(1) as usize));
+    turns.take(SH_SIZE).collect()
+}
+
+/// ip_vs_mh_populate(): every server in turn takes its next free places, as many as it is heavy.
+pub(super) fn mh_table(list: &[Server]) -> Vec<u32> {
+    let heavy = list.iter().map(|s| s.last_weight).filter(|w| *w > 0);
+    let (divisor, most) = heavy.fold((0, 0), |(g, m), w| (gcd(g, w), m.max(w)));
+    if divisor == 0 {
+        return Vec::new();
+    }
+    // ip_vs_mh_shift_weight(): no more than 64 places in one turn
+    let shift = (u32::BITS - (most / divisor).leading_zeros()).saturating_sub(6);
+    const PRIME: u32 = MH_SIZE as u32;
+    let mut walks: Vec<(u32, u32, u32, u32)> = Vec::new();
+    for s in list.iter().filter(|s| s.last_weight > 0) {
+        let [offset, skip] = MH_KEYS.map(|k| hsiphash(s.name, k));
+        walks.push((offset % PRIME, skip % (PRIME - 1) + 1, ((s.last_weight / divisor) >> shift).max(1), s.id));
+    }
+    let mut table: Vec<Option<u32>> = vec![None; MH_SIZE];
+    let mut taken = 0;
+    'filling: loop {
+        for (at, skip, turns, id) in &mut walks {
+            for _ in 0..*turns {
+                while table[*at as usize].is_some() {
+                    *at = (*at + *skip) % PRIME;
+                }
+                table[*at as usize] = Some(*id);
+                taken += 1;
+                if taken == MH_SIZE {
+                    break 'filling;
+                }
+            }
+        }
+    }
+    table.into_iter().flatten().collect()
+}
+
+/// Where dh looks for a packet to this address.
+pub fn dh_index(destination: IpAddr) -> usize {
+    hash_32(fold(destination), 8) as usize
+}
+
+/// Where sh looks for a client, `offset` places on; `port` is 0 without sh-port.
+pub fn sh_index(client: IpAddr, port: u16, offset: u32) -> usize {
+    let h = hash_32(u32::from(port).wrapping_add(fold(client)), 8);
+    (offset.wrapping_add(h) as usize) % SH_SIZE
+}
+
+/// Where mh looks for a client, `offset` places on; `port` is 0 without mh-port.
+pub fn mh_index(client: IpAddr, port: u16, offset: u32) -> usize {
+    let v = offset.wrapping_add(u32::from(port)).wrapping_add(fold(client));
+    hsiphash(v, MH_KEYS[0]) as usize % MH_SIZE
+}
+
+/// A look into a table of sh or mh: the id at the client's place; or, with `fallback`, the first at its places rehashed
+/// that can take a connection (ip_vs_sh_get_fallback(), ip_vs_mh_get_fallback()).
+pub fn look(table: &[u32], index: impl Fn(u32) -> usize, fallback: bool, able: impl Fn(u32) -> bool) -> Option<u32> {
+    let first = index(0);
+    let at = *table.get(first)?;
+    if able(at) {
+        return Some(at);
+    }
+    let size = table.len() as u32;
+    let mut places = (0..if fallback { size } else { 0 }).map(|i| index((i + first as u32) % size));
+    places.find_map(|at| table.get(at).copied().filter(|id| able(*id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_is_taken_and_shares_follow_weights() {
+        let server = |id, weight| Server { id, weight, last_weight: weight, name: id * 7919 };
+        let list = [server(1, 1), server(2, 3)];
+        for table in [sh_table(&list), mh_table(&list)] {
+            let heavy = table.iter().filter(|id| **id == 2).count();
+            assert!(heavy.abs_diff(table.len() * 3 / 4) <= 2, "{heavy} of {}", table.len());
+        }
+        assert_eq!(dh_table(&list).iter().filter(|id| **id == 2).count(), 128);
+        assert!(mh_table(&[server(1, 0)]).is_empty() && sh_table(&[]).is_empty());
+    }
+}

@@ -1,0 +1,341 @@
+//! Services and real servers as they stand in the maps.
+
+use std::collections::BTreeMap;
+use std::mem::{offset_of, size_of};
+
+use evenkeel_core::model::{
+    ForwardingMethod, Persistence, Protocol, Scheduler, SchedulerFlags, ServerKey, ServiceKey, Tunnel, TunnelChecksum,
+    TunnelKind, Weight,
+};
+use evenkeel_core::plan::{DestSpec, ServiceSpec, ServiceState, Services};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, num_possible_cpus};
+
+use super::abi::*;
+use super::load::Maps;
+use super::slots::{addr_of_wire, family_of, wire_addr};
+
+/// How a packet reaches its next hop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NextHop {
+    /// The device it leaves by.
+    pub ifindex: u32,
+    /// The next hop's address.
+    pub dmac: [u8; 6],
+    /// The device's own.
+    pub smac: [u8; 6],
+}
+
+/// A destination as it is in the maps.
+#[derive(Clone, Debug)]
+pub struct DestView {
+    /// Its index in the map.
+    pub id: u32,
+    /// Its name.
+    pub key: ServerKey,
+    /// What it is.
+    pub spec: DestSpec,
+    /// Active connections.
+    pub active: u32,
+    /// Inactive connections.
+    pub inactive: u32,
+    /// Persistence templates.
+    pub persistent: u32,
+    /// Closed by its upper threshold.
+    pub overload: bool,
+    /// Where its packets go.
+    pub hop: Option<NextHop>,
+    /// It is this director itself.
+    pub local: bool,
+    /// Connections, packets and bytes so far.
+    pub stats: Stats,
+}
+
+/// A service as it is in the maps.
+#[derive(Clone, Debug)]
+pub struct ServiceView {
+    /// Its name.
+    pub key: ServiceKey,
+    /// What it is.
+    pub spec: ServiceSpec,
+    /// Connections, packets and bytes so far.
+    pub stats: Stats,
+    /// Newest first, the kernel's order.
+    pub dests: Vec<DestView>,
+}
+
+/// Numbers since the service or server was made.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Stats {
+    /// Connections scheduled.
+    pub conns: u64,
+    /// Packets towards real servers.
+    pub in_packets: u64,
+    /// Bytes of those IP packets.
+    pub in_bytes: u64,
+    /// Packets from real servers; only NAT sees them.
+    pub out_packets: u64,
+    /// Bytes of those IP packets.
+    pub out_bytes: u64,
+}
+
+/// Names of enum reason, in its order.
+pub const REASON_NAMES: [&str; REASONS as usize] = [
+    "not_ours",
+    "forwarded",
+    "replied",
+    "local",
+    "fragment",
+    "not_first",
+    "no_server",
+    "dest_gone",
+    "no_next_hop",
+    "ttl",
+    "table_full",
+    "race",
+    "no_headroom",
+    "no_route",
+    "too_big",
+    "icmp",
+];
+
+/// The numbers of enum scheduler.
+const SCHEDULERS: [(Scheduler, u32); 14] = [
+    (Scheduler::Rr, SCHED_RR),
+    (Scheduler::Wrr, SCHED_WRR),
+    (Scheduler::Lc, SCHED_LC),
+    (Scheduler::Wlc, SCHED_WLC),
+    (Scheduler::Lblc, SCHED_LBLC),
+    (Scheduler::Lblcr, SCHED_LBLCR),
+    (Scheduler::Dh, SCHED_DH),
+    (Scheduler::Sh, SCHED_SH),
+    (Scheduler::Mh, SCHED_MH),
+    (Scheduler::Sed, SCHED_SED),
+    (Scheduler::Nq, SCHED_NQ),
+    (Scheduler::Fo, SCHED_FO),
+    (Scheduler::Ovf, SCHED_OVF),
+    (Scheduler::Twos, SCHED_TWOS),
+];
+
+pub(super) fn scheduler_of(n: u8) -> Scheduler {
+    SCHEDULERS.iter().find(|(_, k)| *k == u32::from(n)).map_or(Scheduler::Wlc, |(s, _)| *s)
+}
+
+fn scheduler_number(s: Scheduler) -> u8 {
+    SCHEDULERS.iter().find(|(k, _)| *k == s).map_or(SCHED_WLC, |(_, n)| *n) as u8
+}
+
+pub(super) fn key_of(s: &service) -> Option<ServiceKey> {
+    Some(ServiceKey {
+        protocol: Protocol::from_number(s.protocol)?,
+        addr: addr_of_wire(s.family, s.addr),
+        port: u16::from_be(s.port),
+    })
+}
+
+pub(super) fn spec_of(s: &service) -> ServiceSpec {
+    let has = |flag| s.flags & flag != 0;
+    let persistence = has(SERVICE_PERSISTENT)
+        .then(|| Persistence { timeout_s: s.persist_seconds, mask: addr_of_wire(s.family, s.persist_mask) });
+    ServiceSpec {
+        scheduler: scheduler_of(s.scheduler),
+        flags: SchedulerFlags { fallback: has(SERVICE_FALLBACK), port: has(SERVICE_PORT) },
+        one_packet: has(SERVICE_ONE_PACKET),
+        persistence,
+    }
+}
+
+pub(super) fn set_spec(s: &mut service, spec: ServiceSpec, hz: u32) {
+    s.scheduler = scheduler_number(spec.scheduler);
+    s.flags = SERVICE_LIVE;
+    for (yes, flag) in [
+        (spec.flags.fallback, SERVICE_FALLBACK),
+        (spec.flags.port, SERVICE_PORT),
+        (spec.one_packet, SERVICE_ONE_PACKET),
+        (spec.persistence.is_some(), SERVICE_PERSISTENT),
+    ] {
+        s.flags |= if yes { flag } else { 0 };
+    }
+    (s.persist_mask, s.persist_seconds, s.persist_timeout) = ([0; 4], 0, 0);
+    if let Some(p) = spec.persistence {
+        s.persist_mask = wire_addr(p.mask);
+        s.persist_seconds = p.timeout_s;
+        // Times are compared by signed difference.
+        s.persist_timeout = p.timeout_s.saturating_mul(hz).min(i32::MAX as u32 / 2);
+    }
+}
+
+pub(super) fn server_of(d: &dest) -> (ServerKey, DestSpec) {
+    let key = ServerKey { addr: addr_of_wire(d.family, d.addr), port: u16::from_be(d.port) };
+    let weight = Weight::new(d.weight.max(0) as u32).unwrap_or(Weight::QUIESCED);
+    let kind = match u32::from(d.tunnel) {
+        TUNNEL_GUE => TunnelKind::Gue(u16::from_be(d.tunnel_port)),
+        TUNNEL_GRE => TunnelKind::Gre,
+        _ => TunnelKind::Ipip,
+    };
+    let checksum = match u32::from(d.tunnel_flags) {
+        TUNNEL_CSUM => TunnelChecksum::Full,
+        TUNNEL_REMCSUM => TunnelChecksum::Remote,
+        _ => TunnelChecksum::None,
+    };
+    let method = match u32::from(d.method) {
+        FORWARD_NAT => ForwardingMethod::Nat,
+        FORWARD_TUN => ForwardingMethod::Tun(Tunnel { kind, checksum }),
+        _ => ForwardingMethod::Dr,
+    };
+    (key, DestSpec { weight, method, u_threshold: d.u_threshold, l_threshold: d.l_threshold })
+}
+
+/// Writes a forwarding method into a destination.
+pub(super) fn set_method(d: &mut dest, method: ForwardingMethod) {
+    (d.tunnel, d.tunnel_flags, d.tunnel_port) = (0, 0, 0);
+    d.method = match method {
+        ForwardingMethod::Nat => FORWARD_NAT,
+        ForwardingMethod::Dr => FORWARD_DR,
+        ForwardingMethod::Tun(t) => {
+            let (kind, port) = match t.kind {
+                TunnelKind::Ipip => (TUNNEL_IPIP, 0),
+                TunnelKind::Gue(port) => (TUNNEL_GUE, port),
+                TunnelKind::Gre => (TUNNEL_GRE, 0),
+            };
+            d.tunnel = kind as u8;
+            d.tunnel_port = port.to_be();
+            d.tunnel_flags = match t.checksum {
+                TunnelChecksum::None => 0,
+                TunnelChecksum::Full => TUNNEL_CSUM as u8,
+                TunnelChecksum::Remote => TUNNEL_REMCSUM as u8,
+            };
+            FORWARD_TUN
+        }
+    } as u8;
+}
+
+/// What a method puts in front of a packet, bytes; the outer header is of the real server's family.
+pub(super) fn overhead(d: &dest) -> u32 {
+    if u32::from(d.method) != FORWARD_TUN {
+        return 0;
+    }
+    let outer = if d.family == 6 { 40 } else { 20 };
+    outer
+        + match u32::from(d.tunnel) {
+            TUNNEL_GUE => 12,
+            TUNNEL_GRE if d.tunnel_flags != 0 => 8,
+            TUNNEL_GRE => 4,
+            _ => 0,
+        }
+}
+
+/// A destination that nobody has used yet.
+pub(super) fn fresh_dest(service: u32, key: ServerKey) -> dest {
+    dest {
+        addr: wire_addr(key.addr),
+        family: family_of(key.addr),
+        port: key.port.to_be(),
+        service,
+        ..Default::default()
+    }
+}
+
+/// The half of a service that is in force.
+pub(super) fn in_force(s: &service) -> &service_half {
+    &s.half[(s.generation & 1) as usize]
+}
+
+impl Maps {
+    pub(super) fn list(&self, base: u32, len: u32) -> Vec<u32> {
+        let end = base.saturating_add(len).min(self.lists.len() as u32);
+        (base..end).map(|i| self.lists.get(i as usize)).collect()
+    }
+
+    pub(super) fn live_services(&self) -> impl Iterator<Item = (u32, service)> {
+        (0..self.services.len()).map(|i| (i as u32, self.services.get(i))).filter(|(_, s)| s.flags & SERVICE_LIVE != 0)
+    }
+
+    /// The services and their destinations, oldest first, as plans compare them.
+    pub fn observe(&self) -> Services {
+        let mut out = BTreeMap::new();
+        for (_, s) in self.live_services() {
+            let Some(key) = key_of(&s) else { continue };
+            let half = in_force(&s);
+            let mut ids = self.list(half.list_base, half.list_len);
+            ids.reverse();
+            let dests = ids
+                .iter()
+                .filter(|&&i| (i as usize) < self.dests.len())
+                .map(|&i| server_of(&self.dests.get(i as usize)));
+            out.insert(key, ServiceState { spec: spec_of(&s), dests: dests.collect() });
+        }
+        out
+    }
+
+    /// The services with everything that there is to see of them, in the order of their keys.
+    pub fn view(&self) -> Vec<ServiceView> {
+        let mut out: Vec<ServiceView> = Vec::new();
+        for (index, s) in self.live_services() {
+            let Some(key) = key_of(&s) else { continue };
+            let half = in_force(&s);
+            let ids = self.list(half.list_base, half.list_len);
+            let dests = ids.iter().filter(|&&i| (i as usize) < self.dests.len()).map(|&id| self.view_dest(id));
+            let stats = stats(&self.service_stats, index);
+            out.push(ServiceView { key, spec: spec_of(&s), stats, dests: dests.collect() });
+        }
+        out.sort_by_key(|s| s.key);
+        out
+    }
+
+    fn view_dest(&self, id: u32) -> DestView {
+        let d = self.dests.get(id as usize);
+        let (key, spec) = server_of(&d);
+        let hop = match d.hop {
+            n @ (1 | 2) => Some(d.hops[n as usize - 1]),
+            _ => None,
+        };
+        DestView {
+            id,
+            key,
+            spec,
+            active: d.active,
+            inactive: d.inactive,
+            persistent: d.persistent,
+            overload: d.overload != 0,
+            hop: hop.map(|h| NextHop { ifindex: h.ifindex, dmac: h.dmac, smac: h.smac }),
+            local: d.hop == HOP_LOCAL,
+            stats: stats(&self.dest_stats, id),
+        }
+    }
+
+    /// How many packets went where, by reason.
+    pub fn reasons(&self) -> Vec<(&'static str, u64)> {
+        let count = |i: usize| {
+            let cpus = self.reasons.lookup_percpu(&(i as u32).to_ne_bytes(), MapFlags::ANY).ok().flatten();
+            let word = |v: &Vec<u8>| v.get(..8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes);
+            cpus.map_or(0, |cpus| cpus.iter().map(word).sum())
+        };
+        REASON_NAMES.iter().enumerate().map(|(i, name)| (*name, count(i))).collect()
+    }
+
+    /// Address and port of a destination, whether it is still in service or not.
+    pub fn dest_key(&self, id: u32) -> Option<ServerKey> {
+        ((id as usize) < self.dests.len()).then(|| server_of(&self.dests.get(id as usize)).0)
+    }
+}
+
+fn stats(map: &MapHandle, index: u32) -> Stats {
+    let Ok(Some(cpus)) = map.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY) else { return Stats::default() };
+    let mut sum = Stats::default();
+    for v in cpus {
+        let word = |i: usize| v.get(i..i + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes);
+        sum.conns += word(offset_of!(counters, conns));
+        sum.in_packets += word(offset_of!(counters, in_packets));
+        sum.in_bytes += word(offset_of!(counters, in_bytes));
+        sum.out_packets += word(offset_of!(counters, out_packets));
+        sum.out_bytes += word(offset_of!(counters, out_bytes));
+    }
+    sum
+}
+
+pub(super) fn clear_stats(map: &MapHandle, index: u32) {
+    let zero = vec![vec![0u8; size_of::<counters>()]; num_possible_cpus().unwrap_or(1)];
+    if let Err(e) = map.update_percpu(&index.to_ne_bytes(), &zero, MapFlags::ANY) {
+        tracing::debug!("clear statistics {index}: {e}");
+    }
+}

@@ -1,0 +1,78 @@
+//! Streams of known bytes there and back, so that one wrong byte is seen.
+
+use std::io::{Read, Write};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::lan::Lan;
+
+const CHUNK: usize = 64 * 1024;
+
+/// Bytes that depend on where they stand (xorshift), and on who sends them.
+struct Pattern(u64);
+
+impl Pattern {
+    fn next(&mut self) -> [u8; CHUNK] {
+        let mut out = [0; CHUNK];
+        for word in out.chunks_exact_mut(8) {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            word.copy_from_slice(&self.0.to_le_bytes());
+        }
+        out
+    }
+}
+
+fn send(stream: &mut TcpStream, seed: u64, chunks: u64) -> Result<()> {
+    let mut pattern = Pattern(seed);
+    (0..chunks).try_for_each(|_| stream.write_all(&pattern.next())).context("send")
+}
+
+fn receive(stream: &mut TcpStream, seed: u64, chunks: u64) -> Result<()> {
+    let mut pattern = Pattern(seed);
+    let mut buf = vec![0; CHUNK];
+    for n in 0..chunks {
+        stream.read_exact(&mut buf).with_context(|| format!("read chunk {n}"))?;
+        ensure!(buf == pattern.next(), "chunk {n} is not what was sent");
+    }
+    Ok(())
+}
+
+fn serve(mut stream: TcpStream) -> Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut head = [0; 8];
+    stream.read_exact(&mut head)?;
+    let chunks = u64::from_le_bytes(head);
+    receive(&mut stream, 1, chunks)?;
+    send(&mut stream, 2, chunks)
+}
+
+/// Answers streams on every address of a host, of both families, until the test's process ends.
+pub fn server(lan: &Lan, host: &str, port: u16) {
+    let (tx, rx) = std::sync::mpsc::channel();
+    let name = host.to_owned();
+    lan.spawn_within(host, move || {
+        let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port));
+        let listener = listener.unwrap_or_else(|e| panic!("{name} port {port}: {e}"));
+        let _ = tx.send(());
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let _ = serve(stream);
+            });
+        }
+    });
+    let _ = rx.recv_timeout(Duration::from_secs(5));
+}
+
+/// Sends so many mebibytes and gets as many back, from this thread's host; an error says what was wrong.
+pub fn exchange(to: SocketAddr, mebibytes: u64) -> Result<()> {
+    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(10)).context("connect")?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let chunks = mebibytes * (1 << 20) / CHUNK as u64;
+    stream.write_all(&chunks.to_le_bytes())?;
+    send(&mut stream, 1, chunks)?;
+    receive(&mut stream, 2, chunks)
+}

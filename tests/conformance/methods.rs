@@ -1,0 +1,377 @@
+//! What each forwarding method makes of a frame, on both families: addresses, ports, every checksum, headers in front.
+
+use std::net::IpAddr;
+use std::process::Command;
+
+use evenkeel_core::model::{
+    ForwardingMethod, Protocol, Scheduler, ServerKey, ServiceKey, Tunnel, TunnelChecksum, TunnelKind, Weight,
+};
+use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
+use evenkeel_testkit::frames::{self, End, Flags, look, look_icmp};
+use evenkeel_testkit::sequences::ipvsadm_step;
+use nix::sched::{CloneFlags, unshare};
+
+use crate::plane::{TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, test_plane};
+
+const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+/// Runs a test in a network of its own, whose way to clients leads by a gateway on `d0`.
+fn with_ways(test: impl FnOnce() + Send + 'static) {
+    if !evenkeel_sys::user::is_root() {
+        eprintln!("skipped: it needs root");
+        return;
+    }
+    let thread = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a namespace");
+        for line in [
+            "link set lo up",
+            "link add d0 address 02:00:00:00:00:d0 type veth peer name d1",
+            "link set d1 up",
+            "link set d0 up",
+            "addr add 10.2.0.10/24 dev d0",
+            "addr add fd00:2::10/64 dev d0 nodad",
+            "neigh add 10.2.0.1 lladdr 02:00:00:00:00:01 dev d0",
+            "neigh add fd00:2::1 lladdr 02:00:00:00:00:01 dev d0",
+            "route add default via 10.2.0.1",
+            "-6 route add default via fd00:2::1",
+        ] {
+            let done = Command::new("ip").args(line.split(' ')).status().expect("ip runs");
+            assert!(done.success(), "ip {line}");
+        }
+        for file in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            std::fs::write(format!("/proc/sys/net/{file}"), "1").expect("forwarding is on");
+        }
+        test();
+    });
+    thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e));
+}
+
+fn end(text: &str) -> End {
+    let at: std::net::SocketAddr = text.parse().expect("an address");
+    (at.ip(), at.port())
+}
+
+/// (client, service, real server) of each family.
+fn families() -> [[&'static str; 3]; 2] {
+    [
+        ["10.1.1.1:40000", "10.2.0.100:80", "10.2.0.21:8080"],
+        ["[fd00:1:1::1]:40000", "[fd00:2::100]:80", "[fd00:2::21]:8080"],
+    ]
+}
+
+fn setup(plane: &mut TestPlane, option: &str, service: &str, server: &str, how: &str) {
+    let steps = [format!("-A {option} {service} -s rr"), format!("-a {option} {service} -r {server} {how} -w 1")];
+    plane.apply(&steps.map(|s| ipvsadm_step(&s).expect("a step")));
+}
+
+fn plane(option: &str, service: &str, server: &str, how: &str) -> TestPlane {
+    let mut plane = test_plane(4096).expect("root");
+    setup(&mut plane, option, service, server, how);
+    plane
+}
+
+fn frame(option: &str, from: End, to: End, payload: &[u8]) -> Vec<u8> {
+    match option {
+        "-t" => frames::tcp(from, to, Flags::of("S"), 64, payload),
+        "-u" => frames::udp(from, to, 64, payload),
+        _ => frames::sctp(from, to, 1, payload), // INIT
+    }
+}
+
+#[test]
+fn nat_translates_there_and_back() {
+    with_ways(|| {
+        let mut plane = test_plane(4096).expect("root");
+        for [client, service, server] in families() {
+            for option in ["-t", "-u", "--sctp-service"] {
+                setup(&mut plane, option, service, server, "-m");
+                let (client, service, server) = (end(client), end(service), end(server));
+                for payload in [&b""[..], b"x", b"hello", &[7; 1301]] {
+                    let (code, out) = plane.run(&frame(option, client, service, payload));
+                    assert_eq!(code, XDP_TX, "{option} {client:?}");
+                    let seen = look(&out);
+                    assert_eq!((seen.from, seen.to, seen.ttl), (client, server, 63));
+                    // Twice: by the kernel's routes, then by the way that the connection remembers.
+                    for _ in 0..2 {
+                        let (code, out) = plane.run(&frame(option, server, client, payload));
+                        assert_eq!(code, XDP_REDIRECT, "{option} {client:?}");
+                        let seen = look(&out);
+                        assert_eq!((seen.from, seen.to, seen.ttl), (service, client, 63));
+                        assert_eq!(seen.dmac, GATEWAY_MAC);
+                    }
+                }
+                let stranger = (client.0, client.1 + 1);
+                let answer = frame(option, server, stranger, b"");
+                assert_eq!(plane.run(&answer), (XDP_PASS, answer), "no connection's answer is left alone");
+                let view = plane.plane.maps().view();
+                assert_eq!((view[0].stats.in_packets, view[0].stats.out_packets), (4, 8));
+                plane.clear();
+            }
+        }
+    });
+}
+
+#[test]
+fn udp_without_a_checksum_stays_without_one() {
+    with_ways(|| {
+        let [client, service, server] = families()[0];
+        let plane = plane("-u", service, server, "-m");
+        let mut f = frame("-u", end(client), end(service), b"x");
+        f[14 + 20 + 6..14 + 20 + 8].fill(0);
+        let (code, out) = plane.run(&f);
+        assert_eq!((code, &out[14 + 20 + 6..14 + 20 + 8]), (XDP_TX, &[0, 0][..]));
+    });
+}
+
+#[test]
+fn one_real_server_of_two_services_answers_for_the_right_one() {
+    with_ways(|| {
+        let mut plane = test_plane(4096).expect("root");
+        let (client, server) = (end("10.1.1.1:40000"), end("10.2.0.21:8080"));
+        let services = ["10.2.0.100:80", "10.2.0.101:80", "10.2.0.102:8080"];
+        for s in services {
+            let steps = [format!("-A -t {s} -s rr"), format!("-a -t {s} -r 10.2.0.21:8080 -m")];
+            plane.apply(&steps.map(|s| ipvsadm_step(&s).expect("a step")));
+        }
+        let answer = |plane: &TestPlane, port: u16| {
+            let (code, out) = plane.run(&frame("-t", server, (client.0, port), b""));
+            (code == XDP_REDIRECT).then(|| look(&out).from)
+        };
+        for (n, s) in services.iter().enumerate() {
+            let port = client.1 + n as u16;
+            assert_eq!(plane.run(&frame("-t", (client.0, port), end(s), b"")).0, XDP_TX);
+            assert_eq!(answer(&plane, port), Some(end(s)));
+        }
+        let gone = [format!("-d -t {} -r 10.2.0.21:8080", services[1])];
+        plane.apply(&gone.map(|s| ipvsadm_step(&s).expect("a step")));
+        for (n, s) in services.iter().enumerate() {
+            assert_eq!(answer(&plane, client.1 + n as u16), Some(end(s)), "a removed server still ends its answers");
+        }
+    });
+}
+
+/// The inner packet, whose TTL was lowered, and nothing else.
+fn assert_inner(before: &[u8], inner: &[u8]) {
+    let mut eth = before[..14].to_vec();
+    eth.extend(inner);
+    let (a, b) = (look(before), look(&eth));
+    assert_eq!((a.from, a.to, a.ttl - 1), (b.from, b.to, b.ttl));
+    assert_eq!(before.len(), eth.len());
+}
+
+/// The ones' complement sum of whole data with its checksum in it is ~0.
+fn sums_up(parts: &[&[u8]]) -> bool {
+    let bytes = parts.concat();
+    let word = |c: &[u8]| u32::from(c[0]) << 8 | c.get(1).map_or(0, |b| u32::from(*b));
+    let mut sum: u32 = bytes.chunks(2).map(word).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum == 0xffff
+}
+
+#[test]
+fn tunnels_wrap_what_they_carry() {
+    with_ways(|| {
+        let mut plane = test_plane(4096).expect("root");
+        let outer = ["10.2.0.21:80", "[fd00:2::21]:80"].map(end);
+        let kinds = [TunnelKind::Ipip, TunnelKind::Gre, TunnelKind::Gue(6080)];
+        let checksums = [TunnelChecksum::None, TunnelChecksum::Full];
+        let mut port = 100;
+        for [client, service, _] in families() {
+            for (server, kind, checksum, option) in combinations(&outer, &kinds, &checksums, &["-t", "-u"]) {
+                port += 1;
+                let (client, service) = (end(client), (end(service).0, port));
+                let protocol = if option == "-t" { Protocol::Tcp } else { Protocol::Udp };
+                let key = ServiceKey { protocol, addr: service.0, port };
+                let spec = DestSpec {
+                    weight: Weight::DEFAULT,
+                    method: ForwardingMethod::Tun(Tunnel { kind, checksum }),
+                    u_threshold: 0,
+                    l_threshold: 0,
+                };
+                plane.apply(&[
+                    Step::AddService(key, ServiceSpec::of(Scheduler::Rr)),
+                    Step::AddDest(key, ServerKey { addr: server.0, port }, spec),
+                ]);
+                let f = frame(option, client, service, &[9; 333]);
+                let (code, out) = plane.run(&f);
+                assert_eq!(code, XDP_TX);
+                assert_wrapped(&f, &out, server.0, kind, checksum == TunnelChecksum::Full);
+            }
+        }
+    });
+}
+
+/// Every combination.
+fn combinations<A: Copy, B: Copy, C: Copy, D: Copy>(a: &[A], b: &[B], c: &[C], d: &[D]) -> Vec<(A, B, C, D)> {
+    let mut all = Vec::new();
+    for &a in a {
+        for &b in b {
+            for &c in c {
+                all.extend(d.iter().map(|&d| (a, b, c, d)));
+            }
+        }
+    }
+    all
+}
+
+fn assert_wrapped(before: &[u8], out: &[u8], server: IpAddr, kind: TunnelKind, summed: bool) {
+    let inner_v6 = before[12] == 0x86;
+    let v6 = server.is_ipv6();
+    assert_eq!(out[12..14], if v6 { [0x86, 0xdd] } else { [8, 0] });
+    let ip = &out[14..];
+    let (header, protocol, source, destination, ttl, length) = if v6 {
+        (40, ip[6], &ip[8..24], &ip[24..40], ip[7], u16::from_be_bytes([ip[4], ip[5]]) as usize + 40)
+    } else {
+        assert!(sums_up(&[&ip[..20]]), "outer header checksum");
+        (20, ip[9], &ip[12..16], &ip[16..20], ip[8], u16::from_be_bytes([ip[2], ip[3]]) as usize)
+    };
+    assert_eq!(length, ip.len(), "outer length");
+    assert_eq!(ttl, 63, "the inner TTL after it was lowered");
+    match server {
+        IpAddr::V4(a) => assert_eq!((source, destination), (&[10, 2, 0, 10][..], &a.octets()[..])),
+        IpAddr::V6(a) => assert_eq!(destination, a.octets()),
+    }
+    let rest = &ip[header..];
+    let next = if inner_v6 { 41 } else { 4 };
+    match kind {
+        TunnelKind::Ipip => {
+            assert_eq!(protocol, next);
+            assert_inner(before, rest);
+        }
+        TunnelKind::Gre => {
+            assert_eq!((protocol, rest[0], rest[1]), (47, if summed { 0x80 } else { 0 }, 0));
+            assert_eq!(rest[2..4], before[12..14], "the inner Ethertype");
+            assert!(!summed || sums_up(&[rest]), "GRE checksum");
+            assert_inner(before, &rest[if summed { 8 } else { 4 }..]);
+        }
+        TunnelKind::Gue(port) => {
+            assert_eq!((protocol, &rest[2..4]), (17, &port.to_be_bytes()[..]));
+            assert_eq!(u16::from_be_bytes([rest[4], rest[5]]) as usize, rest.len());
+            assert_eq!(rest[8..12], [0, next, 0, 0]);
+            let len = (rest.len() as u32).to_be_bytes();
+            if summed {
+                assert!(sums_up(&[source, destination, &[0, 17], &len, rest]), "UDP checksum");
+            } else {
+                assert_eq!(rest[6..8], [0, 0]);
+            }
+            assert_inner(before, &rest[12..]);
+        }
+    }
+}
+
+#[test]
+fn a_packet_too_big_for_its_way_is_answered_with_what_would_fit() {
+    with_ways(|| {
+        for ([client, service, _], server, kind, largest) in
+            [(families()[0], "10.2.0.21:80", (3, 4), 1480), (families()[1], "[fd00:2::21]:80", (2, 0), 1460)]
+        {
+            let plane = plane("-t", service, server, "-i");
+            let (client, service) = (end(client), end(service));
+            let header = if client.0.is_ipv6() { 60 } else { 40 };
+            // The way takes 1,500 bytes, of which the tunnel's header takes some.
+            let fits = vec![1; largest - header];
+            assert_eq!(plane.run(&frame("-t", client, service, &fits)).0, XDP_TX);
+            let mut f = frame("-t", client, service, &[&fits[..], &[1]].concat());
+            if client.0.is_ipv4() {
+                let mut cut = f.clone();
+                frames::dont_fragment(&mut cut, false);
+                let (code, out) = plane.run(&cut);
+                assert_eq!((code, look_icmp(&out)), (XDP_TX, None), "it may be cut on its way");
+                frames::dont_fragment(&mut f, true);
+            }
+            let (code, out) = plane.run(&f);
+            let error = look_icmp(&out).expect("an error");
+            assert_eq!((code, error.kind, error.rest), (XDP_TX, kind, largest as u32));
+            assert_eq!((error.from, error.to), (service.0, client.0));
+            assert_eq!(error.quote, f[14..14 + 128], "as much of the packet as is quoted");
+            assert_eq!(plane.reason("too_big"), 1);
+        }
+    });
+}
+
+#[test]
+fn errors_about_answers_reach_the_real_server() {
+    with_ways(|| {
+        for [client, service, server] in families() {
+            let (c, v, r) = (end(client), end(service), end(server));
+            let router: IpAddr = if v.0.is_ipv6() { "fd00:9::9" } else { "10.9.9.9" }.parse().expect("an address");
+            let kind = if v.0.is_ipv6() { (2, 0) } else { (3, 4) };
+            for (how, shown) in [("-g", v), ("-m", r)] {
+                let server = if how == "-g" { (r.0, v.1) } else { r };
+                let plane = plane("-t", service, &std::net::SocketAddr::from(server).to_string(), how);
+                let about = frame("-t", v, c, &[1; 900]);
+                let error = frames::icmp_error(router, v.0, kind, 1400, &about[14..14 + 100]);
+                assert_eq!(plane.run(&error), (XDP_PASS, error.clone()), "of no connection: the kernel's");
+                assert_eq!(plane.run(&frame("-t", c, v, b"")).0, XDP_TX);
+                let (code, out) = plane.run(&error);
+                let got = look_icmp(&out).expect("an error");
+                assert_eq!((code, got.from, got.to, got.kind, got.rest), (XDP_TX, router, shown.0, kind, 1400));
+                // Its headers, as far as addresses and ports, are those of the packet that the real server sent.
+                let sent = frame("-t", shown, c, &[1; 900]);
+                let ports = if v.0.is_ipv6() { 44 } else { 24 };
+                assert_eq!(got.quote[..ports], sent[14..14 + ports]);
+            }
+        }
+    });
+}
+
+#[test]
+fn errors_about_requests_reach_the_client_behind_nat() {
+    with_ways(|| {
+        for [client, service, server] in families() {
+            let (c, v, r) = (end(client), end(service), end(server));
+            let plane = plane("-u", service, server, "-m");
+            let kind = if v.0.is_ipv6() { (1, 4) } else { (3, 3) };
+            let (code, request) = plane.run(&frame("-u", c, v, b"hello"));
+            assert_eq!(code, XDP_TX);
+            let error = frames::icmp_error(r.0, c.0, kind, 0, &request[14..]);
+            let (code, out) = plane.run(&error);
+            let got = look_icmp(&out).expect("an error");
+            assert_eq!((code, got.from, got.to, got.kind), (XDP_REDIRECT, v.0, c.0, kind));
+            let asked = frame("-u", c, v, b"hello");
+            let header = if v.0.is_ipv6() { 40 } else { 20 };
+            assert_eq!(
+                got.quote[header - 8..header + 4],
+                asked[14 + header - 8..14 + header + 4],
+                "addresses and ports"
+            );
+            assert_eq!(got.dmac, GATEWAY_MAC);
+        }
+    });
+}
+
+#[test]
+fn pieces_of_a_packet_go_where_its_first_one_goes() {
+    with_ways(|| {
+        for [client, service, server] in families() {
+            let (c, v, r) = (end(client), end(service), end(server));
+            let mut plane = test_plane(4096).expect("root");
+            for n in 21..25 {
+                let server = server.replace("21", &n.to_string());
+                if n == 21 {
+                    setup(&mut plane, "-u", service, &server, "-m");
+                } else {
+                    let add = format!("-a -u {service} -r {server} -m");
+                    plane.apply(&[ipvsadm_step(&add).expect("a step")]);
+                }
+            }
+            let whole = frame("-u", c, v, &[5; 3000]);
+            let pieces = frames::fragments(&whole, 1200);
+            assert_eq!(pieces.len(), 3);
+            assert_eq!(plane.run(&pieces[1]), (XDP_PASS, pieces[1].clone()), "its first piece was not seen");
+            let sent: Vec<_> = pieces.iter().map(|p| plane.run(p)).collect();
+            assert!(sent.iter().all(|(code, _)| *code == XDP_TX));
+            let frames: Vec<_> = sent.into_iter().map(|(_, f)| f).collect();
+            let seen = look(&frames::reassemble(&frames)); // verifies the checksum over all of it
+            assert_eq!((seen.from, seen.to.1), (c, r.1));
+            let answer = frames::fragments(&frame("-u", seen.to, c, &[6; 2000]), 1200);
+            let back: Vec<_> = answer.iter().map(|p| plane.run(p)).collect();
+            assert!(back.iter().all(|(code, _)| *code == XDP_REDIRECT), "{:?}", back[1].0);
+            let frames: Vec<_> = back.into_iter().map(|(_, f)| f).collect();
+            let seen = look(&frames::reassemble(&frames));
+            assert_eq!((seen.from, seen.to), (v, c));
+        }
+    });
+}

@@ -1,0 +1,150 @@
+//! Every forwarding method with a client and servers that know nothing of it: streams there and back in which no byte is
+//! wrong, short requests, datagrams.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use evenkeel_testkit::bulk;
+use evenkeel_testkit::lan::eventually;
+use evenkeel_testkit::office::{SERVERS, VIP, VIP6, add_ipv6, behind_nat};
+use evenkeel_tests::{Net, SOON};
+
+const BULK: u16 = 9000;
+const NAMES: u16 = 5300;
+
+/// A host answers on UDP with its name, and whom it saw; from the address that it was asked at.
+fn name_server(net: &Net, host: &'static str, at: SocketAddr) {
+    net.lan.spawn_within(host, move || {
+        let socket = UdpSocket::bind(at).expect("free");
+        let mut buf = vec![0u8; 65_536];
+        while let Ok((n, from)) = socket.recv_from(&mut buf) {
+            if n == 1 {
+                let _ = socket.send_to(format!("{host} {}", from.ip().to_canonical()).as_bytes(), from);
+            } else {
+                let _ = socket.send_to(&buf[..n], from);
+            }
+        }
+    });
+}
+
+fn ask(to: SocketAddr, question: &[u8]) -> Option<Vec<u8>> {
+    let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.set_read_timeout(Some(Duration::from_millis(500))).ok()?;
+    socket.send_to(question, to).ok()?;
+    let mut buf = vec![0u8; 65_536];
+    let (n, from) = socket.recv_from(&mut buf).ok()?;
+    assert_eq!(from, to, "answers come from the virtual address");
+    Some(buf[..n].to_vec())
+}
+
+/// The services of a test: TCP and UDP, on both families; real servers listen `shift` ports above the service.
+fn config(method: &str, shift: u16) -> String {
+    let mut text = "global_defs {\n connection_table_size 16384\n dataplane_interface eth0 auto\n}\n".to_owned();
+    for (vip, net) in [(VIP.to_string(), "192.168.1."), (VIP6.to_string(), "fd00:1::")] {
+        for (port, protocol) in [(BULK, "TCP"), (NAMES, "UDP")] {
+            text +=
+                &format!("virtual_server {vip} {port} {{\n lvs_sched rr\n lvs_method {method}\n protocol {protocol}\n");
+            for (_, addr) in SERVERS {
+                text += &format!(" real_server {net}{} {} {{\n }}\n", addr.octets()[3], port + shift);
+            }
+            text += "}\n";
+        }
+    }
+    text
+}
+
+/// A network with the services, their virtual addresses on the first director.
+fn network(name: &str, method: &str, shift: u16) -> Option<Net> {
+    let net = Net::new(name)?;
+    add_ipv6(&net.lan).expect("IPv6");
+    net.lan.ip("d1", &format!("addr add {VIP}/32 dev eth0")).expect("an address");
+    net.lan.ip("d1", &format!("addr add {VIP6}/128 dev eth0 nodad")).expect("an address");
+    for (host, _) in SERVERS {
+        bulk::server(&net.lan, host, BULK + shift);
+    }
+    for (host, addr) in SERVERS {
+        let own = [IpAddr::V4(addr), format!("fd00:1::{}", addr.octets()[3]).parse().expect("an address")];
+        for at in if method == "NAT" { own } else { [VIP.into(), VIP6.into()] } {
+            name_server(&net, host, (at, NAMES + shift).into());
+        }
+    }
+    if method == "NAT" {
+        behind_nat(&net.lan).expect("routes");
+    }
+    net.start("d1", &config(method, shift));
+    Some(net)
+}
+
+/// Streams, short connections and datagrams to every virtual address.
+fn works(net: &Net) {
+    for (vip, seen) in [(IpAddr::V4(VIP), "10.77.0.2"), (IpAddr::V6(VIP6), "fd00:77::2")] {
+        let done = net.lan.within("client", || {
+            eventually("the first answer", SOON, || ask((vip, NAMES).into(), b"?"));
+            let mut servers = BTreeSet::new();
+            for _ in 0..9 {
+                let answer = eventually("an answer", SOON, || ask((vip, NAMES).into(), b"?"));
+                let answer = String::from_utf8(answer).expect("text");
+                let (name, client) = answer.split_once(' ').expect("two words");
+                assert_eq!(client, seen, "real servers see the client");
+                servers.insert(name.to_owned());
+            }
+            assert_eq!(servers.len(), 3, "round robin reaches all: {servers:?}");
+            for size in [1400, 20_000] {
+                let large = vec![7; size]; // the second one goes in pieces, there and back
+                assert_eq!(eventually("a large answer", SOON, || ask((vip, NAMES).into(), &large)), large);
+            }
+            bulk::exchange((vip, BULK).into(), 64)?;
+            for _ in 0..200 {
+                bulk::exchange((vip, BULK).into(), 0)?;
+            }
+            Ok::<_, anyhow::Error>(())
+        });
+        done.expect("entered").unwrap_or_else(|e| panic!("{vip}: {e:#}"));
+    }
+}
+
+#[test]
+fn direct_routing_carries_both_families() {
+    let Some(net) = network("method-dr", "DR", 0) else { return };
+    works(&net);
+}
+
+#[test]
+fn nat_carries_both_families_and_maps_ports() {
+    let Some(net) = network("method-nat", "NAT", 7) else { return };
+    works(&net);
+    let list = net.evenkeel("d1", &["ipvsadm", "-Ln"]);
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert!(list.contains("  -> 192.168.1.11:9007            Masq    1      "), "{list}");
+    assert!(list.contains("TCP  [fd00:1::100]:9000 rr\n  -> [fd00:1::11]:9007"), "{list}");
+    let conns = net.evenkeel("d1", &["ipvsadm", "-Lnc"]);
+    let conns = String::from_utf8_lossy(&conns.stdout).into_owned();
+    let closed = conns.lines().filter(|l| l.starts_with("TCP 0") && l.contains(" TIME_WAIT ")).count();
+    assert!(closed > 300, "both halves are seen, so closed connections wait: {closed}\n{conns}");
+    let stats = net.evenkeel("d1", &["ipvsadm", "-Ln", "--stats", "--exact"]);
+    let stats = String::from_utf8_lossy(&stats.stdout).into_owned();
+    let line = stats.lines().find(|l| l.starts_with("TCP  192.168.1.100:9000")).expect("the service");
+    let numbers: Vec<u64> = line.split_whitespace().skip(2).map(|n| n.parse().expect("a number")).collect();
+    assert!(numbers[0] == 201 && numbers[3] > 64 << 20 && numbers[4] > 64 << 20, "{line}");
+}
+
+#[test]
+fn a_narrow_way_is_told_to_the_client() {
+    for method in ["DR", "NAT"] {
+        let Some(net) = network(&format!("narrow-{method}"), method, 0) else { return };
+        // The director's way to its real servers takes less than the client sends at first.
+        net.lan.ip("d1", "route replace 192.168.1.0/24 dev eth0 src 192.168.1.2 mtu 1300").expect("a route");
+        net.lan.ip("d1", "-6 route replace fd00:1::/64 dev eth0 metric 256 mtu 1300").expect("a route");
+        for vip in [IpAddr::V4(VIP), IpAddr::V6(VIP6)] {
+            let done = net.lan.within("client", || {
+                eventually("a stream", SOON, || bulk::exchange((vip, BULK).into(), 1).ok());
+                bulk::exchange((vip, BULK).into(), 8)
+            });
+            done.expect("entered").unwrap_or_else(|e| panic!("{method} {vip}: {e:#}"));
+            let known = net.lan.ip("client", &format!("route get {vip}")).expect("a route");
+            assert!(known.contains("mtu 1300"), "{method} {vip}: {known}");
+        }
+    }
+}
