@@ -51,10 +51,21 @@ struct settings {
 	__u32 way_shift;     /* jiffies >> this: how long a way back to a client is believed, about a second */
 	__u32 lblc_expiration;  /* jiffies */
 	__u32 lblcr_expiration; /* jiffies */
+	__u32 conn_reuse_mode;  /* as the sysctl of this name */
+	__u32 tuning;           /* enum tuning */
 	__u32 unused;
 	__u64 sweep_ns;      /* between two turns */
 	__u64 clock_jiffies; /* jiffies at the moment clock_ns of CLOCK_MONOTONIC, for whoever lists timeouts */
 	__u64 clock_ns;
+};
+
+/* The kernel's sysctls of these names (ipvs-sysctl.rst). */
+enum tuning {
+	EXPIRE_NODEST_CONN = 1,
+	EXPIRE_QUIESCENT_TEMPLATE = 2,
+	SLOPPY_TCP = 4,
+	SLOPPY_SCTP = 8,
+	SECURE_TCP = 16, /* 3: always */
 };
 
 /* Where an (address, port, protocol) leads. family 0: never used; index 0: removed, go on probing. */
@@ -93,6 +104,14 @@ enum service_flags {
 	SERVICE_PORT = 16,    /* sh-port, mh-port */
 };
 
+/* What becomes of a removed server's connections. */
+enum on_removal {
+	REMOVAL_DROP = 0,   /* their packets are dropped until they end: IPVS's way, expire_nodest_conn=0 */
+	REMOVAL_DRAIN,      /* they go on for a while, then as REMOVAL_REJECT */
+	REMOVAL_REJECT,     /* their clients are told: TCP by a RST, others by port unreachable */
+	REMOVAL_RESCHEDULE, /* their next packet begins anew at another server, as far as it can: UDP, a SYN; else rejected */
+};
+
 /*
  * A service's servers, and its lookup table. A change is written into the half that is not in force; then
  * service.generation flips, and no packet has seen a part of it.
@@ -114,13 +133,15 @@ struct service {
 	__u8 protocol;
 	__u8 family;
 	__u8 scheduler;
-	__u8 unused0[3];
+	__u8 on_removal; /* enum on_removal */
+	__u8 unused0[2];
 	__u32 flags;
 	__u32 generation; /* its lowest bit names the half in force */
 	__be32 persist_mask[4];
 	__u32 persist_seconds;
 	__u32 persist_timeout; /* jiffies */
-	__u32 unused1[2];
+	__u32 drain_timeout;   /* jiffies: of REMOVAL_DRAIN */
+	__u32 drain_seconds;
 	struct service_half half[2];
 };
 
@@ -166,7 +187,8 @@ struct dest {
 	__u32 mtu;        /* of its way, what a tunnel adds taken off; 0: not known */
 	__u32 last_weight; /* the last one that was not 0: mh keeps a quiesced server's place */
 	__u32 twin;       /* the next destination + 1 with this address, port and protocol by NAT */
-	__u32 unused0[5];
+	__u32 removed;    /* jiffies: when it left its service */
+	__u32 unused0[4];
 	/* third line: written by the program */
 	__u32 active;
 	__u32 inactive;
@@ -298,6 +320,8 @@ enum reason {
 	REASON_NO_ROUTE,       /* an answer's way is not known to the program; translated, and to the kernel, which routes it */
 	REASON_TOO_BIG,        /* more than the way's MTU: dropped, and the sender told */
 	REASON_ICMP,           /* an ICMP error, carried to the side that it concerns */
+	REASON_DRAINED,        /* forwarded to a removed server that is drained */
+	REASON_REJECTED,       /* its real server was removed: its client told */
 	REASONS,
 };
 

@@ -52,7 +52,9 @@ __noinline __u32 template_find(__u32 service, struct packet *p)
 	__u32 number = conn_find(k, now, f);
 	struct conn *t = number ? conn_at(number - 1) : 0;
 	struct dest *d = t ? dest_at(t->dest) : 0;
-	if (t && (!d || !(READ(d->flags) & DEST_AVAILABLE))) {
+	struct settings *set = settings_get();
+	int quiet = set && (set->tuning & EXPIRE_QUIESCENT_TEMPLATE) && d && READ(d->weight) == 0;
+	if (t && (!d || !(READ(d->flags) & DEST_AVAILABLE) || quiet)) {
 		/* ip_vs_check_template(): its server is gone; keep it out of sight for what it still controls */
 		__u64 key1 = k->key1;
 		__u64 dead = (key1 & ~(0x7full << 40)) | (__u64)KIND_DEAD_TEMPLATE << 40;
@@ -103,13 +105,15 @@ __noinline __u32 stateless(__u32 service, struct packet *p)
  * May this packet begin a connection? As tcp_conn_schedule(), udp_conn_schedule(), sctp_conn_schedule(); source port 20
  * (FTP data) never does.
  */
-static __always_inline int may_begin(struct packet *p)
+static __always_inline int may_begin(struct settings *set, struct packet *p)
 {
 	if (p->client_port == bpf_htons(20))
 		return 0;
 	if (p->protocol == IPPROTO_TCP)
-		return (p->event & SYN) && !(p->event & RST);
-	return p->protocol != IPPROTO_SCTP || p->event == SCTP_EV_INIT;
+		return ((p->event & SYN) || (set->tuning & SLOPPY_TCP)) && !(p->event & RST);
+	if (p->protocol == IPPROTO_SCTP)
+		return p->event == SCTP_EV_INIT || ((set->tuning & SLOPPY_SCTP) && p->event != SCTP_ABORT);
+	return 1;
 }
 
 /*

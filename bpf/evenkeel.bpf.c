@@ -62,21 +62,60 @@ static __always_inline enum verdict verdict_of(__u32 reason)
 	case REASON_NO_ROOM:
 	case REASON_NO_ROUTE:
 	case REASON_TOO_BIG:
+	case REASON_REJECTED:
 		return AWAY;
 	default:
 		return TO_KERNEL;
 	}
 }
 
-/* ip_vs_in() lets a SYN start anew on an entry that has run its course (conn_reuse_mode=1), unless a template holds it. */
-static __always_inline int starts_anew(struct packet *p, struct conn *e)
+/* is_new_conn() */
+static __always_inline int is_beginning(struct packet *p)
 {
-	__u32 state = CONN_STATE(READ(e->life));
-	if (e->control)
+	return p->protocol == IPPROTO_TCP ? p->event & SYN : p->protocol == IPPROTO_SCTP && p->event == SCTP_EV_INIT;
+}
+
+/*
+ * ip_vs_in() lets a SYN start anew on an entry that has run its course, by conn_reuse_mode, unless a template holds it
+ * (is_new_conn_expected()); with expire_nodest_conn also on one whose server is quiesced.
+ */
+static __always_inline int starts_anew(struct settings *set, struct packet *p, struct conn *e)
+{
+	__u32 life = READ(e->life), state = CONN_STATE(life), mode = set->conn_reuse_mode;
+	if (!is_beginning(p))
+		return 0;
+	if (set->tuning & EXPIRE_NODEST_CONN) {
+		struct dest *d = dest_at(e->dest);
+		if (d && READ(d->weight) == 0)
+			return 1;
+	}
+	if (!mode || e->control)
 		return 0;
 	if (p->protocol == IPPROTO_TCP)
-		return (p->event & SYN) && (state == TCP_TIME_WAIT || state == TCP_CLOSE);
-	return p->protocol == IPPROTO_SCTP && p->event == SCTP_EV_INIT && state == SCTP_CLOSED;
+		return state == TCP_TIME_WAIT || state == TCP_CLOSE ||
+		       ((mode & 2) && state == TCP_FIN_WAIT && (CONN_FLAGS(life) & CONN_ONE_WAY));
+	return state == SCTP_CLOSED;
+}
+
+/* What to do with a packet of a connection whose server was removed. REASON_FORWARDED: go on; REASONS: begin anew. */
+__noinline __u32 orphan(struct packet *p, __u32 service, __u32 number, __u32 dest, __u32 now)
+{
+	struct settings *set = settings_get();
+	struct service *s = service_at(service);
+	struct dest *d = dest_at(dest);
+	if (!set || !p)
+		return REASON_DEST_GONE;
+	__u32 how = s ? s->on_removal : REMOVAL_DROP;
+	if (how == REMOVAL_DRAIN && d && !passed(READ(d->removed) + s->drain_timeout, now)) {
+		count_reason(REASON_DRAINED);
+		return REASON_FORWARDED;
+	}
+	if (how == REMOVAL_DROP && !(set->tuning & EXPIRE_NODEST_CONN))
+		return REASON_DEST_GONE;
+	conn_expire(number);
+	if ((how == REMOVAL_DROP || how == REMOVAL_RESCHEDULE) && may_begin(set, p))
+		return REASONS;
+	return how == REMOVAL_DROP ? REASON_NOT_FIRST : REASON_REJECTED;
 }
 
 /* Which destination a packet of a service goes to. REASON_FORWARDED, or why to none. */
@@ -96,7 +135,7 @@ static __always_inline __u32 balance(struct packet *p, struct settings *set, __u
 		number = conn_find6(&mine->flow, now, &f);
 	}
 	struct conn *e = number ? conn_at(number - 1) : 0;
-	if (e && starts_anew(p, e)) {
+	if (e && starts_anew(set, p, e)) {
 		conn_expire(number);
 		number = mine ? conn_find6(&mine->flow, now, &f)
 			      : conn_find4(conn_key0(p->client[0], p->vip[0]), key1, now, &f);
@@ -105,11 +144,21 @@ static __always_inline __u32 balance(struct packet *p, struct settings *set, __u
 	if (e) {
 		*dest = e->dest;
 		struct dest *d = dest_at(*dest);
+		__u32 what = REASON_FORWARDED;
 		if (!d || !(READ(d->flags) & DEST_AVAILABLE))
-			return REASON_DEST_GONE;
-		conn_touch(set, e, d, p, FROM_CLIENT, now);
-	} else {
-		if (may_begin(p))
+			what = orphan(p, service, number, *dest, now);
+		if (what == REASONS) {
+			number = mine ? conn_find6(&mine->flow, now, &f)
+				      : conn_find4(conn_key0(p->client[0], p->vip[0]), key1, now, &f);
+			e = number ? conn_at(number - 1) : 0;
+		} else if (what != REASON_FORWARDED) {
+			return what;
+		} else if (d) {
+			conn_touch(set, e, d, p, FROM_CLIENT, now);
+		}
+	}
+	if (!e) {
+		if (may_begin(set, p))
 			*dest = begin(service, p, &f);
 		else if (!f.room && p->protocol != IPPROTO_UDP)
 			*dest = stateless(service, p); /* its bucket is full: it may be a flow that found no room */

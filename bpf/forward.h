@@ -66,12 +66,6 @@ static __always_inline __u32 address_frame(void *ctx, int tc, const struct next_
 	return REASON_FORWARDED;
 }
 
-static __always_inline int dont_fragment(void *ctx, int tc, int v6)
-{
-	struct iphdr *ip = data_of(ctx, tc) + ETH_SIZE;
-	return v6 || ((void *)(ip + 1) <= end_of(ctx, tc) && (ip->frag_off & bpf_htons(0x4000)));
-}
-
 /* How long the packets are that a large segment of the stack's will be cut into by its device. */
 static __always_inline __u32 segment_bytes(struct __sk_buff *skb, struct packet *p)
 {
@@ -82,7 +76,10 @@ static __always_inline __u32 segment_bytes(struct __sk_buff *skb, struct packet 
 	return p->l4 - ETH_SIZE + header + skb->gso_size;
 }
 
-/* Is it more than its way takes, and not to be cut? */
+/*
+ * Is it more than its way takes? Nothing can be cut here, whether the packet allows it or not: its sender is told in any
+ * case, and sends smaller ones or cuts them itself.
+ */
 static __always_inline int too_big(void *ctx, int tc, struct packet *p, struct dest *d)
 {
 	__u32 mtu = d->mtu, bytes = p->bytes;
@@ -90,7 +87,7 @@ static __always_inline int too_big(void *ctx, int tc, struct packet *p, struct d
 		return 0;
 	if (tc && ((struct __sk_buff *)ctx)->gso_size)
 		bytes = segment_bytes(ctx, p);
-	return bytes > mtu && dont_fragment(ctx, tc, p->family == 6);
+	return bytes > mtu;
 }
 
 /* Direct routing: only the frame's addresses change, and the TTL (ip_vs_dr_xmit()). */

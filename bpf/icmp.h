@@ -121,6 +121,22 @@ static __always_inline int error_allowed(struct settings *set, struct scratch *m
 	return mine->error.sent++ < ERRORS_IN_SECOND;
 }
 
+/* From the virtual address to the client. */
+static __always_inline void ipv4_header(struct iphdr *ip, struct packet *p, __u32 payload, __u8 protocol, __u8 tos)
+{
+	__builtin_memset(ip, 0, sizeof(*ip));
+	ip->version = 4;
+	ip->ihl = 5;
+	ip->tos = tos;
+	ip->tot_len = bpf_htons(20 + payload);
+	ip->ttl = 64;
+	ip->protocol = protocol;
+	ip->saddr = p->vip[0];
+	ip->daddr = p->client[0];
+	__be32 *w = (void *)ip;
+	ip->check = ~csum_fold(sum4(w) + w[4]);
+}
+
 /*
  * Makes of a packet the error that it is answered with: from the virtual address, back to where the frame came from.
  * `type`, `code` and `rest` are ICMP's or ICMPv6's. 0 if the frame is ready.
@@ -178,18 +194,66 @@ static __always_inline int error_make(void *ctx, int tc, struct packet *p, __u8 
 		__builtin_memcpy((void *)(ip + 1), &e->icmp, ICMP_SIZE);
 	} else {
 		struct iphdr *ip = (void *)(eth + 1);
-		__builtin_memset(ip, 0, sizeof(*ip));
-		ip->version = 4;
-		ip->ihl = 5;
-		ip->tos = 0xc0; /* RFC 1812, 4.3.2.5: internetwork control */
-		ip->tot_len = bpf_htons(20 + ICMP_SIZE + quote);
-		ip->ttl = 64;
-		ip->protocol = IPPROTO_ICMP;
-		ip->saddr = p->vip[0];
-		ip->daddr = p->client[0];
-		__be32 *w = (void *)ip;
-		ip->check = ~csum_fold(sum4(w) + w[4]);
+		ipv4_header(ip, p, ICMP_SIZE + quote, IPPROTO_ICMP, 0xc0); /* RFC 1812, 4.3.2.5: internetwork control */
 		__builtin_memcpy((void *)(ip + 1), &e->icmp, ICMP_SIZE);
+	}
+	return 0;
+}
+
+/*
+ * Makes of a TCP segment the RST that it is answered with (RFC 9293, 3.10.7.1): of the number that it acknowledges, or
+ * acknowledging all that it has.
+ */
+static __always_inline int reset_make(void *ctx, int tc, struct packet *p)
+{
+	int v6 = p->family == 6;
+	__u32 headers = v6 ? 40 : 20, len = ETH_SIZE + headers + sizeof(struct tcphdr);
+	struct ethhdr *eth = data_of(ctx, tc), was;
+	if ((void *)(eth + 1) > end_of(ctx, tc))
+		return -1;
+	was = *eth;
+	struct tcphdr *tcp = data_of(ctx, tc) + (p->l4 & MAX_L4), r = {};
+	if ((void *)(tcp + 1) > end_of(ctx, tc) || (p->event & RST))
+		return -1;
+	__u32 data = p->bytes - (p->l4 - ETH_SIZE) - tcp->doff * 4;
+	r.source = tcp->dest;
+	r.dest = tcp->source;
+	r.doff = 5;
+	r.rst = 1;
+	if (p->event & ACK) {
+		r.seq = tcp->ack_seq;
+	} else {
+		r.ack = 1;
+		r.ack_seq = bpf_htonl(bpf_ntohl(tcp->seq) + data + !!(p->event & SYN) + !!(p->event & FIN));
+	}
+	__u64 sum = sum4(p->vip) + sum4(p->client) + bpf_htonl(sizeof(r)) + bpf_htonl(IPPROTO_TCP);
+	__u32 *w = (void *)&r;
+	r.check = ~csum_fold(sum + w[0] + w[1] + w[2] + w[3] + w[4]);
+	if (tc ? bpf_skb_change_tail(ctx, len, 0) : bpf_xdp_adjust_tail(ctx, (int)len - (int)bpf_xdp_get_buff_len(ctx)))
+		return -1;
+	pull(ctx, tc, len);
+	eth = data_of(ctx, tc);
+	if ((void *)(eth + 1) > end_of(ctx, tc))
+		return -1;
+	__builtin_memcpy(eth->h_dest, was.h_source, 6);
+	__builtin_memcpy(eth->h_source, was.h_dest, 6);
+	if (v6) {
+		struct ipv6hdr *ip = (void *)(eth + 1);
+		if ((void *)(ip + 1) + sizeof(r) > end_of(ctx, tc))
+			return -1;
+		*(__be32 *)ip = bpf_htonl(6u << 28);
+		ip->payload_len = bpf_htons(sizeof(r));
+		ip->nexthdr = IPPROTO_TCP;
+		ip->hop_limit = 64;
+		__builtin_memcpy(&ip->saddr, p->vip, 16);
+		__builtin_memcpy(&ip->daddr, p->client, 16);
+		__builtin_memcpy((void *)(ip + 1), &r, sizeof(r));
+	} else {
+		struct iphdr *ip = (void *)(eth + 1);
+		if ((void *)(ip + 1) + sizeof(r) > end_of(ctx, tc))
+			return -1;
+		ipv4_header(ip, p, sizeof(r), IPPROTO_TCP, 0);
+		__builtin_memcpy((void *)(ip + 1), &r, sizeof(r));
 	}
 	return 0;
 }
@@ -200,7 +264,9 @@ static __always_inline int error_for(void *ctx, int tc, struct packet *p, __u32 
 	int v6 = p->family == 6;
 	if (reason == REASON_TTL) /* ip_vs_dr_xmit() and its like: time exceeded */
 		return error_make(ctx, tc, p, v6 ? 3 : 11, 0, 0);
-	if (reason == REASON_NO_SERVER) /* ip_vs_leave(): port unreachable */
+	if (reason == REASON_REJECTED && p->protocol == IPPROTO_TCP)
+		return reset_make(ctx, tc, p);
+	if (reason == REASON_NO_SERVER || reason == REASON_REJECTED) /* ip_vs_leave(): port unreachable */
 		return error_make(ctx, tc, p, v6 ? 1 : 3, v6 ? 4 : 3, 0);
 	if (reason == REASON_TOO_BIG) {
 		struct dest *d = dest_at(dest);

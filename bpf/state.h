@@ -8,6 +8,8 @@
 
 enum direction { FROM_CLIENT = 0, FROM_SERVER = 1, CLIENT_ONLY = 2 };
 
+#define SECURE 3 /* tcp_states_dos[], by secure_tcp, is so many tables on */
+
 #define NO TCP_NONE
 #define ES TCP_ESTABLISHED
 #define SS TCP_SYN_SENT
@@ -21,7 +23,7 @@ enum direction { FROM_CLIENT = 0, FROM_SERVER = 1, CLIENT_ONLY = 2 };
 #define SA TCP_SYNACK
 
 /* Rows: SYN, FIN, ACK, RST. Columns: the state before, NO ES SS SR FW TW CL CW LA LI SA. */
-static const __u8 tcp_table[3][4][16] = {
+static const __u8 tcp_table[6][4][16] = {
 	[FROM_CLIENT] = {
 		{ SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SR },
 		{ CL, CW, SS, TW, TW, TW, CL, CW, LA, LI, TW },
@@ -36,6 +38,24 @@ static const __u8 tcp_table[3][4][16] = {
 	},
 	[CLIENT_ONLY] = {
 		{ SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SR },
+		{ CL, FW, SS, TW, FW, TW, CL, CW, LA, LI, TW },
+		{ ES, ES, SS, ES, FW, TW, CL, CW, CL, LI, ES },
+		{ CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL },
+	},
+	[SECURE + FROM_CLIENT] = {
+		{ SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SA },
+		{ CL, CW, SS, TW, TW, TW, CL, CW, LA, LI, SA },
+		{ ES, ES, SS, SR, FW, TW, CL, CW, CL, LI, SA },
+		{ CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL },
+	},
+	[SECURE + FROM_SERVER] = {
+		{ SS, ES, SS, SA, SS, SS, SS, SS, SS, LI, SA },
+		{ TW, FW, SS, TW, FW, TW, CL, TW, LA, LI, TW },
+		{ ES, ES, SS, ES, FW, TW, CL, CW, LA, ES, ES },
+		{ CL, CL, SS, CL, CL, TW, CL, CL, CL, CL, CL },
+	},
+	[SECURE + CLIENT_ONLY] = {
+		{ SA, ES, ES, SR, SA, SA, SA, SA, SA, SA, SA },
 		{ CL, FW, SS, TW, FW, TW, CL, CW, LA, LI, TW },
 		{ ES, ES, SS, ES, FW, TW, CL, CW, CL, LI, ES },
 		{ CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL },
@@ -55,12 +75,12 @@ static const __u8 tcp_table[3][4][16] = {
 #undef SA
 
 /* The first flag set of RST, SYN, FIN, ACK counts (tcp_state_idx()); a segment with none of them closes. */
-static __always_inline __u32 tcp_next(__u32 direction, __u32 state, __u8 flags)
+static __always_inline __u32 tcp_next(__u32 table, __u32 state, __u8 flags)
 {
 	__u32 row = flags & RST ? 3 : flags & SYN ? 0 : flags & FIN ? 1 : 2;
 	if (!(flags & (RST | SYN | FIN | ACK)))
 		return TCP_CLOSE;
-	return tcp_table[direction == FROM_SERVER ? 1 : direction == CLIENT_ONLY ? 2 : 0][row & 3][state & 15];
+	return tcp_table[table < 6 ? table : 0][row & 3][state & 15];
 }
 
 /* tcp_state_active_table[] */
@@ -150,7 +170,7 @@ static __always_inline struct outlook outlook(struct settings *set, __u32 direct
 {
 	struct outlook o = { .timeout = set->timeout_udp };
 	if (p->protocol == IPPROTO_TCP) {
-		o.state = tcp_next(direction, state, p->event);
+		o.state = tcp_next(direction + (set->tuning & SECURE_TCP ? SECURE : 0), state, p->event);
 		o.timeout = set->timeout_tcp[o.state & 15];
 		o.active = tcp_active(o.state);
 	} else if (p->protocol == IPPROTO_SCTP) {

@@ -28,15 +28,18 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let abi = fs::read_to_string(bpf.join("abi.h")).expect("abi.h is part of bpf/");
     fs::write(out.join("consts.rs"), constants(&abi)).expect("OUT_DIR is writable");
-    let built = libbpf_cargo::SkeletonBuilder::new()
-        .source(bpf.join("evenkeel.bpf.c"))
-        .obj(out.join("evenkeel.bpf.o"))
-        .clang(clang)
-        .clang_args(args)
-        .build_and_generate(out.join("evenkeel.skel.rs"));
-    if let Err(e) = built {
-        eprintln!("error: the packet path does not compile: {e:#}");
-        std::process::exit(1);
+    // The packet path; and what unwraps tunnels on a real server, which needs no types in Rust.
+    for name in ["evenkeel", "decap"] {
+        let built = libbpf_cargo::SkeletonBuilder::new()
+            .source(bpf.join(format!("{name}.bpf.c")))
+            .obj(out.join(format!("{name}.bpf.o")))
+            .clang(&clang)
+            .clang_args(&args)
+            .build_and_generate(out.join(format!("{name}.skel.rs")));
+        if let Err(e) = built {
+            eprintln!("error: bpf/{name}.bpf.c does not compile: {e:#}");
+            std::process::exit(1);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 mod dump;
 mod methods;
 mod plane;
+mod removal;
 mod scheduling;
 mod states;
 mod table;

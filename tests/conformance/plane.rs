@@ -18,6 +18,8 @@ pub enum Fate {
     Sent(IpAddr),
     /// Left to the kernel.
     Kernel,
+    /// Answered with a TCP RST.
+    Reset,
     /// Answered with an ICMP error of this type and code.
     Refused(u8, u8),
     /// Dropped.
@@ -107,6 +109,11 @@ impl TestPlane {
             }
             XDP_TX => {
                 let (before, after) = (look(frame), look(&out));
+                if (after.from, after.to) == (before.to, before.from) {
+                    assert_eq!(after.dmac, before.smac);
+                    assert!(out[14 + if after.to.0.is_ipv6() { 40 } else { 20 } + 13] & 4 != 0, "a RST");
+                    return Fate::Reset;
+                }
                 assert_eq!((after.from, after.to), (before.from, before.to), "direct routing changes no address");
                 assert_eq!(after.ttl, before.ttl - 1, "TTL");
                 assert_eq!(after.smac, [2; 6]);

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use evenkeel_core::model::{Scheduler, ServerKey};
+use evenkeel_core::model::{Scheduler, ServerKey, Tuning};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
 use evenkeel_core::schedulers::{self, Load, Server, Walked, hash};
 use evenkeel_testkit::frames::End;
@@ -79,9 +79,9 @@ fn the_program_chooses_as_ipvs_did() {
 fn persistence_and_reuse_are_ipvss() {
     let Some(mut plane) = test_plane(4096) else { return };
     for (name, seq) in recordings(&["persist", "reuse"]) {
-        if name != "reuse-mode3" {
-            replay_in_kernel(&mut plane, &name, &seq);
-        }
+        let conn_reuse_mode = if name == "reuse-mode3" { 3 } else { 1 };
+        plane.plane.tune(&Tuning { conn_reuse_mode, ..Tuning::default() });
+        replay_in_kernel(&mut plane, &name, &seq);
     }
 }
 

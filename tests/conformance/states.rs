@@ -4,6 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
+use evenkeel_core::model::Tuning;
 use evenkeel_testkit::frames::{self, Flags};
 use evenkeel_testkit::sequences::ipvsadm_step;
 
@@ -21,11 +22,18 @@ fn states_and_timeouts_of_nat_are_ipvss() {
     replay("states-nat", "-m");
 }
 
+#[test]
+fn states_and_timeouts_with_secure_tcp_are_ipvss() {
+    replay("states-dr-secure", "-g");
+    replay("states-nat-secure", "-m");
+}
+
 /// Walks through the state machine: `i:` packets of the client, `o:` those of the real server.
 fn replay(name: &str, how: &str) {
     let Some(mut plane) = test_plane(4096) else { return };
     let add = format!("-a -t 10.2.0.100:80 -r 10.2.0.21:80 {how} -w 1");
     plane.apply(&["-A -t 10.2.0.100:80 -s rr", &add].map(|c| ipvsadm_step(c).expect("a step")));
+    plane.plane.tune(&Tuning { secure_tcp: name.ends_with("-secure"), ..Tuning::default() });
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("conformance/ipvs-sequences/{name}.tsv"));
     let text = fs::read_to_string(path).expect("recordings are part of the project");
     let server = (IpAddr::from([10, 2, 0, 21]), 80);

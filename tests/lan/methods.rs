@@ -8,7 +8,7 @@ use std::time::Duration;
 use evenkeel_testkit::bulk;
 use evenkeel_testkit::lan::eventually;
 use evenkeel_testkit::office::{SERVERS, VIP, VIP6, add_ipv6, behind_nat};
-use evenkeel_tests::{Net, SOON};
+use evenkeel_tests::{Net, SOON, program};
 
 const BULK: u16 = 9000;
 const NAMES: u16 = 5300;
@@ -55,24 +55,45 @@ fn config(method: &str, shift: u16) -> String {
     text
 }
 
-/// A network with the services, their virtual addresses on the first director.
-fn network(name: &str, method: &str, shift: u16) -> Option<Net> {
+/// A network of both families, the virtual addresses on the first director, and on no real server.
+fn bare_network(name: &str) -> Option<Net> {
     let net = Net::new(name)?;
     add_ipv6(&net.lan).expect("IPv6");
     net.lan.ip("d1", &format!("addr add {VIP}/32 dev eth0")).expect("an address");
-    net.lan.ip("d1", &format!("addr add {VIP6}/128 dev eth0 nodad")).expect("an address");
+    // Deprecated, as those of virtual routers are: nothing of the director's own is sent from it.
+    net.lan.ip("d1", &format!("addr add {VIP6}/128 dev eth0 nodad preferred_lft 0")).expect("an address");
     for (host, _) in SERVERS {
-        bulk::server(&net.lan, host, BULK + shift);
+        net.lan.ip(host, &format!("addr del {VIP}/32 dev lo")).expect("an address");
+        net.lan.ip(host, &format!("addr del {VIP6}/128 dev lo")).expect("an address");
+        net.lan.sysctl(host, "net/ipv4/conf/all/arp_ignore", "0").expect("a setting");
+        net.lan.sysctl(host, "net/ipv4/conf/all/arp_announce", "0").expect("a setting");
     }
+    Some(net)
+}
+
+/// Services on every real server.
+fn serve(net: &Net, method: &str, shift: u16) {
     for (host, addr) in SERVERS {
+        bulk::server(&net.lan, host, BULK + shift);
         let own = [IpAddr::V4(addr), format!("fd00:1::{}", addr.octets()[3]).parse().expect("an address")];
         for at in if method == "NAT" { own } else { [VIP.into(), VIP6.into()] } {
-            name_server(&net, host, (at, NAMES + shift).into());
+            name_server(net, host, (at, NAMES + shift).into());
         }
     }
+}
+
+/// A network with the services.
+fn network(name: &str, method: &str, shift: u16) -> Option<Net> {
+    let net = bare_network(name)?;
     if method == "NAT" {
         behind_nat(&net.lan).expect("routes");
+    } else {
+        for (host, _) in SERVERS {
+            let (done, text) = real_server(&net, host, &["up", &VIP.to_string(), &VIP6.to_string()]);
+            assert!(done, "{text}");
+        }
     }
+    serve(&net, method, shift);
     net.start("d1", &config(method, shift));
     Some(net)
 }
@@ -146,5 +167,55 @@ fn a_narrow_way_is_told_to_the_client() {
             let known = net.lan.ip("client", &format!("route get {vip}")).expect("a route");
             assert!(known.contains("mtu 1300"), "{method} {vip}: {known}");
         }
+    }
+}
+
+/// Makes hosts real servers by the operator's own command, and says what it said.
+fn real_server(net: &Net, host: &str, args: &[&str]) -> (bool, String) {
+    let done = net
+        .lan
+        .command(host, &program("evenkeel"))
+        .args(["--instance", &net.lan.instance(host), "real-server"])
+        .args(args)
+        .output()
+        .expect("runs");
+    let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    (done.status.success(), text)
+}
+
+#[test]
+fn tunnels_carry_both_families_to_servers_that_the_command_prepared() {
+    let vips = [VIP.to_string(), VIP6.to_string()];
+    for (name, method, more) in [
+        ("ipip", "TUN", &["--tunnel"][..]),
+        ("gre", "TUN type gre csum", &["--tunnel"]),
+        ("gue", "TUN type gue port 6080 csum", &["--gue-port", "6080"]),
+    ] {
+        let all = |command| [&[command, vips[0].as_str(), vips[1].as_str(), "--dev", "eth0"][..], more].concat();
+        let Some(net) = bare_network(&format!("method-{name}")) else { return };
+        for (host, _) in SERVERS {
+            let (ready, text) = real_server(&net, host, &all("check"));
+            assert!(
+                !ready && text.contains("192.168.1.100 is not on this host") && text.contains("arp_ignore is 0"),
+                "{text}"
+            );
+            let (done, text) = real_server(&net, host, &all("up"));
+            assert!(done && text.contains("tunnels are unwrapped on eth0"), "{text}");
+            let (ready, text) = real_server(&net, host, &all("check"));
+            assert!(ready, "{text}");
+        }
+        serve(&net, method, 0);
+        net.start("d1", &config(method, 0));
+        works(&net);
+        let (ready, text) = real_server(&net, "r1", &all("check"));
+        assert!(ready && !text.contains(" 0 packets unwrapped"), "{text}");
+        let before = net.lan.ip("r1", "addr show dev lo").expect("addresses");
+        assert!(before.contains(&vips[0]) && before.contains(&vips[1]), "{before}");
+        let (done, text) = real_server(&net, "r1", &["down"]);
+        assert!(done, "{text}");
+        let after = net.lan.ip("r1", "addr show dev lo").expect("addresses");
+        assert!(!after.contains(&vips[0]) && !after.contains(&vips[1]), "{after}");
+        let (done, text) = real_server(&net, "r1", &["down"]);
+        assert!(!done && text.contains("nothing is known"), "{text}");
     }
 }

@@ -316,6 +316,7 @@ mod tests {
             persistent: 0,
             overload: false,
             hop: None,
+            mtu: 0,
             local: false,
             stats,
         });

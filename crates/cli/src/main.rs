@@ -7,6 +7,7 @@ mod genhash;
 mod ipvsadm;
 mod out;
 mod plan;
+mod real_server;
 mod server;
 mod status;
 
@@ -95,6 +96,11 @@ enum Command {
         #[command(subcommand)]
         command: server::Command,
     },
+    /// Make this host a real server for direct routing or tunnels, or see whether it is one
+    RealServer {
+        #[command(subcommand)]
+        command: real_server::Command,
+    },
     /// What a keyword or a diagnostic's code means
     Explain {
         /// The keyword or the code; without one, all keywords
@@ -142,6 +148,7 @@ fn main() -> ExitCode {
         Command::Plan { file, output } => plan::run(&cli.instance, &file, output == Format::Json),
         Command::Status { output } => status::run(&cli.instance, output == Format::Json),
         Command::Reload => status::reload(&cli.instance),
+        Command::RealServer { command } => real_server::run(&cli.instance, &command),
         Command::Server { command } => server::run(&cli.instance, &command),
         Command::Genhash(options) => genhash::run(&options),
         Command::Explain { what } => explain::run(what.as_deref()),

@@ -102,17 +102,15 @@ pub fn add_ipv6(lan: &Lan) -> Result<()> {
     Ok(())
 }
 
-/// Makes hosts real servers behind NAT: no virtual address, and all that they answer passes the first director.
+/// Makes hosts real servers behind NAT: all that they answer passes the first director.
 pub fn behind_nat(lan: &Lan) -> Result<()> {
     lan.sysctl("d1", "net/ipv4/ip_forward", "1")?;
     for (host, _) in SERVERS {
-        lan.ip(host, &format!("addr del {VIP}/32 dev lo"))?;
         lan.ip(host, "route replace default via 192.168.1.2")?;
     }
     if lan.ip("d1", "-6 addr show dev eth0")?.contains("fd00:1::2/") {
         lan.sysctl("d1", "net/ipv6/conf/all/forwarding", "1")?;
         for (host, _) in SERVERS {
-            lan.ip(host, &format!("addr del {VIP6}/128 dev lo"))?;
             lan.ip(host, "-6 route replace default via fd00:1::2")?;
         }
     }

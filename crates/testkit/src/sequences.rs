@@ -69,7 +69,8 @@ pub fn ipvsadm_step(command: &str) -> Option<Step> {
         let has = |flag: &str| value("-b").is_some_and(|b| b.split(',').any(|f| f.ends_with(flag)));
         let flags = SchedulerFlags { fallback: has("-fallback"), port: has("-port") };
         let one_packet = words.contains(&"-o");
-        return Some(Step::AddService(key, ServiceSpec { scheduler, flags, one_packet, persistence }));
+        let spec = ServiceSpec { flags, one_packet, persistence, ..ServiceSpec::of(scheduler) };
+        return Some(Step::AddService(key, spec));
     }
     let (addr, port) = end(value("-r")?)?;
     let server = ServerKey { addr, port };

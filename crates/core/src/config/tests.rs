@@ -178,6 +178,24 @@ fn services_are_of_both_families_all_methods_and_every_scheduler() {
 }
 
 #[test]
+fn the_packet_path_is_tuned_in_ipvss_words() {
+    let text = "global_defs {\nlvs_timeouts tcp 7200 udp 30 tcpfin 0\nconn_reuse_mode 3\nexpire_nodest_conn\nsecure_tcp on\n}\n";
+    let t = ok(text).global.tuning;
+    assert_eq!((t.tcp_s, t.tcpfin_s, t.udp_s, t.conn_reuse_mode), (7200, 120, 30, 3), "0 keeps the kernel's");
+    assert!(t.expire_nodest_conn && t.secure_tcp && !t.sloppy_tcp);
+    let removal = |how: &str| {
+        let text = format!(
+            "virtual_server 192.0.2.1 80 {{\nlvs_sched rr\nlvs_method DR\nprotocol TCP\n{how}\nreal_server 192.0.2.9 80 {{\n}}\n}}\n"
+        );
+        parse_file("test.conf", &text).clean().map(|c| c.virtual_servers[0].on_removal)
+    };
+    assert_eq!(removal("removed_server drain 30"), Some(OnRemoval::Drain(30)));
+    assert_eq!(removal("removed_server reschedule"), Some(OnRemoval::Reschedule));
+    assert_eq!(removal(""), Some(OnRemoval::Drop));
+    assert_eq!((removal("removed_server drain"), removal("removed_server keep")), (None, None));
+}
+
+#[test]
 fn an_undefined_script_is_an_error_with_the_nearest_name() {
     let text = "vrrp_script chk_web {\nscript /bin/true\n}\n".to_owned() + &instance("track_script {\nchk_wb\n}");
     let (d, ..) = first_error(&text);

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::Tuning;
 use super::{
     AnnounceGaps, BfdInstance, ScriptCommand, Statics, SyncGroup, TrackFile, TrackProcess, VirtualServer, Vmac,
     VrrpInstance, VrrpScript,
@@ -136,6 +137,8 @@ pub struct GlobalDefs {
     pub rs_init_notifies: bool,
     /// Probes that may be under way at a time (an addition of ours).
     pub checker_concurrency: Option<u32>,
+    /// What IPVS has sysctls for, and `lvs_timeouts`.
+    pub tuning: Tuning,
     /// Devices that the packet path is put on besides those that the VIPs need, and how (an addition of ours).
     pub dataplane_interfaces: BTreeMap<String, HookChoice>,
 }

@@ -6,6 +6,7 @@ mod config;
 mod route;
 mod service;
 mod track;
+mod tuning;
 mod vrrp;
 
 pub use bfd::BfdInstance;
@@ -15,10 +16,11 @@ pub use check::{
 pub use config::{Config, Fifo, GlobalDefs, HookChoice, Login, Mail, MailTls};
 pub use route::{Hop, Net, Placement, RouteSpec, RuleAction, RuleSpec};
 pub use service::{
-    ForwardingMethod, Persistence, Protocol, Quorum, RealServer, Scheduler, SchedulerFlags, ServerKey, ServiceKey,
-    Sorry, Tunnel, TunnelChecksum, TunnelKind, VirtualServer, Weight,
+    ForwardingMethod, OnRemoval, Persistence, Protocol, Quorum, RealServer, Scheduler, SchedulerFlags, ServerKey,
+    ServiceKey, Sorry, Tunnel, TunnelChecksum, TunnelKind, VirtualServer, Weight,
 };
 pub use track::{Found, ParamMatch, Track, TrackFile, TrackProcess, TrackedObject, VrrpScript};
+pub use tuning::Tuning;
 pub use vrrp::{
     AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpGroup, GarpTiming, InitialState, Notify,
     Peer, ScriptCommand, Statics, SyncGroup, Transport, Unicast, VipSpec, Vmac, VmacKind, VmacUse, Vrid, VrrpInstance,

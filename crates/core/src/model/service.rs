@@ -289,6 +289,21 @@ impl fmt::Display for Weight {
     }
 }
 
+/// What becomes of the connections of a real server that leaves its service (`removed_server`, an addition of ours).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnRemoval {
+    /// Their packets are dropped until they end: IPVS's way.
+    #[default]
+    Drop,
+    /// They go on for so many seconds, then they are rejected.
+    Drain(u32),
+    /// Their clients are told, by a RST or by port unreachable.
+    Reject,
+    /// Their next packet begins anew at another server if it can (UDP, a SYN); else it is rejected.
+    Reschedule,
+}
+
 /// One client's connections stay with one real server (`persistence_timeout`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Persistence {
@@ -378,6 +393,8 @@ pub struct VirtualServer {
     pub one_packet: bool,
     /// Persistence, if configured.
     pub persistence: Option<Persistence>,
+    /// What becomes of the connections of a real server that leaves.
+    pub on_removal: OnRemoval,
     /// Interval of health checks that set none of their own.
     pub delay_loop: Duration,
     /// In the order of the configuration.

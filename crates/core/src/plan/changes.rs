@@ -65,6 +65,7 @@ fn settings(old: &Config, new: &Config, out: &mut Vec<Change>) {
         a.connection_table_size != b.connection_table_size,
         "connection_table_size (at the next start with no table)",
     );
+    differ(a.tuning != b.tuning, "lvs_timeouts, or another of the packet path");
     differ(a.dataplane_interfaces != b.dataplane_interfaces, "dataplane_interface");
 }
 

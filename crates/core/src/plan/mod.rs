@@ -15,7 +15,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::model::{ForwardingMethod, Persistence, Scheduler, SchedulerFlags, ServerKey, ServiceKey, Weight};
+use crate::model::{
+    ForwardingMethod, OnRemoval, Persistence, Scheduler, SchedulerFlags, ServerKey, ServiceKey, Weight,
+};
 
 /// What a service is, its servers apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -28,12 +30,20 @@ pub struct ServiceSpec {
     pub one_packet: bool,
     /// Persistence.
     pub persistence: Option<Persistence>,
+    /// What becomes of the connections of a real server that leaves.
+    pub on_removal: OnRemoval,
 }
 
 impl ServiceSpec {
     /// A scheduler and nothing else.
     pub fn of(scheduler: Scheduler) -> Self {
-        ServiceSpec { scheduler, flags: SchedulerFlags::default(), one_packet: false, persistence: None }
+        ServiceSpec {
+            scheduler,
+            flags: SchedulerFlags::default(),
+            one_packet: false,
+            persistence: None,
+            on_removal: OnRemoval::Drop,
+        }
     }
 }
 

@@ -351,6 +351,9 @@ impl Control {
         self.files_as_they_stand();
         let unsettled = self.unsettled.take().unwrap_or_default();
         self.hook(true);
+        if let Some(plane) = &self.plane {
+            plane.tune(&self.config.global.tuning);
+        }
         let steps = self.reconcile();
         self.refresh_hops();
         self.router.send(router::Command::Configure(router::Setup::of(&self.config)));

@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use evenkeel_core::model::HookChoice;
@@ -63,6 +63,8 @@ const FED_BY_SOCKETS: &[&str] = &[
 /// Handle and priority of our clsact filter, so that the next daemon finds it.
 const CLSACT_HANDLE: u32 = 1;
 const CLSACT_PRIORITY: u32 = 0xe4;
+/// The same of the program that unwraps tunnels, which comes first.
+pub(super) const DECAP_PRIORITY: u32 = 0xe3;
 
 /// What is attached.
 #[derive(Debug, Default)]
@@ -111,7 +113,7 @@ impl Hooks {
                     if hook != Hook::Clsact
                         && self.attached.iter().any(|a| a.ifindex == ifindex && a.hook == Hook::Clsact)
                     {
-                        detach_clsact(loaded, ifindex);
+                        detach_tc(ifindex, CLSACT_PRIORITY);
                     }
                     self.attached.retain(|a| a.ifindex != ifindex);
                     self.attached.push(Attached { ifindex, name, hook, choice });
@@ -143,7 +145,7 @@ impl Hooks {
             std::mem::take(&mut self.attached).into_iter().partition(|a| ifindices.contains(&a.ifindex));
         self.attached = kept;
         for a in dropped.iter().filter(|a| a.hook == Hook::Clsact) {
-            detach_clsact(loaded, a.ifindex);
+            detach_tc(a.ifindex, CLSACT_PRIORITY);
         }
         for entry in fs::read_dir(&loaded.dir).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -155,13 +157,23 @@ impl Hooks {
     }
 }
 
-fn detach_clsact(loaded: &Loaded, ifindex: u32) {
-    let Ok(fd) = loaded.program_fd("evenkeel_tc") else { return };
-    let mut tc =
-        TcHookBuilder::new(fd).ifindex(ifindex as i32).handle(CLSACT_HANDLE).priority(CLSACT_PRIORITY).hook(TC_INGRESS);
+/// Takes a clsact filter of this priority off.
+pub(super) fn detach_tc(ifindex: u32, priority: u32) {
+    // The builder wants a program, which taking off does not need.
+    let Ok(nothing) = fs::File::open("/dev/null") else { return };
+    let mut tc = TcHookBuilder::new(nothing.as_fd());
+    let mut tc = tc.ifindex(ifindex as i32).handle(CLSACT_HANDLE).priority(priority).hook(TC_INGRESS);
     if let Err(e) = tc.detach() {
         tracing::debug!("detach from device {ifindex}: {e}");
     }
+}
+
+/// Attaches a tc program by what this kernel has, its link pinned in `dir`.
+pub(super) fn attach_tc(dir: &Path, program: BorrowedFd<'_>, link: &Link, priority: u32) -> Result<Hook> {
+    let path = pin_path(dir, Hook::Tcx, link.index);
+    attach_link(program, &path, link, Hook::Tcx)
+        .map(|()| Hook::Tcx)
+        .or_else(|_| attach_clsact(program, link, priority).map(|()| Hook::Clsact))
 }
 
 fn pin_path(dir: &Path, hook: Hook, ifindex: u32) -> PathBuf {
@@ -178,20 +190,29 @@ fn os<T>(ret: i64, what: impl FnOnce() -> String, ok: impl FnOnce() -> T) -> Res
 }
 
 fn attach_one(loaded: &Loaded, link: &Link, hook: Hook) -> Result<()> {
-    let what = || format!("attach {hook} to {}", link.name);
     let program = if matches!(hook, Hook::NativeXdp | Hook::GenericXdp) { "evenkeel_xdp" } else { "evenkeel_tc" };
     let prog = loaded.program_fd(program)?;
-    if hook == Hook::Clsact {
-        let mut tc = TcHookBuilder::new(prog)
-            .ifindex(link.index as i32)
-            .replace(true)
-            .handle(CLSACT_HANDLE)
-            .priority(CLSACT_PRIORITY)
-            .hook(TC_INGRESS);
-        let done = tc.create().and_then(|mut t| t.attach());
-        return done.map(|_| ()).map_err(|e| Error::new(what(), format!("{e:#}")));
+    match hook {
+        Hook::Clsact => attach_clsact(prog, link, CLSACT_PRIORITY),
+        _ => attach_link(prog, &pin_path(&loaded.dir, hook, link.index), link, hook),
     }
-    let path = pin_path(&loaded.dir, hook, link.index);
+}
+
+fn attach_clsact(program: BorrowedFd<'_>, link: &Link, priority: u32) -> Result<()> {
+    let mut tc = TcHookBuilder::new(program)
+        .ifindex(link.index as i32)
+        .replace(true)
+        .handle(CLSACT_HANDLE)
+        .priority(priority)
+        .hook(TC_INGRESS);
+    let done = tc.create().and_then(|mut t| t.attach());
+    let what = || format!("attach {} to {}", Hook::Clsact, link.name);
+    done.map(|_| ()).map_err(|e| Error::new(what(), format!("{e:#}")))
+}
+
+/// Attaches by a link that is pinned at `path`; one that is there already gets the new program.
+fn attach_link(prog: BorrowedFd<'_>, path: &Path, link: &Link, hook: Hook) -> Result<()> {
+    let what = || format!("attach {hook} to {}", link.name);
     let cpath = CString::new(path.as_os_str().as_encoded_bytes()).context(what)?;
     if path.exists() {
         // SAFETY: a valid C string; the result is checked.
@@ -206,7 +227,7 @@ fn attach_one(loaded: &Loaded, link: &Link, hook: Hook) -> Result<()> {
             }
             tracing::debug!("{} does not take a new program ({ret}): made anew", path.display());
         }
-        let _ = fs::remove_file(&path);
+        let _ = fs::remove_file(path);
     }
     let (kind, flags) = match hook {
         Hook::NativeXdp => (raw::BPF_XDP, raw::XDP_FLAGS_DRV_MODE),

@@ -100,7 +100,19 @@ pub struct Loaded {
     pub dir: PathBuf,
 }
 
-fn bpf_error(what: String, e: libbpf_rs::Error) -> Error {
+/// What libbpf has to say goes into our log, and not to the terminal.
+pub(super) fn quiet_libbpf() {
+    set_print(Some((PrintLevel::Debug, |level, line| {
+        let line = line.trim_end();
+        match level {
+            // What fails comes back as an error with an explanation of ours.
+            PrintLevel::Warn => tracing::debug!(target: "libbpf", "{line}"),
+            _ => tracing::trace!(target: "libbpf", "{line}"),
+        }
+    })));
+}
+
+pub(super) fn bpf_error(what: String, e: libbpf_rs::Error) -> Error {
     let errno = match e.kind() {
         libbpf_rs::ErrorKind::PermissionDenied => Some(libc::EPERM),
         _ => None,
@@ -112,7 +124,7 @@ fn bpf_error(what: String, e: libbpf_rs::Error) -> Error {
 }
 
 /// Makes sure that the BPF file system is there, as `tc` and `bpftool` do.
-fn ensure_bpffs(dir: &Path) -> Result<()> {
+pub(super) fn ensure_bpffs(dir: &Path) -> Result<()> {
     let root = Path::new("/sys/fs/bpf");
     if dir.starts_with(root) && statfs(root).is_ok_and(|s| s.filesystem_type() != BPF_FS_MAGIC) {
         mount(Some("bpf"), root, Some("bpf"), MsFlags::empty(), None::<&str>)
@@ -183,14 +195,7 @@ impl Loaded {
     ///
     /// `conn_entries` is the size of a new connection table (a power of two, at least 1024).
     pub fn load(dir: &Path, conn_entries: u32) -> Result<Loaded> {
-        set_print(Some((PrintLevel::Debug, |level, line| {
-            let line = line.trim_end();
-            match level {
-                // What fails comes back as an error with an explanation of ours.
-                PrintLevel::Warn => tracing::debug!(target: "libbpf", "{line}"),
-                _ => tracing::trace!(target: "libbpf", "{line}"),
-            }
-        })));
+        quiet_libbpf();
         ensure_bpffs(dir)?;
         let adopted = match Maps::open(dir, true) {
             Ok(_) => true,
@@ -277,6 +282,7 @@ impl Loaded {
             s.timeout_fragment = FRAGMENT_TIMEOUT_S * s.hz;
             s.lblc_expiration = LOCALITY_S * s.hz;
             s.lblcr_expiration = LOCALITY_S * s.hz;
+            s.conn_reuse_mode = 1;
         }
         s.abi = EK_ABI;
         s.conn_mask = self.maps.conns.len() as u32 - 1;

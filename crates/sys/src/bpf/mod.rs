@@ -18,6 +18,7 @@ pub mod abi {
 }
 
 pub mod conns;
+pub mod decap;
 pub mod hook;
 mod lists;
 pub mod load;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::Path as FsPath;
 use std::sync::atomic::Ordering;
 
-use evenkeel_core::model::{ForwardingMethod, Protocol, Scheduler, ServerKey, ServiceKey};
+use evenkeel_core::model::{ForwardingMethod, Protocol, Scheduler, ServerKey, ServiceKey, Tuning};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
 use evenkeel_core::schedulers::{self, Place, Server, Walked};
 
@@ -96,8 +96,9 @@ impl XdpPlane {
     }
 
     fn discard(&mut self, id: u32) {
-        let flags = self.loaded.maps.dests.word(id as usize, offset_of!(dest, flags));
-        flags.store(DEST_LIVE, Ordering::Release);
+        let (maps, word) = (&self.loaded.maps, |offset| self.loaded.maps.dests.word(id as usize, offset));
+        word(offset_of!(dest, removed)).store(maps.jiffies(), Ordering::Relaxed);
+        word(offset_of!(dest, flags)).store(DEST_LIVE, Ordering::Release);
         self.trash.push(id);
     }
 
@@ -120,6 +121,34 @@ impl XdpPlane {
             rest = later;
         }
         errors
+    }
+
+    /// Settings of the whole data plane, for connections at their next packet (as `ipvsadm --set`).
+    pub fn tune(&self, t: &Tuning) {
+        let maps = self.maps();
+        let hz = maps.hz();
+        let jiffies = |seconds: u32| seconds.saturating_mul(hz).min(i32::MAX as u32 / 2);
+        let flags = [
+            (t.expire_nodest_conn, EXPIRE_NODEST_CONN),
+            (t.expire_quiescent_template, EXPIRE_QUIESCENT_TEMPLATE),
+            (t.sloppy_tcp, SLOPPY_TCP),
+            (t.sloppy_sctp, SLOPPY_SCTP),
+            (t.secure_tcp, SECURE_TCP),
+        ];
+        let flags = flags.iter().filter(|(yes, _)| *yes).fold(0, |all, (_, flag)| all | flag);
+        // Word by word: the program reads this memory all the time.
+        let tcp = |state: u32| offset_of!(settings, timeout_tcp) + 4 * state as usize;
+        for (offset, value) in [
+            (tcp(TCP_ESTABLISHED), jiffies(t.tcp_s)),
+            (tcp(TCP_FIN_WAIT), jiffies(t.tcpfin_s)),
+            (offset_of!(settings, timeout_udp), jiffies(t.udp_s)),
+            (offset_of!(settings, lblc_expiration), jiffies(t.lblc_expiration_s)),
+            (offset_of!(settings, lblcr_expiration), jiffies(t.lblcr_expiration_s)),
+            (offset_of!(settings, conn_reuse_mode), t.conn_reuse_mode),
+            (offset_of!(settings, tuning), flags),
+        ] {
+            maps.settings.word(0, offset).store(value, Ordering::Release);
+        }
     }
 
     fn apply_to_service(&mut self, key: ServiceKey, steps: &[Step]) -> Result<()> {
@@ -183,6 +212,9 @@ impl XdpPlane {
                 set_spec(&mut s, spec, maps.hz());
                 maps.services.put(e.index as usize, offset_of!(service, scheduler), s.scheduler);
                 maps.services.put(e.index as usize, offset_of!(service, persist_mask), s.persist_mask);
+                maps.services.put(e.index as usize, offset_of!(service, on_removal), s.on_removal);
+                maps.services.put(e.index as usize, offset_of!(service, drain_timeout), s.drain_timeout);
+                maps.services.put(e.index as usize, offset_of!(service, drain_seconds), s.drain_seconds);
                 maps.services.put(e.index as usize, offset_of!(service, persist_seconds), s.persist_seconds);
                 maps.services.put(e.index as usize, offset_of!(service, persist_timeout), s.persist_timeout);
                 maps.services.word(e.index as usize, offset_of!(service, flags)).store(s.flags, Ordering::Release);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::mem::{offset_of, size_of};
 
 use evenkeel_core::model::{
-    ForwardingMethod, Persistence, Protocol, Scheduler, SchedulerFlags, ServerKey, ServiceKey, Tunnel, TunnelChecksum,
-    TunnelKind, Weight,
+    ForwardingMethod, OnRemoval, Persistence, Protocol, Scheduler, SchedulerFlags, ServerKey, ServiceKey, Tunnel,
+    TunnelChecksum, TunnelKind, Weight,
 };
 use evenkeel_core::plan::{DestSpec, ServiceSpec, ServiceState, Services};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, num_possible_cpus};
@@ -44,6 +44,8 @@ pub struct DestView {
     pub overload: bool,
     /// Where its packets go.
     pub hop: Option<NextHop>,
+    /// The largest packet that its way takes, bytes; 0: not known.
+    pub mtu: u32,
     /// It is this director itself.
     pub local: bool,
     /// Connections, packets and bytes so far.
@@ -96,6 +98,8 @@ pub const REASON_NAMES: [&str; REASONS as usize] = [
     "no_route",
     "too_big",
     "icmp",
+    "drained",
+    "rejected",
 ];
 
 /// The numbers of enum scheduler.
@@ -136,7 +140,14 @@ pub(super) fn spec_of(s: &service) -> ServiceSpec {
     let has = |flag| s.flags & flag != 0;
     let persistence = has(SERVICE_PERSISTENT)
         .then(|| Persistence { timeout_s: s.persist_seconds, mask: addr_of_wire(s.family, s.persist_mask) });
+    let on_removal = match u32::from(s.on_removal) {
+        REMOVAL_DRAIN => OnRemoval::Drain(s.drain_seconds),
+        REMOVAL_REJECT => OnRemoval::Reject,
+        REMOVAL_RESCHEDULE => OnRemoval::Reschedule,
+        _ => OnRemoval::Drop,
+    };
     ServiceSpec {
+        on_removal,
         scheduler: scheduler_of(s.scheduler),
         flags: SchedulerFlags { fallback: has(SERVICE_FALLBACK), port: has(SERVICE_PORT) },
         one_packet: has(SERVICE_ONE_PACKET),
@@ -155,12 +166,23 @@ pub(super) fn set_spec(s: &mut service, spec: ServiceSpec, hz: u32) {
     ] {
         s.flags |= if yes { flag } else { 0 };
     }
+    // Times are compared by signed difference.
+    let jiffies = |seconds: u32| seconds.saturating_mul(hz).min(i32::MAX as u32 / 2);
+    (s.drain_seconds, s.drain_timeout) = (0, 0);
+    s.on_removal = match spec.on_removal {
+        OnRemoval::Drop => REMOVAL_DROP,
+        OnRemoval::Drain(seconds) => {
+            (s.drain_seconds, s.drain_timeout) = (seconds, jiffies(seconds));
+            REMOVAL_DRAIN
+        }
+        OnRemoval::Reject => REMOVAL_REJECT,
+        OnRemoval::Reschedule => REMOVAL_RESCHEDULE,
+    } as u8;
     (s.persist_mask, s.persist_seconds, s.persist_timeout) = ([0; 4], 0, 0);
     if let Some(p) = spec.persistence {
         s.persist_mask = wire_addr(p.mask);
         s.persist_seconds = p.timeout_s;
-        // Times are compared by signed difference.
-        s.persist_timeout = p.timeout_s.saturating_mul(hz).min(i32::MAX as u32 / 2);
+        s.persist_timeout = jiffies(p.timeout_s);
     }
 }
 
@@ -298,6 +320,7 @@ impl Maps {
             persistent: d.persistent,
             overload: d.overload != 0,
             hop: hop.map(|h| NextHop { ifindex: h.ifindex, dmac: h.dmac, smac: h.smac }),
+            mtu: d.mtu,
             local: d.hop == HOP_LOCAL,
             stats: stats(&self.dest_stats, id),
         }

@@ -150,6 +150,8 @@ pub enum Args {
     SmtpServer,
     /// `[tcp N] [tcpfin N] [udp N]`
     LvsTimeouts,
+    /// `drop`, `drain SECONDS`, `reject` or `reschedule`.
+    OnRemoval,
     /// `IF [inst NAME] [id N] [maxlen N] [port N] [ttl N] [group ADDRESS]`
     SyncDaemon,
     /// `[all] SECONDS`; the lowest number that is accepted.
@@ -366,6 +368,7 @@ impl Keyword {
             Args::Weight(min, max) => format!("{min}..{max} [reverse|noreverse]"),
             Args::SmtpServer => "HOST [PORT]".into(),
             Args::LvsTimeouts => "[tcp SECONDS] [tcpfin SECONDS] [udp SECONDS]".into(),
+            Args::OnRemoval => "drop|drain SECONDS|reject|reschedule".into(),
             Args::SyncDaemon => {
                 "INTERFACE [[inst] INSTANCE] [id 0..255] [maxlen 1..65507] [port 1..65535] [ttl 1..255] [group ADDRESS]"
                     .into()

@@ -15,7 +15,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::value::{Section, Value};
 use super::{Diagnostic, Environment, Span};
-use crate::model::{CheckKind, Config, Fifo, GlobalDefs, HookChoice, ScriptCommand, Statics, TrackedObject, Vmac};
+use crate::model::{
+    CheckKind, Config, Fifo, GlobalDefs, HookChoice, ScriptCommand, Statics, TrackedObject, Tuning, Vmac,
+};
 
 /// The weight, and `reverse`, that a tracked object has of its own.
 type Usual = BTreeMap<TrackedObject, (i16, bool)>;
@@ -127,6 +129,7 @@ impl<'l> Lower<'l> {
             nftables_counters: self.global(|g| g.flag("nftables_counters")).is_some(),
             rs_init_notifies: self.global(|g| g.flag("rs_init_notifies")).unwrap_or(false),
             checker_concurrency: self.global(|g| g.uint("checker_concurrency")).map(|n| n as u32),
+            tuning: self.tuning(),
             ..GlobalDefs::default()
         };
         for g in self.root.sections("global_defs") {
@@ -140,6 +143,39 @@ impl<'l> Lower<'l> {
             }
         }
         defs
+    }
+
+    /// IPVS's sysctls, and its timeouts, of which 0 keeps the kernel's.
+    fn tuning(&self) -> Tuning {
+        let usual = Tuning::default();
+        let number = |keyword, default| self.global(|g| g.uint(keyword)).map_or(default, |n| n as u32);
+        let yes = |keyword| self.global(|g| g.flag(keyword)).unwrap_or(false);
+        let mut t = Tuning {
+            conn_reuse_mode: number("conn_reuse_mode", usual.conn_reuse_mode),
+            expire_nodest_conn: yes("expire_nodest_conn"),
+            expire_quiescent_template: yes("expire_quiescent_template"),
+            sloppy_tcp: yes("sloppy_tcp"),
+            sloppy_sctp: yes("sloppy_sctp"),
+            secure_tcp: yes("secure_tcp"),
+            lblc_expiration_s: number("lblc_expiration", usual.lblc_expiration_s),
+            lblcr_expiration_s: number("lblcr_expiration", usual.lblcr_expiration_s),
+            ..usual
+        };
+        for g in self.globals.iter().rev() {
+            let Some(Value::Words(words)) = g.get("lvs_timeouts").map(|e| &e.value) else { continue };
+            for pair in words.chunks(2) {
+                let (Some(which), Some(Ok(seconds))) = (pair.first(), pair.get(1).map(|n| n.parse::<u32>())) else {
+                    continue;
+                };
+                let place = match which.as_str() {
+                    "tcp" => &mut t.tcp_s,
+                    "tcpfin" => &mut t.tcpfin_s,
+                    _ => &mut t.udp_s,
+                };
+                *place = if seconds > 0 { seconds } else { *place };
+            }
+        }
+        t
     }
 
     /// The script of a keyword, with who runs it.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::super::value::{Method, Section, Value};
 use super::{Lower, Usual};
 use crate::model::{
-    ForwardingMethod, Persistence, Protocol, Quorum, RealServer, Scheduler, SchedulerFlags, ServerKey, ServiceKey,
-    Sorry, Tunnel, TunnelChecksum, TunnelKind, VirtualServer, Weight,
+    ForwardingMethod, OnRemoval, Persistence, Protocol, Quorum, RealServer, Scheduler, SchedulerFlags, ServerKey,
+    ServiceKey, Sorry, Tunnel, TunnelChecksum, TunnelKind, VirtualServer, Weight,
 };
 
 /// keepalived.conf(5), "delay_loop".
@@ -68,6 +68,18 @@ fn scheduler_flags(s: &Section, scheduler: Scheduler) -> SchedulerFlags {
     };
     let has = |flag: &str, bit: &str| s.has(&format!("{name}-{flag}")) || s.has(bit);
     SchedulerFlags { fallback: has("fallback", "flag-1"), port: has("port", "flag-2") }
+}
+
+/// `removed_server drop|drain SECONDS|reject|reschedule`
+fn on_removal(s: &Section) -> OnRemoval {
+    let Some(Value::Words(words)) = s.get("removed_server").map(|e| &e.value) else { return OnRemoval::Drop };
+    let mut words = words.iter().map(String::as_str);
+    match (words.next(), words.next()) {
+        (Some("drain"), seconds) => OnRemoval::Drain(seconds.and_then(|n| n.parse().ok()).unwrap_or(0)),
+        (Some("reject"), _) => OnRemoval::Reject,
+        (Some("reschedule"), _) => OnRemoval::Reschedule,
+        _ => OnRemoval::Drop,
+    }
 }
 
 impl Lower<'_> {
@@ -173,6 +185,7 @@ impl Lower<'_> {
             scheduler_flags: scheduler_flags(s, scheduler),
             one_packet: s.has("ops") && protocol == Protocol::Udp,
             persistence,
+            on_removal: on_removal(s),
             delay_loop: timing.delay_loop.unwrap_or(DELAY_LOOP),
             servers,
         })

@@ -89,6 +89,7 @@ impl Reader<'_> {
                 Some(texts(st.args().get(..2).unwrap_or(st.args())))
             }
             Args::LvsTimeouts => self.lvs_timeouts(st),
+            Args::OnRemoval => self.on_removal(st, w),
             Args::SyncDaemon => self.sync_daemon(st, w),
             Args::ExtraIf(min) => self.extra_if(k, st, w, min),
             Args::Cpus => {
@@ -240,6 +241,19 @@ impl Reader<'_> {
         };
         self.no_more(st, 2);
         Some(Value::Weight(n, reverse))
+    }
+
+    fn on_removal(&mut self, st: &Statement<'_>, w: &Word<'_>) -> Option<Value> {
+        let how = self.choice(w, &["drop", "drain", "reject", "reschedule"], false)?;
+        if how != "drain" {
+            self.no_more(st, 1);
+            return Some(Value::Words(vec![how.to_owned()]));
+        }
+        let mut rest = st.args().get(1..).unwrap_or_default().iter();
+        let seconds = self.next(w, &mut rest)?;
+        let seconds = self.number(seconds, 1, 2_678_400)?;
+        self.no_more(st, 2);
+        Some(Value::Words(vec![how.to_owned(), seconds.to_string()]))
     }
 
     fn lvs_timeouts(&mut self, st: &Statement<'_>) -> Option<Value> {
