@@ -9,7 +9,7 @@
 #define EVENKEEL_ABI_H
 
 /* Raised whenever a map's layout changes: a daemon adopts only maps of its own ABI. */
-#define EK_ABI 2
+#define EK_ABI 3
 
 #define EK_MAX_SERVICES 16384u
 #define EK_MAX_DESTS 65536u
@@ -53,7 +53,7 @@ struct settings {
 	__u32 lblcr_expiration; /* jiffies */
 	__u32 conn_reuse_mode;  /* as the sysctl of this name */
 	__u32 tuning;           /* enum tuning */
-	__u32 unused;
+	__u32 error_limit;      /* ICMP errors of ours in a second on one CPU (RFC 1812, 4.3.2.8) */
 	__u64 sweep_ns;      /* between two turns */
 	__u64 clock_jiffies; /* jiffies at the moment clock_ns of CLOCK_MONOTONIC, for whoever lists timeouts */
 	__u64 clock_ns;
@@ -302,7 +302,7 @@ struct device {
 	__u16 unused;
 };
 
-/* Why a packet went where it went; one counter each. Those after REASON_FORWARDED deserve somebody's attention. */
+/* Why a packet went where it went; one counter each. Those between REASON_LOCAL and REASON_ICMP deserve attention. */
 enum reason {
 	REASON_NOT_OURS = 0,   /* no such service: to the kernel; not counted, so that it costs nothing */
 	REASON_FORWARDED = 1,

@@ -191,6 +191,8 @@ static __always_inline __u32 forward(void *ctx, int tc, struct packet *p, __u32 
 	case FORWARD_NAT:
 		return forward_nat(ctx, tc, p, d, &hop);
 	case FORWARD_TUN:
+		if (!tc && d->tunnel == TUNNEL_IPIP && d->family == 4 && p->family == 4)
+			return forward_ipip4(ctx, p, d, &hop);
 		return forward_tun(ctx, tc, p, dest, d, &hop);
 	default:
 		return REASON_NO_HOP;
@@ -294,7 +296,7 @@ static __always_inline __u32 icmp(void *ctx, int tc, __u32 ifindex, struct packe
 			return forward(ctx, tc, p, dest, out);
 		if (!hop_of(d, &hop))
 			return REASON_NO_HOP;
-		struct translation t = { .port = d->port ? d->port : q->about.client_port };
+		struct translation t = { .port = server_port(d, q->about.client_port) };
 		__builtin_memcpy(t.addr, d->addr, 16);
 		*out = hop.ifindex;
 		__u32 reason = age(ctx, tc, p->family == 6);

@@ -108,9 +108,6 @@ static __always_inline int translate_error(void *ctx, int tc, struct packet *p, 
 	return 0;
 }
 
-/* No more than so many errors of ours in a second of one CPU (RFC 1812, 4.3.2.8). */
-#define ERRORS_IN_SECOND 1000
-
 static __always_inline int error_allowed(struct settings *set, struct scratch *mine)
 {
 	__u32 second = (__u32)bpf_jiffies64() >> (set->way_shift & 31);
@@ -118,7 +115,7 @@ static __always_inline int error_allowed(struct settings *set, struct scratch *m
 		mine->error.second = second;
 		mine->error.sent = 0;
 	}
-	return mine->error.sent++ < ERRORS_IN_SECOND;
+	return mine->error.sent++ < set->error_limit;
 }
 
 /* From the virtual address to the client. */

@@ -28,6 +28,20 @@ __noinline int conn_expire(__u32 number)
 	return 1;
 }
 
+/* Before publishing: says of every line from the key's own to the entry's that it has spilled. */
+static __always_inline void spill(struct settings *set, const struct key *k, __u32 line)
+{
+	__u32 h = key_hash(set, k) & set->conn_mask, mask = set->conn_mask;
+	for (int i = 0; i < EK_BUCKET_LINES; i++) {
+		__u32 at = (h + i) & mask;
+		if (at == line)
+			return;
+		__u64 *w = spill_word(at), bit = 1ull << (at & 63);
+		if (w && !(READ(*w) & bit))
+			__sync_fetch_and_or(w, bit);
+	}
+}
+
 /*
  * After publishing: is there a twin? Frees all but the first in the bucket's order.
  * Returns the number + 1 of the one that remains.
@@ -41,6 +55,9 @@ __noinline __u32 conn_settle(const struct key *k)
 	__u32 h = key_hash(set, k), mask = set->conn_mask;
 	for (int i = 0; i < EK_BUCKET_LINES * 2; i++) {
 		__u32 line = (h + (i >> 1)) & mask;
+		/* a twin behind a line has marked it before it was published */
+		if (i && !(i & 1) && !spilled((line - 1) & mask))
+			break;
 		struct conn_line *l = line_at(line);
 		if (!l)
 			break;
@@ -103,7 +120,8 @@ __noinline __u32 conn_insert(const struct found *f, const struct fresh *n)
 	int v6 = (n->key.key1 & KEY_V6) != 0;
 	struct conn_line *l = line_at(at >> 1);
 	struct dest *d = dest_at(n->dest);
-	if (!l || (!d && !(CONN_FLAGS(n->life) & CONN_NOTE)))
+	struct settings *set = settings_get();
+	if (!l || !set || (!d && !(CONN_FLAGS(n->life) & CONN_NOTE)))
 		return 0;
 	struct conn *e = &l->entry[at & 1], *tail = &l->entry[1];
 	if (!place_claim(e, tail, f, v6, now))
@@ -120,6 +138,7 @@ __noinline __u32 conn_insert(const struct found *f, const struct fresh *n)
 		t->vip[1] = n->key.d;
 		__sync_lock_test_and_set(&t->key1, KEY_TAIL);
 	}
+	spill(set, &n->key, at >> 1);
 	if (d)
 		dest_count(d, CONN_FLAGS(n->life), 1);
 	__sync_lock_test_and_set(&e->key1, n->key.key1);

@@ -81,6 +81,20 @@ struct {
 	__type(value, struct conn_line);
 } conns SEC(".maps");
 
+/*
+ * The program writes and reads: a bit for each line of the connection table, set once an entry that belongs to it, or to
+ * a line before it, was put behind it. A look that meets a line without the bit need not go on: the lines of a bucket are
+ * 64 bytes each and cold, and nearly every new connection looks for an entry that is not there. The bits are never taken
+ * back: the price of that is a longer look where the table was full once.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 8); /* the loader sets it: lines / 64 */
+	__type(key, __u32);
+	__type(value, __u64);
+} spills SEC(".maps");
+
 /* User space writes, the XDP program reads. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

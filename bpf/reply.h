@@ -29,7 +29,8 @@ __noinline int answer_find(struct packet *p)
 		struct service *s = d ? service_at(d->service) : 0;
 		if (!s)
 			return 0;
-		__be16 vport = s->port ? s->port : p->client_port;
+		/* see server_port() */
+		__be16 vport = s->port && d->port == p->client_port ? s->port : p->client_port;
 		key_make(k, p->vip, s->addr, v6, conn_key1(p->vport, vport, p->protocol, KIND_CONN));
 		__u32 number = conn_find(k, now, f);
 		struct conn *e = number ? conn_at(number - 1) : 0;

@@ -131,6 +131,19 @@ static __always_inline struct conn *conn_at(__u32 entry)
 	return &l->entry[entry & 1];
 }
 
+static __always_inline __u64 *spill_word(__u32 line)
+{
+	__u32 word = line >> 6;
+	return bpf_map_lookup_elem(&spills, &word);
+}
+
+/* May there be entries behind this line that belong to it or before it? */
+static __always_inline int spilled(__u32 line)
+{
+	__u64 *w = spill_word(line);
+	return w && (READ(*w) >> (line & 63) & 1);
+}
+
 /* A template that controls connections does not expire: the sweep renews it. */
 static __always_inline int controls(struct conn *e)
 {
@@ -184,6 +197,8 @@ __noinline __u32 conn_find4(__u64 key0, __u64 key1, __u32 now, struct found *f)
 			return f->entry;
 		if (conn_look(&l->entry[1], line * 2 + 2, key0, key1, now, grace, f))
 			return f->entry;
+		if (f->room && !spilled(line))
+			break;
 	}
 	return 0;
 }
@@ -222,6 +237,8 @@ __noinline __u32 conn_find6(const struct key *k, __u32 now, struct found *f)
 			f->room_key = first;
 			f->tail_key = second;
 		}
+		if (f->room && !spilled(line))
+			break;
 	}
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/tcp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -45,10 +46,45 @@ int wrap(struct xdp_md *ctx)
 	struct headers *h = (void *)(long)ctx->data;
 	if (!p || (void *)(h + 1) > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
+	if (h->ip.protocol == IPPROTO_IPIP) { /* a tunnel's header, which the last run put in front */
+		if (bpf_xdp_adjust_head(ctx, sizeof(struct iphdr)))
+			return XDP_ABORTED;
+		h = (void *)(long)ctx->data;
+		if ((void *)(h + 1) > (void *)(long)ctx->data_end)
+			return XDP_ABORTED;
+		h->eth.h_proto = bpf_htons(ETH_P_IP);
+	}
 	__u32 flow = (__u32)(p->seq++ * 2654435761u) & (p->flows - 1);
 	__builtin_memset(h->eth.h_dest, 0, 6);
 	h->ip.ttl = 64;
+	h->ip.daddr = bpf_htonl(0x0ac80101);
+	h->tcp.dest = bpf_htons(80);
 	h->ip.saddr = bpf_htonl(0x0a000000 | flow >> 8);
+	h->tcp.source = bpf_htons(1024 + (flow & 0xff));
+	((__u8 *)&h->tcp)[13] = p->flags;
+	bpf_tail_call(ctx, &under_test, 0);
+	return XDP_ABORTED;
+}
+
+struct headers6 {
+	struct ethhdr eth;
+	struct ipv6hdr ip;
+	struct tcphdr tcp;
+} __attribute__((packed));
+
+/* The same for IPv6. */
+SEC("xdp")
+int wrap6(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	struct plan *p = bpf_map_lookup_elem(&plan, &zero);
+	struct headers6 *h = (void *)(long)ctx->data;
+	if (!p || (void *)(h + 1) > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	__u32 flow = (__u32)(p->seq++ * 2654435761u) & (p->flows - 1);
+	__builtin_memset(h->eth.h_dest, 0, 6);
+	h->ip.hop_limit = 64;
+	h->ip.saddr.s6_addr32[3] = bpf_htonl(flow >> 8);
 	h->tcp.source = bpf_htons(1024 + (flow & 0xff));
 	((__u8 *)&h->tcp)[13] = p->flags;
 	bpf_tail_call(ctx, &under_test, 0);

@@ -9,3 +9,4 @@ mod removal;
 mod scheduling;
 mod states;
 mod table;
+mod twin;

@@ -16,7 +16,7 @@ use crate::plane::{TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, test_plane};
 const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 /// Runs a test in a network of its own, whose way to clients leads by a gateway on `d0`.
-fn with_ways(test: impl FnOnce() + Send + 'static) {
+pub fn with_ways(test: impl FnOnce() + Send + 'static) {
     if !evenkeel_sys::user::is_root() {
         eprintln!("skipped: it needs root");
         return;

@@ -57,17 +57,22 @@ pub fn test_plane(entries: u32) -> Option<TestPlane> {
     Some(TestPlane { plane, macs: BTreeMap::new() })
 }
 
+/// A hardware address that tells a server apart.
+pub fn mac_of(server: IpAddr) -> [u8; 6] {
+    let [a, b, c, d] = match server {
+        IpAddr::V4(a) => a.octets(),
+        IpAddr::V6(a) => a.octets()[12..].try_into().expect("four"),
+    };
+    [2, if server.is_ipv6() { 6 } else { 4 }, a, b, c, d]
+}
+
 impl TestPlane {
     /// Applies steps and gives every destination a next hop with an address that tells it apart.
     pub fn apply(&mut self, steps: &[Step]) {
         let errors = self.plane.apply(steps);
         assert!(errors.is_empty(), "{errors:?}");
         for (id, addr) in self.plane.dest_addresses() {
-            let [a, b, c, d] = match addr {
-                IpAddr::V4(a) => a.octets(),
-                IpAddr::V6(a) => a.octets()[12..].try_into().expect("four"),
-            };
-            let dmac = [2, if addr.is_ipv6() { 6 } else { 4 }, a, b, c, d];
+            let dmac = mac_of(addr);
             self.macs.insert(dmac, addr);
             let hop = NextHop { ifindex: 1, dmac, smac: [2; 6] };
             let source = if addr.is_ipv6() { "2001:db8::d" } else { "10.2.0.10" };

@@ -1,6 +1,7 @@
 //! `evenkeel`: the operator's tool. Started as `ipvsadm` it is ipvsadm.
 
 mod check;
+mod connections;
 mod demo;
 mod explain;
 mod genhash;
@@ -96,6 +97,8 @@ enum Command {
         #[command(subcommand)]
         command: server::Command,
     },
+    /// The connections, filtered; and ended by hand
+    Connections(connections::Options),
     /// Make this host a real server for direct routing or tunnels, or see whether it is one
     RealServer {
         #[command(subcommand)]
@@ -148,6 +151,7 @@ fn main() -> ExitCode {
         Command::Plan { file, output } => plan::run(&cli.instance, &file, output == Format::Json),
         Command::Status { output } => status::run(&cli.instance, output == Format::Json),
         Command::Reload => status::reload(&cli.instance),
+        Command::Connections(options) => connections::run(&cli.instance, &options),
         Command::RealServer { command } => real_server::run(&cli.instance, &command),
         Command::Server { command } => server::run(&cli.instance, &command),
         Command::Genhash(options) => genhash::run(&options),

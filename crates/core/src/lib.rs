@@ -15,6 +15,7 @@ pub mod firewall;
 pub mod health;
 pub mod ipc;
 pub mod model;
+pub mod oracle;
 pub mod orders;
 pub mod plan;
 pub mod schedulers;

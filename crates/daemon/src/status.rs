@@ -7,12 +7,13 @@ use evenkeel_core::ipc::{
     CheckLoad, CheckStatus, DataPlaneStatus, ScriptStatus, ServerStatus, ServiceStatus, SorryStatus, Status,
     TrackedStatus,
 };
-use evenkeel_core::model::{RealServer, ServiceKey, VirtualServer};
+use evenkeel_core::model::{Family, ForwardingMethod, RealServer, ServiceKey, VirtualServer};
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::State;
 use evenkeel_sys::bpf::{DestView, ServiceView};
 use evenkeel_sys::clock;
 use evenkeel_sys::names::host_name;
+use evenkeel_sys::sysctl;
 
 use crate::control::Control;
 use crate::{edge, router};
@@ -81,7 +82,7 @@ impl Control {
                 error: self.plane_error.clone(),
             },
         };
-        let mut warnings = Vec::new();
+        let mut warnings = self.forwarding_is_off();
         for v in &self.config.virtual_servers {
             for r in &v.servers {
                 if let Some(why) = self.hops.trouble(r.key.addr) {
@@ -117,6 +118,17 @@ impl Control {
             installed,
             warnings,
         }
+    }
+
+    /// Answers of real servers behind NAT go by the kernel's routes, which are asked in vain where it does not forward.
+    fn forwarding_is_off(&self) -> Vec<String> {
+        let nat = |v6: bool| {
+            let mut servers = self.config.virtual_servers.iter().flat_map(|v| &v.servers);
+            servers.any(|r| r.method == ForwardingMethod::Nat && r.key.addr.is_ipv6() == v6)
+        };
+        let all = [(false, Family::V4, "net.ipv4.ip_forward"), (true, Family::V6, "net.ipv6.conf.all.forwarding")];
+        let off = all.into_iter().filter(|(v6, f, _)| nat(*v6) && sysctl::get(*f, "all", "forwarding") == Some(0));
+        off.map(|(.., name)| format!("answers of real servers behind NAT are dropped: set {name}=1")).collect()
     }
 
     fn server(

@@ -139,10 +139,54 @@ impl Maps {
         lines.flat_map(|l| l.entry.map(|c| view(self, &c, &l, now, hz))).flatten().collect()
     }
 
+    /// Ends connections, templates apart: each is past its time from now on, and so absent for whoever meets it; the sweep
+    /// counts it out. Returns how many.
+    pub fn end_connections(&self, wanted: impl Fn(&ConnView) -> bool) -> usize {
+        let (now, hz) = (self.jiffies(), self.hz());
+        let mut ended = 0;
+        for i in 0..self.conns.len() {
+            let line = self.conns.get(i);
+            for (e, c) in line.entry.iter().enumerate() {
+                let seen = view(self, c, &line, now, hz).filter(|v| !v.is_template());
+                if seen.is_some_and(|v| wanted(&v)) {
+                    let word = offset_of!(conn_line, entry) + e * size_of::<conn>() + offset_of!(conn, expires);
+                    // Only if no packet has renewed it meanwhile: it might be another connection's by now.
+                    let done = self.conns.word(i, word).compare_exchange(
+                        c.expires,
+                        now.wrapping_sub(1),
+                        Ordering::AcqRel,
+                        Ordering::Relaxed,
+                    );
+                    ended += usize::from(done.is_ok());
+                }
+            }
+        }
+        ended
+    }
+
     /// Entries that hold their place, past their time or not; for the audit of a test.
     pub fn raw_entries(&self) -> Vec<conn> {
         let taken = |c: &conn| is_key(c.key1);
         (0..self.conns.len()).flat_map(|i| self.conns.get(i).entry).filter(taken).collect()
+    }
+
+    /// Makes everything in the table, and every removal of a server, so much older; for tests of what time does.
+    pub fn shift_time(&self, seconds: u32) {
+        let by = seconds * self.hz();
+        let older = |word: &std::sync::atomic::AtomicU32| {
+            word.fetch_sub(by, Ordering::Relaxed);
+        };
+        for i in 0..self.conns.len() {
+            for e in (0..2).filter(|e| is_key(self.conns.get(i).entry[*e].key1)) {
+                let base = offset_of!(conn_line, entry) + e * size_of::<conn>();
+                older(self.conns.word(i, base + offset_of!(conn, expires)));
+            }
+        }
+        for i in 0..self.dests.len() {
+            if self.dests.get(i).flags == DEST_LIVE {
+                older(self.dests.word(i, offset_of!(dest, removed)));
+            }
+        }
     }
 
     /// Makes every connection expire `seconds` from now, as if time had passed; for tests of the sweep.

@@ -27,6 +27,7 @@ const MAPS: &[&str] = &[
     "dests",
     "lists",
     "conns",
+    "spills",
     "devices",
     "service_stats",
     "dest_stats",
@@ -70,6 +71,8 @@ const UDP_TIMEOUT_S: u32 = 5 * 60;
 const FRAGMENT_TIMEOUT_S: u32 = 30;
 /// The sysctls lblc_expiration and lblcr_expiration.
 const LOCALITY_S: u32 = 24 * 60 * 60;
+/// ICMP errors of the packet path's own, a second and CPU.
+const ERROR_LIMIT: u32 = 1000;
 /// ip_vs_conn_expire(): what still controls others lives on so long.
 const CONTROL_REARM_S: u32 = 60;
 
@@ -224,6 +227,8 @@ impl Loaded {
                 map.reuse_pinned_map(&path)
             } else if name == "conns" {
                 map.set_max_entries(lines)
+            } else if name == "spills" {
+                map.set_max_entries(lines.div_ceil(64))
             } else {
                 Ok(())
             };
@@ -289,6 +294,7 @@ impl Loaded {
         s.control_rearm = CONTROL_REARM_S * s.hz;
         s.grace = s.hz / 10;
         s.no_dest = u32::MAX;
+        s.error_limit = ERROR_LIMIT;
         s.way_shift = s.hz.ilog2();
         s.sweep_lines = (self.maps.conns.len() as u32).div_ceil(SWEEP_TURNS);
         s.sweep_ns = SWEEP_TURN.as_nanos() as u64;
@@ -321,6 +327,20 @@ impl Loaded {
         let len = done.data.map_or(0, |d| d.len());
         out.truncate(len);
         Ok((code, out, ns))
+    }
+
+    /// How many instructions the kernel's verifier looked at before it took a program; of a million that it would.
+    pub fn verified_instructions(&self, program: &str) -> Result<u32> {
+        let fd = self.program_fd(program)?;
+        let mut info = libbpf_rs::libbpf_sys::bpf_prog_info::default();
+        let mut len = size_of_val(&info) as u32;
+        let raw = std::os::fd::AsRawFd::as_raw_fd(&fd);
+        // SAFETY: a valid descriptor, and a structure of the length that is said.
+        let ret = unsafe { libbpf_rs::libbpf_sys::bpf_prog_get_info_by_fd(raw, &mut info, &mut len) };
+        if ret != 0 {
+            return Err(io::Error::from_raw_os_error(-ret)).context(|| format!("ask about program {program}"));
+        }
+        Ok(info.verified_insns)
     }
 
     /// A program's file descriptor.

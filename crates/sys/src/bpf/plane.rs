@@ -424,10 +424,12 @@ impl XdpPlane {
 
     /// How a destination behind NAT is named by its answers.
     fn nat_name(&self, d: &dest) -> Option<Name> {
-        let protocol = self.maps().services.get(d.service as usize).protocol;
+        let service = self.maps().services.get(d.service as usize);
         let (key, spec) = server_of(d);
         let nat = spec.method == ForwardingMethod::Nat;
-        nat.then_some(Name { addr: key.addr, port: key.port, protocol })
+        // An FTP server answers from other ports as well, for its data connections.
+        let port = if u16::from_be(service.port) == 21 { 0 } else { key.port };
+        nat.then_some(Name { addr: key.addr, port, protocol: service.protocol })
     }
 
     /// Destinations with one address and port, behind NAT, in the order in which answers are tried with them.

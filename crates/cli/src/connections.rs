@@ -1,0 +1,171 @@
+//! `evenkeel connections`: the connection table, filtered; and connections ended by hand. Needs no daemon.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use evenkeel_sys::bpf::Maps;
+use evenkeel_sys::bpf::conns::ConnView;
+use evenkeel_sys::paths;
+
+use crate::{Format, out};
+
+/// Which connections, and what is to be done with them.
+#[derive(Args)]
+pub struct Options {
+    /// Of clients in this network, as 192.0.2.0/24 or 2001:db8::1
+    #[arg(long, value_name = "NETWORK")]
+    client: Option<Network>,
+    /// To this virtual address, with or without a port
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    service: Option<Place>,
+    /// At this real server, with or without a port
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    server: Option<Place>,
+    /// In this state, as `ipvsadm -Lc` names it
+    #[arg(long)]
+    state: Option<String>,
+    /// End them: they are forgotten, and their next packet is one of no connection. Persistence templates stay
+    #[arg(long)]
+    end: bool,
+    /// How to say it
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Format,
+}
+
+/// An address and perhaps a port.
+#[derive(Clone, Copy, Debug)]
+struct Place(IpAddr, Option<u16>);
+
+impl std::str::FromStr for Place {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        if let Ok(at) = s.parse::<SocketAddr>() {
+            return Ok(Place(at.ip(), Some(at.port())));
+        }
+        let bare = s.trim_start_matches('[').trim_end_matches(']');
+        bare.parse().map(|a| Place(a, None)).map_err(|_| "expected ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT".to_owned())
+    }
+}
+
+impl Place {
+    fn holds(self, at: (IpAddr, u16)) -> bool {
+        self.0 == at.0 && self.1.is_none_or(|p| p == at.1)
+    }
+}
+
+/// Addresses alike in their first bits.
+#[derive(Clone, Copy, Debug)]
+struct Network(IpAddr, u8);
+
+impl std::str::FromStr for Network {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let (addr, len) = s.split_once('/').map_or((s, None), |(a, l)| (a, Some(l)));
+        let addr: IpAddr = addr.parse().map_err(|_| "expected ADDRESS or ADDRESS/LENGTH".to_owned())?;
+        let most = if addr.is_ipv6() { 128 } else { 32 };
+        let len = len.map_or(Ok(most), str::parse).ok().filter(|l| *l <= most);
+        Ok(Network(addr, len.ok_or_else(|| format!("expected a prefix length of 0 to {most}"))?))
+    }
+}
+
+impl Network {
+    fn holds(self, a: IpAddr) -> bool {
+        let alike = |x: u128, y: u128, bits: u8, len: u8| (x ^ y).checked_shr(u32::from(bits - len)).unwrap_or(0) == 0;
+        match (self.0, a) {
+            (IpAddr::V4(n), IpAddr::V4(a)) => alike(u32::from(n).into(), u32::from(a).into(), 32, self.1),
+            (IpAddr::V6(n), IpAddr::V6(a)) => alike(n.into(), a.into(), 128, self.1),
+            _ => false,
+        }
+    }
+}
+
+impl Options {
+    fn wants(&self, c: &ConnView) -> bool {
+        let server = || c.dest.1.map(|d| (d.addr, if d.port == 0 { c.service.1 } else { d.port }));
+        self.client.is_none_or(|n| n.holds(c.client.0))
+            && self.service.is_none_or(|s| s.holds(c.service))
+            && self.server.is_none_or(|s| server().is_some_and(|at| s.holds(at)))
+            && self.state.as_ref().is_none_or(|s| s.eq_ignore_ascii_case(c.state_name()))
+    }
+
+    fn all(&self) -> bool {
+        self.client.is_none() && self.service.is_none() && self.server.is_none() && self.state.is_none()
+    }
+}
+
+/// Lists, or ends.
+pub fn run(instance: &str, options: &Options) -> Result<ExitCode> {
+    let dir = paths::bpf_dir(instance);
+    let open =
+        |write| Maps::open(&dir, write).with_context(|| format!("no packet path is loaded as instance `{instance}`"));
+    if options.end {
+        if options.all() {
+            bail!("say which: --client, --service, --server or --state");
+        }
+        let ended = open(true)?.end_connections(|c| options.wants(c));
+        out::print(&format!("{ended} connections ended\n"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let all: Vec<ConnView> = open(false)?.connections().into_iter().filter(|c| options.wants(c)).collect();
+    out::print(&if options.output == Format::Json { json(&all)? } else { text(&all) });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn at((addr, port): (IpAddr, u16)) -> String {
+    SocketAddr::new(addr, port).to_string()
+}
+
+fn server(c: &ConnView) -> String {
+    c.dest.1.map_or_else(String::new, |d| at((d.addr, if d.port == 0 { c.service.1 } else { d.port })))
+}
+
+fn text(all: &[ConnView]) -> String {
+    let mut t =
+        format!("{:<5} {:<12} {:>8}  {:<26} {:<26} {}\n", "", "state", "expires", "client", "service", "real server");
+    for c in all {
+        t += &format!(
+            "{:<5} {:<12} {:>6} s  {:<26} {:<26} {}{}\n",
+            c.protocol,
+            if c.is_template() { "template" } else { c.state_name() },
+            c.expires_s,
+            at(c.client),
+            at(c.service),
+            server(c),
+            if c.is_template() { format!(", holds {}", c.control) } else { String::new() }
+        );
+    }
+    t + &format!("{} in all\n", all.len())
+}
+
+fn json(all: &[ConnView]) -> Result<String> {
+    let one = |c: &ConnView| {
+        serde_json::json!({"protocol": c.protocol.to_string(), "state": c.state_name(), "template": c.is_template(),
+            "expires_s": c.expires_s, "client": at(c.client), "service": at(c.service), "server": server(c),
+            "controls": c.control})
+    };
+    Ok(serde_json::to_string_pretty(&all.iter().map(one).collect::<Vec<_>>())? + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_and_places_are_read_and_compared() {
+        let net = |s: &str, a: &str| s.parse::<Network>().expect("a network").holds(a.parse().expect("an address"));
+        assert!(net("10.1.0.0/16", "10.1.255.3") && !net("10.1.0.0/16", "10.2.0.1"));
+        assert!(net("0.0.0.0/0", "10.2.0.1") && !net("0.0.0.0/0", "::1") && net("::/0", "::1"));
+        assert!(net("2001:db8::1", "2001:db8::1") && !net("2001:db8::1", "2001:db8::2"));
+        for bad in ["10.0.0.0/33", "10.0.0/8", "10.0.0.0/x", ""] {
+            assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
+        let place = |s: &str| s.parse::<Place>().expect("a place");
+        let at = ("2001:db8::1".parse().expect("an address"), 80);
+        assert!(
+            place("[2001:db8::1]:80").holds(at) && place("2001:db8::1").holds(at) && place("[2001:db8::1]").holds(at)
+        );
+        assert!(!place("[2001:db8::1]:81").holds(at) && "here".parse::<Place>().is_err());
+    }
+}
