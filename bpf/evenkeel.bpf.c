@@ -358,7 +358,8 @@ static __noinline int xdp_refuse(struct xdp_md *ctx, struct packet *p, __u32 rea
 	return verdict_of(reason) == AWAY ? XDP_DROP : XDP_PASS;
 }
 
-SEC("xdp")
+/* Frames may lie in several buffers (jumbo frames): the headers are in the first one. */
+SEC("xdp.frags")
 int evenkeel_xdp(struct xdp_md *ctx)
 {
 	struct packet p = {};

@@ -99,7 +99,10 @@ static __always_inline int better(struct walk *w, __s64 oh, __s64 weight)
 	return w->dest == NO_DEST || w->overhead * weight > oh * w->weight;
 }
 
-static long scan(__u32 i, struct walk *w)
+/* How many servers one turn of a scan looks at: a turn of bpf_loop() costs as much as the look at a server. */
+#define SCAN_TURN 8
+
+static __always_inline int scan_one(__u32 i, struct walk *w)
 {
 	__u32 index, rule = w->rule;
 	struct dest *d = dest_in_list(w->base + i, &index);
@@ -130,6 +133,16 @@ static long scan(__u32 i, struct walk *w)
 	return 0;
 }
 
+static long scan(__u32 turn, struct walk *w)
+{
+	for (__u32 i = 0; i < SCAN_TURN; i++) {
+		__u32 at = turn * SCAN_TURN + i;
+		if (at >= w->len || scan_one(at, w))
+			return 1;
+	}
+	return 0;
+}
+
 __noinline __u32 schedule_scan(__u32 service, __u32 rule)
 {
 	struct service *s = service_at(service);
@@ -137,7 +150,7 @@ __noinline __u32 schedule_scan(__u32 service, __u32 rule)
 		return NO_DEST;
 	struct walk w = scan_from(&s->half[READ(s->generation) & 1]);
 	w.rule = rule;
-	bpf_loop(w.len, scan, &w, 0);
+	bpf_loop(w.len / SCAN_TURN + 1, scan, &w, 0);
 	return w.dest;
 }
 

@@ -38,7 +38,7 @@ struct headers {
 	struct tcphdr tcp;
 } __attribute__((packed));
 
-SEC("xdp")
+SEC("xdp.frags")
 int wrap(struct xdp_md *ctx)
 {
 	__u32 zero = 0;
@@ -73,7 +73,7 @@ struct headers6 {
 } __attribute__((packed));
 
 /* The same for IPv6. */
-SEC("xdp")
+SEC("xdp.frags")
 int wrap6(struct xdp_md *ctx)
 {
 	__u32 zero = 0;
@@ -92,14 +92,14 @@ int wrap6(struct xdp_md *ctx)
 }
 
 /* The wrapper's own cost. */
-SEC("xdp")
+SEC("xdp.frags")
 int nothing(struct xdp_md *ctx)
 {
 	return XDP_TX;
 }
 
 /* Parse, rewrite, send: no service, no state. */
-SEC("xdp")
+SEC("xdp.frags")
 int rewrite(struct xdp_md *ctx)
 {
 	struct headers *h = (void *)(long)ctx->data;
@@ -164,7 +164,7 @@ static __always_inline void count(__u32 at, __u32 bytes)
 	}
 }
 
-SEC("xdp")
+SEC("xdp.frags")
 int kernel_maps(struct xdp_md *ctx)
 {
 	struct headers *h = (void *)(long)ctx->data;
