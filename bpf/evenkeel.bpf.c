@@ -216,7 +216,7 @@ static __always_inline int device_owns(__u32 ifindex, struct ethhdr *eth)
 }
 
 /* Translates an answer back and addresses it to its client's way. `whose` it is stands in the scratch memory. */
-static __always_inline __u32 answer(void *ctx, int tc, __u32 ifindex, struct packet *p, struct quoted *q, __u32 *out)
+static __always_inline __u32 answer(void *ctx, int tc, __u32 ifindex, struct packet *p, struct packet *q, __u32 *out)
 {
 	struct settings *set = settings_get();
 	struct scratch *mine = scratch_get();
@@ -283,11 +283,11 @@ static __always_inline __u32 icmp(void *ctx, int tc, __u32 ifindex, struct packe
 	if (!set || !mine)
 		return REASON_NOT_OURS;
 	pull(ctx, tc, TC_QUOTED);
-	struct quoted *q = &mine->quoted;
+	struct packet *q = &mine->quoted;
 	__builtin_memset(q, 0, sizeof(*q));
 	if (quoted_read(data_of(ctx, tc), end_of(ctx, tc), p, q))
 		return REASON_NOT_OURS;
-	__u32 dest = icmp_dest(&q->about);
+	__u32 dest = icmp_dest(q);
 	struct dest *d = dest == NO_DEST ? 0 : dest_at(dest);
 	struct next_hop hop;
 	if (d) {
@@ -296,7 +296,7 @@ static __always_inline __u32 icmp(void *ctx, int tc, __u32 ifindex, struct packe
 			return forward(ctx, tc, p, dest, out);
 		if (!hop_of(d, &hop))
 			return REASON_NO_HOP;
-		struct translation t = { .port = server_port(d, q->about.client_port) };
+		struct translation t = { .port = server_port(d, q->client_port) };
 		__builtin_memcpy(t.addr, d->addr, 16);
 		*out = hop.ifindex;
 		__u32 reason = age(ctx, tc, p->family == 6);
@@ -309,14 +309,14 @@ static __always_inline __u32 icmp(void *ctx, int tc, __u32 ifindex, struct packe
 	/* about a packet to a real server: as if that server had sent it */
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
-		__be32 w = q->about.client[i];
-		q->about.client[i] = q->about.vip[i];
-		q->about.vip[i] = w;
+		__be32 w = q->client[i];
+		q->client[i] = q->vip[i];
+		q->vip[i] = w;
 	}
-	__be16 port = q->about.client_port;
-	q->about.client_port = q->about.vport;
-	q->about.vport = port;
-	if (!answer_find(&q->about))
+	__be16 port = q->client_port;
+	q->client_port = q->vport;
+	q->vport = port;
+	if (!answer_find(q))
 		return REASON_NOT_OURS;
 	count_out(mine->answer.whose.service, mine->answer.whose.dest, p->bytes);
 	return answer(ctx, tc, ifindex, p, q, out);

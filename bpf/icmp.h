@@ -13,42 +13,41 @@ static __always_inline int icmp_error(int v6, __u8 type)
 }
 
 /* Reads the quoted packet's headers, as far as ports. 0 if they are there. */
-static __always_inline int quoted_read(void *data, void *end, struct packet *p, struct quoted *q)
+static __always_inline int quoted_read(void *data, void *end, struct packet *p, struct packet *q)
 {
 	int v6 = p->family == 6;
 	__u32 at = p->l4 & MAX_L4;
 	struct icmp_header *icmp = data + at;
 	if ((void *)(icmp + 1) > end || !icmp_error(v6, icmp->type))
 		return -1;
-	q->l3 = at + ICMP_SIZE;
-	__u32 l4;
+	__u32 l4 = at + ICMP_SIZE; /* behind the quoted header, once its length is known */
 	if (v6) {
 		struct ipv6hdr *ip = (void *)(icmp + 1);
 		if ((void *)(ip + 1) > end || ip->version != 6)
 			return -1;
-		__builtin_memcpy(q->about.client, &ip->saddr, 16);
-		__builtin_memcpy(q->about.vip, &ip->daddr, 16);
-		q->about.protocol = ip->nexthdr;
-		l4 = q->l3 + sizeof(*ip);
+		__builtin_memcpy(q->client, &ip->saddr, 16);
+		__builtin_memcpy(q->vip, &ip->daddr, 16);
+		q->protocol = ip->nexthdr;
+		l4 += sizeof(*ip);
 	} else {
 		struct iphdr *ip = (void *)(icmp + 1);
 		if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5 || (ip->frag_off & bpf_htons(0x1fff)))
 			return -1;
-		q->about.client[0] = ip->saddr;
-		q->about.vip[0] = ip->daddr;
-		q->about.protocol = ip->protocol;
-		l4 = q->l3 + ip->ihl * 4;
+		q->client[0] = ip->saddr;
+		q->vip[0] = ip->daddr;
+		q->protocol = ip->protocol;
+		l4 += ip->ihl * 4;
 	}
-	if (!balanced(q->about.protocol))
+	if (!balanced(q->protocol))
 		return -1;
 	__be16 *ports = data + (l4 & MAX_L4);
 	if ((void *)(ports + 2) > end)
 		return -1;
-	q->about.family = p->family;
-	q->about.client_port = ports[0];
-	q->about.vport = ports[1];
-	q->about.l4 = l4;
-	q->about.bytes = p->bytes;
+	q->family = p->family;
+	q->client_port = ports[0];
+	q->vport = ports[1];
+	q->l4 = l4;
+	q->bytes = p->bytes;
 	return 0;
 }
 
@@ -73,10 +72,10 @@ __noinline __u32 icmp_dest(struct packet *about)
  * Translates an error and what it quotes: the outer address on `t->source`'s side, and the quoted packet's other one. The
  * quoted header's own checksum makes up for its address in the error's; its port does not, nor do IPv6's addresses.
  */
-static __always_inline int translate_error(void *ctx, int tc, struct packet *p, struct quoted *q, struct translation *t)
+static __always_inline int translate_error(void *ctx, int tc, struct packet *p, struct packet *q, struct translation *t)
 {
 	void *data = data_of(ctx, tc), *end = end_of(ctx, tc);
-	__u32 at = p->l4 & MAX_L4, l4 = q->about.l4 & MAX_L4;
+	__u32 at = p->l4 & MAX_L4, l4 = q->l4 & MAX_L4;
 	struct icmp_header *icmp = data + at;
 	__be16 *ports = data + l4;
 	if ((void *)(ports + 2) > end || (void *)(icmp + 1) > end)
@@ -134,6 +133,16 @@ static __always_inline void ipv4_header(struct iphdr *ip, struct packet *p, __u3
 	ip->check = ~csum_fold(sum4(w) + w[4]);
 }
 
+static __always_inline void ipv6_header(struct ipv6hdr *ip, struct packet *p, __u32 payload, __u8 protocol)
+{
+	*(__be32 *)ip = bpf_htonl(6u << 28);
+	ip->payload_len = bpf_htons(payload);
+	ip->nexthdr = protocol;
+	ip->hop_limit = 64;
+	__builtin_memcpy(&ip->saddr, p->vip, 16);
+	__builtin_memcpy(&ip->daddr, p->client, 16);
+}
+
 /*
  * Makes of a packet the error that it is answered with: from the virtual address, back to where the frame came from.
  * `type`, `code` and `rest` are ICMP's or ICMPv6's. 0 if the frame is ready.
@@ -182,12 +191,7 @@ static __always_inline int error_make(void *ctx, int tc, struct packet *p, __u8 
 	eth->h_proto = was.h_proto;
 	if (v6) {
 		struct ipv6hdr *ip = (void *)(eth + 1);
-		*(__be32 *)ip = bpf_htonl(6u << 28);
-		ip->payload_len = bpf_htons(quote + ICMP_SIZE);
-		ip->nexthdr = IPPROTO_ICMPV6;
-		ip->hop_limit = 64;
-		__builtin_memcpy(&ip->saddr, p->vip, 16);
-		__builtin_memcpy(&ip->daddr, p->client, 16);
+		ipv6_header(ip, p, quote + ICMP_SIZE, IPPROTO_ICMPV6);
 		__builtin_memcpy((void *)(ip + 1), &e->icmp, ICMP_SIZE);
 	} else {
 		struct iphdr *ip = (void *)(eth + 1);
@@ -238,12 +242,7 @@ static __always_inline int reset_make(void *ctx, int tc, struct packet *p)
 		struct ipv6hdr *ip = (void *)(eth + 1);
 		if ((void *)(ip + 1) + sizeof(r) > end_of(ctx, tc))
 			return -1;
-		*(__be32 *)ip = bpf_htonl(6u << 28);
-		ip->payload_len = bpf_htons(sizeof(r));
-		ip->nexthdr = IPPROTO_TCP;
-		ip->hop_limit = 64;
-		__builtin_memcpy(&ip->saddr, p->vip, 16);
-		__builtin_memcpy(&ip->daddr, p->client, 16);
+		ipv6_header(ip, p, sizeof(r), IPPROTO_TCP);
 		__builtin_memcpy((void *)(ip + 1), &r, sizeof(r));
 	} else {
 		struct iphdr *ip = (void *)(eth + 1);

@@ -50,12 +50,6 @@ struct answer {
 	__u32 service;
 };
 
-/* What an error quotes. The packet that it is about went from `from` to `to`. */
-struct quoted {
-	struct packet about;
-	__u16 l3; /* where the quoted header begins */
-};
-
 #define ICMP_SIZE 8
 #define QUOTE_MOST 128 /* bytes of the packet that an error of ours quotes */
 
@@ -91,7 +85,7 @@ struct scratch {
 		struct answer whose;
 	} answer;
 	struct set_walk set;
-	struct quoted quoted;
+	struct packet quoted; /* what an ICMP error is about: it went from `client` to `vip` */
 	struct bpf_fib_lookup fib;
 	struct {
 		struct error_packet packet;

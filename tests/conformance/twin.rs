@@ -49,22 +49,6 @@ struct History {
     compared: u64,
 }
 
-const SCHEDULERS: [Scheduler; 13] = [
-    Scheduler::Rr,
-    Scheduler::Wrr,
-    Scheduler::Lc,
-    Scheduler::Wlc,
-    Scheduler::Lblc,
-    Scheduler::Lblcr,
-    Scheduler::Dh,
-    Scheduler::Sh,
-    Scheduler::Mh,
-    Scheduler::Sed,
-    Scheduler::Nq,
-    Scheduler::Fo,
-    Scheduler::Ovf,
-];
-
 fn addr(v6: bool, net: u8, host: usize) -> IpAddr {
     if v6 { format!("fd00:{net}::{host:x}") } else { format!("10.{net}.0.{host}") }.parse().expect("an address")
 }
@@ -78,13 +62,15 @@ impl History {
         } else {
             ["255.255.255.255", "255.255.255.254"]
         };
+        // Chance decides what twos does.
+        let schedulers: Vec<Scheduler> = Scheduler::ALL.into_iter().filter(|s| *s != Scheduler::Twos).collect();
         let needs = key.port == 0 || key.port == 21;
         let persistent = needs || d.chance(25);
         let mask = d.of(&masks).parse().expect("a mask");
         // Longer than any history: of a template and a connection that expire in one turn of the sweep either may be first.
         let timeout_s = d.of(&[50_000, 90_000]);
         ServiceSpec {
-            scheduler: d.of(&SCHEDULERS),
+            scheduler: d.of(&schedulers),
             flags: SchedulerFlags { fallback: d.chance(50), port: d.chance(50) },
             one_packet: key.protocol == Protocol::Udp && d.chance(20),
             persistence: persistent.then_some(Persistence { timeout_s, mask }),

@@ -185,8 +185,8 @@ fn down(instance: &str) -> Result<ExitCode> {
 
 /// One line of a check.
 struct Finding {
-    good: bool,
     what: String,
+    /// Nothing if it is as it should be.
     mend: Option<String>,
 }
 
@@ -197,7 +197,7 @@ fn check(instance: &str, options: &Options) -> Result<ExitCode> {
     let links = netlink.links()?;
     let mut all = Vec::new();
     let mut find = |good: bool, what: String, mend: String| {
-        all.push(Finding { good, what, mend: (!good).then_some(mend) });
+        all.push(Finding { what, mend: (!good).then_some(mend) });
     };
     for &addr in &options.addresses {
         let at = held.iter().find(|h| h.addr == addr);
@@ -267,11 +267,11 @@ fn check(instance: &str, options: &Options) -> Result<ExitCode> {
     }
     let mut text = String::new();
     for f in &all {
-        text += &format!("{} {}\n", if f.good { "ok   " } else { "wrong" }, f.what);
+        text += &format!("{} {}\n", if f.mend.is_none() { "ok   " } else { "wrong" }, f.what);
         if let Some(mend) = &f.mend {
             text += &format!("      {mend}\n");
         }
     }
     out::print(&text);
-    Ok(if all.iter().all(|f| f.good) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if all.iter().all(|f| f.mend.is_none()) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

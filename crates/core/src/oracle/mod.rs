@@ -231,7 +231,7 @@ impl Service {
 }
 
 impl Oracle {
-    /// What the maps do with a step. Services are added and changed, never removed, in histories.
+    /// What the maps do with a step. Histories add services; they neither change nor remove them.
     pub fn apply(&mut self, step: &Step, now: u64) {
         match *step {
             Step::AddService(key, spec) => {
@@ -357,12 +357,9 @@ impl Oracle {
             && let Some(d) = self.dest(c.dest)
         {
             // The total stays, so that thresholds are not asked.
-            let (from, to) = if o.active { (1, 0) } else { (0, 1) };
-            let counts = [&mut d.counts.0, &mut d.counts.1];
-            let [a, b] = counts;
-            let mut both = [*a, *b];
-            (both[from], both[to]) = (both[from] - 1, both[to] + 1);
-            (*a, *b) = (both[0], both[1]);
+            let (active, inactive, _) = &mut d.counts;
+            let (from, to) = if o.active { (inactive, active) } else { (active, inactive) };
+            (*from, *to) = (*from - 1, *to + 1);
         }
         if let Some(c) = self.conns.get_mut(key) {
             (c.state, c.active, c.expires) = (o.state, o.active, now + u64::from(o.timeout_s));
@@ -410,10 +407,7 @@ impl Oracle {
             let how = spec.map_or(OnRemoval::Drop, |s| s.on_removal);
             let drained = matches!(how, OnRemoval::Drain(s) if now < d.removed_at + u64::from(s));
             if d.available || drained {
-                let event = p.event;
-                if d.available || drained {
-                    self.touch(&key, Side::Client, event, now);
-                }
+                self.touch(&key, Side::Client, p.event, now);
                 return Fate::Sent(d.key);
             }
             if how == OnRemoval::Drop && !self.tuning.expire_nodest_conn {
