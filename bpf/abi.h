@@ -9,7 +9,7 @@
 #define EVENKEEL_ABI_H
 
 /* Raised whenever a map's layout changes: a daemon adopts only maps of its own ABI. */
-#define EK_ABI 3
+#define EK_ABI 4
 
 #define EK_MAX_SERVICES 16384u
 #define EK_MAX_DESTS 65536u
@@ -54,6 +54,8 @@ struct settings {
 	__u32 conn_reuse_mode;  /* as the sysctl of this name */
 	__u32 tuning;           /* enum tuning */
 	__u32 error_limit;      /* ICMP errors of ours in a second on one CPU (RFC 1812, 4.3.2.8) */
+	__u32 changes;          /* turns that somebody has taken to change services; user space's own */
+	__u32 unused;
 	__u64 sweep_ns;      /* between two turns */
 	__u64 clock_jiffies; /* jiffies at the moment clock_ns of CLOCK_MONOTONIC, for whoever lists timeouts */
 	__u64 clock_ns;
@@ -66,6 +68,7 @@ enum tuning {
 	SLOPPY_TCP = 4,
 	SLOPPY_SCTP = 8,
 	SECURE_TCP = 16, /* 3: always */
+	STANDBY = 32,    /* not of the kernel: connections begin elsewhere, those that are known go on here */
 };
 
 /* Where an (address, port, protocol) leads. family 0: never used; index 0: removed, go on probing. */
@@ -102,6 +105,8 @@ enum service_flags {
 	SERVICE_ONE_PACKET = 4,
 	SERVICE_FALLBACK = 8, /* sh-fallback, mh-fallback */
 	SERVICE_PORT = 16,    /* sh-port, mh-port */
+	SERVICE_FLAG3 = 32,   /* flag-3 */
+	SERVICE_BY_HAND = 64, /* not of a configuration; user space's own */
 };
 
 /* What becomes of a removed server's connections. */
@@ -322,6 +327,7 @@ enum reason {
 	REASON_ICMP,           /* an ICMP error, carried to the side that it concerns */
 	REASON_DRAINED,        /* forwarded to a removed server that is drained */
 	REASON_REJECTED,       /* its real server was removed: its client told */
+	REASON_STANDBY,        /* of no connection that is known here, while others begin them: to the kernel */
 	REASONS,
 };
 

@@ -38,6 +38,7 @@
 #include "fragment.h"
 #include "icmp.h"
 #include "sweep.h"
+#include "adopt.h"
 
 /* Headers that must be in the linear part: with the longest chain that is common, of IPv6 and TCP; and twice, quoted. */
 #define TC_HEADERS (ETH_SIZE + 40 + 40 + 20)
@@ -158,6 +159,8 @@ static __always_inline __u32 balance(struct packet *p, struct settings *set, __u
 		}
 	}
 	if (!e) {
+		if (set->tuning & STANDBY)
+			return REASON_STANDBY;
 		if (may_begin(set, p))
 			*dest = begin(service, p, &f);
 		else if (!f.room && p->protocol != IPPROTO_UDP)

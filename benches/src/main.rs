@@ -132,7 +132,7 @@ fn plane(way: Way, scheduler: Scheduler, servers: u32) -> Result<(XdpPlane, i32)
     let v6 = matches!(way, Way::Dr6);
     let mut plane = XdpPlane::load(&dir, 1 << 22)?;
     plane.loaded.note_test_device();
-    let key = ServiceKey { protocol: Protocol::Tcp, addr: if v6 { VIP6.into() } else { VIP.into() }, port: 80 };
+    let key = ServiceKey::at(Protocol::Tcp, if v6 { VIP6.into() } else { VIP.into() }, 80);
     let mut steps = vec![Step::AddService(key, ServiceSpec::of(scheduler))];
     for n in 0..servers {
         let addr = if v6 {

@@ -22,7 +22,7 @@ fn server(n: u64) -> ServerKey {
 #[test]
 fn ten_thousand_changes_under_traffic_are_seen_whole_or_not_at_all() {
     let Some(mut plane) = test_plane(1 << 16) else { return };
-    let key = ServiceKey { protocol: Protocol::Tcp, addr: Ipv4Addr::new(10, 2, 0, 100).into(), port: 80 };
+    let key = ServiceKey::at(Protocol::Tcp, Ipv4Addr::new(10, 2, 0, 100).into(), 80);
     let spec = DestSpec { weight: Weight::DEFAULT, method: ForwardingMethod::Dr, u_threshold: 0, l_threshold: 0 };
     plane.apply(&[Step::AddService(key, ServiceSpec::of(Scheduler::Rr))]);
     let all: Vec<Step> = (0..SERVERS).map(|n| Step::AddDest(key, server(n), spec)).collect();

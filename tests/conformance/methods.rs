@@ -183,7 +183,7 @@ fn tunnels_wrap_what_they_carry() {
                 port += 1;
                 let (client, service) = (end(client), (end(service).0, port));
                 let protocol = if option == "-t" { Protocol::Tcp } else { Protocol::Udp };
-                let key = ServiceKey { protocol, addr: service.0, port };
+                let key = ServiceKey::at(protocol, service.0, port);
                 let spec = DestSpec {
                     weight: Weight::DEFAULT,
                     method: ForwardingMethod::Tun(Tunnel { kind, checksum }),

@@ -24,7 +24,7 @@ fn orphaned(on_removal: OnRemoval, tuning: Tuning) -> Option<TestPlane> {
     let mut plane = test_plane(4096)?;
     plane.plane.tune(&tuning);
     for (protocol, option) in [(Protocol::Tcp, "-t"), (Protocol::Udp, "-u")] {
-        let key = ServiceKey { protocol, addr: VIP.0, port: VIP.1 };
+        let key = ServiceKey::at(protocol, VIP.0, VIP.1);
         let spec = ServiceSpec { on_removal, ..ServiceSpec::of(Scheduler::Rr) };
         plane.apply(&[Step::AddService(key, spec)]);
         steps(&mut plane, &[&format!("-a {option} 10.2.0.100:80 -r 10.2.0.21:80 -g")]);

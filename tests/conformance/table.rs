@@ -126,7 +126,7 @@ fn a_thousand_services_and_ten_thousand_servers_are_set_up_in_one_go() {
     let dest = DestSpec { weight, method: ForwardingMethod::Dr, u_threshold: 0, l_threshold: 0 };
     let mut steps = Vec::new();
     for n in 0..1000u32 {
-        let key = ServiceKey { protocol: Protocol::Tcp, addr: Ipv4Addr::from(0x0a02_0000 + n).into(), port: 80 };
+        let key = ServiceKey::at(Protocol::Tcp, Ipv4Addr::from(0x0a02_0000 + n).into(), 80);
         steps.push(Step::AddService(key, spec));
         steps.extend(
             (0..10).map(|i| {

@@ -71,9 +71,10 @@ impl History {
         let timeout_s = d.of(&[50_000, 90_000]);
         ServiceSpec {
             scheduler: d.of(&schedulers),
-            flags: SchedulerFlags { fallback: d.chance(50), port: d.chance(50) },
+            flags: SchedulerFlags { fallback: d.chance(50), port: d.chance(50), third: false },
             one_packet: key.protocol == Protocol::Udp && d.chance(20),
             persistence: persistent.then_some(Persistence { timeout_s, mask }),
+            engine: None,
             on_removal: d.of(&[OnRemoval::Drop, OnRemoval::Reject, OnRemoval::Reschedule, OnRemoval::Drain(40)]),
         }
     }
@@ -110,7 +111,7 @@ impl History {
             let protocol = self.dice.of(&[Protocol::Tcp, Protocol::Tcp, Protocol::Udp, Protocol::Sctp]);
             let port = self.dice.of(&[80, 80, 80, 443, 0, 21]);
             let port = if port == 21 && protocol != Protocol::Tcp { 53 } else { port };
-            let key = ServiceKey { protocol, addr: addr(v6, 2, 100 + n), port };
+            let key = ServiceKey::at(protocol, addr(v6, 2, 100 + n), port);
             let spec = self.spec(key);
             self.log.push(format!("{spec:?}"));
             self.services.push((key, spec));

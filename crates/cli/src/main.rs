@@ -1,4 +1,5 @@
-//! `evenkeel`: the operator's tool. Started as `ipvsadm` it is ipvsadm.
+//! `evenkeel`: the operator's tool. Started as `ipvsadm`, `ipvsadm-save` or `ipvsadm-restore` it is
+//! that.
 
 mod check;
 mod connections;
@@ -138,9 +139,12 @@ enum Command {
 fn main() -> ExitCode {
     let mut argv = std::env::args();
     let name = argv.next().unwrap_or_default();
-    if Path::new(&name).file_name().is_some_and(|n| n == "ipvsadm") {
-        let instance = std::env::var("EVENKEEL_INSTANCE").unwrap_or_else(|_| "main".into());
-        return ipvsadm::run(&instance, &argv.collect::<Vec<_>>());
+    let instance = || std::env::var("EVENKEEL_INSTANCE").unwrap_or_else(|_| "main".into());
+    match Path::new(&name).file_name().and_then(|n| n.to_str()) {
+        Some("ipvsadm") => return ipvsadm::run(&instance(), &argv.collect::<Vec<_>>()),
+        Some("ipvsadm-save") => return ipvsadm::save_script(&instance(), &argv.collect::<Vec<_>>()),
+        Some("ipvsadm-restore") => return ipvsadm::restore_script(&instance(), &argv.collect::<Vec<_>>()),
+        _ => {}
     }
     let cli = Cli::parse();
     let done = match cli.command {

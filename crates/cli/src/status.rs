@@ -130,6 +130,18 @@ fn text(s: &Status, p: &Paint) -> String {
     if let Some(e) = &s.dataplane.error {
         t += &p.bad(&format!("\npacket path: {e}\n"));
     }
+    if !s.dataplane.detail.is_empty() {
+        t += &format!("\ndata plane   {}{}\n", s.dataplane.detail, if s.dataplane.adopted { ", adopted" } else { "" });
+    }
+    if !s.dataplane.foreign.is_empty() {
+        t += &format!("  left alone, as somebody else made them: {}\n", s.dataplane.foreign.join(", "));
+    }
+    for step in &s.dataplane.drift {
+        t += &format!("  changed by somebody else, and left (hand_changes leave): it would take `{step}`\n");
+    }
+    if s.dataplane.repaired > 0 {
+        t += &format!("  set back after changes by somebody else: {}\n", s.dataplane.repaired);
+    }
     if !s.dataplane.hooks.is_empty() {
         let hooks: Vec<String> = s.dataplane.hooks.iter().map(|(d, h)| format!("{d} by {h}")).collect();
         let reasons: Vec<String> =

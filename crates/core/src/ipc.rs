@@ -353,6 +353,21 @@ pub struct CheckStatus {
 /// The packet path at one moment.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct DataPlaneStatus {
+    /// `xdp` or `ipvs`; empty if there is none.
+    #[serde(default)]
+    pub kind: String,
+    /// What it is besides, in words.
+    #[serde(default)]
+    pub detail: String,
+    /// Services that somebody else has made; they are left alone.
+    #[serde(default)]
+    pub foreign: Vec<String>,
+    /// What somebody else has changed in configured services, and stays so for now: the steps that would set it back.
+    #[serde(default)]
+    pub drift: Vec<String>,
+    /// How many such changes were set back.
+    #[serde(default)]
+    pub repaired: u64,
     /// Devices and how each is hooked: (device, hook).
     pub hooks: Vec<(String, String)>,
     /// Why packets went where they went: (reason, packets).

@@ -14,6 +14,7 @@ pub mod dump;
 pub mod firewall;
 pub mod health;
 pub mod ipc;
+pub mod ipvs;
 pub mod model;
 pub mod oracle;
 pub mod orders;

@@ -205,6 +205,11 @@ impl Args {
         self.run_dir().join("orders.json")
     }
 
+    /// The services that were made in the kernel's IPVS.
+    pub fn services_file(&self) -> PathBuf {
+        self.run_dir().join("services.json")
+    }
+
     /// When each virtual router last spoke as master.
     pub fn memo_file(&self) -> PathBuf {
         self.run_dir().join("vrrp.memo")

@@ -15,6 +15,7 @@ mod guard;
 mod hold;
 mod log;
 mod notify;
+mod plane;
 mod router;
 mod services;
 mod status;

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use evenkeel_core::health::Member;
 use evenkeel_core::ipc::{
-    CheckLoad, CheckStatus, DataPlaneStatus, ScriptStatus, ServerStatus, ServiceStatus, SorryStatus, Status,
-    TrackedStatus,
+    CheckLoad, CheckStatus, ScriptStatus, ServerStatus, ServiceStatus, SorryStatus, Status, TrackedStatus,
 };
 use evenkeel_core::model::{Family, ForwardingMethod, RealServer, ServiceKey, VirtualServer};
 use evenkeel_core::time::Instant;
@@ -16,6 +15,7 @@ use evenkeel_sys::names::host_name;
 use evenkeel_sys::sysctl;
 
 use crate::control::Control;
+use crate::plane::Kind;
 use crate::{edge, router};
 
 /// A script as the control loop remembers it.
@@ -33,9 +33,14 @@ impl Control {
     }
 
     /// The director as it is now.
-    pub fn status(&self) -> Status {
+    pub fn status(&mut self) -> Status {
         let now = clock::now();
-        let views = self.plane.as_ref().map(|p| p.maps().view()).unwrap_or_default();
+        let views = self.plane.as_mut().map(|p| p.views()).unwrap_or_default();
+        let mut dataplane = self.plane.as_mut().map(|p| p.status()).unwrap_or_default();
+        dataplane.error = self.plane_error.clone();
+        dataplane.foreign = self.others.foreign.iter().map(ToString::to_string).collect();
+        dataplane.drift = self.others.drift.iter().map(ToString::to_string).collect();
+        dataplane.repaired = self.others.repaired;
         let router::Snapshot { instances, bfd, strangers } = self.router.snapshot().unwrap_or_default();
         let checks = self.edge.checks();
         let views: HashMap<ServiceKey, &ServiceView> = views.iter().map(|s| (s.key, s)).collect();
@@ -71,21 +76,11 @@ impl Control {
         for i in instances.iter().filter(|i| i.state == State::Master) {
             installed.extend(i.vips.iter().map(|v| format!("address {v}")));
         }
-        installed.extend(self.hooks.list().map(|(dev, hook)| format!("{hook} on {dev}")));
-        let dataplane = match &self.plane {
-            None => DataPlaneStatus { error: self.plane_error.clone(), ..Default::default() },
-            Some(p) => DataPlaneStatus {
-                hooks: self.hooks.list().map(|(d, h)| (d.to_owned(), h.to_string())).collect(),
-                reasons: p.maps().reasons().into_iter().map(|(n, c)| (n.to_owned(), c)).collect(),
-                conn_capacity: p.maps().conn_capacity(),
-                adopted: p.loaded.adopted,
-                error: self.plane_error.clone(),
-            },
-        };
+        installed.extend(self.plane.iter().flat_map(|p| p.installed()));
         let mut warnings = self.forwarding_is_off();
         for v in &self.config.virtual_servers {
             for r in &v.servers {
-                if let Some(why) = self.hops.trouble(r.key.addr) {
+                if let Some(why) = self.plane.as_ref().and_then(|p| p.trouble(r.key.addr)) {
                     warnings.push(format!("{} of {}: {why}", r.key, v.key));
                 }
             }
@@ -153,10 +148,13 @@ impl Control {
                 last: probed.and_then(|p| p.last.clone()).or_else(|| told.cloned()),
             }
         });
-        let hop = match (dest.and_then(|d| d.hop), self.hops.trouble(r.key.addr)) {
-            (_, Some(why)) => why.to_owned(),
+        let trouble = self.plane.as_ref().and_then(|p| p.trouble(r.key.addr));
+        let routed = self.plane.as_ref().is_some_and(|p| p.kind() == Kind::Ipvs);
+        let hop = match (dest.and_then(|d| d.hop), trouble) {
+            (_, Some(why)) => why,
             (_, None) if dest.is_some_and(|d| d.local) => "this director".to_owned(),
             (Some(h), None) => h.dmac.map(|b| format!("{b:02x}")).join(":"),
+            (None, None) if routed => "the kernel's routes".to_owned(),
             (None, None) => "not known yet".to_owned(),
         };
         ServerStatus {

@@ -7,6 +7,8 @@ pub mod clock;
 pub mod environment;
 mod error;
 pub mod fifo;
+pub mod fsutil;
+pub mod ipvs;
 pub mod last_words;
 pub mod memo;
 pub mod names;
@@ -19,6 +21,7 @@ pub mod readable;
 pub mod rt;
 pub mod signals;
 pub mod sysctl;
+pub mod table;
 pub mod user;
 pub mod wire;
 

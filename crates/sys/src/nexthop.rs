@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::Result;
-use crate::bpf::{NextHop, Path, XdpPlane};
+use crate::bpf::{Editor, NextHop, Path};
 use crate::netlink::{Link, Neighbour, Netlink};
 
 /// Follows the next hops of a data plane's destinations.
@@ -17,16 +17,19 @@ pub struct NextHops {
     managed: BTreeMap<(u32, IpAddr), ()>,
     /// Why a destination has none, by address.
     trouble: BTreeMap<IpAddr, String>,
+    /// Some of them only wait for an answer.
+    asked: bool,
 }
 
 impl NextHops {
     /// Looks every destination up again and writes what changed. Returns how many changed.
-    pub fn refresh(&mut self, netlink: &mut Netlink, plane: &XdpPlane) -> Result<usize> {
+    pub fn refresh(&mut self, netlink: &mut Netlink, plane: &Editor) -> Result<usize> {
         let links = netlink.links()?;
         let neighbours = netlink.neighbours()?;
         let mut wanted = BTreeMap::new();
         let mut changed = 0;
         self.trouble.clear();
+        self.asked = false;
         let mut found: BTreeMap<IpAddr, Option<Path>> = BTreeMap::new();
         for (id, addr) in plane.dest_addresses() {
             let path = match found.get(&addr) {
@@ -75,12 +78,18 @@ impl NextHops {
         wanted.insert((route.oif, next), ());
         let Some(link) = links.iter().find(|l| l.index == route.oif) else { return Ok(None) };
         let Some(n) = neighbours.iter().find(|n| n.ifindex == route.oif && n.addr == next) else {
+            self.asked = true;
             let asked = if next.is_ipv4() { "ARP" } else { "neighbour solicitations" };
             self.trouble.insert(addr, format!("{next} does not answer {asked} on {}", link.name));
             return Ok(None);
         };
         let hop = NextHop { ifindex: link.index, dmac: n.mac, smac: link.mac };
         Ok(Some(Path::Via { hop, mtu: route.mtu.unwrap_or(link.mtu), source: route.source }))
+    }
+
+    /// Is there a destination whose next hop has been asked for and has not answered yet?
+    pub fn waits(&self) -> bool {
+        self.asked
     }
 
     /// Why an address has no next hop.

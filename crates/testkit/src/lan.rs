@@ -238,9 +238,13 @@ impl Drop for Lan {
             let _ = &p.host;
         }
         for host in &self.hosts {
-            for dir in
-                [evenkeel_sys::paths::bpf_dir(&self.instance(host)), evenkeel_sys::paths::run_dir(&self.instance(host))]
-            {
+            let instance = self.instance(host);
+            // The second is a real server's, which unwraps tunnels.
+            for dir in [
+                evenkeel_sys::paths::bpf_dir(&instance),
+                evenkeel_sys::paths::bpf_dir(&format!("{instance}-real-server")),
+                evenkeel_sys::paths::run_dir(&instance),
+            ] {
                 let _ = remove_pins(&dir);
             }
             let _ = run("ip", &["netns", "del", &self.ns(host)]);

@@ -1,6 +1,7 @@
 //! What evenkeel's tests, its benchmarks and its demo are built with: networks of namespaces as Rust values ([`lan`],
 //! [`office`]), web servers and clients in them ([`http`]), streams of known bytes ([`bulk`]), VRRP clusters in virtual time ([`sim`]), frames
-//! ([`frames`]), recordings of the kernel's IPVS ([`sequences`]).
+//! ([`frames`]), recordings of the kernel's IPVS ([`sequences`]),
+//! another kernel ([`uml`]).
 
 pub mod bulk;
 pub mod control;
@@ -10,4 +11,5 @@ pub mod lan;
 pub mod office;
 pub mod sequences;
 pub mod sim;
+pub mod uml;
 pub mod watch;

@@ -55,7 +55,7 @@ pub fn ipvsadm_step(command: &str) -> Option<Step> {
         },
     };
     let (addr, port) = end(service)?;
-    let key = ServiceKey { protocol, addr, port };
+    let key = ServiceKey::at(protocol, addr, port);
     if words.first() == Some(&"-A") {
         let scheduler: Scheduler = value("-s")?.parse().ok()?;
         let v6 = |n: u32| Ipv6Addr::from(u128::MAX.checked_shl(128 - n).unwrap_or(0));
@@ -67,7 +67,7 @@ pub fn ipvsadm_step(command: &str) -> Option<Step> {
         };
         let persistence = value("-p").and_then(|p| p.parse().ok()).map(|timeout_s| Persistence { timeout_s, mask });
         let has = |flag: &str| value("-b").is_some_and(|b| b.split(',').any(|f| f.ends_with(flag)));
-        let flags = SchedulerFlags { fallback: has("-fallback"), port: has("-port") };
+        let flags = SchedulerFlags { fallback: has("-fallback"), port: has("-port"), third: false };
         let one_packet = words.contains(&"-o");
         let spec = ServiceSpec { flags, one_packet, persistence, ..ServiceSpec::of(scheduler) };
         return Some(Step::AddService(key, spec));

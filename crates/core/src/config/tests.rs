@@ -145,7 +145,9 @@ fn what_is_not_built_yet_is_said_so() {
         assert_eq!(first_error(&server(lines)).0.code, code, "{lines}");
     }
     let mark = "virtual_server fwmark 7 {\nlb_kind DR\nreal_server 192.0.2.9 80 {\n}\n}\n";
-    assert_eq!(first_error(mark).0.code, "not-supported");
+    assert!(ok(mark).virtual_servers[0].key.mark == 7);
+    let xdp = format!("global_defs {{\ndataplane xdp\n}}\n{mark}");
+    assert_eq!(first_error(&xdp).0.code, "not-supported");
 }
 
 #[test]

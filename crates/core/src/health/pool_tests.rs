@@ -8,7 +8,7 @@ fn server(n: u8) -> ServerKey {
 }
 
 fn service(n: u8) -> ServiceKey {
-    ServiceKey { protocol: Protocol::Tcp, addr: IpAddr::from([192, 0, 2, n]), port: 80 }
+    ServiceKey::at(Protocol::Tcp, IpAddr::from([192, 0, 2, n]), 80)
 }
 
 fn wanted(vs: u8, rs: u8, retry: u32) -> Checking {

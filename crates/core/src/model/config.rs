@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -35,6 +36,57 @@ impl FromStr for HookChoice {
             _ => return Err(()),
         })
     }
+}
+
+/// Which data plane forwards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum PlaneChoice {
+    /// Our own where it can be had, unless something is configured that only the kernel's has.
+    #[default]
+    Auto,
+    /// Our own.
+    Xdp,
+    /// The kernel's IPVS.
+    Ipvs,
+}
+
+/// What becomes of what somebody else changes in a configured service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum HandChanges {
+    /// It is set back.
+    #[default]
+    Repair,
+    /// It stays, and is shown, until what is configured or alive changes there.
+    Leave,
+}
+
+/// Which services go at stop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Flush {
+    /// Those of the configuration.
+    #[default]
+    Own,
+    /// All that are there.
+    All,
+}
+
+/// `lvs_sync_daemon`: connections are told to the other director by the kernel.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SyncSetup {
+    /// By this interface.
+    pub interface: String,
+    /// The instance whose state says who tells and who listens; without one both.
+    pub instance: Option<String>,
+    /// Tells groups of directors apart.
+    pub syncid: Option<u8>,
+    /// The longest datagram, bytes.
+    pub maxlen: Option<u16>,
+    /// UDP port.
+    pub port: Option<u16>,
+    /// The datagrams' time to live.
+    pub ttl: Option<u8>,
+    /// The multicast group.
+    pub group: Option<IpAddr>,
 }
 
 /// A FIFO that is told of events, one a line.
@@ -139,6 +191,16 @@ pub struct GlobalDefs {
     pub checker_concurrency: Option<u32>,
     /// What IPVS has sysctls for, and `lvs_timeouts`.
     pub tuning: Tuning,
+    /// `dataplane`: which data plane forwards (an addition of ours).
+    pub dataplane: PlaneChoice,
+    /// `hand_changes`: what becomes of changes by others (an addition of ours).
+    pub hand_changes: HandChanges,
+    /// `lvs_flush`: services that are there at the first start go.
+    pub flush: bool,
+    /// `lvs_flush_on_stop`
+    pub flush_on_stop: Flush,
+    /// `lvs_sync_daemon`
+    pub sync: Option<SyncSetup>,
     /// Devices that the packet path is put on besides those that the VIPs need, and how (an addition of ours).
     pub dataplane_interfaces: BTreeMap<String, HookChoice>,
 }
@@ -170,11 +232,29 @@ pub struct Config {
     pub dynamic_interfaces: bool,
     /// `garp_group`, `vrrp_garp_interval` and `vrrp_gna_interval`
     pub announce_gaps: AnnounceGaps,
+    /// `net_namespace_ipvs`: the network namespace whose IPVS is used; empty for that of the first process.
+    pub ipvs_namespace: Option<String>,
     /// `virtual_server`
     pub virtual_servers: Vec<VirtualServer>,
 }
 
 impl Config {
+    /// What is asked for that only the kernel's IPVS has, in words.
+    pub fn only_ipvs(&self) -> Option<&'static str> {
+        let all = &self.virtual_servers;
+        if all.iter().any(|v| v.key.mark != 0) {
+            Some("services on firewall marks")
+        } else if all.iter().any(|v| v.engine.is_some()) {
+            Some("a persistence engine")
+        } else if self.ipvs_namespace.is_some() {
+            Some("net_namespace_ipvs")
+        } else if self.global.sync.is_some() {
+            Some("lvs_sync_daemon")
+        } else {
+            None
+        }
+    }
+
     /// Is there nothing to do?
     pub fn is_empty(&self) -> bool {
         self.instances.is_empty() && self.virtual_servers.is_empty()

@@ -13,11 +13,13 @@ pub use bfd::BfdInstance;
 pub use check::{
     Check, CheckKind, CheckTiming, Database, DnsType, HttpUrl, HttpVersion, Path, Pattern, Reply, StatusRange, Tls,
 };
-pub use config::{Config, Fifo, GlobalDefs, HookChoice, Login, Mail, MailTls};
+pub use config::{
+    Config, Fifo, Flush, GlobalDefs, HandChanges, HookChoice, Login, Mail, MailTls, PlaneChoice, SyncSetup,
+};
 pub use route::{Hop, Net, Placement, RouteSpec, RuleAction, RuleSpec};
 pub use service::{
-    ForwardingMethod, OnRemoval, Persistence, Protocol, Quorum, RealServer, Scheduler, SchedulerFlags, ServerKey,
-    ServiceKey, Sorry, Tunnel, TunnelChecksum, TunnelKind, VirtualServer, Weight,
+    ForwardingMethod, OnRemoval, Persistence, PersistenceEngine, Protocol, Quorum, RealServer, Scheduler,
+    SchedulerFlags, ServerKey, ServiceKey, Sorry, Tunnel, TunnelChecksum, TunnelKind, VirtualServer, Weight,
 };
 pub use track::{Found, ParamMatch, Track, TrackFile, TrackProcess, TrackedObject, VrrpScript};
 pub use tuning::Tuning;

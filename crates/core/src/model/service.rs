@@ -1,7 +1,7 @@
 //! Virtual services and real servers.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -31,6 +31,15 @@ impl Protocol {
         }
     }
 
+    /// Its name in services(5).
+    pub const fn service_database(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
+        }
+    }
+
     /// The protocol with this IP protocol number, if it is one that services speak.
     pub const fn from_number(n: u8) -> Option<Self> {
         match n {
@@ -52,7 +61,7 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// What names a virtual service: IPVS's (protocol, address, port).
+/// What names a virtual service: IPVS's (protocol, address, port), or a firewall mark.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct ServiceKey {
     /// Layer-4 protocol.
@@ -61,11 +70,31 @@ pub struct ServiceKey {
     pub addr: IpAddr,
     /// The virtual port; 0 takes every port and needs persistence.
     pub port: u16,
+    /// 0; or the firewall mark of the packets. Then the address is 0.0.0.0 or ::, for the packets' family, the port 0, and
+    /// the protocol TCP, which stands for all.
+    pub mark: u32,
+}
+
+impl ServiceKey {
+    /// Packets to an address.
+    pub const fn at(protocol: Protocol, addr: IpAddr, port: u16) -> ServiceKey {
+        ServiceKey { protocol, addr, port, mark: 0 }
+    }
+
+    /// Packets with a firewall mark, not 0.
+    pub const fn marked(mark: u32, ipv6: bool) -> ServiceKey {
+        let addr = if ipv6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+        ServiceKey { protocol: Protocol::Tcp, addr, port: 0, mark }
+    }
 }
 
 impl fmt::Display for ServiceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.protocol, SocketAddr::new(self.addr, self.port))
+        match self.mark {
+            0 => write!(f, "{} {}", self.protocol, SocketAddr::new(self.addr, self.port)),
+            mark if self.addr.is_ipv6() => write!(f, "FWM {mark} IPv6"),
+            mark => write!(f, "FWM {mark}"),
+        }
     }
 }
 
@@ -198,10 +227,12 @@ pub enum Scheduler {
     Ovf,
     /// The power of two random choices.
     Twos,
+    /// None: no new connection is taken (`ipvsadm -s none`).
+    None,
 }
 
 impl Scheduler {
-    /// All of them.
+    /// All that choose a server.
     pub const ALL: [Scheduler; 14] = [
         Scheduler::Rr,
         Scheduler::Wrr,
@@ -236,6 +267,7 @@ impl Scheduler {
             Scheduler::Fo => "fo",
             Scheduler::Ovf => "ovf",
             Scheduler::Twos => "twos",
+            Scheduler::None => "none",
         }
     }
 }
@@ -260,6 +292,8 @@ pub struct SchedulerFlags {
     pub fallback: bool,
     /// `sh-port`, `mh-port`: the client's port counts too.
     pub port: bool,
+    /// `flag-3`, which no scheduler reads.
+    pub third: bool,
 }
 
 /// A real server's weight, 0 to 2^31 - 1; 0 is quiesced: no new connection, the old ones go on.
@@ -302,6 +336,23 @@ pub enum OnRemoval {
     Reject,
     /// Their next packet begins anew at another server if it can (UDP, a SYN); else it is rejected.
     Reschedule,
+}
+
+/// What tells clients apart besides their address (`persistence_engine`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PersistenceEngine {
+    /// The Call-ID of SIP over UDP; the kernel's IPVS has it.
+    Sip,
+}
+
+impl PersistenceEngine {
+    /// IPVS's name of it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            PersistenceEngine::Sip => "sip",
+        }
+    }
 }
 
 /// One client's connections stay with one real server (`persistence_timeout`).
@@ -393,6 +444,8 @@ pub struct VirtualServer {
     pub one_packet: bool,
     /// Persistence, if configured.
     pub persistence: Option<Persistence>,
+    /// What it tells clients apart by.
+    pub engine: Option<PersistenceEngine>,
     /// What becomes of the connections of a real server that leaves.
     pub on_removal: OnRemoval,
     /// Interval of health checks that set none of their own.

@@ -303,7 +303,7 @@ impl Oracle {
 
     /// ip_vs_service_find(): the exact port, an FTP service for its data connections, port 0.
     fn service_of(&self, p: &Packet) -> Option<ServiceKey> {
-        let key = |port| ServiceKey { protocol: p.protocol, addr: p.to.0, port };
+        let key = |port| ServiceKey::at(p.protocol, p.to.0, port);
         let has = |k: &ServiceKey| self.services.contains_key(k);
         let ftp = p.protocol == Protocol::Tcp && (p.to.1 == 20 || p.to.1 >= 1024);
         let persistent = |k: &ServiceKey| self.services.get(k).is_some_and(|s| s.spec.persistence.is_some());

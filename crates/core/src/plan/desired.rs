@@ -37,6 +37,7 @@ pub fn desired_services(servers: &[VirtualServer], standing: &dyn Fn(&VirtualSer
             flags: v.scheduler_flags,
             one_packet: v.one_packet,
             persistence: v.persistence,
+            engine: v.engine,
             on_removal: v.on_removal,
         };
         ServiceState { spec, dests }

@@ -16,7 +16,8 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::model::{
-    ForwardingMethod, OnRemoval, Persistence, Scheduler, SchedulerFlags, ServerKey, ServiceKey, Weight,
+    ForwardingMethod, OnRemoval, Persistence, PersistenceEngine, Scheduler, SchedulerFlags, ServerKey, ServiceKey,
+    Weight,
 };
 
 /// What a service is, its servers apart.
@@ -30,6 +31,8 @@ pub struct ServiceSpec {
     pub one_packet: bool,
     /// Persistence.
     pub persistence: Option<Persistence>,
+    /// What it tells clients apart by.
+    pub engine: Option<PersistenceEngine>,
     /// What becomes of the connections of a real server that leaves.
     pub on_removal: OnRemoval,
 }
@@ -42,6 +45,7 @@ impl ServiceSpec {
             flags: SchedulerFlags::default(),
             one_packet: false,
             persistence: None,
+            engine: None,
             on_removal: OnRemoval::Drop,
         }
     }

@@ -25,7 +25,7 @@ fn services() -> impl Strategy<Value = Services> {
             ServiceState { spec: ServiceSpec { persistence, ..ServiceSpec::of(scheduler) }, dests: unique }
         });
     prop::collection::btree_map(0u16..4, service, 0..4).prop_map(|m| {
-        let key = |port| ServiceKey { protocol: Protocol::Tcp, addr: IpAddr::from([10, 9, 9, 9]), port };
+        let key = |port| ServiceKey::at(Protocol::Tcp, IpAddr::from([10, 9, 9, 9]), port);
         m.into_iter().map(|(p, s)| (key(p), s)).collect()
     })
 }

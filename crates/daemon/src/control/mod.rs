@@ -9,19 +9,16 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
 use evenkeel_core::config::Severity;
 use evenkeel_core::firewall::Firewall;
 use evenkeel_core::health::Happening;
 use evenkeel_core::ipc::{NotifiedStatus, Reply, Request};
-use evenkeel_core::model::{Config, Found, HookChoice, ServiceKey, TrackedObject, Weight};
+use evenkeel_core::model::{Config, Flush, Found, HandChanges, ServiceKey, TrackedObject, Weight};
 use evenkeel_core::orders::Orders;
-use evenkeel_core::plan::{Services, Step, changes, desired_services, diff};
+use evenkeel_core::plan::{Services, Step, apply, changes, desired_services, diff};
 use evenkeel_core::time::Instant;
-use evenkeel_sys::bpf::load::DEFAULT_CONNS;
-use evenkeel_sys::bpf::{Hooks, XdpPlane};
-use evenkeel_sys::netlink::{Changes, Link, Monitor, Netlink, require_link};
-use evenkeel_sys::nexthop::NextHops;
+use evenkeel_core::vrrp::State;
+use evenkeel_sys::netlink::{Changes, Monitor, Netlink, require_link};
 use evenkeel_sys::{clock, signals};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -30,6 +27,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::args::Args;
 use crate::dump::Dump;
 use crate::guard::Charge;
+use crate::plane::{self, DataPlane, Occasion, Places};
 use crate::services::{Dead, Services as Lives};
 use crate::status::ScriptState;
 use crate::vmacs::Vmacs;
@@ -52,10 +50,14 @@ pub struct Control {
     file: Config,
     pub(crate) orders: Orders,
     pub(crate) config_error: Option<String>,
-    pub(crate) plane: Option<XdpPlane>,
+    pub(crate) plane: Option<Box<dyn DataPlane>>,
     pub(crate) plane_error: Option<String>,
-    pub(crate) hooks: Hooks,
-    pub(crate) hops: NextHops,
+    /// What the data plane holds, as far as we know; `None` if it has to be looked at.
+    believed: Option<Services>,
+    /// What others have changed, and how often that was set back.
+    pub(crate) others: Others,
+    /// When the data plane is looked at again.
+    next_look: Instant,
     pub(crate) netlink: Netlink,
     pub(crate) services: Lives,
     /// What has followed from verdicts that the data plane does not know of yet.
@@ -75,9 +77,20 @@ pub struct Control {
     args: RunArgs,
 }
 
+/// What others have changed in the data plane.
+#[derive(Default)]
+pub(crate) struct Others {
+    /// Services that are not ours.
+    pub foreign: BTreeSet<ServiceKey>,
+    /// What would set configured services back.
+    pub drift: Vec<Step>,
+    /// How many steps have.
+    pub repaired: u64,
+}
+
 /// What of the command line matters later.
 struct RunArgs {
-    bpf_dir: PathBuf,
+    places: Places,
     release_vrrp: bool,
     release_services: bool,
     all: Args,
@@ -127,8 +140,9 @@ async fn main_loop(
         config_error: left_out,
         plane: None,
         plane_error: None,
-        hooks: Hooks::default(),
-        hops: NextHops::default(),
+        believed: None,
+        others: Others::default(),
+        next_look: clock::now(),
         netlink,
         services: Lives::default(),
         unsettled: None,
@@ -143,7 +157,7 @@ async fn main_loop(
         vmacs,
         firewall,
         args: RunArgs {
-            bpf_dir: args.bpf_dir(),
+            places: Places { bpf_dir: args.bpf_dir(), record: args.services_file() },
             release_vrrp: !args.dont_release_vrrp,
             release_services: !args.dont_release_ipvs,
             all: args.clone(),
@@ -172,6 +186,9 @@ async fn main_loop(
             Some(event) = router_rx.recv() => {
                 control.router_event(event);
                 control.settle();
+                if control.config.global.sync.is_some() {
+                    control.synchronise();
+                }
             }
             Some(event) = edge_rx.recv() => {
                 control.edge_event(event);
@@ -197,7 +214,7 @@ async fn main_loop(
                 if changes.links {
                     control.vmacs.ensure(&mut control.netlink);
                     control.reports();
-                    control.hook(false);
+                    control.follow_network(Occasion::Changed);
                 }
                 control.suspend(false);
                 if changes.links || changes.paths {
@@ -205,7 +222,7 @@ async fn main_loop(
                 }
             }
             _ = repair.tick() => {
-                control.reconcile();
+                control.repair();
                 control.refresh_hops();
                 // The watchdog is fed only while the router thread answers.
                 if control.router.snapshot().is_some() {
@@ -313,17 +330,22 @@ impl Control {
     /// Puts a configuration into force.
     fn enforce(&mut self, config: Config) -> anyhow::Result<Vec<String>> {
         let mut dead = Dead::new();
-        // Maps that an earlier daemon left are taken over even if nothing is to be balanced any more: to empty them.
-        let left = self.args.bpf_dir.join("settings").exists();
-        if self.plane.is_none() && (left || !config.virtual_servers.is_empty()) {
-            let entries = config.global.connection_table_size.unwrap_or(DEFAULT_CONNS);
-            let plane = XdpPlane::load(&self.args.bpf_dir, entries).context("the packet path cannot be loaded")?;
-            if plane.loaded.adopted {
-                let (services, conns) = (plane.maps().observe().len(), plane.maps().connections().len());
-                tracing::info!(services, conns, "adopted {services} services and {conns} connections");
-                dead = found_dead(&config, &plane.maps().observe());
+        // What an earlier daemon left is taken over even if nothing is to be balanced any more: to remove it.
+        let wanted = !config.virtual_servers.is_empty() || plane::left(&self.args.places);
+        self.switch_plane(&config)?;
+        if self.plane.is_none() && wanted {
+            let mut plane = plane::open(&config, &self.args.places)?;
+            if plane.adopted() {
+                let services = plane.observe(&Services::new()).unwrap_or_default();
+                let (count, conns) = (services.len(), plane.connections().map_or(0, |c| c.len()));
+                tracing::info!(services = count, conns, "adopted {count} services and {conns} connections");
+                dead = found_dead(&config, &services);
+            }
+            if config.global.flush && !plane.adopted() {
+                flush(&mut *plane);
             }
             self.plane = Some(plane);
+            self.believed = None;
         }
         let leaving = self.services.leaving(&self.config, &config);
         for (service, h) in leaving {
@@ -350,11 +372,15 @@ impl Control {
         self.sessions_as_they_stand();
         self.files_as_they_stand();
         let unsettled = self.unsettled.take().unwrap_or_default();
-        self.hook(true);
-        if let Some(plane) = &self.plane {
-            plane.tune(&self.config.global.tuning);
+        self.follow_network(Occasion::Configured);
+        if let Some(plane) = &mut self.plane {
+            for e in plane.tune(&self.config) {
+                tracing::error!("{e}");
+            }
         }
+        self.believed = None;
         let steps = self.reconcile();
+        self.synchronise();
         self.refresh_hops();
         self.router.send(router::Command::Configure(router::Setup::of(&self.config)));
         self.edge.configure(&self.config, self.services.checks(&self.config));
@@ -428,7 +454,7 @@ impl Control {
     }
 
     /// What a reload with a file would change; the steps are those of [`Control::reload`], and none is done.
-    fn plan(&self, file: &std::path::Path) -> Reply {
+    fn plan(&mut self, file: &std::path::Path) -> Reply {
         let parsed = match crate::read(file, &self.args.all.options()) {
             Ok(p) => p,
             Err(e) => return Reply::Refused { error: format!("cannot read {}: {e}", file.display()) },
@@ -438,91 +464,146 @@ impl Control {
         let mut orders = self.orders.clone();
         orders.reloaded();
         let config = orders.apply(&narrowed);
-        let observed = self.plane.as_ref().map(|p| p.maps().observe()).unwrap_or_default();
-        let services = diff(&self.services.planned(&self.config, &config), &observed);
+        let wanted = self.services.planned(&self.config, &config);
+        let services = match &mut self.plane {
+            Some(plane) => {
+                let mut observed = plane.observe(&wanted).unwrap_or_default();
+                observed.retain(|k, _| wanted.contains_key(k) || !self.others.foreign.contains(k));
+                diff(&wanted, &observed)
+            }
+            None => diff(&wanted, &Services::new()),
+        };
         let mut steps: Vec<String> = services.iter().map(ToString::to_string).collect();
         steps.extend(changes(&self.config, &config).iter().map(ToString::to_string));
         Reply::Plan { steps }
     }
 
-    /// What should be, compared with what is, and the steps in between done.
+    /// Another data plane takes over, if this one is not what a configuration asks for.
+    fn switch_plane(&mut self, config: &Config) -> anyhow::Result<()> {
+        let Some(old) = self.plane.as_ref().filter(|p| !plane::suits(p.kind(), config)).map(|p| p.kind()) else {
+            return Ok(());
+        };
+        let new = plane::open(config, &self.args.places)?;
+        if new.kind() == old {
+            return Ok(()); // the other one cannot be had
+        }
+        let desired = self.services.planned(&self.config, config);
+        if let Some(old) = self.plane.take() {
+            let other = plane::switch(old, new, &desired, config, &mut self.netlink);
+            self.plane = Some(other);
+        }
+        self.believed = None;
+        self.plane_error = None;
+        Ok(())
+    }
+
+    /// What should be, compared with what is as far as we know, and the steps in between done.
     pub(crate) fn reconcile(&mut self) -> Vec<Step> {
-        let Some(plane) = &mut self.plane else { return Vec::new() };
         let services = &self.services;
         let desired = desired_services(&self.config.virtual_servers, &|v| services.standing(v));
-        let steps = diff(&desired, &plane.maps().observe());
+        if self.believed.is_none() {
+            self.believed = self.look(&desired);
+        }
+        let (Some(plane), Some(believed)) = (&mut self.plane, &mut self.believed) else { return Vec::new() };
+        let steps = diff(&desired, believed);
         for step in &steps {
             tracing::info!(service = %step.service(), "{step}");
         }
-        for e in plane.apply(&steps) {
+        let errors = plane.apply(&steps);
+        for e in &errors {
             tracing::error!("{e}");
+        }
+        match errors.first() {
+            None => apply(&steps, believed),
+            // What was done of the steps is seen by looking.
+            Some(_) => self.believed = None,
         }
         steps
     }
 
-    /// The devices that a service's packets may come in by, and how each is to be hooked.
-    fn devices(&mut self, links: &[Link]) -> BTreeMap<u32, HookChoice> {
-        if self.config.virtual_servers.is_empty() {
-            return BTreeMap::new();
-        }
-        let index = |name: &str| links.iter().find(|l| l.name == name).map(|l| l.index);
-        let vips = self.config.instances.iter().flat_map(|i| i.all_vips());
-        let mut wanted: BTreeMap<u32, HookChoice> =
-            vips.filter_map(|v| Some((index(&v.dev)?, HookChoice::Auto))).collect();
-        // A service whose address no instance holds: the devices that hold it.
-        for a in self.netlink.addresses().unwrap_or_default() {
-            let served = self.config.virtual_servers.iter().any(|v| a.addr == v.key.addr);
-            if served && links.iter().any(|l| l.index == a.ifindex && !l.loopback) {
-                wanted.insert(a.ifindex, HookChoice::Auto);
+    /// What is there of ours, and what is there besides.
+    fn look(&mut self, desired: &Services) -> Option<Services> {
+        let plane = self.plane.as_mut()?;
+        self.others.foreign = plane.foreign(desired);
+        match plane.observe(desired) {
+            Ok(mut observed) => {
+                observed.retain(|k, _| !self.others.foreign.contains(k));
+                Some(observed)
+            }
+            Err(e) => {
+                tracing::error!("{e}");
+                None
             }
         }
-        let named = &self.config.global.dataplane_interfaces;
-        wanted.extend(named.iter().filter_map(|(name, choice)| Some((index(name)?, *choice))));
-        wanted
     }
 
-    /// Puts the program on those devices. A new configuration takes it off all others; an event does not, as an address
-    /// may be gone for a moment.
-    fn hook(&mut self, reconfigured: bool) {
-        let Ok(links) = self.netlink.links() else { return };
-        let wanted = self.devices(&links);
-        let Some(plane) = &self.plane else { return };
-        self.hooks.follow(&plane.loaded, &links);
-        if reconfigured {
-            let all: Vec<u32> = wanted.keys().copied().collect();
-            self.hooks.keep_only(&plane.loaded, &all);
+    /// Finds what somebody has changed behind our back, and sets it back or only shows it.
+    fn repair(&mut self) {
+        let began = clock::now();
+        if self.plane.is_none() || began < self.next_look {
+            return;
         }
-        for (ifindex, choice) in wanted {
-            let Some(link) = links.iter().find(|l| l.index == ifindex) else { continue };
-            if self.hooks.has(ifindex, choice) {
-                continue;
+        let services = &self.services;
+        let desired = desired_services(&self.config.virtual_servers, &|v| services.standing(v));
+        let observed = self.look(&desired);
+        let drift = observed.as_ref().map_or_else(Vec::new, |o| diff(&desired, o));
+        let leave = self.config.global.hand_changes == HandChanges::Leave;
+        if !leave {
+            self.others.repaired += drift.len() as u64;
+            self.others.drift.clear();
+            self.believed = observed;
+            self.reconcile();
+        } else {
+            if drift != self.others.drift && !drift.is_empty() {
+                tracing::warn!("{} changes by somebody else stay (hand_changes leave)", drift.len());
             }
-            match self.hooks.attach(&plane.loaded, link, choice) {
-                Ok(hook) => tracing::info!(device = %link.name, "{}: packets are caught by {hook}", link.name),
-                Err(e) => {
-                    tracing::error!("{e}");
-                    self.plane_error = Some(e.to_string());
-                }
-            }
+            self.others.drift = drift;
+            self.reconcile();
+        }
+        // A large table is not looked at all the time: a hundredth of it at most.
+        self.next_look = began + clock::now().since(began) * 100;
+    }
+
+    /// Is put on devices, where the data plane is.
+    fn follow_network(&mut self, occasion: Occasion) {
+        let Some(plane) = &mut self.plane else { return };
+        for e in plane.follow_network(&mut self.netlink, &self.config, occasion) {
+            self.plane_error = Some(e);
+        }
+    }
+
+    /// Tells the other director of connections, or listens to it, as the configured instance stands.
+    pub(crate) fn synchronise(&mut self) {
+        let Some(plane) = &mut self.plane else { return };
+        let instance = self.config.global.sync.as_ref().and_then(|s| s.instance.clone());
+        let master = instance.map(|name| {
+            let instances = self.router.snapshot().unwrap_or_default().instances;
+            instances.iter().any(|i| i.name == name && i.state == State::Master)
+        });
+        for e in plane.synchronise(&self.config, master) {
+            tracing::error!("{e}");
         }
     }
 
     pub(crate) fn refresh_hops(&mut self) {
-        let Some(plane) = &self.plane else { return };
-        match self.hops.refresh(&mut self.netlink, plane) {
-            Ok(0) => {}
-            Ok(n) => tracing::debug!("{n} next hops changed"),
-            Err(e) => tracing::warn!("{e}"),
+        if let Some(plane) = &mut self.plane {
+            plane.refresh_ways(&mut self.netlink);
         }
     }
 
     /// Takes everything back that was put into the system.
     fn release(&mut self) {
-        let Some(mut plane) = self.plane.take() else { return };
-        self.hooks.keep_only(&plane.loaded, &[]);
-        let steps: Vec<Step> = plane.maps().observe().keys().map(|k| Step::RemoveService(*k)).collect();
-        plane.apply(&steps);
-        self.hops.release(&mut self.netlink);
-        plane.loaded.unpin();
+        if let Some(plane) = self.plane.take() {
+            plane.release(&mut self.netlink, self.config.global.flush_on_stop == Flush::All);
+        }
+    }
+}
+
+/// Empties the table at the first start (`lvs_flush`).
+fn flush(plane: &mut dyn DataPlane) {
+    let there = plane.observe(&Services::new()).unwrap_or_default();
+    let steps: Vec<Step> = there.keys().map(|k| Step::RemoveService(*k)).collect();
+    for e in plane.apply(&steps) {
+        tracing::error!("{e}");
     }
 }

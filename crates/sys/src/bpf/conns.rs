@@ -4,6 +4,7 @@ use std::mem::offset_of;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::Ordering;
 
+use evenkeel_core::ipvs;
 use evenkeel_core::model::{Protocol, ServerKey};
 
 use super::abi::*;
@@ -39,42 +40,27 @@ impl ConnView {
 
     /// ip_vs_state_name(): what `ipvsadm -Lc` prints.
     pub fn state_name(&self) -> &'static str {
-        const TCP: [&str; TCP_STATES as usize] = [
-            "NONE",
-            "ESTABLISHED",
-            "SYN_SENT",
-            "SYN_RECV",
-            "FIN_WAIT",
-            "TIME_WAIT",
-            "CLOSE",
-            "CLOSE_WAIT",
-            "LAST_ACK",
-            "LISTEN",
-            "SYNACK",
-        ];
-        // ip_vs_proto_sctp.c, sctp_state_name_table[]
-        const SCTP: [&str; SCTP_STATES as usize] = [
-            "NONE",
-            "INIT1",
-            "INIT",
-            "C-SENT",
-            "C-REPLIED",
-            "C-WAIT",
-            "COOKIE",
-            "C-ECHOED",
-            "ESTABLISHED",
-            "S-SENT",
-            "S-RECEIVED",
-            "S-ACK_SENT",
-            "REJECTED",
-            "CLOSED",
-        ];
-        match (self.is_template(), self.flags & CONN_ASSURED != 0, self.protocol) {
-            (true, true, _) => "ASSURED",
-            (true, false, _) => "NONE",
-            (false, _, Protocol::Udp) => "UDP",
-            (false, _, Protocol::Sctp) => SCTP.get(self.state as usize).copied().unwrap_or("ERR!"),
-            (false, _, Protocol::Tcp) => TCP.get(self.state as usize).copied().unwrap_or("ERR!"),
+        match (self.is_template(), self.flags & CONN_ASSURED != 0) {
+            (true, true) => "ASSURED",
+            (true, false) => "NONE",
+            (false, _) => ipvs::state_name(self.protocol, self.state),
+        }
+    }
+
+    /// In IPVS's terms.
+    pub fn to_ipvs(&self) -> ipvs::Connection {
+        // A server without a port of its own keeps the packet's.
+        let dest = self.dest.1.map_or((IpAddr::from([0; 4]), 0), |d| {
+            (d.addr, if self.is_template() || d.port != 0 { d.port } else { self.service.1 })
+        });
+        ipvs::Connection {
+            protocol: self.protocol.to_string(),
+            client: self.client,
+            service: self.service,
+            dest,
+            state: self.state_name().to_owned(),
+            expires_s: self.expires_s.into(),
+            engine: None,
         }
     }
 }

@@ -157,6 +157,11 @@ impl Hooks {
     }
 }
 
+/// Is a hook pinned for this device? (A clsact filter is not, and is put there anew.)
+pub(super) fn is_hooked(dir: &Path, ifindex: u32) -> bool {
+    [Hook::NativeXdp, Hook::GenericXdp, Hook::Tcx].into_iter().any(|h| pin_path(dir, h, ifindex).exists())
+}
+
 /// Takes a clsact filter of this priority off.
 pub(super) fn detach_tc(ifindex: u32, priority: u32) {
     // The builder wants a program, which taking off does not need.

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use libbpf_rs::{MapCore, MapHandle, Object, ObjectBuilder, PrintLevel, ProgramInput, set_print};
@@ -96,7 +97,7 @@ pub struct Maps {
 pub struct Loaded {
     object: Object,
     /// Its maps.
-    pub maps: Maps,
+    pub maps: Arc<Maps>,
     /// They were there already, with their state.
     pub adopted: bool,
     /// Where they are pinned.
@@ -186,6 +187,18 @@ impl Maps {
         self.settings.get(0).hz.max(1)
     }
 
+    /// So many jiffies are these seconds; no more than times that are compared by their difference can be apart.
+    pub(super) fn jiffies_of(&self, seconds: u32) -> u32 {
+        seconds.saturating_mul(self.hz()).min(i32::MAX as u32 / 2)
+    }
+
+    /// How long idle connections live, seconds: TCP, TCP after a FIN, UDP.
+    pub fn timeouts(&self) -> (u32, u32, u32) {
+        let (s, hz) = (self.settings.get(0), self.hz());
+        let tcp = |state: u32| s.timeout_tcp[state as usize] / hz;
+        (tcp(TCP_ESTABLISHED), tcp(TCP_FIN_WAIT), s.timeout_udp / hz)
+    }
+
     /// Entries that the connection table can hold.
     pub fn conn_capacity(&self) -> u64 {
         self.conns.len() as u64 * 2
@@ -250,7 +263,7 @@ impl Loaded {
             let settings: Mapped<settings> = open_map(dir, "settings", true)?;
             settings.word(0, std::mem::offset_of!(settings, abi)).store(EK_ABI, std::sync::atomic::Ordering::Release);
         }
-        let maps = Maps::open(dir, true)?;
+        let maps = Arc::new(Maps::open(dir, true)?);
         let loaded = Loaded { object, maps, adopted, dir: dir.to_owned() };
         loaded.write_settings()?;
         loaded.run("evenkeel_arm_sweep", &[0; 64]).and_then(|(code, _)| match code {

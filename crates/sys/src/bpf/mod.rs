@@ -17,17 +17,23 @@ pub mod abi {
     };
 }
 
+mod adopt;
 pub mod conns;
 pub mod decap;
+mod edit;
 pub mod hook;
 mod lists;
 pub mod load;
 mod mmap;
 mod plane;
 mod slots;
+mod table;
 mod view;
 
+pub use adopt::Adopted;
+pub use edit::{Editor, Path};
 pub use hook::{Hook, Hooks};
 pub use load::{Loaded, Maps};
-pub use plane::{Path, XdpPlane};
+pub use plane::XdpPlane;
+pub use table::XdpTable;
 pub use view::{DestView, NextHop, ServiceView, Stats};

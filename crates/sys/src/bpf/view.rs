@@ -1,6 +1,6 @@
 //! Services and real servers as they stand in the maps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::{offset_of, size_of};
 
 use evenkeel_core::model::{
@@ -100,10 +100,11 @@ pub const REASON_NAMES: [&str; REASONS as usize] = [
     "icmp",
     "drained",
     "rejected",
+    "standby",
 ];
 
 /// The numbers of enum scheduler.
-const SCHEDULERS: [(Scheduler, u32); 14] = [
+const SCHEDULERS: [(Scheduler, u32); 15] = [
     (Scheduler::Rr, SCHED_RR),
     (Scheduler::Wrr, SCHED_WRR),
     (Scheduler::Lc, SCHED_LC),
@@ -118,6 +119,7 @@ const SCHEDULERS: [(Scheduler, u32); 14] = [
     (Scheduler::Fo, SCHED_FO),
     (Scheduler::Ovf, SCHED_OVF),
     (Scheduler::Twos, SCHED_TWOS),
+    (Scheduler::None, SCHED_NONE),
 ];
 
 pub(super) fn scheduler_of(n: u8) -> Scheduler {
@@ -129,11 +131,7 @@ fn scheduler_number(s: Scheduler) -> u8 {
 }
 
 pub(super) fn key_of(s: &service) -> Option<ServiceKey> {
-    Some(ServiceKey {
-        protocol: Protocol::from_number(s.protocol)?,
-        addr: addr_of_wire(s.family, s.addr),
-        port: u16::from_be(s.port),
-    })
+    Some(ServiceKey::at(Protocol::from_number(s.protocol)?, addr_of_wire(s.family, s.addr), u16::from_be(s.port)))
 }
 
 pub(super) fn spec_of(s: &service) -> ServiceSpec {
@@ -149,18 +147,20 @@ pub(super) fn spec_of(s: &service) -> ServiceSpec {
     ServiceSpec {
         on_removal,
         scheduler: scheduler_of(s.scheduler),
-        flags: SchedulerFlags { fallback: has(SERVICE_FALLBACK), port: has(SERVICE_PORT) },
+        flags: SchedulerFlags { fallback: has(SERVICE_FALLBACK), port: has(SERVICE_PORT), third: has(SERVICE_FLAG3) },
         one_packet: has(SERVICE_ONE_PACKET),
         persistence,
+        engine: None,
     }
 }
 
 pub(super) fn set_spec(s: &mut service, spec: ServiceSpec, hz: u32) {
     s.scheduler = scheduler_number(spec.scheduler);
-    s.flags = SERVICE_LIVE;
+    s.flags = SERVICE_LIVE | s.flags & SERVICE_BY_HAND;
     for (yes, flag) in [
         (spec.flags.fallback, SERVICE_FALLBACK),
         (spec.flags.port, SERVICE_PORT),
+        (spec.flags.third, SERVICE_FLAG3),
         (spec.one_packet, SERVICE_ONE_PACKET),
         (spec.persistence.is_some(), SERVICE_PERSISTENT),
     ] {
@@ -277,16 +277,29 @@ impl Maps {
         let mut out = BTreeMap::new();
         for (_, s) in self.live_services() {
             let Some(key) = key_of(&s) else { continue };
-            let half = in_force(&s);
-            let mut ids = self.list(half.list_base, half.list_len);
-            ids.reverse();
-            let dests = ids
-                .iter()
-                .filter(|&&i| (i as usize) < self.dests.len())
-                .map(|&i| server_of(&self.dests.get(i as usize)));
-            out.insert(key, ServiceState { spec: spec_of(&s), dests: dests.collect() });
+            out.insert(key, self.state(&s));
         }
         out
+    }
+
+    /// One service, as plans compare it.
+    pub fn observe_one(&self, key: ServiceKey) -> Option<ServiceState> {
+        let slot = (key.mark == 0).then(|| self.slots.find(super::edit::service_name(key))).flatten()?;
+        let s = self.services.get(slot as usize);
+        Some(self.state(&s))
+    }
+
+    fn state(&self, s: &service) -> ServiceState {
+        let half = in_force(s);
+        let mut ids = self.list(half.list_base, half.list_len);
+        ids.reverse();
+        let known = ids.iter().filter(|&&i| (i as usize) < self.dests.len());
+        ServiceState { spec: spec_of(s), dests: known.map(|&i| server_of(&self.dests.get(i as usize))).collect() }
+    }
+
+    /// Services that somebody has made by hand.
+    pub fn by_hand(&self) -> BTreeSet<ServiceKey> {
+        self.live_services().filter(|(_, s)| s.flags & SERVICE_BY_HAND != 0).filter_map(|(_, s)| key_of(&s)).collect()
     }
 
     /// The services with everything that there is to see of them, in the order of their keys.

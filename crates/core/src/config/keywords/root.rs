@@ -18,7 +18,8 @@ const ROOT_KEYWORDS: &[Keyword] = &[
     kw("net_namespace", Args::Text, "none (current netns)", "v1.2.24",
        "Run the whole daemon inside this network namespace.").needed(),
     kw("net_namespace_ipvs", Args::OptText, "default namespace", "v2.1.0",
-       "The network namespace whose IPVS is managed, while health checks stay in the daemon's own; no name means the machine's first.").later(),
+       "The network namespace whose IPVS is managed, while health checks stay in the daemon's own; no name means the machine's first.")
+       .differs("only the kernel's IPVS can be in another namespace, so with `dataplane auto` that is the data plane; at the next start"),
     kw("namespace_with_ipsets", Args::Flag, "off", "v1.3.0",
        "Allow ipsets in network namespaces of kernels before 3.13.").never(IPTABLES),
     kw("use_pid_dir", Args::Flag, "off", "v1.2.24",
@@ -61,8 +62,8 @@ const ROOT_KEYWORDS: &[Keyword] = &[
        "Keys and certificates of SSL_GET."),
     kw("virtual_server_group", Args::NamedLines(Lines::Member), "", "v1.0.3",
        "Addresses, ranges and firewall marks that one virtual server answers for.")
-       .differs("firewall marks are left out, not supported yet"),
+       .differs("firewall marks need the kernel's IPVS: they are refused with `dataplane xdp`"),
     kw("virtual_server", Args::Block(&VIRTUAL_SERVER, Name::Service), "", "v1.0.3",
        "A virtual service and its real servers.")
-       .differs("IPv4 addresses; IPv6, `fwmark` and `group` are refused, not supported yet"),
+       .differs("`fwmark` needs the kernel's IPVS: it is refused with `dataplane xdp`"),
 ];

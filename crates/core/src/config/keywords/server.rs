@@ -54,7 +54,8 @@ const VIRTUAL_SERVER_KEYWORDS: &[Keyword] = &[
     kw("lvs_method", Args::Method, "NAT", "v1.1.5",
        "How packets reach the server."),
     kw("persistence_engine", Args::ProcessName, "none", "v1.2.20",
-       "What tells clients apart besides their address, as `sip` does.").later(),
+       "What tells clients apart besides their address, as `sip` does.")
+       .differs("only `sip`; the kernel's IPVS does it, so with `dataplane auto` that is the data plane; with `xdp` it has no effect"),
     kw("persistence_timeout", Args::OptUint(1, 2_678_400), "0 (off); 360 if no value", "v1.0.3",
        "A client's connections stay with one real server until this long after its last new one."),
     kw("persistence_granularity", Args::Granularity, "/32, /128", "v1.0.3",

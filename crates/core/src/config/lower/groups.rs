@@ -4,20 +4,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::value::{Line, Value};
 use super::Lower;
+use super::services::Where;
 
 /// A range is of the last number of an address (keepalived.conf(5)), so that it has no more.
 const MOST: usize = 1 << 16;
 
 impl Lower<'_> {
     /// The addresses of a group, with their ports, each once; what is no address is told and left out.
-    pub(super) fn group_addresses(&mut self, name: &str) -> Vec<(IpAddr, u16)> {
-        let mut out: Vec<(IpAddr, u16)> = Vec::new();
+    pub(super) fn group_addresses(&mut self, name: &str) -> Vec<Where> {
+        let mut out: Vec<Where> = Vec::new();
         for e in self.root.all("virtual_server_group") {
             let Value::Lines(group) = &e.value else { continue };
             if group.0.as_deref() != Some(name) {
                 continue;
             }
-            for (at, line) in &group.1.0 {
+            for (_, line) in &group.1.0 {
                 match line {
                     Line::Range(from, to, port) => {
                         let all: Vec<IpAddr> = match (from, to) {
@@ -29,13 +30,14 @@ impl Lower<'_> {
                             }
                             _ => Vec::new(), // told already
                         };
-                        let all = all.into_iter().map(|a| (a, port.unwrap_or(0)));
+                        let all = all.into_iter().map(|a| Where::At(a, port.unwrap_or(0)));
                         let new: Vec<_> = all.filter(|a| !out.contains(a)).collect();
                         out.extend(new);
                     }
-                    Line::Mark(..) => {
-                        let what = "a firewall mark in a group is not supported yet".to_owned();
-                        self.unsupported(*at, what, "addresses and ranges are");
+                    Line::Mark(mark, family) => {
+                        let ipv6 = family.as_ref().map(|f| *f == "inet6");
+                        let new = Where::Mark(*mark, ipv6);
+                        out.extend((!out.contains(&new)).then_some(new));
                     }
                     _ => {}
                 }

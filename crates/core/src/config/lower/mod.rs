@@ -4,6 +4,7 @@ mod checks;
 mod groups;
 mod instances;
 mod mail;
+mod plane;
 mod routes;
 mod services;
 mod tracked;
@@ -81,6 +82,7 @@ pub(crate) fn lower(root: &Section, environment: &dyn Environment, diagnostics: 
         link_delays: l.link_delays(),
         dynamic_interfaces: l.global(|g| g.get("dynamic_interfaces").map(|_| ())).is_some(),
         announce_gaps,
+        ipvs_namespace: Lower::ipvs_namespace(root),
         virtual_servers,
     }
 }
@@ -130,6 +132,11 @@ impl<'l> Lower<'l> {
             rs_init_notifies: self.global(|g| g.flag("rs_init_notifies")).unwrap_or(false),
             checker_concurrency: self.global(|g| g.uint("checker_concurrency")).map(|n| n as u32),
             tuning: self.tuning(),
+            dataplane: self.plane(),
+            hand_changes: self.hand_changes(),
+            flush: self.global(|g| g.flag("lvs_flush")).is_some(),
+            flush_on_stop: self.flush_on_stop(),
+            sync: self.sync_daemon(),
             ..GlobalDefs::default()
         };
         for g in self.root.sections("global_defs") {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::super::value::{Method, Section, Value};
 use super::{Lower, Usual};
 use crate::model::{
-    ForwardingMethod, OnRemoval, Persistence, Protocol, Quorum, RealServer, Scheduler, SchedulerFlags, ServerKey,
-    ServiceKey, Sorry, Tunnel, TunnelChecksum, TunnelKind, VirtualServer, Weight,
+    ForwardingMethod, OnRemoval, Persistence, PersistenceEngine, PlaneChoice, Protocol, Quorum, RealServer, Scheduler,
+    SchedulerFlags, ServerKey, ServiceKey, Sorry, Tunnel, TunnelChecksum, TunnelKind, VirtualServer, Weight,
 };
 
 /// keepalived.conf(5), "delay_loop".
@@ -43,6 +43,23 @@ impl Timing {
     }
 }
 
+/// What packets a service is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Where {
+    /// Those to an address and port.
+    At(IpAddr, u16),
+    /// Those with a mark; is their family IPv6, if that is written?
+    Mark(u32, Option<bool>),
+}
+
+/// The family of a mark's packets where none is written: that of the first real server.
+fn servers_are_ipv6(s: &Section) -> bool {
+    match s.text("ip_family") {
+        Some(family) => family == "inet6",
+        None => s.sections("real_server").any(|r| matches!(r.name, Value::Endpoint(IpAddr::V6(_), _))),
+    }
+}
+
 /// keepalived takes a quorum that cannot be reached for the sum of the weights, and a hysteresis that leaves nothing for
 /// one less than the quorum.
 fn quorum(s: &Section, servers: &[RealServer]) -> Quorum {
@@ -67,7 +84,7 @@ fn scheduler_flags(s: &Section, scheduler: Scheduler) -> SchedulerFlags {
         _ => return SchedulerFlags::default(),
     };
     let has = |flag: &str, bit: &str| s.has(&format!("{name}-{flag}")) || s.has(bit);
-    SchedulerFlags { fallback: has("fallback", "flag-1"), port: has("port", "flag-2") }
+    SchedulerFlags { fallback: has("fallback", "flag-1"), port: has("port", "flag-2"), third: s.has("flag-3") }
 }
 
 /// `removed_server drop|drain SECONDS|reject|reschedule`
@@ -107,11 +124,13 @@ impl Lower<'_> {
     /// A block: one service, or one for each address of its group.
     fn block(&mut self, s: &Section, usual: &Usual) -> Vec<VirtualServer> {
         match &s.name {
-            Value::Endpoint(a, p) => self.service(s, (*a, p.unwrap_or(0)), None, usual).into_iter().collect(),
-            Value::Mark(_) => {
-                let what = "`virtual_server fwmark` is not supported yet".to_owned();
-                self.unsupported(s.at, what, "expected an address and a port, or a group");
-                Vec::new()
+            Value::Endpoint(a, p) => {
+                let at = Where::At(*a, p.unwrap_or(0));
+                self.service(s, at, None, usual).into_iter().collect()
+            }
+            Value::Mark(mark) => {
+                let at = Where::Mark(*mark, None);
+                self.service(s, at, None, usual).into_iter().collect()
             }
             Value::Group(name) => {
                 let mut out = Vec::new();
@@ -135,10 +154,21 @@ impl Lower<'_> {
     fn service(
         &mut self,
         s: &Section,
-        (addr, port): (IpAddr, u16),
+        at: Where,
         group: Option<(String, bool)>,
         usual: &Usual,
     ) -> Option<VirtualServer> {
+        if let Where::Mark(..) = at
+            && self.plane() == PlaneChoice::Xdp
+        {
+            let what = "firewall marks are not supported with `dataplane xdp`".to_owned();
+            self.unsupported(s.at, what, "expected an address and a port, or a group; or `dataplane ipvs`");
+            return None;
+        }
+        if let Where::Mark(0, _) = at {
+            self.unsupported(s.at, "a firewall mark of 0 is none".to_owned(), "expected 1 to 4294967295");
+            return None;
+        }
         // keepalived takes UDP where none is written, and says so.
         let protocol = match s.text("protocol").map(str::to_ascii_uppercase).as_deref() {
             Some("TCP") => Protocol::Tcp,
@@ -156,12 +186,16 @@ impl Lower<'_> {
                 }
             },
         };
-        let persistence = self.persistence(s, addr.is_ipv6());
-        if port == 0 && persistence.is_none() {
+        let key = match at {
+            Where::At(addr, port) => ServiceKey::at(protocol, addr, port),
+            Where::Mark(mark, ipv6) => ServiceKey::marked(mark, ipv6.unwrap_or_else(|| servers_are_ipv6(s))),
+        };
+        let persistence = self.persistence(s, key.addr.is_ipv6());
+        if key.mark == 0 && key.port == 0 && persistence.is_none() {
             return None; // told already
         }
+        let engine = self.engine(s)?;
         let timing = Timing::of(s, Timing::default());
-        let key = ServiceKey { protocol, addr, port };
         let mut servers: Vec<RealServer> = Vec::new();
         for r in s.sections("real_server") {
             if let Some(server) = self.real_server(s, r, key, (&timing, usual))
@@ -183,12 +217,30 @@ impl Lower<'_> {
             group,
             scheduler,
             scheduler_flags: scheduler_flags(s, scheduler),
-            one_packet: s.has("ops") && protocol == Protocol::Udp,
+            one_packet: s.has("ops") && (protocol == Protocol::Udp || key.mark != 0),
             persistence,
+            engine,
             on_removal: on_removal(s),
             delay_loop: timing.delay_loop.unwrap_or(DELAY_LOOP),
             servers,
         })
+    }
+
+    /// The outer `None`: there is no such engine, which was told.
+    fn engine(&mut self, s: &Section) -> Option<Option<PersistenceEngine>> {
+        match s.text("persistence_engine") {
+            None => Some(None),
+            Some("sip") if self.plane() == PlaneChoice::Xdp => {
+                self.later(s.place("persistence_engine"), "persistence_engine");
+                Some(None)
+            }
+            Some("sip") => Some(Some(PersistenceEngine::Sip)),
+            Some(name) => {
+                let what = format!("no persistence engine is called `{name}`");
+                self.unsupported(s.place("persistence_engine"), what, "expected sip");
+                None
+            }
+        }
     }
 
     fn persistence(&mut self, s: &Section, v6: bool) -> Option<Persistence> {

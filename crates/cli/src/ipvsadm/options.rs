@@ -1,0 +1,378 @@
+//! ipvsadm's options: how they are written, and which go with which command (ipvsadm(8), version 1.31).
+
+/// What is to be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    AddService,
+    EditService,
+    DeleteService,
+    Flush,
+    List,
+    AddServer,
+    DeleteServer,
+    EditServer,
+    Set,
+    StartDaemon,
+    StopDaemon,
+    Restore,
+    Save,
+    Zero,
+    Help,
+    Version,
+}
+
+impl Command {
+    /// As messages call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Command::AddService => "add-service",
+            Command::EditService => "edit-service",
+            Command::DeleteService => "delete-service",
+            Command::Flush => "flush",
+            Command::List => "list",
+            Command::AddServer => "add-server",
+            Command::DeleteServer => "delete-server",
+            Command::EditServer => "edit-server",
+            Command::Set => "set",
+            Command::StartDaemon => "start-daemon",
+            Command::StopDaemon => "stop-daemon",
+            Command::Restore => "restore",
+            Command::Save => "save",
+            Command::Zero => "zero",
+            Command::Help => "help",
+            Command::Version => "version",
+        }
+    }
+
+    /// The command of an option, if it is one.
+    pub fn of(option: Opt) -> Option<Command> {
+        Some(match option {
+            Opt::Command(c) => c,
+            _ => return None,
+        })
+    }
+
+    fn needs(self, o: Opt) -> bool {
+        use Command as C;
+        match o {
+            Opt::Service => matches!(
+                self,
+                C::AddService | C::EditService | C::DeleteService | C::AddServer | C::EditServer | C::DeleteServer
+            ),
+            Opt::Server => matches!(self, C::AddServer | C::EditServer | C::DeleteServer),
+            _ => false,
+        }
+    }
+
+    fn allows(self, o: Opt) -> bool {
+        use Command as C;
+        self.needs(o)
+            || match self {
+                C::AddService | C::EditService => matches!(
+                    o,
+                    Opt::Scheduler | Opt::Persistent | Opt::Netmask | Opt::OnePacket | Opt::Engine | Opt::SchedFlags
+                ),
+                C::AddServer | C::EditServer => {
+                    matches!(o, Opt::Forward | Opt::Weight | Opt::UThreshold | Opt::LThreshold) || o.is_tunnel()
+                }
+                C::List => matches!(
+                    o,
+                    Opt::Numeric
+                        | Opt::Connection
+                        | Opt::Service
+                        | Opt::Timeout
+                        | Opt::Daemon
+                        | Opt::Stats
+                        | Opt::Rate
+                        | Opt::Thresholds
+                        | Opt::PersistentConn
+                        | Opt::NoSort
+                        | Opt::Exact
+                        | Opt::TunInfo
+                        | Opt::Json
+                        | Opt::Watch
+                        | Opt::Client
+                        | Opt::State
+                ),
+                C::StartDaemon => matches!(
+                    o,
+                    Opt::McastInterface
+                        | Opt::SyncId
+                        | Opt::SyncMaxlen
+                        | Opt::McastGroup
+                        | Opt::McastPort
+                        | Opt::McastTtl
+                ),
+                C::StopDaemon => o == Opt::SyncId,
+                C::Save => matches!(o, Opt::Numeric | Opt::Complete),
+                C::Restore => o == Opt::Atomic,
+                C::Zero => o == Opt::Service,
+                _ => false,
+            }
+    }
+
+    /// Says which option is missing or out of place, in the order of [`ORDER`].
+    pub fn check(self, given: &[Opt]) -> Result<(), String> {
+        for o in ORDER {
+            let name = o.name();
+            if !given.contains(&o) {
+                if self.needs(o) {
+                    return Err(format!("You need to supply the '{name}' option for the '{}' command", self.name()));
+                }
+            } else if !self.allows(o) {
+                return Err(format!("Illegal '{name}' option with the '{}' command", self.name()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An option, whatever way it is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Opt {
+    Command(Command),
+    Numeric,
+    Connection,
+    Service,
+    Scheduler,
+    Persistent,
+    Netmask,
+    Server,
+    Forward,
+    Weight,
+    UThreshold,
+    LThreshold,
+    McastInterface,
+    Timeout,
+    Daemon,
+    Stats,
+    Rate,
+    Thresholds,
+    PersistentConn,
+    NoSort,
+    SyncId,
+    Exact,
+    OnePacket,
+    Engine,
+    SchedFlags,
+    TunInfo,
+    TunType,
+    TunPort,
+    TunNoCsum,
+    TunCsum,
+    TunRemCsum,
+    SyncMaxlen,
+    McastGroup,
+    McastPort,
+    McastTtl,
+    // What has no name of its own in messages.
+    Ipv6,
+    Sort,
+    // Ours.
+    Json,
+    Watch,
+    Complete,
+    Atomic,
+    Client,
+    State,
+    DataPlane,
+}
+
+/// The order in which options are looked at.
+const ORDER: [Opt; 40] = [
+    Opt::Numeric,
+    Opt::Connection,
+    Opt::Service,
+    Opt::Scheduler,
+    Opt::Persistent,
+    Opt::Netmask,
+    Opt::Server,
+    Opt::Forward,
+    Opt::Weight,
+    Opt::UThreshold,
+    Opt::LThreshold,
+    Opt::McastInterface,
+    Opt::Timeout,
+    Opt::Daemon,
+    Opt::Stats,
+    Opt::Rate,
+    Opt::Thresholds,
+    Opt::PersistentConn,
+    Opt::NoSort,
+    Opt::SyncId,
+    Opt::Exact,
+    Opt::OnePacket,
+    Opt::Engine,
+    Opt::SchedFlags,
+    Opt::TunInfo,
+    Opt::TunType,
+    Opt::TunPort,
+    Opt::TunNoCsum,
+    Opt::TunCsum,
+    Opt::TunRemCsum,
+    Opt::SyncMaxlen,
+    Opt::McastGroup,
+    Opt::McastPort,
+    Opt::McastTtl,
+    Opt::Json,
+    Opt::Watch,
+    Opt::Complete,
+    Opt::Atomic,
+    Opt::Client,
+    Opt::State,
+];
+
+impl Opt {
+    /// As messages call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Opt::Command(c) => c.name(),
+            Opt::Numeric => "numeric",
+            Opt::Connection => "connection",
+            Opt::Service => "service-address",
+            Opt::Scheduler => "scheduler",
+            Opt::Persistent => "persistent",
+            Opt::Netmask => "netmask",
+            Opt::Server => "real-server",
+            Opt::Forward => "forwarding-method",
+            Opt::Weight => "weight",
+            Opt::UThreshold => "u-threshold",
+            Opt::LThreshold => "l-threshold",
+            Opt::McastInterface => "mcast-interface",
+            Opt::Timeout => "timeout",
+            Opt::Daemon => "daemon",
+            Opt::Stats => "stats",
+            Opt::Rate => "rate",
+            Opt::Thresholds => "thresholds",
+            Opt::PersistentConn => "persistent-conn",
+            Opt::NoSort => "nosort",
+            Opt::SyncId => "syncid",
+            Opt::Exact => "exact",
+            Opt::OnePacket => "ops",
+            Opt::Engine => "pe",
+            Opt::SchedFlags => "sched-flags",
+            Opt::TunInfo => "tun-info",
+            Opt::TunType => "tun-type",
+            Opt::TunPort => "tun-port",
+            Opt::TunNoCsum => "tun-nocsum",
+            Opt::TunCsum => "tun-csum",
+            Opt::TunRemCsum => "tun-remcsum",
+            Opt::SyncMaxlen => "sync-maxlen",
+            Opt::McastGroup => "mcast-group",
+            Opt::McastPort => "mcast-port",
+            Opt::McastTtl => "mcast-ttl",
+            Opt::Ipv6 => "ipv6",
+            Opt::Sort => "sort",
+            Opt::Json => "json",
+            Opt::Watch => "watch",
+            Opt::Complete => "complete",
+            Opt::Atomic => "atomic",
+            Opt::Client => "client",
+            Opt::State => "state",
+            Opt::DataPlane => "dataplane",
+        }
+    }
+
+    /// Is it one of `--tun-*`, `--tun-info` apart?
+    pub const fn is_tunnel(self) -> bool {
+        matches!(self, Opt::TunType | Opt::TunPort | Opt::TunNoCsum | Opt::TunCsum | Opt::TunRemCsum)
+    }
+}
+
+/// A way to write an option.
+pub struct Spelling {
+    pub long: &'static str,
+    pub short: char,
+    pub option: Opt,
+    /// A value must follow.
+    pub value: bool,
+    /// What tells options apart that are one: the protocol of a service, the method of a server.
+    pub kind: u8,
+}
+
+const fn flag(long: &'static str, short: char, option: Opt) -> Spelling {
+    Spelling { long, short, option, value: false, kind: 0 }
+}
+
+const fn value(long: &'static str, short: char, option: Opt) -> Spelling {
+    Spelling { long, short, option, value: true, kind: 0 }
+}
+
+const fn kind(mut s: Spelling, kind: u8) -> Spelling {
+    s.kind = kind;
+    s
+}
+
+/// No short form.
+const NO: char = '\0';
+/// The kind of `-f`; those of other services are protocol numbers.
+pub const MARK: u8 = 0;
+
+/// All of them.
+pub const SPELLINGS: &[Spelling] = &[
+    flag("add-service", 'A', Opt::Command(Command::AddService)),
+    flag("edit-service", 'E', Opt::Command(Command::EditService)),
+    flag("delete-service", 'D', Opt::Command(Command::DeleteService)),
+    flag("clear", 'C', Opt::Command(Command::Flush)),
+    flag("list", 'L', Opt::Command(Command::List)),
+    flag("list", 'l', Opt::Command(Command::List)),
+    flag("zero", 'Z', Opt::Command(Command::Zero)),
+    flag("add-server", 'a', Opt::Command(Command::AddServer)),
+    flag("edit-server", 'e', Opt::Command(Command::EditServer)),
+    flag("delete-server", 'd', Opt::Command(Command::DeleteServer)),
+    flag("set", NO, Opt::Command(Command::Set)),
+    flag("help", 'h', Opt::Command(Command::Help)),
+    flag("version", 'v', Opt::Command(Command::Version)),
+    flag("restore", 'R', Opt::Command(Command::Restore)),
+    flag("save", 'S', Opt::Command(Command::Save)),
+    value("start-daemon", NO, Opt::Command(Command::StartDaemon)),
+    value("stop-daemon", NO, Opt::Command(Command::StopDaemon)),
+    kind(value("tcp-service", 't', Opt::Service), 6),
+    kind(value("udp-service", 'u', Opt::Service), 17),
+    kind(value("sctp-service", NO, Opt::Service), 132),
+    kind(value("fwmark-service", 'f', Opt::Service), MARK),
+    value("scheduler", 's', Opt::Scheduler),
+    value("persistent", 'p', Opt::Persistent),
+    value("netmask", 'M', Opt::Netmask),
+    value("real-server", 'r', Opt::Server),
+    kind(flag("masquerading", 'm', Opt::Forward), 0),
+    kind(flag("ipip", 'i', Opt::Forward), 2),
+    kind(flag("gatewaying", 'g', Opt::Forward), 3),
+    value("weight", 'w', Opt::Weight),
+    value("u-threshold", 'x', Opt::UThreshold),
+    value("l-threshold", 'y', Opt::LThreshold),
+    flag("numeric", 'n', Opt::Numeric),
+    flag("connection", 'c', Opt::Connection),
+    value("mcast-interface", NO, Opt::McastInterface),
+    value("syncid", NO, Opt::SyncId),
+    value("sync-maxlen", NO, Opt::SyncMaxlen),
+    value("mcast-group", NO, Opt::McastGroup),
+    value("mcast-port", NO, Opt::McastPort),
+    value("mcast-ttl", NO, Opt::McastTtl),
+    flag("timeout", NO, Opt::Timeout),
+    flag("daemon", NO, Opt::Daemon),
+    flag("stats", NO, Opt::Stats),
+    flag("rate", NO, Opt::Rate),
+    flag("thresholds", NO, Opt::Thresholds),
+    flag("persistent-conn", NO, Opt::PersistentConn),
+    flag("nosort", NO, Opt::NoSort),
+    flag("sort", NO, Opt::Sort),
+    flag("exact", 'X', Opt::Exact),
+    flag("ipv6", '6', Opt::Ipv6),
+    flag("ops", 'o', Opt::OnePacket),
+    value("pe", NO, Opt::Engine),
+    value("sched-flags", 'b', Opt::SchedFlags),
+    flag("tun-info", NO, Opt::TunInfo),
+    value("tun-type", NO, Opt::TunType),
+    value("tun-port", NO, Opt::TunPort),
+    flag("tun-nocsum", NO, Opt::TunNoCsum),
+    flag("tun-csum", NO, Opt::TunCsum),
+    flag("tun-remcsum", NO, Opt::TunRemCsum),
+    flag("json", NO, Opt::Json),
+    value("watch", NO, Opt::Watch),
+    flag("complete", NO, Opt::Complete),
+    flag("atomic", NO, Opt::Atomic),
+    value("client", NO, Opt::Client),
+    value("state", NO, Opt::State),
+    value("dataplane", NO, Opt::DataPlane),
+];

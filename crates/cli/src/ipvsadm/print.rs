@@ -1,0 +1,329 @@
+//! ipvsadm's listings, column for column (print_service_entry(), print_conn() and print_largenum() of version 1.31, as
+//! recordings of it show them).
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use evenkeel_core::ipvs::{
+    Connection, Dest, DestEntry, GRE, GUE, Method, ONE_PACKET, PERSISTENT, Rates, SCHED1, SCHED2, SCHED3, SYNC_GROUP,
+    SYNC_PORT, Service, ServiceEntry, ServiceId, Stats, SyncDaemon, TUNNEL_CSUM, TUNNEL_REMCSUM, Timeouts,
+};
+use evenkeel_core::model::Protocol;
+use evenkeel_sys::names;
+
+use super::parse::{Columns, List};
+
+/// Address and port by number or by name.
+fn endpoint(addr: IpAddr, port: u16, protocol: Protocol, numeric: bool) -> String {
+    if numeric {
+        return SocketAddr::new(addr, port).to_string();
+    }
+    let (host, service) = names::of(addr, port, protocol == Protocol::Udp);
+    if addr.is_ipv6() { format!("[{host}]:{service}") } else { format!("{host}:{service}") }
+}
+
+/// Names of IPv4 are cut; those of IPv6 move the columns.
+fn cut(name: String, addr: IpAddr, most: usize) -> String {
+    if addr.is_ipv6() { name } else { name.chars().take(most).collect() }
+}
+
+/// The heading of a table of services.
+pub fn heading(columns: Columns) -> String {
+    let five = |names: [&str; 5]| {
+        let names = names.map(|n| format!(" {n:>8}")).concat();
+        format!("{:<33}{names}\n  -> RemoteAddress:Port\n", "Prot LocalAddress:Port")
+    };
+    let four = |names: &str| format!("{:<33} {names}\n  -> RemoteAddress:Port\n", "Prot LocalAddress:Port");
+    match columns {
+        Columns::Usual => "Prot LocalAddress:Port Scheduler Flags\n  \
+             -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n"
+            .to_owned(),
+        Columns::TunInfo => "Prot LocalAddress:Port Scheduler Flags\n  \
+             -> RemoteAddress:Port           Forward TunnelInfo    Weight ActiveConn InActConn\n"
+            .to_owned(),
+        Columns::Stats => five(["Conns", "InPkts", "OutPkts", "InBytes", "OutBytes"]),
+        Columns::Rate => five(["CPS", "InPPS", "OutPPS", "InBPS", "OutBPS"]),
+        Columns::Thresholds => four("Uthreshold Lthreshold ActiveConn InActConn "),
+        Columns::PersistentConn => four("Weight    PersistConn ActiveConn InActConn "),
+    }
+}
+
+/// The first line of a listing of everything.
+pub fn title(version: u32, size: u32) -> String {
+    let [_, major, minor, patch] = version.to_be_bytes();
+    format!("IP Virtual Server version {major}.{minor}.{patch} (size={size})\n")
+}
+
+/// The protocol in whose names a service's ports are.
+fn protocol_of(id: ServiceId) -> Protocol {
+    match id {
+        ServiceId::At { protocol, .. } => protocol,
+        ServiceId::Mark { .. } => Protocol::Tcp,
+    }
+}
+
+/// What the flags of a scheduler are called, `None` if there are none.
+fn scheduler_flags(s: &Service) -> Option<String> {
+    let names: [(&str, u32); 3] = match s.scheduler.as_str() {
+        "sh" => [("sh-fallback", SCHED1), ("sh-port", SCHED2), ("", SCHED3)],
+        "mh" => [("mh-fallback", SCHED1), ("mh-port", SCHED2), ("", SCHED3)],
+        _ => [("flag-1", SCHED1), ("flag-2", SCHED2), ("flag-3", SCHED3)],
+    };
+    s.has(SCHED1 | SCHED2 | SCHED3).then(|| {
+        let set = names.iter().filter(|(name, flag)| !name.is_empty() && s.has(*flag));
+        set.map(|(name, _)| *name).collect::<Vec<_>>().join(",")
+    })
+}
+
+/// The mask of a persistent service, if it is not the whole address.
+fn mask(s: &Service) -> Option<String> {
+    (s.netmask != s.id.whole_mask())
+        .then(|| if s.id.is_ipv6() { s.netmask.to_string() } else { Ipv4Addr::from(s.netmask).to_string() })
+}
+
+/// A service's line and those of its servers.
+pub fn service(e: &ServiceEntry, dests: &[DestEntry], list: &List) -> String {
+    let s = &e.service;
+    let mut text = match s.id {
+        ServiceId::At { protocol, addr, port } => {
+            format!("{:<4} {}", protocol.to_string(), cut(endpoint(addr, port, protocol, list.numeric), addr, 33))
+        }
+        // Printed as a signed number, which `-f` does not take back.
+        ServiceId::Mark { mark, ipv6 } => format!("FWM  {}{}", mark.cast_signed(), if ipv6 { " IPv6" } else { "" }),
+    };
+    match list.columns {
+        Columns::Stats => text = format!("{text:<33}{}", numbers(stats(e.stats), list.exact)),
+        Columns::Rate => text = format!("{text:<33}{}", numbers(rates(e.rates), list.exact)),
+        _ => {
+            text += &format!(" {}", s.scheduler);
+            if let Some(flags) = scheduler_flags(s) {
+                text += &format!(" ({flags})");
+            }
+            if s.has(PERSISTENT) {
+                text += &format!(" persistent {}", s.timeout_s);
+                if let Some(mask) = mask(s) {
+                    text += &format!(" mask {mask}");
+                }
+                if !s.engine.is_empty() {
+                    text += &format!(" pe {}", s.engine);
+                }
+            }
+            if s.has(ONE_PACKET) {
+                text += " ops";
+            }
+        }
+    }
+    text.push('\n');
+    for d in dests {
+        text += &dest(d, protocol_of(s.id), list);
+    }
+    text
+}
+
+fn dest(e: &DestEntry, protocol: Protocol, list: &List) -> String {
+    let d = &e.dest;
+    let name = cut(endpoint(d.addr, d.port, protocol, list.numeric), d.addr, 28);
+    let conns = format!("{:<10} {:<10}", e.active, e.inactive);
+    let method = match d.method {
+        Method::Masq => "Masq",
+        Method::Local => "Local",
+        Method::Tunnel => "Tunnel",
+        Method::Route => "Route",
+        Method::Bypass | Method::Unknown(_) => "Unknwn",
+    };
+    let rest = match list.columns {
+        Columns::Stats => return format!("  -> {name:<28}{}\n", numbers(stats(e.stats), list.exact)),
+        Columns::Rate => return format!("  -> {name:<28}{}\n", server_rates(e.rates, list.exact)),
+        Columns::Usual => format!("{method:<7} {:<6} {conns}", d.weight),
+        Columns::TunInfo => format!("{method:<7} {:<13} {:<6} {conns}", tunnel(d), d.weight),
+        Columns::Thresholds => format!("{:<10} {:<10} {conns}", d.u_threshold, d.l_threshold),
+        Columns::PersistentConn => format!("{:<9} {:<11} {conns}", d.weight, e.persistent),
+    };
+    format!("  -> {name:<28} {rest}\n")
+}
+
+fn tunnel(d: &Dest) -> String {
+    let sum = match d.tunnel_flags {
+        0 => "-c",
+        TUNNEL_CSUM => "+c",
+        TUNNEL_REMCSUM => "r+c",
+        _ => "?",
+    };
+    match (d.method, d.tunnel) {
+        (Method::Tunnel, GUE) => format!("gue:{}:{sum}", d.tunnel_port),
+        (Method::Tunnel, GRE) => format!("gre:{sum}"),
+        (Method::Tunnel, _) => "ipip".to_owned(),
+        _ => "n/a".to_owned(),
+    }
+}
+
+fn stats(s: Stats) -> [u64; 5] {
+    [s.conns, s.in_packets, s.out_packets, s.in_bytes, s.out_bytes]
+}
+
+fn rates(r: Rates) -> [u64; 5] {
+    [r.cps, r.in_pps, r.out_pps, r.in_bps, r.out_bps]
+}
+
+fn numbers(all: [u64; 5], exact: bool) -> String {
+    all.map(|n| large(n, exact)).concat()
+}
+
+/// The first three are printed plainly in a server's line.
+fn server_rates(r: Rates, exact: bool) -> String {
+    let [cps, in_pps, out_pps, in_bps, out_bps] = rates(r);
+    let plain = [cps, in_pps, out_pps].map(|n| format!(" {n:>8}")).concat();
+    plain + &large(in_bps, exact) + &large(out_bps, exact)
+}
+
+/// Nine wide, in K, M, G and T from the ninth digit on, cut and not rounded (print_largenum()).
+fn large(n: u64, exact: bool) -> String {
+    match n {
+        _ if exact => {
+            let digits = n.to_string();
+            if digits.len() < 9 { format!("{digits:>9}") } else { format!(" {digits}") }
+        }
+        0..100_000_000 => format!("{n:>9}"),
+        100_000_000..1_000_000_000 => format!("{:>8}K", n / 1000),
+        1_000_000_000..100_000_000_000 => format!("{:>8}M", n / 1_000_000),
+        100_000_000_000..100_000_000_000_000 => format!("{:>8}G", n / 1_000_000_000),
+        _ => format!("{:>8}T", n / 1_000_000_000_000),
+    }
+}
+
+/// All connections.
+pub fn connections(all: &[Connection], list: &List) -> String {
+    let mut text =
+        "IPVS connection entries\npro expire state       source             virtual            destination".to_owned();
+    text += if list.engines { "        pe name          pe_data\n" } else { "\n" };
+    for c in all {
+        text += &connection(c, list);
+    }
+    text
+}
+
+fn connection(c: &Connection, list: &List) -> String {
+    let protocol = if c.protocol == "UDP" { Protocol::Udp } else { Protocol::Tcp };
+    let end = |(addr, port): (IpAddr, u16)| endpoint(addr, port, protocol, list.numeric);
+    let expire = format!("{:02}:{:02}", c.expires_s / 60, c.expires_s % 60);
+    let (client, service, dest) = (end(c.client), end(c.service), end(c.dest));
+    let mut text = format!("{:<3} {expire:<6} {:<11} {client:<18} {service:<18} ", c.protocol, c.state);
+    text += &match (&c.engine, list.engines) {
+        (Some((name, data)), true) => format!("{dest:<16} {name:<18} {data}"),
+        _ => dest,
+    };
+    text.push('\n');
+    text
+}
+
+/// `--timeout`
+pub fn timeouts(t: Timeouts) -> String {
+    format!("Timeout (tcp tcpfin udp): {} {} {}\n", t.tcp_s, t.tcpfin_s, t.udp_s)
+}
+
+/// `--daemon`
+pub fn daemon(d: &SyncDaemon) -> String {
+    format!(
+        "{} sync daemon (mcast={}, syncid={}, maxlen={}, group={}, port={}, ttl={})\n",
+        d.role,
+        d.interface,
+        d.syncid,
+        d.maxlen.unwrap_or(0),
+        d.group.unwrap_or(SYNC_GROUP.into()),
+        d.port.unwrap_or(SYNC_PORT),
+        d.ttl.unwrap_or(1)
+    )
+}
+
+fn saved_service(id: ServiceId, numeric: bool) -> String {
+    match id {
+        ServiceId::At { protocol, addr, port } => {
+            let option = match protocol {
+                Protocol::Tcp => "-t",
+                Protocol::Udp => "-u",
+                Protocol::Sctp => "--sctp-service",
+            };
+            format!("{option} {}", endpoint(addr, port, protocol, numeric))
+        }
+        ServiceId::Mark { mark, ipv6 } => format!("-f {}{}", mark.cast_signed(), if ipv6 { " -6" } else { "" }),
+    }
+}
+
+/// `-S`: the commands that make a service. `complete`: thresholds as well, and marks that `-f` takes back.
+pub fn save(s: &Service, dests: &[DestEntry], numeric: bool, complete: bool) -> String {
+    let id = match s.id {
+        ServiceId::Mark { mark, ipv6 } if complete => format!("-f {mark}{}", if ipv6 { " -6" } else { "" }),
+        id => saved_service(id, numeric),
+    };
+    let mut text = format!("-A {id} -s {}", s.scheduler);
+    if s.has(PERSISTENT) {
+        text += &format!(" -p {}", s.timeout_s);
+        if let Some(mask) = mask(s) {
+            text += &format!(" -M {mask}");
+        }
+    }
+    if !s.engine.is_empty() {
+        text += &format!(" --pe {}", s.engine);
+    }
+    if s.has(ONE_PACKET) {
+        text += " -o";
+    }
+    if let Some(flags) = scheduler_flags(s) {
+        text += &format!(" -b {flags}");
+    }
+    text.push('\n');
+    for e in dests {
+        let d = &e.dest;
+        let server = endpoint(d.addr, d.port, protocol_of(s.id), numeric);
+        let method = match d.method {
+            Method::Masq => "-m",
+            Method::Tunnel => "-i",
+            _ => "-g",
+        };
+        text += &format!("-a {id} -r {server} {method} -w {}", d.weight);
+        if d.method == Method::Tunnel {
+            text += &match d.tunnel {
+                GUE => format!(" --tun-type gue --tun-port {} {}", d.tunnel_port, sum(d)),
+                GRE => format!(" --tun-type gre {}", sum(d)),
+                _ => " --tun-type ipip".to_owned(),
+            };
+        }
+        if complete && d.u_threshold != 0 {
+            text += &format!(" -x {}", d.u_threshold);
+        }
+        if complete && d.l_threshold != 0 {
+            text += &format!(" -y {}", d.l_threshold);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn sum(d: &Dest) -> &'static str {
+    match d.tunnel_flags {
+        TUNNEL_CSUM => "--tun-csum",
+        TUNNEL_REMCSUM => "--tun-remcsum",
+        _ => "--tun-nocsum",
+    }
+}
+
+/// What `-S --complete` adds: timeouts and daemons.
+pub fn save_rest(t: Timeouts, daemons: &[SyncDaemon]) -> String {
+    let mut text = format!("--set {} {} {}\n", t.tcp_s, t.tcpfin_s, t.udp_s);
+    for d in daemons {
+        text += &format!("--start-daemon {} --mcast-interface {} --syncid {}", d.role, d.interface, d.syncid);
+        if let Some(n) = d.maxlen {
+            text += &format!(" --sync-maxlen {n}");
+        }
+        if let Some(a) = d.group {
+            text += &format!(" --mcast-group {a}");
+        }
+        if let Some(n) = d.port {
+            text += &format!(" --mcast-port {n}");
+        }
+        if let Some(n) = d.ttl {
+            text += &format!(" --mcast-ttl {n}");
+        }
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,203 @@
+//! Connection synchronisation, version 1: what IPVS's master tells its backup (`ip_vs_sync.c`, "The master mulitcasts
+//! messages"; version 1 since Linux 2.6.39).
+
+use std::net::IpAddr;
+
+use super::{Connection, Method, is_active, state_number};
+use crate::model::Protocol;
+
+/// IP_VS_CONN_F_NOOUTPUT: the server's answers are not seen.
+const NO_OUTPUT: u32 = 0x80;
+/// IP_VS_CONN_F_INACTIVE: it does not count as active.
+const INACTIVE: u32 = 0x100;
+/// IP_VS_CONN_F_TEMPLATE
+const TEMPLATE: u32 = 0x1000;
+/// The state of a template whose connections have been established (IP_VS_CTPL_S_ASSURED).
+const ASSURED: u16 = 1;
+/// The headers of a datagram and of an entry, bytes.
+const HEADER: usize = 8;
+const ENTRY: usize = 24;
+/// IPVS_OPT_PE_DATA, IPVS_OPT_PE_NAME
+const OPTION_PE_DATA: u8 = 2;
+const OPTION_PE_NAME: u8 = 3;
+
+/// What one entry says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SyncEntry {
+    /// IP protocol number; 0 of the template of a mark.
+    pub protocol: u8,
+    /// IP_VS_CONN_F_*, the forwarding method in the lowest three bits.
+    pub flags: u32,
+    /// The state's number.
+    pub state: u16,
+    /// The client.
+    pub client: (IpAddr, u16),
+    /// The virtual address.
+    pub service: (IpAddr, u16),
+    /// The real server, of the same family.
+    pub dest: (IpAddr, u16),
+    /// The firewall mark that it came by.
+    pub mark: u32,
+    /// How long it lives, seconds.
+    pub timeout_s: u32,
+    /// The persistence engine's name and data.
+    pub engine: Option<(String, String)>,
+}
+
+impl SyncEntry {
+    /// A connection, or a template, whose packets reach its server by this method. `None` if the protocol cannot say it:
+    /// an unknown state, a server of another family.
+    pub fn of(c: &Connection, method: Method) -> Option<SyncEntry> {
+        let protocol = match c.protocol.as_str() {
+            "TCP" => Protocol::Tcp,
+            "UDP" => Protocol::Udp,
+            "SCTP" => Protocol::Sctp,
+            _ => return None,
+        };
+        let family = c.client.0.is_ipv6();
+        if c.service.0.is_ipv6() != family || c.dest.0.is_ipv6() != family {
+            return None;
+        }
+        let mut flags = method.number();
+        if method != Method::Masq {
+            flags |= NO_OUTPUT;
+        }
+        let state = if c.is_template() {
+            flags |= TEMPLATE | INACTIVE;
+            if c.state == "ASSURED" { ASSURED } else { 0 }
+        } else {
+            let state = state_number(protocol, &c.state)?;
+            if !is_active(protocol, state) {
+                flags |= INACTIVE;
+            }
+            state as u16
+        };
+        Some(SyncEntry {
+            protocol: protocol.number(),
+            flags,
+            state,
+            client: c.client,
+            service: c.service,
+            dest: c.dest,
+            mark: 0,
+            timeout_s: u32::try_from(c.expires_s).unwrap_or(u32::MAX).max(1),
+            engine: c.engine.clone(),
+        })
+    }
+
+    fn write(&self, to: &mut Vec<u8>) {
+        let at = to.len();
+        to.extend([u8::from(self.client.0.is_ipv6()), self.protocol, 0, 0]);
+        to.extend(self.flags.to_be_bytes());
+        to.extend(self.state.to_be_bytes());
+        for (_, port) in [self.client, self.service, self.dest] {
+            to.extend(port.to_be_bytes());
+        }
+        to.extend(self.mark.to_be_bytes());
+        to.extend(self.timeout_s.to_be_bytes());
+        debug_assert_eq!(to.len() - at, ENTRY);
+        for (addr, _) in [self.client, self.service, self.dest] {
+            match addr {
+                IpAddr::V4(a) => to.extend(a.octets()),
+                IpAddr::V6(a) => to.extend(a.octets()),
+            }
+        }
+        if let Some((name, data)) = &self.engine {
+            for (kind, text) in [(OPTION_PE_DATA, data), (OPTION_PE_NAME, name)] {
+                let text = text.as_bytes().get(..usize::from(u8::MAX)).unwrap_or(text.as_bytes());
+                to.extend([kind, text.len() as u8]);
+                to.extend(text);
+            }
+        }
+        // Its own length, of 12 bits; the padding to four bytes is not in it.
+        let size = ((to.len() - at) as u16).to_be_bytes();
+        if let Some(place) = to.get_mut(at + 2..at + 4) {
+            place.copy_from_slice(&size);
+        }
+    }
+}
+
+/// Datagrams of at most `maxlen` bytes, each with as many entries as it has room for.
+pub fn datagrams(entries: &[SyncEntry], syncid: u8, maxlen: usize) -> Vec<Vec<u8>> {
+    let begin = || vec![0, syncid, 0, 0, 0, 1, 0, 0];
+    let mut all: Vec<Vec<u8>> = Vec::new();
+    let (mut message, mut count) = (begin(), 0u8);
+    let mut entry = Vec::new();
+    for e in entries {
+        entry.clear();
+        e.write(&mut entry);
+        let padded = message.len().next_multiple_of(4);
+        if count > 0 && (padded + entry.len() > maxlen || count == u8::MAX) {
+            all.push(finish(std::mem::replace(&mut message, begin()), count));
+            count = 0;
+        }
+        message.resize(message.len().next_multiple_of(4), 0);
+        message.extend(&entry);
+        count += 1;
+    }
+    if count > 0 {
+        all.push(finish(message, count));
+    }
+    all
+}
+
+fn finish(mut message: Vec<u8>, count: u8) -> Vec<u8> {
+    let size = (message.len() as u16).to_be_bytes();
+    debug_assert!(message.len() > HEADER);
+    if let Some(place) = message.get_mut(2..5) {
+        place.copy_from_slice(&[size[0], size[1], count]);
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hex")).collect()
+    }
+
+    fn connection(protocol: &str, ends: [(&str, u16); 3], state: &str, expires_s: u64) -> Connection {
+        let [client, service, dest] = ends.map(|(a, p)| (a.parse().expect("an address"), p));
+        Connection { protocol: protocol.into(), client, service, dest, state: state.into(), expires_s, engine: None }
+    }
+
+    /// The first datagram that Linux 6.1 sent, recorded: TCP of both families, a template, and one of SIP.
+    #[test]
+    fn a_datagram_is_the_kernel_s_to_the_byte() {
+        let four = |cport| [("10.1.1.1", cport), ("10.2.0.100", 80), ("10.2.0.11", 80)];
+        let six = [("fd00:1:1::1", 41001), ("fd00:2::100", 80), ("fd00:2::11", 80)];
+        let mut sip = connection("UDP", [("10.1.1.3", 0), ("10.2.0.100", 80), ("10.2.0.11", 80)], "NONE", 60);
+        sip.engine = Some(("sip".into(), "call-1@example.test".into()));
+        let all = [
+            connection("TCP", four(41001), "ESTABLISHED", 900),
+            connection("TCP", four(41001), "FIN_WAIT", 120),
+            connection("TCP", six, "ESTABLISHED", 900),
+            connection("TCP", six, "FIN_WAIT", 120),
+            connection("TCP", [("10.1.1.2", 0), ("10.2.0.100", 81), ("10.2.0.11", 81)], "NONE", 120),
+            sip,
+        ];
+        let entries: Vec<SyncEntry> = all.iter().filter_map(|c| SyncEntry::of(c, Method::Route)).collect();
+        let recorded = bytes(
+            "000701420601000000060024000000830001a0290050005000000000000003840a0101010a0200640a02000b0006002400000183\
+             0004a0290050005000000000000000780a0101010a0200640a02000b01060048000000830001a029005000500000000000000384\
+             fd000001000100000000000000000001fd000002000000000000000000000100fd000002000000000000000000000011\
+             01060048000001830004a029005000500000000000000078fd000001000100000000000000000001\
+             fd000002000000000000000000000100fd0000020000000000000000000000110006002400001183000000000051005100000000\
+             000000780a0101020a0200640a02000b0011003e000011830000000000500050000000000000003c0a0101030a0200640a02000b\
+             021363616c6c2d31406578616d706c652e746573740303736970",
+        );
+        assert_eq!(datagrams(&entries, 7, 1472), [recorded]);
+    }
+
+    #[test]
+    fn a_datagram_is_no_longer_than_it_may_be() {
+        let c = connection("TCP", [("10.1.1.1", 4000), ("10.2.0.100", 80), ("10.2.0.11", 80)], "ESTABLISHED", 900);
+        let entries: Vec<SyncEntry> = (0..1000).filter_map(|_| SyncEntry::of(&c, Method::Masq)).collect();
+        let all = datagrams(&entries, 0, 1472);
+        assert!(all.iter().all(|d| d.len() <= 1472));
+        let count: usize = all.iter().map(|d| usize::from(d[4])).sum();
+        assert_eq!((count, all.len()), (1000, 25));
+    }
+}

@@ -1,0 +1,388 @@
+//! The kernel's IPVS: services and servers over generic netlink, as keepalived drives it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use evenkeel_core::ipc::DataPlaneStatus;
+use evenkeel_core::ipvs::sync::SyncEntry;
+use evenkeel_core::ipvs::{Change, Connection, Dest, Method, Service, ServiceEntry, SyncDaemon, SyncRole, Timeouts};
+use evenkeel_core::model::{Config, Protocol, ServiceKey, SyncSetup, Tuning};
+use evenkeel_core::plan::{DestSpec, ServiceState, Services, Step};
+use evenkeel_sys::bpf::{DestView, ServiceView, Stats};
+use evenkeel_sys::ipvs::Ipvs;
+use evenkeel_sys::netlink::Netlink;
+use evenkeel_sys::table::Table;
+use evenkeel_sys::{Context, Error, Result, fsutil};
+
+use super::{DataPlane, Kind, Occasion, Places};
+
+/// IPVS in one namespace, and which of its services are ours.
+pub struct Kernel {
+    ipvs: Ipvs,
+    namespace: Option<PathBuf>,
+    /// The services that we made; written down, so that the next daemon knows.
+    ours: BTreeSet<ServiceKey>,
+    record: PathBuf,
+    adopted: bool,
+    /// What was set of it, so that it is set once.
+    tuned: Option<Tuning>,
+    /// The daemons of connection synchronisation that we started.
+    sync: Vec<SyncDaemon>,
+}
+
+impl Kernel {
+    /// Opens it; services that an earlier daemon made are ours.
+    pub fn open(config: &Config, places: &Places) -> Result<Kernel> {
+        let namespace = config.ipvs_namespace.as_ref().map(|name| match name.as_str() {
+            "" => PathBuf::from("/proc/1/ns/net"),
+            name => Path::new("/run/netns").join(name),
+        });
+        let ipvs = match &namespace {
+            Some(path) => Ipvs::open_in(path)?,
+            None => Ipvs::open()?,
+        };
+        let known = fs::read(&places.record).ok();
+        let ours: BTreeSet<ServiceKey> = known.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let (adopted, record) = (!ours.is_empty(), places.record.clone());
+        Ok(Kernel { ipvs, namespace, ours, record, adopted, tuned: None, sync: Vec::new() })
+    }
+
+    /// Writes down which services are ours, if that is news.
+    fn write_record(&self) {
+        let written = if self.ours.is_empty() {
+            match fs::remove_file(&self.record) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context(|| "forget the services".into()),
+                _ => Ok(()),
+            }
+        } else {
+            let text = serde_json::to_vec(&self.ours).unwrap_or_default();
+            fsutil::replace(&self.record, &text)
+        };
+        if let Err(e) = written {
+            tracing::warn!("{e}; after a crash, services that are not configured any more would stay");
+        }
+    }
+
+    fn entries(&mut self) -> Result<Vec<(ServiceEntry, Vec<evenkeel_core::ipvs::DestEntry>)>> {
+        let services = self.ipvs.services()?;
+        services.into_iter().map(|s| self.ipvs.dests(s.service.id).map(|d| (s, d))).collect()
+    }
+
+    /// A step in IPVS's terms.
+    fn change(step: &Step) -> Change {
+        match step {
+            Step::AddService(k, spec) => Change::AddService(Service::from_plan(*k, spec)),
+            Step::EditService(k, spec) => Change::EditService(Service::from_plan(*k, spec)),
+            Step::RemoveService(k) => Change::RemoveService((*k).into()),
+            Step::AddDest(k, d, spec) => Change::AddDest((*k).into(), Dest::from_plan(*d, spec)),
+            Step::EditDest(k, d, spec) => Change::EditDest((*k).into(), Dest::from_plan(*d, spec)),
+            Step::RemoveDest(k, d) => Change::RemoveDest((*k).into(), Dest::of(d.addr, d.port)),
+        }
+    }
+
+    fn set_sysctls(&self, t: &Tuning) -> Vec<Error> {
+        let yes = |b: bool, on: &str| if b { on.to_owned() } else { "0".to_owned() };
+        let values = [
+            ("conn_reuse_mode", t.conn_reuse_mode.to_string()),
+            ("expire_nodest_conn", yes(t.expire_nodest_conn, "1")),
+            ("expire_quiescent_template", yes(t.expire_quiescent_template, "1")),
+            ("sloppy_tcp", yes(t.sloppy_tcp, "1")),
+            ("sloppy_sctp", yes(t.sloppy_sctp, "1")),
+            ("secure_tcp", yes(t.secure_tcp, "3")),
+            ("lblc_expiration", t.lblc_expiration_s.to_string()),
+            ("lblcr_expiration", t.lblcr_expiration_s.to_string()),
+        ];
+        // Only what differs from IPVS's own: nothing is set that nobody asked for.
+        let usual = Tuning::default();
+        let asked = [
+            t.conn_reuse_mode != usual.conn_reuse_mode,
+            t.expire_nodest_conn,
+            t.expire_quiescent_template,
+            t.sloppy_tcp,
+            t.sloppy_sctp,
+            t.secure_tcp,
+            t.lblc_expiration_s != usual.lblc_expiration_s,
+            t.lblcr_expiration_s != usual.lblcr_expiration_s,
+        ];
+        let again = self.tuned.is_some();
+        let wanted = values.into_iter().zip(asked).filter(|(_, asked)| *asked || again);
+        wanted.filter_map(|((name, value), _)| self.ipvs.set_sysctl(name, &value).err()).collect()
+    }
+
+    fn wanted_daemons(setup: &SyncSetup, master: Option<bool>) -> Vec<SyncDaemon> {
+        let daemon = |role| SyncDaemon {
+            role,
+            interface: setup.interface.clone(),
+            syncid: setup.syncid.unwrap_or(0).into(),
+            maxlen: setup.maxlen,
+            group: setup.group,
+            port: setup.port,
+            ttl: setup.ttl,
+        };
+        match master {
+            Some(true) => vec![daemon(SyncRole::Master)],
+            Some(false) => vec![daemon(SyncRole::Backup)],
+            None => vec![daemon(SyncRole::Master), daemon(SyncRole::Backup)],
+        }
+    }
+}
+
+/// A destination in the plan's terms. Where IPVS has lost its method, because it is this machine, it is the one that
+/// should be.
+fn spec_of(d: &Dest, should: Option<&DestSpec>) -> DestSpec {
+    let as_routed = Dest { method: Method::Route, ..*d };
+    let known = match d.method {
+        Method::Local => as_routed.spec().map(|s| DestSpec { method: should.map_or(s.method, |w| w.method), ..s }),
+        _ => d.spec(),
+    };
+    // What the plan has no words for differs from everything: weight 2^31 - 1 and no limit that anybody would set.
+    known.unwrap_or(DestSpec {
+        weight: evenkeel_core::model::Weight::new(i32::MAX as u32).unwrap_or(evenkeel_core::model::Weight::QUIESCED),
+        method: evenkeel_core::model::ForwardingMethod::Nat,
+        u_threshold: u32::MAX,
+        l_threshold: u32::MAX,
+    })
+}
+
+impl DataPlane for Kernel {
+    fn kind(&self) -> Kind {
+        Kind::Ipvs
+    }
+
+    fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    fn observe(&mut self, desired: &Services) -> Result<Services> {
+        let mut out = BTreeMap::new();
+        for (entry, dests) in self.entries()? {
+            let key = entry.service.id.key();
+            let should = desired.get(&key);
+            // A service that the plan has no words for is changed as a whole, if it is ours.
+            let mut spec = entry
+                .service
+                .spec()
+                .unwrap_or_else(|| evenkeel_core::plan::ServiceSpec::of(evenkeel_core::model::Scheduler::None));
+            if let Some(w) = should {
+                spec.on_removal = w.spec.on_removal;
+                // The mask of a service that is not persistent means nothing.
+            }
+            let dest = |d: &evenkeel_core::ipvs::DestEntry| {
+                let key = d.dest.key();
+                let should = should.and_then(|s| s.dests.iter().find(|(k, _)| *k == key)).map(|(_, s)| s);
+                (key, spec_of(&d.dest, should))
+            };
+            out.insert(key, ServiceState { spec, dests: dests.iter().rev().map(dest).collect() });
+        }
+        Ok(out)
+    }
+
+    fn foreign(&mut self, desired: &Services) -> BTreeSet<ServiceKey> {
+        let before = self.ours.len();
+        self.ours.extend(desired.keys());
+        if self.ours.len() != before {
+            self.write_record();
+        }
+        let there = self.ipvs.services().unwrap_or_default();
+        there.iter().map(|s| s.service.id.key()).filter(|k| !self.ours.contains(k)).collect()
+    }
+
+    fn apply(&mut self, steps: &[Step]) -> Vec<Error> {
+        let changes: Vec<Change> = steps.iter().map(Kernel::change).collect();
+        let results = self.ipvs.change_all(&changes);
+        let mut gone = false;
+        let mut errors = Vec::new();
+        for (step, result) in steps.iter().zip(results) {
+            match (step, result.map_err(explain)) {
+                (Step::RemoveService(k), Ok(())) => gone |= self.ours.remove(k),
+                (_, Ok(())) => {}
+                (_, Err(e)) => errors.push(e),
+            }
+        }
+        if gone {
+            self.write_record();
+        }
+        errors
+    }
+
+    fn tune(&mut self, config: &Config) -> Vec<Error> {
+        let t = config.global.tuning;
+        if self.tuned == Some(t) {
+            return Vec::new();
+        }
+        let usual = Tuning::default();
+        let mut errors = self.set_sysctls(&t);
+        // 0 leaves a timeout as it is.
+        let set = |now: u32, usual: u32| if now == usual && self.tuned.is_none() { 0 } else { now };
+        let timeouts = Timeouts {
+            tcp_s: set(t.tcp_s, usual.tcp_s),
+            tcpfin_s: set(t.tcpfin_s, usual.tcpfin_s),
+            udp_s: set(t.udp_s, usual.udp_s),
+        };
+        if timeouts != (Timeouts { tcp_s: 0, tcpfin_s: 0, udp_s: 0 }) {
+            errors.extend(self.ipvs.change(&Change::SetTimeouts(timeouts)).err());
+        }
+        self.tuned = Some(t);
+        errors
+    }
+
+    fn views(&mut self) -> Vec<ServiceView> {
+        let Ok(entries) = self.entries() else { return Vec::new() };
+        let stats = |s: evenkeel_core::ipvs::Stats| Stats {
+            conns: s.conns,
+            in_packets: s.in_packets,
+            in_bytes: s.in_bytes,
+            out_packets: s.out_packets,
+            out_bytes: s.out_bytes,
+        };
+        let dest = |d: &evenkeel_core::ipvs::DestEntry| DestView {
+            id: 0,
+            key: d.dest.key(),
+            spec: spec_of(&d.dest, None),
+            active: d.active,
+            inactive: d.inactive,
+            persistent: d.persistent,
+            overload: false,
+            hop: None,
+            mtu: 0,
+            local: d.dest.method == Method::Local,
+            stats: stats(d.stats),
+        };
+        let view = |(s, dests): &(ServiceEntry, Vec<evenkeel_core::ipvs::DestEntry>)| {
+            let spec = s.service.spec();
+            Some(ServiceView {
+                key: s.service.id.key(),
+                spec: spec?,
+                stats: stats(s.stats),
+                dests: dests.iter().map(dest).collect(),
+            })
+        };
+        entries.iter().filter_map(view).collect()
+    }
+
+    fn connections(&mut self) -> Result<Vec<Connection>> {
+        self.ipvs.connections()
+    }
+
+    fn stand_by(&mut self, _: bool) {}
+
+    fn take(&mut self, connections: &[Connection]) -> Result<usize> {
+        // How packets reach a server is said with the connection.
+        let mut methods = BTreeMap::new();
+        for (s, dests) in self.entries()? {
+            for d in dests {
+                methods.insert((s.service.id.key(), d.dest.addr), d.dest.method);
+            }
+        }
+        let method = |c: &Connection| {
+            let protocol =
+                [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|p| p.to_string() == c.protocol)?;
+            let ports = [c.service.1, 21, 0];
+            ports.iter().find_map(|p| methods.get(&(ServiceKey::at(protocol, c.service.0, *p), c.dest.0))).copied()
+        };
+        let entries: Vec<SyncEntry> = connections.iter().filter_map(|c| SyncEntry::of(c, method(c)?)).collect();
+        Ok(connections.len() - entries.len() + self.ipvs.feed(&entries)?)
+    }
+
+    fn follow_network(&mut self, _: &mut Netlink, _: &Config, _: Occasion) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn refresh_ways(&mut self, _: &mut Netlink) -> bool {
+        true
+    }
+
+    fn trouble(&self, _: IpAddr) -> Option<String> {
+        None
+    }
+
+    fn status(&mut self) -> DataPlaneStatus {
+        let info = self.ipvs.info().ok();
+        let version = info.map_or_else(String::new, |i| {
+            let [_, a, b, c] = i.version.to_be_bytes();
+            format!(" {a}.{b}.{c}")
+        });
+        DataPlaneStatus {
+            kind: Kind::Ipvs.name().to_owned(),
+            detail: match &self.namespace {
+                None => format!("the kernel's IPVS{version}"),
+                Some(path) => format!("the kernel's IPVS{version} in {}", path.display()),
+            },
+            adopted: self.adopted,
+            ..DataPlaneStatus::default()
+        }
+    }
+
+    fn installed(&self) -> Vec<String> {
+        let daemon = |d: &SyncDaemon| format!("connection synchronisation as {} on {}", d.role, d.interface);
+        self.sync.iter().map(daemon).collect()
+    }
+
+    fn synchronise(&mut self, config: &Config, master: Option<bool>) -> Vec<Error> {
+        let wanted = config.global.sync.as_ref().map_or_else(Vec::new, |s| Kernel::wanted_daemons(s, master));
+        if wanted == self.sync {
+            return Vec::new();
+        }
+        let mut errors = Vec::new();
+        let (stay, go): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sync).into_iter().partition(|d| wanted.contains(d));
+        for d in go {
+            errors.extend(self.ipvs.change(&Change::StopDaemon(d)).err());
+        }
+        self.sync = stay;
+        for d in wanted {
+            if self.sync.contains(&d) {
+                continue;
+            }
+            // What an earlier daemon left is ended first: it may have been of another role or interface.
+            let _ = self.ipvs.change(&Change::StopDaemon(d.clone()));
+            match self.ipvs.change(&Change::StartDaemon(d.clone())) {
+                Ok(()) => {
+                    tracing::info!("connections are synchronised as {} on {}", d.role, d.interface);
+                    self.sync.push(d);
+                }
+                Err(e) => errors.push(explain(e)),
+            }
+        }
+        errors
+    }
+
+    fn release(mut self: Box<Self>, _: &mut Netlink, all: bool) {
+        for d in std::mem::take(&mut self.sync) {
+            let _ = self.ipvs.change(&Change::StopDaemon(d));
+        }
+        if all {
+            let _ = self.ipvs.change(&Change::Flush);
+            self.ours.clear();
+        } else {
+            let there = self.ipvs.services().unwrap_or_default();
+            let ours = there.iter().map(|s| s.service.id).filter(|id| self.ours.contains(&id.key()));
+            let changes: Vec<Change> = ours.map(Change::RemoveService).collect();
+            for e in self.ipvs.change_all(&changes).into_iter().filter_map(Result::err) {
+                tracing::warn!("{e}");
+            }
+            self.ours.clear();
+        }
+        self.write_record();
+    }
+}
+
+/// What an error number of IPVS means, and how to mend it.
+fn explain(e: Error) -> Error {
+    const HINTS: [(i32, &str); 6] = [
+        (1, "it needs root, or CAP_NET_ADMIN"),
+        (
+            2,
+            "there is no such server; or the module of the scheduler or persistence engine, ip_vs_NAME, cannot be loaded",
+        ),
+        (3, "the service is gone: somebody else changes the table"),
+        (17, "it is there already: somebody else changes the table"),
+        (19, "the interface is not there"),
+        (22, "IPVS refuses it: a server must be a unicast address of the service's family, or behind a tunnel"),
+    ];
+    match HINTS.iter().find(|(n, _)| e.errno() == Some(*n)) {
+        Some((_, hint)) => e.hint(hint),
+        None => e,
+    }
+}

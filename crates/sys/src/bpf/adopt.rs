@@ -1,0 +1,170 @@
+//! Connections of the kernel's IPVS, taken over into our table as they stand.
+
+use std::collections::HashMap;
+use std::mem::offset_of;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+
+use evenkeel_core::ipvs::{Connection, is_active, state_number};
+use evenkeel_core::model::{Protocol, ServiceKey};
+
+use super::abi::*;
+use super::load::Loaded;
+use super::slots::wire_addr;
+use super::view::in_force;
+use crate::Result;
+
+/// What became of connections that were to be taken over.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Adopted {
+    /// Taken over, or there already.
+    pub taken: usize,
+    /// Of no service or server that is known here, or in a state that is not.
+    pub unknown: usize,
+    /// There was no room.
+    pub full: usize,
+}
+
+/// struct fresh of bpf/table.h, as bytes.
+struct Fresh {
+    key: [u64; 5],
+    dest: u32,
+    life: u32,
+    control: u32,
+    timeout: u32,
+}
+
+impl Fresh {
+    fn bytes(&self) -> Vec<u8> {
+        let mut out: Vec<u8> = self.key.iter().flat_map(|w| w.to_ne_bytes()).collect();
+        out.extend([self.dest, self.life, self.control, self.timeout].iter().flat_map(|w| w.to_ne_bytes()));
+        // The least that a frame of a test run has.
+        out.resize(64, 0);
+        out
+    }
+}
+
+/// What an entry is found by: key_make() of bpf/table.h.
+fn key(client: (IpAddr, u16), service: (IpAddr, u16), protocol: u8, kind: u32) -> [u64; 5] {
+    let (c, v) = (wire_addr(client.0), wire_addr(service.0));
+    let pair = |a: u32, b: u32| u64::from(a) | u64::from(b) << 32;
+    let ports = u64::from(client.1.to_be()) | u64::from(service.1.to_be()) << 16;
+    let key1 = ports | u64::from(protocol) << 32 | u64::from(kind) << 40;
+    if client.0.is_ipv6() {
+        [pair(c[0], c[1]), pair(c[2], c[3]), pair(v[0], v[1]), pair(v[2], v[3]), key1 | 1 << 47]
+    } else {
+        [pair(c[0], v[0]), 0, 0, 0, key1]
+    }
+}
+
+/// Destinations by service, address and port.
+type Dests = HashMap<(u32, IpAddr, u16), u32>;
+
+/// A service as far as it matters here.
+struct Known {
+    index: u32,
+    persistent: bool,
+    mask: [u32; 4],
+}
+
+impl Loaded {
+    /// While it stands by, the program passes everything to the kernel that is of no connection it knows: others begin
+    /// them.
+    pub fn stand_by(&self, yes: bool) {
+        let tuning = self.maps.settings.word(0, offset_of!(settings, tuning));
+        if yes {
+            tuning.fetch_or(STANDBY, Ordering::AcqRel);
+        } else {
+            tuning.fetch_and(!STANDBY, Ordering::AcqRel);
+        }
+    }
+
+    /// Takes connections and templates over. Templates come first, so that what they hold is held by them here too.
+    pub fn adopt(&self, all: &[Connection]) -> Result<Adopted> {
+        let mut done = Adopted::default();
+        let (services, dests) = self.names();
+        let mut templates: HashMap<[u64; 5], u32> = HashMap::new();
+        let (first, then): (Vec<&Connection>, Vec<&Connection>) = all.iter().partition(|c| c.is_template());
+        for c in first.into_iter().chain(then) {
+            let Some(mut fresh) = self.fresh(c, &services, &dests, &templates) else {
+                done.unknown += 1;
+                continue;
+            };
+            fresh.timeout = self.maps.jiffies_of(u32::try_from(c.expires_s).unwrap_or(u32::MAX).max(1));
+            let (_, out) = self.run("evenkeel_adopt", &fresh.bytes())?;
+            let number = out.get(..8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes) as u32;
+            if number == 0 {
+                done.full += 1;
+                continue;
+            }
+            done.taken += 1;
+            if c.is_template() {
+                templates.insert(fresh.key, number);
+            }
+        }
+        Ok(done)
+    }
+
+    /// Services by their names, and destinations by service and name.
+    fn names(&self) -> (HashMap<ServiceKey, Known>, Dests) {
+        let (mut services, mut dests) = (HashMap::new(), Dests::new());
+        for (index, s) in self.maps.live_services() {
+            let Some(key) = super::view::key_of(&s) else { continue };
+            let half = in_force(&s);
+            for id in self.maps.list(half.list_base, half.list_len) {
+                if let Some(d) = self.maps.dest_key(id) {
+                    dests.insert((index, d.addr, d.port), id);
+                }
+            }
+            let persistent = s.flags & SERVICE_PERSISTENT != 0;
+            services.insert(key, Known { index, persistent, mask: s.persist_mask });
+        }
+        (services, dests)
+    }
+
+    fn fresh(
+        &self,
+        c: &Connection,
+        services: &HashMap<ServiceKey, Known>,
+        dests: &Dests,
+        templates: &HashMap<[u64; 5], u32>,
+    ) -> Option<Fresh> {
+        let protocol = match c.protocol.as_str() {
+            "TCP" => Protocol::Tcp,
+            "UDP" => Protocol::Udp,
+            "SCTP" => Protocol::Sctp,
+            _ => return None,
+        };
+        // The service's own port; that of FTP for its data connections; every port.
+        let at = |port| services.get(&ServiceKey::at(protocol, c.service.0, port));
+        let ports = [c.service.1, 21, 0];
+        let found = ports.iter().enumerate().filter_map(|(n, port)| {
+            let service = at(*port)?;
+            let dest = [c.dest.1, 0, *port].iter().find_map(|p| dests.get(&(service.index, c.dest.0, *p)))?;
+            (n == 0 || service.persistent).then_some((service, *port, *dest))
+        });
+        let (service, port, dest) = found.into_iter().next()?;
+        let one_way = u32::from(self.maps.dests.get(dest as usize).method) != FORWARD_NAT;
+        let number = protocol.number();
+        if c.is_template() {
+            let flags = CONN_TEMPLATE | if c.state == "ASSURED" { CONN_ASSURED } else { 0 };
+            let key = key(c.client, c.service, number, KIND_TEMPLATE);
+            return Some(Fresh { key, dest, life: flags << 8, control: 0, timeout: 0 });
+        }
+        let state = state_number(protocol, &c.state)?;
+        let mut flags = if is_active(protocol, state) { 0 } else { CONN_INACTIVE };
+        flags |= if one_way { CONN_ONE_WAY } else { 0 };
+        let control = if service.persistent {
+            let port = if port == 21 { 0 } else { port };
+            let client = wire_addr(c.client.0);
+            let net: [u32; 4] = std::array::from_fn(|i| client[i] & service.mask[i]);
+            let net = super::slots::addr_of_wire(super::slots::family_of(c.client.0), net);
+            let held_by = key((net, 0), (c.service.0, port), number, KIND_TEMPLATE);
+            templates.get(&held_by).copied().unwrap_or(0)
+        } else {
+            0
+        };
+        let key = key(c.client, c.service, number, KIND_CONN);
+        Some(Fresh { key, dest, life: state | flags << 8, control, timeout: 0 })
+    }
+}

@@ -1,0 +1,399 @@
+//! One kernel, two data planes: what IPVS does and what our packet path does with the same, and the change from one to
+//! the other while packets flow. It needs a kernel that has both, which is Debian's under QEMU.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use evenkeel_core::ipc::Reply;
+use evenkeel_core::ipvs::{Change, Dest, ONE_PACKET, PERSISTENT, SCHED1, SCHED2, Service, ServiceId};
+use evenkeel_core::model::Protocol;
+use evenkeel_sys::bpf::XdpTable;
+use evenkeel_sys::ipvs::Ipvs;
+use evenkeel_sys::paths::{bpf_dir, run_dir};
+use evenkeel_sys::table::Table;
+use evenkeel_testkit::lan::eventually;
+use evenkeel_testkit::office::{SERVERS, VIP};
+use evenkeel_tests::{Net, SOON};
+use nix::sys::resource::{Resource, setrlimit};
+use socket2::{Domain, Socket, Type};
+
+/// Emulated, and busy.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Echoes on every connection, on one thread, until the test's process ends.
+fn echo_server(net: &Net, host: &'static str, port: u16) {
+    let (tx, rx) = std::sync::mpsc::channel();
+    net.lan.spawn_within(host, move || {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).expect("a free port");
+        listener.set_nonblocking(true).expect("a socket");
+        let _ = tx.send(());
+        let mut all: Vec<TcpStream> = Vec::new();
+        loop {
+            while let Ok((stream, _)) = listener.accept() {
+                stream.set_nonblocking(true).expect("a socket");
+                all.push(stream);
+            }
+            all.retain_mut(|s| {
+                let mut buf = [0; 64];
+                match s.read(&mut buf) {
+                    Ok(0) => false,
+                    Ok(n) => s.write_all(&buf[..n]).is_ok(),
+                    Err(e) => e.kind() == ErrorKind::WouldBlock,
+                }
+            });
+            std::thread::sleep(Duration::from_millis(3));
+        }
+    });
+    rx.recv().expect("it listens");
+}
+
+fn echoed(stream: &mut TcpStream, word: &[u8]) -> std::io::Result<()> {
+    stream.write_all(word)?;
+    let mut buf = vec![0; word.len()];
+    stream.read_exact(&mut buf)?;
+    if buf == word { Ok(()) } else { Err(std::io::Error::other("another answer")) }
+}
+
+fn connect(port: u16) -> std::io::Result<TcpStream> {
+    let at = SocketAddr::V4(SocketAddrV4::new(VIP, port));
+    let stream = TcpStream::connect_timeout(&at, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+fn config(plane: &str) -> String {
+    format!(
+        "global_defs {{\n dataplane {plane}\n connection_table_size 65536\n dataplane_interface eth0 auto\n}}\n\
+         virtual_server {VIP} 7001 {{\n lvs_sched rr\n lvs_method NAT\n protocol TCP\n persistence_timeout 300\n \
+         real_server 192.168.1.11 7000 {{\n }}\n real_server 192.168.1.12 7000 {{\n }}\n}}\n\
+         virtual_server {VIP} 7002 {{\n lvs_sched wlc\n lvs_method DR\n protocol TCP\n \
+         real_server 192.168.1.13 7002 {{\n }}\n}}\n"
+    )
+}
+
+/// Both ways with a thousand connections that stay open, and others that come and go all the time.
+#[test]
+#[ignore = "needs a kernel with IPVS that takes our packet path as well"]
+fn the_data_plane_changes_and_no_connection_is_lost() {
+    const HELD: usize = 1000;
+    // Both ends of them are this process's.
+    setrlimit(Resource::RLIMIT_NOFILE, 8 * HELD as u64, 8 * HELD as u64).expect("root may");
+    let Some(net) = Net::new("both-switch") else { return };
+    net.lan.ip("d1", &format!("addr add {VIP}/32 dev eth0")).expect("an address");
+    net.lan.sysctl("d1", "net/ipv4/ip_forward", "1").expect("a setting");
+    net.lan.sysctl("d1", "net/ipv4/conf/all/send_redirects", "0").expect("a setting");
+    net.lan.sysctl("d1", "net/ipv4/conf/eth0/send_redirects", "0").expect("a setting");
+    // Two servers behind NAT, whose answers pass the director, and one that answers by itself.
+    for host in ["r1", "r2"] {
+        net.lan.ip(host, "route replace default via 192.168.1.2").expect("a route");
+        net.lan.ip(host, &format!("addr del {VIP}/32 dev lo")).expect("an address");
+        echo_server(&net, host, 7000);
+    }
+    echo_server(&net, "r3", 7002);
+    net.start("d1", &config("ipvs"));
+    let kind = |wanted: &str| net.status("d1").filter(|s| s.dataplane.kind == wanted).map(|_| ());
+    eventually("IPVS forwards", SOON, || kind("ipvs"));
+
+    let held = net.lan.within("client", || {
+        let open = |n: usize| {
+            let port = if n.is_multiple_of(2) { 7001 } else { 7002 };
+            let mut stream = connect(port)?;
+            echoed(&mut stream, b"begin")?;
+            Ok::<_, std::io::Error>(stream)
+        };
+        (0..HELD).map(|n| open(n).map_err(|e| format!("connection {n}: {e}"))).collect::<Result<Vec<_>, _>>()
+    });
+    let mut held = held.expect("the client").unwrap_or_else(|e| {
+        let seen = net.lan.within("d1", || Ipvs::open().expect("IPVS").connections().expect("a list"));
+        panic!("{e}\n{:#?}", seen.expect("the director"));
+    });
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let (asked, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let thread = {
+        let (stop, asked, failed) = (stop.clone(), asked.clone(), failed.clone());
+        net.lan.spawn_within("client", move || {
+            for n in 0usize.. {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                let port = if n.is_multiple_of(2) { 7001 } else { 7002 };
+                if let Err(e) = connect(port).and_then(|mut s| echoed(&mut s, b"short")) {
+                    eprintln!("request {n} to port {port}: {e}");
+                    failed.fetch_add(1, Ordering::Relaxed);
+                }
+                asked.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    };
+    for (round, plane) in ["xdp", "ipvs", "xdp", "ipvs"].into_iter().enumerate() {
+        let before = asked.load(Ordering::Relaxed);
+        net.write("d1", &config(plane));
+        let reply = net.reload("d1");
+        assert!(matches!(reply, Reply::Reloaded { .. }), "{reply:?}");
+        eventually(&format!("{plane} forwards"), SOON, || kind(plane));
+        let word = format!("round {round}");
+        let lost = held.iter_mut().filter_map(|s| echoed(s, word.as_bytes()).err()).collect::<Vec<_>>();
+        assert!(lost.is_empty(), "{} of {HELD} connections were lost to {plane}: {:?}", lost.len(), lost.first());
+        eventually("more requests", SOON, || (asked.load(Ordering::Relaxed) > before + 5).then_some(()));
+        // What is not the plane's in force is empty.
+        let other = net.lan.within("d1", || match plane {
+            "xdp" => Ipvs::open().expect("IPVS").services().expect("a list").len(),
+            _ => usize::from(XdpTable::is_loaded(&bpf_dir(&net.lan.instance("d1")))),
+        });
+        assert_eq!(other.expect("the director"), 0, "the other plane after the change to {plane}");
+    }
+    stop.store(true, Ordering::Relaxed);
+    thread.join().expect("the requests");
+    let (asked, failed) = (asked.load(Ordering::Relaxed), failed.load(Ordering::Relaxed));
+    println!("{HELD} connections held, {asked} requests meanwhile, {failed} failed");
+    assert_eq!(failed, 0, "of {asked} requests");
+}
+
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % sides
+    }
+
+    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.roll(all.len())]
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.roll(100) < percent
+    }
+}
+
+/// A network with one of the planes on its director, and a name server on every real server.
+struct Side {
+    net: Net,
+    kernel: bool,
+    held: VecDeque<TcpStream>,
+}
+
+impl Side {
+    fn new(name: &str, kernel: bool) -> Option<Side> {
+        let net = Net::new(name)?;
+        net.lan.ip("d1", &format!("addr add {VIP}/32 dev eth0")).expect("an address");
+        net.lan.sysctl("d1", "net/ipv4/ip_forward", "1").expect("a setting");
+        for n in 10..15 {
+            net.lan.ip("client", &format!("addr add 10.77.0.{n}/24 dev eth0")).expect("an address");
+        }
+        for (host, _) in SERVERS {
+            for port in [80, 81] {
+                name_servers(&net, host, port);
+            }
+        }
+        Some(Side { net, kernel, held: VecDeque::new() })
+    }
+
+    fn table<T: Send>(&self, work: impl FnOnce(&mut dyn Table) -> T + Send) -> T {
+        let instance = self.net.lan.instance("d1");
+        let kernel = self.kernel;
+        let done = self.net.lan.within("d1", move || {
+            if kernel {
+                work(&mut Ipvs::open().expect("IPVS"))
+            } else {
+                work(&mut XdpTable::open(&bpf_dir(&instance), &run_dir(&instance), true).expect("the packet path"))
+            }
+        });
+        done.expect("the director")
+    }
+
+    fn change(&self, change: &Change) -> Option<i32> {
+        self.table(|t| t.change(change).err().map(|e| e.errno().unwrap_or_else(|| panic!("{e}"))))
+    }
+
+    /// What `-Ln` and `-Lnc` show: services, servers with their counts, connections with their states.
+    fn listing(&self) -> Vec<String> {
+        self.table(|t| {
+            let mut lines = Vec::new();
+            let mut services = t.services().expect("a list");
+            services.sort_by_key(|s| s.service.id);
+            for s in services {
+                lines.push(format!("{:?}", s.service));
+                for d in t.dests(s.service.id).expect("a list") {
+                    lines.push(format!("  {:?} {} {} {}", d.dest, d.active, d.inactive, d.persistent));
+                }
+            }
+            let mut all: Vec<String> = t
+                .connections()
+                .expect("a list")
+                .iter()
+                .map(|c| format!("{} {:?} {:?} {:?} {}", c.protocol, c.client, c.service, c.dest, c.state))
+                .collect();
+            all.sort();
+            lines.extend(all);
+            lines
+        })
+    }
+
+    /// How many connections each service and server has had.
+    fn counts(&self) -> BTreeMap<String, u64> {
+        self.table(|t| {
+            let mut all = BTreeMap::new();
+            for s in t.services().expect("a list") {
+                all.insert(s.service.id.to_string(), s.stats.conns);
+                for d in t.dests(s.service.id).expect("a list") {
+                    all.insert(format!("{} {}", s.service.id, d.dest.addr), d.stats.conns);
+                }
+            }
+            all
+        })
+    }
+
+    /// Asks a service; who answered, or why nobody.
+    fn ask(&mut self, protocol: Protocol, from: SocketAddrV4, port: u16, hold: bool) -> String {
+        let to = SocketAddrV4::new(VIP, port);
+        let asked = self.net.lan.within("client", || match protocol {
+            Protocol::Udp => ask_udp(from, to).map(|name| (name, None)),
+            _ => ask_tcp(from, to).map(|(name, stream)| (name, Some(stream))),
+        });
+        match asked.expect("the client") {
+            Ok((name, stream)) => {
+                self.held.extend(stream.filter(|_| hold));
+                name
+            }
+            Err(e) => format!("{:?}", e.kind()),
+        }
+    }
+}
+
+fn name_servers(net: &Net, host: &'static str, port: u16) {
+    net.lan.spawn_within(host, move || {
+        let socket = UdpSocket::bind((VIP, port)).expect("a free port");
+        let mut buf = [0; 64];
+        while let Ok((_, from)) = socket.recv_from(&mut buf) {
+            let _ = socket.send_to(host.as_bytes(), from);
+        }
+    });
+    let (tx, rx) = std::sync::mpsc::channel();
+    net.lan.spawn_within(host, move || {
+        let listener = TcpListener::bind((VIP, port)).expect("a free port");
+        let _ = tx.send(());
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let _ = stream.write_all(host.as_bytes());
+                let mut buf = [0; 1];
+                let _ = stream.read(&mut buf); // until the client closes
+            });
+        }
+    });
+    rx.recv().expect("it listens");
+}
+
+fn ask_udp(from: SocketAddrV4, to: SocketAddrV4) -> std::io::Result<String> {
+    let socket = UdpSocket::bind(from)?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.send(b"?")?;
+    let mut buf = [0; 64];
+    let n = socket.recv(&mut buf)?;
+    Ok(String::from_utf8_lossy(&buf[..n]).into_owned())
+}
+
+fn ask_tcp(from: SocketAddrV4, to: SocketAddrV4) -> std::io::Result<(String, TcpStream)> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::V4(from).into())?;
+    socket.connect_timeout(&SocketAddr::V4(to).into(), PATIENCE)?;
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut buf = [0; 2];
+    stream.read_exact(&mut buf)?;
+    Ok((String::from_utf8_lossy(&buf).into_owned(), stream))
+}
+
+/// Random services, servers, changes and clients: the same choices, states and counts.
+#[test]
+#[ignore = "needs a kernel with IPVS that takes our packet path as well"]
+fn random_sessions_are_the_same_on_both() {
+    let seed = std::env::var("EVENKEEL_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(20_261_126);
+    let steps = std::env::var("EVENKEEL_SESSION").ok().and_then(|s| s.parse().ok()).unwrap_or(160);
+    let (Some(a), Some(b)) = (Side::new("both-ipvs", true), Side::new("both-xdp", false)) else { return };
+    let mut sides = [a, b];
+    let mut dice = Dice(seed);
+    let (mut choices, mut refused) = (0, 0);
+    let mut port = 20_000;
+    let schedulers = ["rr", "wrr", "lc", "wlc", "sh", "mh", "sed", "nq", "fo", "ovf", "lblc", "lblcr", "dh"];
+    let ids = [(Protocol::Tcp, 80), (Protocol::Tcp, 81), (Protocol::Udp, 80), (Protocol::Udp, 81)]
+        .map(|(protocol, port)| ServiceId::At { protocol, addr: VIP.into(), port });
+    for step in 0..steps {
+        let id = dice.of(&ids);
+        let mut service = Service::of(id, dice.of(&schedulers));
+        if matches!(service.scheduler.as_str(), "sh" | "mh") {
+            service.flags |= dice.of(&[0, SCHED1, SCHED2, SCHED1 | SCHED2]);
+        }
+        if dice.chance(25) {
+            service.flags |= PERSISTENT;
+            service.timeout_s = 300;
+            service.netmask = dice.of(&[u32::MAX, 0xffff_ff00]);
+        } else if matches!(id, ServiceId::At { protocol: Protocol::Udp, .. }) && dice.chance(15) {
+            service.flags |= ONE_PACKET;
+        }
+        let (_, addr) = dice.of(&SERVERS);
+        let mut dest = Dest::of(IpAddr::V4(addr), id.port());
+        dest.weight = dice.of(&[0, 1, 1, 2, 3, 5]);
+        if dice.chance(20) {
+            dest.u_threshold = 2 + dice.roll(4) as u32;
+        }
+        let change = match dice.roll(100) {
+            0..8 => Some(Change::AddService(service)),
+            8..11 => Some(Change::EditService(service)),
+            11..13 => Some(Change::RemoveService(id)),
+            13..28 => Some(Change::AddDest(id, dest)),
+            28..34 => Some(Change::EditDest(id, dest)),
+            34..38 => Some(Change::RemoveDest(id, dest)),
+            _ if step < 8 => Some(Change::AddService(service)),
+            _ if step < 20 => Some(Change::AddDest(id, dest)),
+            38..45 => {
+                sides.iter_mut().for_each(|s| drop(s.held.pop_front()));
+                None
+            }
+            _ => {
+                port += 1;
+                let from = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 10 + dice.roll(5) as u8), port);
+                let ServiceId::At { protocol, port: to, .. } = id else { continue };
+                let hold = dice.chance(60);
+                let [ipvs, xdp] = sides.each_mut().map(|s| s.ask(protocol, from, to, hold));
+                assert_eq!(
+                    ipvs,
+                    xdp,
+                    "step {step}, seed {seed}: {protocol} {from} to port {to}\n{:#?}",
+                    sides[0].listing()
+                );
+                choices += 1;
+                refused += usize::from(!ipvs.starts_with('r'));
+                None
+            }
+        };
+        if let Some(change) = change {
+            let [ipvs, xdp] = sides.each_ref().map(|s| s.change(&change));
+            assert_eq!(ipvs, xdp, "step {step}, seed {seed}: {change}");
+        }
+        if step % 8 == 7 {
+            // A closing connection's last packets may be on their way.
+            let mut seen = Vec::new();
+            let same = evenkeel_testkit::lan::within(Duration::from_secs(10), || {
+                seen = sides.iter().map(Side::listing).collect();
+                (seen[0] == seen[1]).then_some(())
+            });
+            assert!(same.is_some(), "step {step}, seed {seed}: IPVS and xdp\n{:#?}\n{:#?}", seen[0], seen[1]);
+        }
+    }
+    // IPVS's numbers are up to two seconds old.
+    std::thread::sleep(Duration::from_secs(3));
+    let [ipvs, xdp] = sides.each_ref().map(Side::counts);
+    assert_eq!(ipvs, xdp, "seed {seed}");
+    println!("{steps} steps, {choices} clients ({refused} refused), {} services and servers: the same", ipvs.len());
+    assert!(choices > steps / 4, "too few clients");
+}
