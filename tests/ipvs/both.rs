@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use evenkeel_core::ipc::Reply;
 use evenkeel_core::ipvs::{Change, Dest, ONE_PACKET, PERSISTENT, SCHED1, SCHED2, Service, ServiceId};
 use evenkeel_core::model::Protocol;
 use evenkeel_sys::bpf::XdpTable;
@@ -19,6 +18,7 @@ use evenkeel_testkit::lan::eventually;
 use evenkeel_testkit::office::{SERVERS, VIP};
 use evenkeel_tests::{Net, SOON};
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
 use socket2::{Domain, Socket, Type};
 
 /// Emulated, and busy.
@@ -94,7 +94,7 @@ fn the_data_plane_changes_and_no_connection_is_lost() {
         echo_server(&net, host, 7000);
     }
     echo_server(&net, "r3", 7002);
-    net.start("d1", &config("ipvs"));
+    let pid = net.start("d1", &config("ipvs"));
     let kind = |wanted: &str| net.status("d1").filter(|s| s.dataplane.kind == wanted).map(|_| ());
     eventually("IPVS forwards", SOON, || kind("ipvs"));
 
@@ -133,8 +133,8 @@ fn the_data_plane_changes_and_no_connection_is_lost() {
     for (round, plane) in ["xdp", "ipvs", "xdp", "ipvs"].into_iter().enumerate() {
         let before = asked.load(Ordering::Relaxed);
         net.write("d1", &config(plane));
-        let reply = net.reload("d1");
-        assert!(matches!(reply, Reply::Reloaded { .. }), "{reply:?}");
+        // Not by a request: its answer would come too late, emulated.
+        net.lan.signal(pid, Signal::SIGHUP).expect("a reload");
         eventually(&format!("{plane} forwards"), SOON, || kind(plane));
         let word = format!("round {round}");
         let lost = held.iter_mut().filter_map(|s| echoed(s, word.as_bytes()).err()).collect::<Vec<_>>();
@@ -251,6 +251,15 @@ impl Side {
         })
     }
 
+    /// Closes the oldest connection. `abort`: by a RST, which is not sent again: once a server has been removed, its packets
+    /// are dropped, and what TCP sends again may arrive on one side when the server is back, and not yet on the other.
+    fn close(&mut self, abort: bool) {
+        let Some(stream) = self.held.pop_front() else { return };
+        if abort {
+            let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
     /// Asks a service; who answered, or why nobody.
     fn ask(&mut self, protocol: Protocol, from: SocketAddrV4, port: u16, hold: bool) -> String {
         let to = SocketAddrV4::new(VIP, port);
@@ -322,7 +331,7 @@ fn random_sessions_are_the_same_on_both() {
     let (Some(a), Some(b)) = (Side::new("both-ipvs", true), Side::new("both-xdp", false)) else { return };
     let mut sides = [a, b];
     let mut dice = Dice(seed);
-    let (mut choices, mut refused) = (0, 0);
+    let (mut choices, mut refused, mut removed) = (0, 0, false);
     let mut port = 20_000;
     let schedulers = ["rr", "wrr", "lc", "wlc", "sh", "mh", "sed", "nq", "fo", "ovf", "lblc", "lblcr", "dh"];
     let ids = [(Protocol::Tcp, 80), (Protocol::Tcp, 81), (Protocol::Udp, 80), (Protocol::Udp, 81)]
@@ -356,7 +365,9 @@ fn random_sessions_are_the_same_on_both() {
             _ if step < 8 => Some(Change::AddService(service)),
             _ if step < 20 => Some(Change::AddDest(id, dest)),
             38..45 => {
-                sides.iter_mut().for_each(|s| drop(s.held.pop_front()));
+                sides.iter_mut().for_each(|s| s.close(removed));
+                // A server that is removed next might miss a packet of it.
+                std::thread::sleep(Duration::from_millis(300));
                 None
             }
             _ => {
@@ -376,6 +387,11 @@ fn random_sessions_are_the_same_on_both() {
                 None
             }
         };
+        if matches!(change, Some(Change::RemoveService(_))) {
+            // What IPVS has not added up yet, which it does every two seconds, it counts to a later service of this name.
+            std::thread::sleep(Duration::from_millis(2500));
+        }
+        removed |= matches!(change, Some(Change::RemoveService(_) | Change::RemoveDest(..)));
         if let Some(change) = change {
             let [ipvs, xdp] = sides.each_ref().map(|s| s.change(&change));
             assert_eq!(ipvs, xdp, "step {step}, seed {seed}: {change}");

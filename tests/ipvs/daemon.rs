@@ -1,6 +1,7 @@
 //! The daemon on the kernel's IPVS, inside user-mode Linux: what it makes, what it leaves alone, what it says to the kernel.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -154,6 +155,29 @@ fn guest_services() {
         }
     });
     eventually("it is as configured", SOON, || (weights(&net, mine) == [(11, 1), (12, 1), (13, 1)]).then_some(()));
+
+    // A connection that is ended is refused at its next packet.
+    let mut held = net.lan.within("client", || {
+        let stream = std::net::TcpStream::connect((VIP, 80)).expect("connects");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
+        stream
+    });
+    let stream = held.as_mut().expect("the client");
+    let from = stream.local_addr().expect("an address");
+    let ended =
+        on(&net, "d1", |ipvs| ipvs.end_connections(&|c| c.client == (from.ip(), from.port())).expect("IPVS takes it"));
+    assert_eq!(ended, 1);
+    let mut buf = [0; 1];
+    let refused = stream.write_all(b"GET / HTTP/1.0\r\n\r\n").and_then(|()| stream.read(&mut buf)).expect_err("a RST");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionReset);
+
+    // A scheduler whose module this kernel does not have.
+    net.write("d1", &config("").replace("protocol TCP", "protocol TCP\n lvs_sched twos"));
+    net.reload("d1");
+    eventually("the log says which", SOON, || {
+        net.lan.log("d1").contains("the module ip_vs_twos cannot be loaded").then_some(())
+    });
+    assert_eq!(weights(&net, mine).len(), 3, "what worked works");
 
     // A stop removes what is ours.
     net.lan.signal(pid, nix::sys::signal::Signal::SIGTERM).expect("it stops");

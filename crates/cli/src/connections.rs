@@ -5,11 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use evenkeel_sys::bpf::Maps;
-use evenkeel_sys::bpf::conns::ConnView;
-use evenkeel_sys::paths;
+use evenkeel_core::ipvs::Connection;
 
-use crate::{Format, out};
+use crate::{Format, ipvsadm, out};
 
 /// Which connections, and what is to be done with them.
 #[derive(Args)]
@@ -82,12 +80,11 @@ impl Network {
 }
 
 impl Options {
-    fn wants(&self, c: &ConnView) -> bool {
-        let server = || c.dest.1.map(|d| (d.addr, if d.port == 0 { c.service.1 } else { d.port }));
+    fn wants(&self, c: &Connection) -> bool {
         self.client.is_none_or(|n| n.holds(c.client.0))
             && self.service.is_none_or(|s| s.holds(c.service))
-            && self.server.is_none_or(|s| server().is_some_and(|at| s.holds(at)))
-            && self.state.as_ref().is_none_or(|s| s.eq_ignore_ascii_case(c.state_name()))
+            && self.server.is_none_or(|s| s.holds(c.dest))
+            && self.state.as_ref().is_none_or(|s| s.eq_ignore_ascii_case(&c.state))
     }
 
     fn all(&self) -> bool {
@@ -97,18 +94,16 @@ impl Options {
 
 /// Lists, or ends.
 pub fn run(instance: &str, options: &Options) -> Result<ExitCode> {
-    let dir = paths::bpf_dir(instance);
-    let open =
-        |write| Maps::open(&dir, write).with_context(|| format!("no packet path is loaded as instance `{instance}`"));
+    let mut table = ipvsadm::open(instance, options.end).context("there is neither a packet path nor IPVS")?;
     if options.end {
         if options.all() {
             bail!("say which: --client, --service, --server or --state");
         }
-        let ended = open(true)?.end_connections(|c| options.wants(c));
+        let ended = table.end_connections(&|c| options.wants(c))?;
         out::print(&format!("{ended} connections ended\n"));
         return Ok(ExitCode::SUCCESS);
     }
-    let all: Vec<ConnView> = open(false)?.connections().into_iter().filter(|c| options.wants(c)).collect();
+    let all: Vec<Connection> = table.connections()?.into_iter().filter(|c| options.wants(c)).collect();
     out::print(&if options.output == Format::Json { json(&all)? } else { text(&all) });
     Ok(ExitCode::SUCCESS)
 }
@@ -117,33 +112,29 @@ fn at((addr, port): (IpAddr, u16)) -> String {
     SocketAddr::new(addr, port).to_string()
 }
 
-fn server(c: &ConnView) -> String {
-    c.dest.1.map_or_else(String::new, |d| at((d.addr, if d.port == 0 { c.service.1 } else { d.port })))
-}
-
-fn text(all: &[ConnView]) -> String {
+fn text(all: &[Connection]) -> String {
     let mut t =
         format!("{:<5} {:<12} {:>8}  {:<26} {:<26} {}\n", "", "state", "expires", "client", "service", "real server");
     for c in all {
         t += &format!(
             "{:<5} {:<12} {:>6} s  {:<26} {:<26} {}{}\n",
             c.protocol,
-            if c.is_template() { "template" } else { c.state_name() },
+            if c.is_template() { "template" } else { &c.state },
             c.expires_s,
             at(c.client),
             at(c.service),
-            server(c),
-            if c.is_template() { format!(", holds {}", c.control) } else { String::new() }
+            at(c.dest),
+            c.controls.map_or_else(String::new, |n| format!(", holds {n}"))
         );
     }
     t + &format!("{} in all\n", all.len())
 }
 
-fn json(all: &[ConnView]) -> Result<String> {
-    let one = |c: &ConnView| {
-        serde_json::json!({"protocol": c.protocol.to_string(), "state": c.state_name(), "template": c.is_template(),
-            "expires_s": c.expires_s, "client": at(c.client), "service": at(c.service), "server": server(c),
-            "controls": c.control})
+fn json(all: &[Connection]) -> Result<String> {
+    let one = |c: &Connection| {
+        serde_json::json!({"protocol": c.protocol, "state": c.state, "template": c.is_template(),
+            "expires_s": c.expires_s, "client": at(c.client), "service": at(c.service), "server": at(c.dest),
+            "controls": c.controls.unwrap_or(0)})
     };
     Ok(serde_json::to_string_pretty(&all.iter().map(one).collect::<Vec<_>>())? + "\n")
 }

@@ -19,6 +19,8 @@ pub trait Table {
     fn dests(&mut self, id: ServiceId) -> Result<Vec<DestEntry>>;
     /// Connections and persistence templates, in the table's order.
     fn connections(&mut self) -> Result<Vec<Connection>>;
+    /// Ends connections, templates apart; returns how many.
+    fn end_connections(&mut self, wanted: &dyn Fn(&Connection) -> bool) -> Result<usize>;
     /// How long idle connections live.
     fn timeouts(&mut self) -> Result<Timeouts>;
     /// The daemons of connection synchronisation that run, the master first.

@@ -64,6 +64,11 @@ pub fn restore_script(instance: &str, args: &[String]) -> ExitCode {
     }
 }
 
+/// The table that is worked on: ours if it is loaded, else the kernel's; or the one that the environment names.
+pub fn open(instance: &str, change: bool) -> Result<Box<dyn Table>, Error> {
+    Session::new(instance).open(change)
+}
+
 /// The table, opened once.
 struct Session {
     instance: String,
@@ -200,7 +205,7 @@ fn json<T: Serialize>(value: &T) -> String {
 }
 
 fn text_of(session: &mut Session, list: &List) -> Result<String, u8> {
-    let table = session.table(false)?;
+    let table = session.table(list.end)?;
     Ok(match list.what {
         What::Timeouts => {
             let t = table.timeouts().map_err(|e| told(&e))?;
@@ -211,10 +216,14 @@ fn text_of(session: &mut Session, list: &List) -> Result<String, u8> {
             if list.json { json(&all) } else { all.iter().map(print::daemon).collect() }
         }
         What::Connections => {
-            let mut all = table.connections().map_err(|e| told(&e))?;
             let wanted = |c: &Connection| {
                 list.client.is_none_or(|a| c.client.0 == a) && list.state.as_ref().is_none_or(|s| c.state == *s)
             };
+            if list.end {
+                let ended = table.end_connections(&wanted).map_err(|e| told(&e))?;
+                return Ok(format!("{ended} connections ended\n"));
+            }
+            let mut all = table.connections().map_err(|e| told(&e))?;
             all.retain(wanted);
             if list.json { json(&all) } else { print::connections(&all, list) }
         }

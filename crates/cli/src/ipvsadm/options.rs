@@ -93,6 +93,7 @@ impl Command {
                         | Opt::Watch
                         | Opt::Client
                         | Opt::State
+                        | Opt::End
                 ),
                 C::StartDaemon => matches!(
                     o,
@@ -175,11 +176,12 @@ pub enum Opt {
     Atomic,
     Client,
     State,
+    End,
     DataPlane,
 }
 
 /// The order in which options are looked at.
-const ORDER: [Opt; 40] = [
+const ORDER: [Opt; 41] = [
     Opt::Numeric,
     Opt::Connection,
     Opt::Service,
@@ -220,6 +222,7 @@ const ORDER: [Opt; 40] = [
     Opt::Atomic,
     Opt::Client,
     Opt::State,
+    Opt::End,
 ];
 
 impl Opt {
@@ -269,6 +272,7 @@ impl Opt {
             Opt::Atomic => "atomic",
             Opt::Client => "client",
             Opt::State => "state",
+            Opt::End => "end",
             Opt::DataPlane => "dataplane",
         }
     }
@@ -374,5 +378,6 @@ pub const SPELLINGS: &[Spelling] = &[
     flag("atomic", NO, Opt::Atomic),
     value("client", NO, Opt::Client),
     value("state", NO, Opt::State),
+    flag("end", NO, Opt::End),
     value("dataplane", NO, Opt::DataPlane),
 ];

@@ -95,6 +95,8 @@ pub struct List {
     pub client: Option<IpAddr>,
     /// Connections in this state only.
     pub state: Option<String>,
+    /// They are not listed but ended.
+    pub end: bool,
 }
 
 /// What the arguments ask for.
@@ -399,8 +401,11 @@ impl Given {
                 first.name()
             ));
         }
-        if !connections && (self.client.is_some() || self.state.is_some()) {
-            return fail("--client and --state choose connections: they need -c");
+        if !connections && (self.client.is_some() || self.state.is_some() || self.has(Opt::End)) {
+            return fail("--client, --state and --end are of connections: they need -c");
+        }
+        if self.has(Opt::End) && self.client.is_none() && self.state.is_none() {
+            return fail("--end needs to know which connections: --client or --state");
         }
         let what = match self.service {
             Some(id) => What::Service(id),
@@ -425,6 +430,7 @@ impl Given {
             watch_s: self.has(Opt::Watch).then_some(self.watch_s),
             client: self.client,
             state: self.state.clone(),
+            end: self.has(Opt::End),
         })
     }
 

@@ -365,6 +365,9 @@ pub struct Connection {
     pub expires_s: u64,
     /// The persistence engine and what it remembers.
     pub engine: Option<(String, String)>,
+    /// A template: how many connections it holds, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub controls: Option<u32>,
 }
 
 impl Connection {

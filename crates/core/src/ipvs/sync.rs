@@ -85,6 +85,16 @@ impl SyncEntry {
         })
     }
 
+    /// What ends a connection: it is said to have moved to its own virtual address, on this director, and to be closed there.
+    /// Its next packet then meets the director's own stack, which answers TCP with a RST; and a new one begins anew. `None`
+    /// of what this cannot end: templates, UDP, which has no closed state.
+    pub fn ending(c: &Connection) -> Option<SyncEntry> {
+        let local =
+            SyncEntry::of(&Connection { state: closed(c)?.to_owned(), dest: c.service, ..c.clone() }, Method::Local);
+        // Not what would be late news of a connection that is over (ip_vs_proc_conn()).
+        local.map(|e| SyncEntry { flags: e.flags & !INACTIVE, timeout_s: 1, ..e })
+    }
+
     fn write(&self, to: &mut Vec<u8>) {
         let at = to.len();
         to.extend([u8::from(self.client.0.is_ipv6()), self.protocol, 0, 0]);
@@ -114,6 +124,16 @@ impl SyncEntry {
         if let Some(place) = to.get_mut(at + 2..at + 4) {
             place.copy_from_slice(&size);
         }
+    }
+}
+
+/// The state of a connection that is over.
+fn closed(c: &Connection) -> Option<&'static str> {
+    match c.protocol.as_str() {
+        _ if c.is_template() => None,
+        "TCP" => Some("CLOSE"),
+        "SCTP" => Some("CLOSED"),
+        _ => None,
     }
 }
 
@@ -160,7 +180,16 @@ mod tests {
 
     fn connection(protocol: &str, ends: [(&str, u16); 3], state: &str, expires_s: u64) -> Connection {
         let [client, service, dest] = ends.map(|(a, p)| (a.parse().expect("an address"), p));
-        Connection { protocol: protocol.into(), client, service, dest, state: state.into(), expires_s, engine: None }
+        Connection {
+            protocol: protocol.into(),
+            client,
+            service,
+            dest,
+            state: state.into(),
+            expires_s,
+            engine: None,
+            controls: None,
+        }
     }
 
     /// The first datagram that Linux 6.1 sent, recorded: TCP of both families, a template, and one of SIP.

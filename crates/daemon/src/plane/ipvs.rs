@@ -195,7 +195,7 @@ impl DataPlane for Kernel {
         let mut gone = false;
         let mut errors = Vec::new();
         for (step, result) in steps.iter().zip(results) {
-            match (step, result.map_err(explain)) {
+            match (step, result.map_err(|e| explain_step(step, e))) {
                 (Step::RemoveService(k), Ok(())) => gone |= self.ours.remove(k),
                 (_, Ok(())) => {}
                 (_, Err(e)) => errors.push(e),
@@ -368,14 +368,25 @@ impl DataPlane for Kernel {
     }
 }
 
+fn explain_step(step: &Step, e: Error) -> Error {
+    if let (Step::AddService(_, spec) | Step::EditService(_, spec), Some(2)) = (step, e.errno()) {
+        let (what, hint) = (e.what, "load it, or choose another scheduler; it is tried again all the time");
+        let why = match spec.engine {
+            None => format!("the module ip_vs_{} cannot be loaded", spec.scheduler),
+            Some(engine) => {
+                format!("the module ip_vs_{} or ip_vs_pe_{} cannot be loaded", spec.scheduler, engine.name())
+            }
+        };
+        return Error::new(what, why).hint(hint);
+    }
+    explain(e)
+}
+
 /// What an error number of IPVS means, and how to mend it.
 fn explain(e: Error) -> Error {
     const HINTS: [(i32, &str); 6] = [
         (1, "it needs root, or CAP_NET_ADMIN"),
-        (
-            2,
-            "there is no such server; or the module of the scheduler or persistence engine, ip_vs_NAME, cannot be loaded",
-        ),
+        (2, "there is no such server any more: somebody else changes the table"),
         (3, "the service is gone: somebody else changes the table"),
         (17, "it is there already: somebody else changes the table"),
         (19, "the interface is not there"),

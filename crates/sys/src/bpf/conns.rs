@@ -61,6 +61,7 @@ impl ConnView {
             state: self.state_name().to_owned(),
             expires_s: self.expires_s.into(),
             engine: None,
+            controls: self.is_template().then_some(self.control),
         }
     }
 }

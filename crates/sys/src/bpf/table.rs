@@ -195,6 +195,10 @@ impl Table for XdpTable {
         Ok(all.iter().map(super::conns::ConnView::to_ipvs).collect())
     }
 
+    fn end_connections(&mut self, wanted: &dyn Fn(&Connection) -> bool) -> Result<usize> {
+        Ok(self.maps.end_connections(|c| wanted(&c.to_ipvs())))
+    }
+
     fn timeouts(&mut self) -> Result<Timeouts> {
         let (tcp_s, tcpfin_s, udp_s) = self.maps.timeouts();
         Ok(Timeouts { tcp_s, tcpfin_s, udp_s })

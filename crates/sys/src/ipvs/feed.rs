@@ -25,10 +25,11 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// What has not arrived is told again, so often.
 const ROUNDS: u32 = 8;
 
-type Key = (u8, (IpAddr, u16), (IpAddr, u16));
+/// What must be in the table afterwards.
+type Key = (u8, [(IpAddr, u16); 3]);
 
 fn key(e: &SyncEntry) -> Key {
-    (e.protocol, e.client, e.service)
+    (e.protocol, [e.client, e.service, e.dest])
 }
 
 fn key_of(c: &Connection) -> Key {
@@ -37,7 +38,7 @@ fn key_of(c: &Connection) -> Key {
         "SCTP" => 132,
         _ => 6,
     };
-    (protocol, c.client, c.service)
+    (protocol, [c.client, c.service, c.dest])
 }
 
 impl Ipvs {

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use evenkeel_core::ipvs::message::{self, Command};
+use evenkeel_core::ipvs::sync::SyncEntry;
 use evenkeel_core::ipvs::{self, Change, Connection, DestEntry, Info, ServiceEntry, ServiceId, SyncDaemon, Timeouts};
 use netlink_sys::protocols::NETLINK_GENERIC;
 use netlink_sys::{Socket, SocketAddr};
@@ -235,6 +236,13 @@ impl Table for Ipvs {
         let path = "/proc/thread-self/net/ip_vs_conn";
         let read = || fs::read_to_string(path).context(|| format!("read {path}"));
         Ok(ipvs::connections(&netns::within(self.namespace.as_deref(), read)?).collect())
+    }
+
+    /// TCP and SCTP only: see [`SyncEntry::ending`].
+    fn end_connections(&mut self, wanted: &dyn Fn(&Connection) -> bool) -> Result<usize> {
+        let all = self.connections()?;
+        let ends: Vec<SyncEntry> = all.iter().filter(|c| wanted(c)).filter_map(SyncEntry::ending).collect();
+        self.feed(&ends).map(|left| ends.len() - left)
     }
 
     fn timeouts(&mut self) -> Result<Timeouts> {
