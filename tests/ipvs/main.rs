@@ -3,6 +3,7 @@
 mod both;
 mod compare;
 mod daemon;
+mod extras;
 mod golden;
 mod messages;
 mod stage;
