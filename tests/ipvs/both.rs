@@ -147,6 +147,11 @@ fn the_data_plane_changes_and_no_connection_is_lost() {
         });
         assert_eq!(other.expect("the director"), 0, "the other plane after the change to {plane}");
     }
+    // The same over a hand-over to a daemon whose file has the other plane.
+    net.lan.signal(pid, Signal::SIGQUIT).expect("it hands over");
+    net.start("d1", &config("xdp"));
+    let lost = held.iter_mut().filter_map(|s| echoed(s, b"next daemon").err()).collect::<Vec<_>>();
+    assert!(lost.is_empty(), "{} of {HELD} connections were lost at the hand-over: {:?}", lost.len(), lost.first());
     stop.store(true, Ordering::Relaxed);
     thread.join().expect("the requests");
     let (asked, failed) = (asked.load(Ordering::Relaxed), failed.load(Ordering::Relaxed));

@@ -245,9 +245,10 @@ fn server(r: &ServerStatus, p: &Paint) -> String {
         None => "out of service".to_owned(),
     };
     let mut t = format!(
-        "  {state} {}:{}  {weight}  active {} inactive {}  {} connections  for {}  via {}\n",
+        "  {state} {}:{}{}  {weight}  active {} inactive {}  {} connections  for {}  via {}\n",
         r.addr,
         r.port,
+        r.name.as_ref().map_or_else(String::new, |n| format!(" ({n})")),
         r.active,
         r.inactive,
         r.conns,

@@ -302,6 +302,9 @@ pub struct CheckLoad {
 /// A real server at one moment.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ServerStatus {
+    /// The name that it is an address of, if the file has a name.
+    #[serde(default)]
+    pub name: Option<String>,
     /// Address.
     pub addr: IpAddr,
     /// Port.

@@ -16,6 +16,7 @@ pub mod health;
 pub mod ipc;
 pub mod ipvs;
 pub mod model;
+pub mod names;
 pub mod oracle;
 pub mod orders;
 pub mod plan;

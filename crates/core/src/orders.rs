@@ -221,6 +221,7 @@ impl Order {
         }
         RealServer {
             key,
+            name: None,
             weight,
             method,
             u_threshold: like.map_or(0, |r| r.u_threshold),

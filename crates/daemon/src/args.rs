@@ -200,6 +200,11 @@ impl Args {
         evenkeel_sys::paths::run_dir(&self.instance)
     }
 
+    /// What names of real servers stood for.
+    pub fn names_file(&self) -> PathBuf {
+        self.run_dir().join("names.json")
+    }
+
     /// What was ordered by hand.
     pub fn orders_file(&self) -> PathBuf {
         self.run_dir().join("orders.json")

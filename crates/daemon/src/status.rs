@@ -78,6 +78,7 @@ impl Control {
         }
         installed.extend(self.plane.iter().flat_map(|p| p.installed()));
         let mut warnings = self.forwarding_is_off();
+        warnings.extend(self.names.warnings());
         for v in &self.config.virtual_servers {
             for r in &v.servers {
                 if let Some(why) = self.plane.as_ref().and_then(|p| p.trouble(r.key.addr)) {
@@ -158,6 +159,7 @@ impl Control {
             (None, None) => "not known yet".to_owned(),
         };
         ServerStatus {
+            name: r.name.clone(),
             addr: r.key.addr,
             port: r.key.port,
             weight: r.weight.get(),

@@ -8,6 +8,7 @@ mod dns;
 mod greet;
 mod grpc;
 mod http;
+pub mod lookup;
 mod misc;
 mod ping;
 pub mod program;

@@ -98,6 +98,8 @@ pub enum Value {
     Address(IpAddr),
     /// An address and its port, if one is written.
     Endpoint(IpAddr, Option<u16>),
+    /// A name in an address's place, with its port: its addresses, or its SRV records.
+    Host(String, Option<u16>, bool),
     /// `virtual_server fwmark N`
     Mark(u32),
     /// `virtual_server group NAME`

@@ -191,6 +191,8 @@ pub struct GlobalDefs {
     pub checker_concurrency: Option<u32>,
     /// What IPVS has sysctls for, and `lvs_timeouts`.
     pub tuning: Tuning,
+    /// `name_refresh`: how often names of real servers are looked up, seconds; 10 if nothing is written (an addition of ours).
+    pub name_refresh: Option<u32>,
     /// `dataplane`: which data plane forwards (an addition of ours).
     pub dataplane: PlaneChoice,
     /// `hand_changes`: what becomes of changes by others (an addition of ours).

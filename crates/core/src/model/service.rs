@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Check, ScriptCommand};
+use crate::names::Asked;
 
 /// A layer-4 protocol that services speak.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -369,6 +370,8 @@ pub struct Persistence {
 pub struct RealServer {
     /// Address and port as packets reach it (for DR: the service's port).
     pub key: ServerKey,
+    /// The name that it is an address of, if the file has a name.
+    pub name: Option<String>,
     /// Weight while it is healthy.
     pub weight: Weight,
     /// Forwarding method.
@@ -391,6 +394,26 @@ pub struct RealServer {
     pub mail: bool,
     /// Its health checks; it lives only if none fails.
     pub checks: Vec<Check>,
+}
+
+/// A `real_server` of the configuration that is a name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedServer {
+    /// The name.
+    pub asked: Asked,
+    /// The port that is written with it.
+    pub port: Option<u16>,
+    /// What each of its addresses is like; its own address means nothing.
+    pub like: RealServer,
+}
+
+/// The names among a service's real servers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Named {
+    /// They.
+    pub servers: Vec<NamedServer>,
+    /// The quorum as it is written, whatever can be reached.
+    pub quorum: Quorum,
 }
 
 /// When a service counts as up, by the weights of its healthy real servers.
@@ -452,4 +475,6 @@ pub struct VirtualServer {
     pub delay_loop: Duration,
     /// In the order of the configuration.
     pub servers: Vec<RealServer>,
+    /// Real servers by name, which are not among those until they have been looked up.
+    pub named: Option<Box<Named>>,
 }

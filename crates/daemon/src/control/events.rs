@@ -65,6 +65,7 @@ impl Control {
                     self.file_changed(&name, n);
                 }
             }
+            edge::Event::Named { asked, result } => self.named(asked, result),
             edge::Event::Notified(n) => {
                 self.notified.insert((n.of.clone(), n.program.clone()), n);
             }

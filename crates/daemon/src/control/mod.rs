@@ -2,6 +2,7 @@
 
 mod events;
 mod health;
+mod names;
 mod orders;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use evenkeel_core::firewall::Firewall;
 use evenkeel_core::health::Happening;
 use evenkeel_core::ipc::{NotifiedStatus, Reply, Request};
 use evenkeel_core::model::{Config, Flush, Found, HandChanges, ServiceKey, TrackedObject, Weight};
+use evenkeel_core::names::Names;
 use evenkeel_core::orders::Orders;
 use evenkeel_core::plan::{Services, Step, apply, changes, desired_services, diff};
 use evenkeel_core::time::Instant;
@@ -49,6 +51,8 @@ pub struct Control {
     /// The file alone.
     file: Config,
     pub(crate) orders: Orders,
+    /// What names of real servers stand for.
+    pub(crate) names: Names,
     pub(crate) config_error: Option<String>,
     pub(crate) plane: Option<Box<dyn DataPlane>>,
     pub(crate) plane_error: Option<String>,
@@ -137,6 +141,7 @@ async fn main_loop(
         config: Config::default(),
         file: Config::default(),
         orders: orders::load(&args.orders_file()),
+        names: names::load(&args.names_file()),
         config_error: left_out,
         plane: None,
         plane_error: None,
@@ -321,8 +326,9 @@ fn found_dead(config: &Config, observed: &Services) -> Dead {
 impl Control {
     /// Puts a file's configuration into force, with what was ordered by hand.
     fn take(&mut self, file: Config) -> anyhow::Result<Vec<String>> {
-        let config = self.orders.apply(&file);
+        let config = self.orders.apply(&self.names.apply(&file));
         let steps = self.enforce(config)?;
+        self.names.keep(&file);
         self.file = file;
         Ok(steps)
     }
@@ -335,16 +341,23 @@ impl Control {
         self.switch_plane(&config)?;
         if self.plane.is_none() && wanted {
             let mut plane = plane::open(&config, &self.args.places)?;
-            if plane.adopted() {
-                let services = plane.observe(&Services::new()).unwrap_or_default();
-                let (count, conns) = (services.len(), plane.connections().map_or(0, |c| c.len()));
+            let mut other = plane::left_in_the_other(plane.kind(), &config, &self.args.places);
+            let adopted = other.as_mut().map_or_else(|| plane.adopted().then_some(&mut plane), Some);
+            let mut services = Services::new();
+            if let Some(adopted) = adopted {
+                services = adopted.observe(&Services::new()).unwrap_or_default();
+                let (count, conns) = (services.len(), adopted.connections().map_or(0, |c| c.len()));
                 tracing::info!(services = count, conns, "adopted {count} services and {conns} connections");
                 dead = found_dead(&config, &services);
-            }
-            if config.global.flush && !plane.adopted() {
+            } else if config.global.flush {
                 flush(&mut *plane);
             }
-            self.plane = Some(plane);
+            // What is alive is not known yet: the services go over as they are.
+            services.retain(|k, _| config.virtual_servers.iter().any(|v| v.key == *k));
+            self.plane = Some(match other {
+                Some(old) => plane::switch(old, plane, &services, &config, &mut self.netlink),
+                None => plane,
+            });
             self.believed = None;
         }
         let leaving = self.services.leaving(&self.config, &config);
@@ -436,7 +449,7 @@ impl Control {
             }
         }
         self.forget_until_reload();
-        if config == self.file && self.orders.apply(&config) == self.config {
+        if config == self.file && self.orders.apply(&self.names.apply(&config)) == self.config {
             self.config_error = None;
             tracing::info!("reloaded: the same configuration, nothing to change");
             return Reply::Reloaded { steps: Vec::new() };
@@ -463,7 +476,7 @@ impl Control {
         let narrowed = self.args.all.narrow(config);
         let mut orders = self.orders.clone();
         orders.reloaded();
-        let config = orders.apply(&narrowed);
+        let config = orders.apply(&self.names.apply(&narrowed));
         let wanted = self.services.planned(&self.config, &config);
         let services = match &mut self.plane {
             Some(plane) => {
@@ -545,7 +558,12 @@ impl Control {
         }
         let services = &self.services;
         let desired = desired_services(&self.config.virtual_servers, &|v| services.standing(v));
+        let before = self.others.foreign.clone();
         let observed = self.look(&desired);
+        if self.others.foreign != before {
+            // Their packets may come in by other devices.
+            self.follow_network(Occasion::Changed);
+        }
         let drift = observed.as_ref().map_or_else(Vec::new, |o| diff(&desired, o));
         let leave = self.config.global.hand_changes == HandChanges::Leave;
         if !leave {

@@ -24,10 +24,11 @@ impl Control {
     /// Does what is ordered, and remembers it.
     pub(super) fn order(&mut self, order: Order) -> Reply {
         let mut orders = self.orders.clone();
-        if let Err(error) = orders.give(&self.file, order.clone()) {
+        let file = self.names.apply(&self.file);
+        if let Err(error) = orders.give(&file, order.clone()) {
             return Reply::Refused { error };
         }
-        match self.enforce(orders.apply(&self.file)) {
+        match self.enforce(orders.apply(&file)) {
             Ok(steps) => {
                 tracing::info!("by hand: {order}");
                 self.orders = orders;

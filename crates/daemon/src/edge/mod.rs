@@ -3,20 +3,23 @@
 mod checks;
 mod files;
 mod mail;
+mod names;
 mod processes;
 mod readers;
 mod scripts;
 mod tell;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use std::sync::mpsc;
 
 use evenkeel_core::health::{CheckId, Checking, ProbeResult, Verdict};
 use evenkeel_core::ipc::NotifiedStatus;
 use evenkeel_core::model::{
-    Config, Found, ScriptCommand, ServiceKey, TrackFile, TrackProcess, TrackedObject, VrrpScript,
+    Config, Found as Seen, ScriptCommand, ServiceKey, TrackFile, TrackProcess, TrackedObject, VrrpScript,
 };
+use evenkeel_core::names::{Asked, Found, asked};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -29,6 +32,9 @@ use mail::Post;
 use tell::Tell;
 pub use tell::{LOWER_PRIORITY, News};
 
+/// Names of real servers are looked up so often if nothing is written, seconds.
+const NAME_REFRESH_S: u64 = 10;
+
 /// What the edge thread tells.
 #[derive(Debug)]
 pub enum Event {
@@ -39,7 +45,9 @@ pub enum Event {
     /// A script's run has ended.
     ScriptRan { name: String, good: Option<bool>, changed: bool, last: String },
     /// A tracked file or process was looked at, and something about it is new.
-    Tracked { object: TrackedObject, found: Option<Found>, detail: String },
+    Tracked { object: TrackedObject, found: Option<Seen>, detail: String },
+    /// A name was looked up.
+    Named { asked: Asked, result: Result<Vec<Found>, String> },
     /// A program that was told of something has ended.
     Notified(NotifiedStatus),
 }
@@ -123,6 +131,8 @@ pub fn start(router: router::Handle, events: UnboundedSender<Event>) -> anyhow::
                     scripts: BTreeMap::new(),
                     files: BTreeMap::new(),
                     processes: None,
+                    names: BTreeMap::new(),
+                    refresh: Duration::ZERO,
                 };
                 rt.block_on(edge.run(inbox))
             }
@@ -139,6 +149,9 @@ struct Edge {
     scripts: BTreeMap<String, (VrrpScript, JoinHandle<()>)>,
     files: BTreeMap<String, (TrackFile, JoinHandle<()>)>,
     processes: Option<(Vec<TrackProcess>, JoinHandle<()>)>,
+    names: BTreeMap<Asked, JoinHandle<()>>,
+    /// How often they are looked up.
+    refresh: Duration,
     /// By what they are told, which says who they are.
     readers: BTreeMap<String, (ScriptCommand, JoinHandle<()>)>,
     tell: Tell,
@@ -162,6 +175,7 @@ impl Edge {
                     self.scripts(&config);
                     self.files(&config);
                     self.processes(&config);
+                    self.names(&config);
                 }
                 Some(Request::Check(wanted)) => {
                     let standing = self.checks.configure(wanted);
@@ -200,6 +214,24 @@ impl Edge {
                 let task = readers::run(r.clone(), config.global.enable_script_security);
                 (r.clone(), tokio::spawn(task))
             });
+        }
+    }
+
+    fn names(&mut self, config: &Config) {
+        let every = Duration::from_secs(config.global.name_refresh.map_or(NAME_REFRESH_S, u64::from));
+        let wanted = asked(config);
+        let changed = std::mem::replace(&mut self.refresh, every) != every;
+        self.names.retain(|name, task| {
+            let stays = !changed && wanted.contains(name);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for name in wanted {
+            self.names
+                .entry(name.clone())
+                .or_insert_with(|| tokio::spawn(names::run(name, every, self.events.clone())));
         }
     }
 

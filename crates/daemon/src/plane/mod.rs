@@ -142,5 +142,27 @@ fn open_one(kind: Kind, config: &Config, places: &Places) -> anyhow::Result<Box<
 
 /// Did an earlier daemon leave something that has to be taken over, if only to be removed?
 pub fn left(places: &Places) -> bool {
-    places.bpf_dir.join("settings").exists() || places.record.exists()
+    is_left(Kind::Xdp, places) || is_left(Kind::Ipvs, places)
+}
+
+fn is_left(kind: Kind, places: &Places) -> bool {
+    match kind {
+        Kind::Xdp => places.bpf_dir.join("settings").exists(),
+        Kind::Ipvs => places.record.exists(),
+    }
+}
+
+/// What an earlier daemon left in the other plane, whose configuration had that one; its connections come along.
+pub fn left_in_the_other(than: Kind, config: &Config, places: &Places) -> Option<Box<dyn DataPlane>> {
+    let other = if than == Kind::Xdp { Kind::Ipvs } else { Kind::Xdp };
+    if !is_left(other, places) {
+        return None;
+    }
+    match open_one(other, config, places) {
+        Ok(plane) => Some(plane),
+        Err(e) => {
+            tracing::warn!("what an earlier daemon left in {} stays: {e:#}", other.name());
+            None
+        }
+    }
 }

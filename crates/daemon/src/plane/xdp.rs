@@ -28,6 +28,8 @@ impl Xdp {
     pub fn open(config: &Config, places: &Places) -> Result<Xdp> {
         let entries = config.global.connection_table_size.unwrap_or(DEFAULT_CONNS);
         let plane = XdpPlane::load(&places.bpf_dir, entries)?;
+        // A daemon that died while the planes changed may have left it so.
+        plane.loaded.stand_by(false);
         Ok(Xdp { plane, hooks: Hooks::default(), hops: NextHops::default() })
     }
 

@@ -182,6 +182,9 @@ impl<'s> Service<'s> {
                 );
             }
         }
+        if s.sections("real_server").any(|r| matches!(r.name, Value::Host(..))) {
+            return; // how many servers there will be, nobody knows yet
+        }
         if seen.is_empty() {
             if s.sections("real_server").next().is_none() && !s.mentions("real_server") {
                 c.push(

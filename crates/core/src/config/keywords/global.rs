@@ -329,6 +329,8 @@ const GLOBAL_DEFS_KEYWORDS: &[Keyword] = &[
        "What forwards: `xdp`, evenkeel's own packet path, or `ipvs`, the kernel's; `auto` is xdp where it can be had, unless something is configured that only IPVS has."),
     kw("hand_changes", Args::Choice(&["repair", "leave"]), "repair", "evenkeel",
        "What becomes of what somebody changes by hand in a configured service: it is set back, or it stays until what is configured or alive changes there. Other services are always left alone."),
+    kw("name_refresh", Args::Uint(1, 86_400), "10", "evenkeel",
+       "How often the names of real servers are looked up again, in seconds."),
     kw("dataplane_interface", Args::Hook, "none", "evenkeel",
        "Put the packet path on this device, by this hook; the devices of VIPs need no mention."),
 ];

@@ -93,7 +93,7 @@ const VIRTUAL_SERVER_KEYWORDS: &[Keyword] = &[
     kw("sorry_server_lvs_method", Args::Method, "the virtual server's", "v1.3.6",
        "How packets reach the sorry server."),
     kw("real_server", Args::Block(&REAL_SERVER, Name::Endpoint), "", "v1.0.3",
-       "A server behind the service."),
+       "A server behind the service: its address; or, additions, a name with a dot in it, whose addresses are followed, or `srv` and a name, by its SRV records."),
 ];
 
 /// `virtual_server/real_server`

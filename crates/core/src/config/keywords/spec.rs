@@ -392,7 +392,7 @@ impl Keyword {
             Args::Hook => "DEVICE [auto|xdp|tc|generic]".into(),
             Args::Block(_, Name::None) | Args::Lines(_) => "{ … }".into(),
             Args::Block(_, Name::One | Name::Only) | Args::NamedLines(_) => "NAME { … }".into(),
-            Args::Block(_, Name::Endpoint) => "ADDRESS [PORT] { … }".into(),
+            Args::Block(_, Name::Endpoint) => "ADDRESS|NAME [PORT] | srv NAME { … }".into(),
             Args::Block(_, Name::Service) => "ADDRESS [PORT]|fwmark N|group NAME { … }".into(),
         }
     }

@@ -133,6 +133,7 @@ impl<'l> Lower<'l> {
             checker_concurrency: self.global(|g| g.uint("checker_concurrency")).map(|n| n as u32),
             tuning: self.tuning(),
             dataplane: self.plane(),
+            name_refresh: self.global(|g| g.uint("name_refresh")).map(|n| n as u32),
             hand_changes: self.hand_changes(),
             flush: self.global(|g| g.flag("lvs_flush")).is_some(),
             flush_on_stop: self.flush_on_stop(),

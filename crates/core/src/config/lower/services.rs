@@ -6,9 +6,12 @@ use std::time::Duration;
 use super::super::value::{Method, Section, Value};
 use super::{Lower, Usual};
 use crate::model::{
-    ForwardingMethod, OnRemoval, Persistence, PersistenceEngine, PlaneChoice, Protocol, Quorum, RealServer, Scheduler,
-    SchedulerFlags, ServerKey, ServiceKey, Sorry, Tunnel, TunnelChecksum, TunnelKind, VirtualServer, Weight,
+    ForwardingMethod, Named, NamedServer, OnRemoval, Persistence, PersistenceEngine, PlaneChoice, Protocol, Quorum,
+    RealServer, Scheduler, SchedulerFlags, ServerKey, ServiceKey, Sorry, Tunnel, TunnelChecksum, TunnelKind,
+    VirtualServer, Weight,
 };
+
+use crate::names::{Asked, reachable};
 
 /// keepalived.conf(5), "delay_loop".
 pub(super) const DELAY_LOOP: Duration = Duration::from_secs(60);
@@ -58,6 +61,12 @@ fn servers_are_ipv6(s: &Section) -> bool {
         Some(family) => family == "inet6",
         None => s.sections("real_server").any(|r| matches!(r.name, Value::Endpoint(IpAddr::V6(_), _))),
     }
+}
+
+/// As it is written, whether it can be reached or not.
+fn written_quorum(s: &Section) -> Quorum {
+    let number = |keyword, default| s.uint(keyword).map_or(default, |n| n as u32);
+    Quorum { weight: number("quorum", 1), hysteresis: number("hysteresis", 0) }
 }
 
 /// keepalived takes a quorum that cannot be reached for the sum of the weights, and a hysteresis that leaves nothing for
@@ -197,7 +206,16 @@ impl Lower<'_> {
         let engine = self.engine(s)?;
         let timing = Timing::of(s, Timing::default());
         let mut servers: Vec<RealServer> = Vec::new();
+        let mut names: Vec<NamedServer> = Vec::new();
         for r in s.sections("real_server") {
+            if let Value::Host(name, port, srv) = &r.name {
+                let family =
+                    if key.addr.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+                let asked = Asked { name: name.clone(), srv: *srv };
+                let like = self.server_at(s, r, key, (family, *port), (&timing, usual));
+                names.extend(like.map(|like| NamedServer { asked, port: *port, like }));
+                continue;
+            }
             if let Some(server) = self.real_server(s, r, key, (&timing, usual))
                 && !servers.iter().any(|e| e.key == server.key)
             {
@@ -206,7 +224,8 @@ impl Lower<'_> {
         }
         Some(VirtualServer {
             key,
-            quorum: quorum(s, &servers),
+            quorum: if names.is_empty() { quorum(s, &servers) } else { reachable(written_quorum(s), &servers) },
+            named: (!names.is_empty()).then(|| Box::new(Named { servers: names, quorum: written_quorum(s) })),
             sorry: self.sorry(s, key),
             alpha: timing.alpha.unwrap_or(false),
             omega: s.has("omega"),
@@ -303,6 +322,17 @@ impl Lower<'_> {
         (outer, usual): (&Timing, &Usual),
     ) -> Option<RealServer> {
         let Value::Endpoint(addr, port) = r.name else { return None };
+        self.server_at(s, r, service, (addr, port), (outer, usual))
+    }
+
+    fn server_at(
+        &mut self,
+        s: &Section,
+        r: &Section,
+        service: ServiceKey,
+        (addr, port): (IpAddr, Option<u16>),
+        (outer, usual): (&Timing, &Usual),
+    ) -> Option<RealServer> {
         let method = self.method([(r, "lvs_method"), (s, "lvs_method")])?;
         if addr.is_ipv6() != service.addr.is_ipv6() && !matches!(method, ForwardingMethod::Tun(_)) {
             return None; // told already
@@ -314,6 +344,7 @@ impl Lower<'_> {
         let checks = checks.flat_map(|k| self.checks([s, r, k], &timing, port, usual)).collect();
         Some(RealServer {
             key: ServerKey { addr, port: destination_port(method, port, service) },
+            name: None,
             weight: weight.unwrap_or(Weight::DEFAULT),
             method,
             u_threshold: r.uint("uthreshold").unwrap_or(0) as u32,

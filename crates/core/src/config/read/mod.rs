@@ -183,7 +183,7 @@ impl Reader<'_> {
                 }
                 Some(Value::Text(first.text.clone().into_owned()))
             }
-            Name::Endpoint => self.endpoint(st, 0),
+            Name::Endpoint => self.host(st).or_else(|| self.endpoint(st, 0)),
             Name::Service if first.text == "fwmark" => {
                 let mark = st.args().get(1).and_then(|w| self.number(w, 0, u64::from(u32::MAX)));
                 match mark {

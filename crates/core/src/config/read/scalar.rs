@@ -261,6 +261,30 @@ impl Reader<'_> {
         Some(name.clone().into_owned())
     }
 
+    /// `NAME [PORT]` or `srv NAME`, an addition: a name has a dot and a letter, and is no address.
+    pub(super) fn host(&mut self, st: &Statement<'_>) -> Option<Value> {
+        let first = st.args().first()?;
+        let (word, srv) = match st.args().get(1) {
+            Some(name) if first.text == "srv" => (name, true),
+            _ => (first, false),
+        };
+        let label = |l: &str| {
+            let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            !l.is_empty() && l.len() < 64 && l.chars().all(good)
+        };
+        let text = word.text.strip_suffix('.').unwrap_or(&word.text);
+        let letters = text.rsplit('.').next().is_some_and(|l| l.chars().any(|c| c.is_ascii_alphabetic()));
+        if !letters || !text.contains('.') || text.len() > 253 || !text.split('.').all(label) {
+            return None;
+        }
+        let port = match st.args().get(1).filter(|_| !srv) {
+            None => None,
+            Some(p) => Some(self.number(p, 1, 65535)? as u16),
+        };
+        self.no_more(st, 2);
+        Some(Value::Host(text.to_owned(), port, srv))
+    }
+
     /// `ADDRESS [PORT]` from the n-th argument on.
     pub(super) fn endpoint(&mut self, st: &Statement<'_>, n: usize) -> Option<Value> {
         let w = st.args().get(n)?;
