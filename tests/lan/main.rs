@@ -11,5 +11,6 @@ mod methods;
 mod orders;
 mod reload;
 mod rough;
+mod surroundings;
 mod tell;
 mod vmac;

@@ -24,11 +24,12 @@ mod vmacs;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
 use evenkeel_core::config::{Options, Parsed, parse};
-use evenkeel_core::model::Config;
+use evenkeel_core::model::{Config, ScriptCommand};
 use evenkeel_sys::environment::Machine;
 
 use args::Args;
@@ -90,6 +91,9 @@ fn main() -> ExitCode {
     if args.dump_conf {
         tracing::info!("the configuration in force: {config:#?}");
     }
+    if let Some((script, limit)) = &config.global.startup {
+        run_once("startup_script", script, *limit, config.global.enable_script_security);
+    }
     match serve(&args, &path, (config, left_out)) {
         Ok(code) => code,
         Err(e) => {
@@ -99,15 +103,40 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs a script to its end, or until its time is over; what comes of it is told.
+fn run_once(name: &str, script: &ScriptCommand, limit: Duration, secure: bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = match runtime {
+        Ok(rt) => rt.block_on(evenkeel_probe::program::once(script, limit, secure)),
+        Err(e) => Err(e.to_string()),
+    };
+    match ended {
+        Ok(status) if status.success() => tracing::info!("{name} has ended"),
+        Ok(status) => tracing::warn!("{name}: {status}"),
+        Err(why) => tracing::warn!("{name}: {why}"),
+    }
+}
+
 /// Reads the configuration for the start, or for `-t`, which ends with it. What is wrong with it is told.
 fn first_reading(args: &Args, path: &Path) -> Result<(Config, Option<String>), ExitCode> {
-    let parsed = match read(path, &args.options()) {
-        Ok(p) => p,
-        Err(e) => {
+    let reading = || {
+        read(path, &args.options()).map_err(|e| {
             eprintln!("evenkeeld: cannot read {}: {e}", path.display());
-            return Err(ExitCode::from(exit::NO_PERMISSION));
-        }
+            ExitCode::from(exit::NO_PERMISSION)
+        })
     };
+    let mut parsed = reading()?;
+    if let Some(name) = parsed.config.namespace.clone().filter(|_| args.namespace.is_none()) {
+        match evenkeel_sys::netns::enter(&Path::new("/run/netns").join(name)) {
+            // What the file is compared with, interfaces above all, is in there.
+            Ok(()) => parsed = reading()?,
+            Err(_) if args.config_test.is_some() => {}
+            Err(e) => {
+                eprintln!("evenkeeld: net_namespace: {e}");
+                return Err(ExitCode::from(exit::CONFIG));
+            }
+        }
+    }
     let told = parsed.render(false);
     if let Some(log) = args.config_test.as_deref().filter(|l| !l.is_empty()) {
         if let Err(e) = fs::write(log, &told) {

@@ -173,6 +173,10 @@ pub struct GlobalDefs {
     pub vrrp_rt_priority: Option<u8>,
     /// Entries of the connection table (an addition of ours); a power of two.
     pub connection_table_size: Option<u32>,
+    /// `startup_script`, and how long it may take: before anything else starts.
+    pub startup: Option<(ScriptCommand, Duration)>,
+    /// `shutdown_script`, and how long it may take: after everything else has ended.
+    pub shutdown: Option<(ScriptCommand, Duration)>,
     /// `state_dump_file`: where the state is written when it is asked for.
     pub state_dump_file: Option<String>,
     /// `stats_dump_file`: where numbers are.
@@ -234,6 +238,8 @@ pub struct Config {
     pub dynamic_interfaces: bool,
     /// `garp_group`, `vrrp_garp_interval` and `vrrp_gna_interval`
     pub announce_gaps: AnnounceGaps,
+    /// `net_namespace`: the network namespace that the daemon runs in.
+    pub namespace: Option<String>,
     /// `net_namespace_ipvs`: the network namespace whose IPVS is used; empty for that of the first process.
     pub ipvs_namespace: Option<String>,
     /// `virtual_server`

@@ -276,6 +276,14 @@ async fn main_loop(
     if !hand_over && control.args.release_services {
         control.release();
     }
+    if let Some((script, limit)) = control.config.global.shutdown.as_ref().filter(|_| !hand_over) {
+        let secure = control.config.global.enable_script_security;
+        match evenkeel_probe::program::once(script, *limit, secure).await {
+            Ok(status) if status.success() => {}
+            Ok(status) => tracing::warn!("shutdown_script: {status}"),
+            Err(why) => tracing::warn!("shutdown_script: {why}"),
+        }
+    }
     Ok(())
 }
 

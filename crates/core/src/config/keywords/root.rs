@@ -16,7 +16,8 @@ const ROOT_KEYWORDS: &[Keyword] = &[
     kw("linkbeat_use_polling", Args::Flag, "off", "v1.1.18",
        "Ask all interfaces in use for their link state now and then, instead of waiting for netlink to tell.").later(),
     kw("net_namespace", Args::Text, "none (current netns)", "v1.2.24",
-       "Run the whole daemon inside this network namespace.").needed(),
+       "Run the whole daemon inside this network namespace.")
+       .differs("at the next start; `-s` comes before it"),
     kw("net_namespace_ipvs", Args::OptText, "default namespace", "v2.1.0",
        "The network namespace whose IPVS is managed, while health checks stay in the daemon's own; no name means the machine's first.")
        .differs("only the kernel's IPVS can be in another namespace, so with `dataplane auto` that is the data plane; at the next start"),

@@ -13,6 +13,7 @@ mod vmacs;
 pub(super) use checks::pattern;
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use super::value::{Section, Value};
 use super::{Diagnostic, Environment, Span};
@@ -82,6 +83,7 @@ pub(crate) fn lower(root: &Section, environment: &dyn Environment, diagnostics: 
         link_delays: l.link_delays(),
         dynamic_interfaces: l.global(|g| g.get("dynamic_interfaces").map(|_| ())).is_some(),
         announce_gaps,
+        namespace: root.text("net_namespace").map(str::to_owned),
         ipvs_namespace: Lower::ipvs_namespace(root),
         virtual_servers,
     }
@@ -133,6 +135,8 @@ impl<'l> Lower<'l> {
             checker_concurrency: self.global(|g| g.uint("checker_concurrency")).map(|n| n as u32),
             tuning: self.tuning(),
             dataplane: self.plane(),
+            startup: self.parent_script("startup_script", "startup_script_timeout"),
+            shutdown: self.parent_script("shutdown_script", "shutdown_script_timeout"),
             name_refresh: self.global(|g| g.uint("name_refresh")).map(|n| n as u32),
             hand_changes: self.hand_changes(),
             flush: self.global(|g| g.flag("lvs_flush")).is_some(),
@@ -184,6 +188,13 @@ impl<'l> Lower<'l> {
             }
         }
         t
+    }
+
+    /// A script that runs once, and its time, of which keepalived has 10 s.
+    fn parent_script(&self, script: &str, timeout: &str) -> Option<(ScriptCommand, Duration)> {
+        let command = self.global(|g| self.command(g, script))?;
+        let seconds = self.global(|g| g.uint(timeout)).unwrap_or(10);
+        Some((command, Duration::from_secs(seconds)))
     }
 
     /// The script of a keyword, with who runs it.

@@ -1,0 +1,54 @@
+//! What stands around the daemon: its network namespace, and scripts before its start and after its end.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use evenkeel_core::vrrp::State;
+use evenkeel_testkit::lan::eventually;
+use evenkeel_tests::{Net, SOON, program, vrrp};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+#[test]
+fn the_file_names_a_namespace_and_scripts_that_run_once() {
+    let Some(net) = Net::directors("surroundings") else { return };
+    let diary = net.lan.dir.join("diary");
+    let script = |name: &str| {
+        let path = net.lan.dir.join(name);
+        fs::write(
+            &path,
+            format!(
+                "#!/bin/sh\necho {name} $(ip -o -4 addr show dev eth0 | grep -c 192.168.1.100) >>{}\n",
+                diary.display()
+            ),
+        )
+        .expect("writable");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("writable");
+        path.display().to_string()
+    };
+    let text = format!(
+        "net_namespace {}\nglobal_defs {{\n script_user root\n startup_script {}\n shutdown_script {}\n shutdown_script_timeout 5\n}}\n{}",
+        net.lan.ns("d1"),
+        script("first"),
+        script("last"),
+        vrrp(255, "")
+    );
+    let file = net.write("d1", &text);
+    // Started here, where there is no eth0 like that one.
+    let mut daemon = Command::new(program("evenkeeld"))
+        .args(["-n", "-l", "--strict", "--instance", &net.lan.instance("d1"), "-f"])
+        .arg(&file)
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(net.lan.dir.join("d1.log")).expect("writable"))
+        .spawn()
+        .expect("starts");
+    net.wait_state("d1", "V", State::Master);
+    assert!(net.holds("d1", [192, 168, 1, 100].into()), "inside the namespace");
+    let pid = net.status("d1").expect("a status").pid;
+    // The process that works is another one; the script has run once all the same.
+    kill(Pid::from_raw(pid as i32), None).expect("it runs");
+    kill(Pid::from_raw(daemon.id() as i32), Signal::SIGTERM).expect("it runs");
+    eventually("it ends", SOON, || daemon.try_wait().expect("waits"));
+    assert_eq!(fs::read_to_string(&diary).expect("a diary"), "first 0\nlast 0\n", "before the address and after it");
+}
