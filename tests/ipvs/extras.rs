@@ -1,9 +1,15 @@
 //! What our `ipvsadm` has and the other one has not, on our packet path, in a namespace of its own.
 
 use std::io::Write;
+use std::net::SocketAddrV4;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
-use evenkeel_tests::{Net, program};
+use evenkeel_testkit::http;
+use evenkeel_testkit::lan::eventually;
+use evenkeel_testkit::office::{SERVERS, VIP};
+use evenkeel_tests::{Net, SOON, program, service};
+use nix::sys::signal::Signal;
 
 struct Desk {
     net: Net,
@@ -109,4 +115,51 @@ fn options_of_ours_are_refused_where_they_make_no_sense() {
         let (code, _, err) = desk.run("d1", args, "");
         assert!(code == 2 && err.contains(text), "{args}: {err}");
     }
+}
+
+#[test]
+fn the_daemon_leaves_alone_what_was_made_by_hand_and_mends_what_is_its_own() {
+    let Some(net) = Net::new("extras-hand") else { return };
+    let _web = SERVERS.map(|(host, _)| http::Server::start(&net.lan, host, 80));
+    let _more = SERVERS.map(|(host, _)| http::Server::start(&net.lan, host, 81));
+    net.lan.ip("d1", &format!("addr add {VIP}/32 dev eth0")).expect("an address");
+    let desk = Desk { net };
+    let config = |more: &str| {
+        let servers = [("192.168.1.11", ""), ("192.168.1.12", "")];
+        format!("global_defs {{\n connection_table_size 16384\n{more}\n}}\n{}", service("", &servers))
+    };
+    let pid = desk.net.start("d1", &config(""));
+    let get =
+        |port| desk.net.lan.within("client", move || http::get(SocketAddrV4::new(VIP, port), Duration::from_secs(5)));
+    for command in ["-A -t 192.168.1.100:81 -s rr", "-a -t 192.168.1.100:81 -r 192.168.1.13:81 -g"] {
+        assert_eq!(desk.run("d1", command, ""), (0, String::new(), String::new()), "{command}");
+    }
+    // The daemon looks its way up; it was told nothing.
+    eventually("the service made by hand answers", SOON, || get(81).expect("the client").ok());
+    let foreign = || desk.net.status("d1").map(|s| s.dataplane.foreign).filter(|f| *f == ["TCP 192.168.1.100:81"]);
+    eventually("status shows it", SOON, foreign);
+
+    // Its own is set back.
+    assert_eq!(desk.run("d1", "-e -t 192.168.1.100:80 -r 192.168.1.11:80 -g -w 9", "").0, 0);
+    eventually("the weight is set back", SOON, || (!desk.shown("d1", "-Ln").contains(" 9 ")).then_some(()));
+    assert_eq!(desk.run("d1", "-D -t 192.168.1.100:80", "").0, 0);
+    eventually("the service is back", SOON, || get(80).expect("the client").ok());
+
+    // A reload and another daemon leave the other one alone, and so does the end of it.
+    desk.net.write("d1", &config(" hand_changes leave"));
+    desk.net.reload("d1");
+    desk.net.lan.signal(pid, Signal::SIGQUIT).expect("hands over");
+    let pid = desk.net.start("d1", &config(""));
+    get(81).expect("the client").expect("an answer");
+    desk.net.lan.signal(pid, Signal::SIGTERM).expect("stops");
+    let left = desk.shown("d1", "-S -n");
+    assert_eq!(left, "-A -t 192.168.1.100:81 -s rr\n-a -t 192.168.1.100:81 -r 192.168.1.13:81 -g -w 1\n");
+    get(81).expect("the client").expect("it goes on without any daemon");
+
+    // Configured, it is the daemon's from then on.
+    let mine = config("").replace("192.168.1.100 80", "192.168.1.100 81").replace(" 80 {", " 81 {");
+    let pid = desk.net.start("d1", &mine);
+    eventually("it is the daemon's", SOON, || desk.net.status("d1").filter(|s| s.dataplane.foreign.is_empty()));
+    desk.net.lan.signal(pid, Signal::SIGTERM).expect("stops");
+    assert!(!evenkeel_sys::bpf::XdpTable::is_loaded(&evenkeel_sys::paths::bpf_dir(&desk.net.lan.instance("d1"))));
 }

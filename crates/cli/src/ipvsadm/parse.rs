@@ -556,3 +556,98 @@ fn scheduler_flags(scheduler: &str, text: &str) -> Result<u32> {
     }
     Ok(flags)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::SPELLINGS;
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn wanted(line: &str) -> Wanted {
+        parse(&words(line), false).unwrap_or_else(|e| panic!("{line}: {e:?}")).0
+    }
+
+    #[test]
+    fn options_may_be_bundled_glued_and_long() {
+        let list = |line| match wanted(line) {
+            Wanted::List(l) => l,
+            other => panic!("{line}: {other:?}"),
+        };
+        let connections = List { what: What::Connections, numeric: true, ..List::default() };
+        assert_eq!(list("-Lnc"), connections);
+        assert_eq!(list("--list --numeric --connection"), connections);
+        assert_eq!(list(""), List::default());
+        assert!(matches!(list("-Lnt 10.0.0.1:80").what, What::Service(ServiceId::At { port: 80, .. })));
+        for line in [
+            "-a -t 10.0.0.1:80 -r 10.0.0.2 -w4 -m",
+            "-at10.0.0.1:80 -r10.0.0.2 -mw 4",
+            "-a --tcp-service=10.0.0.1:80 --real-server 10.0.0.2 --weight=4 --masquerading",
+        ] {
+            let Wanted::Change(Change::AddDest(_, d)) = wanted(line) else { panic!("{line}") };
+            assert_eq!((d.weight, d.method, d.port), (4, Method::Masq, 80), "{line}");
+        }
+    }
+
+    #[test]
+    fn persistence_without_a_time_has_ipvsadms() {
+        for (line, time) in
+            [("-A -t 10.0.0.1:80 -p", 360), ("-A -t 10.0.0.1:80 -p -s rr", 360), ("-A -t 10.0.0.1:80 -p60", 60)]
+        {
+            let Wanted::Change(Change::AddService(s)) = wanted(line) else { panic!("{line}") };
+            assert_eq!((s.timeout_s, s.has(PERSISTENT)), (time, true), "{line}");
+        }
+    }
+
+    /// What people and programs write, put together in every order: an answer or a message, and no end of the program.
+    #[test]
+    fn words_in_any_order_are_refused_or_understood() {
+        let mut all: Vec<String> = SPELLINGS.iter().map(|s| format!("--{}", s.long)).collect();
+        all.extend(SPELLINGS.iter().filter(|s| s.short != '\0').map(|s| format!("-{}", s.short)));
+        all.extend(
+            [
+                "-Lnc",
+                "-",
+                "--",
+                "-w=",
+                "--weight=",
+                "--x",
+                "-é",
+                "10.0.0.1:80",
+                "[::1]:80",
+                "[",
+                "]:",
+                ":",
+                "0",
+                "-1",
+                "99999999999999999999",
+                "rr",
+                "",
+                "=",
+                "-t10.0.0.1:80",
+                "ipip",
+                "sh-port,",
+                "master",
+            ]
+            .map(str::to_owned),
+        );
+        let mut seed = 7u64;
+        let mut roll = |sides: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed >> 33) as usize % sides
+        };
+        let mut understood = 0;
+        for _ in 0..20_000 {
+            let args: Vec<String> = (0..roll(9)).map(|_| all[roll(all.len())].clone()).collect();
+            match parse(&args, roll(2) == 0) {
+                Ok(_) => understood += 1,
+                Err(Refused(text, code)) => assert!(!text.is_empty() && matches!(code, 2 | 255), "{args:?}"),
+            }
+        }
+        assert!(understood > 100, "{understood}");
+    }
+}
