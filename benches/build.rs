@@ -1,10 +1,10 @@
-//! Compiles the floors.
+//! Compiles the floors, and the source of packets.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn main() {
-    println!("cargo:rerun-if-changed=bpf/floor.bpf.c");
+    println!("cargo:rerun-if-changed=bpf");
     let clang = ["clang-19", "clang-18", "clang-17", "clang-16", "clang-15", "clang-14", "clang"]
         .into_iter()
         .find(|c| Command::new(c).arg("--version").output().is_ok_and(|o| o.status.success()))
@@ -15,11 +15,13 @@ fn main() {
         args.push(format!("-I{multiarch}"));
     }
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
-    libbpf_cargo::SkeletonBuilder::new()
-        .source("bpf/floor.bpf.c")
-        .obj(out.join("floor.bpf.o"))
-        .clang(clang)
-        .clang_args(args)
-        .build_and_generate(out.join("floor.skel.rs"))
-        .expect("the floors compile");
+    for name in ["floor", "source"] {
+        libbpf_cargo::SkeletonBuilder::new()
+            .source(format!("bpf/{name}.bpf.c"))
+            .obj(out.join(format!("{name}.bpf.o")))
+            .clang(clang)
+            .clang_args(&args)
+            .build_and_generate(out.join(format!("{name}.skel.rs")))
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
 }

@@ -5,6 +5,7 @@
 
 mod checks;
 mod config;
+mod instructions;
 mod process;
 mod vrrp;
 
@@ -160,6 +161,12 @@ fn main() -> Result<()> {
         bail!("the benchmark needs root, to load the packet path");
     }
     let args: Vec<String> = std::env::args().collect();
+    if args.iter().any(|a| a == "--instructions") {
+        return instructions::run();
+    }
+    if args.iter().any(|a| a == "--instructions-inside") {
+        return instructions::inside();
+    }
     if let Some(at) = args.iter().position(|a| a == "--vrrp") {
         return vrrp::run(args.get(at + 1).map(String::as_str));
     }

@@ -123,6 +123,10 @@ fn the_daemon_leaves_alone_what_was_made_by_hand_and_mends_what_is_its_own() {
     let _web = SERVERS.map(|(host, _)| http::Server::start(&net.lan, host, 80));
     let _more = SERVERS.map(|(host, _)| http::Server::start(&net.lan, host, 81));
     net.lan.ip("d1", &format!("addr add {VIP}/32 dev eth0")).expect("an address");
+    // A neighbour that somebody has written down is his, not ours.
+    let mac = net.lan.ip("r3", "-br link show eth0").expect("a device");
+    let mac = mac.split_whitespace().find(|w| w.matches(':').count() == 5).expect("an address").to_owned();
+    net.lan.ip("d1", &format!("neigh replace 192.168.1.13 lladdr {mac} dev eth0 nud permanent")).expect("a neighbour");
     let desk = Desk { net };
     let config = |more: &str| {
         let servers = [("192.168.1.11", ""), ("192.168.1.12", "")];
@@ -161,5 +165,7 @@ fn the_daemon_leaves_alone_what_was_made_by_hand_and_mends_what_is_its_own() {
     let pid = desk.net.start("d1", &mine);
     eventually("it is the daemon's", SOON, || desk.net.status("d1").filter(|s| s.dataplane.foreign.is_empty()));
     desk.net.lan.signal(pid, Signal::SIGTERM).expect("stops");
+    let neighbour = desk.net.lan.ip("d1", "neigh show 192.168.1.13").expect("a neighbour");
+    assert!(neighbour.contains("PERMANENT"), "{neighbour}");
     assert!(!evenkeel_sys::bpf::XdpTable::is_loaded(&evenkeel_sys::paths::bpf_dir(&desk.net.lan.instance("d1"))));
 }

@@ -64,6 +64,8 @@ pub struct Neighbour {
     pub addr: IpAddr,
     /// Its hardware address.
     pub mac: [u8; 6],
+    /// Somebody has written it down for good (`ip neigh … nud permanent`).
+    pub fixed: bool,
 }
 
 /// A socket for requests.
@@ -343,7 +345,8 @@ fn neighbour_of(n: &NeighbourMessage) -> Option<Neighbour> {
             _ => {}
         }
     }
-    Some(Neighbour { ifindex: n.header.ifindex, addr: addr?, mac: mac? })
+    let fixed = matches!(n.header.state, NeighbourState::Permanent | NeighbourState::Noarp);
+    Some(Neighbour { ifindex: n.header.ifindex, addr: addr?, mac: mac?, fixed })
 }
 
 /// What changed, as far as anybody here asks.

@@ -75,9 +75,13 @@ impl NextHops {
             return Ok(Some(Path::Local));
         }
         let next = route.gateway.unwrap_or(addr);
-        wanted.insert((route.oif, next), ());
+        let known = neighbours.iter().find(|n| n.ifindex == route.oif && n.addr == next);
+        // What somebody has written down needs no asking, and is not ours to manage.
+        if known.is_none_or(|n| !n.fixed) {
+            wanted.insert((route.oif, next), ());
+        }
         let Some(link) = links.iter().find(|l| l.index == route.oif) else { return Ok(None) };
-        let Some(n) = neighbours.iter().find(|n| n.ifindex == route.oif && n.addr == next) else {
+        let Some(n) = known else {
             self.asked = true;
             let asked = if next.is_ipv4() { "ARP" } else { "neighbour solicitations" };
             self.trouble.insert(addr, format!("{next} does not answer {asked} on {}", link.name));

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/* A source of packets, run with live frames, and a sink that counts them. */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+/* What the source makes: `flows` clients in turn, from `first` on; 0: each packet another one. */
+struct order {
+	__u32 flows;
+	__u32 first;
+	__u32 ifindex;
+	__u32 made;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct order);
+} orders SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} arrived SEC(".maps");
+
+/* The frame is whole but for the client's address; the sum of the header is made for an address of zero. */
+SEC("xdp")
+int source(struct xdp_md *ctx)
+{
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	struct iphdr *ip = (void *)(eth + 1);
+	__u32 zero = 0;
+	struct order *o = bpf_map_lookup_elem(&orders, &zero);
+	if (!o || (void *)(ip + 1) > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	__u32 n = o->made++;
+	__u32 client = o->first + (o->flows ? n % o->flows : n);
+	/* a frame comes round again as the last user left it: what that has changed is written anew */
+	__u32 sum = 0x4500 + 46 + 0x4000 + 0x4011 + (client >> 16) + (client & 0xffff) + 0x0a09 + 0x0909;
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	ip->saddr = bpf_htonl(client);
+	ip->ttl = 64;
+	ip->check = bpf_htons(~sum & 0xffff);
+	__builtin_memcpy(eth->h_dest, "\x02\0\0\0\x01\x02", 6);
+	return bpf_redirect(o->ifindex, 0);
+}
+
+SEC("xdp")
+int sink(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	__u64 *n = bpf_map_lookup_elem(&arrived, &zero);
+	if (n)
+		(*n)++;
+	return XDP_DROP;
+}
+
+char _license[] SEC("license") = "Dual MIT/GPL";
