@@ -1,5 +1,6 @@
 //! The daemon on the kernel's IPVS, inside user-mode Linux: what it makes, what it leaves alone, what it says to the kernel.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -179,11 +180,23 @@ fn guest_services() {
     });
     assert_eq!(weights(&net, mine).len(), 3, "what worked works");
 
+    // What somebody removes, and makes again when it is configured no more, is theirs.
+    net.write("d1", &config(" hand_changes leave"));
+    net.reload("d1");
+    on(&net, "d1", |ipvs| ipvs.change(&Change::RemoveService(mine)).expect("changes"));
+    let held = config("").replace(" 80 {", " 82 {");
+    net.write("d1", &held);
+    net.reload("d1");
+    eventually("the other port is there", SOON, || (weights(&net, at(82)).len() == 3).then_some(()));
+    on(&net, "d1", |ipvs| ipvs.change(&Change::AddService(Service::of(mine, "rr"))).expect("a service"));
+    let foreign = [mine.to_string(), other.to_string()];
+    eventually("it is theirs", SOON, || net.status("d1").filter(|s| s.dataplane.foreign == foreign));
+
     // A stop removes what is ours.
     net.lan.signal(pid, nix::sys::signal::Signal::SIGTERM).expect("it stops");
     let left: Vec<ServiceId> =
         on(&net, "d1", |ipvs| ipvs.services().expect("a list").iter().map(|s| s.service.id).collect());
-    assert_eq!(left, [other]);
+    assert_eq!(left.into_iter().collect::<BTreeSet<_>>(), BTreeSet::from([mine, other]));
 }
 
 /// The changes of IPVS that a host's netlink carries meanwhile, by their command numbers.

@@ -353,12 +353,17 @@ impl Control {
             let adopted = other.as_mut().map_or_else(|| plane.adopted().then_some(&mut plane), Some);
             let mut services = Services::new();
             if let Some(adopted) = adopted {
-                services = adopted.observe(&Services::new()).unwrap_or_default();
+                match adopted.observe(&Services::new()) {
+                    Ok(observed) => services = observed.services,
+                    Err(e) => tracing::error!("what an earlier daemon left cannot be seen: {e}"),
+                }
                 let (count, conns) = (services.len(), adopted.connections().map_or(0, |c| c.len()));
                 tracing::info!(services = count, conns, "adopted {count} services and {conns} connections");
                 dead = found_dead(&config, &services);
             } else if config.global.flush {
-                flush(&mut *plane);
+                for e in plane.flush() {
+                    tracing::error!("{e}");
+                }
             }
             // What is alive is not known yet: the services go over as they are.
             services.retain(|k, _| config.virtual_servers.iter().any(|v| v.key == *k));
@@ -487,11 +492,10 @@ impl Control {
         let config = orders.apply(&self.names.apply(&narrowed));
         let wanted = self.services.planned(&self.config, &config);
         let services = match &mut self.plane {
-            Some(plane) => {
-                let mut observed = plane.observe(&wanted).unwrap_or_default();
-                observed.retain(|k, _| wanted.contains_key(k) || !self.others.foreign.contains(k));
-                diff(&wanted, &observed)
-            }
+            Some(plane) => match plane.observe(&wanted) {
+                Ok(observed) => diff(&wanted, &observed.services),
+                Err(e) => return Reply::Refused { error: e.to_string() },
+            },
             None => diff(&wanted, &Services::new()),
         };
         let mut steps: Vec<String> = services.iter().map(ToString::to_string).collect();
@@ -545,11 +549,11 @@ impl Control {
     /// What is there of ours, and what is there besides.
     fn look(&mut self, desired: &Services) -> Option<Services> {
         let plane = self.plane.as_mut()?;
-        self.others.foreign = plane.foreign(desired);
+        plane.claim(desired);
         match plane.observe(desired) {
-            Ok(mut observed) => {
-                observed.retain(|k, _| !self.others.foreign.contains(k));
-                Some(observed)
+            Ok(observed) => {
+                self.others.foreign = observed.foreign;
+                Some(observed.services)
             }
             Err(e) => {
                 tracing::error!("{e}");
@@ -622,14 +626,5 @@ impl Control {
         if let Some(plane) = self.plane.take() {
             plane.release(&mut self.netlink, self.config.global.flush_on_stop == Flush::All);
         }
-    }
-}
-
-/// Empties the table at the first start (`lvs_flush`).
-fn flush(plane: &mut dyn DataPlane) {
-    let there = plane.observe(&Services::new()).unwrap_or_default();
-    let steps: Vec<Step> = there.keys().map(|k| Step::RemoveService(*k)).collect();
-    for e in plane.apply(&steps) {
-        tracing::error!("{e}");
     }
 }

@@ -16,7 +16,7 @@ use evenkeel_sys::netlink::Netlink;
 use evenkeel_sys::table::Table;
 use evenkeel_sys::{Context, Error, Result, fsutil};
 
-use super::{DataPlane, Kind, Occasion, Places};
+use super::{DataPlane, Kind, Observed, Occasion, Places};
 
 /// IPVS in one namespace, and which of its services are ours.
 pub struct Kernel {
@@ -62,6 +62,14 @@ impl Kernel {
         };
         if let Err(e) = written {
             tracing::warn!("{e}; after a crash, services that are not configured any more would stay");
+        }
+    }
+
+    fn claim_keys<'a>(&mut self, keys: impl Iterator<Item = &'a ServiceKey>) {
+        let known = self.ours.len();
+        self.ours.extend(keys);
+        if self.ours.len() != known {
+            self.write_record();
         }
     }
 
@@ -155,11 +163,23 @@ impl DataPlane for Kernel {
         self.adopted
     }
 
-    fn observe(&mut self, desired: &Services) -> Result<Services> {
-        let mut out = BTreeMap::new();
-        for (entry, dests) in self.entries()? {
+    fn observe(&mut self, desired: &Services) -> Result<Observed> {
+        let mut out = Observed::default();
+        let entries = self.entries()?;
+        // What somebody has removed is not ours if it comes back.
+        let there: BTreeSet<ServiceKey> = entries.iter().map(|(e, _)| e.service.id.key()).collect();
+        let known = self.ours.len();
+        self.ours.retain(|k| there.contains(k) || desired.contains_key(k));
+        if self.ours.len() != known {
+            self.write_record();
+        }
+        for (entry, dests) in entries {
             let key = entry.service.id.key();
             let should = desired.get(&key);
+            if should.is_none() && !self.ours.contains(&key) {
+                out.foreign.insert(key);
+                continue;
+            }
             // A service that the plan has no words for is changed as a whole, if it is ours.
             let mut spec = entry
                 .service
@@ -167,29 +187,27 @@ impl DataPlane for Kernel {
                 .unwrap_or_else(|| evenkeel_core::plan::ServiceSpec::of(evenkeel_core::model::Scheduler::None));
             if let Some(w) = should {
                 spec.on_removal = w.spec.on_removal;
-                // The mask of a service that is not persistent means nothing.
             }
             let dest = |d: &evenkeel_core::ipvs::DestEntry| {
                 let key = d.dest.key();
                 let should = should.and_then(|s| s.dests.iter().find(|(k, _)| *k == key)).map(|(_, s)| s);
                 (key, spec_of(&d.dest, should))
             };
-            out.insert(key, ServiceState { spec, dests: dests.iter().rev().map(dest).collect() });
+            out.services.insert(key, ServiceState { spec, dests: dests.iter().rev().map(dest).collect() });
         }
         Ok(out)
     }
 
-    fn foreign(&mut self, desired: &Services) -> BTreeSet<ServiceKey> {
-        let before = self.ours.len();
-        self.ours.extend(desired.keys());
-        if self.ours.len() != before {
-            self.write_record();
-        }
-        let there = self.ipvs.services().unwrap_or_default();
-        there.iter().map(|s| s.service.id.key()).filter(|k| !self.ours.contains(k)).collect()
+    fn claim(&mut self, desired: &Services) {
+        self.claim_keys(desired.keys());
     }
 
     fn apply(&mut self, steps: &[Step]) -> Vec<Error> {
+        // Before they are there: a daemon that dies in between leaves nothing that nobody knows of.
+        self.claim_keys(steps.iter().filter_map(|s| match s {
+            Step::AddService(k, _) => Some(k),
+            _ => None,
+        }));
         let changes: Vec<Change> = steps.iter().map(Kernel::change).collect();
         let results = self.ipvs.change_all(&changes);
         let mut gone = false;
@@ -205,6 +223,15 @@ impl DataPlane for Kernel {
             self.write_record();
         }
         errors
+    }
+
+    fn flush(&mut self) -> Vec<Error> {
+        let error = self.ipvs.change(&Change::Flush).err();
+        if error.is_none() {
+            self.ours.clear();
+            self.write_record();
+        }
+        error.into_iter().collect()
     }
 
     fn tune(&mut self, config: &Config) -> Vec<Error> {
@@ -352,19 +379,24 @@ impl DataPlane for Kernel {
         for d in std::mem::take(&mut self.sync) {
             let _ = self.ipvs.change(&Change::StopDaemon(d));
         }
-        if all {
-            let _ = self.ipvs.change(&Change::Flush);
-            self.ours.clear();
+        let errors = if all {
+            self.flush()
         } else {
-            let there = self.ipvs.services().unwrap_or_default();
+            let there = match self.ipvs.services() {
+                Ok(there) => there,
+                // The record stays: the next daemon removes them.
+                Err(e) => return tracing::error!("{e}; the services stay"),
+            };
             let ours = there.iter().map(|s| s.service.id).filter(|id| self.ours.contains(&id.key()));
             let changes: Vec<Change> = ours.map(Change::RemoveService).collect();
-            for e in self.ipvs.change_all(&changes).into_iter().filter_map(Result::err) {
-                tracing::warn!("{e}");
-            }
+            let errors = self.ipvs.change_all(&changes).into_iter().filter_map(Result::err).collect();
             self.ours.clear();
+            self.write_record();
+            errors
+        };
+        for e in errors {
+            tracing::warn!("{e}");
         }
-        self.write_record();
     }
 }
 

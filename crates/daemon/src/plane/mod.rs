@@ -37,6 +37,15 @@ impl Kind {
     }
 }
 
+/// What there is in a data plane, all of one look at it.
+#[derive(Default, Debug)]
+pub struct Observed {
+    /// Services that are ours, and those that should be there, whoever has made them.
+    pub services: Services,
+    /// Services that somebody else has made, and that are left alone.
+    pub foreign: BTreeSet<ServiceKey>,
+}
+
 /// What forwards packets, and how it is told what to do.
 pub trait DataPlane {
     /// Which it is.
@@ -45,11 +54,13 @@ pub trait DataPlane {
     fn adopted(&self) -> bool;
     /// The services that are there. What the plane does not keep (what becomes of a removed server's connections; how a
     /// server is reached that is this director) is taken from what should be.
-    fn observe(&mut self, desired: &Services) -> Result<Services>;
-    /// Services that are there and were made by somebody else; those that should be are ours from now on.
-    fn foreign(&mut self, desired: &Services) -> BTreeSet<ServiceKey>;
+    fn observe(&mut self, desired: &Services) -> Result<Observed>;
+    /// What should be there is ours from now on, even if somebody else has made it.
+    fn claim(&mut self, desired: &Services);
     /// Does steps in their order. What fails is told, and the rest is done.
     fn apply(&mut self, steps: &[Step]) -> Vec<Error>;
+    /// Removes all services, those of others as well.
+    fn flush(&mut self) -> Vec<Error>;
     /// Timeouts, and what IPVS has sysctls for.
     fn tune(&mut self, config: &Config) -> Vec<Error>;
     /// Services with everything that there is to see of them.

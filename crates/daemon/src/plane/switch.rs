@@ -15,7 +15,7 @@ use evenkeel_core::model::Config;
 use evenkeel_core::plan::{Services, diff};
 use evenkeel_sys::netlink::Netlink;
 
-use super::{DataPlane, Occasion};
+use super::{DataPlane, Observed, Occasion};
 
 /// Neighbours are waited for so long, so often.
 const WAIT: Duration = Duration::from_millis(20);
@@ -35,9 +35,9 @@ pub fn switch(
     for e in new.tune(config) {
         tracing::error!("{e}");
     }
-    new.foreign(desired);
+    new.claim(desired);
     match new.observe(desired) {
-        Ok(mut there) => {
+        Ok(Observed { services: mut there, .. }) => {
             there.retain(|k, _| desired.contains_key(k));
             for e in new.apply(&diff(desired, &there)) {
                 tracing::error!("{e}");

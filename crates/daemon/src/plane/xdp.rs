@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use evenkeel_core::ipc::DataPlaneStatus;
 use evenkeel_core::ipvs::Connection;
-use evenkeel_core::model::{Config, HookChoice, ServiceKey};
+use evenkeel_core::model::{Config, HookChoice};
 use evenkeel_core::plan::{Services, Step};
 use evenkeel_sys::bpf::conns::ConnView;
 use evenkeel_sys::bpf::load::DEFAULT_CONNS;
@@ -14,7 +14,7 @@ use evenkeel_sys::netlink::{Link, Netlink};
 use evenkeel_sys::nexthop::NextHops;
 use evenkeel_sys::{Error, Result};
 
-use super::{DataPlane, Kind, Occasion, Places};
+use super::{DataPlane, Kind, Observed, Occasion, Places};
 
 /// The packet path with what belongs to it.
 pub struct Xdp {
@@ -65,21 +65,28 @@ impl DataPlane for Xdp {
         self.plane.loaded.adopted
     }
 
-    fn observe(&mut self, _: &Services) -> Result<Services> {
-        Ok(self.plane.maps().observe())
+    fn observe(&mut self, desired: &Services) -> Result<Observed> {
+        let (mut services, by_hand) = self.plane.maps().observe_by_maker();
+        let (wanted, foreign): (Services, Services) = by_hand.into_iter().partition(|(k, _)| desired.contains_key(k));
+        services.extend(wanted);
+        Ok(Observed { services, foreign: foreign.into_keys().collect() })
     }
 
-    fn foreign(&mut self, desired: &Services) -> BTreeSet<ServiceKey> {
-        let (ours, foreign) = self.plane.maps().by_hand().into_iter().partition(|k| desired.contains_key(k));
-        let ours: BTreeSet<ServiceKey> = ours;
-        for key in ours {
-            self.plane.mark_by_hand(key, false);
+    fn claim(&mut self, desired: &Services) {
+        for key in self.plane.maps().by_hand() {
+            if desired.contains_key(&key) {
+                self.plane.claim(key);
+            }
         }
-        foreign
     }
 
     fn apply(&mut self, steps: &[Step]) -> Vec<Error> {
         self.plane.apply(steps)
+    }
+
+    fn flush(&mut self) -> Vec<Error> {
+        let all: Vec<Step> = self.plane.maps().observe().into_keys().map(Step::RemoveService).collect();
+        self.plane.apply(&all)
     }
 
     fn tune(&mut self, config: &Config) -> Vec<Error> {
@@ -165,14 +172,13 @@ impl DataPlane for Xdp {
     }
 
     fn release(mut self: Box<Self>, netlink: &mut Netlink, all: bool) {
-        let by_hand = self.plane.maps().by_hand();
-        let stays = |k: &ServiceKey| !all && by_hand.contains(k);
+        let (ours, by_hand) = self.plane.maps().observe_by_maker();
         let keep = !all && !by_hand.is_empty();
         if !keep {
             self.hooks.keep_only(&self.plane.loaded, &[]);
         }
-        let steps: Vec<Step> =
-            self.plane.maps().observe().keys().filter(|k| !stays(k)).map(|k| Step::RemoveService(*k)).collect();
+        let go = if keep { ours } else { self.plane.maps().observe() };
+        let steps: Vec<Step> = go.into_keys().map(Step::RemoveService).collect();
         self.plane.apply(&steps);
         if keep {
             tracing::info!("{} services made by hand stay, and the packet path with them", by_hand.len());

@@ -50,6 +50,8 @@ pub struct Editor {
     dir: PathBuf,
     /// The number of changes that is known here.
     changes: u32,
+    /// Are services made by hand here, and not by a daemon?
+    by_hand: bool,
     // What is free; read off the maps after somebody else's changes.
     ranges: Ranges,
     free_services: Vec<u32>,
@@ -76,6 +78,7 @@ impl Editor {
             maps,
             dir: dir.to_owned(),
             changes,
+            by_hand: false,
             ranges,
             free_services: empty(),
             free_dests: empty(),
@@ -83,6 +86,11 @@ impl Editor {
         };
         editor.read_again();
         editor
+    }
+
+    /// An editor whose services no daemon changes.
+    pub fn by_hand(maps: Arc<Maps>, dir: &FsPath) -> Editor {
+        Editor { by_hand: true, ..Editor::new(maps, dir) }
     }
 
     /// Reads off the maps what is free.
@@ -193,16 +201,12 @@ impl Editor {
         }
     }
 
-    /// Says of a service whether somebody has made it by hand.
-    pub fn mark_by_hand(&self, key: ServiceKey, by_hand: bool) {
+    /// A service that somebody has made by hand is the daemon's from now on.
+    pub fn claim(&self, key: ServiceKey) {
         let maps = self.maps();
         let Some(index) = maps.slots.find(service_name(key)) else { return };
         let flags = maps.services.word(index as usize, offset_of!(service, flags));
-        if by_hand {
-            flags.fetch_or(SERVICE_BY_HAND, Ordering::AcqRel);
-        } else {
-            flags.fetch_and(!SERVICE_BY_HAND, Ordering::AcqRel);
-        }
+        flags.fetch_and(!SERVICE_BY_HAND, Ordering::AcqRel);
     }
 
     /// The numbers of a service and of its servers, or of all, begin from 0 again.
@@ -402,6 +406,7 @@ impl Editor {
             family: family_of(key.addr),
             port: key.port.to_be(),
             protocol: key.protocol.number(),
+            flags: if self.by_hand { SERVICE_BY_HAND } else { 0 },
             ..Default::default()
         };
         set_spec(&mut s, spec, maps.hz());

@@ -59,7 +59,7 @@ impl XdpTable {
             Loaded::load(dir, DEFAULT_CONNS)?;
         }
         let maps = Arc::new(Maps::open(dir, change)?);
-        let editor = change.then(|| Editor::new(Arc::clone(&maps), dir));
+        let editor = change.then(|| Editor::by_hand(Arc::clone(&maps), dir));
         Ok(XdpTable { maps, editor, dir: dir.to_owned(), run_dir: run_dir.to_owned(), rates: BTreeMap::new() })
     }
 
@@ -241,7 +241,6 @@ impl Table for XdpTable {
                     (Change::AddService(_), Some(_)) => Err(errno(change, libc::EEXIST)),
                     (Change::AddService(_), None) => {
                         self.apply(change, Step::AddService(key, spec))?;
-                        self.editor(change)?.mark_by_hand(key, true);
                         self.connect(Some(key.addr))
                     }
                     (_, Some(had)) => {

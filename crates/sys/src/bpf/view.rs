@@ -282,6 +282,17 @@ impl Maps {
         out
     }
 
+    /// The same, those that a daemon has made apart from those that somebody has made by hand.
+    pub fn observe_by_maker(&self) -> (Services, Services) {
+        let (mut ours, mut by_hand) = (Services::new(), Services::new());
+        for (_, s) in self.live_services() {
+            let Some(key) = key_of(&s) else { continue };
+            let made_by = if s.flags & SERVICE_BY_HAND != 0 { &mut by_hand } else { &mut ours };
+            made_by.insert(key, self.state(&s));
+        }
+        (ours, by_hand)
+    }
+
     /// One service, as plans compare it.
     pub fn observe_one(&self, key: ServiceKey) -> Option<ServiceState> {
         let slot = (key.mark == 0).then(|| self.slots.find(super::edit::service_name(key))).flatten()?;
