@@ -73,6 +73,13 @@ fn masked(name: &str, command: &str, line: &str) -> String {
             "N".clone_into(word);
         }
     }
+    // The seconds that are left, in the kernel's own list.
+    if command.contains("/proc/net/ip_vs_conn")
+        && let Some(last) = words.last_mut()
+        && last.bytes().all(|b| b.is_ascii_digit())
+    {
+        "N".clone_into(last);
+    }
     if words.iter().any(|w| w == "N") {
         words.retain(|w| !w.is_empty());
     }

@@ -256,7 +256,8 @@ impl Stage {
         let started = netns::within(Some(&self.path(ns)), || {
             let log = fs::File::create(&log).expect("a file");
             let mut python = Command::new("/usr/bin/python3");
-            Ok(python.args(args).stdin(Stdio::null()).stdout(log).spawn().expect("python3 runs"))
+            python.args(args).stdin(Stdio::null()).stderr(log.try_clone().expect("a file")).stdout(log);
+            Ok(python.spawn().expect("python3 runs"))
         });
         self.servers.push(started.expect("a namespace"));
     }
