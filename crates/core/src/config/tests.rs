@@ -176,7 +176,30 @@ fn services_are_of_both_families_all_methods_and_every_scheduler() {
         assert_eq!(ok(&text).virtual_servers[0].scheduler, s);
     }
     let sh = service("192.0.2.1", "lb_kind DR\nlvs_sched sh\nsh-port\nflag-1", "real_server 192.0.2.9 80 {\n}");
-    assert_eq!(sh.scheduler_flags, SchedulerFlags::default(), "the last scheduler counts, and rr has no flags");
+    let flags = SchedulerFlags { fallback: true, ..SchedulerFlags::default() };
+    assert_eq!(
+        sh.scheduler_flags, flags,
+        "the last scheduler counts, rr; sh-port is not its flag, flag-1 is anybody's"
+    );
+}
+
+/// keepalived.conf(5), `lvs_sync_daemon`: "id [defaults to the VRID of the instance, or 0]".
+#[test]
+fn synchronisation_takes_its_id_from_the_instance_and_knows_its_old_form() {
+    let instance = |more: &str| {
+        format!(
+            "vrrp_instance V {{\ninterface eth0\nvirtual_router_id 51\n{more}\nvirtual_ipaddress {{\n192.0.2.1\n}}\n}}\n"
+        )
+    };
+    let sync = |global: &str, more: &str| {
+        let setup = ok(&format!("global_defs {{\n{global}\n}}\n{}", instance(more))).global.sync;
+        setup.map(|s| (s.interface, s.instance, s.syncid))
+    };
+    let v = Some("V".to_owned());
+    assert_eq!(sync("lvs_sync_daemon eth1 V", ""), Some(("eth1".into(), v.clone(), Some(51))));
+    assert_eq!(sync("lvs_sync_daemon eth1 V id 7", ""), Some(("eth1".into(), v.clone(), Some(7))));
+    assert_eq!(sync("lvs_sync_daemon eth1", ""), Some(("eth1".into(), None, None)));
+    assert_eq!(sync("", "lvs_sync_daemon_interface eth2"), Some(("eth2".into(), v, Some(51))));
 }
 
 #[test]

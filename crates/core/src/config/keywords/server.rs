@@ -14,7 +14,7 @@ pub(crate) static VIRTUAL_SERVER: Block = Block { path: "virtual_server", keywor
 #[rustfmt::skip]
 const VIRTUAL_SERVER_KEYWORDS: &[Keyword] = &[
     kw("ip_family", Args::Choice(&["inet", "inet6"]), "the real servers'", "v1.2.20",
-       "Family of a service on a firewall mark whose real servers do not tell it.").later(),
+       "Family of a service on a firewall mark whose real servers do not tell it."),
     kw("retry", Args::Uint(1, U32), "per checker", "v1.3.7",
        "Failed probes that a healthy server is forgiven."),
     kw("delay_before_retry", Args::Seconds(0, FOREVER), "per checker", "v1.3.7",
@@ -32,7 +32,7 @@ const VIRTUAL_SERVER_KEYWORDS: &[Keyword] = &[
     kw("lvs_sched", Args::Scheduler, "wlc", "v1.1.5",
        "Which real server takes a new connection."),
     kw("hashed", Args::Flag, "", "v1.3.0",
-       "A flag of the scheduler sh.").later(),
+       "A flag that IPVS sets itself of a service in its table.").never("IPVS sets it itself"),
     kw("ops", Args::Flag, "off", "v1.2.8",
        "Each packet is a connection of its own (UDP)."),
     kw("flag-1", Args::Flag, "off", "v1.3.0",
@@ -40,7 +40,7 @@ const VIRTUAL_SERVER_KEYWORDS: &[Keyword] = &[
     kw("flag-2", Args::Flag, "off", "v1.3.0",
        "The scheduler's second flag: sh-port, mh-port."),
     kw("flag-3", Args::Flag, "off", "v1.3.0",
-       "The scheduler's third flag.").later(),
+       "The scheduler's third flag."),
     kw("sh-port", Args::Flag, "off", "v1.3.0",
        "The scheduler sh looks at the client's port as well."),
     kw("sh-fallback", Args::Flag, "off", "v1.3.0",

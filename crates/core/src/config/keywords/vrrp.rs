@@ -127,7 +127,7 @@ const VRRP_INSTANCE_KEYWORDS: &[Keyword] = &[
     kw("linkbeat_use_polling", Args::Flag, "global", "v2.0.0",
        "Ask the instance's interface for its link state now and then.").old("linkbeat_interfaces", true).later(),
     kw("lvs_sync_daemon_interface", Args::Interface, "none", "v1.0.3",
-       "Hand connections to the other director over this interface.").old("lvs_sync_daemon", true).later(),
+       "Hand connections to the other director over this interface.").old("lvs_sync_daemon", true),
     kw("debug", Args::Uint(0, 4), "0", "v1.0.3",
        "Does nothing, in keepalived either.").never(NOTHING),
     kw("notify_master", Args::Script, "none", "v1.0.3",

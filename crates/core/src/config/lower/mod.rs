@@ -46,13 +46,14 @@ pub(crate) fn lower(root: &Section, environment: &dyn Environment, diagnostics: 
     };
     let (globals, ssl) = (last_first("global_defs"), last_first("SSL"));
     let mut l = Lower { root, globals, ssl, environment, diagnostics, told: Default::default(), vmacs: Vec::new() };
-    let global = l.globals();
+    let mut global = l.globals();
     let mut usual = Usual::new();
     let mut scripts = l.scripts(&global, &mut usual);
     let mut track_files = l.track_files(&mut usual);
     let mut track_processes = l.track_processes(&mut usual);
     let bfd = l.bfd(&mut usual);
     let mut instances = l.instances(&usual);
+    global.sync = l.sync_daemon(&instances);
     let groups = l.groups(&mut instances, &usual);
     let virtual_servers = l.services(&usual);
     let tracked: HashSet<&TrackedObject> = instances.iter().flat_map(|i| &i.tracks).map(|t| &t.object).collect();
@@ -141,7 +142,6 @@ impl<'l> Lower<'l> {
             hand_changes: self.hand_changes(),
             flush: self.global(|g| g.flag("lvs_flush")).is_some(),
             flush_on_stop: self.flush_on_stop(),
-            sync: self.sync_daemon(),
             ..GlobalDefs::default()
         };
         for g in self.root.sections("global_defs") {

@@ -2,7 +2,7 @@
 
 use super::super::value::{Section, Value};
 use super::Lower;
-use crate::model::{Flush, HandChanges, PlaneChoice, SyncSetup};
+use crate::model::{Flush, HandChanges, PlaneChoice, SyncSetup, VrrpInstance};
 
 impl Lower<'_> {
     /// `dataplane xdp|ipvs|auto`
@@ -39,8 +39,27 @@ impl Lower<'_> {
         })
     }
 
+    /// `lvs_sync_daemon`, or its old form inside an instance. The VRID of the instance that says who tells and who listens
+    /// is the id where none is written (keepalived.conf(5)).
+    pub(super) fn sync_daemon(&self, instances: &[VrrpInstance]) -> Option<SyncSetup> {
+        let of_instance = |s: &Section| {
+            let e = s.entries.iter().rev().find(|e| e.keyword.name == "lvs_sync_daemon_interface")?;
+            let Value::Text(interface) = &e.value else { return None };
+            Some(SyncSetup {
+                interface: interface.clone(),
+                instance: Some(s.name().to_owned()),
+                ..SyncSetup::default()
+            })
+        };
+        let mut setup =
+            self.global_sync_daemon().or_else(|| self.root.sections("vrrp_instance").find_map(of_instance))?;
+        let instance = instances.iter().find(|i| setup.instance.as_ref() == Some(&i.name));
+        setup.syncid = setup.syncid.or_else(|| instance.map(|i| i.vrid.get()));
+        Some(setup)
+    }
+
     /// `lvs_sync_daemon IF [inst] [NAME] [id N] [maxlen N] [port N] [ttl N] [group ADDRESS]`; read already.
-    pub(super) fn sync_daemon(&self) -> Option<SyncSetup> {
+    fn global_sync_daemon(&self) -> Option<SyncSetup> {
         let entry = self.global(|g| g.get("lvs_sync_daemon"))?;
         let Value::Words(words) = &entry.value else { return None };
         let mut words = words.iter().map(String::as_str);

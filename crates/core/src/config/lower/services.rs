@@ -84,15 +84,15 @@ fn destination_port(method: ForwardingMethod, port: Option<u16>, service: Servic
     if method.maps_ports() { port.unwrap_or(service.port) } else { service.port }
 }
 
-/// `sh-port` and its like, each for its scheduler; `hashed` and `flag-N` are the same bits by other names
+/// `sh-port` and its like, each for its scheduler; `flag-N` are the same bits by other names, and any scheduler's
 /// (keepalived.conf(5): flag-1 is fallback, flag-2 is port).
 fn scheduler_flags(s: &Section, scheduler: Scheduler) -> SchedulerFlags {
-    let name = match scheduler {
-        Scheduler::Sh => "sh",
-        Scheduler::Mh => "mh",
-        _ => return SchedulerFlags::default(),
+    let own = |flag: &str| match scheduler {
+        Scheduler::Sh => s.has(&format!("sh-{flag}")),
+        Scheduler::Mh => s.has(&format!("mh-{flag}")),
+        _ => false,
     };
-    let has = |flag: &str, bit: &str| s.has(&format!("{name}-{flag}")) || s.has(bit);
+    let has = |flag: &str, bit: &str| own(flag) || s.has(bit);
     SchedulerFlags { fallback: has("fallback", "flag-1"), port: has("port", "flag-2"), third: s.has("flag-3") }
 }
 
