@@ -13,7 +13,8 @@ use evenkeel_tests::{Net, SOON, vrrp};
 #[test]
 fn malformed_and_foreign_packets_are_counted_and_harmless() {
     let Some(net) = Net::new("rough") else { return };
-    net.start("d1", &vrrp(100, "authentication {\nauth_type PASS\nauth_pass 1111\n}"));
+    let config = vrrp(100, "authentication {\nauth_type PASS\nauth_pass 1111\n}");
+    net.start("d1", &format!("global_defs {{\n log_unknown_vrids\n}}\n{config}"));
     net.wait_state("d1", "V", State::Master);
     let good = Advert {
         vrid: Vrid::new(51).expect("a VRID"),
@@ -51,6 +52,9 @@ fn malformed_and_foreign_packets_are_counted_and_harmless() {
     assert!(net.status("d1").expect("answers").foreign_adverts >= 50, "VRID 77 is nobody's");
     let told = net.lan.log("d1").lines().filter(|l| l.contains("was refused")).count();
     assert!((1..=8).contains(&told), "each cause is told once, not {told} times");
+    let strangers = || net.lan.log("d1").matches("eth0: 192.168.1.11 sends adverts for VRID 77, which nobody").count();
+    eventually("the log names it", SOON, || (strangers() > 0).then_some(()));
+    assert_eq!(strangers(), 1, "once");
 }
 
 #[test]

@@ -189,6 +189,8 @@ pub struct GlobalDefs {
     pub nftables_priority: Option<i32>,
     /// `nftables_counters`
     pub nftables_counters: bool,
+    /// `log_unknown_vrids`: adverts for virtual routers that nobody here knows are told of.
+    pub log_unknown_vrids: bool,
     /// `rs_init_notifies`: real servers that are up at start are told of.
     pub rs_init_notifies: bool,
     /// Probes that may be under way at a time (an addition of ours).

@@ -18,7 +18,9 @@ use super::{Entry, Port, Setup, Shell, key_of};
 const STRANGERS_ROOM: usize = 256 << 10;
 
 impl Shell {
-    pub(super) fn configure(&mut self, Setup { instances, groups, bfd, gaps, link_delays, statics }: Setup) {
+    pub(super) fn configure(&mut self, setup: Setup) {
+        let Setup { instances, groups, bfd, gaps, link_delays, statics, tells_strangers } = setup;
+        self.strangers.configure(tells_strangers);
         self.configure_bfd(&bfd);
         self.links.configure(link_delays);
         let promoting = instances.iter().filter(|i| i.promote_secondaries).flat_map(|i| i.all_vips());

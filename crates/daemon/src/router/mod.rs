@@ -13,6 +13,7 @@ mod frames;
 mod observer;
 mod quiet;
 mod routes;
+mod strangers;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +48,7 @@ use crate::firewall;
 use crate::guard::Charge;
 use bfd::Sessions;
 use observer::Observation;
+use strangers::Strangers;
 
 /// What the router thread is told.
 pub enum Command {
@@ -74,6 +76,8 @@ pub struct Setup {
     pub gaps: AnnounceGaps,
     pub link_delays: Delays,
     pub statics: Statics,
+    /// `log_unknown_vrids`
+    pub tells_strangers: bool,
 }
 
 impl Setup {
@@ -82,7 +86,8 @@ impl Setup {
         let (instances, groups) = (config.instances.clone(), config.groups.clone());
         let (gaps, statics) = (config.announce_gaps.clone(), config.statics.clone());
         let (bfd, link_delays) = (config.bfd.clone(), config.link_delays.clone());
-        Box::new(Setup { instances, groups, bfd, gaps, link_delays, statics })
+        let tells_strangers = config.global.log_unknown_vrids;
+        Box::new(Setup { instances, groups, bfd, gaps, link_delays, statics, tells_strangers })
     }
 }
 
@@ -174,7 +179,7 @@ pub fn start(
         groups: Vec::new(),
         unsettled: false,
         events,
-        strangers: 0,
+        strangers: Strangers::default(),
         firewall,
         refused: BTreeSet::new(),
         bfd: Sessions::default(),
@@ -200,7 +205,7 @@ struct Port {
     socket: VrrpSocket,
     /// Who speaks here, by virtual router number.
     routers: BTreeMap<Vrid, usize>,
-    /// Hears everybody else; looked at now and then, and only to be counted.
+    /// Hears everybody else; looked at now and then, to be counted, unless each is told of.
     strangers: Option<VrrpSocket>,
 }
 
@@ -248,8 +253,7 @@ struct Shell {
     /// A member of a sync group may stand otherwise than the others since it was last looked at.
     unsettled: bool,
     events: UnboundedSender<Event>,
-    /// Adverts for virtual routers that nobody here knows.
-    strangers: u64,
+    strangers: Strangers,
     firewall: firewall::Handle,
     /// The addresses to which packets are refused, each with its device.
     refused: BTreeSet<(IpAddr, String)>,
@@ -287,6 +291,9 @@ impl Shell {
             let ready = self.wait();
             for key in ready.ports {
                 self.receive(&key);
+            }
+            if self.strangers.tells() {
+                self.count_strangers(64);
             }
             let mut end = false;
             if ready.commands {
@@ -337,6 +344,8 @@ impl Shell {
         fds.push(PollFd::new(self.wake.as_fd(), PollFlags::POLLIN));
         fds.extend(self.ports.values().map(|p| PollFd::new(p.socket.as_fd(), PollFlags::POLLIN)));
         // Whether any of these has something is found by reading.
+        let strangers = self.ports.values().filter(|_| self.strangers.tells()).filter_map(|p| p.strangers.as_ref());
+        fds.extend(strangers.map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
         fds.extend(self.bfd.fds().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         fds.extend(self.sniffer.iter().map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
         // An interruption only means an early look.
@@ -357,7 +366,7 @@ impl Shell {
             let Some((ip, payload)) = packet else { continue };
             let mine = peek_vrid(&ip, payload).and_then(|vrid| port.routers.get(&vrid));
             let Some(&i) = mine else {
-                self.strangers += 1;
+                self.strangers.hear(&key.0, ip.src, peek_vrid(&ip, payload));
                 continue;
             };
             self.entries[i].router.handle(clock::now(), Input::Packet { ip, payload });
@@ -369,14 +378,15 @@ impl Shell {
         }
     }
 
-    /// Adverts for virtual routers that nobody here knows; as many as found room since the last look.
-    fn count_strangers(&mut self) {
+    /// Adverts for virtual routers that nobody here knows; as many as found room since the last look, `most` of a port.
+    fn count_strangers(&mut self, most: u32) {
         let mut buf = [0u8; 64];
-        for port in self.ports.values() {
+        for ((device, _), port) in &self.ports {
             let Some(socket) = &port.strangers else { continue };
-            for _ in 0..4096 {
+            for _ in 0..most {
                 match socket.recv(&mut buf) {
-                    Ok(packet) => self.strangers += u64::from(packet.is_some()),
+                    Ok(Some((ip, payload))) => self.strangers.hear(device, ip.src, peek_vrid(&ip, payload)),
+                    Ok(None) => {}
                     Err(_) => break,
                 }
             }
@@ -401,11 +411,11 @@ impl Shell {
             }
             Command::ClearCounters => self.entries.iter_mut().for_each(|e| e.router.clear_counters()),
             Command::Snapshot(reply) => {
-                self.count_strangers();
+                self.count_strangers(4096);
                 let now = clock::now();
                 let instances = self.entries.iter().map(|e| act::status(&e.router, now)).collect();
                 let bfd = self.bfd.status(now);
-                let _ = reply.send(Snapshot { instances, bfd, strangers: self.strangers });
+                let _ = reply.send(Snapshot { instances, bfd, strangers: self.strangers.heard() });
             }
             Command::Stop { release } => {
                 for i in 0..self.entries.len() {

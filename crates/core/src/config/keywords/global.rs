@@ -255,7 +255,7 @@ const GLOBAL_DEFS_KEYWORDS: &[Keyword] = &[
     kw("vrrp_delay_after_boot", Args::Seconds(1000, MAX_TIMER), "0", "v2.4.0",
        "Seconds after the machine's start that the daemon waits before it speaks VRRP."),
     kw("log_unknown_vrids", Args::Flag, "off", "v2.0.16",
-       "Log adverts for virtual routers that nobody here knows.").later(),
+       "Log adverts for virtual routers that nobody here knows, once for each sender and VRID."),
     kw("vrrp_owner_ignore_adverts", Args::Bool, "off (on when strict)", "v2.3.3",
        "An address owner (priority 255) that is master ignores adverts."),
     kw("vmac_prefix", Args::Text, "vrrp", "v2.2.0",

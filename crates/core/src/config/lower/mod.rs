@@ -132,6 +132,7 @@ impl<'l> Lower<'l> {
             nftables: self.global(|g| g.text("nftables")).filter(|n| is_table_name(n)).map(str::to_owned),
             nftables_priority: self.global(|g| g.int("nftables_priority")).map(|n| n as i32),
             nftables_counters: self.global(|g| g.flag("nftables_counters")).is_some(),
+            log_unknown_vrids: self.global(|g| g.flag("log_unknown_vrids")).unwrap_or(false),
             rs_init_notifies: self.global(|g| g.flag("rs_init_notifies")).unwrap_or(false),
             checker_concurrency: self.global(|g| g.uint("checker_concurrency")).map(|n| n as u32),
             tuning: self.tuning(),
