@@ -52,3 +52,26 @@ fn the_file_names_a_namespace_and_scripts_that_run_once() {
     eventually("it ends", SOON, || daemon.try_wait().expect("waits"));
     assert_eq!(fs::read_to_string(&diary).expect("a diary"), "first 0\nlast 0\n", "before the address and after it");
 }
+
+#[test]
+fn threads_run_where_the_file_says_and_files_have_its_mode_bits() {
+    let Some(net) = Net::directors("affinity") else { return };
+    let cpus = "vrrp_cpu_affinity 0\n checker_cpu_affinity 0\n umask IRWXO|IWGRP\n vrrp_no_swap\n";
+    net.start("d1", &format!("global_defs {{\n {cpus}}}\n{}", vrrp(255, "")));
+    net.wait_state("d1", "V", State::Master);
+    let pid = net.status("d1").expect("a status").pid;
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it runs");
+    let field = |thread: &str, name: &str| {
+        let processes = children.split_whitespace();
+        let tasks = processes.filter_map(|p| fs::read_dir(format!("/proc/{p}/task")).ok()).flatten().flatten();
+        let comm = |t: &fs::DirEntry| fs::read_to_string(t.path().join("comm")).unwrap_or_default();
+        let task = tasks.into_iter().find(|t| comm(t).trim() == thread).expect("a thread");
+        let text = fs::read_to_string(task.path().join("status")).expect("it runs");
+        let value = text.lines().find_map(|l| l.strip_prefix(name)).expect("a field");
+        value.trim_start_matches(':').trim().to_owned()
+    };
+    for thread in ["router", "edge"] {
+        assert_eq!(field(thread, "Cpus_allowed_list"), "0", "{thread}");
+    }
+    assert_eq!(field("router", "Umask"), "0027");
+}

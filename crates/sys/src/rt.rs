@@ -13,6 +13,19 @@ pub fn make_realtime(priority: u8) -> Result<()> {
     done.context(|| format!("set real-time priority {priority}"))
 }
 
+/// Lets the calling thread run on these processors only, and what it starts; on all if there are none
+/// (sched_setaffinity(2)).
+pub fn run_on(cpus: &[u16]) -> Result<()> {
+    use nix::sched::{CpuSet, sched_setaffinity};
+    if cpus.is_empty() {
+        return Ok(());
+    }
+    let mut set = CpuSet::new();
+    let done = cpus.iter().try_for_each(|c| set.set(usize::from(*c)));
+    let done = done.and_then(|()| sched_setaffinity(nix::unistd::Pid::from_raw(0), &set));
+    done.map_err(io::Error::from).context(|| format!("run on processors {cpus:?}"))
+}
+
 /// Keeps the process's memory from being paged out, what it has and what it gets.
 pub fn lock_memory() -> Result<()> {
     // Only what is touched is locked: the connection table may be far larger than what is in use.

@@ -171,6 +171,12 @@ pub struct GlobalDefs {
     pub fifos: Vec<Fifo>,
     /// SCHED_RR priority of the router thread, 1 to 99; ours is on by default.
     pub vrrp_rt_priority: Option<u8>,
+    /// Processors that the router thread runs on; all if there are none.
+    pub vrrp_cpus: Vec<u16>,
+    /// Processors that health checks run on; all if there are none.
+    pub checker_cpus: Vec<u16>,
+    /// Mode bits that files of the daemon's do not get.
+    pub umask: Option<u32>,
     /// Entries of the connection table (an addition of ours); a power of two.
     pub connection_table_size: Option<u32>,
     /// `startup_script`, and how long it may take: before anything else starts.

@@ -61,6 +61,9 @@ fn settings(old: &Config, new: &Config, out: &mut Vec<Change>) {
     differ(a.script_user != b.script_user, "script_user");
     differ(a.enable_script_security != b.enable_script_security, "enable_script_security");
     differ(a.vrrp_rt_priority != b.vrrp_rt_priority, "vrrp_rt_priority (at the next start)");
+    differ(a.vrrp_cpus != b.vrrp_cpus, "vrrp_cpu_affinity (at the next start)");
+    differ(a.checker_cpus != b.checker_cpus, "checker_cpu_affinity (at the next start)");
+    differ(a.umask != b.umask, "umask (at the next start)");
     differ(
         a.connection_table_size != b.connection_table_size,
         "connection_table_size (at the next start with no table)",

@@ -105,6 +105,9 @@ pub fn run(args: &Args, path: PathBuf, config: Config, left_out: Option<String>,
     if let Err(e) = evenkeel_sys::rt::lock_memory() {
         tracing::warn!("{e}");
     }
+    if let (None, Some(mask)) = (args.umask, config.global.umask) {
+        evenkeel_sys::rt::umask(mask);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(main_loop(args, path, config, left_out, charge));
     let _ = fs::remove_file(args.run_dir().join("control.sock"));
@@ -132,10 +135,13 @@ async fn main_loop(
     let (router_tx, mut router_rx) = unbounded_channel();
     let (edge_tx, mut edge_rx) = unbounded_channel();
     let (call_tx, mut call_rx) = unbounded_channel();
-    let priority = config.global.vrrp_rt_priority.unwrap_or(RT_PRIORITY);
+    let of_the_router = router::Thread {
+        priority: config.global.vrrp_rt_priority.unwrap_or(RT_PRIORITY),
+        cpus: config.global.vrrp_cpus.clone(),
+    };
     let testament = charge.testament.clone();
-    let (router, router_thread) = router::start(priority, args, charge, firewall.clone(), router_tx)?;
-    let edge = edge::start(router.clone(), edge_tx)?;
+    let (router, router_thread) = router::start(of_the_router, args, charge, firewall.clone(), router_tx)?;
+    let edge = edge::start(router.clone(), config.global.checker_cpus.clone(), edge_tx)?;
     let mut control = Control {
         path,
         config: Config::default(),

@@ -114,9 +114,12 @@ impl Handle {
 }
 
 /// Starts the thread.
-pub fn start(router: router::Handle, events: UnboundedSender<Event>) -> anyhow::Result<Handle> {
+pub fn start(router: router::Handle, cpus: Vec<u16>, events: UnboundedSender<Event>) -> anyhow::Result<Handle> {
     let (requests, inbox) = unbounded_channel();
     std::thread::Builder::new().name("edge".into()).spawn(move || {
+        if let Err(e) = evenkeel_sys::rt::run_on(&cpus) {
+            tracing::warn!("health is checked on every processor: {e}");
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             Ok(rt) => {

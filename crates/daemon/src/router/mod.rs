@@ -68,6 +68,14 @@ pub enum Command {
     HandOver,
 }
 
+/// How the router thread is run.
+pub struct Thread {
+    /// SCHED_RR, 1 to 99.
+    pub priority: u8,
+    /// `vrrp_cpu_affinity`; all if there are none.
+    pub cpus: Vec<u16>,
+}
+
 /// What of a configuration is the router thread's.
 pub struct Setup {
     pub instances: Vec<VrrpInstance>,
@@ -149,7 +157,7 @@ const ANNOUNCED_AT_ONCE: usize = 64;
 
 /// Starts the thread.
 pub fn start(
-    rt_priority: u8,
+    thread: Thread,
     args: &Args,
     charge: Charge,
     firewall: firewall::Handle,
@@ -191,8 +199,11 @@ pub fn start(
     let (remarks, level) = (shell.events.clone(), args.log_level());
     let thread = std::thread::Builder::new().name("router".into()).spawn(move || {
         let _handed_on = quiet::hand_on(remarks, level);
-        if let Err(e) = rt::make_realtime(rt_priority) {
+        if let Err(e) = rt::make_realtime(thread.priority) {
             tracing::warn!("VRRP runs without real-time priority: {e}");
+        }
+        if let Err(e) = rt::run_on(&thread.cpus) {
+            tracing::warn!("VRRP runs on every processor: {e}");
         }
         shell.run();
     })?;

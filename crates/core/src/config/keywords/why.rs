@@ -7,3 +7,4 @@ pub(crate) const PROCESSES: &str = "the daemon's processes and threads have fixe
 pub(crate) const DEBUGGING: &str = "an aid for keepalived's own debugging";
 pub(crate) const ONE_READER: &str = "the file is read once, by one process";
 pub(crate) const NOTHING: &str = "it does nothing in keepalived either";
+pub(crate) const LOCKED: &str = "memory is locked with it and without it";

@@ -123,6 +123,9 @@ impl<'l> Lower<'l> {
             mail: self.mail(),
             notify_ordered: self.notify_ordered(),
             vrrp_rt_priority: self.global(|g| g.uint("vrrp_rt_priority")).map(|n| n as u8),
+            vrrp_cpus: self.cpus("vrrp_cpu_affinity"),
+            checker_cpus: self.cpus("checker_cpu_affinity"),
+            umask: self.global(|g| g.uint("umask")).map(|n| n as u32),
             connection_table_size: self
                 .global(|g| g.uint("connection_table_size"))
                 .map(|n| (n as u32).next_power_of_two()),
@@ -156,6 +159,14 @@ impl<'l> Lower<'l> {
             }
         }
         defs
+    }
+
+    /// `vrrp_cpu_affinity` and its like; their numbers were checked.
+    fn cpus(&self, keyword: &'static str) -> Vec<u16> {
+        match self.global(|g| g.get(keyword)).map(|e| &e.value) {
+            Some(Value::Words(words)) => words.iter().filter_map(|w| w.parse().ok()).collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// IPVS's sysctls, and its timeouts, of which 0 keeps the kernel's.

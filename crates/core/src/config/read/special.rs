@@ -17,8 +17,20 @@ pub(crate) const SCHEDULERS: &[&str] =
     &["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "fo", "ovf", "sed", "nq", "twos"];
 
 /// Bits of `umask` (sys/stat.h).
-const MODE_BITS: &[&str] =
-    &["IRUSR", "IWUSR", "IXUSR", "IRWXU", "IRGRP", "IWGRP", "IXGRP", "IRWXG", "IROTH", "IWOTH", "IXOTH", "IRWXO"];
+const MODE_BITS: [(&str, u64); 12] = [
+    ("IRUSR", 0o400),
+    ("IWUSR", 0o200),
+    ("IXUSR", 0o100),
+    ("IRWXU", 0o700),
+    ("IRGRP", 0o40),
+    ("IWGRP", 0o20),
+    ("IXGRP", 0o10),
+    ("IRWXG", 0o70),
+    ("IROTH", 0o4),
+    ("IWOTH", 0o2),
+    ("IXOTH", 0o1),
+    ("IRWXO", 0o7),
+];
 
 fn texts(words: &[Word<'_>]) -> Value {
     Value::Words(words.iter().map(|w| w.text.clone().into_owned()).collect())
@@ -326,10 +338,11 @@ impl Reader<'_> {
             (None, Some(octal)) if !octal.is_empty() => u32::from_str_radix(octal, 8).ok(),
             _ => text.parse().ok(),
         };
-        let bits = |t: &str| t.split('|').all(|b| MODE_BITS.contains(&b.trim().trim_start_matches("S_")));
-        match value {
-            Some(n) if n <= 0o777 => Some(Value::Uint(u64::from(n))),
-            None if bits(text) => Some(Value::Text(text.clone().into_owned())),
+        let bit =
+            |b: &str| MODE_BITS.iter().find(|(name, _)| *name == b.trim().trim_start_matches("S_")).map(|(_, n)| n);
+        let bits = || text.split('|').try_fold(0, |all, b| Some(all | bit(b)?));
+        match value.map_or_else(bits, |n: u32| Some(u64::from(n))) {
+            Some(n) if n <= 0o777 => Some(Value::Uint(n)),
             _ => {
                 let d = Diagnostic::error("not-a-number", w.span, format!("`{}` is not a umask", shown(w)));
                 self.push(d.label("expected 0 to 0777, or bits as IRGRP|IWGRP"));
