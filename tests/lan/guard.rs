@@ -74,6 +74,21 @@ fn a_thread_that_hangs_is_ended() {
     eventually("the address is back", SOON, || (net.holds("d1", VIP) && !net.holds("d2", VIP)).then_some(()));
 }
 
+/// As a virtual machine that its host paused (keepalived.conf(5), `timer_expired_backup`).
+#[test]
+fn a_director_that_stood_still_leaves_the_address_where_it_is_now() {
+    let more = "state BACKUP\nversion 3\nadvert_int 0.2\nnopreempt\ntimer_expired_backup";
+    let Some((net, d1)) = pair("guard-pause", more) else { return };
+    let all = [d1.0, worker(d1)];
+    all.iter().for_each(|p| hit(*p, Signal::SIGSTOP));
+    net.wait_state("d2", "V", State::Master);
+    all.iter().rev().for_each(|p| hit(*p, Signal::SIGCONT));
+    let i = net.wait_state("d1", "V", State::Backup);
+    assert!(i.because.starts_with("it stood still for "), "{}", i.because);
+    eventually("it has left the address", SOON, || (!net.holds("d1", VIP) && net.holds("d2", VIP)).then_some(()));
+    assert!(!net.lan.log("d2").contains("MASTER -> BACKUP"), "{}", net.lan.log("d2"));
+}
+
 #[test]
 fn a_clean_stop_a_hand_over_and_a_killed_parent_are_left_alone() {
     let Some(net) = Net::directors("guard-clean") else { return };

@@ -119,6 +119,7 @@ pub fn instance(priority: u8, version: VrrpVersion, advert_int: Duration) -> Vrr
         preempt: true,
         preempt_delay: Duration::ZERO,
         down_timer_adverts: 3,
+        timer_expired_backup: None,
         destination: Destination::Multicast(GROUP.into()),
         source: None,
         v3_checksum_as_v2: false,

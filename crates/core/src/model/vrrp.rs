@@ -348,6 +348,8 @@ pub struct VrrpInstance {
     pub preempt_delay: Duration,
     /// Adverts missed before the master counts as gone (3).
     pub down_timer_adverts: u8,
+    /// With `nopreempt`: a master that stood still for so long that a backup of this priority has taken over steps down.
+    pub timer_expired_backup: Option<u8>,
     /// Where adverts go.
     pub destination: Destination,
     /// Source address of adverts, if not the interface's first (`mcast_src_ip`, `unicast_src_ip`).

@@ -61,6 +61,11 @@ pub enum Because {
         /// Its priority.
         priority: u8,
     },
+    /// It stood still for so long that somebody else has taken over (`timer_expired_backup`).
+    StoodStill {
+        /// Since its last advert, ms.
+        ms: u64,
+    },
     /// The interface went down.
     LinkDown,
     /// The interface has no address to send from.
@@ -87,6 +92,7 @@ impl fmt::Display for Because {
             Because::NeighbourLost(a) => write!(f, "the BFD session with the master, {a}, was lost"),
             Because::GaveUp(a) => write!(f, "{a} gave up with priority 0"),
             Because::Outranked { by, priority } => write!(f, "{by} advertises priority {priority}"),
+            Because::StoodStill { ms } => write!(f, "it stood still for {}.{:03} s", ms / 1000, ms % 1000),
             Because::LinkDown => write!(f, "its interface is down"),
             Because::NoAddress => write!(f, "its interface has no address to send from"),
             Because::NoPeer => write!(f, "it has no unicast peer"),

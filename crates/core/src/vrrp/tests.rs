@@ -124,6 +124,41 @@ fn a_backup_keeps_quiet_under_equal_or_higher_priority_and_takes_over_from_lower
     assert!(r.next_deadline() > before, "nopreempt obeys any master");
 }
 
+/// keepalived.conf(5), `timer_expired_backup`.
+#[test]
+fn a_master_that_stood_still_steps_down_where_it_must_not_preempt() {
+    let master = |more: &str| {
+        let mut r = started(&format!("priority 100\nnopreempt\n{more}"));
+        let t = r.next_deadline().expect("the master is silent");
+        r.handle_deadline(t);
+        assert_eq!(r.state(), State::Master);
+        let t = r.next_deadline().expect("an advert");
+        r.handle_deadline(t); // sent at t
+        let _ = std::iter::from_fn(|| r.poll_output()).count();
+        (r, t)
+    };
+    // Three intervals and the skew of priority 254: 3.007 s after the last advert.
+    let (mut r, t) = master("timer_expired_backup");
+    r.handle_deadline(t + ms(3000));
+    assert_eq!(r.state(), State::Master, "nobody can have taken over");
+    let (mut r, t) = master("timer_expired_backup");
+    r.handle_deadline(t + ms(3100));
+    assert_eq!((r.state(), r.since().1), (State::Backup, &Because::StoodStill { ms: 3100 }));
+    let sent = std::iter::from_fn(|| r.poll_output()).any(|o| matches!(o, Output::Send { .. }));
+    assert!(!sent, "an advert would have taken the addresses back");
+    // What came in meanwhile is read before any deadline is looked at.
+    let (mut r, t) = master("timer_expired_backup");
+    assert!(!hear(&mut r, t + ms(60_000), 90).iter().any(|o| matches!(o, Output::Send { .. })));
+    assert_eq!((r.state(), r.master()), (State::Backup, Some((PEER, 90))));
+    // The one backup there is has priority 1, and waits for 3.996 s.
+    let (mut r, t) = master("timer_expired_backup 1");
+    r.handle_deadline(t + ms(3900));
+    assert_eq!(r.state(), State::Master);
+    let (mut r, t) = master("");
+    r.handle_deadline(t + ms(60_000));
+    assert_eq!(r.state(), State::Master, "only if asked for");
+}
+
 #[test]
 fn preempt_delay_puts_a_take_over_off() {
     let mut r = started("priority 100\npreempt_delay 10");

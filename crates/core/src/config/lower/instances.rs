@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::super::value::{AddressLine, Broadcast, Line, Section, Value};
+use super::super::value::{AddressLine, Broadcast, Entry, Line, Section, Value};
 use super::{Lower, Usual};
 use crate::model::{
     AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpGroup, GarpTiming, InitialState, Notify,
@@ -94,6 +94,11 @@ impl Lower<'_> {
         };
         let destination = self.destination(s, family);
         let unicast = matches!(destination, Destination::Unicast(_));
+        let own_name = |e: &&Entry| e.keyword.name == "timer_expired_backup";
+        let expired = s.get("timer_expired_backup").filter(own_name).map(|e| match e.value {
+            Value::Uint(n) => n as u8,
+            _ => 254,
+        });
         let nopreempt = s.get("nopreempt").filter(|n| s.get("preempt").is_none_or(|p| p.at < n.at));
         let preempt = nopreempt.is_none() || priority == 255 || master;
         let strict = s.flag("strict_mode").or(self.global(|g| g.flag("vrrp_strict"))).unwrap_or(false);
@@ -113,6 +118,7 @@ impl Lower<'_> {
             preempt,
             preempt_delay: delay,
             down_timer_adverts: global("down_timer_adverts", "vrrp_down_timer_adverts").unwrap_or(3) as u8,
+            timer_expired_backup: expired.filter(|_| !preempt),
             destination,
             source: s.address("unicast_src_ip").or(s.address("mcast_src_ip")).filter(|a| Family::of(*a) == family),
             v3_checksum_as_v2: flag("v3_checksum_as_v2", "v3_checksum_as_v2"),

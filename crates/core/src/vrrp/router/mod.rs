@@ -143,10 +143,14 @@ impl Router {
 
     /// Skew_Time (RFC 9568, 6.1; RFC 3768, 6.1): lower priorities wait a little longer.
     pub fn skew(&self) -> Duration {
-        let share = 256 - u32::from(self.priority);
+        self.skew_of(self.priority, self.master_interval)
+    }
+
+    fn skew_of(&self, priority: u8, master_interval: Duration) -> Duration {
+        let share = 256 - u32::from(priority);
         match self.cfg.version {
             VrrpVersion::V2 => Duration::from_secs(1) * share / 256,
-            VrrpVersion::V3 => self.master_interval * share / 256,
+            VrrpVersion::V3 => master_interval * share / 256,
         }
     }
 
@@ -231,7 +235,10 @@ impl Router {
                 self.reconsider(now, Because::Recovered);
             }
             Input::NeighbourLost(a) => self.neighbour_lost(now, a),
-            Input::Packet { ip, payload } => self.packet(now, ip, payload),
+            Input::Packet { ip, payload } => {
+                self.stood_still(now);
+                self.packet(now, ip, payload);
+            }
             Input::Assert => self.assert(now),
             Input::Group(order, cause) => self.order(now, order, cause),
             Input::Stop => self.stop(now),
@@ -240,6 +247,9 @@ impl Router {
 
     /// Time has come to what [`Router::next_deadline`] said; extra calls do nothing.
     pub fn handle_deadline(&mut self, now: Instant) {
+        if self.stood_still(now) {
+            return;
+        }
         let due = |t: Option<Instant>| t.is_some_and(|t| t <= now);
         if due(self.timers.hold) {
             self.timers.hold = None;
@@ -276,6 +286,29 @@ impl Router {
             self.timers.announce_elsewhere = Some(now + self.cfg.garp_elsewhere);
             self.out.push_back(Output::AnnounceElsewhere);
         }
+    }
+
+    /// keepalived.conf(5), `timer_expired_backup`: a machine that was paused finds another master, which must not be
+    /// preempted. Before anything is sent, as an advert of higher priority would do just that.
+    fn stood_still(&mut self, now: Instant) -> bool {
+        let (State::Master, Some(highest), Some(due)) = (self.state, self.cfg.timer_expired_backup, self.timers.advert)
+        else {
+            return false;
+        };
+        let interval = self.cfg.advert_int;
+        let silent = now.since(due) + interval;
+        if silent <= interval * u32::from(self.cfg.down_timer_adverts) + self.skew_of(highest, interval) {
+            return false;
+        }
+        self.step_down(now, Because::StoodStill { ms: silent.as_millis() as u64 });
+        true
+    }
+
+    fn step_down(&mut self, now: Instant, because: Because) {
+        self.out.push_back(Output::RemoveVips);
+        self.timers = Timers::default();
+        self.listen(now);
+        self.enter(now, State::Backup, because);
     }
 
     /// Whether it waits to hear any frame on its link.
@@ -377,12 +410,7 @@ impl Router {
                 let because = self.wants_master.take().unwrap_or(Because::Group(None));
                 self.become_master(now, because);
             }
-            Order::Backup if self.state == State::Master => {
-                self.out.push_back(Output::RemoveVips);
-                self.timers = Timers::default();
-                self.listen(now);
-                self.enter(now, State::Backup, Because::Group(None));
-            }
+            Order::Backup if self.state == State::Master => self.step_down(now, Because::Group(None)),
             Order::Master | Order::Backup => {}
         }
     }
