@@ -183,7 +183,7 @@ fn services_are_of_both_families_all_methods_and_every_scheduler() {
     );
 }
 
-/// keepalived.conf(5), `lvs_sync_daemon`: "id [defaults to the VRID of the instance, or 0]".
+/// keepalived.conf(5), `lvs_sync_daemon`: without an id, the instance's VRID; 0 without an instance.
 #[test]
 fn synchronisation_takes_its_id_from_the_instance_and_knows_its_old_form() {
     let instance = |more: &str| {
