@@ -11,31 +11,12 @@ use evenkeel_core::model::{
 };
 use evenkeel_core::oracle::{Fate, Oracle, Packet};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
+use evenkeel_testkit::dice::Dice;
 use evenkeel_testkit::frames::{self, End, Flags, look, look_icmp};
 use evenkeel_testkit::lan::eventually;
 
 use crate::methods::with_ways;
 use crate::plane::{TestPlane, XDP_DROP, XDP_PASS, mac_of, test_plane};
-
-/// A small generator of its own, so that a seed means the same everywhere (xorshift64*).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % sides
-    }
-
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[self.roll(all.len())]
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.roll(100) < percent
-    }
-}
 
 struct History {
     dice: Dice,

@@ -14,6 +14,7 @@ use evenkeel_sys::bpf::XdpTable;
 use evenkeel_sys::ipvs::Ipvs;
 use evenkeel_sys::paths::{bpf_dir, run_dir};
 use evenkeel_sys::table::Table;
+use evenkeel_testkit::dice::Dice;
 use evenkeel_testkit::lan::eventually;
 use evenkeel_testkit::office::{SERVERS, VIP};
 use evenkeel_tests::{Net, SOON};
@@ -157,25 +158,6 @@ fn the_data_plane_changes_and_no_connection_is_lost() {
     let (asked, failed) = (asked.load(Ordering::Relaxed), failed.load(Ordering::Relaxed));
     println!("{HELD} connections held, {asked} requests meanwhile, {failed} failed");
     assert_eq!(failed, 0, "of {asked} requests");
-}
-
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % sides
-    }
-
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[self.roll(all.len())]
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.roll(100) < percent
-    }
 }
 
 /// A network with one of the planes on its director, and a name server on every real server.

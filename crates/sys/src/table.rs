@@ -17,6 +17,11 @@ pub trait Table {
     fn service(&mut self, id: ServiceId) -> Result<ServiceEntry>;
     /// A service's servers, the newest first.
     fn dests(&mut self, id: ServiceId) -> Result<Vec<DestEntry>>;
+    /// All services with their servers, in the table's order.
+    fn entries(&mut self) -> Result<Vec<(ServiceEntry, Vec<DestEntry>)>> {
+        let services = self.services()?;
+        services.into_iter().map(|s| self.dests(s.service.id).map(|d| (s, d))).collect()
+    }
     /// Connections and persistence templates, in the table's order.
     fn connections(&mut self) -> Result<Vec<Connection>>;
     /// Ends connections, templates apart; returns how many.

@@ -57,7 +57,9 @@ fn as_a_whole<'a>(session: &mut Session, lines: impl Iterator<Item = &'a str>, s
         if words.is_empty() {
             continue;
         }
-        let refused = match parse::parse(&words, true) {
+        let parsed = parse::parse(&words, true);
+        let is_command = parsed.is_ok();
+        let refused = match parsed {
             Ok((Wanted::Change(c), _)) => match target.take(&c) {
                 Ok(()) => {
                     status = 0;
@@ -75,7 +77,7 @@ fn as_a_whole<'a>(session: &mut Session, lines: impl Iterator<Item = &'a str>, s
             eprintln!("nothing was changed, because of `{}'", words.join(" "));
             return code;
         }
-        if parse::parse(&words, true).is_err() {
+        if !is_command {
             break;
         }
     }
@@ -96,11 +98,7 @@ struct Target {
 impl Target {
     fn of(session: &mut Session) -> Result<Target, u8> {
         let table = session.table(true)?;
-        let mut now = Vec::new();
-        for s in table.services().map_err(|e| super::told(&e))? {
-            let dests = table.dests(s.service.id).map_err(|e| super::told(&e))?;
-            now.push((s, dests));
-        }
+        let now = table.entries().map_err(|e| super::told(&e))?;
         let before = Model::of(now.iter().map(|(s, dests)| (&s.service, dests.iter().map(|d| &d.dest))));
         Ok(Target { after: before.clone(), before, rest: Vec::new() })
     }

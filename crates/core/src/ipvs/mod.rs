@@ -348,7 +348,7 @@ pub struct Info {
     pub conn_tab_size: u32,
 }
 
-/// What stands first in an entry of the connection table.
+/// An entry of the connection table: a connection or a persistence template.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Connection {
     /// `TCP`, `UDP`, `SCTP`; `IP` for the template of a mark.
@@ -371,6 +371,16 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Its protocol; `None` for the template of a mark.
+    pub fn protocol(&self) -> Option<Protocol> {
+        [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|p| p.as_str() == self.protocol)
+    }
+
+    /// The ports under which its service may stand: its own, FTP's for a data connection, every port (ip_vs_service_find()).
+    pub fn service_ports(&self) -> [u16; 3] {
+        [self.service.1, 21, 0]
+    }
+
     /// Is it a persistence template? Only they have no client's port.
     pub fn is_template(&self) -> bool {
         self.client.1 == 0 && matches!(self.state.as_str(), "NONE" | "ASSURED")

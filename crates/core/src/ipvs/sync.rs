@@ -48,12 +48,7 @@ impl SyncEntry {
     /// A connection, or a template, whose packets reach its server by this method. `None` if the protocol cannot say it:
     /// an unknown state, a server of another family.
     pub fn of(c: &Connection, method: Method) -> Option<SyncEntry> {
-        let protocol = match c.protocol.as_str() {
-            "TCP" => Protocol::Tcp,
-            "UDP" => Protocol::Udp,
-            "SCTP" => Protocol::Sctp,
-            _ => return None,
-        };
+        let protocol = c.protocol()?;
         let family = c.client.0.is_ipv6();
         if c.service.0.is_ipv6() != family || c.dest.0.is_ipv6() != family {
             return None;
@@ -129,11 +124,11 @@ impl SyncEntry {
 
 /// The state of a connection that is over.
 fn closed(c: &Connection) -> Option<&'static str> {
-    match c.protocol.as_str() {
+    match c.protocol()? {
         _ if c.is_template() => None,
-        "TCP" => Some("CLOSE"),
-        "SCTP" => Some("CLOSED"),
-        _ => None,
+        Protocol::Tcp => Some("CLOSE"),
+        Protocol::Sctp => Some("CLOSED"),
+        Protocol::Udp => None,
     }
 }
 

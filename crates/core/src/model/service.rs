@@ -41,6 +41,15 @@ impl Protocol {
         }
     }
 
+    /// In capitals, as IPVS prints it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+            Protocol::Sctp => "SCTP",
+        }
+    }
+
     /// The protocol with this IP protocol number, if it is one that services speak.
     pub const fn from_number(n: u8) -> Option<Self> {
         match n {
@@ -54,11 +63,7 @@ impl Protocol {
 
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Protocol::Tcp => "TCP",
-            Protocol::Udp => "UDP",
-            Protocol::Sctp => "SCTP",
-        })
+        f.pad(self.as_str())
     }
 }
 

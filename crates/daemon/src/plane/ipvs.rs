@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use evenkeel_core::ipc::DataPlaneStatus;
 use evenkeel_core::ipvs::sync::SyncEntry;
 use evenkeel_core::ipvs::{Change, Connection, Dest, Method, Service, ServiceEntry, SyncDaemon, SyncRole, Timeouts};
-use evenkeel_core::model::{Config, Protocol, ServiceKey, SyncSetup, Tuning};
+use evenkeel_core::model::{Config, ServiceKey, SyncSetup, Tuning};
 use evenkeel_core::plan::{DestSpec, ServiceState, Services, Step};
-use evenkeel_sys::bpf::{DestView, ServiceView, Stats};
+use evenkeel_sys::bpf::{DestView, ServiceView};
 use evenkeel_sys::ipvs::Ipvs;
 use evenkeel_sys::netlink::Netlink;
 use evenkeel_sys::table::Table;
@@ -73,11 +73,6 @@ impl Kernel {
         }
     }
 
-    fn entries(&mut self) -> Result<Vec<(ServiceEntry, Vec<evenkeel_core::ipvs::DestEntry>)>> {
-        let services = self.ipvs.services()?;
-        services.into_iter().map(|s| self.ipvs.dests(s.service.id).map(|d| (s, d))).collect()
-    }
-
     /// A step in IPVS's terms.
     fn change(step: &Step) -> Change {
         match step {
@@ -91,32 +86,11 @@ impl Kernel {
     }
 
     fn set_sysctls(&self, t: &Tuning) -> Vec<Error> {
-        let yes = |b: bool, on: &str| if b { on.to_owned() } else { "0".to_owned() };
-        let values = [
-            ("conn_reuse_mode", t.conn_reuse_mode.to_string()),
-            ("expire_nodest_conn", yes(t.expire_nodest_conn, "1")),
-            ("expire_quiescent_template", yes(t.expire_quiescent_template, "1")),
-            ("sloppy_tcp", yes(t.sloppy_tcp, "1")),
-            ("sloppy_sctp", yes(t.sloppy_sctp, "1")),
-            ("secure_tcp", yes(t.secure_tcp, "3")),
-            ("lblc_expiration", t.lblc_expiration_s.to_string()),
-            ("lblcr_expiration", t.lblcr_expiration_s.to_string()),
-        ];
-        // Only what differs from IPVS's own: nothing is set that nobody asked for.
-        let usual = Tuning::default();
-        let asked = [
-            t.conn_reuse_mode != usual.conn_reuse_mode,
-            t.expire_nodest_conn,
-            t.expire_quiescent_template,
-            t.sloppy_tcp,
-            t.sloppy_sctp,
-            t.secure_tcp,
-            t.lblc_expiration_s != usual.lblc_expiration_s,
-            t.lblcr_expiration_s != usual.lblcr_expiration_s,
-        ];
         let again = self.tuned.is_some();
-        let wanted = values.into_iter().zip(asked).filter(|(_, asked)| *asked || again);
-        wanted.filter_map(|((name, value), _)| self.ipvs.set_sysctl(name, &value).err()).collect()
+        // Only what differs from IPVS's own: nothing is set that nobody asked for.
+        let asked =
+            sysctls(t).into_iter().zip(sysctls(&Tuning::default())).filter(|(now, usual)| again || now != usual);
+        asked.filter_map(|((name, value), _)| self.ipvs.set_sysctl(name, &value).err()).collect()
     }
 
     fn wanted_daemons(setup: &SyncSetup, master: Option<bool>) -> Vec<SyncDaemon> {
@@ -135,6 +109,21 @@ impl Kernel {
             None => vec![daemon(SyncRole::Master), daemon(SyncRole::Backup)],
         }
     }
+}
+
+/// What is a sysctl of IPVS, and its value.
+fn sysctls(t: &Tuning) -> [(&'static str, String); 8] {
+    let yes = |b: bool, on: &str| if b { on.to_owned() } else { "0".to_owned() };
+    [
+        ("conn_reuse_mode", t.conn_reuse_mode.to_string()),
+        ("expire_nodest_conn", yes(t.expire_nodest_conn, "1")),
+        ("expire_quiescent_template", yes(t.expire_quiescent_template, "1")),
+        ("sloppy_tcp", yes(t.sloppy_tcp, "1")),
+        ("sloppy_sctp", yes(t.sloppy_sctp, "1")),
+        ("secure_tcp", yes(t.secure_tcp, "3")),
+        ("lblc_expiration", t.lblc_expiration_s.to_string()),
+        ("lblcr_expiration", t.lblcr_expiration_s.to_string()),
+    ]
 }
 
 /// A destination in the plan's terms. Where IPVS has lost its method, because it is this machine, it is the one that
@@ -165,7 +154,7 @@ impl DataPlane for Kernel {
 
     fn observe(&mut self, desired: &Services) -> Result<Observed> {
         let mut out = Observed::default();
-        let entries = self.entries()?;
+        let entries = self.ipvs.entries()?;
         // What somebody has removed is not ours if it comes back.
         let there: BTreeSet<ServiceKey> = entries.iter().map(|(e, _)| e.service.id.key()).collect();
         let known = self.ours.len();
@@ -256,14 +245,7 @@ impl DataPlane for Kernel {
     }
 
     fn views(&mut self) -> Vec<ServiceView> {
-        let Ok(entries) = self.entries() else { return Vec::new() };
-        let stats = |s: evenkeel_core::ipvs::Stats| Stats {
-            conns: s.conns,
-            in_packets: s.in_packets,
-            in_bytes: s.in_bytes,
-            out_packets: s.out_packets,
-            out_bytes: s.out_bytes,
-        };
+        let Ok(entries) = self.ipvs.entries() else { return Vec::new() };
         let dest = |d: &evenkeel_core::ipvs::DestEntry| DestView {
             id: 0,
             key: d.dest.key(),
@@ -275,14 +257,14 @@ impl DataPlane for Kernel {
             hop: None,
             mtu: 0,
             local: d.dest.method == Method::Local,
-            stats: stats(d.stats),
+            stats: d.stats,
         };
         let view = |(s, dests): &(ServiceEntry, Vec<evenkeel_core::ipvs::DestEntry>)| {
             let spec = s.service.spec();
             Some(ServiceView {
                 key: s.service.id.key(),
                 spec: spec?,
-                stats: stats(s.stats),
+                stats: s.stats,
                 dests: dests.iter().map(dest).collect(),
             })
         };
@@ -298,16 +280,15 @@ impl DataPlane for Kernel {
     fn take(&mut self, connections: &[Connection]) -> Result<usize> {
         // How packets reach a server is said with the connection.
         let mut methods = BTreeMap::new();
-        for (s, dests) in self.entries()? {
+        for (s, dests) in self.ipvs.entries()? {
             for d in dests {
                 methods.insert((s.service.id.key(), d.dest.addr), d.dest.method);
             }
         }
         let method = |c: &Connection| {
-            let protocol =
-                [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|p| p.to_string() == c.protocol)?;
-            let ports = [c.service.1, 21, 0];
-            ports.iter().find_map(|p| methods.get(&(ServiceKey::at(protocol, c.service.0, *p), c.dest.0))).copied()
+            let protocol = c.protocol()?;
+            let service = |port| ServiceKey::at(protocol, c.service.0, port);
+            c.service_ports().into_iter().find_map(|p| methods.get(&(service(p), c.dest.0))).copied()
         };
         let entries: Vec<SyncEntry> = connections.iter().filter_map(|c| SyncEntry::of(c, method(c)?)).collect();
         Ok(connections.len() - entries.len() + self.ipvs.feed(&entries)?)

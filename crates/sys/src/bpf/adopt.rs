@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use evenkeel_core::ipvs::{Connection, is_active, state_number};
-use evenkeel_core::model::{Protocol, ServiceKey};
+use evenkeel_core::model::ServiceKey;
 
 use super::abi::*;
 use super::load::Loaded;
@@ -129,15 +129,10 @@ impl Loaded {
         dests: &Dests,
         templates: &HashMap<[u64; 5], u32>,
     ) -> Option<Fresh> {
-        let protocol = match c.protocol.as_str() {
-            "TCP" => Protocol::Tcp,
-            "UDP" => Protocol::Udp,
-            "SCTP" => Protocol::Sctp,
-            _ => return None,
-        };
+        let protocol = c.protocol()?;
         // The service's own port; that of FTP for its data connections; every port.
         let at = |port| services.get(&ServiceKey::at(protocol, c.service.0, port));
-        let ports = [c.service.1, 21, 0];
+        let ports = c.service_ports();
         let found = ports.iter().enumerate().filter_map(|(n, port)| {
             let service = at(*port)?;
             let dest = [c.dest.1, 0, *port].iter().find_map(|p| dests.get(&(service.index, c.dest.0, *p)))?;

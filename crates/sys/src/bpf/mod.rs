@@ -36,4 +36,4 @@ pub use hook::{Hook, Hooks};
 pub use load::{Loaded, Maps};
 pub use plane::XdpPlane;
 pub use table::XdpTable;
-pub use view::{DestView, NextHop, ServiceView, Stats};
+pub use view::{DestView, NextHop, ServiceView};

@@ -68,13 +68,12 @@ impl XdpTable {
     }
 
     fn view(&self, id: ServiceId) -> Option<ServiceView> {
-        let key = id.key();
-        self.views().into_iter().find(|v| v.key == key)
+        self.maps.view_one(id.key())
     }
 
     fn entry(&self, v: &ServiceView) -> ServiceEntry {
         let rates = self.rates.get(&(v.key, None)).copied().unwrap_or_default();
-        ServiceEntry { service: Service::from_plan(v.key, &v.spec), stats: stats(v.stats), rates }
+        ServiceEntry { service: Service::from_plan(v.key, &v.spec), stats: v.stats, rates }
     }
 
     fn editor(&mut self, what: &Change) -> Result<&mut Editor> {
@@ -127,18 +126,8 @@ impl XdpTable {
     }
 }
 
-fn stats(s: view::Stats) -> Stats {
-    Stats {
-        conns: s.conns,
-        in_packets: s.in_packets,
-        out_packets: s.out_packets,
-        in_bytes: s.in_bytes,
-        out_bytes: s.out_bytes,
-    }
-}
-
 /// What a second's difference is.
-fn per_second(before: view::Stats, after: view::Stats) -> Rates {
+fn per_second(before: Stats, after: Stats) -> Rates {
     Rates {
         cps: after.conns.saturating_sub(before.conns),
         in_pps: after.in_packets.saturating_sub(before.in_packets),
@@ -183,7 +172,7 @@ impl Table for XdpTable {
             let dest = Dest::from_plan(d.key, &d.spec);
             let rates = self.rates.get(&(v.key, Some(n))).copied().unwrap_or_default();
             let (active, inactive, persistent) = (d.active, d.inactive, d.persistent);
-            DestEntry { dest, active, inactive, persistent, stats: stats(d.stats), rates }
+            DestEntry { dest, active, inactive, persistent, stats: d.stats, rates }
         };
         Ok(v.dests.iter().enumerate().map(entry).collect())
     }

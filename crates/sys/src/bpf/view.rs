@@ -1,8 +1,9 @@
 //! Services and real servers as they stand in the maps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::mem::{offset_of, size_of};
 
+use evenkeel_core::ipvs::Stats;
 use evenkeel_core::model::{
     ForwardingMethod, OnRemoval, Persistence, Protocol, Scheduler, SchedulerFlags, ServerKey, ServiceKey, Tunnel,
     TunnelChecksum, TunnelKind, Weight,
@@ -63,21 +64,6 @@ pub struct ServiceView {
     pub stats: Stats,
     /// Newest first, the kernel's order.
     pub dests: Vec<DestView>,
-}
-
-/// Numbers since the service or server was made.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Stats {
-    /// Connections scheduled.
-    pub conns: u64,
-    /// Packets towards real servers.
-    pub in_packets: u64,
-    /// Bytes of those IP packets.
-    pub in_bytes: u64,
-    /// Packets from real servers; only NAT sees them.
-    pub out_packets: u64,
-    /// Bytes of those IP packets.
-    pub out_bytes: u64,
 }
 
 /// Names of enum reason, in its order.
@@ -274,12 +260,9 @@ impl Maps {
 
     /// The services and their destinations, oldest first, as plans compare them.
     pub fn observe(&self) -> Services {
-        let mut out = BTreeMap::new();
-        for (_, s) in self.live_services() {
-            let Some(key) = key_of(&s) else { continue };
-            out.insert(key, self.state(&s));
-        }
-        out
+        let (mut all, by_hand) = self.observe_by_maker();
+        all.extend(by_hand);
+        all
     }
 
     /// The same, those that a daemon has made apart from those that somebody has made by hand.
@@ -295,9 +278,12 @@ impl Maps {
 
     /// One service, as plans compare it.
     pub fn observe_one(&self, key: ServiceKey) -> Option<ServiceState> {
-        let slot = (key.mark == 0).then(|| self.slots.find(super::edit::service_name(key))).flatten()?;
-        let s = self.services.get(slot as usize);
-        Some(self.state(&s))
+        self.find(key).map(|(_, s)| self.state(&s))
+    }
+
+    fn find(&self, key: ServiceKey) -> Option<(u32, service)> {
+        let index = (key.mark == 0).then(|| self.slots.find(super::edit::service_name(key))).flatten()?;
+        Some((index, self.services.get(index as usize)))
     }
 
     fn state(&self, s: &service) -> ServiceState {
@@ -315,17 +301,22 @@ impl Maps {
 
     /// The services with everything that there is to see of them, in the order of their keys.
     pub fn view(&self) -> Vec<ServiceView> {
-        let mut out: Vec<ServiceView> = Vec::new();
-        for (index, s) in self.live_services() {
-            let Some(key) = key_of(&s) else { continue };
-            let half = in_force(&s);
-            let ids = self.list(half.list_base, half.list_len);
-            let dests = ids.iter().filter(|&&i| (i as usize) < self.dests.len()).map(|&id| self.view_dest(id));
-            let stats = stats(&self.service_stats, index);
-            out.push(ServiceView { key, spec: spec_of(&s), stats, dests: dests.collect() });
-        }
+        let mut out: Vec<ServiceView> = self.live_services().filter_map(|(i, s)| self.view_service(i, &s)).collect();
         out.sort_by_key(|s| s.key);
         out
+    }
+
+    /// One service with everything that there is to see of it.
+    pub fn view_one(&self, key: ServiceKey) -> Option<ServiceView> {
+        self.find(key).and_then(|(index, s)| self.view_service(index, &s))
+    }
+
+    fn view_service(&self, index: u32, s: &service) -> Option<ServiceView> {
+        let half = in_force(s);
+        let ids = self.list(half.list_base, half.list_len);
+        let dests = ids.iter().filter(|&&i| (i as usize) < self.dests.len()).map(|&id| self.view_dest(id));
+        let stats = stats(&self.service_stats, index);
+        Some(ServiceView { key: key_of(s)?, spec: spec_of(s), stats, dests: dests.collect() })
     }
 
     fn view_dest(&self, id: u32) -> DestView {

@@ -32,13 +32,9 @@ fn key(e: &SyncEntry) -> Key {
     (e.protocol, [e.client, e.service, e.dest])
 }
 
-fn key_of(c: &Connection) -> Key {
-    let protocol = match c.protocol.as_str() {
-        "UDP" => 17,
-        "SCTP" => 132,
-        _ => 6,
-    };
-    (protocol, [c.client, c.service, c.dest])
+/// `None` of the template of a mark, which nobody can put in.
+fn key_of(c: &Connection) -> Option<Key> {
+    Some((c.protocol()?.number(), [c.client, c.service, c.dest]))
 }
 
 impl Ipvs {
@@ -108,7 +104,7 @@ impl Ipvs {
                 }
             }
             std::thread::sleep(PAUSE * 4);
-            let there: HashSet<Key> = self.connections()?.iter().map(key_of).collect();
+            let there: HashSet<Key> = self.connections()?.iter().filter_map(key_of).collect();
             left.retain(|e| !there.contains(&key(e)));
             if left.is_empty() {
                 break;
