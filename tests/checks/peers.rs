@@ -1,67 +1,18 @@
-//! Real servers from Debian, and sockets that misbehave: each fails as it can fail, and the operator sees in which phase.
+//! Real servers from Debian: each fails as it can fail, and the operator sees in which phase.
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use evenkeel_core::health::Phase;
-use evenkeel_core::ipc::{ServerStatus, ServiceStatus};
 use evenkeel_testkit::lan::eventually;
 use evenkeel_tests::{Net, SMALL_TABLE, SOON};
 use nix::sys::signal::Signal;
 
-/// The host that is checked, and its address.
-const PEER: &str = "192.168.1.3";
-
-/// One service for each check, by the port of its virtual server; all of the same real server.
-fn services(checks: &[(u16, &str)]) -> String {
-    let one = |(port, check): &(u16, &str)| {
-        format!(
-            "virtual_server 192.168.1.100 {port} {{\n delay_loop 0.5\n delay_before_retry 0.1\n warmup 0\n \
-             connect_timeout 1\n lvs_sched wrr\n lvs_method DR\n protocol TCP\n real_server {PEER} {port} {{\n{check}\n}}\n}}\n"
-        )
-    };
-    checks.iter().map(one).collect()
-}
-
-fn http(path: &str, more: &str) -> String {
-    format!("HTTP_GET {{\n retry 0\n {more}\n url {{\n path {path}\n }}\n}}\n")
-}
-
-fn service(net: &Net, port: u16) -> Option<ServiceStatus> {
-    net.status("d1")?.services.into_iter().find(|s| s.port == port)
-}
-
-fn server(net: &Net, port: u16) -> Option<ServerStatus> {
-    service(net, port)?.servers.into_iter().next()
-}
-
-/// Waits until a server is up, having been probed.
-fn passes(net: &Net, port: u16) -> ServerStatus {
-    eventually(&format!("{port} passes"), SOON, || {
-        server(net, port).filter(|s| s.up && s.checks[0].last.as_ref().is_some_and(|l| l.passed()))
-    })
-}
-
-/// Waits until a server is down because its probe failed in a phase, with these words.
-fn fails(net: &Net, port: u16, phase: Phase, words: &str) {
-    let as_expected = |s: &ServerStatus| {
-        let last = s.checks[0].last.as_ref();
-        !s.up
-            && last.is_some_and(|l| l.failed == Some(phase) && l.detail.to_lowercase().contains(&words.to_lowercase()))
-    };
-    let seen = std::cell::RefCell::new(String::new());
-    let done = evenkeel_testkit::lan::within(SOON, || {
-        let s = server(net, port)?;
-        *seen.borrow_mut() = format!("{:?} {:?}", s.up, s.checks[0].last);
-        as_expected(&s).then_some(())
-    });
-    assert!(done.is_some(), "{port} does not fail at {phase:?} with `{words}`: {}", seen.borrow());
-}
+use super::stage::{PEER, answer, fails, http, listen, passes, server, services};
 
 fn there(program: &str) -> bool {
     let found = Path::new(program).exists();
@@ -203,122 +154,6 @@ fn nginx_fails_in_every_way() {
     assert_eq!(String::from_utf8_lossy(&out.stdout), "MD5SUM = 6f5902ac237024bdd0c176cb93063dc4\n");
 }
 
-/// A listener in the peer, which does something with each connection.
-fn listen(net: &Net, port: u16, each: impl Fn(TcpStream) + Send + Sync + Clone + 'static) {
-    net.lan.spawn_within("d2", move || {
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).expect("free");
-        for stream in listener.incoming().flatten() {
-            let each = each.clone();
-            std::thread::spawn(move || each(stream));
-        }
-    });
-}
-
-/// Reads a request, and then says something.
-fn answer(mut stream: TcpStream, say: impl FnOnce(&mut TcpStream)) {
-    let _ = stream.read(&mut [0; 4096]);
-    say(&mut stream);
-}
-
-#[test]
-fn sockets_that_misbehave_are_told_apart() {
-    let _loud = crate::QUIET.read();
-    let Some(net) = Net::directors("misbehave") else { return };
-    let whole = "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello";
-    listen(&net, 7001, |s| {
-        std::thread::sleep(Duration::from_secs(1000));
-        drop(s);
-    });
-    listen(&net, 7002, |s| {
-        let _ = socket2_linger(&s);
-    });
-    listen(&net, 7003, |s| answer(s, |_| {}));
-    listen(&net, 7004, |s| {
-        answer(s, |s| {
-            for b in whole.bytes().cycle().take(1000) {
-                let _ = s.write_all(&[b]);
-                std::thread::sleep(Duration::from_millis(300));
-            }
-        });
-    });
-    listen(&net, 7005, |s| {
-        answer(s, |s| {
-            let _ = s.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 500\r\n\r\nhello");
-        });
-    });
-    listen(&net, 7006, |s| {
-        answer(s, |s| {
-            let _ = s.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 500\r\n\r\nhello");
-            std::thread::sleep(Duration::from_secs(1000));
-        });
-    });
-    listen(&net, 7007, |s| {
-        answer(s, |s| {
-            let _ = s.write_all(&[0xff; 300]);
-        });
-    });
-    listen(&net, 7008, |mut s| {
-        let _ = s.write_all(b"554 go away\r\n");
-        let _ = s.read(&mut [0; 99]);
-    });
-    // A full backlog: nobody accepts, and others have come first.
-    net.lan.spawn_within("d2", || {
-        let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-        full.bind(&std::net::SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7009)).into()).expect("free");
-        full.listen(0).expect("listens");
-        let first: Vec<_> = (0..2)
-            .map(|_| {
-                let to = std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 7009));
-                TcpStream::connect_timeout(&to, Duration::from_millis(500))
-            })
-            .collect();
-        std::thread::sleep(Duration::from_secs(1000));
-        drop((full, first));
-    });
-    std::thread::sleep(Duration::from_secs(2));
-    let at = |port: u16| http("/x", &format!("connect_port {port}"));
-    let all: Vec<(u16, String)> = [
-        (1, at(7001)),
-        (2, at(7002)),
-        (3, at(7003)),
-        (4, http("/x", "connect_port 7004\n response_timeout 3")),
-        (5, at(7005)),
-        (6, at(7006)),
-        (7, at(7007)),
-        (8, "SMTP_CHECK {\n connect_port 7008\n}".to_owned()),
-        (9, "TCP_CHECK {\n connect_port 7009\n}".to_owned()),
-        (10, "TCP_CHECK {\n connect_ip 192.168.1.77\n}".to_owned()),
-        (11, "TCP_CHECK {\n connect_port 7001\n}".to_owned()),
-        (12, "TCP_CHECK {\n connect_port 7001\n bind_if nowhere0\n}".to_owned()),
-        (
-            13,
-            "TCP_CHECK {\n connect_port 7001\n bindto 192.168.1.2\n bind_if eth0\n fwmark 7\n bind_port 999\n}"
-                .to_owned(),
-        ),
-    ]
-    .into();
-    let checks: Vec<(u16, &str)> = all.iter().map(|(p, c)| (*p, c.as_str())).collect();
-    net.start("d1", &format!("{SMALL_TABLE}{}", services(&checks)));
-    fails(&net, 1, Phase::FirstByte, "no answer to /x for 1 s");
-    fails(&net, 2, Phase::FirstByte, "reset");
-    fails(&net, 3, Phase::FirstByte, "");
-    fails(&net, 4, Phase::Body, "within 3 s");
-    fails(&net, 5, Phase::Body, "");
-    fails(&net, 6, Phase::Body, "stops after 5 bytes");
-    fails(&net, 7, Phase::Expect, "");
-    fails(&net, 8, Phase::Expect, "its greeting is \"554 go away\", expected 220");
-    fails(&net, 9, Phase::Connect, "no answer for 1 s");
-    fails(&net, 10, Phase::Connect, "no answer for 1 s");
-    passes(&net, 11);
-    fails(&net, 12, Phase::Prepare, "nowhere0");
-    passes(&net, 13);
-}
-
-/// Closing it resets the connection.
-fn socket2_linger(stream: &TcpStream) -> std::io::Result<()> {
-    socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))
-}
-
 #[test]
 fn name_servers_mail_servers_and_pings() {
     let _loud = crate::QUIET.read();
@@ -371,117 +206,6 @@ fn name_servers_mail_servers_and_pings() {
     fails(&net, 4, Phase::FirstByte, "");
     net.lan.ip("d2", "link set eth0 up").expect("mended");
     passes(&net, 4);
-}
-
-fn script(net: &Net, name: &str, text: &str) -> String {
-    let path = net.lan.dir.join(name);
-    fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("writable");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("ours");
-    path.display().to_string()
-}
-
-/// How many processes run whose command line holds a word.
-fn running(word: &str) -> usize {
-    let mut n = 0;
-    evenkeel_sys::process::each(|_, _, line| n += usize::from(line.iter().any(|w| w.contains(word))));
-    n
-}
-
-#[test]
-fn a_thousand_programs_at_once_leave_nothing_behind() {
-    let _loud = crate::QUIET.read();
-    let Some(net) = Net::directors("programs") else { return };
-    let marker = format!("1000{}", std::process::id());
-    let quick = script(&net, "quick.sh", "exit $(( $1 % 2 ))");
-    // It starts others, waits for ever, and does not want to end.
-    let hangs = script(&net, "hangs.sh", &format!("trap '' TERM\nsleep {marker} &\nsleep {marker}\nsleep {marker}"));
-    let mut config = format!("{}script_user root\n}}\n", SMALL_TABLE.trim_end().trim_end_matches('}'));
-    for n in 0..1000u32 {
-        if n % 100 == 0 {
-            config += &format!(
-                "virtual_server 192.168.1.100 {} {{\ndelay_loop 3\nwarmup 0\nlvs_sched wrr\nlvs_method DR\nprotocol TCP\n",
-                n / 100 + 1
-            );
-        }
-        config += &format!(
-            "real_server 10.1.{}.{} {{\nMISC_CHECK {{\nmisc_path \"{quick} {n}\"\n}}\n}}\n",
-            n / 100,
-            n % 100 + 1
-        );
-        if n % 100 == 99 {
-            config += "}\n";
-        }
-    }
-    config += &services(&[
-        (50, &format!("MISC_CHECK {{\nmisc_path \"{hangs}\"\nmisc_timeout 1\n}}")),
-        (51, "MISC_CHECK {\nmisc_path \"/nowhere/at/all\"\n}"),
-    ]);
-    let d1 = net.start("d1", &config);
-    fails(&net, 50, Phase::Expect, "still running after 1 s");
-    eventually("each has run", SOON, || {
-        let all = net.status("d1")?.services;
-        let all: Vec<_> = all.iter().filter(|s| s.port <= 10).flat_map(|s| &s.servers).collect();
-        let right = |(n, r): (usize, &&ServerStatus)| r.checks[0].last.is_some() && r.up == (n % 2 == 0);
-        (all.len() == 1000 && all.iter().enumerate().all(right)).then_some(())
-    });
-    let service = service(&net, 3).expect("there");
-    assert_eq!((service.up, service.live_weight), (true, 50));
-    fails(&net, 51, Phase::Expect, "/nowhere/at/all");
-    let pid = net.status("d1").expect("answers").pid;
-    net.lan.signal(d1, Signal::SIGTERM).expect("running");
-    assert!(!Path::new(&format!("/proc/{pid}")).exists());
-    eventually("nothing is left", SOON, || (running(&marker) == 0).then_some(()));
-}
-
-#[test]
-fn what_a_reload_or_a_weight_does_is_seen_at_once() {
-    let _loud = crate::QUIET.read();
-    let Some(net) = Net::new("weights") else { return };
-    let weight = net.lan.dir.join("weight");
-    fs::write(&weight, "0").expect("writable");
-    let judge = script(&net, "judge.sh", &format!("exit $(cat {})", weight.display()));
-    let global = format!("{}script_user root\n}}\n", SMALL_TABLE.trim_end().trim_end_matches('}'));
-    let text = format!(
-        "virtual_server_group web {{\n192.168.1.100 80\n192.168.1.101-103 8080\n}}\n\
-         virtual_server group web {{\ndelay_loop 0.3\nwarmup 0\nlvs_sched wrr\nlvs_method DR\nprotocol TCP\nquorum 10\n\
-         sorry_server 192.168.1.13 80\nreal_server 192.168.1.11 80 {{\nweight 10\nMISC_CHECK {{\nmisc_path {judge}\n\
-         misc_dynamic\n}}\n}}\n}}\n\
-         virtual_server 192.168.1.100 81 {{\ndelay_loop 0.3\nwarmup 0\nlvs_sched wrr\nlvs_method DR\nprotocol TCP\nha_suspend\n\
-         real_server 192.168.1.12 81 {{\nTCP_CHECK {{\n}}\n}}\n}}\n"
-    );
-    net.start("d1", &format!("{global}{text}"));
-    let of = |addr: Ipv4Addr, port: u16| {
-        net.status("d1")
-            .expect("answers")
-            .services
-            .into_iter()
-            .find(|s| s.addr == addr && s.port == port)
-            .expect("there")
-    };
-    let all = [(100, 80), (101, 8080), (102, 8080), (103, 8080)].map(|(n, p)| (Ipv4Addr::new(192, 168, 1, n), p));
-    let wait = |what: &str, up: bool, in_force: Option<u32>| {
-        for (addr, port) in all {
-            eventually(&format!("{what} at {addr}"), SOON, || {
-                let s = of(addr, port);
-                let sorry = s.sorry.as_ref().is_some_and(|s| s.in_force);
-                (s.up == up && sorry != up && s.servers[0].weight_in_force == in_force).then_some(())
-            });
-        }
-    };
-    wait("the weight of the file", true, Some(10));
-    assert_eq!(of(all[1].0, 8080).servers[0].checks[0].shared, 4, "one program for four addresses");
-    fs::write(&weight, "42").expect("writable");
-    wait("the program's weight", true, Some(40));
-    fs::write(&weight, "7").expect("writable");
-    wait("less than the quorum", false, None);
-    fs::write(&weight, "12").expect("writable");
-    wait("the quorum again", true, Some(10));
-
-    // Its address is not here, so that nobody asks; and then it is.
-    let suspended = of(all[0].0, 81);
-    assert!(suspended.suspended && suspended.servers[0].checks[0].last.is_none() && suspended.servers[0].up);
-    net.lan.ip("d1", "addr add 192.168.1.100/32 dev eth0").expect("added");
-    eventually("it is checked", SOON, || (!of(all[0].0, 81).servers[0].up).then_some(()));
 }
 
 /// Debian's databases, each in the peer's namespace, with its files in the test's directory.

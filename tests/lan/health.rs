@@ -141,4 +141,17 @@ fn a_server_that_does_not_hold_the_virtual_address_is_found_out() {
     for director in ["d1", "d2"] {
         eventually("it is up", SOON, || net.server(director, SERVERS[1].1).filter(|s| s.up));
     }
+    // It holds the address, and tells everybody: clients would come to it past the director.
+    net.lan.sysctl("r2", "net/ipv4/conf/all/arp_ignore", "0").expect("a setting");
+    for director in ["d1", "d2"] {
+        eventually("it is found out", SOON, || {
+            let s = net.server(director, SERVERS[1].1)?;
+            let last = s.checks[0].last.as_ref()?;
+            (last.failed == Some(Phase::Expect) && last.detail.contains("arp_ignore=1")).then_some(())
+        });
+    }
+    net.lan.sysctl("r2", "net/ipv4/conf/all/arp_ignore", "1").expect("a setting");
+    for director in ["d1", "d2"] {
+        eventually("it is up", SOON, || net.server(director, SERVERS[1].1).filter(|s| s.up));
+    }
 }

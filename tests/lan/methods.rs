@@ -46,8 +46,10 @@ fn config(method: &str, shift: u16) -> String {
         for (port, protocol) in [(BULK, "TCP"), (NAMES, "UDP")] {
             text +=
                 &format!("virtual_server {vip} {port} {{\n lvs_sched rr\n lvs_method {method}\n protocol {protocol}\n");
+            text += " delay_loop 1\n warmup 0\n connect_timeout 1\n delay_before_retry 0.2\n";
+            let check = if protocol == "TCP" && method != "NAT" { "TCP_CHECK {\n through_service\n }\n" } else { "" };
             for (_, addr) in SERVERS {
-                text += &format!(" real_server {net}{} {} {{\n }}\n", addr.octets()[3], port + shift);
+                text += &format!(" real_server {net}{} {} {{\n {check} }}\n", addr.octets()[3], port + shift);
             }
             text += "}\n";
         }
@@ -135,6 +137,12 @@ fn works(net: &Net) {
 fn direct_routing_carries_both_families() {
     let Some(net) = network("method-dr", "DR", 0) else { return };
     works(&net);
+    let seen = found(&net, true);
+    assert!(seen[0].contains("at 192.168.1.100:9000 as well") && seen[1].contains("at [fd00:1::100]:9000"), "{seen:?}");
+    net.lan.ip("r1", &format!("addr del {VIP}/32 dev lo")).expect("an address");
+    net.lan.ip("r1", &format!("addr del {VIP6}/128 dev lo")).expect("an address");
+    let seen = found(&net, false);
+    assert!(seen.iter().all(|s| s.contains("does it hold that address on `lo`?")), "{seen:?}");
 }
 
 #[test]
@@ -179,6 +187,20 @@ fn a_narrow_way_is_told_to_the_client() {
     }
 }
 
+/// What the check of the first real server found last, in the TCP services of both families: once it `passed` or not.
+fn found(net: &Net, passed: bool) -> Vec<String> {
+    eventually(&format!("both passed: {passed}"), SOON, || {
+        let services = net.status("d1")?.services;
+        let lasts: Vec<_> = services
+            .iter()
+            .filter_map(|s| s.servers[0].checks.first()?.last.clone())
+            .map(|l| (l.passed(), l))
+            .collect();
+        let right = lasts.len() == 2 && lasts.iter().all(|(p, _)| *p == passed);
+        right.then(|| lasts.into_iter().map(|(_, l)| l.detail).collect())
+    })
+}
+
 /// Makes hosts real servers by the operator's own command, and says what it said.
 fn real_server(net: &Net, host: &str, args: &[&str]) -> (bool, String) {
     let done = net
@@ -220,8 +242,11 @@ fn tunnels_carry_both_families_to_servers_that_the_command_prepared() {
         assert!(ready && !text.contains(" 0 packets unwrapped"), "{text}");
         let before = net.lan.ip("r1", "addr show dev lo").expect("addresses");
         assert!(before.contains(&vips[0]) && before.contains(&vips[1]), "{before}");
+        found(&net, true);
         let (done, text) = real_server(&net, "r1", &["down"]);
         assert!(done, "{text}");
+        let seen = found(&net, false);
+        assert!(seen.iter().all(|s| s.contains("does it unwrap tunnels")), "{name}: {seen:?}");
         let after = net.lan.ip("r1", "addr show dev lo").expect("addresses");
         assert!(!after.contains(&vips[0]) && !after.contains(&vips[1]), "{after}");
         let (done, text) = real_server(&net, "r1", &["down"]);

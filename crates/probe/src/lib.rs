@@ -20,6 +20,7 @@ mod udp;
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use evenkeel_core::health::{Ask, Phase, Probe, ProbeResult};
@@ -79,10 +80,10 @@ impl Prober {
         match (&probe.ask, probe.to) {
             (Ask::Tcp { through }, Some(to)) => {
                 let stream = connect::tcp(to, &probe.path, watch).await?;
-                let Some(service) = *through else { return Ok("connected".to_owned().into()) };
+                let Some(way) = through else { return Ok("connected".to_owned().into()) };
                 let from = stream.local_addr().map_err(|e| (Phase::Prepare, e.to_string()))?;
-                through::run(from.ip(), to.0, service, watch).await?;
-                Ok(format!("connected, and at {}:{} as well", service.0, service.1).into())
+                through::run(from.ip(), way, watch).await?;
+                Ok(format!("connected, and at {} as well", SocketAddr::new(way.addr, way.port)).into())
             }
             (Ask::Http { .. }, Some(to)) => http::run(self, probe, to, watch).await,
             (Ask::Grpc { service, tls }, Some(to)) => {

@@ -1,41 +1,62 @@
 //! The second half of a TCP_CHECK with `through_service`: would the real server take a connection to the virtual address,
 //! if the packet path sent it one?
 
-use std::net::{IpAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
-use evenkeel_core::health::{Answer, Attempt, Phase};
+use evenkeel_core::health::{Answer, Attempt, Phase, Through, wrap};
+use evenkeel_core::model::ForwardingMethod;
 use evenkeel_sys::readable::readable;
-use evenkeel_sys::wire::Through;
+use evenkeel_sys::wire;
 
 use super::{Failure, Watch, connect, random};
 
 /// The lowest port of ours: the kernel's own come from below (ip_local_port_range(5) ends at 60,999).
 const FIRST_PORT: u16 = 61_000;
 
-pub async fn run(from: IpAddr, server: IpAddr, service: (IpAddr, u16), watch: &mut Watch) -> Result<(), Failure> {
-    let (IpAddr::V4(from), IpAddr::V4(server), IpAddr::V4(vip)) = (from, server, service.0) else {
-        return Err((Phase::Prepare, "only IPv4 goes through the service yet".to_owned()));
-    };
+/// `from`: the address of ours that the real server has answered.
+pub async fn run(from: IpAddr, way: &Through, watch: &mut Watch) -> Result<(), Failure> {
+    let from = from.to_canonical();
+    if from.is_ipv4() != way.addr.is_ipv4() {
+        return Err((Phase::Prepare, format!("{} cannot be tried from {from}", way.addr)));
+    }
     let [a, b, c, d, e, f, ..] = random();
     let port = FIRST_PORT + u16::from_be_bytes([a, b]) % (u16::MAX - FIRST_PORT);
     let attempt = Attempt {
-        from: SocketAddrV4::new(from, port),
-        to: SocketAddrV4::new(vip, service.1),
+        from: SocketAddr::new(from, port),
+        to: SocketAddr::new(way.addr, way.port),
         sequence: u32::from_be_bytes([c, d, e, f]),
     };
-    let through = Through::open(server, &attempt).map_err(|e| (Phase::Prepare, e.to_string()))?;
-    let answers = through.answers().and_then(readable).map_err(|e| (Phase::Prepare, e.to_string()))?;
-    through.send(&attempt.syn()).map_err(|e| (Phase::Send, e.to_string()))?;
+    let open = match way.method {
+        ForwardingMethod::Tun(_) => wire::Through::routed(way.server, &attempt),
+        _ => wire::Through::direct(way.server, &attempt),
+    };
+    let wire::Through::There(path) = open.map_err(|e| (Phase::Prepare, e.to_string()))? else { return Ok(()) };
+    let packet = |inner: Vec<u8>| match way.method {
+        ForwardingMethod::Tun(tunnel) => wrap(tunnel, from, way.server, &inner),
+        _ => inner,
+    };
+    let answers = path.answers().and_then(readable).map_err(|e| (Phase::Prepare, e.to_string()))?;
+    // First, so that its answer is there before that of the SYN.
+    path.ask_who_has().map_err(|e| (Phase::Send, e.to_string()))?;
+    path.send(&packet(attempt.syn())).map_err(|e| (Phase::Send, e.to_string()))?;
     let heard = connect::hear(&answers, |packet| attempt.answer(packet));
     let at = attempt.to;
     match watch.phase(Phase::FirstByte, heard).await {
         Ok(Answer::Accepted) => {
-            let _ = through.send(&attempt.rst());
+            let _ = path.send(&packet(attempt.rst()));
+            if path.says_it_has() {
+                let why = format!("it answers ARP for {}, and takes clients from the director:", at.ip());
+                return Err((Phase::Expect, format!("{why} set net.ipv4.conf.all.arp_ignore=1 there")));
+            }
             Ok(())
         }
         Ok(Answer::Refused) => Err((Phase::Expect, format!("it listens, but not at {at}"))),
         Err((phase, why)) => {
-            Err((phase, format!("it does not answer for {at} ({why}): does it hold that address on `lo`?")))
+            let hint = match way.method {
+                ForwardingMethod::Tun(_) => "does it unwrap tunnels, and hold that address?",
+                _ => "does it hold that address on `lo`?",
+            };
+            Err((phase, format!("it does not answer for {at} ({why}): {hint}")))
         }
     }
 }

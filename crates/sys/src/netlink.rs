@@ -237,6 +237,19 @@ impl Netlink {
         Ok(all)
     }
 
+    /// The hardware address of one neighbour; `None` if it is not known, or not known to be right.
+    pub fn neighbour(&mut self, ifindex: u32, addr: IpAddr) -> Result<Option<[u8; 6]>> {
+        let get = RouteNetlinkMessage::GetNeighbour(neighbour_message(ifindex, addr));
+        let answers = match self.request(get, 0, || format!("look neighbour {addr} up")) {
+            Err(e) if e.errno().is_some() => return Ok(None),
+            other => other?,
+        };
+        Ok(answers.iter().find_map(|m| match m {
+            RouteNetlinkMessage::NewNeighbour(n) => neighbour_of(n).map(|n| n.mac),
+            _ => None,
+        }))
+    }
+
     /// Asks the kernel to resolve a neighbour and to keep it resolved (a managed neighbour, Linux 5.16).
     pub fn manage_neighbour(&mut self, ifindex: u32, addr: IpAddr) -> Result<()> {
         let mut m = neighbour_message(ifindex, addr);

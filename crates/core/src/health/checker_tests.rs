@@ -21,7 +21,7 @@ fn check(urls: usize, retry: u32) -> Check {
             delay_before_retry: Duration::from_secs(2),
             warmup: Duration::from_secs(4),
         },
-        ..Check::told(if urls == 0 { CheckKind::Tcp { through: false } } else { http })
+        ..Check::told(if urls == 0 { CheckKind::Tcp { through: None } } else { http })
     }
 }
 

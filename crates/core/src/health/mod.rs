@@ -11,10 +11,12 @@ mod life;
 mod pool;
 mod probe;
 mod syn;
+mod wrap;
 
 pub use checker::{Checker, Verdict};
 pub use expect::{Expectation, Regex, WITHOUT_EFFECT, compile, hex};
 pub use life::{Effect, Happening, Life, Member, Standing};
 pub use pool::{CheckId, Checking, Delivered, Pool, Task};
-pub use probe::{Ask, Phase, Probe, ProbeResult};
+pub use probe::{Ask, Phase, Probe, ProbeResult, Through};
 pub use syn::{Answer, Attempt};
+pub use wrap::wrap;

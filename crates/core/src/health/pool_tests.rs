@@ -20,7 +20,7 @@ fn wanted(vs: u8, rs: u8, retry: u32) -> Checking {
         delay_before_retry: second,
         warmup: second * 10,
     };
-    let check = Check { timing, ..Check::told(CheckKind::Tcp { through: false }) };
+    let check = Check { timing, ..Check::told(CheckKind::Tcp { through: None }) };
     Checking { id: (service(vs), server(rs), 0), check, up: true, alpha: false }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Check, CheckKind, Database, DnsType, HttpUrl, HttpVersion, Path, Reply, ScriptCommand, ServerKey, ServiceKey, Tls,
+    Check, CheckKind, Database, DnsType, ForwardingMethod, HttpUrl, HttpVersion, Path, Reply, ScriptCommand, ServerKey,
+    ServiceKey, Tls,
 };
 
 /// In which phase a probe failed, so that "why is it down" has an answer.
@@ -73,13 +74,26 @@ impl ProbeResult {
     }
 }
 
+/// The way of a forwarded packet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Through {
+    /// The virtual server's address.
+    pub addr: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// The real server, wherever else the probe itself goes.
+    pub server: IpAddr,
+    /// Direct routing or a tunnel.
+    pub method: ForwardingMethod,
+}
+
 /// What is asked.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Ask {
     /// A connection, and nothing more.
     Tcp {
-        /// And one to this virtual address and port, as the packet path would send it.
-        through: Option<(IpAddr, u16)>,
+        /// And one that goes as forwarded packets do.
+        through: Option<Through>,
     },
     /// A page.
     Http {
@@ -152,7 +166,14 @@ impl Probe {
         let timeout = check.timing.connect_timeout;
         let one = |ask| vec![Probe { ask, to, path: path.clone(), timeout }];
         match &check.kind {
-            CheckKind::Tcp { through } => one(Ask::Tcp { through: through.then_some((service.addr, service.port)) }),
+            CheckKind::Tcp { through } => one(Ask::Tcp {
+                through: through.map(|method| Through {
+                    addr: service.addr,
+                    port: service.port,
+                    server: server.addr,
+                    method,
+                }),
+            }),
             CheckKind::Http { urls, version, tls, limit, fast_recovery: _ } => urls
                 .iter()
                 .flat_map(|u| {

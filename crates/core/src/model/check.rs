@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{ScriptCommand, ServerKey};
+use super::{ForwardingMethod, ScriptCommand, ServerKey};
 
 /// When and how often a check probes; keepalived's names and rules.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -150,8 +150,9 @@ pub enum Database {
 pub enum CheckKind {
     /// TCP_CHECK: the connection comes about.
     Tcp {
-        /// `through_service`: and so does one to the virtual server's address, as forwarded packets go (an addition of ours).
-        through: bool,
+        /// `through_service`: and so does one to the virtual server's address, as packets forwarded in this way go (an addition
+        /// of ours). Never NAT.
+        through: Option<ForwardingMethod>,
     },
     /// HTTP_GET and SSL_GET: every url answers as expected.
     Http {

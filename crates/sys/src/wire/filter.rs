@@ -1,7 +1,8 @@
-//! What a socket is given: adverts of some virtual routers, or of all others; answers to one attempt at a connection. The
+//! What a socket is given: adverts of some virtual routers, or of all others; answers to one attempt at a connection; who has
+//! an address. The
 //! kernel looks, so that what is nobody's, however much, neither wakes anybody nor takes the place of what matters.
 
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use evenkeel_core::model::Transport;
 use evenkeel_core::vrrp::wire::ah;
@@ -11,6 +12,7 @@ use socket2::SockFilter;
 const LDX_HEADER_LENGTH: u16 = 0xb1;
 const LD_BYTE: u16 = 0x30;
 const LD_WORD: u16 = 0x20;
+const LD_HALF: u16 = 0x28;
 const LD_BYTE_BEHIND_X: u16 = 0x50;
 const LD_HALF_BEHIND_X: u16 = 0x48;
 const JUMP_IF_EQUAL: u16 = 0x15;
@@ -61,16 +63,40 @@ pub fn by_vrid(transport: Transport, sorted: &[u8], others: bool) -> Vec<SockFil
     program
 }
 
-/// The filter for a packet socket whose packets begin with their IPv4 header: TCP from there to this port of ours.
-pub fn answers(from: SocketAddrV4, port: u16) -> Vec<SockFilter> {
+/// The filter for a packet socket whose packets begin with their IP header: TCP from there to this port of ours.
+pub fn answers(from: SocketAddr, port: u16) -> Vec<SockFilter> {
+    let mut program = Vec::new();
+    // Each comparison leads to the last instruction if it fails.
+    let mut tests = vec![(op(LD_BYTE, if from.is_ipv4() { 9 } else { 6 }, 0, 0), libc::IPPROTO_TCP as u32)];
+    let (at, words) = match from.ip() {
+        IpAddr::V4(a) => (12, vec![u32::from(a)]),
+        IpAddr::V6(a) => (8, a.octets().chunks(4).map(|w| w.iter().fold(0, |n, b| n << 8 | u32::from(*b))).collect()),
+    };
+    tests.extend(words.into_iter().zip((at..).step_by(4)).map(|(word, at)| (op(LD_WORD, at, 0, 0), word)));
+    let port_at = match from {
+        SocketAddr::V4(_) => op(LD_HALF_BEHIND_X, 2, 0, 0),
+        SocketAddr::V6(_) => op(LD_HALF, 42, 0, 0),
+    };
+    tests.push((port_at, u32::from(port)));
+    // One instruction is before the tests, two behind them.
+    let end = 1 + 2 * tests.len() + 1;
+    program.push(op(LDX_HEADER_LENGTH, 0, 0, 0));
+    for (load, wanted) in tests {
+        program.push(load);
+        let to_end = end - program.len() - 1;
+        program.push(op(JUMP_IF_EQUAL, wanted, 0, to_end as u8));
+    }
+    program.extend([op(RETURN, ALL, 0, 0), op(RETURN, NONE, 0, 0)]);
+    program
+}
+
+/// The filter for a packet socket that hears ARP: replies that say who has an address.
+pub fn arp_replies(of: Ipv4Addr) -> Vec<SockFilter> {
     vec![
-        op(LD_BYTE, 9, 0, 0),
-        op(JUMP_IF_EQUAL, libc::IPPROTO_TCP as u32, 0, 6),
-        op(LD_WORD, 12, 0, 0),
-        op(JUMP_IF_EQUAL, u32::from(*from.ip()), 0, 4),
-        op(LDX_HEADER_LENGTH, 0, 0, 0),
-        op(LD_HALF_BEHIND_X, 2, 0, 0),
-        op(JUMP_IF_EQUAL, u32::from(port), 0, 1),
+        op(LD_HALF, 6, 0, 0),
+        op(JUMP_IF_EQUAL, 2, 0, 3),
+        op(LD_WORD, 14, 0, 0),
+        op(JUMP_IF_EQUAL, u32::from(of), 0, 1),
         op(RETURN, ALL, 0, 0),
         op(RETURN, NONE, 0, 0),
     ]

@@ -1,103 +1,188 @@
 //! Packets for a virtual address that go to one real server, as forwarded ones do, and what comes back from there.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use evenkeel_core::health::Attempt;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use super::filter;
 use crate::names::interface_name;
 use crate::netlink::Netlink;
 use crate::{Context, Result};
 
-/// A packet socket that hears only the answers to one attempt.
-pub struct Through {
-    socket: Socket,
-    to: libc::sockaddr_ll,
+/// The way to one real server.
+pub enum Through {
+    /// It is this host.
+    Here,
+    /// Another host.
+    There(Way),
+}
+
+/// Sockets for one attempt.
+pub struct Way {
+    /// Hears only what answers.
+    ear: Socket,
+    mouth: Socket,
+    to: Target,
+    /// Direct routing over IPv4: who says to have the virtual address.
+    arp: Option<(Socket, Mac, Ipv4Addr)>,
+}
+
+type Mac = [u8; 6];
+
+enum Target {
+    /// A frame by a device.
+    Link(libc::sockaddr_ll),
+    /// A packet by the kernel's routes.
+    Routed(SocketAddr),
 }
 
 impl Through {
-    /// Opens it for a real server on the link, whose hardware address the kernel knows. Never blocks. Errors: the server is
-    /// not on a link, or its hardware address is not known.
-    pub fn open(server: Ipv4Addr, attempt: &Attempt) -> Result<Through> {
-        let route = Netlink::new()?.route_to(server.into())?;
-        let route = route.ok_or_else(|| io::Error::from(io::ErrorKind::NetworkUnreachable));
+    /// The way to a real server by its hardware address, which the kernel knows. Never blocks. Errors: there is no route to
+    /// it, or its hardware address is not known.
+    pub fn direct(server: IpAddr, attempt: &Attempt) -> Result<Through> {
+        let mut netlink = Netlink::new()?;
+        let route = netlink.route_to(server)?.ok_or_else(|| io::Error::from(io::ErrorKind::NetworkUnreachable));
         let route = route.context(|| format!("find the way to {server}"))?;
-        let device = interface_name(route.oif).unwrap_or_default();
-        let hop =
-            route.gateway.and_then(|g| if let std::net::IpAddr::V4(g) = g { Some(g) } else { None }).unwrap_or(server);
-        let mac =
-            hardware_address(hop, &device).context(|| format!("find the hardware address of {hop} on {device}"))?;
-        let open = || {
-            // Deaf until its filter stands.
-            let socket = Socket::new(Domain::PACKET, Type::DGRAM.nonblocking(), Some(Protocol::from(0)))?;
-            socket.attach_filter(&filter::answers(attempt.to, attempt.from.port()))?;
-            let mut to = link_address(route.oif);
+        if route.local {
+            return Ok(Through::Here);
+        }
+        let hop = route.gateway.unwrap_or(server);
+        let device = || interface_name(route.oif).unwrap_or_default();
+        let mac = netlink.neighbour(route.oif, hop)?.ok_or_else(|| io::Error::from(io::ErrorKind::HostUnreachable));
+        let mac = mac.context(|| format!("find the hardware address of {hop} on {}", device()))?;
+        let open = || -> io::Result<Through> {
+            let kind = ethertype(attempt.to.ip());
+            let ear = packet_socket(route.oif, kind, &filter::answers(attempt.to, attempt.from.port()))?;
+            let arp = match attempt.to.ip() {
+                // Behind a gateway nobody asks for it, and it is the gateway that would answer.
+                IpAddr::V4(vip) if route.gateway.is_none() => {
+                    Some((packet_socket(route.oif, libc::ETH_P_ARP as u16, &filter::arp_replies(vip))?, mac, vip))
+                }
+                _ => None,
+            };
+            let mouth = ear.try_clone()?;
+            let mut to = link_address(route.oif, kind);
             to.sll_halen = 6;
             to.sll_addr[..6].copy_from_slice(&mac);
-            let local = link_address(route.oif);
-            // SAFETY: a valid socket, and an address of its true size.
-            let ret = unsafe {
-                let size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-                libc::bind(socket.as_raw_fd(), (&raw const local).cast(), size)
-            };
-            if ret == 0 { Ok(Through { socket, to }) } else { Err(io::Error::last_os_error()) }
+            Ok(Through::There(Way { ear, mouth, to: Target::Link(to), arp }))
         };
-        open().context(|| format!("open a packet socket on {device}"))
+        open().context(|| format!("open a packet socket on {}", device()))
     }
 
-    /// Sends an IPv4 packet to the real server.
-    pub fn send(&self, packet: &[u8]) -> io::Result<()> {
-        // SAFETY: a valid socket, a buffer and an address of their true sizes.
-        let n = unsafe {
-            let size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-            let (fd, to) = (self.socket.as_raw_fd(), (&raw const self.to).cast());
-            libc::sendto(fd, packet.as_ptr().cast(), packet.len(), libc::MSG_NOSIGNAL, to, size)
+    /// The way to a real server by the kernel's routes, for packets that are wrapped already. Answers may come in by any
+    /// device. Never blocks.
+    pub fn routed(server: IpAddr, attempt: &Attempt) -> Result<Through> {
+        let route = Netlink::new()?.route_to(server)?;
+        if route.is_some_and(|r| r.local) {
+            return Ok(Through::Here);
+        }
+        let open = || -> io::Result<Through> {
+            let ear = packet_socket(0, ethertype(attempt.to.ip()), &filter::answers(attempt.to, attempt.from.port()))?;
+            let domain = if server.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+            // Packets of this protocol bring their own header (raw(7), ipv6(7)).
+            let mouth = Socket::new(domain, Type::RAW.nonblocking(), Some(Protocol::from(libc::IPPROTO_RAW)))?;
+            Ok(Through::There(Way { ear, mouth, to: Target::Routed(SocketAddr::new(server, 0)), arp: None }))
         };
-        if n >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
-
-    /// Another descriptor of it, to wait for answers and read them: IPv4 packets.
-    pub fn answers(&self) -> io::Result<OwnedFd> {
-        Ok(self.socket.try_clone()?.into())
+        open().context(|| format!("open raw sockets for {server}"))
     }
 }
 
-fn link_address(ifindex: u32) -> libc::sockaddr_ll {
+impl Way {
+    /// Sends a packet to the real server.
+    pub fn send(&self, packet: &[u8]) -> io::Result<()> {
+        match &self.to {
+            Target::Link(to) => send_to(&self.mouth, packet, to),
+            Target::Routed(to) => self.mouth.send_to(packet, &(*to).into()).map(drop),
+        }
+    }
+
+    /// Another descriptor of the socket that hears, to wait for answers and read them: packets.
+    pub fn answers(&self) -> io::Result<OwnedFd> {
+        Ok(self.ear.try_clone()?.into())
+    }
+
+    /// Asks the real server by ARP whether it has the virtual address, in a way that nobody else sees and that leaves no
+    /// trace: in a frame to it alone, without an address of ours, as a host probes an address that it would like to have
+    /// (RFC 5227, 2.1.1). Does nothing where nobody would ask for it.
+    pub fn ask_who_has(&self) -> io::Result<()> {
+        let Some((socket, mac, vip)) = &self.arp else { return Ok(()) };
+        let Target::Link(to) = &self.to else { return Ok(()) };
+        let ours = own_mac(socket)?;
+        let mut request = vec![0, 1, 8, 0, 6, 4, 0, 1]; // Ethernet, IPv4, a request
+        request.extend_from_slice(&ours);
+        request.extend_from_slice(&[0; 4 + 6]);
+        request.extend_from_slice(&vip.octets());
+        let mut to = *to;
+        to.sll_protocol = (libc::ETH_P_ARP as u16).to_be();
+        to.sll_addr[..6].copy_from_slice(mac);
+        send_to(socket, &request, &to)
+    }
+
+    /// Has the real server said that it has the virtual address? Then it takes clients from the director.
+    pub fn says_it_has(&self) -> bool {
+        let Some((socket, mac, _)) = &self.arp else { return false };
+        let mut reply = [0; 64];
+        // Its hardware address is in the bytes from 8 to 13.
+        while let Ok(n) = nix::unistd::read(socket, &mut reply) {
+            if n >= 28 && reply[8..14] == *mac {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+fn ethertype(of: IpAddr) -> u16 {
+    if of.is_ipv4() { libc::ETH_P_IP as u16 } else { libc::ETH_P_IPV6 as u16 }
+}
+
+/// A packet socket on a device, or on all (0), that hears what a filter lets through.
+fn packet_socket(ifindex: u32, kind: u16, filter: &[SockFilter]) -> io::Result<Socket> {
+    // Deaf until its filter stands.
+    let socket = Socket::new(Domain::PACKET, Type::DGRAM.nonblocking(), Some(Protocol::from(0)))?;
+    socket.attach_filter(filter)?;
+    let local = link_address(ifindex, kind);
+    // SAFETY: a valid socket, and an address of its true size.
+    let ret = unsafe {
+        let size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        libc::bind(socket.as_raw_fd(), (&raw const local).cast(), size)
+    };
+    if ret == 0 { Ok(socket) } else { Err(io::Error::last_os_error()) }
+}
+
+fn link_address(ifindex: u32, kind: u16) -> libc::sockaddr_ll {
     // SAFETY: all zeros is a sockaddr_ll.
     let mut a: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     a.sll_family = libc::AF_PACKET as u16;
-    a.sll_protocol = (libc::ETH_P_IP as u16).to_be();
+    a.sll_protocol = kind.to_be();
     a.sll_ifindex = ifindex as i32;
     a
 }
 
-/// The hardware address of a neighbour (arp(7), SIOCGARP).
-fn hardware_address(of: Ipv4Addr, device: &str) -> io::Result<[u8; 6]> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
-    // SAFETY: all zeros is an arpreq.
-    let mut request: libc::arpreq = unsafe { std::mem::zeroed() };
-    request.arp_pa.sa_family = libc::AF_INET as u16;
-    // A sockaddr_in has its port in the first two bytes, its address in the next four.
-    for (to, from) in request.arp_pa.sa_data[2..6].iter_mut().zip(of.octets()) {
-        *to = from as libc::c_char;
-    }
-    for (to, from) in request.arp_dev.iter_mut().take(15).zip(device.bytes()) {
-        *to = from as libc::c_char;
-    }
-    // SAFETY: a valid socket, and a request of its true size.
-    let ret = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGARP, &raw mut request) };
+fn send_to(socket: &Socket, packet: &[u8], to: &libc::sockaddr_ll) -> io::Result<()> {
+    // SAFETY: a valid socket, a buffer and an address of their true sizes.
+    let n = unsafe {
+        let size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        let to = std::ptr::from_ref(to).cast();
+        libc::sendto(socket.as_raw_fd(), packet.as_ptr().cast(), packet.len(), libc::MSG_NOSIGNAL, to, size)
+    };
+    if n >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The hardware address of the device that a packet socket is bound to (packet(7)).
+fn own_mac(socket: &Socket) -> io::Result<Mac> {
+    // SAFETY: all zeros is a sockaddr_ll.
+    let mut own: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    let mut size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: a valid socket, and room for an address of the size that is named.
+    let ret = unsafe { libc::getsockname(socket.as_raw_fd(), (&raw mut own).cast(), &raw mut size) };
     if ret != 0 {
         return Err(io::Error::last_os_error());
     }
-    if request.arp_flags & libc::ATF_COM == 0 {
-        return Err(io::Error::from(io::ErrorKind::HostUnreachable));
-    }
     let mut mac = [0; 6];
-    for (to, from) in mac.iter_mut().zip(request.arp_ha.sa_data) {
-        *to = from as u8;
-    }
+    mac.copy_from_slice(&own.sll_addr[..6]);
     Ok(mac)
 }

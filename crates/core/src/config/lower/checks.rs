@@ -1,30 +1,32 @@
 //! The checkers of a `real_server`.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::super::Diagnostic;
-use super::super::value::{Method, Section, Value};
+use super::super::value::{Section, Value};
 use super::services::{DELAY_LOOP, Timing};
 use super::{Lower, Usual};
 use crate::model::{
-    Check, CheckKind, CheckTiming, Database, DnsType, HttpUrl, HttpVersion, Path, Pattern, Reply, ScriptCommand,
-    StatusRange, Tls, TrackedObject,
+    Check, CheckKind, CheckTiming, Database, DnsType, ForwardingMethod, HttpUrl, HttpVersion, Path, Pattern, Reply,
+    ScriptCommand, ServerKey, ServiceKey, StatusRange, Tls, TrackedObject,
 };
+
+/// Whose checks they are, and how packets reach it.
+pub(super) struct Way {
+    pub(super) service: ServiceKey,
+    pub(super) server: ServerKey,
+    pub(super) method: ForwardingMethod,
+    /// The real server's own port.
+    pub(super) port: Option<u16>,
+}
 
 impl Lower<'_> {
     /// A block of a real server to its checks: none if it is no checker, several for an SMTP_CHECK of several hosts.
-    /// `blocks`: virtual server, real server, checker. `port`: the real server's own.
-    pub(super) fn checks(
-        &mut self,
-        blocks: [&Section; 3],
-        outer: &Timing,
-        port: Option<u16>,
-        usual: &Usual,
-    ) -> Vec<Check> {
-        let k = blocks[2];
+    /// `blocks`: virtual server, real server, checker.
+    pub(super) fn checks(&mut self, blocks: [&Section; 3], outer: &Timing, way: &Way, usual: &Usual) -> Vec<Check> {
+        let (k, port) = (blocks[2], way.port);
         let kind = match k.block.name() {
-            "TCP_CHECK" => Some(CheckKind::Tcp { through: self.through(blocks) }),
+            "TCP_CHECK" => Some(CheckKind::Tcp { through: self.through(k, way) }),
             "HTTP_GET" | "SSL_GET" => self.http(blocks),
             "GRPC_CHECK" => Some(self.grpc(k)),
             "SMTP_CHECK" => Some(CheckKind::Smtp { helo: self.helo(k) }),
@@ -57,23 +59,25 @@ impl Lower<'_> {
         hosts.into_iter().map(|host| self.check(kind.clone(), host, k, &timing, port)).collect()
     }
 
-    /// `through_service`: only direct routing over IPv4 has a way that can be tried from here.
-    fn through(&mut self, [s, r, k]: [&Section; 3]) -> bool {
+    /// `through_service`, where there is a way that can be tried from here.
+    fn through(&mut self, k: &Section, way: &Way) -> Option<ForwardingMethod> {
         if !k.has("through_service") {
-            return false;
+            return None;
         }
-        let method = r.get("lvs_method").or(s.get("lvs_method")).map(|e| &e.value);
-        let direct = matches!(method, Some(Value::Method(m)) if **m == Method::Dr);
-        let v4 = matches!(r.name, Value::Endpoint(IpAddr::V4(_), _));
-        if !direct || !v4 {
-            let d = Diagnostic::lint(
-                "not-in-force",
-                k.place("through_service"),
-                "`through_service` is for direct routing over IPv4",
-            );
-            self.diagnostics.push(d.label("the real server's own address is tried alone"));
-        }
-        direct && v4
+        let why = match way.method {
+            ForwardingMethod::Nat => {
+                "`through_service` tries direct routing and tunnels; with NAT there is no other way"
+            }
+            _ if way.service.mark != 0 => "`through_service` needs a virtual server with an address",
+            _ if way.service.port == 0 => "`through_service` needs a virtual server with a port",
+            _ if way.service.addr.is_ipv6() != way.server.addr.is_ipv6() => {
+                "`through_service` does not try tunnels between IPv4 and IPv6"
+            }
+            method => return Some(method),
+        };
+        let d = Diagnostic::lint("not-in-force", k.place("through_service"), why);
+        self.diagnostics.push(d.label("the real server's own address is tried alone"));
+        None
     }
 
     /// One check; `at` is the block that says where probes go.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::super::value::{Method, Section, Value};
+use super::checks::Way;
 use super::{Lower, Usual};
 use crate::model::{
     ForwardingMethod, Named, NamedServer, OnRemoval, Persistence, PersistenceEngine, PlaneChoice, Protocol, Quorum,
@@ -341,9 +342,11 @@ impl Lower<'_> {
         let weight = r.uint("weight").or(s.uint("weight")).and_then(|n| Weight::new(n as u32));
         let port = port.filter(|p| *p != 0);
         let checks = r.entries.iter().filter_map(|e| if let Value::Section(k) = &e.value { Some(&**k) } else { None });
-        let checks = checks.flat_map(|k| self.checks([s, r, k], &timing, port, usual)).collect();
+        let key = ServerKey { addr, port: destination_port(method, port, service) };
+        let way = Way { service, server: key, method, port };
+        let checks = checks.flat_map(|k| self.checks([s, r, k], &timing, &way, usual)).collect();
         Some(RealServer {
-            key: ServerKey { addr, port: destination_port(method, port, service) },
+            key,
             name: None,
             weight: weight.unwrap_or(Weight::DEFAULT),
             method,
