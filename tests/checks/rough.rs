@@ -111,6 +111,44 @@ fn socket2_linger(stream: &TcpStream) -> std::io::Result<()> {
     socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))
 }
 
+#[test]
+fn firewalls_are_told_apart() {
+    let _loud = crate::QUIET.read();
+    let Some(net) = Net::directors("walls") else { return };
+    if !std::path::Path::new("/usr/sbin/nft").exists() {
+        return;
+    }
+    for port in 7031..=7035 {
+        listen(&net, port, |s| {
+            answer(s, |s| drop(s.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello")));
+        });
+    }
+    // A black hole; two ways to refuse; connections of which only the beginning passes, in one direction or the other.
+    let rules = "table inet wall {\n chain in {\n type filter hook input priority 0;\n tcp dport 7031 drop\n \
+        tcp dport 7032 reject with icmp type admin-prohibited\n tcp dport 7033 reject with tcp reset\n \
+        tcp dport 7034 tcp flags & (syn | psh) == psh drop\n }\n \
+        chain out {\n type filter hook output priority 0;\n tcp sport 7035 tcp flags & (syn | psh) == psh drop\n }\n}\n";
+    let file = net.lan.dir.join("wall.nft");
+    std::fs::write(&file, rules).expect("writable");
+    let nft = |args: &[&str]| {
+        let status = net.lan.command("d2", "/usr/sbin/nft".as_ref()).args(args).status().expect("runs");
+        assert!(status.success());
+    };
+    nft(&["-f", &file.display().to_string()]);
+    let all: Vec<(u16, String)> = (1..=5).map(|n| (n, http("/x", &format!("connect_port 703{n}")))).collect();
+    let all: Vec<(u16, &str)> = all.iter().map(|(p, c)| (*p, c.as_str())).collect();
+    net.start("d1", &format!("{SMALL_TABLE}{}", services(&all)));
+    fails(&net, 1, Phase::Connect, "no answer for 1 s");
+    fails(&net, 2, Phase::Connect, "host"); // EHOSTUNREACH
+    fails(&net, 3, Phase::Connect, "refused");
+    fails(&net, 4, Phase::FirstByte, "no answer to /x for 1 s");
+    fails(&net, 5, Phase::FirstByte, "no answer to /x for 1 s");
+    nft(&["delete", "table", "inet", "wall"]);
+    for (port, _) in all {
+        passes(&net, port);
+    }
+}
+
 /// What a server answers, probe by probe: good or not.
 const MOODS: &str = "+-++--+-+-+++-";
 
