@@ -6,6 +6,7 @@ mod dumps;
 mod matrix;
 mod notify;
 mod routes;
+mod takeover;
 
 use std::path::Path;
 

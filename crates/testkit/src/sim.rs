@@ -11,8 +11,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use evenkeel_core::model::{
-    Auth, ChecksumOfOld, Destination, Family, Found, GarpTiming, InitialState, Notify, TrackedObject, VipSpec, Vrid,
-    VrrpInstance, VrrpVersion,
+    Auth, ChecksumOfOld, Destination, Family, Found, GarpTiming, InitialState, Notify, Release, TrackedObject, VipSpec,
+    Vrid, VrrpInstance, VrrpVersion,
 };
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::wire::{GROUP, split_ipv4};
@@ -119,6 +119,7 @@ pub fn instance(priority: u8, version: VrrpVersion, advert_int: Duration) -> Vrr
         preempt: true,
         preempt_delay: Duration::ZERO,
         down_timer_adverts: 3,
+        release: Release { at_stop: None, at_death: (version == VrrpVersion::V3).then_some(Duration::from_millis(50)) },
         timer_expired_backup: None,
         destination: Destination::Multicast(GROUP.into()),
         source: None,

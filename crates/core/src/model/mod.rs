@@ -25,8 +25,8 @@ pub use track::{Found, ParamMatch, Track, TrackFile, TrackProcess, TrackedObject
 pub use tuning::Tuning;
 pub use vrrp::{
     AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpGroup, GarpTiming, InitialState, Notify,
-    Peer, ScriptCommand, Statics, SyncGroup, Transport, Unicast, VipSpec, Vmac, VmacKind, VmacUse, Vrid, VrrpInstance,
-    VrrpVersion,
+    Peer, Release, ScriptCommand, Statics, SyncGroup, Transport, Unicast, VipSpec, Vmac, VmacKind, VmacUse, Vrid,
+    VrrpInstance, VrrpVersion,
 };
 
 /// The last byte of an address, by which tests tell servers apart.

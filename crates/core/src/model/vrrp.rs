@@ -348,6 +348,8 @@ pub struct VrrpInstance {
     pub preempt_delay: Duration,
     /// Adverts missed before the master counts as gone (3).
     pub down_timer_adverts: u8,
+    /// How soon others may take over when it gives up.
+    pub release: Release,
     /// With `nopreempt`: a master that stood still for so long that a backup of this priority has taken over steps down.
     pub timer_expired_backup: Option<u8>,
     /// Where adverts go.
@@ -409,6 +411,16 @@ pub struct VrrpInstance {
     pub notify: Notify,
     /// The sync group that it is in.
     pub group: Option<String>,
+}
+
+/// The interval that a master of version 3 says once, right before priority 0: backups make it theirs, and so their skew time,
+/// which they wait for before they take over, is no longer than it (RFC 9568, 6.4.2 (430) and 6.1). An addition of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Release {
+    /// When it is stopped, or has a fault.
+    pub at_stop: Option<Duration>,
+    /// When its process dies and the parent speaks for it.
+    pub at_death: Option<Duration>,
 }
 
 /// What is there whoever is master: `static_ipaddress`, `static_routes`, `static_rules`.

@@ -106,6 +106,7 @@ fn edits(o: &VrrpInstance, n: &VrrpInstance) -> Vec<String> {
     differ("preempt", o.preempt.to_string(), n.preempt.to_string());
     differ("preempt_delay", seconds(o.preempt_delay), seconds(n.preempt_delay));
     differ("timer_expired_backup", format!("{:?}", o.timer_expired_backup), format!("{:?}", n.timer_expired_backup));
+    differ("release_interval", format!("{:?}", o.release), format!("{:?}", n.release));
     differ("down_timer_adverts", o.down_timer_adverts.to_string(), n.down_timer_adverts.to_string());
     let (before, after): (Vec<_>, Vec<_>) = (o.all_vips().collect(), n.all_vips().collect());
     for v in after.iter().filter(|v| !before.contains(v)) {

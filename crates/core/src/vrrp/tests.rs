@@ -254,6 +254,47 @@ fn who_was_given_up_waits_for_a_peers_skew_and_no_longer() {
 }
 
 #[test]
+fn a_master_that_dies_shortens_the_skew_of_those_it_leaves() {
+    let v3 = |more: &str| format!("version 3\nadvert_int 4\n{more}");
+    let master = |more: &str| {
+        let mut r = started(&v3(&format!("priority 200\n{more}")));
+        r.handle_deadline(at(16_000));
+        drain(&mut r);
+        assert_eq!(r.state(), State::Master);
+        r
+    };
+    // How long a backup of priority 1, the worst there is, waits after it has heard these packets.
+    let waits = |packets: Vec<Vec<u8>>| {
+        let mut r = Router::new(config(&v3("priority 1")), at(0));
+        r.handle(at(0), Input::Link(true));
+        r.handle(at(0), Input::Address(Some(PEER)));
+        r.handle(at(0), Input::Start(Past::Nothing));
+        for p in packets {
+            let (ip, payload) = split_ipv4(&p).expect("a packet");
+            r.handle(at(100), Input::Packet { ip, payload });
+        }
+        let told = drain(&mut r).into_iter().any(|o| matches!(o, Output::Interval { .. }));
+        assert!(!told, "nobody is told of an interval that is meant once");
+        r.next_deadline().expect("a backup").since(at(100))
+    };
+    let last = |r: &Router| r.last_words().into_iter().map(|(_, _, packet)| packet).collect::<Vec<_>>();
+    let longest = ms(4000) * 255 / 256;
+    let short = ms(50) * 255 / 256;
+    assert_eq!(waits(last(&master(""))), short);
+    assert_eq!(waits(last(&master("release_interval 0"))), longest);
+    assert_eq!(waits(last(&master("release_interval 0.1"))), ms(100) * 255 / 256);
+    // A stop is as keepalived's, unless the configuration wants it otherwise.
+    let stops = |mut r: Router| {
+        r.handle(at(16_100), Input::Stop);
+        let sent = drain(&mut r).into_iter();
+        sent.filter_map(|o| if let Output::Send { packet, .. } = o { Some(packet) } else { None }).collect::<Vec<_>>()
+    };
+    assert_eq!(stops(master("")).len(), 1);
+    assert_eq!(waits(stops(master(""))), longest);
+    assert_eq!(waits(stops(master("release_interval 0.05"))), short);
+}
+
+#[test]
 fn an_owner_may_ignore_others_and_unicast_without_a_peer_may_be_a_fault() {
     let mut r = started("priority 255\nstate MASTER\nowner_ignore_adverts true");
     hear(&mut r, at(100), 255);

@@ -93,6 +93,9 @@ const VRRP_INSTANCE_KEYWORDS: &[Keyword] = &[
        "Wait this long before taking over from a living master of lower priority."),
     kw("down_timer_adverts", Args::Uint(1, 100), "global (3)", "v2.2.3",
        "Adverts missed before a master counts as gone; RFC 9568 wants 3."),
+    kw("release_interval", Args::Seconds(0, 40_950_000), "0.05 if the daemon dies, none at a stop", "evenkeel",
+       "Version 3: before priority 0 a master says this as its interval, so that whatever their priority backups wait for no \
+        longer before they take over; 0: never."),
     kw("timer_expired_backup", Args::OptUint(1, 254), "off", "v2.2.8",
        "With `nopreempt`: a master that stood still steps down if a backup of this priority (254) has taken over meanwhile."),
     kw("thread_timer_expired", Args::OptText, "", "v2.3.2",

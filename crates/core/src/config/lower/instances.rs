@@ -8,7 +8,7 @@ use super::super::value::{AddressLine, Broadcast, Entry, Line, Section, Value};
 use super::{Lower, Usual};
 use crate::model::{
     AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpGroup, GarpTiming, InitialState, Notify,
-    Peer, SyncGroup, Track, TrackedObject, Unicast, VipSpec, Vrid, VrrpInstance, VrrpVersion,
+    Peer, Release, SyncGroup, Track, TrackedObject, Unicast, VipSpec, Vrid, VrrpInstance, VrrpVersion,
 };
 use crate::vrrp::wire::{GROUP, GROUP6};
 
@@ -118,6 +118,7 @@ impl Lower<'_> {
             preempt,
             preempt_delay: delay,
             down_timer_adverts: global("down_timer_adverts", "vrrp_down_timer_adverts").unwrap_or(3) as u8,
+            release: release(s, version),
             timer_expired_backup: expired.filter(|_| !preempt),
             destination,
             source: s.address("unicast_src_ip").or(s.address("mcast_src_ip")).filter(|a| Family::of(*a) == family),
@@ -354,6 +355,20 @@ impl Lower<'_> {
         }
         out
     }
+}
+
+/// `release_interval`. No byte of an orderly stop differs from keepalived's unless it is asked for; a process that dies is
+/// another matter, since keepalived's says nothing at all then.
+fn release(s: &Section, version: VrrpVersion) -> Release {
+    /// Short enough for any priority, and two backups whose priorities differ by ten are still 2 ms apart.
+    const AT_DEATH: Duration = Duration::from_millis(50);
+    if version == VrrpVersion::V2 {
+        return Release::default(); // whose intervals are whole seconds, and must agree
+    }
+    let centiseconds = |t: Duration| Duration::from_millis(t.as_millis().div_ceil(10) as u64 * 10);
+    let said = s.time("release_interval").map(centiseconds);
+    let unless_never = |t: Option<Duration>| t.filter(|t| !t.is_zero());
+    Release { at_stop: unless_never(said), at_death: unless_never(said.or(Some(AT_DEATH))) }
 }
 
 /// Does a master take in packets to its addresses? An owner does; others unless they are told not to, and under strict

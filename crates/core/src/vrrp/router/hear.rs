@@ -181,7 +181,9 @@ impl Router {
             if form != self.form_to(src) && self.peers.tell_once(src, Remark::Form(form)) {
                 self.out.push_back(Output::ChecksumForm { by: src, form });
             }
-            if advert.interval != self.cfg.advert_int && self.peers.tell_once(src, Remark::Interval) {
+            // Not for the one advert by which a master that gives up shortens the skew time; a backup takes it over.
+            let lasts = self.state != State::Backup || self.master_interval == advert.interval;
+            if advert.interval != self.cfg.advert_int && lasts && self.peers.tell_once(src, Remark::Interval) {
                 self.out.push_back(Output::Interval { by: src, ms: advert.interval.as_millis() as u64 });
             }
         }

@@ -1,12 +1,13 @@
 //! What a virtual router says: adverts, to its group or to each peer.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::Router;
 use crate::model::{ChecksumOfOld, Destination, Family};
-use crate::vrrp::Output;
 use crate::vrrp::wire::advert::capacity;
 use crate::vrrp::wire::{Advert, Form, IpHeader, PROTOCOL, TTL};
+use crate::vrrp::{Output, State};
 
 impl Router {
     /// Goes on from this sequence number of authentication headers, so that peers take them as new after a restart; or
@@ -36,7 +37,16 @@ impl Router {
     }
 
     pub(super) fn send(&mut self, priority: u8) {
-        let packets = self.packets(priority);
+        if priority == 0
+            && let Some(short) = self.shortened(self.cfg.release.at_stop)
+        {
+            self.send_with(self.priority, short);
+        }
+        self.send_with(priority, self.cfg.advert_int);
+    }
+
+    fn send_with(&mut self, priority: u8, interval: Duration) {
+        let packets = self.packets(priority, interval, 1);
         if !packets.is_empty() {
             self.counters.adverts_sent += 1;
         }
@@ -49,15 +59,26 @@ impl Router {
 
     /// What somebody else has to send, to whom and with which TTL, if this router suddenly is no more.
     pub fn last_words(&self) -> Vec<(IpAddr, u8, Vec<u8>)> {
-        self.packets(0)
+        let Some(short) = self.shortened(self.cfg.release.at_death) else {
+            return self.packets(0, self.cfg.advert_int, 1);
+        };
+        let mut all = self.packets(self.priority, short, 1);
+        let more = self.packets(0, self.cfg.advert_int, 1 + all.len() as u16);
+        all.extend(more);
+        all
     }
 
-    /// An advert for each destination, with the numbers that come next.
-    fn packets(&self, priority: u8) -> Vec<(IpAddr, u8, Vec<u8>)> {
+    /// The interval that is said before priority 0, if it is of any use.
+    fn shortened(&self, to: Option<Duration>) -> Option<Duration> {
+        to.filter(|t| *t < self.cfg.advert_int && self.state == State::Master)
+    }
+
+    /// An advert for each destination, with the numbers that come next: the first is so many ahead.
+    fn packets(&self, priority: u8, interval: Duration, ahead: u16) -> Vec<(IpAddr, u8, Vec<u8>)> {
         let Some(src) = self.address else { return Vec::new() };
-        let advert =
-            Advert { vrid: self.cfg.vrid, priority, interval: self.cfg.advert_int, addresses: self.named().collect() };
-        let (mut sequence, mut id) = (self.sequence, self.id);
+        let advert = Advert { vrid: self.cfg.vrid, priority, interval, addresses: self.named().collect() };
+        let mut sequence = self.sequence.wrapping_add(u32::from(ahead) - 1);
+        let mut id = (1..ahead).fold(self.id, |id, _| next_id(id));
         let mut packet = |dst: IpAddr, ttl: u8| {
             sequence = sequence.wrapping_add(1);
             id = next_id(id);

@@ -1,0 +1,47 @@
+//! How soon keepalived takes over from us when we give up.
+
+use std::time::{Duration, Instant};
+
+use evenkeel_core::vrrp::State;
+use evenkeel_testkit::lan::eventually;
+use evenkeel_testkit::office::VIP;
+use evenkeel_tests::{Net, SOON};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use crate::keepalived;
+
+/// Version 3, an advert every four seconds: keepalived's skew, with priority 100, is 2.4 s.
+fn instance(priority: u8, more: &str) -> String {
+    format!(
+        "vrrp_instance V {{\ninterface eth0\nvirtual_router_id 51\npriority {priority}\nversion 3\nadvert_int 4\n{more}\n\
+         virtual_ipaddress {{\n{VIP}/24\n}}\n}}\n"
+    )
+}
+
+#[test]
+fn keepalived_takes_over_long_before_its_skew_when_we_die_or_are_told_to() {
+    for (name, more, dies) in [("died", "", true), ("released", "release_interval 0.05", false)] {
+        let Some(net) = Net::directors(&format!("takeover-{name}")) else { return };
+        let d1 = net.start("d1", &instance(200, more));
+        net.wait_state("d1", "V", State::Master);
+        if keepalived(&net, "d2", &instance(100, "")).is_none() {
+            return;
+        }
+        let log = || net.lan.log("d2-keepalived");
+        eventually("keepalived follows", SOON, || log().contains("(V) Entering BACKUP STATE").then_some(()));
+        // An advert must have come: keepalived's first interval is its own.
+        std::thread::sleep(Duration::from_secs(5));
+        let begun = Instant::now();
+        if dies {
+            // Its parent is to speak, and not to start it again before we have looked.
+            let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", d1.0)).expect("it lives");
+            let worker: i32 = children.split_whitespace().next().and_then(|c| c.parse().ok()).expect("a child");
+            nix::sys::signal::kill(Pid::from_raw(worker), Signal::SIGKILL).expect("it lives");
+        } else {
+            net.lan.signal(d1, Signal::SIGTERM).expect("stops");
+        }
+        eventually("keepalived is master", SOON, || log().contains("(V) Entering MASTER STATE").then_some(()));
+        assert!(begun.elapsed() < Duration::from_millis(1500), "{name}: {:?}", begun.elapsed());
+    }
+}
