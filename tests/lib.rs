@@ -107,6 +107,20 @@ impl Net {
         })
     }
 
+    /// The process in which a daemon makes health checks and runs scripts.
+    pub fn edge_process(&self, host: &str) -> u32 {
+        let children = |pid: u32| -> Vec<u32> {
+            let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+            let lists = tasks.filter_map(|t| std::fs::read_to_string(t.path().join("children")).ok());
+            lists.flat_map(|l| l.split_whitespace().filter_map(|c| c.parse().ok()).collect::<Vec<_>>()).collect()
+        };
+        eventually("a process for health checks and scripts", SOON, || {
+            let parent = self.status(host)?.pid;
+            let comm = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            children(parent).into_iter().flat_map(children).find(|p| comm(*p).trim() == "evenkeel-edge")
+        })
+    }
+
     /// Asks a daemon to reload.
     pub fn reload(&self, host: &str) -> Reply {
         ask(&control_socket(&self.lan.instance(host)), &Request::Reload).expect("answers")

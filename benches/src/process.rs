@@ -3,11 +3,21 @@
 use std::fs;
 use std::time::Duration;
 
-/// A process and its children.
+/// A process, its children, and theirs, but for programs that they run.
 pub fn family(parent: u32) -> Vec<u32> {
-    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-    let children = children.split_whitespace().filter_map(|c| c.parse().ok());
-    [parent].into_iter().chain(children).collect()
+    let name = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let program = name(parent);
+    let mut all = vec![parent];
+    let mut next = 0;
+    while let Some(pid) = all.get(next).copied() {
+        next += 1;
+        for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            let children = children.split_whitespace().filter_map(|c| c.parse().ok());
+            all.extend(children.filter(|c| name(*c) == program));
+        }
+    }
+    all
 }
 
 /// Time on a processor, of every thread.

@@ -207,10 +207,8 @@ fn answers_at_the_very_end_of_patience_are_taken_or_not_and_leave_nothing() {
         (1..=20).map(|n| (n, http(&format!("/{n}"), "connect_port 7021\n delay_loop 0.1"))).collect();
     let all: Vec<(u16, &str)> = all.iter().map(|(p, c)| (*p, c.as_str())).collect();
     net.start("d1", &format!("{SMALL_TABLE}{}", services(&all)));
-    let pid = net.status("d1").expect("answers").pid;
-    let worker = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("a process");
-    let worker = worker.split_whitespace().next().expect("the one that works").to_owned();
-    let open = || std::fs::read_dir(format!("/proc/{worker}/fd")).expect("a process").count();
+    let process = net.edge_process("d1");
+    let open = || std::fs::read_dir(format!("/proc/{process}/fd")).expect("a process").count();
     eventually("many were asked", SOON, || (asked.load(Ordering::SeqCst) > 60).then_some(()));
     let early = open();
     eventually("more were asked", SOON, || (asked.load(Ordering::SeqCst) > 160).then_some(()));

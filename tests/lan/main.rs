@@ -2,6 +2,7 @@
 
 mod bfd;
 mod demo;
+mod edge;
 mod failover;
 mod forwarding;
 mod guard;

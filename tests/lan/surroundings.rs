@@ -56,13 +56,19 @@ fn the_file_names_a_namespace_and_scripts_that_run_once() {
 #[test]
 fn threads_run_where_the_file_says_and_files_have_its_mode_bits() {
     let Some(net) = Net::directors("affinity") else { return };
+    // Where nothing is to be checked or run there is no process for it.
+    let script = "vrrp_script s {\n script /bin/true\n}\n";
     let cpus = "vrrp_cpu_affinity 0\n checker_cpu_affinity 0\n umask IRWXO|IWGRP\n vrrp_no_swap\n";
-    net.start("d1", &format!("global_defs {{\n {cpus}}}\n{}", vrrp(255, "")));
+    net.start(
+        "d1",
+        &format!("global_defs {{\n {cpus} script_user root\n}}\n{script}{}", vrrp(255, "track_script {\n s\n}")),
+    );
     net.wait_state("d1", "V", State::Master);
     let pid = net.status("d1").expect("a status").pid;
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it runs");
+    let edge = net.edge_process("d1").to_string();
     let field = |thread: &str, name: &str| {
-        let processes = children.split_whitespace();
+        let processes = children.split_whitespace().chain([edge.as_str()]);
         let tasks = processes.filter_map(|p| fs::read_dir(format!("/proc/{p}/task")).ok()).flatten().flatten();
         let comm = |t: &fs::DirEntry| fs::read_to_string(t.path().join("comm")).unwrap_or_default();
         let task = tasks.into_iter().find(|t| comm(t).trim() == thread).expect("a thread");
@@ -70,8 +76,9 @@ fn threads_run_where_the_file_says_and_files_have_its_mode_bits() {
         let value = text.lines().find_map(|l| l.strip_prefix(name)).expect("a field");
         value.trim_start_matches(':').trim().to_owned()
     };
-    for thread in ["router", "edge"] {
+    for thread in ["router", "evenkeel-edge"] {
         assert_eq!(field(thread, "Cpus_allowed_list"), "0", "{thread}");
     }
     assert_eq!(field("router", "Umask"), "0027");
+    assert_eq!(field("evenkeel-edge", "Umask"), "0027");
 }

@@ -24,6 +24,9 @@ pub struct Args {
     /// Configuration file [default: /etc/evenkeel/evenkeel.conf, then /etc/keepalived/keepalived.conf]
     #[arg(short = 'f', long = "use-file", value_name = "FILE")]
     pub use_file: Option<PathBuf>,
+    /// The process that a daemon starts for health checks and scripts; its standard input is a socket
+    #[arg(long, hide = true)]
+    pub edge: bool,
     /// Stay in the foreground
     #[arg(short = 'n', long)]
     pub dont_fork: bool,

@@ -1,9 +1,9 @@
 //! evenkeeld: the director's daemon.
 //!
-//! A parent watches the process that works ([`guard`]), which has three threads with one job each. The router thread
-//! speaks VRRP, in real time, and holds the addresses
-//! ([`router`]). The edge thread runs health checks and scripts, which may hang as they like ([`edge`]). The main thread
-//! reconciles the data plane with what should be, and answers the control socket ([`control`]). They talk by messages.
+//! A parent watches the process that works ([`guard`]). In this the router thread speaks VRRP, in real time, and holds the
+//! addresses ([`router`]); the main thread reconciles the data plane with what should be, and answers the control socket
+//! ([`control`]). A third process makes health checks and runs scripts, which may hang or crash as they like ([`edge`]). They
+//! talk by messages.
 
 mod api;
 mod args;
@@ -58,6 +58,10 @@ fn main() -> ExitCode {
                 ExitCode::from(exit::FATAL)
             }
         };
+    }
+    if args.edge {
+        log::init(&args);
+        return edge::run_role();
     }
     if let Err(e) = surroundings(&args) {
         eprintln!("evenkeeld: {e}");

@@ -79,6 +79,12 @@ impl Control {
         installed.extend(self.plane.iter().flat_map(|p| p.installed()));
         let mut warnings = self.forwarding_is_off();
         warnings.extend(self.names.warnings());
+        if self.edge_deaths > 0 {
+            let times = self.edge_deaths;
+            warnings.push(format!(
+                "the process for health checks and scripts has died {times} times since the start; see the log"
+            ));
+        }
         for v in &self.config.virtual_servers {
             for r in &v.servers {
                 if let Some(why) = self.plane.as_ref().and_then(|p| p.trouble(r.key.addr)) {

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{Check, CheckKind, CheckTiming};
 use crate::time::Instant;
 
@@ -17,7 +19,7 @@ const JITTER: u32 = 64;
 const MOST_JITTER: Duration = Duration::from_millis(100);
 
 /// What follows from a probe.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Verdict {
     /// Good or bad.
     pub up: bool,

@@ -8,6 +8,8 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Checker, Probe, ProbeResult, Verdict};
 use crate::model::{Check, ServerKey, ServiceKey};
 use crate::time::Instant;
@@ -16,7 +18,7 @@ use crate::time::Instant;
 pub type CheckId = (ServiceKey, ServerKey, usize);
 
 /// A check that is wanted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Checking {
     /// Whose.
     pub id: CheckId,

@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{ForwardingMethod, ScriptCommand, ServerKey};
 
 /// When and how often a check probes; keepalived's names and rules.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CheckTiming {
     /// Between two probes of a healthy server.
     pub delay_loop: Duration,
@@ -21,7 +23,7 @@ pub struct CheckTiming {
 }
 
 /// A range of HTTP status codes, both ends included.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct StatusRange {
     /// First code accepted.
     pub from: u16,
@@ -30,7 +32,7 @@ pub struct StatusRange {
 }
 
 /// What a page must, or must not, match: `regex` and what belongs to it.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Pattern {
     /// The expression, as PCRE2 has it (pcre2pattern(3)).
     pub source: String,
@@ -47,7 +49,7 @@ pub struct Pattern {
 }
 
 /// One `url` block of HTTP_GET or SSL_GET.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct HttpUrl {
     /// Request target.
     pub path: String,
@@ -74,7 +76,7 @@ impl HttpUrl {
 }
 
 /// The form of an HTTP request (`http_protocol`).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub enum HttpVersion {
     /// HTTP/1.0
     #[default]
@@ -88,7 +90,7 @@ pub enum HttpVersion {
 }
 
 /// TLS of SSL_GET.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Tls {
     /// The name that is sent (SNI, RFC 6066, 3), if one is.
     pub sni: Option<String>,
@@ -103,7 +105,7 @@ pub struct Tls {
 }
 
 /// What is asked of a name server.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)] // RFC 1035, 3596 and 4034 explain them
 pub enum DnsType {
     A,
@@ -118,7 +120,7 @@ pub enum DnsType {
 }
 
 /// What a UDP_CHECK expects.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Reply {
     /// Each byte and the bits of it that count; nothing: any bytes.
     pub bytes: Vec<(u8, u8)>,
@@ -129,7 +131,7 @@ pub struct Reply {
 }
 
 /// A database that is asked whether it takes clients (additions of ours).
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Database {
     /// Redis and what speaks its protocol.
     Redis,
@@ -146,7 +148,7 @@ pub enum Database {
 }
 
 /// What a check does.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum CheckKind {
     /// TCP_CHECK: the connection comes about.
     Tcp {
@@ -247,7 +249,7 @@ impl CheckKind {
 }
 
 /// Where probes go, and from where.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Path {
     /// Probed address, if it is not the server's.
     pub connect_ip: Option<IpAddr>,
@@ -271,7 +273,7 @@ impl Path {
 }
 
 /// One check of one real server.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Check {
     /// What it does.
     pub kind: CheckKind,

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Tuning;
 use super::{
     AnnounceGaps, BfdInstance, ScriptCommand, Statics, SyncGroup, TrackFile, TrackProcess, VirtualServer, Vmac,
@@ -105,7 +107,7 @@ pub struct Fifo {
 }
 
 /// How mail is encrypted on its way to the relay.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum MailTls {
     /// Not at all.
     #[default]
@@ -117,7 +119,7 @@ pub enum MailTls {
 }
 
 /// Who we are to a mail relay.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
     /// The user.
     pub user: String,
@@ -132,7 +134,7 @@ impl fmt::Debug for Login {
 }
 
 /// Where mail goes, and how: `smtp_server` and what belongs to it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Mail {
     /// The relay's name or address.
     pub relay: String,

@@ -59,7 +59,7 @@ pub struct Track {
 }
 
 /// A `vrrp_script`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct VrrpScript {
     /// Its name.
     pub name: String,
@@ -78,7 +78,7 @@ pub struct VrrpScript {
 }
 
 /// A `track_file`, or `vrrp_track_file`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TrackFile {
     /// Its name.
     pub name: String,
@@ -89,7 +89,7 @@ pub struct TrackFile {
 }
 
 /// How the parameters of a process are compared.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ParamMatch {
     /// Not at all: none are configured.
     Any,
@@ -102,7 +102,7 @@ pub enum ParamMatch {
 }
 
 /// A `vrrp_track_process`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TrackProcess {
     /// Its name.
     pub name: String,

@@ -243,7 +243,7 @@ pub struct Peer {
 }
 
 /// A program and its arguments, and who runs it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct ScriptCommand {
     /// Program first; never through a shell.
     pub argv: Vec<String>,

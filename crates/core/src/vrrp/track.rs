@@ -17,6 +17,11 @@ impl Standing {
         Standing { good: script.init_fail.then_some(false), streak: 0 }
     }
 
+    /// As it was found earlier.
+    pub fn known(good: bool) -> Self {
+        Standing { good: Some(good), streak: 0 }
+    }
+
     /// Good, bad, or not known yet.
     pub fn good(&self) -> Option<bool> {
         self.good

@@ -65,6 +65,12 @@ impl Control {
                     self.file_changed(&name, n);
                 }
             }
+            edge::Event::Found { .. } => {} // the router has it
+            edge::Event::Reborn => {
+                self.edge_deaths += 1;
+                self.edge.configure(&self.config, self.services.checks(&self.config));
+                self.suspend(true);
+            }
             edge::Event::Named { asked, result } => self.named(asked, result),
             edge::Event::Notified(n) => {
                 self.notified.insert((n.of.clone(), n.program.clone()), n);

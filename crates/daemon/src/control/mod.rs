@@ -75,6 +75,8 @@ pub struct Control {
     pub(crate) router: router::Handle,
     pub(crate) started: Instant,
     pub(crate) edge: edge::Handle,
+    /// How often its process has died.
+    pub(crate) edge_deaths: u64,
     fifos: notify::Fifos,
     vmacs: Vmacs,
     firewall: firewall::Handle,
@@ -141,7 +143,7 @@ async fn main_loop(
     };
     let testament = charge.testament.clone();
     let (router, router_thread) = router::start(of_the_router, args, charge, firewall.clone(), router_tx)?;
-    let edge = edge::start(router.clone(), config.global.checker_cpus.clone(), edge_tx)?;
+    let edge = edge::start(router.clone(), edge_tx)?;
     let mut control = Control {
         path,
         config: Config::default(),
@@ -164,6 +166,7 @@ async fn main_loop(
         router,
         started: clock::now(),
         edge,
+        edge_deaths: 0,
         fifos: notify::Fifos::default(),
         vmacs,
         firewall,
@@ -270,7 +273,7 @@ async fn main_loop(
         control.last_words();
     }
     control.edge.flush().await;
-    evenkeel_probe::program::end_all();
+    control.edge.end().await;
     if !hand_over {
         if control.args.release_vrrp {
             control.vmacs.release(&mut control.netlink);

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use evenkeel_core::health::{CheckId, Checking, Pool, ProbeResult, Verdict};
 use evenkeel_core::ipc::CheckLoad;
-use evenkeel_core::model::{GlobalDefs, ServiceKey};
+use evenkeel_core::model::ServiceKey;
 use evenkeel_core::time::Instant;
 use evenkeel_probe::Prober;
 use evenkeel_sys::{clock, rt};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Event;
+use super::messages::Settings;
 
 /// Probes at a time, unless the configuration says otherwise.
 const AT_A_TIME: usize = 1000;
@@ -23,6 +25,7 @@ const LATE: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// One check, as it is known here.
+#[derive(Serialize, Deserialize)]
 pub struct Seen {
     /// Failures that it is being forgiven.
     pub forgiven: u32,
@@ -33,6 +36,7 @@ pub struct Seen {
 }
 
 /// All checks at one moment.
+#[derive(Default, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Each of them.
     pub checks: std::collections::HashMap<CheckId, Seen>,
@@ -59,8 +63,8 @@ impl Checks {
     }
 
     /// How probes are made from now on.
-    pub fn settings(&mut self, global: &GlobalDefs) {
-        let wanted = global.checker_concurrency.map_or(AT_A_TIME, |n| n as usize);
+    pub fn settings(&mut self, settings: &Settings) {
+        let wanted = settings.at_a_time.map_or(AT_A_TIME, |n| n as usize);
         let descriptors = rt::raise_descriptors(wanted as u64 + SPARE);
         let most = wanted.min(descriptors.saturating_sub(SPARE).max(16) as usize);
         if most < wanted {
@@ -68,7 +72,12 @@ impl Checks {
         }
         self.pool.set_most(most);
         // Files that expressions and certificates came from may have changed.
-        self.prober = Arc::new(Prober::new(global.enable_script_security));
+        self.prober = Arc::new(Prober::new(settings.secure));
+    }
+
+    /// They were made by another process before: a failure is forgiven from the first probe.
+    pub fn go_on(&mut self) {
+        self.first = false;
     }
 
     /// These checks from now on; returns where those stand that were there already.

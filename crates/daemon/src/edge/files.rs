@@ -14,18 +14,19 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::Event;
-use crate::router;
 
 /// A number has no more bytes, blanks included.
 const LONGEST: u64 = 64;
 /// Without an event it is looked at this often: a network file system sends none.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Watches a file for as long as it is configured.
-pub async fn run(file: TrackFile, router: router::Handle, events: UnboundedSender<Event>) {
+/// Watches a file for as long as it is configured. `known`: a process before this one did, and has begun it.
+pub async fn run(file: TrackFile, known: bool, events: UnboundedSender<Event>) {
     // Files are touched beside the runtime: one on a disk that hangs must not keep the checks waiting.
     let begun = file.clone();
-    let _ = spawn_blocking(move || begin(&begun)).await;
+    if !known {
+        let _ = spawn_blocking(move || begin(&begun)).await;
+    }
     let object = TrackedObject::File(file.name.clone());
     let (mut last, mut told) = (None, String::new());
     let mut watch = watch(&file.path).ok();
@@ -40,7 +41,7 @@ pub async fn run(file: TrackFile, router: router::Handle, events: UnboundedSende
         };
         if let Some(n) = number.filter(|n| last != Some(*n)) {
             last = Some(n);
-            router.send(router::Command::Tracked { object: object.clone(), found: Found::Number(n) });
+            let _ = events.send(Event::Found { object: object.clone(), found: Found::Number(n) });
         }
         if told != detail {
             told.clone_from(&detail);

@@ -9,7 +9,9 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
+use tokio::sync::oneshot;
 
 /// So many wait at most.
 const ROOM: usize = 1000;
@@ -17,6 +19,7 @@ const ROOM: usize = 1000;
 const PAUSES: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(60)];
 
 /// A letter, and how it is to be sent.
+#[derive(Serialize, Deserialize)]
 pub struct Letter {
     /// How, and to whom.
     pub mail: Mail,
@@ -26,8 +29,14 @@ pub struct Letter {
     pub body: String,
 }
 
+enum Posted {
+    Letter(Box<Letter>),
+    /// Everything before it has been sent, or given up.
+    Mark(oneshot::Sender<()>),
+}
+
 /// Where letters are posted.
-pub struct Post(Sender<Letter>);
+pub struct Post(Sender<Posted>);
 
 impl Post {
     /// Starts the task that sends them.
@@ -38,15 +47,34 @@ impl Post {
     }
 
     /// Posts one.
-    pub fn send(&self, letter: Letter) {
-        if let Err(TrySendError::Full(l) | TrySendError::Closed(l)) = self.0.try_send(letter) {
+    pub fn send(&self, letter: Box<Letter>) {
+        let posted = self.0.try_send(Posted::Letter(letter));
+        if let Err(TrySendError::Full(Posted::Letter(l)) | TrySendError::Closed(Posted::Letter(l))) = posted {
             tracing::warn!("mail `{}` is not sent: {ROOM} others wait for {}", l.subject, l.mail.relay);
+        }
+    }
+
+    /// Ends when every letter until now has been sent, or given up.
+    pub fn finish(&self) -> impl Future<Output = ()> + use<> {
+        let to = self.0.clone();
+        async move {
+            let (mark, done) = oneshot::channel();
+            if to.send(Posted::Mark(mark)).await.is_ok() {
+                let _ = done.await;
+            }
         }
     }
 }
 
-async fn carry(mut letters: Receiver<Letter>) {
-    while let Some(letter) = letters.recv().await {
+async fn carry(mut posted: Receiver<Posted>) {
+    while let Some(next) = posted.recv().await {
+        let letter = match next {
+            Posted::Letter(letter) => *letter,
+            Posted::Mark(done) => {
+                let _ = done.send(());
+                continue;
+            }
+        };
         let Letter { mail, subject, .. } = &letter;
         let sent = match (compose(&letter), transport(mail)) {
             (Ok(message), Ok(relay)) => send(&relay, message, mail).await,

@@ -12,13 +12,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 
 use super::Event;
-use crate::router;
 
 /// A process that begins is noticed within this.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Watches processes for as long as they are configured.
-pub async fn run(tracked: Vec<TrackProcess>, router: router::Handle, events: UnboundedSender<Event>) {
+pub async fn run(tracked: Vec<TrackProcess>, events: UnboundedSender<Event>) {
     let mut all: Vec<(TrackProcess, Quorum, Option<u32>)> =
         tracked.into_iter().map(|p| (p, Quorum::default(), None)).collect();
     let mut ends: JoinSet<u32> = JoinSet::new();
@@ -37,7 +36,7 @@ pub async fn run(tracked: Vec<TrackProcess>, router: router::Handle, events: Unb
             let changed = quorum.count(clock::now(), n, p);
             let object = TrackedObject::Process(p.name.clone());
             if let Some(good) = changed {
-                router.send(router::Command::Tracked { object: object.clone(), found: Found::Good(good) });
+                let _ = events.send(Event::Found { object: object.clone(), found: Found::Good(good) });
             }
             if changed.is_some() || *running != Some(n) {
                 *running = Some(n);

@@ -7,13 +7,13 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::Event;
-use crate::router;
 
 /// Runs a script for as long as it is configured.
-pub async fn run(script: VrrpScript, secure: bool, router: router::Handle, events: UnboundedSender<Event>) {
-    let mut standing = Standing::new(&script);
+/// `known`: how it stood when a process before this one ran it.
+pub async fn run(script: VrrpScript, known: Option<bool>, secure: bool, events: UnboundedSender<Event>) {
+    let mut standing = known.map_or_else(|| Standing::new(&script), Standing::known);
     if let Some(good) = standing.good() {
-        router.send(tracked(&script, good));
+        let _ = events.send(found(&script, good));
     }
     let mut ticks = interval_at(Instant::now(), script.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay); // a run that takes longer is not run twice at once
@@ -30,7 +30,7 @@ pub async fn run(script: VrrpScript, secure: bool, router: router::Handle, event
         trouble = if ok { String::new() } else { last.clone() };
         let changed = standing.result(ok, script.rise, script.fall);
         if let Some(good) = changed {
-            router.send(tracked(&script, good));
+            let _ = events.send(found(&script, good));
         }
         let event =
             Event::ScriptRan { name: script.name.clone(), good: standing.good(), changed: changed.is_some(), last };
@@ -40,6 +40,6 @@ pub async fn run(script: VrrpScript, secure: bool, router: router::Handle, event
     }
 }
 
-fn tracked(script: &VrrpScript, good: bool) -> router::Command {
-    router::Command::Tracked { object: TrackedObject::Script(script.name.clone()), found: Found::Good(good) }
+fn found(script: &VrrpScript, good: bool) -> Event {
+    Event::Found { object: TrackedObject::Script(script.name.clone()), found: Found::Good(good) }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use evenkeel_core::ipc::NotifiedStatus;
 use evenkeel_core::model::ScriptCommand;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -17,7 +18,7 @@ use evenkeel_probe::program;
 pub const LOWER_PRIORITY: &str = "MASTER_RX_LOWER_PRI";
 
 /// Of what programs are told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct News {
     /// `INSTANCE V`, `GROUP G`, `RS …`
     pub of: String,
@@ -89,11 +90,14 @@ impl Tell {
         }
     }
 
-    /// Waits until everybody has been told who was to be.
-    pub async fn finish(&mut self) {
-        for (queue, task) in std::mem::take(&mut self.queues).into_values() {
-            drop(queue);
-            let _ = task.await;
+    /// Ends when everybody has been told who was to be until now.
+    pub fn finish(&mut self) -> impl Future<Output = ()> + use<> {
+        let queues = std::mem::take(&mut self.queues);
+        async move {
+            for (queue, task) in queues.into_values() {
+                drop(queue);
+                let _ = task.await;
+            }
         }
     }
 }

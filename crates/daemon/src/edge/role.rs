@@ -1,0 +1,297 @@
+//! The edge process: the same program, started by the working process with one socket, and without the capabilities that
+//! change networks or load programs into the kernel. It ends when the other does.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream as StdStream;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use evenkeel_core::model::{Found, ScriptCommand, TrackFile, TrackProcess, TrackedObject, VrrpScript};
+use evenkeel_core::names::Asked;
+use evenkeel_sys::{rt, user};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
+
+use super::checks::Checks;
+use super::mail::Post;
+use super::messages::{self, Report, Request, Settings};
+use super::tell::Tell;
+use super::{Event, files, names, processes, readers, scripts};
+
+/// What is kept, by the numbers of capability.h: files of others are read and scripts run as other users and ended,
+/// probes leave from low ports, with marks and as raw packets, and there are many of them. A script that runs as root has all
+/// that root has.
+const KEPT: &[u32] = &[
+    1,  // CAP_DAC_OVERRIDE
+    2,  // CAP_DAC_READ_SEARCH
+    5,  // CAP_KILL
+    6,  // CAP_SETGID
+    7,  // CAP_SETUID
+    10, // CAP_NET_BIND_SERVICE
+    13, // CAP_NET_RAW
+    24, // CAP_SYS_RESOURCE
+];
+
+/// Runs it. Its standard input is the socket.
+pub fn run() -> ExitCode {
+    let _ = nix::sys::prctl::set_name(c"evenkeel-edge");
+    if let Err(e) = user::keep_capabilities(KEPT) {
+        tracing::warn!("{e}");
+    }
+    let socket = std::io::stdin().as_fd().try_clone_to_owned().map(StdStream::from);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match (socket, runtime) {
+        (Ok(socket), Ok(runtime)) => {
+            let done = runtime.block_on(serve(socket));
+            evenkeel_probe::program::end_all();
+            match done {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(e) => {
+                    tracing::error!("the process for health checks and scripts: {e}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+        (Err(e), _) | (_, Err(e)) => {
+            tracing::error!("no health checks: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Signals that are meant for the whole daemon: its parent knows what to do, and this process goes when it is not needed
+/// any more. Their handlers are for this process alone; a script that it starts ends as scripts do.
+fn deaf() -> io::Result<Vec<Signal>> {
+    let kinds = [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::quit(),
+        SignalKind::hangup(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+    ];
+    kinds.into_iter().map(signal).collect()
+}
+
+async fn serve(socket: StdStream) -> io::Result<()> {
+    let _deaf = deaf()?;
+    socket.set_nonblocking(true)?;
+    let (from, to) = UnixStream::from_std(socket)?.into_split();
+    let (requests, inbox) = unbounded_channel();
+    tokio::spawn(hear(from, requests));
+    let (events, said) = unbounded_channel();
+    let (replies, asked_for) = unbounded_channel();
+    tokio::spawn(say(to, said, asked_for));
+    let edge = Edge {
+        tell: Tell::new(events.clone()),
+        events,
+        replies,
+        known: BTreeMap::new(),
+        cpus: Vec::new(),
+        post: None,
+        readers: BTreeMap::new(),
+        checks: Checks::new(),
+        scripts: BTreeMap::new(),
+        files: BTreeMap::new(),
+        processes: None,
+        names: BTreeMap::new(),
+        refresh: Duration::ZERO,
+    };
+    edge.run(inbox).await;
+    Ok(())
+}
+
+async fn hear(mut from: OwnedReadHalf, requests: UnboundedSender<Request>) {
+    loop {
+        match messages::read(&mut from).await {
+            Ok(Some(request)) => {
+                if requests.send(request).is_err() {
+                    return;
+                }
+            }
+            Ok(None) => return,
+            Err(e) => return tracing::error!("what the process for health checks is asked: {e}"),
+        }
+    }
+}
+
+async fn say(mut to: OwnedWriteHalf, mut events: UnboundedReceiver<Event>, mut replies: UnboundedReceiver<Report>) {
+    loop {
+        let report = tokio::select! {
+            Some(event) = events.recv() => Report::Event(event),
+            Some(reply) = replies.recv() => reply,
+            else => return,
+        };
+        if messages::write(&mut to, &report).await.is_err() {
+            return;
+        }
+    }
+}
+
+struct Edge {
+    events: UnboundedSender<Event>,
+    replies: UnboundedSender<Report>,
+    /// What a process before this one had found.
+    known: BTreeMap<TrackedObject, Found>,
+    cpus: Vec<u16>,
+    checks: Checks,
+    scripts: BTreeMap<String, (VrrpScript, JoinHandle<()>)>,
+    files: BTreeMap<String, (TrackFile, JoinHandle<()>)>,
+    processes: Option<(Vec<TrackProcess>, JoinHandle<()>)>,
+    names: BTreeMap<Asked, JoinHandle<()>>,
+    /// How often they are looked up.
+    refresh: Duration,
+    /// By what they are told, which says who they are.
+    readers: BTreeMap<String, (ScriptCommand, JoinHandle<()>)>,
+    tell: Tell,
+    /// Opened with the first letter.
+    post: Option<Post>,
+}
+
+impl Edge {
+    async fn run(mut self, mut inbox: UnboundedReceiver<Request>) {
+        loop {
+            let request = tokio::select! {
+                biased;
+                request = inbox.recv() => request,
+                () = self.checks.serve(&self.events) => continue,
+            };
+            match request {
+                Some(Request::Known(known)) => {
+                    self.known = known.into_iter().collect();
+                    self.checks.go_on();
+                }
+                Some(Request::Configure(settings)) => self.configure(&settings),
+                Some(Request::Check(wanted)) => {
+                    let standing = self.checks.configure(wanted);
+                    let _ = self.events.send(Event::Standing(standing));
+                    rt::trim_memory();
+                }
+                Some(Request::Suspend(services)) => self.checks.suspend(services),
+                Some(Request::Checks(number)) => {
+                    let _ = self.replies.send(Report::Checks(number, self.checks.snapshot()));
+                }
+                Some(Request::Tell(news)) => self.tell.tell(news),
+                Some(Request::Mail(letter)) => self.post.get_or_insert_with(Post::open).send(letter),
+                Some(Request::Ping) => {
+                    let _ = self.replies.send(Report::Here);
+                }
+                Some(Request::Flush(number)) => {
+                    let (told, post, replies) =
+                        (self.tell.finish(), self.post.as_ref().map(Post::finish), self.replies.clone());
+                    tokio::spawn(async move {
+                        told.await;
+                        if let Some(posted) = post {
+                            posted.await;
+                        }
+                        let _ = replies.send(Report::Flushed(number));
+                    });
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn configure(&mut self, settings: &Settings) {
+        if settings.cpus != self.cpus {
+            self.cpus.clone_from(&settings.cpus);
+            if let Err(e) = rt::run_on(&self.cpus) {
+                tracing::warn!("health is checked on every processor: {e}");
+            }
+        }
+        self.tell.configure(settings.ordered, settings.secure);
+        self.checks.settings(settings);
+        self.readers(settings);
+        self.scripts(settings);
+        self.files(settings);
+        self.processes(settings);
+        self.names(settings);
+        // Whoever comes later begins as anything does that is new.
+        self.known.clear();
+    }
+
+    fn scripts(&mut self, settings: &Settings) {
+        keep(&mut self.scripts, |name| settings.scripts.iter().find(|s| s.name == name).cloned());
+        for s in &settings.scripts {
+            if !self.scripts.contains_key(&s.name) {
+                let known = match self.known.get(&TrackedObject::Script(s.name.clone())) {
+                    Some(Found::Good(good)) => Some(*good),
+                    _ => None,
+                };
+                let task = scripts::run(s.clone(), known, settings.secure, self.events.clone());
+                self.scripts.insert(s.name.clone(), (s.clone(), tokio::spawn(task)));
+            }
+        }
+    }
+
+    fn readers(&mut self, settings: &Settings) {
+        let all = &settings.readers;
+        let name = |r: &ScriptCommand| r.argv.join(" ");
+        keep(&mut self.readers, |n| all.iter().find(|r| name(r) == n).cloned());
+        for r in all {
+            self.readers.entry(name(r)).or_insert_with(|| {
+                let task = readers::run(r.clone(), settings.secure);
+                (r.clone(), tokio::spawn(task))
+            });
+        }
+    }
+
+    fn names(&mut self, settings: &Settings) {
+        let (wanted, every) = &settings.names;
+        let changed = std::mem::replace(&mut self.refresh, *every) != *every;
+        self.names.retain(|name, task| {
+            let stays = !changed && wanted.contains(name);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for name in wanted {
+            self.names
+                .entry(name.clone())
+                .or_insert_with(|| tokio::spawn(names::run(name.clone(), *every, self.events.clone())));
+        }
+    }
+
+    fn files(&mut self, settings: &Settings) {
+        keep(&mut self.files, |name| settings.files.iter().find(|f| f.name == name).cloned());
+        for f in &settings.files {
+            if !self.files.contains_key(&f.name) {
+                let known = self.known.contains_key(&TrackedObject::File(f.name.clone()));
+                let task = files::run(f.clone(), known, self.events.clone());
+                self.files.insert(f.name.clone(), (f.clone(), tokio::spawn(task)));
+            }
+        }
+    }
+
+    /// One look through /proc serves all of them.
+    fn processes(&mut self, settings: &Settings) {
+        let wanted = &settings.processes;
+        if self.processes.as_ref().map_or(&[][..], |(p, _)| p) == wanted.as_slice() {
+            return;
+        }
+        if let Some((_, task)) = self.processes.take() {
+            task.abort();
+        }
+        if !wanted.is_empty() {
+            let task = processes::run(wanted.clone(), self.events.clone());
+            self.processes = Some((wanted.clone(), tokio::spawn(task)));
+        }
+    }
+}
+
+/// Ends what is not wanted any more, as it was.
+fn keep<T: PartialEq>(running: &mut BTreeMap<String, (T, JoinHandle<()>)>, wanted: impl Fn(&str) -> Option<T>) {
+    running.retain(|name, (was, task)| {
+        let stays = wanted(name).is_some_and(|w| w == *was);
+        if !stays {
+            task.abort();
+        }
+        stays
+    });
+}
