@@ -25,7 +25,7 @@
 #define EK_HOP_PROBES 4
 #define EK_SH_SIZE 256 /* IP_VS_SH_TAB_SIZE, and dh's */
 #define EK_MH_SIZE 4093 /* ip_vs_mh_primes[], IP_VS_MH_TAB_INDEX 12 */
-#define EK_BUCKET_LINES 4 /* a connection lives in one of these many adjoining lines of its hash */
+#define EK_BUCKET_LINES 8 /* a connection lives in one of these many adjoining lines of its hash */
 
 /*
  * An address lies in a packet's order; IPv4 has its word in [0] and zeros behind it.

@@ -12,7 +12,7 @@ use evenkeel_core::config::{Options, parse};
 use evenkeel_core::plan::{desired_services, diff};
 use evenkeel_sys::environment::Machine;
 
-use crate::{ROUNDS, median};
+use crate::packets::{ROUNDS, median};
 
 const SERVICES: u32 = 10_000;
 const SERVERS: u32 = 4;

@@ -1,160 +1,13 @@
-//! Nanoseconds per packet of the packet path, through the kernel's test-run facility, beside two floors in the same run:
-//! `rewrite` (parse and rewrite, no state) and `kernel maps` (the same work on the kernel's hash and LRU hash).
-//!
-//! Figures are medians of nine rounds, net of the wrapper and an empty program. What matters are the ratios.
+//! evenkeel's benchmarks, each beside a peer or a floor in the same run.
 
 mod checks;
 mod config;
 mod instructions;
+mod packets;
 mod process;
 mod vrrp;
 
-use std::ffi::OsStr;
-use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
-
-use anyhow::{Context, Result, bail};
-use evenkeel_core::model::{ForwardingMethod, Protocol, Scheduler, ServerKey, ServiceKey, Tunnel, Weight};
-use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
-use evenkeel_sys::bpf::{NextHop, Path, XdpPlane};
-use libbpf_rs::{MapCore, MapFlags, Object, ObjectBuilder, ProgramInput};
-
-const FLOORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/floor.bpf.o"));
-const VIP: Ipv4Addr = Ipv4Addr::new(10, 200, 1, 1);
-const ROUNDS: usize = 9;
-const SYN: u32 = 0x02;
-const ACK: u32 = 0x10;
-
-struct Bench {
-    floors: Object,
-    /// IPv4 and IPv6.
-    frames: [Vec<u8>; 2],
-}
-
-const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 0x100);
-
-/// How packets are forwarded in a row of the table.
-#[derive(Clone, Copy)]
-enum Way {
-    Dr,
-    Nat,
-    Tun,
-    Dr6,
-}
-
-impl Way {
-    fn method(self) -> ForwardingMethod {
-        match self {
-            Way::Dr | Way::Dr6 => ForwardingMethod::Dr,
-            Way::Nat => ForwardingMethod::Nat,
-            Way::Tun => ForwardingMethod::Tun(Tunnel::default()),
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Way::Dr => "DR",
-            Way::Nat => "NAT, to the server",
-            Way::Tun => "TUN (ipip)",
-            Way::Dr6 => "DR, IPv6",
-        }
-    }
-}
-
-impl Bench {
-    fn new() -> Result<Bench> {
-        let floors = ObjectBuilder::default().name("floors")?.open_memory(FLOORS)?.load()?;
-        let mut frame = vec![0u8; 14 + 20 + 20];
-        frame[12..14].copy_from_slice(&[8, 0]);
-        frame[14] = 0x45;
-        frame[17] = 40;
-        frame[22] = 64;
-        frame[23] = 6;
-        frame[30..34].copy_from_slice(&VIP.octets());
-        frame[36..38].copy_from_slice(&80u16.to_be_bytes());
-        frame[46] = 0x50;
-        let mut six = vec![0u8; 14 + 40 + 20];
-        six[12..14].copy_from_slice(&[0x86, 0xdd]);
-        six[14] = 0x60;
-        six[19] = 20;
-        six[20] = 6;
-        six[22..24].copy_from_slice(&[0xfd, 0]);
-        six[38..54].copy_from_slice(&VIP6.octets());
-        six[56..58].copy_from_slice(&80u16.to_be_bytes());
-        six[66] = 0x50;
-        let b = Bench { floors, frames: [frame, six] };
-        let key = [&VIP.octets()[..], &80u16.to_be_bytes(), &[6, 0]].concat();
-        b.map("kernel_services")?.update(&key, &1u32.to_ne_bytes(), MapFlags::ANY)?;
-        Ok(b)
-    }
-
-    fn map(&self, name: &str) -> Result<libbpf_rs::Map<'_>> {
-        self.floors.maps().find(|m| m.name() == OsStr::new(name)).with_context(|| format!("map {name}"))
-    }
-
-    fn fd(&self, name: &str) -> Result<i32> {
-        let p =
-            self.floors.progs().find(|p| p.name() == OsStr::new(name)).with_context(|| format!("program {name}"))?;
-        Ok(p.as_fd().as_raw_fd())
-    }
-
-    /// Mean nanoseconds of one run of a program behind the wrapper.
-    fn once(&self, v6: bool, program: i32, flows: u32, flags: u32, first: u64, repeat: u32) -> Result<f64> {
-        self.map("under_test")?.update(&0u32.to_ne_bytes(), &program.to_ne_bytes(), MapFlags::ANY)?;
-        let mut plan = first.to_ne_bytes().to_vec();
-        plan.extend(flows.to_ne_bytes());
-        plan.extend(flags.to_ne_bytes());
-        self.map("plan")?.update(&0u32.to_ne_bytes(), &plan, MapFlags::ANY)?;
-        let name = if v6 { "wrap6" } else { "wrap" };
-        let wrap = self.floors.progs_mut().find(|p| p.name() == OsStr::new(name)).context("the wrapper")?;
-        let mut out = vec![0; 256];
-        let input = ProgramInput {
-            data_in: Some(&self.frames[usize::from(v6)]),
-            data_out: Some(&mut out),
-            repeat,
-            ..Default::default()
-        };
-        let done = wrap.test_run(input)?;
-        if done.return_value != 3 {
-            bail!("verdict {} instead of XDP_TX", done.return_value);
-        }
-        Ok(done.duration.as_nanos() as f64)
-    }
-}
-
-fn median(mut v: Vec<f64>) -> f64 {
-    v.sort_by(f64::total_cmp);
-    v[v.len() / 2]
-}
-
-fn plane(way: Way, scheduler: Scheduler, servers: u32) -> Result<(XdpPlane, i32)> {
-    let dir = PathBuf::from(format!("/sys/fs/bpf/evenkeel/bench-{}", std::process::id()));
-    let v6 = matches!(way, Way::Dr6);
-    let mut plane = XdpPlane::load(&dir, 1 << 22)?;
-    plane.loaded.note_test_device();
-    let key = ServiceKey::at(Protocol::Tcp, if v6 { VIP6.into() } else { VIP.into() }, 80);
-    let mut steps = vec![Step::AddService(key, ServiceSpec::of(scheduler))];
-    for n in 0..servers {
-        let addr = if v6 {
-            Ipv6Addr::from(0xfd << 120 | u128::from(n)).into()
-        } else {
-            Ipv4Addr::from(0x0a30_0000 + n).into()
-        };
-        let server = ServerKey { addr, port: 80 };
-        let weight = Weight::new(1).context("a weight")?;
-        let spec = DestSpec { weight, method: way.method(), u_threshold: 0, l_threshold: 0 };
-        steps.push(Step::AddDest(key, server, spec));
-    }
-    let errors = plane.apply(&steps);
-    anyhow::ensure!(errors.is_empty(), "{errors:?}");
-    for (id, _) in plane.dest_addresses() {
-        let hop = NextHop { ifindex: 1, dmac: [2; 6], smac: [4; 6] };
-        plane.set_path(id, Path::Via { hop, mtu: 1500, source: None });
-    }
-    let fd = plane.loaded.xdp_program()?;
-    Ok((plane, fd))
-}
+use anyhow::{Result, bail};
 
 fn main() -> Result<()> {
     if !evenkeel_sys::user::is_root() {
@@ -173,6 +26,10 @@ fn main() -> Result<()> {
     if let Some(at) = args.iter().position(|a| a == "--checks") {
         return checks::run(args.get(at + 1).map(String::as_str));
     }
+    if let Some(at) = args.iter().position(|a| a == "--packets") {
+        packets::print(&packets::run(args.get(at + 1).map(String::as_str))?);
+        return Ok(());
+    }
     let json = std::env::args().any(|a| a == "--json");
     let large = config::run()?;
     if std::env::args().any(|a| a == "--config") {
@@ -183,90 +40,15 @@ fn main() -> Result<()> {
         }
         return Ok(());
     }
-    let b = Bench::new()?;
-    let (nothing, rewrite, kernel) = (b.fd("nothing")?, b.fd("rewrite")?, b.fd("kernel_maps")?);
-    let mut rows = Vec::new();
-    for way in [Way::Dr, Way::Nat, Way::Tun, Way::Dr6] {
-        for (name, flows, repeat) in [
-            ("1 flow", 1u32, 2_000_000u32),
-            ("65,536 flows", 1 << 16, 2_000_000),
-            ("1,048,576 flows", 1 << 20, 4_000_000),
-        ] {
-            let (plane, ours) = plane(way, Scheduler::Rr, 100)?;
-            for p in [kernel, ours] {
-                let v6 = matches!(way, Way::Dr6) && p == ours;
-                b.once(v6, p, flows, SYN, 0, flows.max(1024))?;
-                b.once(v6, p, flows, ACK, 0, flows.max(1024))?;
-            }
-            let name = format!("established TCP, {}, {name}", way.name());
-            rows.push(row(&b, way, &name, flows, ACK, repeat, [nothing, rewrite, kernel, ours])?);
-            plane.loaded.unpin();
-        }
-    }
-    for (name, scheduler, servers) in [
-        ("rr, 100 servers", Scheduler::Rr, 100),
-        ("wlc, 4 servers", Scheduler::Wlc, 4),
-        ("wlc, 64 servers", Scheduler::Wlc, 64),
-    ] {
-        // A fresh table each time, so that every packet really is a new connection.
-        let mut all = Vec::new();
-        for _ in 0..3 {
-            let (plane, ours) = plane(Way::Dr, scheduler, servers)?;
-            all.push(row(
-                &b,
-                Way::Dr,
-                &format!("every packet a new connection, {name}"),
-                1 << 24,
-                SYN,
-                500_000,
-                [nothing, rewrite, kernel, ours],
-            )?);
-            plane.loaded.unpin();
-        }
-        all.sort_by(|x, y| (x.4 / x.3).total_cmp(&(y.4 / y.3)));
-        rows.push(all.swap_remove(1));
-    }
+    let rows = packets::run(None)?;
     if json {
-        let mut all: Vec<_> = rows
-            .iter()
-            .map(|(name, _, rewrite, kernel, ours)| {
-                serde_json::json!({"case": name, "rewrite_ns": rewrite, "kernel_maps_ns": kernel, "evenkeel_ns": ours,
-                    "evenkeel_to_kernel_maps": ours / kernel})
-            })
-            .collect();
+        let mut all = packets::json(&rows);
         all.push(large.json());
         println!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(());
     }
-    println!(
-        "{:<60} {:>8} {:>12} {:>9} {:>18}",
-        "ns per packet, net", "rewrite", "kernel maps", "evenkeel", "evenkeel / kernel"
-    );
-    for (name, _, rewrite, kernel, ours) in rows {
-        println!("{name:<60} {rewrite:>8.0} {kernel:>12.0} {ours:>9.0} {:>18.2}", ours / kernel);
-    }
+    packets::print(&rows);
     println!();
     large.print();
     Ok(())
-}
-
-type Row = (String, f64, f64, f64, f64);
-
-/// The four programs in turn, nine times, so that what disturbs one disturbs all. Those that know IPv4 alone have it in
-/// every row; each is net of an empty program behind its own wrapper.
-fn row(b: &Bench, way: Way, name: &str, flows: u32, flags: u32, repeat: u32, programs: [i32; 4]) -> Result<Row> {
-    let mut ns: [Vec<f64>; 5] = Default::default();
-    let rounds = if flags == SYN { 1 } else { ROUNDS };
-    let v6 = matches!(way, Way::Dr6);
-    for round in 0..rounds {
-        let first = (round as u64) << 32;
-        let [nothing, rewrite, kernel, ours] = programs;
-        for (v, (six, p)) in
-            ns.iter_mut().zip([(false, nothing), (false, rewrite), (false, kernel), (v6, ours), (v6, nothing)])
-        {
-            v.push(b.once(six, p, flows, flags, first, repeat)?);
-        }
-    }
-    let [nothing, rewrite, kernel, ours, beside] = ns.map(median);
-    Ok((name.to_owned(), nothing, rewrite - nothing, kernel - nothing, ours - beside))
 }

@@ -23,7 +23,8 @@ use evenkeel_sys::wire::Sniffer;
 use evenkeel_testkit::lan::{Lan, Pid};
 use nix::sys::signal::Signal;
 
-use crate::{median, process};
+use crate::packets::median;
+use crate::process;
 
 const PEERS: [&str; 2] = ["keepalived", "evenkeel"];
 const TRIALS: usize = 5;

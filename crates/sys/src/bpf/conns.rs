@@ -126,6 +126,11 @@ impl Maps {
         lines.flat_map(|l| l.entry.map(|c| view(self, &c, &l, now, hz))).flatten().collect()
     }
 
+    /// How much memory the entries take, in bytes; there is a bit more for every two of them.
+    pub fn connection_bytes(&self) -> usize {
+        self.conns.len() * size_of::<conn_line>()
+    }
+
     /// Ends connections, templates apart: each is past its time from now on, and so absent for whoever meets it; the sweep
     /// counts it out. Returns how many.
     pub fn end_connections(&self, wanted: impl Fn(&ConnView) -> bool) -> usize {
