@@ -58,7 +58,7 @@ fn threads_run_where_the_file_says_and_files_have_its_mode_bits() {
     let Some(net) = Net::directors("affinity") else { return };
     // Where nothing is to be checked or run there is no process for it.
     let script = "vrrp_script s {\n script /bin/true\n}\n";
-    let cpus = "vrrp_cpu_affinity 0\n checker_cpu_affinity 0\n umask IRWXO|IWGRP\n vrrp_no_swap\n";
+    let cpus = "vrrp_cpu_affinity 0\n checker_cpu_affinity 0\n checker_priority -3\n checker_rt_priority 7\n checker_rlimit_rttime 900000\n checker_no_swap\n umask IRWXO|IWGRP\n vrrp_no_swap\n";
     net.start(
         "d1",
         &format!("global_defs {{\n {cpus} script_user root\n}}\n{script}{}", vrrp(255, "track_script {\n s\n}")),
@@ -81,4 +81,11 @@ fn threads_run_where_the_file_says_and_files_have_its_mode_bits() {
     }
     assert_eq!(field("router", "Umask"), "0027");
     assert_eq!(field("evenkeel-edge", "Umask"), "0027");
+    assert_ne!(field("evenkeel-edge", "VmLck"), "0 kB");
+    // Behind the name, which ends with the last bracket: nice value, real-time priority, policy (proc_pid_stat(5)).
+    let stat = fs::read_to_string(format!("/proc/{edge}/stat")).expect("it runs");
+    let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
+    assert_eq!((fields[16], fields[37], fields[38]), ("-3", "7", "2"), "SCHED_RR is 2: {stat}");
+    let limits = fs::read_to_string(format!("/proc/{edge}/limits")).expect("it runs");
+    assert!(limits.lines().any(|l| l.starts_with("Max realtime timeout") && l.contains(" 900000 ")), "{limits}");
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use evenkeel_core::model::Schedule;
+
 use crate::{Context, Result};
 
 /// Gives the calling thread SCHED_RR with this priority (1 to 99); children it forks are ordinary again.
@@ -11,6 +13,31 @@ pub fn make_realtime(priority: u8) -> Result<()> {
     let ret = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &param) };
     let done = if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
     done.context(|| format!("set real-time priority {priority}"))
+}
+
+/// Has the kernel treat the calling thread so among others; what it starts is ordinary again, but for a nice value above 0
+/// (sched(7), setpriority(2), getrlimit(2)). Memory that is locked once stays so.
+pub fn schedule(wanted: &Schedule) -> Result<()> {
+    use nix::sys::resource::{Resource, setrlimit};
+    let limit = wanted.longest_us.map_or(libc::RLIM_INFINITY, u64::from);
+    let limited = setrlimit(Resource::RLIMIT_RTTIME, limit, limit).map_err(io::Error::from);
+    limited.context(|| format!("limit time in real time to {limit} µs"))?;
+    let nice = libc::c_int::from(wanted.nice.unwrap_or(0));
+    // SAFETY: no pointers are involved; 0 is the calling thread.
+    let ret = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+    let done = if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+    done.context(|| format!("set nice value {nice}"))?;
+    match wanted.realtime {
+        Some(priority) => make_realtime(priority)?,
+        None => {
+            let param = libc::sched_param { sched_priority: 0 };
+            // SAFETY: 0 is the calling thread; the parameter is valid.
+            let ret = unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, &param) };
+            let done = if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+            done.context(|| "leave real time".into())?;
+        }
+    }
+    if wanted.locked { lock_memory() } else { Ok(()) }
 }
 
 /// Lets the calling thread run on these processors only, and what it starts; on all if there are none

@@ -156,6 +156,19 @@ pub struct Mail {
     pub login: Option<Login>,
 }
 
+/// How the kernel is to treat a process among others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Its nice value, -20 to 19.
+    pub nice: Option<i8>,
+    /// SCHED_RR with this priority, 1 to 99.
+    pub realtime: Option<u8>,
+    /// How long it may run in real time without a pause, microseconds (RLIMIT_RTTIME).
+    pub longest_us: Option<u32>,
+    /// Its memory is never paged out.
+    pub locked: bool,
+}
+
 /// `global_defs`, as far as something acts on it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct GlobalDefs {
@@ -175,6 +188,8 @@ pub struct GlobalDefs {
     pub vrrp_rt_priority: Option<u8>,
     /// Processors that the router thread runs on; all if there are none.
     pub vrrp_cpus: Vec<u16>,
+    /// How health checks and scripts are scheduled.
+    pub checker_schedule: Schedule,
     /// Processors that health checks run on; all if there are none.
     pub checker_cpus: Vec<u16>,
     /// Mode bits that files of the daemon's do not get.

@@ -14,7 +14,7 @@ pub use check::{
     Check, CheckKind, CheckTiming, Database, DnsType, HttpUrl, HttpVersion, Path, Pattern, Reply, StatusRange, Tls,
 };
 pub use config::{
-    Config, Fifo, Flush, GlobalDefs, HandChanges, HookChoice, Login, Mail, MailTls, PlaneChoice, SyncSetup,
+    Config, Fifo, Flush, GlobalDefs, HandChanges, HookChoice, Login, Mail, MailTls, PlaneChoice, Schedule, SyncSetup,
 };
 pub use route::{Hop, Net, Placement, RouteSpec, RuleAction, RuleSpec};
 pub use service::{

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use evenkeel_core::health::Checking;
 use evenkeel_core::model::{
-    Config, Found, ScriptCommand, ServiceKey, TrackFile, TrackProcess, TrackedObject, VrrpScript,
+    Config, Found, Schedule, ScriptCommand, ServiceKey, TrackFile, TrackProcess, TrackedObject, VrrpScript,
 };
 use evenkeel_core::names::{Asked, asked};
 use serde::de::DeserializeOwned;
@@ -29,6 +29,8 @@ pub struct Settings {
     pub at_a_time: Option<u32>,
     /// `checker_cpu_affinity`
     pub cpus: Vec<u16>,
+    /// `checker_priority`, `checker_rt_priority`, `checker_rlimit_rttime`, `checker_no_swap`
+    pub schedule: Schedule,
     /// Programs that read FIFOs.
     pub readers: Vec<ScriptCommand>,
     /// Tracked scripts.
@@ -50,6 +52,7 @@ impl Settings {
             ordered: g.notify_ordered,
             at_a_time: g.checker_concurrency,
             cpus: g.checker_cpus.clone(),
+            schedule: g.checker_schedule,
             readers: g.fifos.iter().flat_map(|f| &f.readers).cloned().collect(),
             scripts: config.scripts.clone(),
             files: config.track_files.clone(),

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use evenkeel_core::model::{Found, ScriptCommand, TrackFile, TrackProcess, TrackedObject, VrrpScript};
+use evenkeel_core::model::{Found, Schedule, ScriptCommand, TrackFile, TrackProcess, TrackedObject, VrrpScript};
 use evenkeel_core::names::Asked;
 use evenkeel_sys::{rt, user};
 use tokio::net::UnixStream;
@@ -24,7 +24,8 @@ use super::tell::Tell;
 use super::{Event, files, names, processes, readers, scripts};
 
 /// What is kept, by the numbers of capability.h: files of others are read and scripts run as other users and ended,
-/// probes leave from low ports, with marks and as raw packets, and there are many of them. A script that runs as root has all
+/// probes leave from low ports, with marks and as raw packets, and there are many of them; and its own priority and memory are
+/// what the configuration says. A script that runs as root has all
 /// that root has.
 const KEPT: &[u32] = &[
     1,  // CAP_DAC_OVERRIDE
@@ -34,6 +35,8 @@ const KEPT: &[u32] = &[
     7,  // CAP_SETUID
     10, // CAP_NET_BIND_SERVICE
     13, // CAP_NET_RAW
+    14, // CAP_IPC_LOCK
+    23, // CAP_SYS_NICE
     24, // CAP_SYS_RESOURCE
 ];
 
@@ -93,6 +96,7 @@ async fn serve(socket: StdStream) -> io::Result<()> {
         replies,
         known: BTreeMap::new(),
         cpus: Vec::new(),
+        schedule: Schedule::default(),
         post: None,
         readers: BTreeMap::new(),
         checks: Checks::new(),
@@ -139,6 +143,7 @@ struct Edge {
     /// What a process before this one had found.
     known: BTreeMap<TrackedObject, Found>,
     cpus: Vec<u16>,
+    schedule: Schedule,
     checks: Checks,
     scripts: BTreeMap<String, (VrrpScript, JoinHandle<()>)>,
     files: BTreeMap<String, (TrackFile, JoinHandle<()>)>,
@@ -202,6 +207,12 @@ impl Edge {
             self.cpus.clone_from(&settings.cpus);
             if let Err(e) = rt::run_on(&self.cpus) {
                 tracing::warn!("health is checked on every processor: {e}");
+            }
+        }
+        if settings.schedule != self.schedule {
+            self.schedule = settings.schedule;
+            if let Err(e) = rt::schedule(&self.schedule) {
+                tracing::warn!("{e}");
             }
         }
         self.tell.configure(settings.ordered, settings.secure);

@@ -8,3 +8,8 @@ pub(crate) const DEBUGGING: &str = "an aid for keepalived's own debugging";
 pub(crate) const ONE_READER: &str = "the file is read once, by one process";
 pub(crate) const NOTHING: &str = "it does nothing in keepalived either";
 pub(crate) const LOCKED: &str = "memory is locked with it and without it";
+pub(crate) const REALTIME: &str = "VRRP's thread runs in real time from the start: `vrrp_rt_priority`";
+pub(crate) const BFD_THREAD: &str = "VRRP's thread speaks BFD, in real time: `vrrp_rt_priority`";
+pub(crate) const HANGS: &str =
+    "a thread that hangs is ended after three seconds, real time or not, and a new process started";
+pub(crate) const LISTED_AGAIN: &str = "what finds no room is asked for again, all of it";

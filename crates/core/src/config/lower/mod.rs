@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::value::{Section, Value};
 use super::{Diagnostic, Environment, Span};
 use crate::model::{
-    CheckKind, Config, Fifo, GlobalDefs, HookChoice, ScriptCommand, Statics, TrackedObject, Tuning, Vmac,
+    CheckKind, Config, Fifo, GlobalDefs, HookChoice, Schedule, ScriptCommand, Statics, TrackedObject, Tuning, Vmac,
 };
 
 /// The weight, and `reverse`, that a tracked object has of its own.
@@ -125,6 +125,12 @@ impl<'l> Lower<'l> {
             vrrp_rt_priority: self.global(|g| g.uint("vrrp_rt_priority")).map(|n| n as u8),
             vrrp_cpus: self.cpus("vrrp_cpu_affinity"),
             checker_cpus: self.cpus("checker_cpu_affinity"),
+            checker_schedule: Schedule {
+                nice: self.global(|g| g.int("checker_priority")).map(|n| n as i8),
+                realtime: self.global(|g| g.uint("checker_rt_priority")).map(|n| n as u8),
+                longest_us: self.global(|g| g.uint("checker_rlimit_rttime")).map(|n| n as u32),
+                locked: self.global(|g| g.flag("checker_no_swap")).unwrap_or(false),
+            },
             umask: self.global(|g| g.uint("umask")).map(|n| n as u32),
             connection_table_size: self
                 .global(|g| g.uint("connection_table_size"))
