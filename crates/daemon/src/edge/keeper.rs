@@ -16,7 +16,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 
 use super::messages::{self, Report, Request, Settings};
 use super::{Ask, Event, Snapshot};
@@ -30,6 +30,10 @@ const LIVED: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// and hangs if it has left so many questions without an answer.
 const UNANSWERED: u32 = 3;
+/// A message that is not taken for so long has found nobody either.
+const DEAF: Duration = Duration::from_secs(15);
+/// So many programs to tell and letters to send are kept for the next process.
+const HELD: usize = 1000;
 /// A process that is told to end has so long.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -43,6 +47,8 @@ pub struct Keeper {
     pub known: BTreeMap<TrackedObject, Found>,
     /// A process has died.
     pub has_died: bool,
+    /// Who is to be told of something once there is a process again.
+    pub held: Vec<Request>,
 }
 
 /// Why a process is not spoken with any more.
@@ -68,10 +74,35 @@ impl Keeper {
                 pause = Duration::ZERO;
             }
             tracing::error!("the process for health checks and scripts {how}; they begin anew in {pause:?}");
-            tokio::time::sleep(pause).await;
+            if !self.rest(pause).await {
+                return;
+            }
             pause = (pause * 2).clamp(Duration::from_secs(1), LONGEST_PAUSE);
             if self.events.send(Event::Reborn).is_err() {
                 return;
+            }
+        }
+    }
+
+    /// Waits before the next start, and lets nobody else wait meanwhile. False if nobody asks any more.
+    async fn rest(&mut self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        loop {
+            let ask = tokio::select! {
+                () = sleep_until(until) => return true,
+                ask = self.asks.recv() => ask,
+            };
+            match ask {
+                None => return false,
+                Some(Ask::Say(Request::Configure(settings))) => self.configured(&settings),
+                Some(Ask::Say(request @ (Request::Tell(_) | Request::Mail(_)))) => {
+                    if self.held.len() < HELD {
+                        self.held.push(request);
+                    }
+                }
+                Some(Ask::Say(_)) => {} // it is said again when there is a new process
+                Some(Ask::Checks(to)) => drop(to.send(Snapshot::default())),
+                Some(Ask::Flush(done) | Ask::End(done)) => drop(done.send(())),
             }
         }
     }
@@ -115,6 +146,14 @@ impl Keeper {
         };
         self.known.retain(|object, _| wanted(object));
     }
+}
+
+/// What is wrong with a process.
+enum Trouble {
+    /// It does not speak with us any more.
+    Gone,
+    /// It is there, and does nothing.
+    Hangs,
 }
 
 /// An edge process, and those who wait for its answers.
@@ -163,9 +202,10 @@ impl Process {
             begin.push(Request::Configure(keeper.settings.clone()));
         }
         begin.push(first);
+        begin.append(&mut keeper.held);
         for request in begin {
-            if messages::write(&mut self.to, &request).await.is_err() {
-                return self.died().await;
+            if let Some(end) = self.say(&request).await {
+                return self.died(end).await;
             }
         }
         // Behind a pause of the machine come no more questions than usual, so that it is not what counts as silence.
@@ -176,8 +216,7 @@ impl Process {
             let request = tokio::select! {
                 _ = heartbeat.tick() => {
                     if unanswered == UNANSWERED {
-                        let _ = self.child.kill().await;
-                        return End::Died(format!("hangs: it has not answered for {:?}", HEARTBEAT * UNANSWERED));
+                        return self.died(Trouble::Hangs).await;
                     }
                     unanswered += 1;
                     Request::Ping
@@ -198,7 +237,7 @@ impl Process {
                 },
                 report = self.reports.recv() => {
                     match report {
-                        None => return self.died().await,
+                        None => return self.died(Trouble::Gone).await,
                         Some(Report::Here) => unanswered = 0,
                         Some(Report::Event(event)) => keeper.heard(event),
                         Some(Report::Checks(number, snapshot)) => {
@@ -218,9 +257,18 @@ impl Process {
             if let Request::Configure(settings) = &request {
                 keeper.configured(settings);
             }
-            if messages::write(&mut self.to, &request).await.is_err() {
-                return self.died().await;
+            if let Some(end) = self.say(&request).await {
+                return self.died(end).await;
             }
+        }
+    }
+
+    /// Says something to it. What is wrong with it if that cannot be done.
+    async fn say(&mut self, request: &Request) -> Option<Trouble> {
+        match timeout(DEAF, messages::write(&mut self.to, request)).await {
+            Ok(Ok(())) => None,
+            Ok(Err(_)) => Some(Trouble::Gone),
+            Err(_) => Some(Trouble::Hangs),
         }
     }
 
@@ -230,11 +278,14 @@ impl Process {
         ask(self.number)
     }
 
-    async fn died(mut self) -> End {
+    async fn died(mut self, trouble: Trouble) -> End {
         // Those who wait need not wait any longer.
         self.waiting.clear();
-        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        End::Died(match ended {
+        if let Trouble::Hangs = trouble {
+            let _ = self.child.kill().await;
+            return End::Died(format!("hangs: it has not answered for {DEAF:?}"));
+        }
+        End::Died(match timeout(PATIENCE, self.child.wait()).await {
             Ok(Ok(status)) => format!("has ended: {status}"),
             Ok(Err(e)) => format!("has ended: {e}"),
             Err(_) => {
@@ -248,7 +299,7 @@ impl Process {
     async fn end(mut self) {
         drop(self.to);
         self.reports.close();
-        if tokio::time::timeout(PATIENCE, self.child.wait()).await.is_err() {
+        if timeout(PATIENCE, self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
         }
     }

@@ -131,7 +131,8 @@ pub fn start(router: router::Handle, events: UnboundedSender<Event>) -> anyhow::
     let (asks, inbox) = unbounded_channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let settings = Box::default();
-    let keeper = Keeper { asks: inbox, router, events, settings, known: BTreeMap::new(), has_died: false };
+    let keeper =
+        Keeper { asks: inbox, router, events, settings, known: BTreeMap::new(), has_died: false, held: Vec::new() };
     std::thread::Builder::new().name("edge".into()).spawn(move || runtime.block_on(keeper.run()))?;
     Ok(Handle { asks })
 }
