@@ -8,10 +8,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use evenkeel_core::ipc::{Reply, Request, Status};
 
+/// Whoever does not answer for so long will not answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// One request and its reply.
 pub fn ask(socket: &Path, request: &Request) -> Result<Reply> {
     let mut stream = UnixStream::connect(socket).with_context(|| format!("connect to {}", socket.display()))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    // A reload of a large file takes long in an emulated machine on a busy one.
+    stream.set_read_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
