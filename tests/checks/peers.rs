@@ -187,7 +187,6 @@ fn name_servers_mail_servers_and_pings() {
         (5, "UDP_CHECK {\n connect_port 5353\n payload 0000010000010000000000000000020001\n require_reply 0000\n retry 0\n}".to_owned()),
         (6, "UDP_CHECK {\n connect_port 9\n}".to_owned()),
     ];
-    let checks: Vec<(u16, &str)> = checks.iter().map(|(p, c)| (*p, c.as_str())).collect();
     // They take their time to listen.
     let listening = |port: u16| net.lan.within("d2", move || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok());
     eventually("the mail server listens", SOON, || listening(2525).ok().flatten());

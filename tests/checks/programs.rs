@@ -53,7 +53,7 @@ fn a_thousand_programs_at_once_leave_nothing_behind() {
         }
     }
     config += &services(&[
-        (50, &format!("MISC_CHECK {{\nmisc_path \"{hangs}\"\nmisc_timeout 1\n}}")),
+        (50, format!("MISC_CHECK {{\nmisc_path \"{hangs}\"\nmisc_timeout 1\n}}").as_str()),
         (51, "MISC_CHECK {\nmisc_path \"/nowhere/at/all\"\n}"),
     ]);
     let d1 = net.start("d1", &config);

@@ -89,8 +89,7 @@ fn sockets_that_misbehave_are_told_apart() {
         ),
     ]
     .into();
-    let checks: Vec<(u16, &str)> = all.iter().map(|(p, c)| (*p, c.as_str())).collect();
-    net.start("d1", &format!("{SMALL_TABLE}{}", services(&checks)));
+    net.start("d1", &format!("{SMALL_TABLE}{}", services(&all)));
     fails(&net, 1, Phase::FirstByte, "no answer to /x for 1 s");
     fails(&net, 2, Phase::FirstByte, "reset");
     fails(&net, 3, Phase::FirstByte, "");
@@ -136,7 +135,6 @@ fn firewalls_are_told_apart() {
     };
     nft(&["-f", &file.display().to_string()]);
     let all: Vec<(u16, String)> = (1..=5).map(|n| (n, http("/x", &format!("connect_port 703{n}")))).collect();
-    let all: Vec<(u16, &str)> = all.iter().map(|(p, c)| (*p, c.as_str())).collect();
     net.start("d1", &format!("{SMALL_TABLE}{}", services(&all)));
     fails(&net, 1, Phase::Connect, "no answer for 1 s");
     fails(&net, 2, Phase::Connect, "host"); // EHOSTUNREACH
@@ -205,7 +203,6 @@ fn answers_at_the_very_end_of_patience_are_taken_or_not_and_leave_nothing() {
     // Twenty pages are twenty questions; equal ones would be asked once.
     let all: Vec<(u16, String)> =
         (1..=20).map(|n| (n, http(&format!("/{n}"), "connect_port 7021\n delay_loop 0.1"))).collect();
-    let all: Vec<(u16, &str)> = all.iter().map(|(p, c)| (*p, c.as_str())).collect();
     net.start("d1", &format!("{SMALL_TABLE}{}", services(&all)));
     let process = net.edge_process("d1");
     let open = || std::fs::read_dir(format!("/proc/{process}/fd")).expect("a process").count();

@@ -12,8 +12,9 @@ use evenkeel_tests::{Net, SOON};
 pub const PEER: &str = "192.168.1.3";
 
 /// One service for each check, by the port of its virtual server; all of the same real server.
-pub fn services(checks: &[(u16, &str)]) -> String {
-    let one = |(port, check): &(u16, &str)| {
+pub fn services<T: AsRef<str>>(checks: &[(u16, T)]) -> String {
+    let one = |(port, check): &(u16, T)| {
+        let check = check.as_ref();
         format!(
             "virtual_server 192.168.1.100 {port} {{\n delay_loop 0.5\n delay_before_retry 0.1\n warmup 0\n \
              connect_timeout 1\n lvs_sched wrr\n lvs_method DR\n protocol TCP\n real_server {PEER} {port} {{\n{check}\n}}\n}}\n"

@@ -25,6 +25,8 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::pauses::Pauses;
+
 /// A little above the thread that it watches.
 const RT_PRIORITY: u8 = 60;
 /// How often it looks whether the VRRP thread is late.
@@ -33,10 +35,6 @@ const LOOK: Duration = Duration::from_millis(250);
 const LATE: Duration = Duration::from_secs(1);
 /// So many looks in a row it has to be late: a machine that slept is not late, it only looks like it once.
 const LATE_LOOKS: u32 = 8;
-/// As keepalived: at once, then 1, 2, 4 … seconds, at most a minute.
-const LONGEST_DELAY: Duration = Duration::from_secs(60);
-/// A process that lived so long starts the row anew.
-const LIVED: Duration = Duration::from_secs(60);
 
 /// Signals that are the other's business.
 fn passed_on() -> Vec<i32> {
@@ -76,7 +74,7 @@ pub fn run<T>(
     let testament = Arc::new(Testament::new()?);
     let mut inbox = signals::Inbox::new(&passed_on())?;
     let mut gave_up = Vec::new();
-    let mut delay = Duration::ZERO;
+    let mut pauses = Pauses::default();
     loop {
         let Some(child) = signals::fork_child(&inbox)? else {
             return Ok(work(Charge { testament, gave_up }, first));
@@ -107,13 +105,9 @@ pub fn run<T>(
         if asked.is_some() || !respawn {
             return Ok(ExitCode::FAILURE);
         }
-        if clock::now().since(born) > LIVED {
-            delay = Duration::ZERO;
-        }
-        if !wait(delay, &mut inbox) {
+        if !wait(pauses.after(clock::now().since(born)), &mut inbox) {
             return Ok(ExitCode::SUCCESS);
         }
-        delay = (delay * 2).clamp(Duration::from_secs(1), LONGEST_DELAY);
     }
 }
 

@@ -15,6 +15,7 @@ mod guard;
 mod hold;
 mod log;
 mod notify;
+mod pauses;
 mod plane;
 mod router;
 mod services;

@@ -119,7 +119,7 @@ pub fn instance(priority: u8, version: VrrpVersion, advert_int: Duration) -> Vrr
         preempt: true,
         preempt_delay: Duration::ZERO,
         down_timer_adverts: 3,
-        release: Release { at_stop: None, at_death: (version == VrrpVersion::V3).then_some(Duration::from_millis(50)) },
+        release: Release::usual(version),
         timer_expired_backup: None,
         destination: Destination::Multicast(GROUP.into()),
         source: None,

@@ -423,6 +423,17 @@ pub struct Release {
     pub at_death: Option<Duration>,
 }
 
+impl Release {
+    /// Without `release_interval`. No byte of an orderly stop differs from keepalived's unless it is asked for; a process
+    /// that dies is another matter, since keepalived's says nothing at all then.
+    pub fn usual(version: VrrpVersion) -> Release {
+        // Short enough for any priority, and two backups whose priorities differ by ten are still 2 ms apart. In version 2
+        // intervals are whole seconds, and must agree.
+        let at_death = (version == VrrpVersion::V3).then_some(Duration::from_millis(50));
+        Release { at_stop: None, at_death }
+    }
+}
+
 /// What is there whoever is master: `static_ipaddress`, `static_routes`, `static_rules`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Statics {

@@ -23,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Watches a file for as long as it is configured. `known`: a process before this one did, and has begun it.
 pub async fn run(file: TrackFile, known: bool, events: UnboundedSender<Event>) {
     // Files are touched beside the runtime: one on a disk that hangs must not keep the checks waiting.
-    let begun = file.clone();
     if !known {
+        let begun = file.clone();
         let _ = spawn_blocking(move || begin(&begun)).await;
     }
     let object = TrackedObject::File(file.name.clone());

@@ -20,18 +20,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout
 
 use super::messages::{self, Report, Request, Settings};
 use super::{Ask, Event, Snapshot};
+use crate::pauses::Pauses;
 use crate::router;
 
-/// Before a new one is started: at once, then 1, 2, 4 … seconds.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// One that lived so long starts the row anew.
-const LIVED: Duration = Duration::from_secs(60);
 /// It is asked this often whether it is there,
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// and hangs if it has left so many questions without an answer.
 const UNANSWERED: u32 = 3;
 /// A message that is not taken for so long has found nobody either.
-const DEAF: Duration = Duration::from_secs(15);
+const DEAF: Duration = HEARTBEAT.saturating_mul(UNANSWERED);
 /// So many programs to tell and letters to send are kept for the next process.
 const HELD: usize = 1000;
 /// A process that is told to end has so long.
@@ -61,7 +58,7 @@ enum End {
 
 impl Keeper {
     pub async fn run(mut self) {
-        let mut pause = Duration::ZERO;
+        let mut pauses = Pauses::default();
         while let Some(first) = self.needed().await {
             let born = clock::now();
             let end = match Process::start() {
@@ -70,14 +67,11 @@ impl Keeper {
             };
             let End::Died(how) = end else { return };
             self.has_died = true;
-            if clock::now().since(born) > LIVED {
-                pause = Duration::ZERO;
-            }
+            let pause = pauses.after(clock::now().since(born));
             tracing::error!("the process for health checks and scripts {how}; they begin anew in {pause:?}");
             if !self.rest(pause).await {
                 return;
             }
-            pause = (pause * 2).clamp(Duration::from_secs(1), LONGEST_PAUSE);
             if self.events.send(Event::Reborn).is_err() {
                 return;
             }
@@ -112,9 +106,9 @@ impl Keeper {
         loop {
             match self.asks.recv().await? {
                 Ask::Say(Request::Configure(settings)) => {
-                    self.settings = settings;
-                    if !self.settings.is_idle() {
-                        return Some(Request::Configure(self.settings.clone()));
+                    self.configured(&settings);
+                    if !settings.is_idle() {
+                        return Some(Request::Configure(settings));
                     }
                 }
                 Ask::Say(Request::Check(checks)) if checks.is_empty() => {}

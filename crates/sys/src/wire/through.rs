@@ -108,7 +108,7 @@ impl Way {
     /// trace: in a frame to it alone, without an address of ours, as a host probes an address that it would like to have
     /// (RFC 5227, 2.1.1). Does nothing where nobody would ask for it.
     pub fn ask_who_has(&self) -> io::Result<()> {
-        let Some((socket, mac, vip)) = &self.arp else { return Ok(()) };
+        let Some((socket, _, vip)) = &self.arp else { return Ok(()) };
         let Target::Link(to) = &self.to else { return Ok(()) };
         let ours = own_mac(socket)?;
         let mut request = vec![0, 1, 8, 0, 6, 4, 0, 1]; // Ethernet, IPv4, a request
@@ -117,7 +117,6 @@ impl Way {
         request.extend_from_slice(&vip.octets());
         let mut to = *to;
         to.sll_protocol = (libc::ETH_P_ARP as u16).to_be();
-        to.sll_addr[..6].copy_from_slice(mac);
         send_to(socket, &request, &to)
     }
 

@@ -357,18 +357,15 @@ impl Lower<'_> {
     }
 }
 
-/// `release_interval`. No byte of an orderly stop differs from keepalived's unless it is asked for; a process that dies is
-/// another matter, since keepalived's says nothing at all then.
+/// `release_interval`, up to the next centisecond; 0: never.
 fn release(s: &Section, version: VrrpVersion) -> Release {
-    /// Short enough for any priority, and two backups whose priorities differ by ten are still 2 ms apart.
-    const AT_DEATH: Duration = Duration::from_millis(50);
-    if version == VrrpVersion::V2 {
-        return Release::default(); // whose intervals are whole seconds, and must agree
+    match s.time("release_interval") {
+        Some(t) if version == VrrpVersion::V3 => {
+            let said = Some(Duration::from_millis(t.as_millis().div_ceil(10) as u64 * 10)).filter(|t| !t.is_zero());
+            Release { at_stop: said, at_death: said }
+        }
+        _ => Release::usual(version),
     }
-    let centiseconds = |t: Duration| Duration::from_millis(t.as_millis().div_ceil(10) as u64 * 10);
-    let said = s.time("release_interval").map(centiseconds);
-    let unless_never = |t: Option<Duration>| t.filter(|t| !t.is_zero());
-    Release { at_stop: unless_never(said), at_death: unless_never(said.or(Some(AT_DEATH))) }
 }
 
 /// Does a master take in packets to its addresses? An owner does; others unless they are told not to, and under strict

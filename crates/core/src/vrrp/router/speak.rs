@@ -37,20 +37,12 @@ impl Router {
     }
 
     pub(super) fn send(&mut self, priority: u8) {
-        if priority == 0
-            && let Some(short) = self.shortened(self.cfg.release.at_stop)
-        {
-            self.send_with(self.priority, short);
-        }
-        self.send_with(priority, self.cfg.advert_int);
-    }
-
-    fn send_with(&mut self, priority: u8, interval: Duration) {
-        let packets = self.packets(priority, interval, 1);
+        let says = self.says(priority, self.cfg.release.at_stop);
+        let packets = self.packets(&says);
         if !packets.is_empty() {
-            self.counters.adverts_sent += 1;
+            self.counters.adverts_sent += says.len() as u64;
         }
-        for (to, ttl, packet) in packets {
+        for (priority, to, ttl, packet) in packets {
             self.sequence = self.sequence.wrapping_add(1);
             self.id = next_id(self.id);
             self.out.push_back(Output::Send { to, ttl, last: priority == 0, packet });
@@ -59,36 +51,37 @@ impl Router {
 
     /// What somebody else has to send, to whom and with which TTL, if this router suddenly is no more.
     pub fn last_words(&self) -> Vec<(IpAddr, u8, Vec<u8>)> {
-        let Some(short) = self.shortened(self.cfg.release.at_death) else {
-            return self.packets(0, self.cfg.advert_int, 1);
-        };
-        let mut all = self.packets(self.priority, short, 1);
-        let more = self.packets(0, self.cfg.advert_int, 1 + all.len() as u16);
-        all.extend(more);
-        all
+        let packets = self.packets(&self.says(0, self.cfg.release.at_death));
+        packets.into_iter().map(|(_, to, ttl, packet)| (to, ttl, packet)).collect()
     }
 
-    /// The interval that is said before priority 0, if it is of any use.
-    fn shortened(&self, to: Option<Duration>) -> Option<Duration> {
-        to.filter(|t| *t < self.cfg.advert_int && self.state == State::Master)
+    /// Priorities and the intervals that are said with them: one, and before priority 0 another, if that is of any use.
+    fn says(&self, priority: u8, release: Option<Duration>) -> Vec<(u8, Duration)> {
+        let usual = self.cfg.advert_int;
+        let short = release.filter(|t| priority == 0 && self.state == State::Master && *t < usual);
+        short.map(|t| (self.priority, t)).into_iter().chain([(priority, usual)]).collect()
     }
 
-    /// An advert for each destination, with the numbers that come next: the first is so many ahead.
-    fn packets(&self, priority: u8, interval: Duration, ahead: u16) -> Vec<(IpAddr, u8, Vec<u8>)> {
+    /// An advert of each for each destination, with the numbers that come next; its priority stands before it.
+    fn packets(&self, says: &[(u8, Duration)]) -> Vec<(u8, IpAddr, u8, Vec<u8>)> {
         let Some(src) = self.address else { return Vec::new() };
-        let advert = Advert { vrid: self.cfg.vrid, priority, interval, addresses: self.named().collect() };
-        let mut sequence = self.sequence.wrapping_add(u32::from(ahead) - 1);
-        let mut id = (1..ahead).fold(self.id, |id, _| next_id(id));
-        let mut packet = |dst: IpAddr, ttl: u8| {
-            sequence = sequence.wrapping_add(1);
-            id = next_id(id);
-            let ip = IpHeader { src, dst, ttl, protocol: PROTOCOL, id };
-            (dst, ttl, advert.packet(self.cfg.version, self.cfg.auth, self.form_to(dst), ip, sequence))
-        };
-        match &self.cfg.destination {
-            Destination::Multicast(group) => vec![packet(*group, TTL)],
-            Destination::Unicast(u) => u.peers.iter().map(|p| packet(p.addr, u.ttl)).collect(),
+        let (mut sequence, mut id) = (self.sequence, self.id);
+        let mut all = Vec::new();
+        for &(priority, interval) in says {
+            let advert = Advert { vrid: self.cfg.vrid, priority, interval, addresses: self.named().collect() };
+            let mut packet = |dst: IpAddr, ttl: u8| {
+                sequence = sequence.wrapping_add(1);
+                id = next_id(id);
+                let ip = IpHeader { src, dst, ttl, protocol: PROTOCOL, id };
+                let packet = advert.packet(self.cfg.version, self.cfg.auth, self.form_to(dst), ip, sequence);
+                all.push((priority, dst, ttl, packet));
+            };
+            match &self.cfg.destination {
+                Destination::Multicast(group) => packet(*group, TTL),
+                Destination::Unicast(u) => u.peers.iter().for_each(|p| packet(p.addr, u.ttl)),
+            }
         }
+        all
     }
 }
 
