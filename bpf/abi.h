@@ -9,7 +9,7 @@
 #define EVENKEEL_ABI_H
 
 /* Raised whenever a map's layout changes: a daemon adopts only maps of its own ABI. */
-#define EK_ABI 4
+#define EK_ABI 5
 
 #define EK_MAX_SERVICES 16384u
 #define EK_MAX_DESTS 65536u
@@ -25,6 +25,8 @@
 #define EK_HOP_PROBES 4
 #define EK_SH_SIZE 256 /* IP_VS_SH_TAB_SIZE, and dh's */
 #define EK_MH_SIZE 4093 /* ip_vs_mh_primes[], IP_VS_MH_TAB_INDEX 12 */
+#define EK_MEMBER_NETS 65536u
+#define EK_MEMBERS 16 /* sets of members that may overlap at one address */
 #define EK_BUCKET_LINES 8 /* a connection lives in one of these many adjoining lines of its hash */
 
 /*
@@ -55,7 +57,9 @@ struct settings {
 	__u32 tuning;           /* enum tuning */
 	__u32 error_limit;      /* ICMP errors of ours in a second on one CPU (RFC 1812, 4.3.2.8) */
 	__u32 changes;          /* turns that somebody has taken to change services; user space's own */
-	__u32 unused;
+	__u32 any_mark;       /* services on firewall marks exist */
+	__u32 any_members;    /* some marks have members */
+	__u32 any_marked_nat; /* such services have real servers behind NAT */
 	__u64 sweep_ns;      /* between two turns */
 	__u64 clock_jiffies; /* jiffies at the moment clock_ns of CLOCK_MONOTONIC, for whoever lists timeouts */
 	__u64 clock_ns;
@@ -69,9 +73,13 @@ enum tuning {
 	SLOPPY_SCTP = 8,
 	SECURE_TCP = 16, /* 3: always */
 	STANDBY = 32,    /* not of the kernel: connections begin elsewhere, those that are known go on here */
+	SCHEDULE_ICMP = 64,
+	NAT_ICMP_SEND = 128,
+	NO_PMTU_DISC = 256, /* pmtu_disc=0 */
+	CACHE_BYPASS = 512,
 };
 
-/* Where an (address, port, protocol) leads. family 0: never used; index 0: removed, go on probing. */
+/* Where an (address, port, protocol) leads; a firewall mark stands as address, port 0, protocol 0. family 0: never used; index 0: removed, go on probing. */
 struct slot {
 	__be32 addr[4];
 	__be16 port;
@@ -147,7 +155,26 @@ struct service {
 	__u32 persist_timeout; /* jiffies */
 	__u32 drain_timeout;   /* jiffies: of REMOVAL_DRAIN */
 	__u32 drain_seconds;
+	__u32 mark; /* 0; or the packets' firewall mark, instead of address, port and protocol */
 	struct service_half half[2];
+};
+
+/* Addresses that packets get firewall marks for: the key of a longest-prefix match. IPv4 lies in ::ffff:0:0/96. */
+struct member_net {
+	__u32 prefix;
+	__be32 addr[4];
+};
+
+struct member {
+	__u32 mark; /* 0: the end */
+	__u16 first, last; /* ports, host order */
+	__u8 protocol; /* 0: any */
+	__u8 unused[3];
+};
+
+/* What is wanted of the packets to a network, its own members and those of the networks around it; the first one counts. */
+struct members {
+	struct member of[EK_MEMBERS];
 };
 
 enum dest_flags {
@@ -250,7 +277,7 @@ enum conn_flags {
 	CONN_TEMPLATE = 2,
 	CONN_ASSURED = 4,  /* a template: one of its connections has been established */
 	CONN_ONE_WAY = 8,  /* the server's half is not seen: DR, TUN (IP_VS_CONN_F_NOOUTPUT) */
-	CONN_NOTE = 16,    /* neither: a memory of a scheduler, a fragmented packet; counts nowhere */
+	CONN_NOTE = 16,    /* neither: a memory of a scheduler, a fragmented packet, answers; counts nowhere */
 };
 
 /* What key1 means in its bits 40 to 46; bit 47: of IPv6, which takes a whole line. */
@@ -261,6 +288,7 @@ enum key_kind {
 	KIND_CACHE = 4,    /* lblc, lblcr: key0 the packet's destination, key1 the service */
 	KIND_MEMBER = 5,   /* lblcr: key1 the service | destination << 14 */
 	KIND_FRAGMENT = 6, /* key0 the addresses, key1 the packet's identification */
+	KIND_ANSWER = 7,   /* key0 client and real server, key1 their ports: what a marked connection's answers look like */
 };
 
 #define KEY_FREE 0ull
@@ -278,7 +306,8 @@ struct conn {
 	__u32 dest;    /* index */
 	__u32 expires; /* jiffies */
 	__u32 life;    /* state | flags << 8 | way back << 16: one word, changed by compare-and-swap */
-	__u32 control; /* a connection: its template's entry + 1, or 0; a template: how many connections it controls */
+	__u32 control; /* a connection: its template's entry + 1, or 0; a template: how many connections it controls;
+			  a note: the connection's entry + 1 */
 };
 
 /* Two entries of IPv4; or one of IPv6, whose second half has the rest of the key. */
@@ -328,6 +357,9 @@ enum reason {
 	REASON_DRAINED,        /* forwarded to a removed server that is drained */
 	REASON_REJECTED,       /* its real server was removed: its client told */
 	REASON_STANDBY,        /* of no connection that is known here, while others begin them: to the kernel */
+	REASON_BYPASS,         /* no real server can take it: to the kernel, which routes it to where it wants (cache_bypass) */
+	REASON_UNASKED,        /* a real server's, of no connection: it is told (nat_icmp_send) */
+	REASON_PUSHED_OUT,     /* in a full bucket a new connection took the place of one that was half-open */
 	REASONS,
 };
 

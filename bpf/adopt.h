@@ -3,6 +3,29 @@
 #ifndef EVENKEEL_ADOPT_H
 #define EVENKEEL_ADOPT_H
 
+/* Answers of a marked connection need a note. */
+static __always_inline void adopt_answers(const struct fresh *n, __u32 number)
+{
+	struct scratch *mine = scratch_get();
+	struct dest *d = dest_at(n->dest);
+	struct service *s = d ? service_at(d->service) : 0;
+	if (!mine || !s || !s->mark || d->method != FORWARD_NAT || !number)
+		return;
+	struct packet *p = &mine->reversed;
+	__builtin_memset(p, 0, sizeof(*p));
+	if (n->key.key1 & KEY_V6) {
+		__builtin_memcpy(p->client, &n->key.a, 16);
+		p->family = 6;
+	} else {
+		p->client[0] = (__u32)n->key.a;
+		p->family = 4;
+	}
+	p->client_port = (__u16)n->key.key1;
+	p->vport = (__u16)(n->key.key1 >> 16);
+	p->protocol = n->key.key1 >> 32 & 0xff;
+	note_answers(p, n->dest, number);
+}
+
 /*
  * Run by user space on a frame of its own, which is a struct fresh: puts it into the table, under its template if it names
  * one. The frame's first word becomes the entry's number + 1, 0 if there was no room. XDP_PASS: it is there already.
@@ -24,6 +47,8 @@ int evenkeel_adopt(struct xdp_md *ctx)
 		number = conn_place(&f, &n);
 		if (!number && t)
 			__sync_fetch_and_add(&t->control, -1);
+		if (!(CONN_FLAGS(n.life) & CONN_TEMPLATE))
+			adopt_answers(&n, number);
 	}
 	from = (void *)(long)ctx->data;
 	if ((void *)(from + 1) > (void *)(long)ctx->data_end)

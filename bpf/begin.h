@@ -21,6 +21,12 @@ static __always_inline void template_key(struct key *k, struct service *s, struc
 	for (int i = 0; i < 4; i++)
 		net[i] = p->client[i] & s->persist_mask[i];
 	__be16 port = s->port == bpf_htons(21) ? 0 : s->port;
+	if (s->mark) {
+		/* ip_vs_sched_persist(): the mark stands for address and port, in the protocol IPPROTO_IP */
+		__be32 mark[4] = { bpf_htonl(s->mark) };
+		key_make(k, net, mark, p->family == 6, conn_key1(0, 0, 0, KIND_TEMPLATE));
+		return;
+	}
 	key_make(k, net, p->vip, p->family == 6, conn_key1(0, port, p->protocol, KIND_TEMPLATE));
 }
 
@@ -102,12 +108,35 @@ __noinline __u32 stateless(__u32 service, struct packet *p)
 }
 
 /*
+ * A new connection whose bucket is full. It goes to the server that hashing finds, so that it can do without an entry; and
+ * takes the place of one that is closed, or was half-open for a second, if there is one. So a flood pushes out its own like.
+ */
+__noinline __u32 crowded(__u32 service, struct packet *p, struct found *f)
+{
+	struct scratch *mine = scratch_get();
+	if (!mine || !p || !f)
+		return NO_DEST;
+	__u32 dest = stateless(service, p);
+	struct dest *d = dest == NO_DEST ? 0 : dest_at(dest);
+	struct fresh *n = &mine->begin.fresh;
+	if (!d || !half_open_room(&n->key, f))
+		return dest;
+	__u32 flags = CONN_FLAGS(n->life) & ~CONN_ONE_WAY, one_way = d->method == FORWARD_NAT ? 0 : CONN_ONE_WAY;
+	n->dest = dest;
+	n->control = 0;
+	n->life = CONN_LIFE(CONN_STATE(n->life), flags | one_way, 0);
+	if (conn_insert(f, n))
+		count_reason(REASON_PUSHED_OUT);
+	return dest;
+}
+
+/*
  * May this packet begin a connection? As tcp_conn_schedule(), udp_conn_schedule(), sctp_conn_schedule(); source port 20
  * (FTP data) never does.
  */
 static __always_inline int may_begin(struct settings *set, struct packet *p)
 {
-	if (p->client_port == bpf_htons(20))
+	if (p->client_port == bpf_htons(20) || p->related)
 		return 0;
 	if (p->protocol == IPPROTO_TCP)
 		return ((p->event & SYN) || (set->tuning & SLOPPY_TCP)) && !(p->event & RST);
@@ -159,7 +188,10 @@ __noinline __u32 begin(__u32 service, struct packet *p, struct found *f)
 		number = conn_place(f, n);
 		if (number) {
 			struct conn *e = conn_at(number - 1);
-			return e ? e->dest : NO_DEST; /* ours, or the one of a CPU that was first */
+			__u32 to = e ? e->dest : NO_DEST; /* ours, or the one of a CPU that was first */
+			if (s->mark && !one_way && to == dest)
+				note_answers(p, dest, number);
+			return to;
 		}
 	}
 	struct conn *t = template ? conn_at(template - 1) : 0;
@@ -168,7 +200,7 @@ __noinline __u32 begin(__u32 service, struct packet *p, struct found *f)
 	/* one-packet scheduling keeps no entry (IP_VS_CONN_F_ONE_PACKET) */
 	if ((flags & SERVICE_ONE_PACKET) && p->protocol == IPPROTO_UDP)
 		return dest;
-	return stateless(service, p);
+	return crowded(service, p, f);
 }
 
 #endif

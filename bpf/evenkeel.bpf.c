@@ -21,6 +21,7 @@
 #include "maps.h"
 #include "count.h"
 #include "parse.h"
+#include "mark.h"
 #include "service.h"
 #include "table.h"
 #include "state.h"
@@ -28,6 +29,7 @@
 #include "insert.h"
 #include "hash.h"
 #include "scratch.h"
+#include "note.h"
 #include "schedule.h"
 #include "locality.h"
 #include "begin.h"
@@ -64,6 +66,7 @@ static __always_inline enum verdict verdict_of(__u32 reason)
 	case REASON_NO_ROUTE:
 	case REASON_TOO_BIG:
 	case REASON_REJECTED:
+	case REASON_UNASKED:
 		return AWAY;
 	default:
 		return TO_KERNEL;
@@ -119,6 +122,13 @@ __noinline __u32 orphan(struct packet *p, __u32 service, __u32 number, __u32 des
 	return how == REMOVAL_DROP ? REASON_NOT_FIRST : REASON_REJECTED;
 }
 
+/* No real server can take it. ip_vs_leave(): of a firewall mark, with cache_bypass, it may go to where it wants. */
+static __always_inline __u32 nobody(struct settings *set, __u32 service)
+{
+	struct service *s = set->tuning & CACHE_BYPASS ? service_at(service) : 0;
+	return s && s->mark ? REASON_BYPASS : REASON_NO_SERVER;
+}
+
 /* Which destination a packet of a service goes to. REASON_FORWARDED, or why to none. */
 static __always_inline __u32 balance(struct packet *p, struct settings *set, __u32 service, __u32 *dest)
 {
@@ -168,10 +178,10 @@ static __always_inline __u32 balance(struct packet *p, struct settings *set, __u
 		else
 			return REASON_NOT_FIRST;
 		if (*dest == NO_DEST)
-			return REASON_NO_SERVER;
+			return nobody(set, service);
 	}
 	if (p->piece == FIRST_PIECE)
-		fragment_note(p, *dest, FROM_CLIENT);
+		fragment_note(p, *dest, FROM_CLIENT, 0);
 	count_in(service, *dest, p->bytes);
 	return REASON_FORWARDED;
 }
@@ -247,12 +257,14 @@ static __always_inline __u32 answered(void *ctx, int tc, __u32 ifindex, struct p
 {
 	struct settings *set = settings_get();
 	struct scratch *mine = scratch_get();
-	if (!set || !mine || !answer_find(p))
+	if (!set || !mine)
 		return REASON_NOT_OURS;
+	if (!is_answer(set, p))
+		return set->tuning & NAT_ICMP_SEND && unasked(p) ? REASON_UNASKED : REASON_NOT_OURS;
 	struct answer *a = &mine->answer.whose;
 	answer_touch(set, a, p);
 	if (p->piece == FIRST_PIECE)
-		fragment_note(p, a->dest, FROM_SERVER);
+		fragment_note(p, a->dest, FROM_SERVER, a->entry);
 	return answer(ctx, tc, ifindex, p, 0, out);
 }
 
@@ -272,7 +284,10 @@ static __always_inline __u32 fragment(void *ctx, int tc, __u32 ifindex, struct p
 	}
 	struct answer *a = &mine->answer.whose;
 	__builtin_memset(a, 0, sizeof(*a));
-	__builtin_memcpy(a->to.addr, s->addr, 16);
+	if (s->mark)
+		asked_at(READ(e->control), a->to.addr);
+	else
+		__builtin_memcpy(a->to.addr, s->addr, 16);
 	a->to.source = 1;
 	count_out(d->service, e->dest, p->bytes);
 	return answer(ctx, tc, ifindex, p, 0, out);
@@ -291,6 +306,8 @@ static __always_inline __u32 icmp(void *ctx, int tc, __u32 ifindex, struct packe
 	if (quoted_read(data_of(ctx, tc), end_of(ctx, tc), p, q))
 		return REASON_NOT_OURS;
 	__u32 dest = icmp_dest(q);
+	if (dest == NO_DEST && (set->tuning & SCHEDULE_ICMP))
+		dest = mine->expected;
 	struct dest *d = dest == NO_DEST ? 0 : dest_at(dest);
 	struct next_hop hop;
 	if (d) {
@@ -319,10 +336,53 @@ static __always_inline __u32 icmp(void *ctx, int tc, __u32 ifindex, struct packe
 	__be16 port = q->client_port;
 	q->client_port = q->vport;
 	q->vport = port;
-	if (!answer_find(q))
+	if (!is_answer(set, q))
 		return REASON_NOT_OURS;
 	count_out(mine->answer.whose.service, mine->answer.whose.dest, p->bytes);
 	return answer(ctx, tc, ifindex, p, q, out);
+}
+
+/*
+ * schedule_icmp: an error about a packet of a connection that is not known here, as that of another director may be, goes
+ * to whom its client would be sent to (ip_vs_in_icmp()). No entry is made: what comes next from the client may be, by the
+ * usual rules. Before icmp(), and not in it, for the stack's sake; the answer stands in the scratch memory.
+ */
+static __always_inline int icmp_expect(void *ctx, int tc, struct packet *p)
+{
+	struct settings *set = settings_get();
+	struct scratch *mine = scratch_get();
+	if (!set || !mine)
+		return 0;
+	mine->expected = NO_DEST;
+	pull(ctx, tc, TC_QUOTED);
+	struct packet *q = &mine->quoted;
+	__builtin_memset(q, 0, sizeof(*q));
+	if (quoted_read(data_of(ctx, tc), end_of(ctx, tc), p, q) || icmp_dest(q) != NO_DEST)
+		return 0;
+	struct packet *client = &mine->reversed;
+	__builtin_memset(client, 0, sizeof(*client));
+	__builtin_memcpy(client->client, q->vip, 16);
+	__builtin_memcpy(client->vip, q->client, 16);
+	client->client_port = q->vport;
+	client->vport = q->client_port;
+	client->protocol = q->protocol;
+	client->family = q->family;
+	__u32 number = service_find(set, client, 0);
+	if (!number)
+		return 0;
+	pick_of(&mine->begin.pick, number - 1, client);
+	mine->expected = schedule(&mine->begin.pick);
+	return 0;
+}
+
+static __noinline int xdp_expect(struct xdp_md *ctx, struct packet *p)
+{
+	return icmp_expect(ctx, 0, p);
+}
+
+static __noinline int tc_expect(struct __sk_buff *skb, struct packet *p)
+{
+	return icmp_expect(skb, 1, p);
 }
 
 static __always_inline int xdp_done(struct xdp_md *ctx, __u32 reason, __u32 out)
@@ -338,6 +398,10 @@ static __always_inline int xdp_done(struct xdp_md *ctx, __u32 reason, __u32 out)
 static __noinline int xdp_answered(struct xdp_md *ctx, struct packet *p)
 {
 	__u32 out = 0, reason = answered(ctx, 0, ctx->ingress_ifindex, p, &out);
+	if (reason == REASON_UNASKED && !error_for(ctx, 0, p, reason, NO_DEST)) {
+		count_reason(reason);
+		return XDP_TX;
+	}
 	return xdp_done(ctx, reason, out);
 }
 
@@ -373,7 +437,7 @@ int evenkeel_xdp(struct xdp_md *ctx)
 		return XDP_PASS;
 	int rare = p.piece == LATER_PIECE || is_icmp(&p);
 	if (!rare) {
-		number = service_find(set, &p);
+		number = service_find(set, &p, 0);
 		if (!number && !set->any_nat)
 			return XDP_PASS;
 	}
@@ -381,8 +445,11 @@ int evenkeel_xdp(struct xdp_md *ctx)
 		return XDP_PASS;
 	if (p.piece == LATER_PIECE)
 		return xdp_fragment(ctx, &p);
-	if (rare)
+	if (rare) {
+		if (set->tuning & SCHEDULE_ICMP)
+			xdp_expect(ctx, &p);
 		return xdp_icmp(ctx, &p);
+	}
 	if (!number)
 		return xdp_answered(ctx, &p);
 	__u32 reason = balance(&p, set, number - 1, &dest);
@@ -409,6 +476,10 @@ static __always_inline int tc_done(struct __sk_buff *skb, __u32 reason, __u32 ou
 static __noinline int tc_answered(struct __sk_buff *skb, struct packet *p)
 {
 	__u32 out = 0, reason = answered(skb, 1, skb->ifindex, p, &out);
+	if (reason == REASON_UNASKED && !error_for(skb, 1, p, reason, NO_DEST)) {
+		count_reason(reason);
+		return bpf_redirect(skb->ifindex, 0);
+	}
 	return tc_done(skb, reason, out);
 }
 
@@ -446,9 +517,12 @@ int evenkeel_tc(struct __sk_buff *skb)
 	p.bytes = skb->len - ETH_SIZE; /* a large segment's length may be 0 */
 	if (p.piece == LATER_PIECE)
 		return tc_fragment(skb, &p);
-	if (is_icmp(&p))
+	if (is_icmp(&p)) {
+		if (set->tuning & SCHEDULE_ICMP)
+			tc_expect(skb, &p);
 		return tc_icmp(skb, &p);
-	number = service_find(set, &p);
+	}
+	number = service_find(set, &p, skb->mark);
 	if (!number)
 		return set->any_nat ? tc_answered(skb, &p) : TC_ACT_UNSPEC;
 	__u32 reason = balance(&p, set, number - 1, &dest);

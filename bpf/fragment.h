@@ -9,12 +9,12 @@
 
 static __always_inline void fragment_key(struct key *k, struct packet *p)
 {
-	__u64 protocol = p->family == 4 ? p->protocol : 0;
+	__u64 protocol = p->family == 6 ? 0 : p->related ? p->related : p->protocol;
 	key_make(k, p->client, p->vip, p->family == 6, (__u64)p->id | protocol << 32 | (__u64)KIND_FRAGMENT << 40);
 }
 
-/* A first piece has gone to a destination, or come from one. */
-__noinline int fragment_note(struct packet *p, __u32 dest, __u32 direction)
+/* A first piece has gone to a destination, or come from one, of the connection with this number + 1. */
+__noinline int fragment_note(struct packet *p, __u32 dest, __u32 direction, __u32 number)
 {
 	struct settings *set = settings_get();
 	struct scratch *mine = scratch_get();
@@ -26,7 +26,7 @@ __noinline int fragment_note(struct packet *p, __u32 dest, __u32 direction)
 		return 0;
 	n->dest = dest;
 	n->life = CONN_LIFE(direction, CONN_NOTE, 0);
-	n->control = 0;
+	n->control = number;
 	n->timeout = set->timeout_fragment;
 	conn_place(&mine->template.found, n);
 	return 0;

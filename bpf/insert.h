@@ -82,14 +82,14 @@ static __always_inline int place_claim(struct conn *e, struct conn *tail, const 
 	__u64 key = f->room_key;
 	if (__sync_val_compare_and_swap(&e->key1, key, KEY_BUSY) != key)
 		return 0;
-	if (key != KEY_FREE && alive(e, now)) {
+	if (key != KEY_FREE && f->entry != FORCED && alive(e, now)) {
 		__sync_lock_test_and_set(&e->key1, key);
 		return 0;
 	}
 	if (v6 && f->tail_key != KEY_TAIL) {
 		__u64 second = f->tail_key;
 		int lost = __sync_val_compare_and_swap(&tail->key1, second, KEY_BUSY) != second;
-		if (!lost && second != KEY_FREE && alive(tail, now)) {
+		if (!lost && second != KEY_FREE && f->entry != FORCED && alive(tail, now)) {
 			__sync_lock_test_and_set(&tail->key1, second);
 			lost = 1;
 		}
@@ -143,6 +143,63 @@ __noinline __u32 conn_insert(const struct found *f, const struct fresh *n)
 		dest_count(d, CONN_FLAGS(n->life), 1);
 	__sync_lock_test_and_set(&e->key1, n->key.key1);
 	return conn_settle(&n->key);
+}
+
+/*
+ * Has a connection not begun within a second, or ended? What worked is neither, and a handshake under way is let finish.
+ */
+static __always_inline int half_open(struct settings *set, struct conn *e, __u64 key1, __u32 now)
+{
+	__u32 state = CONN_STATE(READ(e->life)), protocol = key1 >> 32 & 0xff, timeout;
+	if (!is_key(key1) || (key1 >> 40 & 0x7f) != KIND_CONN)
+		return 0;
+	if (protocol == IPPROTO_TCP) {
+		timeout = set->timeout_tcp[state & 15];
+		if (state == TCP_TIME_WAIT || state == TCP_CLOSE)
+			return 1;
+		if (state != TCP_SYN_RECV && state != TCP_SYN_SENT && state != TCP_SYNACK && state != TCP_NONE)
+			return 0;
+	} else if (protocol == IPPROTO_SCTP) {
+		timeout = set->timeout_sctp[state & 15];
+		if (state == SCTP_REJECTED || state == SCTP_CLOSED)
+			return 1;
+		if (state >= SCTP_ESTABLISHED)
+			return 0;
+	} else {
+		return 0;
+	}
+	return passed(READ(e->expires) - timeout + set->hz, now);
+}
+
+/* In a full bucket: the place of the half-open connection that would expire first. */
+__noinline int half_open_room(const struct key *k, struct found *f)
+{
+	struct settings *set = settings_get();
+	if (!set || !k || !f)
+		return 0;
+	__u32 h = key_hash(set, k), mask = set->conn_mask, soonest = 0, now = (__u32)bpf_jiffies64();
+	int v6 = (k->key1 & KEY_V6) != 0;
+	f->room = 0;
+	for (int i = 0; i < EK_BUCKET_LINES * 2; i++) {
+		__u32 line = (h + (i >> 1)) & mask;
+		struct conn_line *l = line_at(line);
+		if (!l)
+			break;
+		struct conn *e = &l->entry[i & 1];
+		__u64 key1 = READ(e->key1);
+		/* one of IPv6 needs a line, as another one has it */
+		if (!half_open(set, e, key1, now) || (v6 && !(key1 & KEY_V6)))
+			continue;
+		__u32 expires = READ(e->expires);
+		if (f->room && !passed(expires, soonest))
+			continue;
+		soonest = expires;
+		f->room = line * 2 + (i & 1) + 1;
+		f->room_key = key1;
+		f->tail_key = KEY_TAIL;
+	}
+	f->entry = FORCED;
+	return f->room != 0;
 }
 
 /* As conn_insert(), looking again if another CPU took the place. */

@@ -36,6 +36,15 @@ struct {
 	__type(value, struct slot);
 } nat_slots SEC(".maps");
 
+/* User space writes, the program reads: the firewall marks of addresses. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, EK_MEMBER_NETS);
+	__type(key, struct member_net);
+	__type(value, struct members);
+} members SEC(".maps");
+
 /* The program writes and reads: next hops towards clients. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

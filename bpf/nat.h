@@ -187,20 +187,11 @@ static __always_inline int translate(void *ctx, int tc, struct packet *p, struct
 	return tc ? tc_translate(ctx, p, t) : xdp_translate(ctx, p, t);
 }
 
-/*
- * The port of a connection at its real server (ip_vs_schedule()): the server's, if the connection is to the service's own
- * port; a service of all ports, or an FTP service's data connection, keeps its port.
- */
-static __always_inline __be16 server_port(struct dest *d, __be16 vport)
-{
-	struct service *s = service_at(d->service);
-	return d->port && s && s->port == vport ? d->port : vport;
-}
 
 /* To a real server: its address and port (ip_vs_nat_xmit()). */
 static __always_inline __u32 forward_nat(void *ctx, int tc, struct packet *p, struct dest *d, const struct next_hop *hop)
 {
-	struct translation t = { .port = server_port(d, p->vport), .ports = p->piece != LATER_PIECE };
+	struct translation t = { .port = server_port(d, p->vport), .ports = p->piece != LATER_PIECE && !p->related };
 	__builtin_memcpy(t.addr, d->addr, 16);
 	__u32 reason = age(ctx, tc, p->family == 6);
 	if (reason != REASON_FORWARDED)

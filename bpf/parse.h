@@ -28,7 +28,8 @@ struct packet {
 	__u8 family;
 	__u8 event; /* TCP: its flags; SCTP: enum sctp_event */
 	__u8 piece; /* enum piece */
-	__u16 unused;
+	__u8 related; /* AH or ESP, and nothing is known of it but the connection that it belongs to */
+	__u8 unused;
 };
 
 /* RFC 9260, 3.2: what a state machine makes of a chunk's type. */
@@ -82,6 +83,22 @@ static __always_inline __u8 sctp_event(__u8 type)
 static __always_inline int balanced(__u8 protocol)
 {
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+}
+
+#define PORT_ISAKMP 500
+
+/*
+ * AH and ESP have no ports and begin no connection: they go with the one of UDP port 500 between the same two hosts
+ * (ah_esp_conn_fill_param_proto()).
+ */
+static __always_inline int parse_ipsec(__u8 protocol, struct packet *p)
+{
+	if (protocol != IPPROTO_ESP && protocol != IPPROTO_AH)
+		return -1;
+	p->related = protocol;
+	p->protocol = IPPROTO_UDP;
+	p->client_port = p->vport = bpf_htons(PORT_ISAKMP);
+	return 0;
 }
 
 /* Ports and what the state machines look at; 0 if the header is whole. */
@@ -141,7 +158,7 @@ static __always_inline int parse_ipv4(struct iphdr *ip, void *end, struct packet
 			return 0;
 	}
 	if (!balanced(p->protocol))
-		return p->protocol == IPPROTO_ICMP ? 0 : -1;
+		return p->protocol == IPPROTO_ICMP ? 0 : parse_ipsec(p->protocol, p);
 	return parse_l4((void *)ip + header, end, p);
 }
 
@@ -158,7 +175,7 @@ static __always_inline int parse_ipv6(struct ipv6hdr *ip, void *data, void *end,
 	__u32 at = ETH_SIZE + sizeof(*ip);
 #pragma unroll
 	for (int i = 0; i < EXTENSION_HEADERS; i++) {
-		if (balanced(next) || next == IPPROTO_ICMPV6)
+		if (balanced(next) || next == IPPROTO_ICMPV6 || next == IPPROTO_ESP)
 			break;
 		__u8 *h = data + (at & MAX_L4);
 		if ((void *)(h + 8) > end)
@@ -174,6 +191,8 @@ static __always_inline int parse_ipv6(struct ipv6hdr *ip, void *data, void *end,
 			at += 8;
 		} else if (next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_DSTOPTS) {
 			at += (h[1] + 1) * 8;
+		} else if (next == IPPROTO_AH) {
+			at += (h[1] + 2) * 4; /* RFC 4302, 2.2; ipv6_find_hdr() goes on behind it */
 		} else {
 			return -1;
 		}
@@ -188,11 +207,11 @@ static __always_inline int parse_ipv6(struct ipv6hdr *ip, void *data, void *end,
 	if (p->piece == LATER_PIECE)
 		return 0;
 	if (!balanced(next))
-		return next == IPPROTO_ICMPV6 ? 0 : -1;
+		return next == IPPROTO_ICMPV6 ? 0 : parse_ipsec(next, p);
 	return parse_l4(data + p->l4, end, p);
 }
 
-/* 0 if the frame is IPv4 or IPv6 with whole headers of TCP, UDP, SCTP or ICMP, or a later piece of a packet. */
+/* 0 if the frame is IPv4 or IPv6 with whole headers of TCP, UDP, SCTP, ICMP, AH or ESP, or a later piece of a packet. */
 static __always_inline int parse(void *data, void *end, struct packet *p)
 {
 	struct ethhdr *eth = data;

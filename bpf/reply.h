@@ -7,6 +7,34 @@
 #ifndef EVENKEEL_REPLY_H
 #define EVENKEEL_REPLY_H
 
+/* The same for the answers of marked connections, by the note that was taken when they began. */
+__noinline int answer_marked(struct packet *p)
+{
+	struct scratch *mine = scratch_get();
+	if (!p || !mine)
+		return 0;
+	struct answer *a = &mine->answer.whose;
+	struct key *k = &mine->answer.key;
+	__u32 now = (__u32)bpf_jiffies64();
+	key_make(k, p->vip, p->client, p->family == 6, conn_key1(p->vport, p->client_port, p->protocol, KIND_ANSWER));
+	__u32 number = conn_find(k, now, &mine->answer.found);
+	struct conn_line *l = number ? line_at((number - 1) >> 1) : 0;
+	if (!l)
+		return 0;
+	asm volatile("" : "+r"(l));
+	struct conn *note = &l->entry[(number - 1) & 1], *e = noted(note, &l->entry[1], k->key1, now);
+	struct dest *d = e ? dest_at(READ(e->dest)) : 0;
+	if (!d)
+		return 0;
+	a->entry = READ(note->control);
+	a->dest = note->dest;
+	a->service = d->service;
+	a->to.port = asked_at(a->entry, a->to.addr);
+	a->to.source = 1;
+	a->to.ports = !p->related;
+	return 1;
+}
+
 /* Looks through the destinations that may have sent it; what it finds is in the scratch memory. `p` as it came: `client` is the real server, `vip` the client. */
 __noinline int answer_find(struct packet *p)
 {
@@ -39,7 +67,7 @@ __noinline int answer_find(struct packet *p)
 			__builtin_memcpy(a->to.addr, s->addr, 16);
 			a->to.port = vport;
 			a->to.source = 1;
-			a->to.ports = 1;
+			a->to.ports = !p->related;
 			a->entry = without ? 0 : number;
 			a->dest = next - 1;
 			a->service = d->service;
@@ -52,6 +80,20 @@ __noinline int answer_find(struct packet *p)
 		}
 	}
 	return 0;
+}
+
+/* Whose answer is it? What is found is in the scratch memory. */
+static __always_inline int is_answer(struct settings *set, struct packet *p)
+{
+	return answer_find(p) || (set->any_marked_nat && answer_marked(p));
+}
+
+/* Is it of a real server behind NAT, with nobody whom it could be for? A RST is not answered (ip_vs_out()). */
+__noinline int unasked(struct packet *p)
+{
+	if (!p || (p->protocol == IPPROTO_TCP && (p->event & RST)))
+		return 0;
+	return nat_lookup(p->client, p->family == 6, p->client_port, p->protocol) != 0;
 }
 
 static __always_inline void answer_touch(struct settings *set, struct answer *a, struct packet *p)

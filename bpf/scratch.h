@@ -86,6 +86,8 @@ struct scratch {
 	} answer;
 	struct set_walk set;
 	struct packet quoted; /* what an ICMP error is about: it went from `client` to `vip` */
+	struct packet reversed; /* the other way round */
+	__u32 expected; /* schedule_icmp: where its client would be sent */
 	struct bpf_fib_lookup fib;
 	struct {
 		struct error_packet packet;

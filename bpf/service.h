@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * (address, port, protocol) -> virtual service, or real server behind NAT. A service's order is ip_vs_service_find()'s:
- * the exact port, then an FTP service for its data connections, then port 0.
+ * the firewall mark, the exact port, then an FTP service for its data connections, then port 0.
  */
 #ifndef EVENKEEL_SERVICE_H
 #define EVENKEEL_SERVICE_H
@@ -68,9 +68,25 @@ __noinline __u32 service_wildcard(struct packet *p)
 	return v6 ? service_lookup(p->vip, 1, 0, p->protocol) : service_lookup(p->vip, 0, 0, p->protocol);
 }
 
-/* The number + 1 of the service that a packet is for. */
-static __always_inline __u32 service_find(struct settings *set, struct packet *p)
+/* The service of a packet's firewall mark: the one that it carries, or that of the members whom it is for. */
+__noinline __u32 service_marked(struct packet *p, __u32 mark)
 {
+	if (!p)
+		return 0;
+	__be32 name[4] = { mark ? mark : member_mark(p) };
+	if (!name[0])
+		return 0;
+	return p->family == 6 ? service_lookup(name, 1, 0, 0) : service_lookup(name, 0, 0, 0);
+}
+
+/* The number + 1 of the service that a packet is for; `mark`: its firewall mark, where tc sees one. */
+static __always_inline __u32 service_find(struct settings *set, struct packet *p, __u32 mark)
+{
+	if (set->any_mark) {
+		__u32 marked = service_marked(p, mark);
+		if (marked)
+			return marked;
+	}
 	__u32 number = p->family == 6 ? service_lookup(p->vip, 1, p->vport, p->protocol)
 				      : service_lookup(p->vip, 0, p->vport, p->protocol);
 	if (!number && (set->any_port | set->any_ftp))

@@ -23,8 +23,9 @@ static __always_inline void sweep_entry(struct conn *e, struct conn *tail, struc
 		__sync_lock_test_and_set(&e->key1, key1);
 		return;
 	}
-	/* ip_vs_conn_expire(): what still controls others lives on for a while */
-	if ((CONN_FLAGS(e->life) & CONN_TEMPLATE) && READ(e->control)) {
+	/* ip_vs_conn_expire(): what still controls others lives on for a while; so does a note that leads somewhere */
+	__u32 flags = CONN_FLAGS(e->life);
+	if ((flags & CONN_TEMPLATE) && (flags & CONN_NOTE ? noted(e, tail, key1, w->now) != 0 : READ(e->control) != 0)) {
 		e->expires = w->now + w->rearm;
 		__sync_lock_test_and_set(&e->key1, key1);
 		return;

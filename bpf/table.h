@@ -35,8 +35,10 @@ struct found {
 	__u64 room_key; /* what room's key1 was */
 	__u64 tail_key; /* IPv6: what its second half's was */
 	__u32 entry;    /* whole, of this key, not past its time */
-	__u32 room;     /* a place for it: free, or long past its time */
+	__u32 room;     /* a place for it: free, or long past its time; if `entry` is FORCED, not even that */
 };
+
+#define FORCED (~0u)
 
 /* What a new entry is made of. */
 struct fresh {

@@ -31,7 +31,7 @@ static __always_inline void inner_sum(struct packet *p, struct inner *in, void *
 {
 	__u32 length = p->bytes - (p->l4 - ETH_SIZE);
 	__u64 pseudo = bpf_htonl(length) + (__u64)bpf_htonl(p->protocol);
-	if (p->piece != WHOLE || (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP))
+	if (p->piece != WHOLE || p->related || (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP))
 		return;
 	if (p->protocol == IPPROTO_UDP) {
 		struct udphdr *udp = l3 - ETH_SIZE + (p->l4 & MAX_L4);
@@ -62,6 +62,13 @@ static __always_inline __be16 outer_id(struct packet *p, __be16 inner)
 {
 	__u32 who = p->client[0] * 0x9e3779b1u;
 	return inner ^ (__u16)(who >> 16);
+}
+
+/* ip_vs_prepare_tunneled_skb(): as the inner packet says, with pmtu_disc; else it may be cut on its way. */
+static __always_inline __be16 outer_df(__be16 frag_off)
+{
+	struct settings *set = settings_get();
+	return set && (set->tuning & NO_PMTU_DISC) ? 0 : frag_off & bpf_htons(0x4000);
 }
 
 static __always_inline void put16(__u8 *at, __be16 v)
@@ -154,7 +161,7 @@ static __always_inline int inner_read(void *ctx, int tc, struct packet *p, struc
 		in->tos = ip->tos;
 		in->ttl = ip->ttl;
 		in->protocol = IPPROTO_IPIP;
-		in->df = ip->frag_off & bpf_htons(0x4000);
+		in->df = outer_df(ip->frag_off);
 		in->id = outer_id(p, ip->id);
 	}
 	/* of a large segment every piece would need its own */
@@ -205,7 +212,7 @@ static __always_inline __u32 forward_ipip4(struct xdp_md *ctx, struct packet *p,
 	struct iphdr *ip = (void *)(long)ctx->data + ETH_SIZE;
 	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
 		return REASON_NO_ROOM;
-	__u32 tos = ip->tos, ttl = ip->ttl, df = ip->frag_off & bpf_htons(0x4000);
+	__u32 tos = ip->tos, ttl = ip->ttl, df = outer_df(ip->frag_off);
 	__u32 id = df ? 0 : outer_id(p, ip->id);
 	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(*ip)))
 		return REASON_NO_ROOM;

@@ -4,10 +4,13 @@
 
 mod changes;
 mod dump;
+mod ipsec;
+mod marks;
 mod methods;
 mod plane;
 mod removal;
 mod scheduling;
+mod settings;
 mod states;
 mod table;
 mod twin;

@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::plane::{TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, test_plane};
 
-const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 /// Runs a test in a network of its own, whose way to clients leads by a gateway on `d0`.
 pub fn with_ways(test: impl FnOnce() + Send + 'static) {
@@ -46,13 +46,13 @@ pub fn with_ways(test: impl FnOnce() + Send + 'static) {
     thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e));
 }
 
-fn end(text: &str) -> End {
+pub fn end(text: &str) -> End {
     let at: std::net::SocketAddr = text.parse().expect("an address");
     (at.ip(), at.port())
 }
 
 /// (client, service, real server) of each family.
-fn families() -> [[&'static str; 3]; 2] {
+pub fn families() -> [[&'static str; 3]; 2] {
     [
         ["10.1.1.1:40000", "10.2.0.100:80", "10.2.0.21:8080"],
         ["[fd00:1:1::1]:40000", "[fd00:2::100]:80", "[fd00:2::21]:8080"],
@@ -70,7 +70,7 @@ fn plane(option: &str, service: &str, server: &str, how: &str) -> TestPlane {
     plane
 }
 
-fn frame(option: &str, from: End, to: End, payload: &[u8]) -> Vec<u8> {
+pub fn frame(option: &str, from: End, to: End, payload: &[u8]) -> Vec<u8> {
     match option {
         "-t" => frames::tcp(from, to, Flags::of("S"), 64, payload),
         "-u" => frames::udp(from, to, 64, payload),

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use evenkeel_core::model::{Scheduler, ServerKey, Tuning};
+use evenkeel_core::model::{Member, Protocol, Scheduler, ServerKey, Tuning};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
 use evenkeel_core::schedulers::{self, Load, Server, Walked, hash};
 use evenkeel_testkit::frames::End;
@@ -71,6 +71,18 @@ fn the_program_chooses_as_ipvs_did() {
     let all = ["rr", "wrr", "lc-", "wlc", "sed", "nq", "fo", "ovf", "sh", "mh"];
     let Some(mut plane) = test_plane(4096) else { return };
     for (name, seq) in recordings(&all) {
+        replay_in_kernel(&mut plane, &name, &seq);
+    }
+}
+
+#[test]
+fn destination_hashing_and_locality_choose_as_ipvs_did() {
+    let Some(mut plane) = test_plane(4096) else { return };
+    // As nftables did at the recording: TCP port 80 of these addresses has the mark 1.
+    let [first, last] = ["10.2.200.0", "10.2.200.255"].map(|a| a.parse().expect("an address"));
+    let member = Member { first, last, protocol: Some(Protocol::Tcp), ports: (80, 80) };
+    plane.plane.maps().set_members(&[(1, member)]).expect("room");
+    for (name, seq) in recordings(&["dh", "lblc"]) {
         replay_in_kernel(&mut plane, &name, &seq);
     }
 }

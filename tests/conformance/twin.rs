@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use evenkeel_core::model::{
-    ForwardingMethod, OnRemoval, Persistence, Protocol, Scheduler, SchedulerFlags, ServerKey, ServiceKey, Tuning,
-    Tunnel, Weight,
+    ForwardingMethod, Member, OnRemoval, Persistence, Protocol, Scheduler, SchedulerFlags, ServerKey, ServiceKey,
+    Tuning, Tunnel, Weight,
 };
 use evenkeel_core::oracle::{Fate, Oracle, Packet};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
@@ -45,7 +45,7 @@ impl History {
         };
         // Chance decides what twos does.
         let schedulers: Vec<Scheduler> = Scheduler::ALL.into_iter().filter(|s| *s != Scheduler::Twos).collect();
-        let needs = key.port == 0 || key.port == 21;
+        let needs = key.mark == 0 && (key.port == 0 || key.port == 21);
         let persistent = needs || d.chance(25);
         let mask = d.of(&masks).parse().expect("a mask");
         // Longer than any history: of a template and a connection that expire in one turn of the sweep either may be first.
@@ -53,7 +53,7 @@ impl History {
         ServiceSpec {
             scheduler: d.of(&schedulers),
             flags: SchedulerFlags { fallback: d.chance(50), port: d.chance(50), third: false },
-            one_packet: key.protocol == Protocol::Udp && d.chance(20),
+            one_packet: (key.protocol == Protocol::Udp || key.mark != 0) && d.chance(20),
             persistence: persistent.then_some(Persistence { timeout_s, mask }),
             engine: None,
             on_removal: d.of(&[OnRemoval::Drop, OnRemoval::Reject, OnRemoval::Reschedule, OnRemoval::Drain(40)]),
@@ -82,6 +82,7 @@ impl History {
             sloppy_tcp: self.dice.chance(15),
             sloppy_sctp: self.dice.chance(15),
             secure_tcp: self.dice.chance(25),
+            cache_bypass: self.dice.chance(25),
             ..Tuning::default()
         };
         self.log.push(format!("{tuning:?}"));
@@ -92,7 +93,10 @@ impl History {
             let protocol = self.dice.of(&[Protocol::Tcp, Protocol::Tcp, Protocol::Udp, Protocol::Sctp]);
             let port = self.dice.of(&[80, 80, 80, 443, 0, 21]);
             let port = if port == 21 && protocol != Protocol::Tcp { 53 } else { port };
-            let key = ServiceKey::at(protocol, addr(v6, 2, 100 + n), port);
+            let marked = self.dice.chance(30);
+            let key =
+                if marked { self.mark(n, v6, protocol) } else { ServiceKey::at(protocol, addr(v6, 2, 100 + n), port) };
+            let port = if marked { 0 } else { port };
             let spec = self.spec(key);
             self.log.push(format!("{spec:?}"));
             self.services.push((key, spec));
@@ -102,12 +106,32 @@ impl History {
                 let tunnel = ForwardingMethod::Tun(Tunnel::default());
                 let method = if nat { ForwardingMethod::Nat } else { self.dice.of(&[ForwardingMethod::Dr, tunnel]) };
                 let port = if nat && port != 0 && port != 21 { self.dice.of(&[port, 8080]) } else { port };
+                let port = if nat && marked { self.dice.of(&[0, 8080]) } else { port };
                 let server = ServerKey { addr: addr(v6, 2, 10 + 10 * n + m), port };
                 let spec = self.dest(method);
                 self.servers.push((key, server, method, true));
                 self.apply(Step::AddDest(key, server, spec));
             }
         }
+    }
+
+    /// A mark of two addresses of its own, and perhaps of one that another service has.
+    fn mark(&mut self, n: usize, v6: bool, protocol: Protocol) -> ServiceKey {
+        let d = &mut self.dice;
+        let mark = 70 + n as u32;
+        let (protocol, ports) = (d.of(&[None, Some(protocol)]), d.of(&[(0, 65535), (80, 443), (80, 80)]));
+        let first = 150 + 2 * n;
+        let mut ranges = vec![(first, first + 1)];
+        if d.chance(30) {
+            ranges.push((100, 101));
+        }
+        for (first, last) in ranges {
+            let member = Member { first: addr(v6, 2, first), last: addr(v6, 2, last), protocol, ports };
+            self.log.push(format!("mark {mark}: {member:?}"));
+            self.twin.members.push((mark, member));
+        }
+        self.plane.plane.maps().set_members(&self.twin.members).expect("room");
+        ServiceKey::marked(mark, v6)
     }
 
     fn change(&mut self) {
@@ -152,8 +176,12 @@ impl History {
         let client = self.client(v6);
         let port =
             if service.port == 0 || service.port == 21 { self.dice.of(&[21, 20, 80, 2000]) } else { service.port };
-        let to = (service.addr, if self.dice.chance(95) { port } else { 81 });
-        let protocol = if self.dice.chance(97) { service.protocol } else { Protocol::Udp };
+        let mut to = (service.addr, if self.dice.chance(95) { port } else { 81 });
+        let mut protocol = if self.dice.chance(97) { service.protocol } else { Protocol::Udp };
+        if service.mark != 0 {
+            to.0 = addr(v6, 2, 150 + 2 * (service.mark as usize - 70) + self.dice.roll(2));
+            protocol = self.dice.of(&[Protocol::Tcp, Protocol::Udp, Protocol::Sctp]);
+        }
         let flags = [0x02, 0x02, 0x10, 0x10, 0x18, 0x11, 0x01, 0x04, 0x14, 0x12, 0x00];
         let event = match protocol {
             Protocol::Tcp => self.dice.of(&flags),
@@ -163,7 +191,9 @@ impl History {
         let of_it: Vec<ServerKey> = self.servers.iter().filter(|s| s.0 == service).map(|s| s.1).collect();
         if self.dice.chance(25) && !of_it.is_empty() {
             let server = self.dice.of(&of_it);
-            let from = (server.addr, if service.port == 0 || service.port == 21 { port } else { server.port });
+            let own = server.port != 0 && service.port != 0 && service.port != 21;
+            let own = own || service.mark != 0 && server.port != 0 && self.dice.chance(70);
+            let from = (server.addr, if own { server.port } else { port });
             return Packet { protocol, from, to: client, event };
         }
         Packet { protocol, from: client, to, event }
@@ -197,7 +227,9 @@ impl History {
                 if !matches!(method, ForwardingMethod::Tun(_)) {
                     let seen = look(&out); // verifies the checksums
                     let nat = *method == ForwardingMethod::Nat;
-                    let port = if server.port == 0 || p.to.1 != service.port { p.to.1 } else { server.port };
+                    let spec = self.services.iter().find(|(k, _)| k == service).expect("known").1;
+                    let own = if service.mark != 0 { spec.persistence.is_none() } else { p.to.1 == service.port };
+                    let port = if server.port != 0 && own { server.port } else { p.to.1 };
                     let to = if nat { (server.addr, port) } else { p.to };
                     assert_eq!((seen.from, seen.to, seen.ttl), (p.from, to, 63), "{method}");
                 }
@@ -276,6 +308,7 @@ fn the_program_and_its_twin_agree_over_random_histories() {
         for seed in seeds {
             let mut p = plane.take().expect("given back");
             p.clear();
+            p.plane.maps().set_members(&[]).expect("room");
             p.plane
                 .maps()
                 .settings

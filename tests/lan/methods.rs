@@ -84,8 +84,27 @@ fn serve(net: &Net, method: &str, shift: u16) {
     }
 }
 
+/// The same services as two sets of members, one for each family.
+fn config_of_marks(method: &str) -> String {
+    let mut text =
+        "global_defs {\n dataplane xdp\n connection_table_size 131072\n dataplane_interface eth0 auto\n}\n".to_owned();
+    for (mark, vip, net) in [(5, VIP.to_string(), "192.168.1."), (6, VIP6.to_string(), "fd00:1::")] {
+        text += &format!("virtual_server fwmark {mark} {{\n lvs_sched rr\n lvs_method {method}\n");
+        text += &format!(" member {vip} tcp {BULK}\n member {vip} udp {}-{}\n", NAMES - 1, NAMES + 1);
+        for (_, addr) in SERVERS {
+            text += &format!(" real_server {net}{} 0 {{\n }}\n", addr.octets()[3]);
+        }
+        text += "}\n";
+    }
+    text
+}
+
 /// A network with the services.
 fn network(name: &str, method: &str, shift: u16) -> Option<Net> {
+    network_with(name, method, shift, &config(method, shift))
+}
+
+fn network_with(name: &str, method: &str, shift: u16, config: &str) -> Option<Net> {
     let net = bare_network(name)?;
     if method == "NAT" {
         behind_nat(&net.lan).expect("routes");
@@ -96,7 +115,7 @@ fn network(name: &str, method: &str, shift: u16) -> Option<Net> {
         }
     }
     serve(&net, method, shift);
-    net.start("d1", &config(method, shift));
+    net.start("d1", config);
     Some(net)
 }
 
@@ -166,6 +185,17 @@ fn nat_carries_both_families_and_maps_ports() {
     let line = stats.lines().find(|l| l.starts_with("TCP  192.168.1.100:9000")).expect("the service");
     let numbers: Vec<u64> = line.split_whitespace().skip(2).map(|n| n.parse().expect("a number")).collect();
     assert!(numbers[0] == 1 + often("EVENKEEL_SHORT", 200) && numbers[3] > 64 << 20 && numbers[4] > 64 << 20, "{line}");
+}
+
+#[test]
+fn marks_carry_all_their_members_to_the_same_servers() {
+    for method in ["DR", "NAT"] {
+        let Some(net) = network_with(&format!("marks-{method}"), method, 0, &config_of_marks(method)) else { return };
+        works(&net);
+        let list = net.evenkeel("d1", &["ipvsadm", "-Ln"]);
+        let list = String::from_utf8_lossy(&list.stdout).into_owned();
+        assert!(list.contains("FWM  5 rr\n  -> 192.168.1.11:0") && list.contains("FWM  6 IPv6 rr\n"), "{list}");
+    }
 }
 
 #[test]

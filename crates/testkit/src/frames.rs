@@ -87,6 +87,15 @@ pub fn sctp(from: End, to: End, chunk: u8, payload: &[u8]) -> Vec<u8> {
     out
 }
 
+/// An ESP packet (RFC 4303): its security parameters index, its number, and what nobody can read.
+pub fn esp(from: IpAddr, to: IpAddr, payload: &[u8]) -> Vec<u8> {
+    let p = [&[0, 0, 0x10, 1, 0, 0, 0, 1], payload].concat();
+    let mut out = Vec::new();
+    let done = ip(from, to, 64).write(&mut out, etherparse::ip_number::ENCAPSULATING_SECURITY_PAYLOAD, &p);
+    done.unwrap_or_else(|e| panic!("build a packet: {e}"));
+    out
+}
+
 /// RFC 9260, appendix A, bit by bit.
 fn crc32c(bytes: &[u8]) -> u32 {
     let step = |c: u32, _| if c & 1 == 1 { c >> 1 ^ 0x82f6_3b78 } else { c >> 1 };
@@ -293,8 +302,11 @@ pub fn look(frame: &[u8]) -> Seen {
         }
         _ => {
             let payload = p.net.as_ref().and_then(|n| n.ip_payload_ref()).unwrap_or_else(|| panic!("no payload"));
-            assert_eq!(payload.ip_number, etherparse::ip_number::SCTP, "neither TCP, UDP nor SCTP");
-            look_sctp(payload.payload)
+            match payload.ip_number {
+                etherparse::ip_number::SCTP => look_sctp(payload.payload),
+                etherparse::ip_number::ENCAPSULATING_SECURITY_PAYLOAD => (0, 0),
+                other => panic!("neither TCP, UDP, SCTP nor ESP: {other:?}"),
+            }
         }
     };
     Seen { dmac: eth.destination(), smac: eth.source(), from: (source, sport), to: (destination, dport), ttl }

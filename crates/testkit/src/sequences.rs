@@ -47,15 +47,13 @@ fn end(text: &str) -> Option<End> {
 pub fn ipvsadm_step(command: &str) -> Option<Step> {
     let words: Vec<&str> = command.split_whitespace().collect();
     let value = |flag: &str| words.iter().position(|w| *w == flag).and_then(|i| words.get(i + 1)).copied();
-    let (protocol, service) = match value("-t") {
-        Some(s) => (Protocol::Tcp, s),
-        None => match value("-u") {
-            Some(s) => (Protocol::Udp, s),
-            None => (Protocol::Sctp, value("--sctp-service")?),
-        },
-    };
-    let (addr, port) = end(service)?;
-    let key = ServiceKey::at(protocol, addr, port);
+    let at = |flag: &str, protocol| value(flag).and_then(end).map(|(addr, port)| ServiceKey::at(protocol, addr, port));
+    let marked = || Some(ServiceKey::marked(value("-f")?.parse().ok()?, words.contains(&"-6")));
+    let key = at("-t", Protocol::Tcp)
+        .or_else(|| at("-u", Protocol::Udp))
+        .or_else(|| at("--sctp-service", Protocol::Sctp))
+        .or_else(marked)?;
+    let addr = key.addr;
     if words.first() == Some(&"-A") {
         let scheduler: Scheduler = value("-s")?.parse().ok()?;
         let v6 = |n: u32| Ipv6Addr::from(u128::MAX.checked_shl(128 - n).unwrap_or(0));

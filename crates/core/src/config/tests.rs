@@ -146,8 +146,40 @@ fn what_is_not_built_yet_is_said_so() {
     }
     let mark = "virtual_server fwmark 7 {\nlb_kind DR\nreal_server 192.0.2.9 80 {\n}\n}\n";
     assert!(ok(mark).virtual_servers[0].key.mark == 7);
-    let xdp = format!("global_defs {{\ndataplane xdp\n}}\n{mark}");
-    assert_eq!(first_error(&xdp).0.code, "not-supported");
+}
+
+#[test]
+fn a_mark_has_members_by_address_protocol_and_port() {
+    let text = |plane: &str, lines: &str| {
+        format!(
+            "global_defs {{\ndataplane {plane}\n}}\nvirtual_server fwmark 7 {{\nlb_kind DR\nlb_algo rr\n{lines}\n\
+             real_server 192.0.2.9 80 {{\n}}\n}}\n"
+        )
+    };
+    let lines = "member 192.0.2.1-20 tcp 80-90\nmember 2001:db8::/64 UDP 53\nmember 192.0.2.7";
+    let config = ok(&text("xdp", lines));
+    let seen = |m: &Member| format!("{} {} {:?} {:?}", m.first, m.last, m.protocol, m.ports);
+    assert_eq!(
+        config.virtual_servers[0].members.iter().map(seen).collect::<Vec<_>>(),
+        [
+            "192.0.2.1 192.0.2.20 Some(Tcp) (80, 90)",
+            "2001:db8:: 2001:db8::ffff:ffff:ffff:ffff Some(Udp) (53, 53)",
+            "192.0.2.7 192.0.2.7 None (0, 65535)",
+        ]
+    );
+    assert_eq!(config.only_ipvs(), None, "our own packet path marks them");
+    assert!(ok(&text("auto", "")).only_ipvs().is_some(), "marks of netfilter are IPVS's");
+    for (lines, code) in [
+        ("member 192.0.2.300", "not-an-address"),
+        ("member 192.0.2.1 icmp", "unknown-value"),
+        ("member 192.0.2.1 tcp 90-80", "not-a-number"),
+    ] {
+        assert_eq!(first_error(&text("xdp", lines)).0.code, code, "{lines}");
+    }
+    for (plane, lines, word) in [("ipvs", lines, "no effect with `dataplane ipvs`"), ("xdp", "", "only if tc")] {
+        let shown = parse_file("test.conf", &text(plane, lines)).render(false);
+        assert!(shown.contains(word), "{plane}: {shown}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Span;
 use super::keywords::{Block, Keyword};
+use crate::model::Member;
 
 /// A program, its arguments, and who runs it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -102,6 +103,8 @@ pub enum Value {
     Host(String, Option<u16>, bool),
     /// `virtual_server fwmark N`
     Mark(u32),
+    /// `member RANGE [PROTOCOL [PORTS]]`
+    Member(Box<Member>),
     /// `virtual_server group NAME`
     Group(String),
     /// A script.

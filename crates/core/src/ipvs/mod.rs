@@ -368,6 +368,9 @@ pub struct Connection {
     /// A template: how many connections it holds, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub controls: Option<u32>,
+    /// The firewall mark that it came by, where that is known; else 0.
+    #[serde(skip)]
+    pub mark: u32,
 }
 
 impl Connection {

@@ -19,7 +19,7 @@ fn line(line: &str) -> Option<Connection> {
     let state = words.next()?.to_owned();
     let expires_s = words.next()?.parse().ok()?;
     let engine = words.next().map(|name| (name.to_owned(), words.next().unwrap_or_default().to_owned()));
-    Some(Connection { protocol, client, service, dest, state, expires_s, engine, controls: None })
+    Some(Connection { protocol, client, service, dest, state, expires_s, engine, controls: None, mark: 0 })
 }
 
 fn addr(word: &str) -> Option<IpAddr> {

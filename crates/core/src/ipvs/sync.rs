@@ -48,7 +48,8 @@ impl SyncEntry {
     /// A connection, or a template, whose packets reach its server by this method. `None` if the protocol cannot say it:
     /// an unknown state, a server of another family.
     pub fn of(c: &Connection, method: Method) -> Option<SyncEntry> {
-        let protocol = c.protocol()?;
+        let template_of_mark = c.is_template() && c.protocol == "IP";
+        let protocol = if template_of_mark { Protocol::Tcp } else { c.protocol()? };
         let family = c.client.0.is_ipv6();
         if c.service.0.is_ipv6() != family || c.dest.0.is_ipv6() != family {
             return None;
@@ -68,13 +69,13 @@ impl SyncEntry {
             state as u16
         };
         Some(SyncEntry {
-            protocol: protocol.number(),
+            protocol: if template_of_mark { 0 } else { protocol.number() },
             flags,
             state,
             client: c.client,
             service: c.service,
             dest: c.dest,
-            mark: 0,
+            mark: c.mark,
             timeout_s: u32::try_from(c.expires_s).unwrap_or(u32::MAX).max(1),
             engine: c.engine.clone(),
         })
@@ -183,6 +184,7 @@ mod tests {
             state: state.into(),
             expires_s,
             engine: None,
+            mark: 0,
             controls: None,
         }
     }

@@ -275,8 +275,8 @@ impl Config {
     /// What is asked for that only the kernel's IPVS has, in words.
     pub fn only_ipvs(&self) -> Option<&'static str> {
         let all = &self.virtual_servers;
-        if all.iter().any(|v| v.key.mark != 0) {
-            Some("services on firewall marks")
+        if all.iter().any(|v| v.key.mark != 0 && v.members.is_empty()) {
+            Some("a service on a firewall mark without members")
         } else if all.iter().any(|v| v.engine.is_some()) {
             Some("a persistence engine")
         } else if self.ipvs_namespace.is_some() {

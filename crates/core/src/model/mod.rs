@@ -18,8 +18,9 @@ pub use config::{
 };
 pub use route::{Hop, Net, Placement, RouteSpec, RuleAction, RuleSpec};
 pub use service::{
-    ForwardingMethod, Named, NamedServer, OnRemoval, Persistence, PersistenceEngine, Protocol, Quorum, RealServer,
-    Scheduler, SchedulerFlags, ServerKey, ServiceKey, Sorry, Tunnel, TunnelChecksum, TunnelKind, VirtualServer, Weight,
+    ForwardingMethod, Member, Named, NamedServer, OnRemoval, Persistence, PersistenceEngine, Protocol, Quorum,
+    RealServer, Scheduler, SchedulerFlags, ServerKey, ServiceKey, Sorry, Tunnel, TunnelChecksum, TunnelKind,
+    VirtualServer, Weight,
 };
 pub use track::{Found, ParamMatch, Track, TrackFile, TrackProcess, TrackedObject, VrrpScript};
 pub use tuning::Tuning;

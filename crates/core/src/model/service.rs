@@ -441,6 +441,19 @@ pub struct Sorry {
     pub inhibit: bool,
 }
 
+/// Packets that get a firewall mark of us, by where they go to (`member`, an addition of ours).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Member {
+    /// The first address.
+    pub first: IpAddr,
+    /// The last one, of the same family and not before the first.
+    pub last: IpAddr,
+    /// Their protocol; `None` for any that services speak.
+    pub protocol: Option<Protocol>,
+    /// Their first and last port; AH and ESP count as UDP port 500.
+    pub ports: (u16, u16),
+}
+
 /// A `virtual_server` of the configuration, or one address of its group.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VirtualServer {
@@ -448,6 +461,8 @@ pub struct VirtualServer {
     pub key: ServiceKey,
     /// The `virtual_server_group` that it is an address of, and whether it is the one that speaks for it.
     pub group: Option<(String, bool)>,
+    /// Of a service on a firewall mark: the packets that get it; of those of several services, the first one's.
+    pub members: Vec<Member>,
     /// When it is up.
     pub quorum: Quorum,
     /// Who takes over when it is not.

@@ -22,6 +22,14 @@ pub struct Tuning {
     pub sloppy_sctp: bool,
     /// Half-open connections get the stricter state table.
     pub secure_tcp: bool,
+    /// An ICMP error about an unknown connection is sent where its client would be: another director may have it.
+    pub schedule_icmp: bool,
+    /// A real server behind NAT that sends something of no connection is told that nobody is there.
+    pub nat_icmp_send: bool,
+    /// Tunnels may not be cut if what is in them may not be.
+    pub pmtu_disc: bool,
+    /// Without a real server, packets with a firewall mark go to where they want.
+    pub cache_bypass: bool,
     /// How long lblc remembers an address that nobody asks for, seconds.
     pub lblc_expiration_s: u32,
     /// The same of lblcr.
@@ -40,6 +48,10 @@ impl Default for Tuning {
             sloppy_tcp: false,
             sloppy_sctp: false,
             secure_tcp: false,
+            schedule_icmp: false,
+            nat_icmp_send: false,
+            pmtu_disc: true,
+            cache_bypass: false,
             lblc_expiration_s: 86_400,
             lblcr_expiration_s: 86_400,
         }

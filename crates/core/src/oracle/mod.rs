@@ -11,7 +11,7 @@ pub mod states;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::model::{ForwardingMethod, OnRemoval, Protocol, Scheduler, ServerKey, ServiceKey, Tuning};
+use crate::model::{ForwardingMethod, Member, OnRemoval, Protocol, Scheduler, ServerKey, ServiceKey, Tuning};
 use crate::plan::{DestSpec, ServiceSpec, Step};
 use crate::schedulers::{self, Load, Server, Walked, hash};
 use states::{RST, SYN, Side, outlook};
@@ -111,6 +111,10 @@ pub struct Oracle {
     next_template: u64,
     /// Answers are tried with the destinations of one address and port in the order in which they came, the last first.
     behind_nat: BTreeMap<(Protocol, IpAddr, u16), Vec<(ServiceKey, usize)>>,
+    /// What answers of marked connections behind NAT look like, and the latest connection that they may be of.
+    noted: BTreeMap<(Protocol, End, End), ConnKey>,
+    /// Whom firewall marks are for.
+    pub members: Vec<(u32, Member)>,
     /// Settings of the whole data plane.
     pub tuning: Tuning,
 }
@@ -290,7 +294,7 @@ impl Oracle {
             }
             s.list.insert(0, n);
         });
-        if again.is_none() && spec.method == ForwardingMethod::Nat {
+        if again.is_none() && spec.method == ForwardingMethod::Nat && key.mark == 0 {
             // An FTP server answers from other ports as well, for its data connections.
             let port = if key.port == 21 { 0 } else { server.port };
             self.behind_nat.entry((key.protocol, server.addr, port)).or_default().insert(0, (key, n));
@@ -301,10 +305,25 @@ impl Oracle {
         self.services.get_mut(&key)?.dests.get_mut(n)
     }
 
-    /// ip_vs_service_find(): the exact port, an FTP service for its data connections, port 0.
+    /// The firewall mark of a packet: of the first members that it is one of.
+    fn mark_of(&self, p: &Packet) -> Option<u32> {
+        let of = |m: &Member| {
+            (m.first..=m.last).contains(&p.to.0)
+                && m.first.is_ipv4() == p.to.0.is_ipv4()
+                && m.protocol.is_none_or(|n| n == p.protocol)
+                && (m.ports.0..=m.ports.1).contains(&p.to.1)
+        };
+        self.members.iter().find(|(_, m)| of(m)).map(|(mark, _)| *mark)
+    }
+
+    /// ip_vs_service_find(): the firewall mark, the exact port, an FTP service for its data connections, port 0.
     fn service_of(&self, p: &Packet) -> Option<ServiceKey> {
         let key = |port| ServiceKey::at(p.protocol, p.to.0, port);
         let has = |k: &ServiceKey| self.services.contains_key(k);
+        let marked = self.mark_of(p).map(|mark| ServiceKey::marked(mark, p.to.0.is_ipv6())).filter(has);
+        if marked.is_some() {
+            return marked;
+        }
         let ftp = p.protocol == Protocol::Tcp && (p.to.1 == 20 || p.to.1 >= 1024);
         let persistent = |k: &ServiceKey| self.services.get(k).is_some_and(|s| s.spec.persistence.is_some());
         let ftp = Some(key(21)).filter(|k| ftp && persistent(k));
@@ -432,21 +451,25 @@ impl Oracle {
     fn begin(&mut self, service: ServiceKey, p: &Packet, now: u64) -> Fate {
         let Some(s) = self.services.get_mut(&service) else { return Fate::Kernel };
         let spec = s.spec;
+        // ip_vs_leave()
+        let nobody = if service.mark != 0 && self.tuning.cache_bypass { Fate::Kernel } else { Fate::Refused };
+        // A template of a mark holds all that has it (ip_vs_sched_persist()).
+        let asked = if service.mark != 0 { service.addr } else { p.to.0 };
         let mut template = None;
         let mut chosen = None;
         if let Some(persistence) = spec.persistence {
-            let name = (service, masked(p.from.0, persistence.mask), p.to.0);
+            let name = (service, masked(p.from.0, persistence.mask), asked);
             template = self.template(name);
             chosen = template.and_then(|t| self.templates.get(&t)).map(|t| t.dest.1);
         }
         if chosen.is_none() {
             let Some(s) = self.services.get_mut(&service) else { return Fate::Kernel };
-            let Some(n) = s.schedule(p) else { return Fate::Refused };
+            let Some(n) = s.schedule(p) else { return nobody };
             chosen = Some(n);
             if let Some(persistence) = spec.persistence {
                 let id = self.next_template;
                 self.next_template += 1;
-                let key = Some((service, masked(p.from.0, persistence.mask), p.to.0));
+                let key = Some((service, masked(p.from.0, persistence.mask), asked));
                 self.templates.insert(id, Template { key, dest: (service, n), expires: 0, controls: 0 });
                 if let Some(d) = self.dest((service, n)) {
                     d.counts.2 += 1;
@@ -468,6 +491,10 @@ impl Oracle {
             let expires = now + u64::from(o.timeout_s);
             let conn = Conn { dest, state: o.state, active: o.active, expires, template };
             self.conns.insert((p.protocol, p.from, p.to), conn);
+            if service.mark != 0 && method == ForwardingMethod::Nat {
+                let port = if server.port != 0 && spec.persistence.is_none() { server.port } else { p.to.1 };
+                self.noted.insert((p.protocol, p.from, (server.addr, port)), (p.protocol, p.from, p.to));
+            }
             if let Some(d) = self.dest(dest) {
                 d.count(o.active, 1);
             }
@@ -498,6 +525,14 @@ impl Oracle {
                 self.touch(&key, Side::Server, p.event, now);
                 return Fate::Replied(key.2);
             }
+        }
+        if let Some(key) = self.noted.get(&(p.protocol, p.to, p.from)).copied()
+            && let Some(c) = self.conns.get(&key).cloned()
+            && c.dest.0.mark != 0
+            && self.dest(c.dest).is_some_and(|d| d.key.addr == p.from.0)
+        {
+            self.touch(&key, Side::Server, p.event, now);
+            return Fate::Replied(key.2);
         }
         Fate::Kernel
     }

@@ -112,7 +112,7 @@ impl Kernel {
 }
 
 /// What is a sysctl of IPVS, and its value.
-fn sysctls(t: &Tuning) -> [(&'static str, String); 8] {
+fn sysctls(t: &Tuning) -> [(&'static str, String); 12] {
     let yes = |b: bool, on: &str| if b { on.to_owned() } else { "0".to_owned() };
     [
         ("conn_reuse_mode", t.conn_reuse_mode.to_string()),
@@ -121,6 +121,10 @@ fn sysctls(t: &Tuning) -> [(&'static str, String); 8] {
         ("sloppy_tcp", yes(t.sloppy_tcp, "1")),
         ("sloppy_sctp", yes(t.sloppy_sctp, "1")),
         ("secure_tcp", yes(t.secure_tcp, "3")),
+        ("schedule_icmp", yes(t.schedule_icmp, "1")),
+        ("nat_icmp_send", yes(t.nat_icmp_send, "1")),
+        ("pmtu_disc", yes(t.pmtu_disc, "1")),
+        ("cache_bypass", yes(t.cache_bypass, "1")),
         ("lblc_expiration", t.lblc_expiration_s.to_string()),
         ("lblcr_expiration", t.lblcr_expiration_s.to_string()),
     ]
@@ -286,6 +290,9 @@ impl DataPlane for Kernel {
             }
         }
         let method = |c: &Connection| {
+            if c.mark != 0 {
+                return methods.get(&(ServiceKey::marked(c.mark, c.client.0.is_ipv6()), c.dest.0)).copied();
+            }
             let protocol = c.protocol()?;
             let service = |port| ServiceKey::at(protocol, c.service.0, port);
             c.service_ports().into_iter().find_map(|p| methods.get(&(service(p), c.dest.0))).copied()

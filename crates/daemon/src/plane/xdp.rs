@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use evenkeel_core::ipc::DataPlaneStatus;
 use evenkeel_core::ipvs::Connection;
-use evenkeel_core::model::{Config, HookChoice};
+use evenkeel_core::model::{Config, HookChoice, Member};
 use evenkeel_core::plan::{Services, Step};
 use evenkeel_sys::bpf::conns::ConnView;
 use evenkeel_sys::bpf::load::DEFAULT_CONNS;
@@ -45,8 +45,11 @@ impl Xdp {
         let mut wanted: BTreeMap<u32, HookChoice> =
             vips.filter_map(|v| Some((index(&v.dev)?, HookChoice::Auto))).collect();
         // A service whose address no instance holds: the devices that hold it.
+        let members: Vec<Member> = config.virtual_servers.iter().flat_map(|v| v.members.iter().copied()).collect();
+        let marked = |addr: IpAddr| members.iter().any(|m| m.first <= addr && addr <= m.last);
         for a in netlink.addresses().unwrap_or_default() {
-            if served.contains(&a.addr) && links.iter().any(|l| l.index == a.ifindex && !l.loopback) {
+            if (served.contains(&a.addr) || marked(a.addr)) && links.iter().any(|l| l.index == a.ifindex && !l.loopback)
+            {
                 wanted.insert(a.ifindex, HookChoice::Auto);
             }
         }
@@ -91,7 +94,8 @@ impl DataPlane for Xdp {
 
     fn tune(&mut self, config: &Config) -> Vec<Error> {
         self.plane.tune(&config.global.tuning);
-        Vec::new()
+        let marks = config.virtual_servers.iter().flat_map(|v| v.members.iter().map(|m| (v.key.mark, *m)));
+        self.plane.loaded.maps.set_members(&marks.collect::<Vec<_>>()).err().into_iter().collect()
     }
 
     fn views(&mut self) -> Vec<ServiceView> {
@@ -121,6 +125,9 @@ impl DataPlane for Xdp {
         if occasion == Occasion::Configured {
             let all: Vec<u32> = wanted.keys().copied().collect();
             self.hooks.keep_only(&self.plane.loaded, &all);
+        }
+        if wanted.is_empty() && config.virtual_servers.iter().any(|v| v.key.mark != 0) {
+            errors.push("no device has an address of what is marked: name one by `dataplane_interface`".into());
         }
         for (ifindex, choice) in wanted {
             let Some(link) = links.iter().find(|l| l.index == ifindex) else { continue };

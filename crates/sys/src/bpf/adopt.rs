@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use evenkeel_core::ipvs::{Connection, is_active, state_number};
-use evenkeel_core::model::ServiceKey;
+use evenkeel_core::model::{Protocol, ServiceKey};
 
 use super::abi::*;
 use super::load::Loaded;
@@ -65,6 +65,12 @@ struct Known {
     index: u32,
     persistent: bool,
     mask: [u32; 4],
+    mark: u32,
+}
+
+/// A firewall mark in an address's place: template_key() of bpf/begin.h.
+fn mark_address(mark: u32, ipv6: bool) -> IpAddr {
+    super::slots::addr_of_wire(if ipv6 { 6 } else { 4 }, [mark.to_be(), 0, 0, 0])
 }
 
 impl Loaded {
@@ -117,9 +123,37 @@ impl Loaded {
                 }
             }
             let persistent = s.flags & SERVICE_PERSISTENT != 0;
-            services.insert(key, Known { index, persistent, mask: s.persist_mask });
+            services.insert(key, Known { index, persistent, mask: s.persist_mask, mark: s.mark });
         }
         (services, dests)
+    }
+
+    /// The service on a firewall mark that a connection is of: of the mark that it came by, or that its packets have here,
+    /// or of one that has its server.
+    fn marked<'k>(
+        &self,
+        c: &Connection,
+        protocol: Protocol,
+        services: &'k HashMap<ServiceKey, Known>,
+        dests: &Dests,
+    ) -> Option<(&'k Known, u16, u32)> {
+        let v6 = c.client.0.is_ipv6();
+        let by_address = |(addr, _): (IpAddr, u16)| match addr {
+            IpAddr::V4(a) => u32::from(a),
+            IpAddr::V6(a) => (u128::from(a) >> 96) as u32,
+        };
+        let mark = match (c.mark, c.protocol.as_str()) {
+            (0, "IP") => by_address(c.service),
+            (0, _) => self.maps.mark_of(c.service.0, protocol, c.service.1),
+            (mark, _) => mark,
+        };
+        let of = |s: &'k Known| {
+            let dest = [c.dest.1, 0].iter().find_map(|p| dests.get(&(s.index, c.dest.0, *p)))?;
+            Some((s, 0, *dest))
+        };
+        let known = services.get(&ServiceKey::marked(mark, v6));
+        let any = || services.iter().filter(|(k, _)| k.mark != 0 && k.addr.is_ipv6() == v6).find_map(|(_, s)| of(s));
+        if mark != 0 { known.and_then(of) } else { any() }
     }
 
     fn fresh(
@@ -129,7 +163,9 @@ impl Loaded {
         dests: &Dests,
         templates: &HashMap<[u64; 5], u32>,
     ) -> Option<Fresh> {
-        let protocol = c.protocol()?;
+        let template_of_mark = c.is_template() && c.protocol == "IP";
+        let protocol = if template_of_mark { Protocol::Tcp } else { c.protocol()? };
+        let number = if template_of_mark { 0 } else { protocol.number() };
         // The service's own port; that of FTP for its data connections; every port.
         let at = |port| services.get(&ServiceKey::at(protocol, c.service.0, port));
         let ports = c.service_ports();
@@ -138,9 +174,8 @@ impl Loaded {
             let dest = [c.dest.1, 0, *port].iter().find_map(|p| dests.get(&(service.index, c.dest.0, *p)))?;
             (n == 0 || service.persistent).then_some((service, *port, *dest))
         });
-        let (service, port, dest) = found.into_iter().next()?;
+        let (service, port, dest) = found.into_iter().next().or_else(|| self.marked(c, protocol, services, dests))?;
         let one_way = u32::from(self.maps.dests.get(dest as usize).method) != FORWARD_NAT;
-        let number = protocol.number();
         if c.is_template() {
             let flags = CONN_TEMPLATE | if c.state == "ASSURED" { CONN_ASSURED } else { 0 };
             let key = key(c.client, c.service, number, KIND_TEMPLATE);
@@ -154,7 +189,10 @@ impl Loaded {
             let client = wire_addr(c.client.0);
             let net: [u32; 4] = std::array::from_fn(|i| client[i] & service.mask[i]);
             let net = super::slots::addr_of_wire(super::slots::family_of(c.client.0), net);
-            let held_by = key((net, 0), (c.service.0, port), number, KIND_TEMPLATE);
+            let held_by = match service.mark {
+                0 => key((net, 0), (c.service.0, port), number, KIND_TEMPLATE),
+                mark => key((net, 0), (mark_address(mark, net.is_ipv6()), 0), 0, KIND_TEMPLATE),
+            };
             templates.get(&held_by).copied().unwrap_or(0)
         } else {
             0

@@ -14,8 +14,10 @@ use super::slots::addr_of_wire;
 /// A connection or a persistence template.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConnView {
-    /// TCP, UDP or SCTP.
+    /// TCP, UDP or SCTP; of the template of a firewall mark TCP, which stands for all.
     pub protocol: Protocol,
+    /// 0; or the firewall mark of its service. A template has it as its service's address too.
+    pub mark: u32,
     /// The client; a template's is its network, port 0.
     pub client: (IpAddr, u16),
     /// The service's address and port.
@@ -54,7 +56,7 @@ impl ConnView {
             (d.addr, if self.is_template() || d.port != 0 { d.port } else { self.service.1 })
         });
         ipvs::Connection {
-            protocol: self.protocol.to_string(),
+            protocol: if self.mark != 0 && self.is_template() { "IP".into() } else { self.protocol.to_string() },
             client: self.client,
             service: self.service,
             dest,
@@ -62,6 +64,7 @@ impl ConnView {
             expires_s: self.expires_s.into(),
             engine: None,
             controls: self.is_template().then_some(self.control),
+            mark: self.mark,
         }
     }
 }
@@ -106,8 +109,11 @@ fn view(maps: &Maps, c: &conn, line: &conn_line, now: u32, hz: u32) -> Option<Co
     }
     let port = |shift: u32| u16::from_be((c.key1 >> shift) as u16);
     let (client, service) = addresses(c, line);
+    let protocol = (c.key1 >> 32) as u8;
+    let mark_template = protocol == 0 && flags & CONN_TEMPLATE != 0;
     Some(ConnView {
-        protocol: Protocol::from_number((c.key1 >> 32) as u8)?,
+        protocol: if mark_template { Protocol::Tcp } else { Protocol::from_number(protocol)? },
+        mark: maps.mark_of_dest(c.dest),
         client: (client, port(0)),
         service: (service, port(16)),
         dest: (c.dest, maps.dest_key(c.dest)),

@@ -37,8 +37,11 @@ pub enum Path {
     Local,
 }
 
-/// What leads to a service.
+/// What leads to a service. A firewall mark lies there as an address would.
 pub(super) fn service_name(key: ServiceKey) -> Name {
+    if key.mark != 0 {
+        return Name { addr: addr_of_wire(family_of(key.addr), [key.mark, 0, 0, 0]), port: 0, protocol: 0 };
+    }
     Name { addr: key.addr, port: key.port, protocol: key.protocol.number() }
 }
 
@@ -183,6 +186,10 @@ impl Editor {
             (t.sloppy_tcp, SLOPPY_TCP),
             (t.sloppy_sctp, SLOPPY_SCTP),
             (t.secure_tcp, SECURE_TCP),
+            (t.schedule_icmp, SCHEDULE_ICMP),
+            (t.nat_icmp_send, NAT_ICMP_SEND),
+            (!t.pmtu_disc, NO_PMTU_DISC),
+            (t.cache_bypass, CACHE_BYPASS),
         ];
         let standing_by = maps.settings.get(0).tuning & STANDBY;
         let flags = flags.iter().filter(|(yes, _)| *yes).fold(standing_by, |all, (_, flag)| all | flag);
@@ -380,8 +387,8 @@ impl Editor {
     fn add_service(&mut self, key: ServiceKey, spec: ServiceSpec) -> Result<()> {
         let maps = &self.maps;
         let what = || format!("add service {key}");
-        if key.mark != 0 || spec.engine.is_some() {
-            let why = "the packet path knows no firewall marks and no persistence engines";
+        if spec.engine.is_some() {
+            let why = "the packet path knows no persistence engines";
             return Err(Error::new(what(), why).hint("the kernel's IPVS does: `dataplane ipvs`"));
         }
         if maps.slots.find(service_name(key)).is_some() {
@@ -405,7 +412,8 @@ impl Editor {
             addr: wire_addr(key.addr),
             family: family_of(key.addr),
             port: key.port.to_be(),
-            protocol: key.protocol.number(),
+            protocol: if key.mark == 0 { key.protocol.number() } else { 0 },
+            mark: key.mark,
             flags: if self.by_hand { SERVICE_BY_HAND } else { 0 },
             ..Default::default()
         };
@@ -440,18 +448,23 @@ impl Editor {
         self.note_wild_services(key);
     }
 
-    /// The program looks for services on port 0, and for those of FTP, only if there are some.
+    /// The program looks for services on port 0, of FTP, and on firewall marks, only if there are some.
     fn note_wild_services(&self, changed: ServiceKey) {
         let ftp = |s: &service| (u16::from_be(s.port), s.protocol) == (21, Protocol::Tcp.number());
         if changed.port != 0 && changed.port != 21 {
             return;
         }
-        let (mut any_port, mut any_ftp) = (false, false);
+        let (mut any_port, mut any_ftp, mut any_mark) = (false, false, false);
         for (_, s) in self.maps().live_services() {
-            any_port |= s.port == 0;
+            any_port |= s.port == 0 && s.mark == 0;
             any_ftp |= ftp(&s);
+            any_mark |= s.mark != 0;
         }
-        for (offset, any) in [(offset_of!(settings, any_port), any_port), (offset_of!(settings, any_ftp), any_ftp)] {
+        for (offset, any) in [
+            (offset_of!(settings, any_port), any_port),
+            (offset_of!(settings, any_ftp), any_ftp),
+            (offset_of!(settings, any_mark), any_mark),
+        ] {
             self.maps().settings.word(0, offset).store(u32::from(any), Ordering::Release);
         }
     }
@@ -519,7 +532,8 @@ impl Editor {
         let nat = spec.method == ForwardingMethod::Nat;
         // An FTP server answers from other ports as well, for its data connections.
         let port = if u16::from_be(service.port) == 21 { 0 } else { key.port };
-        nat.then_some(Name { addr: key.addr, port, protocol: service.protocol })
+        // Answers of marked connections are found by notes.
+        (nat && service.mark == 0).then_some(Name { addr: key.addr, port, protocol: service.protocol })
     }
 
     /// Destinations with one address and port, behind NAT, in the order in which answers are tried with them.
@@ -537,7 +551,13 @@ impl Editor {
     /// Lets answers be recognised, if the destination is behind NAT.
     fn link_nat(&self, id: u32) -> Result<()> {
         let maps = self.maps();
-        let Some(name) = self.nat_name(&maps.dests.get(id as usize)) else { return Ok(()) };
+        let d = maps.dests.get(id as usize);
+        let say = |offset| maps.settings.word(0, offset).store(1, Ordering::Release);
+        if u32::from(d.method) == FORWARD_NAT && maps.services.get(d.service as usize).mark != 0 {
+            say(offset_of!(settings, any_marked_nat));
+            say(offset_of!(settings, any_nat));
+        }
+        let Some(name) = self.nat_name(&d) else { return Ok(()) };
         let twins = self.nat_twins(name);
         let what = || format!("recognise answers of {} port {}", name.addr, name.port);
         if twins.len() >= EK_NAT_TWINS as usize {
@@ -549,7 +569,7 @@ impl Editor {
         if !maps.nat_slots.insert(name, id) {
             return Err(Error::new(what(), "their place in the table of real servers behind NAT is crowded"));
         }
-        maps.settings.word(0, offset_of!(settings, any_nat)).store(1, Ordering::Release);
+        say(offset_of!(settings, any_nat));
         Ok(())
     }
 

@@ -23,6 +23,7 @@ const MAPS: &[&str] = &[
     "settings",
     "service_slots",
     "nat_slots",
+    "members",
     "ways",
     "services",
     "dests",
@@ -88,6 +89,7 @@ pub struct Maps {
     pub(super) lists: Mapped<u32>,
     pub(super) conns: Mapped<conn_line>,
     pub(super) devices: Mapped<device>,
+    pub(super) members: MapHandle,
     pub(super) service_stats: MapHandle,
     pub(super) dest_stats: MapHandle,
     pub(super) reasons: MapHandle,
@@ -169,6 +171,7 @@ impl Maps {
             lists: open_map(dir, "lists", write)?,
             conns: open_map(dir, "conns", write)?,
             devices: open_map(dir, "devices", write)?,
+            members: handle("members")?,
             service_stats: handle("service_stats")?,
             dest_stats: handle("dest_stats")?,
             reasons: handle("reasons")?,
@@ -326,6 +329,28 @@ impl Loaded {
     /// Runs one of the programs on a frame by the kernel's test-run facility: its verdict, and what became of the frame.
     pub fn run(&self, program: &str, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
         self.run_repeat(program, frame, 1).map(|(code, out, _)| (code, out))
+    }
+
+    /// As [`Loaded::run`] of a tc program, for a packet with a firewall mark.
+    pub fn run_marked(&self, program: &str, frame: &[u8], mark: u32) -> Result<(u32, Vec<u8>)> {
+        let what = || format!("run {program}");
+        let prog = self.object.progs_mut().find(|p| p.name() == OsStr::new(program));
+        let prog = prog.ok_or_else(|| Error::new(what(), "there is no such program"))?;
+        let mut out = vec![0; frame.len() + 256];
+        // struct __sk_buff, of which tests may set some: its third word is the mark.
+        let mut context = [0u8; 192];
+        context[8..12].copy_from_slice(&mark.to_ne_bytes());
+        let input = ProgramInput {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            context_in: Some(&mut context),
+            repeat: 1,
+            ..Default::default()
+        };
+        let done = prog.test_run(input).map_err(|e| bpf_error(what(), e))?;
+        let (code, len) = (done.return_value, done.data.map_or(0, |d| d.len()));
+        out.truncate(len);
+        Ok((code, out))
     }
 
     /// As [`Loaded::run`], many times; the third value is the mean duration of one run in nanoseconds.

@@ -13,7 +13,7 @@ mod skel {
 pub mod abi {
     include!(concat!(env!("OUT_DIR"), "/consts.rs"));
     pub use super::skel::types::{
-        conn, conn_line, counters, dest, device, next_hop, service, service_half, settings, slot,
+        conn, conn_line, counters, dest, device, member, next_hop, service, service_half, settings, slot,
     };
 }
 
@@ -24,6 +24,7 @@ mod edit;
 pub mod hook;
 mod lists;
 pub mod load;
+mod members;
 mod mmap;
 mod plane;
 mod slots;

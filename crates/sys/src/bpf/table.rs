@@ -1,6 +1,6 @@
 //! Our packet path as a table in IPVS's terms, for `ipvsadm`; with a daemon that runs, or without.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
@@ -95,22 +95,26 @@ impl XdpTable {
     }
 
     /// Lets packets come and go, where no daemon does it.
-    fn connect(&self, new_service: Option<IpAddr>) -> Result<()> {
+    fn connect(&self, new_service: Option<ServiceKey>) -> Result<()> {
         if UnixStream::connect(self.run_dir.join("control.sock")).is_ok() {
             return Ok(()); // its next look follows in moments
         }
         let mut netlink = Netlink::new()?;
         let Some(editor) = &self.editor else { return Ok(()) };
-        if let Some(vip) = new_service {
+        if let Some(key) = new_service {
             let links = netlink.links()?;
             let holds = |ifindex| links.iter().find(|l| l.index == ifindex && !l.loopback);
-            let held: Vec<_> = netlink.addresses()?.iter().filter(|a| a.addr == vip).map(|a| a.ifindex).collect();
+            // Marks are seen in tc, and by any device that packets of their family may come in by.
+            let (mark, v6) = (key.mark != 0, key.addr.is_ipv6());
+            let choice = if mark { HookChoice::Tc } else { HookChoice::Auto };
+            let here = |a: IpAddr| if mark { a.is_ipv6() == v6 } else { a == key.addr };
+            let held: BTreeSet<_> = netlink.addresses()?.iter().filter(|a| here(a.addr)).map(|a| a.ifindex).collect();
             let bare: Vec<_> =
                 held.into_iter().filter_map(holds).filter(|l| !hook::is_hooked(&self.dir, l.index)).collect();
             if !bare.is_empty() {
                 let loaded = Loaded::load(&self.dir, DEFAULT_CONNS)?;
                 for link in bare {
-                    Hooks::default().attach(&loaded, link, HookChoice::Auto)?;
+                    Hooks::default().attach(&loaded, link, choice)?;
                 }
             }
         }
@@ -217,10 +221,6 @@ impl Table for XdpTable {
         match change {
             Change::AddService(s) | Change::EditService(s) => {
                 let key = s.id.key();
-                if key.mark != 0 {
-                    return Err(Error::new(change.to_string(), "the packet path knows no firewall marks")
-                        .hint("the kernel's IPVS does: --dataplane ipvs"));
-                }
                 if !s.engine.is_empty() {
                     return Err(errno(change, libc::ENOENT));
                 }
@@ -230,7 +230,7 @@ impl Table for XdpTable {
                     (Change::AddService(_), Some(_)) => Err(errno(change, libc::EEXIST)),
                     (Change::AddService(_), None) => {
                         self.apply(change, Step::AddService(key, spec))?;
-                        self.connect(Some(key.addr))
+                        self.connect(Some(key))
                     }
                     (_, Some(had)) => {
                         let spec = evenkeel_core::plan::ServiceSpec { on_removal: had.spec.on_removal, ..spec };

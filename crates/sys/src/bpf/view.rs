@@ -87,6 +87,9 @@ pub const REASON_NAMES: [&str; REASONS as usize] = [
     "drained",
     "rejected",
     "standby",
+    "bypass",
+    "unasked",
+    "pushed_out",
 ];
 
 /// The numbers of enum scheduler.
@@ -117,6 +120,9 @@ fn scheduler_number(s: Scheduler) -> u8 {
 }
 
 pub(super) fn key_of(s: &service) -> Option<ServiceKey> {
+    if s.mark != 0 {
+        return Some(ServiceKey::marked(s.mark, s.family == 6));
+    }
     Some(ServiceKey::at(Protocol::from_number(s.protocol)?, addr_of_wire(s.family, s.addr), u16::from_be(s.port)))
 }
 
@@ -282,7 +288,7 @@ impl Maps {
     }
 
     fn find(&self, key: ServiceKey) -> Option<(u32, service)> {
-        let index = (key.mark == 0).then(|| self.slots.find(super::edit::service_name(key))).flatten()?;
+        let index = self.slots.find(super::edit::service_name(key))?;
         Some((index, self.services.get(index as usize)))
     }
 
@@ -349,6 +355,15 @@ impl Maps {
             cpus.map_or(0, |cpus| cpus.iter().map(word).sum())
         };
         REASON_NAMES.iter().enumerate().map(|(i, name)| (*name, count(i))).collect()
+    }
+
+    /// The firewall mark of a destination's service; 0: it has none.
+    pub(super) fn mark_of_dest(&self, id: u32) -> u32 {
+        if id as usize >= self.dests.len() {
+            return 0;
+        }
+        let service = self.dests.get(id as usize).service as usize;
+        if service < self.services.len() { self.services.get(service).mark } else { 0 }
     }
 
     /// Address and port of a destination, whether it is still in service or not.

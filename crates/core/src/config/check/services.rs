@@ -73,6 +73,10 @@ impl<'s> Service<'s> {
             let d = Diagnostic::lint("undefined-group", s.at, format!("no virtual_server_group is named `{g}`"));
             c.push(super::suggest(d.label("not defined in this file"), g, groups.keys().copied()));
         }
+        if self.addr.is_some() && s.has("member") {
+            let d = Diagnostic::warning("fwmark", s.place("member"), "only a firewall mark has members");
+            c.push(d.label("ignored").help("write `virtual_server fwmark N` for a set of addresses"));
+        }
         if marked && s.has("protocol") {
             let d = Diagnostic::warning("fwmark", s.place("protocol"), "a firewall mark stands for any protocol");
             c.push(d.label("ignored").help("remove this line"));

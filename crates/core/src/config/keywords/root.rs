@@ -63,8 +63,8 @@ const ROOT_KEYWORDS: &[Keyword] = &[
        "Keys and certificates of SSL_GET."),
     kw("virtual_server_group", Args::NamedLines(Lines::Member), "", "v1.0.3",
        "Addresses, ranges and firewall marks that one virtual server answers for.")
-       .differs("firewall marks need the kernel's IPVS: they are refused with `dataplane xdp`"),
+       .differs("our own packet path gives firewall marks itself, by `member`; those of netfilter are seen by the kernel's IPVS"),
     kw("virtual_server", Args::Block(&VIRTUAL_SERVER, Name::Service), "", "v1.0.3",
        "A virtual service and its real servers.")
-       .differs("`fwmark` needs the kernel's IPVS: it is refused with `dataplane xdp`"),
+       .differs("our own packet path gives a firewall mark itself, by `member`; those of netfilter are seen by the kernel's IPVS"),
 ];

@@ -64,6 +64,8 @@ const VIRTUAL_SERVER_KEYWORDS: &[Keyword] = &[
        "Layer-4 protocol of the service."),
     kw("removed_server", Args::OnRemoval, "drop", "evenkeel",
        "What becomes of the connections of a real server that leaves: `drop`, IPVS's way, drops their packets until they end; `drain` lets them go on for so many seconds; `reject` tells their clients, by a RST or port unreachable; `reschedule` lets UDP flows and SYNs begin anew at another server, and rejects the rest."),
+    kw("member", Args::Member, "none", "evenkeel",
+       "Of a service on a firewall mark: packets to these addresses and ports get the mark of evenkeel itself, without a firewall. It may be written several times."),
     kw("ha_suspend", Args::Flag, "off", "v1.0.3",
        "Check only while the service's address is on this director."),
     kw("smtp_alert", Args::Bool, "off (global default)", "v2.0.0",

@@ -152,6 +152,8 @@ pub enum Args {
     LvsTimeouts,
     /// `drop`, `drain SECONDS`, `reject` or `reschedule`.
     OnRemoval,
+    /// `RANGE [tcp|udp|sctp|any [PORT[-PORT]]]`
+    Member,
     /// `IF [inst NAME] [id N] [maxlen N] [port N] [ttl N] [group ADDRESS]`
     SyncDaemon,
     /// `[all] SECONDS`; the lowest number that is accepted.
@@ -368,6 +370,7 @@ impl Keyword {
             Args::Weight(min, max) => format!("{min}..{max} [reverse|noreverse]"),
             Args::SmtpServer => "HOST [PORT]".into(),
             Args::LvsTimeouts => "[tcp SECONDS] [tcpfin SECONDS] [udp SECONDS]".into(),
+            Args::Member => "RANGE [tcp|udp|sctp|any [PORT[-PORT]]]".into(),
             Args::OnRemoval => "drop|drain SECONDS|reject|reschedule".into(),
             Args::SyncDaemon => {
                 "INTERFACE [[inst] INSTANCE] [id 0..255] [maxlen 1..65507] [port 1..65535] [ttl 1..255] [group ADDRESS]"

@@ -187,6 +187,10 @@ impl<'l> Lower<'l> {
             sloppy_tcp: yes("sloppy_tcp"),
             sloppy_sctp: yes("sloppy_sctp"),
             secure_tcp: yes("secure_tcp"),
+            schedule_icmp: yes("schedule_icmp"),
+            nat_icmp_send: yes("nat_icmp_send"),
+            pmtu_disc: self.global(|g| g.flag("pmtu_disc")).unwrap_or(usual.pmtu_disc),
+            cache_bypass: yes("cache_bypass"),
             lblc_expiration_s: number("lblc_expiration", usual.lblc_expiration_s),
             lblcr_expiration_s: number("lblcr_expiration", usual.lblcr_expiration_s),
             ..usual

@@ -3,12 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use super::super::value::{Method, Section, Value};
+use super::super::Diagnostic;
+use super::super::value::{Entry, Method, Section, Value};
 use super::checks::Way;
 use super::{Lower, Usual};
 use crate::model::{
-    ForwardingMethod, Named, NamedServer, OnRemoval, Persistence, PersistenceEngine, PlaneChoice, Protocol, Quorum,
-    RealServer, Scheduler, SchedulerFlags, ServerKey, ServiceKey, Sorry, Tunnel, TunnelChecksum, TunnelKind,
+    ForwardingMethod, Member, Named, NamedServer, OnRemoval, Persistence, PersistenceEngine, PlaneChoice, Protocol,
+    Quorum, RealServer, Scheduler, SchedulerFlags, ServerKey, ServiceKey, Sorry, Tunnel, TunnelChecksum, TunnelKind,
     VirtualServer, Weight,
 };
 
@@ -168,13 +169,6 @@ impl Lower<'_> {
         group: Option<(String, bool)>,
         usual: &Usual,
     ) -> Option<VirtualServer> {
-        if let Where::Mark(..) = at
-            && self.plane() == PlaneChoice::Xdp
-        {
-            let what = "firewall marks are not supported with `dataplane xdp`".to_owned();
-            self.unsupported(s.at, what, "expected an address and a port, or a group; or `dataplane ipvs`");
-            return None;
-        }
         if let Where::Mark(0, _) = at {
             self.unsupported(s.at, "a firewall mark of 0 is none".to_owned(), "expected 1 to 4294967295");
             return None;
@@ -205,6 +199,7 @@ impl Lower<'_> {
             return None; // told already
         }
         let engine = self.engine(s)?;
+        let members = if key.mark != 0 { self.members(s) } else { Vec::new() };
         let timing = Timing::of(s, Timing::default());
         let mut servers: Vec<RealServer> = Vec::new();
         let mut names: Vec<NamedServer> = Vec::new();
@@ -235,6 +230,7 @@ impl Lower<'_> {
             quorum_down: self.command(s, "quorum_down"),
             mail: self.mails(s, "smtp_alert_checker", false),
             group,
+            members,
             scheduler,
             scheduler_flags: scheduler_flags(s, scheduler),
             one_packet: s.has("ops") && (protocol == Protocol::Udp || key.mark != 0),
@@ -244,6 +240,28 @@ impl Lower<'_> {
             delay_loop: timing.delay_loop.unwrap_or(DELAY_LOOP),
             servers,
         })
+    }
+
+    /// Whom a mark is for; where that has no effect, it is told.
+    fn members(&mut self, s: &Section) -> Vec<Member> {
+        let member = |e: &Entry| match &e.value {
+            Value::Member(m) => Some(**m),
+            _ => None,
+        };
+        let all: Vec<Member> = s.all("member").filter_map(member).collect();
+        let (at, what, label) = match self.plane() {
+            PlaneChoice::Ipvs if !all.is_empty() => {
+                (s.place("member"), "IPVS sees the marks of netfilter only", "no effect with `dataplane ipvs`")
+            }
+            PlaneChoice::Xdp if all.is_empty() => {
+                (s.at, "nothing gives packets this mark", "seen only if tc, or nftables on a lower device, has set it")
+            }
+            _ => return all,
+        };
+        let d = Diagnostic::lint("fwmark", at, what).label(label);
+        let help = "write `member ADDRESSES PROTOCOL PORTS` and `dataplane xdp`, or set the mark by nftables";
+        self.diagnostics.push(d.help(help));
+        all
     }
 
     /// The outer `None`: there is no such engine, which was told.

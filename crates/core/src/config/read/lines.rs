@@ -7,9 +7,10 @@ use super::super::keywords::Lines;
 use super::super::keywords::spec::{Family, Track};
 use super::super::lex::Word;
 use super::super::tree::{Block as Braces, Statement};
-use super::super::value::Line;
+use super::super::value::{Line, Value};
 use super::super::{Diagnostic, Span};
 use super::{Reader, shown};
+use crate::model::{Member, Protocol};
 
 impl Reader<'_> {
     pub(super) fn lines(&mut self, kind: Lines, braces: &Braces<'_>) -> Vec<(Span, Line)> {
@@ -148,6 +149,38 @@ impl Reader<'_> {
         };
         self.no_more(st, 1);
         Some(Line::Range(from, to, port))
+    }
+
+    /// `RANGE [PROTOCOL [PORT[-PORT]]]`
+    pub(super) fn marked_member(&mut self, st: &Statement<'_>, w: &Word<'_>) -> Option<Value> {
+        let (first, last) = self.range(w)?;
+        let mut rest = st.args().iter().skip(1);
+        let protocol = match rest.next() {
+            None => None,
+            Some(p) => match self.choice(p, &["tcp", "udp", "sctp", "any"], true)? {
+                "tcp" => Some(Protocol::Tcp),
+                "udp" => Some(Protocol::Udp),
+                "sctp" => Some(Protocol::Sctp),
+                _ => None,
+            },
+        };
+        let ports = match rest.next() {
+            None => (0, u16::MAX),
+            Some(p) => {
+                let (from, to) = p.text.split_once('-').unwrap_or((&p.text, &p.text));
+                match (from.parse(), to.parse()) {
+                    (Ok(a), Ok(b)) if a <= b => (a, b),
+                    _ => {
+                        let what = format!("`{}` is not a port or a range of ports", shown(p));
+                        let d = Diagnostic::error("not-a-number", p.span, what);
+                        self.push(d.label("expected 80 or 8000-8010"));
+                        return None;
+                    }
+                }
+            }
+        };
+        self.no_more(st, 3);
+        Some(Value::Member(Box::new(Member { first, last, protocol, ports })))
     }
 
     /// The first and the last address of `A`, `A-B`, `A-LAST` or `A/PREFIX`.

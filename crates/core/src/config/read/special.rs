@@ -101,6 +101,7 @@ impl Reader<'_> {
                 Some(texts(st.args().get(..2).unwrap_or(st.args())))
             }
             Args::LvsTimeouts => self.lvs_timeouts(st),
+            Args::Member => self.marked_member(st, w),
             Args::OnRemoval => self.on_removal(st, w),
             Args::SyncDaemon => self.sync_daemon(st, w),
             Args::ExtraIf(min) => self.extra_if(k, st, w, min),

@@ -1,0 +1,60 @@
+//! ESP and AH go with the connection of UDP port 500 between the same two hosts, there and back, and begin none
+//! (ip_vs_proto_ah_esp.c).
+
+use evenkeel_testkit::frames::{self, look};
+use evenkeel_testkit::sequences::ipvsadm_step;
+
+use crate::methods::{end, frame, with_ways};
+use crate::plane::{Fate, XDP_PASS, XDP_REDIRECT, XDP_TX, mac_of, test_plane};
+
+#[test]
+fn esp_goes_with_its_key_exchange() {
+    with_ways(|| {
+        for (client, service, servers) in [
+            ("10.1.1.1:500", "10.2.0.100:500", ["10.2.0.21:500", "10.2.0.22:500"]),
+            ("[fd00:1::1]:500", "[fd00:2::100]:500", ["[fd00:2::21]:500", "[fd00:2::22]:500"]),
+        ] {
+            for how in ["-g", "-m", "-i"] {
+                let mut plane = test_plane(4096).expect("root");
+                let add = |s: &str| format!("-a -u {service} -r {s} {how}");
+                let steps = [format!("-A -u {service} -s rr"), add(servers[0]), add(servers[1])];
+                plane.apply(&steps.map(|s| ipvsadm_step(&s).expect("a step")));
+                let (c, v) = (end(client), end(service));
+                for payload in [40, 1200] {
+                    let f = frames::esp(c.0, v.0, &vec![9; payload]);
+                    assert_eq!(plane.run(&f), (XDP_PASS, f), "without a key exchange it is the kernel's");
+                }
+                // A key exchange of another client moves the choice on.
+                plane.run(&frame("-u", (c.0, 501), v, b"x"));
+                let (code, out) = plane.run(&frame("-u", c, v, b"ike"));
+                assert_eq!(code, XDP_TX);
+                let mac: [u8; 6] = out[..6].try_into().expect("a frame");
+                let server = *servers.map(end).iter().find(|s| mac_of(s.0) == mac).expect("one of them");
+                let f = frames::esp(c.0, v.0, &[9; 40]);
+                let (code, out) = plane.run(&f);
+                assert_eq!((code, &out[..6]), (XDP_TX, &mac[..]), "{how}");
+                let inner = if how == "-i" { [&out[..14], &out[out.len() - f.len() + 14..]].concat() } else { out };
+                let seen = look(&inner);
+                assert_eq!((seen.from.0, seen.to.0), (c.0, if how == "-m" { server.0 } else { v.0 }), "{how}");
+                assert_eq!(inner[inner.len() - 48..], f[f.len() - 48..], "nothing of it is changed");
+                if how == "-m" {
+                    let (code, out) = plane.run(&frames::esp(server.0, c.0, &[8; 40]));
+                    assert_eq!(code, XDP_REDIRECT);
+                    assert_eq!((look(&out).from.0, look(&out).to.0), (v.0, c.0));
+                }
+                let pieces = frames::fragments(&frames::esp(c.0, v.0, &[7; 2000]), 1200);
+                let there = pieces.iter().all(|p| plane.run(p).1[..6] == mac);
+                assert!(there, "{how}: its pieces stay together");
+            }
+        }
+    });
+}
+
+#[test]
+fn esp_that_nobody_balances_is_left_alone() {
+    let Some(mut plane) = test_plane(4096) else { return };
+    let steps = ["-A -t 10.2.0.100:80 -s rr", "-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g"];
+    plane.apply(&steps.map(|s| ipvsadm_step(s).expect("a step")));
+    let f = frames::esp(end("10.1.1.1:0").0, end("10.2.0.100:0").0, &[1; 40]);
+    assert_eq!(plane.frame(&f), Fate::Kernel);
+}
