@@ -189,8 +189,10 @@ enum forwarding { FORWARD_NAT = 0, FORWARD_LOCAL = 1, FORWARD_TUN = 2, FORWARD_D
 enum tunnel { TUNNEL_IPIP = 0, TUNNEL_GUE = 1, TUNNEL_GRE = 2 };
 enum tunnel_flags { TUNNEL_CSUM = 1, TUNNEL_REMCSUM = 2 };
 
+#define EK_HOP_TAGGED (1u << 27) /* in next_hop.ifindex: it is a VLAN, which XDP sends to by its tags */
+
 struct next_hop {
-	__u32 ifindex;
+	__u32 ifindex; /* and EK_HOP_TAGGED */
 	__u8 dmac[6];
 	__u8 smac[6];
 };
@@ -329,11 +331,24 @@ struct way_back {
 	__u32 unused;
 };
 
-/* A device that the XDP program is attached to; the tc program need not ask. Open-addressed by ifindex. */
+#define EK_TAGS 2 /* of VLANs, one in the other */
+
+/*
+ * A device that the XDP program is attached to, or a VLAN on one; the tc program need not ask. Open-addressed by ifindex.
+ * A tag is its Ethertype << 16 | its VLAN's number, in host order, the outermost one first; 0: there is none.
+ */
 struct device {
 	__u32 ifindex;
 	__u8 mac[6];
 	__u16 unused;
+	__u32 lower; /* a VLAN: the device whose frames have its tags */
+	__u32 tags[EK_TAGS];
+};
+
+/* Which VLAN a tagged frame is of. */
+struct tagged {
+	__u32 ifindex; /* the device that it came by */
+	__u32 tags[EK_TAGS];
 };
 
 /* Why a packet went where it went; one counter each. Those between REASON_LOCAL and REASON_ICMP deserve attention. */

@@ -36,6 +36,7 @@
 #include "forward.h"
 #include "nat.h"
 #include "tunnel.h"
+#include "vlan.h"
 #include "reply.h"
 #include "fragment.h"
 #include "icmp.h"
@@ -215,17 +216,8 @@ static __always_inline __u32 forward(void *ctx, int tc, struct packet *p, __u32 
 /* Frames for other hosts, seen because a switch floods or a device is promiscuous, are not to be balanced twice. */
 static __always_inline int device_owns(__u32 ifindex, struct ethhdr *eth)
 {
-#pragma unroll
-	for (int i = 0; i < EK_DEVICE_PROBES; i++) {
-		__u32 at = (ifindex + i) & (EK_DEVICES - 1);
-		struct device *dev = bpf_map_lookup_elem(&devices, &at);
-		if (!dev || !dev->ifindex)
-			return 0;
-		if (dev->ifindex == ifindex)
-			return *(__u32 *)dev->mac == *(__u32 *)eth->h_dest &&
-			       *(__u16 *)(dev->mac + 4) == *(__u16 *)(eth->h_dest + 4);
-	}
-	return 0;
+	struct device *dev = device_at(ifindex);
+	return dev && *(__u32 *)dev->mac == *(__u32 *)eth->h_dest && *(__u16 *)(dev->mac + 4) == *(__u16 *)(eth->h_dest + 4);
 }
 
 /* Translates an answer back and addresses it to its client's way. `whose` it is stands in the scratch memory. */
@@ -385,44 +377,74 @@ static __noinline int tc_expect(struct __sk_buff *skb, struct packet *p)
 	return icmp_expect(skb, 1, p);
 }
 
-static __always_inline int xdp_done(struct xdp_md *ctx, __u32 reason, __u32 out)
+/* As these say what the program does with a frame, see ACTION_BITS. */
+static __always_inline __u32 xdp_done(__u32 reason, __u32 out)
 {
 	if (reason == REASON_NOT_OURS)
 		return XDP_PASS;
 	count_reason(reason);
 	if (verdict_of(reason) == OUT)
-		return out == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(out, 0);
+		return send_by(out);
 	return verdict_of(reason) == AWAY ? XDP_DROP : XDP_PASS;
 }
 
-static __noinline int xdp_answered(struct xdp_md *ctx, struct packet *p)
+static __noinline __u32 xdp_answered(struct xdp_md *ctx, struct packet *p)
 {
-	__u32 out = 0, reason = answered(ctx, 0, ctx->ingress_ifindex, p, &out);
+	__u32 out = 0, reason = answered(ctx, 0, came_by(ctx, p), p, &out);
 	if (reason == REASON_UNASKED && !error_for(ctx, 0, p, reason, NO_DEST)) {
 		count_reason(reason);
-		return XDP_TX;
+		return send_by(0);
 	}
-	return xdp_done(ctx, reason, out);
+	return xdp_done(reason, out);
 }
 
-static __noinline int xdp_fragment(struct xdp_md *ctx, struct packet *p)
+static __noinline __u32 xdp_fragment(struct xdp_md *ctx, struct packet *p)
 {
-	__u32 out = 0, reason = fragment(ctx, 0, ctx->ingress_ifindex, p, &out);
-	return xdp_done(ctx, reason, out);
+	__u32 out = 0, reason = fragment(ctx, 0, came_by(ctx, p), p, &out);
+	return xdp_done(reason, out);
 }
 
-static __noinline int xdp_icmp(struct xdp_md *ctx, struct packet *p)
+static __noinline __u32 xdp_icmp(struct xdp_md *ctx, struct packet *p)
 {
-	__u32 out = 0, reason = icmp(ctx, 0, ctx->ingress_ifindex, p, &out);
-	return xdp_done(ctx, verdict_of(reason) == OUT ? REASON_ICMP : reason, out);
+	__u32 out = 0, reason = icmp(ctx, 0, came_by(ctx, p), p, &out);
+	return xdp_done(verdict_of(reason) == OUT ? REASON_ICMP : reason, out);
 }
 
 /* What does not go to a real server: the sender is told, where IPVS tells him. */
-static __noinline int xdp_refuse(struct xdp_md *ctx, struct packet *p, __u32 reason, __u32 dest)
+static __noinline __u32 xdp_refuse(struct xdp_md *ctx, struct packet *p, __u32 reason, __u32 dest)
 {
 	if (!error_for(ctx, 0, p, reason, dest))
-		return XDP_TX;
+		return send_by(0);
 	return verdict_of(reason) == AWAY ? XDP_DROP : XDP_PASS;
+}
+
+/* A frame without tags. */
+static __always_inline __u32 path(struct xdp_md *ctx, struct settings *set, struct packet *p)
+{
+	__u32 dest = NO_DEST, ifindex = 0, number = 0;
+	int rare = p->piece == LATER_PIECE || is_icmp(p);
+	if (!rare) {
+		number = service_find(set, p, 0);
+		if (!number && !set->any_nat)
+			return XDP_PASS;
+	}
+	void *data = (void *)(long)ctx->data;
+	if (data + sizeof(struct ethhdr) > (void *)(long)ctx->data_end || !device_owns(came_by(ctx, p), data))
+		return XDP_PASS;
+	if (p->piece == LATER_PIECE)
+		return xdp_fragment(ctx, p);
+	if (rare) {
+		if (set->tuning & SCHEDULE_ICMP)
+			xdp_expect(ctx, p);
+		return xdp_icmp(ctx, p);
+	}
+	if (!number)
+		return xdp_answered(ctx, p);
+	__u32 reason = balance(p, set, number - 1, &dest);
+	if (reason == REASON_FORWARDED)
+		reason = forward(ctx, 0, p, dest, &ifindex);
+	count_reason(reason);
+	return reason == REASON_FORWARDED ? send_by(ifindex) : xdp_refuse(ctx, p, reason, dest);
 }
 
 /* Frames may lie in several buffers (jumbo frames): the headers are in the first one. */
@@ -431,34 +453,16 @@ int evenkeel_xdp(struct xdp_md *ctx)
 {
 	struct packet p = {};
 	struct settings *set = settings_get();
-	__u32 dest = NO_DEST, ifindex = 0, number = 0;
-	void *data = (void *)(long)ctx->data;
-	if (!set || parse(data, (void *)(long)ctx->data_end, &p))
+	if (!set)
 		return XDP_PASS;
-	int rare = p.piece == LATER_PIECE || is_icmp(&p);
-	if (!rare) {
-		number = service_find(set, &p, 0);
-		if (!number && !set->any_nat)
+	if (parse((void *)(long)ctx->data, (void *)(long)ctx->data_end, &p)) {
+		if (!untag(ctx))
 			return XDP_PASS;
+		p.tagged = 1;
+		if (parse((void *)(long)ctx->data, (void *)(long)ctx->data_end, &p))
+			return leave(ctx, &p, XDP_PASS);
 	}
-	if (!device_owns(ctx->ingress_ifindex, data))
-		return XDP_PASS;
-	if (p.piece == LATER_PIECE)
-		return xdp_fragment(ctx, &p);
-	if (rare) {
-		if (set->tuning & SCHEDULE_ICMP)
-			xdp_expect(ctx, &p);
-		return xdp_icmp(ctx, &p);
-	}
-	if (!number)
-		return xdp_answered(ctx, &p);
-	__u32 reason = balance(&p, set, number - 1, &dest);
-	if (reason == REASON_FORWARDED)
-		reason = forward(ctx, 0, &p, dest, &ifindex);
-	count_reason(reason);
-	if (reason == REASON_FORWARDED)
-		return ifindex == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(ifindex, 0);
-	return xdp_refuse(ctx, &p, reason, dest);
+	return leave(ctx, &p, path(ctx, set, &p));
 }
 
 static __always_inline int tc_done(struct __sk_buff *skb, __u32 reason, __u32 out)
@@ -469,7 +473,7 @@ static __always_inline int tc_done(struct __sk_buff *skb, __u32 reason, __u32 ou
 	if (reason == REASON_ASK)
 		return bpf_redirect_neigh(out, 0, 0, 0);
 	if (verdict_of(reason) == OUT)
-		return bpf_redirect(out, 0);
+		return bpf_redirect(out & ~EK_HOP_TAGGED, 0);
 	return verdict_of(reason) == AWAY ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
@@ -509,7 +513,7 @@ int evenkeel_tc(struct __sk_buff *skb)
 	struct settings *set = settings_get();
 	__u32 dest = NO_DEST, ifindex = 0, number;
 	if (!set || (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6)) ||
-	    skb->pkt_type != 0 /* PACKET_HOST */)
+	    skb->pkt_type != 0 /* PACKET_HOST */ || skb->vlan_present /* its VLAN's device will have it */)
 		return TC_ACT_UNSPEC;
 	pull(skb, 1, TC_HEADERS);
 	if (parse((void *)(long)skb->data, (void *)(long)skb->data_end, &p))
@@ -530,7 +534,7 @@ int evenkeel_tc(struct __sk_buff *skb)
 		reason = forward(skb, 1, &p, dest, &ifindex);
 	count_reason(reason);
 	if (reason == REASON_FORWARDED)
-		return bpf_redirect(ifindex, 0);
+		return bpf_redirect(ifindex & ~EK_HOP_TAGGED, 0);
 	return tc_refuse(skb, &p, reason, dest);
 }
 

@@ -113,6 +113,14 @@ struct {
 	__type(value, struct device);
 } devices SEC(".maps");
 
+/* User space writes, the XDP program reads: VLANs by the tags of their frames. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, EK_DEVICES);
+	__type(key, struct tagged);
+	__type(value, __u32);
+} vlans SEC(".maps");
+
 /* The program counts on each CPU by itself; user space adds up. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -29,7 +29,7 @@ struct packet {
 	__u8 event; /* TCP: its flags; SCTP: enum sctp_event */
 	__u8 piece; /* enum piece */
 	__u8 related; /* AH or ESP, and nothing is known of it but the connection that it belongs to */
-	__u8 unused;
+	__u8 tagged; /* it came with tags of a VLAN, which were taken off */
 };
 
 /* RFC 9260, 3.2: what a state machine makes of a chunk's type. */

@@ -45,7 +45,6 @@ __noinline int answer_find(struct packet *p)
 	struct found *f = &mine->answer.found;
 	struct key *k = &mine->answer.key;
 	int v6 = p->family == 6;
-	__u32 now = (__u32)bpf_jiffies64();
 	__u32 next = nat_lookup(p->client, v6, p->client_port, p->protocol);
 	__u32 wild = nat_lookup(p->client, v6, 0, p->protocol);
 	if (!next) {
@@ -60,7 +59,7 @@ __noinline int answer_find(struct packet *p)
 		/* see server_port() */
 		__be16 vport = s->port && d->port == p->client_port ? s->port : p->client_port;
 		key_make(k, p->vip, s->addr, v6, conn_key1(p->vport, vport, p->protocol, KIND_CONN));
-		__u32 number = conn_find(k, now, f);
+		__u32 number = conn_find(k, (__u32)bpf_jiffies64(), f);
 		struct conn *e = number ? conn_at(number - 1) : 0;
 		int without = !number && !f->room; /* it may have found none */
 		if ((e && READ(e->dest) == next - 1) || without) {
@@ -174,6 +173,9 @@ static __always_inline int way_back(void *ctx, __u32 ifindex, struct settings *s
 	hop->ifindex = rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_NO_NEIGH ? fib->ifindex : 0;
 	if (rc)
 		return rc;
+	struct device *by = device_at(fib->ifindex);
+	if (by && by->lower)
+		hop->ifindex |= EK_HOP_TAGGED;
 	__builtin_memcpy(hop->dmac, fib->dmac, 6);
 	__builtin_memcpy(hop->smac, fib->smac, 6);
 	__u32 number = way_number(hop);

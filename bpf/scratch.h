@@ -93,6 +93,11 @@ struct scratch {
 		struct error_packet packet;
 		__u32 second, sent; /* how many in which */
 	} error;
+	struct {
+		__be16 words[2 * EK_TAGS]; /* what was taken off the frame, as it lay there */
+		__u32 count;
+		__u32 vlan; /* the device of its VLAN */
+	} tags;
 	struct key flow; /* of the packet itself, if it is IPv6 */
 	struct outer outer;
 };

@@ -14,3 +14,4 @@ mod settings;
 mod states;
 mod table;
 mod twin;
+mod vlan;

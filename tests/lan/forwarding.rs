@@ -62,15 +62,13 @@ fn generic_xdp_works() {
     works_by(&net, "generic XDP");
 }
 
-#[test]
-fn native_xdp_works() {
-    let Some(net) = Net::new("native") else { return };
-    let _servers = servers(&net);
-    // On veth it needs a program on the peer, which wakes its receiver, and checksums that are made.
+/// What native XDP on the veth of the first director needs: a program on the peer, which wakes its receiver, checksums that
+/// are made, and tags that are in the frames. It goes with the value.
+fn able_peer(net: &Net) -> XdpPlane {
     let (ns, dir) = (net.lan.ns("sw"), evenkeel_sys::paths::bpf_dir(&net.lan.instance("sw")));
     let off = Command::new("nsenter")
         .arg(format!("--net=/run/netns/{ns}"))
-        .args(["ethtool", "-K", "p-d1", "tx", "off"])
+        .args(["ethtool", "-K", "p-d1", "tx", "off", "txvlan", "off"])
         .output();
     assert!(off.expect("ethtool runs").status.success());
     let peer = net.lan.within("sw", || {
@@ -79,9 +77,71 @@ fn native_xdp_works() {
         Hooks::default().attach(&plane.loaded, &link, HookChoice::NativeXdp)?;
         Ok::<_, evenkeel_sys::Error>(plane)
     });
-    let _peer = peer.expect("entered").expect("attached");
+    peer.expect("entered").expect("attached")
+}
+
+#[test]
+fn native_xdp_works() {
+    let Some(net) = Net::new("native") else { return };
+    let _servers = servers(&net);
+    let _peer = able_peer(&net);
     net.start("d1", &config("xdp"));
     works_by(&net, "native XDP");
+}
+
+/// Client, director and real servers in VLAN 100, two of the latter in VLAN 7 within it. The director's program is on the
+/// device below.
+#[test]
+fn native_xdp_carries_vlans() {
+    let Some(net) = Net::new("vlans") else { return };
+    if let Err(e) = net.lan.ip("sw", "link add link br0 name probe type vlan id 1") {
+        eprintln!("skipped, as this kernel has no VLANs: {e}");
+        return;
+    }
+    let vlan = |host: &str, dev: &str, number: u16, addr: &str| {
+        let name = format!("{dev}.{number}");
+        net.lan.ip(host, &format!("link add link {dev} name {name} type vlan id {number}")).expect("a VLAN");
+        net.lan.ip(host, &format!("link set {name} up")).expect("up");
+        net.lan.ip(host, &format!("addr add {addr} dev {name}")).expect("an address");
+    };
+    vlan("router", "eth1", 100, "192.168.5.1/24");
+    vlan("d1", "eth0", 100, "192.168.5.2/24");
+    vlan("d1", "eth0.100", 7, "192.168.7.2/24");
+    vlan("r1", "eth0", 100, "192.168.5.11/24");
+    for (host, addr) in [("r2", "192.168.7.12/24"), ("r3", "192.168.7.13/24")] {
+        vlan(host, "eth0", 100, "192.168.6.1/24");
+        vlan(host, "eth0.100", 7, addr);
+    }
+    net.lan.ip("client", "route add 192.168.5.0/24 via 10.77.0.1").expect("a route");
+    net.lan.ip("d1", "addr add 192.168.5.100/32 dev eth0.100").expect("the address");
+    for (host, _) in SERVERS {
+        net.lan.ip(host, "addr add 192.168.5.100/32 dev lo").expect("the address");
+    }
+    let _servers = servers(&net);
+    let _peer = able_peer(&net);
+    net.start(
+        "d1",
+        "global_defs {\n connection_table_size 16384\n dataplane_interface eth0 xdp\n}\n\
+         virtual_server 192.168.5.100 80 {\n lb_algo rr\n lb_kind DR\n protocol TCP\n\
+         real_server 192.168.5.11 80 {\n}\n real_server 192.168.7.12 80 {\n}\n real_server 192.168.7.13 80 {\n}\n}\n",
+    );
+    let at = SocketAddrV4::new([192, 168, 5, 100].into(), 80);
+    let ask = || net.lan.within("client", || http::get(at, Duration::from_secs(3))).expect("entered");
+    for _ in 0..3 {
+        eventually("an answer", SOON, || ask().ok());
+    }
+    let hooks = net.status("d1").expect("answers").dataplane.hooks;
+    assert!(hooks.contains(&("eth0".to_owned(), "native XDP".to_owned())), "{hooks:?}");
+    let received = || {
+        let path = "/sys/class/net/eth0.100/statistics/rx_packets";
+        let seen = Command::new("ip").args(["netns", "exec", &net.lan.ns("d1"), "cat", path]).output().expect("runs");
+        String::from_utf8_lossy(&seen.stdout).trim().parse::<u64>().expect("a number")
+    };
+    let before = received();
+    let names: BTreeSet<String> = (0..60).map(|_| ask().expect("answered").server).collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    let more = received() - before;
+    assert!(more < 60, "the stack of the VLAN has seen {more} packets of 60 requests");
 }
 
 #[test]

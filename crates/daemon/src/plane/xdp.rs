@@ -8,8 +8,9 @@ use evenkeel_core::ipvs::Connection;
 use evenkeel_core::model::{Config, HookChoice, Member};
 use evenkeel_core::plan::{Services, Step};
 use evenkeel_sys::bpf::conns::ConnView;
+use evenkeel_sys::bpf::hook::takes_tags_off;
 use evenkeel_sys::bpf::load::DEFAULT_CONNS;
-use evenkeel_sys::bpf::{Hooks, ServiceView, XdpPlane};
+use evenkeel_sys::bpf::{Hook, Hooks, ServiceView, XdpPlane};
 use evenkeel_sys::netlink::{Link, Netlink};
 use evenkeel_sys::nexthop::NextHops;
 use evenkeel_sys::{Error, Result};
@@ -125,6 +126,22 @@ impl DataPlane for Xdp {
         if occasion == Occasion::Configured {
             let all: Vec<u32> = wanted.keys().copied().collect();
             self.hooks.keep_only(&self.plane.loaded, &all);
+        }
+        for (name, hook) in self.hooks.list() {
+            let below = |l: &&Link| l.name == name && links.iter().any(|v| v.vlan.is_some() && v.base == Some(l.index));
+            if matches!(hook, Hook::NativeXdp | Hook::GenericXdp)
+                && links.iter().any(|l| below(&l))
+                && takes_tags_off(name)
+            {
+                errors.push(format!(
+                    "{name} takes VLAN tags off before {hook} sees them, so that frames of its VLANs look like its own: \
+                     `ethtool -K {name} rxvlan off`, or `dataplane_interface {name} tc`"
+                ));
+            }
+        }
+        match self.plane.maps().note_vlans(&links) {
+            Ok(()) => drop(self.refresh_ways(netlink)),
+            Err(e) => errors.push(e.to_string()),
         }
         if wanted.is_empty() && config.virtual_servers.iter().any(|v| v.key.mark != 0) {
             errors.push("no device has an address of what is marked: name one by `dataplane_interface`".into());

@@ -616,6 +616,8 @@ impl Editor {
         let source = source.map_or([0; 4], wire_addr);
         let have = matches!(d.hop, 1 | 2).then(|| d.hops[d.hop as usize - 1]);
         let have = have.map(|h| NextHop { ifindex: h.ifindex, dmac: h.dmac, smac: h.smac });
+        let tagged = if self.maps().is_vlan(hop.ifindex) { EK_HOP_TAGGED } else { 0 };
+        let hop = NextHop { ifindex: hop.ifindex | tagged, ..hop };
         if have == Some(hop) && d.mtu == mtu && d.source == source {
             return false;
         }

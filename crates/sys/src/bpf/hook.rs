@@ -3,6 +3,7 @@
 //! Native XDP wins on NICs. On devices that sockets feed (veth, bridges, virtual ones) tc is cheaper and keeps offloads.
 //! A hook is attached once; the next daemon replaces the program in its pinned link, which loses no packet.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fmt;
 use std::fs;
@@ -12,10 +13,10 @@ use std::path::{Path, PathBuf};
 
 use evenkeel_core::model::HookChoice;
 use libbpf_rs::libbpf_sys as raw;
-use libbpf_rs::{TC_INGRESS, TcHookBuilder};
+use libbpf_rs::{MapCore, MapFlags, TC_INGRESS, TcHookBuilder};
 
 use super::abi::*;
-use super::load::Loaded;
+use super::load::{Loaded, Maps, bpf_error};
 use crate::netlink::Link;
 use crate::{Context, Error, Result};
 
@@ -251,8 +252,26 @@ fn attach_link(prog: BorrowedFd<'_>, path: &Path, link: &Link, hook: Hook) -> Re
     os(ret.into(), || format!("pin {}", path.display()), || ())
 }
 
-/// The driver's name, by the old ethtool request, which works in every namespace; empty if there is none.
+/// An old ethtool request, which works in every namespace; `false` if the device has no answer. `T` begins with the request's
+/// number and is as large as what the kernel fills in.
+fn ethtool<T>(name: &str, request: &mut T) -> bool {
+    let Ok(sock) = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None) else {
+        return false;
+    };
+    // SAFETY: a zeroed ifreq is valid.
+    let mut req: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in req.ifr_name.iter_mut().zip(name.bytes().take(15)) {
+        *to = from as libc::c_char;
+    }
+    req.ifr_ifru.ifru_data = std::ptr::from_mut(request).cast();
+    // SAFETY: the request's structure is as large as what the kernel fills in.
+    let ret = unsafe { libc::ioctl(sock.as_raw_fd(), libc::SIOCETHTOOL, &mut req) };
+    ret == 0
+}
+
+/// The driver's name; empty if there is none.
 pub fn driver(name: &str) -> String {
+    /// struct ethtool_drvinfo
     #[repr(C)]
     struct DrvInfo {
         cmd: u32,
@@ -260,19 +279,8 @@ pub fn driver(name: &str) -> String {
         rest: [u8; 160],
     }
     const ETHTOOL_GDRVINFO: u32 = 3;
-    let Ok(sock) = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None) else {
-        return String::new();
-    };
     let mut info = DrvInfo { cmd: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
-    // SAFETY: a zeroed ifreq is valid.
-    let mut req: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in req.ifr_name.iter_mut().zip(name.bytes().take(15)) {
-        *to = from as libc::c_char;
-    }
-    req.ifr_ifru.ifru_data = (&raw mut info).cast();
-    // SAFETY: the request's structure is larger than what the kernel fills in (196 bytes).
-    let ret = unsafe { libc::ioctl(sock.as_raw_fd(), libc::SIOCETHTOOL, &mut req) };
-    if ret != 0 {
+    if !ethtool(name, &mut info) {
         return String::new();
     }
     let _ = info.rest;
@@ -280,17 +288,78 @@ pub fn driver(name: &str) -> String {
     String::from_utf8_lossy(&info.driver[..end]).into_owned()
 }
 
+/// Does the device take VLAN tags off before an XDP program sees the frame (`ethtool -K … rxvlan`)? Of a veth its peer
+/// decides (`txvlan`).
+pub fn takes_tags_off(name: &str) -> bool {
+    /// struct ethtool_value
+    #[repr(C)]
+    struct Flags {
+        cmd: u32,
+        data: u32,
+    }
+    const ETHTOOL_GFLAGS: u32 = 0x25;
+    const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+    let mut flags = Flags { cmd: ETHTOOL_GFLAGS, data: 0 };
+    driver(name) != "veth" && ethtool(name, &mut flags) && flags.data & ETH_FLAG_RXVLAN != 0
+}
+
 /// Lets the XDP program know the device's own address, so that it leaves other hosts' frames alone.
 fn note_device(loaded: &Loaded, link: &Link) -> Result<()> {
-    let devices = &loaded.maps.devices;
+    note(&loaded.maps, link, 0, [0; EK_TAGS as usize])
+}
+
+fn note(maps: &Maps, link: &Link, lower: u32, tags: [u32; EK_TAGS as usize]) -> Result<()> {
+    let devices = &maps.devices;
     let at = (0..EK_DEVICE_PROBES).map(|i| (link.index.wrapping_add(i) & (EK_DEVICES - 1)) as usize);
     let places: Vec<usize> = at.collect();
     let mine = places.iter().copied().find(|&i| devices.get(i).ifindex == link.index);
     let Some(place) = mine.or_else(|| places.iter().copied().find(|&i| devices.get(i).ifindex == 0)) else {
         return Err(Error::new(format!("hook {}", link.name), "the device table is crowded at its number"));
     };
-    devices.set(place, device { ifindex: link.index, mac: link.mac, unused: 0 });
+    // What is known of a VLAN stays: there is a moment between this and the next note_vlans().
+    let had = devices.get(place);
+    let (lower, tags) = if lower == 0 && link.vlan.is_some() { (had.lower, had.tags) } else { (lower, tags) };
+    devices.set(place, device { ifindex: link.index, mac: link.mac, unused: 0, lower, tags });
     Ok(())
+}
+
+/// The device at the bottom of a VLAN, or of one within another, and the tags that its frames have there.
+fn below(link: &Link, links: &[Link]) -> Option<(u32, [u32; EK_TAGS as usize])> {
+    let mut tags = Vec::new();
+    let mut at = link;
+    while let Some((protocol, number)) = at.vlan {
+        tags.insert(0, u32::from(protocol) << 16 | u32::from(number));
+        at = links.iter().find(|l| Some(l.index) == at.base)?;
+    }
+    let fits = !tags.is_empty() && tags.len() <= EK_TAGS as usize;
+    fits.then(|| (at.index, std::array::from_fn(|i| tags.get(i).copied().unwrap_or(0))))
+}
+
+impl Maps {
+    /// Is it a VLAN, as far as the XDP program knows?
+    pub(super) fn is_vlan(&self, ifindex: u32) -> bool {
+        let at = |i| self.devices.get((ifindex.wrapping_add(i) & (EK_DEVICES - 1)) as usize);
+        (0..EK_DEVICE_PROBES).map(at).any(|d| d.ifindex == ifindex && d.lower != 0)
+    }
+
+    /// Lets the XDP program know the VLANs that there are: frames come with their tags, and leave with them.
+    pub fn note_vlans(&self, links: &[Link]) -> Result<()> {
+        let mut wanted: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+        for link in links {
+            let Some((lower, tags)) = below(link, links) else { continue };
+            note(self, link, lower, tags)?;
+            wanted.insert([lower, tags[0], tags[1]].iter().flat_map(|w| w.to_ne_bytes()).collect(), link.index);
+        }
+        let failed = |e| bpf_error("note the VLANs".into(), e);
+        for (key, ifindex) in &wanted {
+            self.vlans.update(key, &ifindex.to_ne_bytes(), MapFlags::ANY).map_err(failed)?;
+        }
+        let gone: Vec<Vec<u8>> = self.vlans.keys().filter(|k| !wanted.contains_key(k)).collect();
+        for key in gone {
+            self.vlans.delete(&key).map_err(failed)?;
+        }
+        Ok(())
+    }
 }
 
 impl Loaded {

@@ -340,7 +340,7 @@ impl Maps {
             inactive: d.inactive,
             persistent: d.persistent,
             overload: d.overload != 0,
-            hop: hop.map(|h| NextHop { ifindex: h.ifindex, dmac: h.dmac, smac: h.smac }),
+            hop: hop.map(|h| NextHop { ifindex: h.ifindex & !EK_HOP_TAGGED, dmac: h.dmac, smac: h.smac }),
             mtu: d.mtu,
             local: d.hop == HOP_LOCAL,
             stats: stats(&self.dest_stats, id),

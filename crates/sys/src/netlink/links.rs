@@ -4,8 +4,8 @@ use evenkeel_core::model::{Vmac, VmacKind};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, IpVlanFlags, IpVlanMode,
-    LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVlan, IpVlanFlags,
+    IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode, VlanProtocol,
 };
 
 use super::Netlink;
@@ -28,6 +28,8 @@ pub struct Link {
     pub mtu: u32,
     /// The number of the device that it stands on.
     pub base: Option<u32>,
+    /// It is a VLAN on its base: the tag of its frames, Ethertype and number.
+    pub vlan: Option<(u16, u16)>,
     /// It is a macvlan.
     pub macvlan: bool,
     /// It is an ipvlan.
@@ -121,8 +123,11 @@ fn link_of(l: &LinkMessage) -> Link {
         loopback: l.header.flags.contains(LinkFlags::Loopback),
         ..Link::default()
     };
+    let mut base_elsewhere = false;
     for a in &l.attributes {
         match a {
+            // Its base's number is one of another network namespace.
+            LinkAttribute::LinkNetNsId(_) => base_elsewhere = true,
             LinkAttribute::IfName(n) => link.name.clone_from(n),
             LinkAttribute::Address(a) => link.mac = a.as_slice().try_into().unwrap_or_default(),
             LinkAttribute::Mtu(m) => link.mtu = *m,
@@ -131,11 +136,21 @@ fn link_of(l: &LinkMessage) -> Link {
             LinkAttribute::LinkInfo(i) => {
                 link.macvlan = i.contains(&LinkInfo::Kind(InfoKind::MacVlan));
                 link.ipvlan = i.contains(&LinkInfo::Kind(InfoKind::IpVlan));
+                link.vlan = i.iter().find_map(vlan_of);
             }
             _ => {}
         }
     }
+    link.vlan = link.vlan.filter(|_| !base_elsewhere);
     link
+}
+
+/// Ethertype and number of a VLAN's tag.
+fn vlan_of(info: &LinkInfo) -> Option<(u16, u16)> {
+    let LinkInfo::Data(InfoData::Vlan(all)) = info else { return None };
+    let number = all.iter().find_map(|i| if let InfoVlan::Id(n) = i { Some(*n) } else { None })?;
+    let stacked = all.contains(&InfoVlan::Protocol(VlanProtocol::Ieee8021Ad));
+    Some((if stacked { 0x88a8 } else { 0x8100 }, number))
 }
 
 /// The device of a name, or an error that says that there is none.

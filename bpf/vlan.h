@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * VLANs under XDP (IEEE 802.1Q). The driver hands over whole frames, tags and all. Those of a frame that is for a VLAN of
+ * this director are taken off, everything goes on as if it had come by the VLAN's device, and at the end the frame gets the
+ * tags of where it goes. In tc the stack has done that already.
+ */
+#ifndef EVENKEEL_VLAN_H
+#define EVENKEEL_VLAN_H
+
+/*
+ * What the XDP program says of a frame: an action, and for XDP_TX << ACTION_BITS the device to send by, 0 for the one that
+ * it came by, with EK_HOP_TAGGED if that is a VLAN.
+ */
+#define ACTION_BITS 4
+
+static __always_inline struct device *device_at(__u32 ifindex)
+{
+#pragma unroll
+	for (int i = 0; i < EK_DEVICE_PROBES; i++) {
+		__u32 at = (ifindex + i) & (EK_DEVICES - 1);
+		struct device *dev = bpf_map_lookup_elem(&devices, &at);
+		if (!dev || !dev->ifindex)
+			return 0;
+		if (dev->ifindex == ifindex)
+			return dev;
+	}
+	return 0;
+}
+
+static __always_inline int is_tag(__be16 proto)
+{
+	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD);
+}
+
+/* A tag as struct device has it; its priority (three bits) and drop eligibility do not matter. */
+static __always_inline __u32 tag_of(__be16 proto, __be16 control)
+{
+	return (__u32)bpf_ntohs(proto) << 16 | (bpf_ntohs(control) & 0xfff);
+}
+
+/* The device that a packet came by, or its VLAN's. */
+static __always_inline __u32 came_by(struct xdp_md *ctx, struct packet *p)
+{
+	__u32 in = ctx->ingress_ifindex;
+	asm volatile("" : "+r"(in)); /* not an address that is chosen first: the verifier takes no changed context */
+	if (!p->tagged)
+		return in;
+	struct scratch *mine = scratch_get();
+	return mine ? mine->tags.vlan : 0;
+}
+
+/* Takes the tags off a frame of a VLAN that is known. 0: it has none, or is of none, and is as it was. */
+static __noinline int untag(struct xdp_md *ctx)
+{
+	struct scratch *mine = scratch_get();
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	__be16 *word = (void *)eth + 12; /* Ethertype, control, Ethertype, control, Ethertype */
+	if (!mine || (void *)(word + 3) > (void *)(long)ctx->data_end || !is_tag(word[0]))
+		return 0;
+	struct tagged key = { .ifindex = ctx->ingress_ifindex, .tags = { tag_of(word[0], word[1]) } };
+	__u32 count = 1;
+	mine->tags.words[0] = word[0];
+	mine->tags.words[1] = word[1];
+	if (is_tag(word[2])) {
+		if ((void *)(word + 5) > (void *)(long)ctx->data_end)
+			return 0;
+		key.tags[1] = tag_of(word[2], word[3]);
+		mine->tags.words[2] = word[2];
+		mine->tags.words[3] = word[3];
+		count = 2;
+	}
+	__u32 *vlan = bpf_map_lookup_elem(&vlans, &key);
+	if (!vlan)
+		return 0;
+	mine->tags.count = count;
+	mine->tags.vlan = *vlan;
+	struct ethhdr was = *eth;
+	if (bpf_xdp_adjust_head(ctx, count * 4))
+		return 0;
+	eth = (void *)(long)ctx->data;
+	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
+		return 0;
+	__builtin_memcpy(eth, &was, 12); /* the Ethertype is the one behind the tags */
+	return 1;
+}
+
+/* Puts tags in front of the Ethertype. 0 if there was room. */
+static __always_inline int tag(struct xdp_md *ctx, const __be16 *words, __u32 count)
+{
+	struct ethhdr *eth = (void *)(long)ctx->data, was;
+	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
+		return -1;
+	was = *eth;
+	if (bpf_xdp_adjust_head(ctx, count == 2 ? -8 : -4))
+		return -1;
+	eth = (void *)(long)ctx->data;
+	__be16 *to = (void *)eth + 12;
+	if ((void *)(to + 5) > (void *)(long)ctx->data_end)
+		return -1;
+	__builtin_memcpy(eth, &was, 12);
+	to[0] = words[0];
+	to[1] = words[1];
+	if (count == 2) {
+		to[2] = words[2];
+		to[3] = words[3];
+	}
+	/* what the Ethertype was stands where it stood */
+	return 0;
+}
+
+/* The rarer ends of a frame: of a VLAN, or to one. */
+static __noinline int leave_tagged(struct xdp_md *ctx, struct packet *p, __u32 what)
+{
+	__u32 action = what & ((1 << ACTION_BITS) - 1), out = what >> ACTION_BITS & ~EK_HOP_TAGGED;
+	struct scratch *mine = scratch_get();
+	if (!mine || action == XDP_DROP)
+		return XDP_DROP;
+	if (action != XDP_TX) {
+		if (p->tagged && tag(ctx, mine->tags.words, mine->tags.count))
+			return XDP_DROP;
+		return action;
+	}
+	out = out ? out : came_by(ctx, p);
+	struct device *to = device_at(out);
+	if (to && to->lower) {
+		__be16 words[2 * EK_TAGS] = {
+			bpf_htons(to->tags[0] >> 16), bpf_htons(to->tags[0]), bpf_htons(to->tags[1] >> 16), bpf_htons(to->tags[1]),
+		};
+		if (tag(ctx, words, to->tags[1] ? 2 : 1)) {
+			count_reason(REASON_NO_ROOM);
+			return XDP_DROP;
+		}
+		out = to->lower;
+	}
+	return out == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(out, 0);
+}
+
+/* The end of every frame. */
+static __always_inline int leave(struct xdp_md *ctx, struct packet *p, __u32 what)
+{
+	__u32 out = what >> ACTION_BITS;
+	if (p->tagged || (out & EK_HOP_TAGGED))
+		return leave_tagged(ctx, p, what);
+	if ((what & ((1 << ACTION_BITS) - 1)) != XDP_TX || !out || out == ctx->ingress_ifindex)
+		return what & ((1 << ACTION_BITS) - 1);
+	return bpf_redirect(out, 0);
+}
+
+static __always_inline __u32 send_by(__u32 ifindex)
+{
+	return XDP_TX | ifindex << ACTION_BITS;
+}
+
+#endif

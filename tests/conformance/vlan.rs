@@ -1,0 +1,161 @@
+//! VLANs under XDP: frames come with tags and leave with those of where they go.
+
+use std::net::IpAddr;
+
+use evenkeel_sys::bpf::{NextHop, Path};
+use evenkeel_sys::netlink::{Link, Netlink};
+use evenkeel_testkit::frames::{look, look_icmp};
+use evenkeel_testkit::sequences::ipvsadm_step;
+
+use crate::methods::{GATEWAY_MAC, end, frame, with_ways};
+use crate::plane::{TestPlane, XDP_PASS, XDP_TX, test_plane};
+
+/// Test runs come in by the loopback device, number 1. On it are VLAN 100, VLAN 200, and VLAN 7 within 802.1ad's 300.
+const V100: u32 = 1001;
+const V200: u32 = 1002;
+const V300: u32 = 1003;
+const V300_7: u32 = 1004;
+
+fn links() -> Vec<Link> {
+    let vlan = |index, base, vlan| Link { index, base: Some(base), vlan: Some(vlan), ..Link::default() };
+    vec![
+        Link { index: 1, loopback: true, ..Link::default() },
+        vlan(V100, 1, (0x8100, 100)),
+        vlan(V200, 1, (0x8100, 200)),
+        vlan(V300, 1, (0x88a8, 300)),
+        vlan(V300_7, V300, (0x8100, 7)),
+    ]
+}
+
+const T100: &[u8] = &[0x81, 0, 0, 100];
+const T200: &[u8] = &[0x81, 0, 0, 200];
+const T300_7: &[u8] = &[0x88, 0xa8, 0x01, 0x2c, 0x81, 0, 0, 7];
+
+/// A frame with tags, of some priority.
+fn tagged(frame: &[u8], tags: &[u8]) -> Vec<u8> {
+    let mut tags = tags.to_vec();
+    for control in tags.chunks_mut(4) {
+        control[2] |= 0xa0;
+    }
+    [&frame[..12], &tags, &frame[12..]].concat()
+}
+
+/// A frame's tags, without their priorities, and the frame without them.
+fn untagged(frame: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let mut at = 12;
+    while matches!(frame[at..at + 2], [0x81, 0] | [0x88, 0xa8]) {
+        at += 4;
+    }
+    let mut tags = frame[12..at].to_vec();
+    tags.chunks_mut(4).for_each(|t| t[2] &= 0x0f);
+    (tags, [&frame[..12], &frame[at..]].concat())
+}
+
+fn plane(services: &[(&str, &str, &str)]) -> TestPlane {
+    let mut plane = test_plane(4096).expect("root");
+    plane.plane.maps().note_vlans(&links()).expect("noted");
+    for (service, server, how) in services {
+        let steps = [format!("-A -t {service} -s rr"), format!("-a -t {service} -r {server} {how}")];
+        plane.apply(&steps.map(|s| ipvsadm_step(&s).expect("a step")));
+    }
+    plane
+}
+
+/// Every real server is reached by this device.
+fn lead_by(plane: &TestPlane, out: u32) {
+    for (id, addr) in plane.plane.dest_addresses() {
+        let source = if addr.is_ipv6() { "2001:db8::d" } else { "10.2.0.10" };
+        let hop = NextHop { ifindex: out, dmac: [2, 9, 9, 9, 9, 9], smac: [2; 6] };
+        plane.plane.set_path(id, Path::Via { hop, mtu: 1500, source: source.parse().ok() });
+    }
+}
+
+#[test]
+fn frames_leave_with_the_tags_of_where_they_go() {
+    let services = [
+        ("10.2.0.100:80", "10.2.0.21:80", "-g"),
+        ("10.2.0.101:80", "10.2.0.22:80", "-m"),
+        ("10.2.0.102:80", "10.2.0.23:80", "-i"),
+        ("[fd00:2::100]:80", "[fd00:2::21]:80", "-g"),
+        ("[fd00:2::101]:80", "[fd00:2::22]:80", "-m"),
+        ("[fd00:2::102]:80", "[fd00:2::23]:80", "-i"),
+    ];
+    with_ways(move || {
+        let plane = plane(&services);
+        for (out, wanted) in [(1, &[][..]), (V100, T100), (V200, T200), (V300_7, T300_7)] {
+            lead_by(&plane, out);
+            for (came, (service, server, how)) in
+                [&[][..], T100, T200, T300_7].into_iter().flat_map(|c| services.map(|s| (c, s)))
+            {
+                let client = end(if service.starts_with('[') { "[fd00:1::1]:4000" } else { "10.1.1.1:4000" });
+                let f = frame("-t", client, end(service), b"hello");
+                let (code, got) = plane.run(&tagged(&f, came));
+                assert_eq!(code, XDP_TX, "{service} from {came:?} to {wanted:?}");
+                let (tags, bare) = untagged(&got);
+                assert_eq!((&tags[..], &bare[..6]), (wanted, &[2, 9, 9, 9, 9, 9][..]), "{service} from {came:?}");
+                let header = bare.len() - f.len();
+                let seen = look(&[&f[..14], &bare[14 + header..]].concat());
+                let to = if how == "-m" { end(server) } else { end(service) };
+                assert_eq!((seen.from, seen.to, seen.ttl), (client, to, 63));
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_not_ours_keeps_its_tags() {
+    let Some(_) = test_plane(1024) else { return };
+    let plane = plane(&[("10.2.0.100:80", "10.2.0.21:80", "-g")]);
+    let (c, v) = (end("10.1.1.1:4000"), end("10.2.0.100:80"));
+    let ours = frame("-t", c, v, b"x");
+    let other = frame("-t", c, (v.0, 81), b"x");
+    for f in [
+        tagged(&ours, &[0x81, 0, 0, 101]),                // a VLAN that this host does not have
+        tagged(&ours, &[0x81, 0, 0, 100, 0x81, 0, 0, 7]), // another one within it
+        tagged(&ours, &[0x88, 0xa8, 0, 100]),             // the same number of another kind
+        tagged(&other, T100),
+        tagged(&other, T300_7),
+        tagged(&frame("-t", c, v, b"x")[..40], T100), // a header that is not whole
+        tagged(&ours, &[0x81, 0, 0, 100])[..16].to_vec(),
+    ] {
+        assert_eq!(plane.run(&f), (XDP_PASS, f.clone()), "{f:02x?}");
+    }
+    // Of a VLAN of ours, but to another host.
+    let mut f = tagged(&ours, T100);
+    f[0] = 2;
+    assert_eq!(plane.run(&f), (XDP_PASS, f.clone()));
+    plane.plane.maps().note_vlans(&links()[..1]).expect("noted");
+    let f = tagged(&ours, T100);
+    assert_eq!(plane.run(&f), (XDP_PASS, f.clone()), "the VLAN is gone");
+}
+
+#[test]
+fn errors_and_answers_go_back_by_the_vlan() {
+    with_ways(|| {
+        let plane = plane(&[("10.2.0.100:80", "10.2.0.21:8080", "-m")]);
+        // Routes lead by a device that the kernel knows; let it be the servers' VLAN.
+        let d0 = Netlink::new().and_then(|mut n| n.link("d0")).expect("asked").expect("there").index;
+        let real = |l: Link| if l.index == V200 { Link { index: d0, ..l } } else { l };
+        plane.plane.maps().note_vlans(&links().into_iter().map(real).collect::<Vec<_>>()).expect("noted");
+        let (c, v, r) = (end("10.1.1.1:4000"), end("10.2.0.100:80"), end("10.2.0.21:8080"));
+        let mut old = frame("-t", c, v, b"x");
+        old[14 + 8] = 1; // its TTL, and the checksum that goes with it
+        let sum = u16::from_be_bytes([old[24], old[25]]).checked_add(63 << 8).expect("no carry");
+        old[24..26].copy_from_slice(&sum.to_be_bytes());
+        let (code, out) = plane.run(&tagged(&old, T100));
+        let (tags, bare) = untagged(&out);
+        let error = look_icmp(&bare).expect("an error");
+        assert_eq!((code, &tags[..], error.kind, error.to), (XDP_TX, T100, (11, 0), c.0));
+        // An answer comes by the servers' VLAN and leaves by the route to the client.
+        assert_eq!(plane.run(&tagged(&frame("-t", c, v, b"x"), T100)).0, XDP_TX);
+        for _ in 0..2 {
+            let (code, out) = plane.run(&tagged(&frame("-t", r, c, b"y"), T200));
+            let (tags, bare) = untagged(&out);
+            assert_eq!((code, &tags[..]), (XDP_TX, T200));
+            assert_eq!((look(&bare).from, look(&bare).dmac), (v, GATEWAY_MAC));
+        }
+        let stray: (IpAddr, u16) = (c.0, 4444);
+        let f = tagged(&frame("-t", r, stray, b"y"), T200);
+        assert_eq!(plane.run(&f), (XDP_PASS, f.clone()), "of no connection");
+    });
+}
