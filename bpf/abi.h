@@ -8,8 +8,13 @@
 #ifndef EVENKEEL_ABI_H
 #define EVENKEEL_ABI_H
 
-/* Raised whenever a map's layout changes: a daemon adopts only maps of its own ABI. */
+/*
+ * Raised whenever a map's layout changes. A daemon rewrites maps of an older layout by the names of their members, as long as
+ * what is in them means the same: EK_OLDEST_ABI is the oldest one of which that holds (the connections' hash and keys, the
+ * numbers of enumerators).
+ */
 #define EK_ABI 5
+#define EK_OLDEST_ABI 4
 
 #define EK_MAX_SERVICES 16384u
 #define EK_MAX_DESTS 65536u

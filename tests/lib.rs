@@ -74,10 +74,15 @@ impl Net {
 
     /// Starts a daemon with this configuration and waits until it answers.
     pub fn start(&self, host: &str, config: &str) -> Pid {
+        self.start_program(host, config, &program("evenkeeld"))
+    }
+
+    /// The same with a daemon of another version.
+    pub fn start_program(&self, host: &str, config: &str, program: &Path) -> Pid {
         let path = self.write(host, config);
         let instance = self.lan.instance(host);
         let args = ["-n", "-l", "-D", "-f", path.to_str().expect("UTF-8"), "--instance", &instance];
-        let pid = self.lan.spawn(host, host, &program("evenkeeld"), &args).expect("starts");
+        let pid = self.lan.spawn(host, host, program, &args).expect("starts");
         eventually("the daemon answers", SOON, || match self.lan.ended(pid) {
             Some(how) => panic!("the daemon on {host} ended with {how}:\n{}", self.lan.log(host)),
             None => self.status(host).filter(|s| s.pid == pid.0),

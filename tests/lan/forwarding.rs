@@ -1,7 +1,9 @@
 //! The packet path by each hook, and what the operator reads of it.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddrV4;
+use std::io::{Read, Write};
+use std::net::{SocketAddrV4, TcpStream};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use evenkeel_sys::netlink::Netlink;
 use evenkeel_testkit::http::{self, Server};
 use evenkeel_testkit::lan::eventually;
 use evenkeel_testkit::office::{Load, SERVERS, VIP};
-use evenkeel_tests::{Net, SMALL_TABLE, SOON, service, vrrp};
+use evenkeel_tests::{Net, SMALL_TABLE, SOON, program, service, vrrp};
 use nix::sys::signal::Signal;
 
 const TWO: &[(&str, &str)] = &[("192.168.1.11", "weight 1"), ("192.168.1.12", "weight 2")];
@@ -193,14 +195,19 @@ fn the_packet_path_needs_no_daemon() {
     assert!(String::from_utf8_lossy(&list.stdout).contains("TCP  192.168.1.100:80 wlc"), "ipvsadm needs none either");
 }
 
+/// `EVENKEEL_EARLIER=/path/to/evenkeeld`: from a daemon of an earlier version, as an upgrade does.
 #[test]
 fn a_hand_over_loses_nothing() {
     let Some(net) = Net::new("hand-over") else { return };
     let _servers = servers(&net);
     let config = SMALL_TABLE.to_owned() + &vrrp(100, "") + &service("lb_algo rr", TWO);
-    let pid = net.start("d1", &config);
+    let first = std::env::var_os("EVENKEEL_EARLIER").map_or_else(|| program("evenkeeld"), PathBuf::from);
+    let pid = net.start_program("d1", &config, &first);
     net.wait_state("d1", "V", State::Master);
     eventually("the first answer", SOON, || request(&net).ok());
+    // Connections that say nothing until it is over.
+    let connect = || (0..20).map(|_| TcpStream::connect((VIP, 80))).collect::<Result<Vec<_>, _>>();
+    let open = net.lan.within("client", connect).expect("entered").expect("connected");
     let load = Load::start(&net.lan, 80, 2, Duration::from_secs(3));
     std::thread::sleep(Duration::from_millis(300));
     net.lan.signal(pid, Signal::SIGQUIT).expect("ends"); // what systemd sends for a restart
@@ -208,6 +215,13 @@ fn a_hand_over_loses_nothing() {
     net.start("d1", &config);
     let s = net.status("d1").expect("answers");
     assert!(s.dataplane.adopted);
+    for mut stream in open {
+        stream.set_read_timeout(Some(SOON)).expect("a time");
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        assert!(answer.contains("200"), "{answer}");
+    }
     assert!(net.holds("d1", VIP), "whether it was back in time to stay master or not");
     net.wait_state("d1", "V", State::Master);
     let done = load.done();

@@ -8,7 +8,7 @@ use std::path::Path;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, ObjectBuilder};
 
 use super::hook::{self, Hook};
-use super::load::{bpf_error, ensure_bpffs, quiet_libbpf};
+use super::program::{bpf_error, ensure_bpffs, quiet_libbpf};
 use super::slots::wire_addr;
 use crate::netlink::Link;
 use crate::{Context, Error, Result};

@@ -16,7 +16,8 @@ use libbpf_rs::libbpf_sys as raw;
 use libbpf_rs::{MapCore, MapFlags, TC_INGRESS, TcHookBuilder};
 
 use super::abi::*;
-use super::load::{Loaded, Maps, bpf_error};
+use super::load::{Loaded, Maps};
+use super::program::bpf_error;
 use crate::netlink::Link;
 use crate::{Context, Error, Result};
 

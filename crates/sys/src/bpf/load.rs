@@ -1,42 +1,22 @@
 //! Loading the program, or adopting what an earlier daemon left pinned.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::ops::Deref;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use libbpf_rs::{MapCore, MapHandle, Object, ObjectBuilder, PrintLevel, ProgramInput, set_print};
-use nix::mount::{MsFlags, mount};
-use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use libbpf_rs::{MapCore, MapHandle};
 
 use super::abi::*;
 use super::mmap::Mapped;
+use super::program::{MAPS, Program, bpf_error};
 use super::slots::Slots;
 use crate::{Context, Error, Result, clock};
 
-const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/evenkeel.bpf.o"));
-/// Every map, by its name in the program and in the pin directory.
-const MAPS: &[&str] = &[
-    "settings",
-    "service_slots",
-    "nat_slots",
-    "members",
-    "ways",
-    "services",
-    "dests",
-    "lists",
-    "conns",
-    "spills",
-    "devices",
-    "vlans",
-    "service_stats",
-    "dest_stats",
-    "reasons",
-    "sweep",
-];
+pub(super) const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/evenkeel.bpf.o"));
 /// Entries of a connection table whose size nobody has chosen: 32 MiB.
 pub const DEFAULT_CONNS: u32 = 1 << 20;
 /// One pass of the sweep over the whole table is made in this many turns, this far apart: a second.
@@ -99,46 +79,13 @@ pub struct Maps {
 
 /// The program in the kernel, and its maps.
 pub struct Loaded {
-    object: Object,
+    program: Program,
     /// Its maps.
     pub maps: Arc<Maps>,
     /// They were there already, with their state.
     pub adopted: bool,
     /// Where they are pinned.
     pub dir: PathBuf,
-}
-
-/// What libbpf has to say goes into our log, and not to the terminal.
-pub(super) fn quiet_libbpf() {
-    set_print(Some((PrintLevel::Debug, |level, line| {
-        let line = line.trim_end();
-        match level {
-            // What fails comes back as an error with an explanation of ours.
-            PrintLevel::Warn => tracing::debug!(target: "libbpf", "{line}"),
-            _ => tracing::trace!(target: "libbpf", "{line}"),
-        }
-    })));
-}
-
-pub(super) fn bpf_error(what: String, e: libbpf_rs::Error) -> Error {
-    let errno = match e.kind() {
-        libbpf_rs::ErrorKind::PermissionDenied => Some(libc::EPERM),
-        _ => None,
-    };
-    let text = format!("{e:#}");
-    let error =
-        Error { what, source: errno.map_or_else(|| io::Error::other(text), io::Error::from_raw_os_error), hint: None };
-    if errno.is_some() { error.hint("it needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON") } else { error }
-}
-
-/// Makes sure that the BPF file system is there, as `tc` and `bpftool` do.
-pub(super) fn ensure_bpffs(dir: &Path) -> Result<()> {
-    let root = Path::new("/sys/fs/bpf");
-    if dir.starts_with(root) && statfs(root).is_ok_and(|s| s.filesystem_type() != BPF_FS_MAGIC) {
-        mount(Some("bpf"), root, Some("bpf"), MsFlags::empty(), None::<&str>)
-            .context(|| format!("mount the BPF file system on {}", root.display()))?;
-    }
-    fs::create_dir_all(dir).context(|| format!("create {}", dir.display()))
 }
 
 fn open_map<T: Copy>(dir: &Path, name: &str, write: bool) -> Result<Mapped<T>> {
@@ -212,65 +159,14 @@ impl Maps {
 }
 
 impl Loaded {
-    /// Loads the program with its maps pinned in `dir`. Maps that are pinned there already are adopted, with every
-    /// service and connection in them, if they are of this version's layout; else they are replaced.
+    /// Loads the program with its maps pinned in `dir`. Maps that are pinned there already are taken over with every service
+    /// and connection in them, see [`Program::load`].
     ///
     /// `conn_entries` is the size of a new connection table (a power of two, at least 1024).
     pub fn load(dir: &Path, conn_entries: u32) -> Result<Loaded> {
-        quiet_libbpf();
-        ensure_bpffs(dir)?;
-        let adopted = match Maps::open(dir, true) {
-            Ok(_) => true,
-            Err(e) => {
-                if dir.join("settings").exists() {
-                    tracing::warn!("starting with an empty table: {e}");
-                }
-                for name in MAPS {
-                    let _ = fs::remove_file(dir.join(name));
-                }
-                false
-            }
-        };
-        let lines = (conn_entries.next_power_of_two() / 2).max(512);
-        let mut open = ObjectBuilder::default()
-            .name("evenkeel")
-            .and_then(|b| b.open_memory(OBJECT))
-            .map_err(|e| bpf_error("read the packet path's object".into(), e))?;
-        for mut map in open.maps_mut() {
-            let Some(name) = map.name().to_str().map(str::to_owned) else { continue };
-            if !MAPS.contains(&name.as_str()) {
-                continue;
-            }
-            let path = dir.join(&name);
-            let done = if adopted {
-                map.reuse_pinned_map(&path)
-            } else if name == "conns" {
-                map.set_max_entries(lines)
-            } else if name == "spills" {
-                map.set_max_entries(lines.div_ceil(64))
-            } else {
-                Ok(())
-            };
-            done.map_err(|e| bpf_error(format!("prepare map {name}"), e))?;
-        }
-        let mut object = open.load().map_err(|e| {
-            let e = bpf_error("load the packet path".into(), e);
-            if e.errno() == Some(libc::EPERM) { e } else { e.hint("it needs Linux 6.1 or newer with BPF and BTF") }
-        })?;
-        if !adopted {
-            for mut map in object.maps_mut() {
-                let Some(name) = map.name().to_str().map(str::to_owned) else { continue };
-                if MAPS.contains(&name.as_str()) {
-                    map.pin(dir.join(&name))
-                        .map_err(|e| bpf_error(format!("pin map {name} in {}", dir.display()), e))?;
-                }
-            }
-            // The layout's number makes the other maps usable, so it is written before they are opened by it.
-            let settings: Mapped<settings> = open_map(dir, "settings", true)?;
-            settings.word(0, std::mem::offset_of!(settings, abi)).store(EK_ABI, std::sync::atomic::Ordering::Release);
-        }
+        let (program, adopted) = Program::load(OBJECT, (EK_ABI, EK_OLDEST_ABI), dir, conn_entries)?;
         let maps = Arc::new(Maps::open(dir, true)?);
-        let loaded = Loaded { object, maps, adopted, dir: dir.to_owned() };
+        let loaded = Loaded { program, maps, adopted, dir: dir.to_owned() };
         loaded.write_settings()?;
         loaded.run("evenkeel_arm_sweep", &[0; 64]).and_then(|(code, _)| match code {
             2 => Ok(()),
@@ -329,69 +225,6 @@ impl Loaded {
         Ok((word(0), word(8)))
     }
 
-    /// Runs one of the programs on a frame by the kernel's test-run facility: its verdict, and what became of the frame.
-    pub fn run(&self, program: &str, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
-        self.run_repeat(program, frame, 1).map(|(code, out, _)| (code, out))
-    }
-
-    /// As [`Loaded::run`] of a tc program, for a packet with a firewall mark.
-    pub fn run_marked(&self, program: &str, frame: &[u8], mark: u32) -> Result<(u32, Vec<u8>)> {
-        let what = || format!("run {program}");
-        let prog = self.object.progs_mut().find(|p| p.name() == OsStr::new(program));
-        let prog = prog.ok_or_else(|| Error::new(what(), "there is no such program"))?;
-        let mut out = vec![0; frame.len() + 256];
-        // struct __sk_buff, of which tests may set some: its third word is the mark.
-        let mut context = [0u8; 192];
-        context[8..12].copy_from_slice(&mark.to_ne_bytes());
-        let input = ProgramInput {
-            data_in: Some(frame),
-            data_out: Some(&mut out),
-            context_in: Some(&mut context),
-            repeat: 1,
-            ..Default::default()
-        };
-        let done = prog.test_run(input).map_err(|e| bpf_error(what(), e))?;
-        let (code, len) = (done.return_value, done.data.map_or(0, |d| d.len()));
-        out.truncate(len);
-        Ok((code, out))
-    }
-
-    /// As [`Loaded::run`], many times; the third value is the mean duration of one run in nanoseconds.
-    pub fn run_repeat(&self, program: &str, frame: &[u8], repeat: u32) -> Result<(u32, Vec<u8>, u64)> {
-        let what = || format!("run {program}");
-        let prog = self.object.progs_mut().find(|p| p.name() == OsStr::new(program));
-        let prog = prog.ok_or_else(|| Error::new(what(), "there is no such program"))?;
-        let mut out = vec![0; frame.len() + 256];
-        let input = ProgramInput { data_in: Some(frame), data_out: Some(&mut out), repeat, ..Default::default() };
-        let done = prog.test_run(input).map_err(|e| bpf_error(what(), e))?;
-        let (code, ns) = (done.return_value, done.duration.as_nanos() as u64);
-        let len = done.data.map_or(0, |d| d.len());
-        out.truncate(len);
-        Ok((code, out, ns))
-    }
-
-    /// How many instructions the kernel's verifier looked at before it took a program; of a million that it would.
-    pub fn verified_instructions(&self, program: &str) -> Result<u32> {
-        let fd = self.program_fd(program)?;
-        let mut info = libbpf_rs::libbpf_sys::bpf_prog_info::default();
-        let mut len = size_of_val(&info) as u32;
-        let raw = std::os::fd::AsRawFd::as_raw_fd(&fd);
-        // SAFETY: a valid descriptor, and a structure of the length that is said.
-        let ret = unsafe { libbpf_rs::libbpf_sys::bpf_prog_get_info_by_fd(raw, &mut info, &mut len) };
-        if ret != 0 {
-            return Err(io::Error::from_raw_os_error(-ret)).context(|| format!("ask about program {program}"));
-        }
-        Ok(info.verified_insns)
-    }
-
-    /// A program's file descriptor.
-    pub(super) fn program_fd(&self, name: &str) -> Result<BorrowedFd<'_>> {
-        let prog = self.object.progs().find(|p| p.name() == OsStr::new(name));
-        // SAFETY: the descriptor belongs to `object`, which lives as long as the borrow.
-        prog.map(|p| unsafe { BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(&p.as_fd())) })
-            .ok_or_else(|| Error::new(format!("find program {name}"), "there is no such program"))
-    }
-
     /// Removes every pin. What is not attached any more is freed by the kernel.
     pub fn unpin(&self) {
         for name in MAPS {
@@ -401,9 +234,10 @@ impl Loaded {
     }
 }
 
-impl Loaded {
-    /// The XDP program's descriptor number, valid as long as this value; for a tail call of a benchmark.
-    pub fn xdp_program(&self) -> Result<i32> {
-        self.program_fd("evenkeel_xdp").map(|fd| std::os::fd::AsRawFd::as_raw_fd(&fd))
+impl Deref for Loaded {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.program
     }
 }

@@ -10,7 +10,8 @@ use evenkeel_core::model::{Member, Protocol};
 use libbpf_rs::{MapCore, MapFlags};
 
 use super::abi::*;
-use super::load::{Maps, bpf_error};
+use super::load::Maps;
+use super::program::bpf_error;
 use crate::{Error, Result};
 
 /// An address among those of both families: IPv4's lie in ::ffff:0:0/96.

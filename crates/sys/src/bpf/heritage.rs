@@ -1,0 +1,173 @@
+//! What an older program has left in its maps, taken over by a newer one while the older one still forwards.
+//!
+//! A map whose elements lie as they did is used as it is, by both programs at once: above all the connections. Of others the
+//! newer program gets its own, into which every element is rewritten by the names of its members; the older one goes on
+//! with the old map until it is replaced on the devices. What the daemon writes anew anyway begins empty.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use libbpf_rs::{MapCore, MapFlags, MapHandle, MapMut, MapType, OpenMapMut};
+
+use super::layout::{Shape, of_map, of_object};
+use super::program::{MAPS, bpf_error};
+use crate::{Context, Error, Result};
+
+/// What the elements of a map are; of others they are numbers.
+const STRUCTURES: &[(&str, &str)] = &[
+    ("settings", "settings"),
+    ("service_slots", "slot"),
+    ("nat_slots", "slot"),
+    ("members", "members"),
+    ("ways", "way_back"),
+    ("services", "service"),
+    ("dests", "dest"),
+    ("conns", "conn_line"),
+    ("devices", "device"),
+    ("service_stats", "counters"),
+    ("dest_stats", "counters"),
+    ("sweep", "sweep_state"),
+];
+/// What is written anew by every daemon, or by the program.
+const WRITTEN_ANEW: &[&str] = &["members", "vlans", "devices", "ways", "sweep"];
+
+/// How a program comes by one of its maps.
+pub enum How {
+    /// It is empty.
+    Anew,
+    /// It is the one that is there.
+    AsItIs,
+    /// Its elements are rewritten from this one.
+    Rewritten(MapHandle, Option<(Shape, Shape)>),
+}
+
+/// Maps that are there.
+pub struct Heritage {
+    maps: BTreeMap<String, (MapHandle, Option<Shape>)>,
+    shapes: BTreeMap<&'static str, Shape>,
+}
+
+impl Heritage {
+    /// Looks what is pinned; `None` if nothing is. An error says why it cannot be taken over.
+    pub fn find(dir: &Path, object: &[u8], abi: u32, oldest: u32) -> Result<Option<Heritage>> {
+        let what = || format!("take the maps in {} over", dir.display());
+        if !dir.join("settings").exists() {
+            return Ok(None);
+        }
+        let btf = of_object(object).ok_or_else(|| Error::new(what(), "the program's own layout is not described"))?;
+        let shapes: BTreeMap<&str, Shape> =
+            STRUCTURES.iter().filter_map(|(_, s)| Some((*s, Shape::of(&btf, s)?))).collect();
+        let mut maps = BTreeMap::new();
+        for name in MAPS.iter().filter(|n| dir.join(n).exists()) {
+            let path = dir.join(name);
+            let map =
+                MapHandle::from_pinned_path(&path).map_err(|e| bpf_error(format!("open {}", path.display()), e))?;
+            let structure = STRUCTURES.iter().find(|(m, _)| m == name);
+            let shape = structure.and_then(|(_, s)| Shape::of(&of_map(&map)?, s));
+            maps.insert((*name).to_owned(), (map, shape));
+        }
+        let number = || {
+            let (map, shape) = maps.get("settings")?;
+            let at = shape.as_ref()?.offset_of("abi")?;
+            let bytes = map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).ok()??;
+            Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+        };
+        let found = number().ok_or_else(|| Error::new(what(), "their layout is not described"))?;
+        if found > abi || found < oldest {
+            let why =
+                format!("they are of layout {found}, and this version's is {abi}, which reads those from {oldest} on");
+            return Err(Error::new(what(), why));
+        }
+        // An entry of IPv6 lies over two, of which the second has other members than it seems.
+        if maps.get("conns").is_some_and(|(_, was)| was.as_ref() != shapes.get("conn_line")) {
+            return Err(Error::new(what(), "connections lie otherwise in this version"));
+        }
+        if found < abi {
+            tracing::info!("what a daemon with layout {found} has left is taken over into layout {abi}");
+        }
+        Ok(Some(Heritage { maps, shapes }))
+    }
+
+    /// How a map of the new object is to be had. Asked once of each.
+    pub fn how(&mut self, name: &str, new: &OpenMapMut<'_>) -> How {
+        let Some((old, was)) = self.maps.remove(name) else { return How::Anew };
+        let is = STRUCTURES.iter().find(|(m, _)| *m == name).and_then(|(_, s)| self.shapes.get(s)).cloned();
+        // The loader says how large these are.
+        let sized = matches!(name, "conns" | "spills") || old.max_entries() == new.max_entries();
+        if sized && was == is && old.value_size() == new.value_size() && old.key_size() == new.key_size() {
+            return How::AsItIs;
+        }
+        if WRITTEN_ANEW.contains(&name) || old.key_size() != new.key_size() {
+            return How::Anew;
+        }
+        How::Rewritten(old, was.zip(is))
+    }
+}
+
+/// Fills a map that was loaded and pins it under its name, in the place of what is there.
+pub fn put_in_place(dir: &Path, name: &str, map: &mut MapMut<'_>, how: &How, abi: u32) -> Result<()> {
+    match how {
+        How::AsItIs => return Ok(()),
+        How::Anew => {}
+        How::Rewritten(old, shapes) => rewrite(old, map, shapes.as_ref()).map_err(|e| {
+            let e = bpf_error(format!("rewrite map {name}"), e);
+            e.hint("without its contents: remove the files in the directory of the pinned maps")
+        })?,
+    }
+    if name == "settings" {
+        let at = of_settings(map).ok_or_else(|| Error::new("write the layout's number", "it is not described"))?;
+        let key = 0u32.to_ne_bytes();
+        let failed = |e| bpf_error("write the layout's number".into(), e);
+        let mut bytes = map.lookup(&key, MapFlags::ANY).map_err(failed)?.unwrap_or_default();
+        if let Some(place) = bytes.get_mut(at..at + 4) {
+            place.copy_from_slice(&abi.to_ne_bytes());
+        }
+        map.update(&key, &bytes, MapFlags::ANY).map_err(failed)?;
+    }
+    // The file system of pinned maps takes no dots; a new name over an old one leaves no moment without any.
+    let (next, path) = (dir.join(format!("{name}-next")), dir.join(name));
+    let _ = fs::remove_file(&next);
+    map.pin(&next).map_err(|e| bpf_error(format!("pin map {name} in {}", dir.display()), e))?;
+    fs::rename(&next, &path).context(|| format!("pin {}", path.display()))
+}
+
+/// Where the layout's number lies in the settings.
+fn of_settings(map: &MapMut<'_>) -> Option<usize> {
+    let handle = MapHandle::try_from(map).ok()?;
+    debug_assert_eq!(handle.name(), OsStr::new("settings"));
+    Shape::of(&of_map(&handle)?, "settings")?.offset_of("abi")
+}
+
+/// Rewrites every element that is not all zeros.
+fn rewrite(old: &MapHandle, new: &MapMut<'_>, shapes: Option<&(Shape, Shape)>) -> libbpf_rs::Result<()> {
+    let size = new.value_size() as usize;
+    let one = |from: &[u8]| {
+        let mut to = vec![0u8; size];
+        match shapes {
+            Some((was, is)) => was.rewrite(from, is, &mut to),
+            None => {
+                let n = from.len().min(size);
+                to[..n].copy_from_slice(&from[..n]);
+            }
+        }
+        to
+    };
+    for i in 0..old.max_entries().min(new.max_entries()) {
+        let key = i.to_ne_bytes();
+        if old.map_type() == MapType::PercpuArray {
+            let Some(all) = old.lookup_percpu(&key, MapFlags::ANY)? else { continue };
+            if all.iter().flatten().any(|b| *b != 0) {
+                let all: Vec<Vec<u8>> = all.iter().map(|v| one(v)).collect();
+                new.update_percpu(&key, &all, MapFlags::ANY)?;
+            }
+            continue;
+        }
+        let Some(from) = old.lookup(&key, MapFlags::ANY)? else { continue };
+        if from.iter().any(|b| *b != 0) {
+            new.update(&key, &one(&from), MapFlags::ANY)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! Compiles a packet path as a later version might be, whose maps are laid out otherwise; for the test of upgrades.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// What is different in abi.h.
+const CHANGES: &[(&str, &str)] = &[
+    ("#define EK_ABI 5\n", "#define EK_ABI 6\n"),
+    // Members that move, that are new, that grow.
+    (
+        "\t__be32 addr[4];\n\t__be16 port;\n\t__u8 protocol;\n\t__u8 family;\n\t__u8 scheduler;",
+        "\t__u64 later;\n\t__be32 addr[4];\n\t__u8 scheduler;\n\t__u8 family;\n\t__be16 port;\n\t__u8 protocol;",
+    ),
+    (
+        "\t__u32 service; /* index */\n\t__u32 flags;\n\t__s32 weight;",
+        "\t__s32 weight;\n\t__u32 flags;\n\t__u32 service; /* index */",
+    ),
+    ("\t__u32 overload;\n\t__u32 unused1[12];", "\t__u32 more[3];\n\t__u32 overload;\n\t__u32 unused1[9];"),
+    (
+        "\t__u32 timeout_tcp[16]; /* by enum tcp_state */",
+        "\t__u64 later[5];\n\t__u32 timeout_tcp[20]; /* by enum tcp_state */",
+    ),
+    ("\tREASONS,\n", "\tREASON_LATER,\n\tREASONS,\n"),
+    ("\t__u64 conns;\n\t__u64 in_packets;", "\t__u64 in_packets;\n\t__u64 later;\n\t__u64 conns;"),
+];
+
+fn main() {
+    let bpf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bpf");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    for entry in fs::read_dir(&bpf).expect("bpf/ is part of the project") {
+        let path = entry.expect("readable").path();
+        println!("cargo:rerun-if-changed={}", path.display());
+        fs::copy(&path, out.join(path.file_name().expect("a file"))).expect("OUT_DIR is writable");
+    }
+    let mut abi = fs::read_to_string(bpf.join("abi.h")).expect("abi.h is part of bpf/");
+    for (is, later) in CHANGES {
+        assert!(abi.contains(is), "bpf/abi.h has changed; the test's later layout must follow: {is:?}");
+        abi = abi.replacen(is, later, 1);
+    }
+    fs::write(out.join("abi.h"), abi).expect("OUT_DIR is writable");
+    let clangs = ["clang-19", "clang-18", "clang-17", "clang-16", "clang-15", "clang-14", "clang"];
+    let works = |c: &&&str| std::process::Command::new(c).arg("--version").output().is_ok_and(|o| o.status.success());
+    let clang = env::var("CLANG").ok().or_else(|| clangs.iter().find(works).map(|c| (*c).to_owned()));
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    let built = libbpf_cargo::SkeletonBuilder::new()
+        .source(out.join("evenkeel.bpf.c"))
+        .obj(out.join("later.bpf.o"))
+        .clang(clang.expect("clang"))
+        .clang_args(["-mcpu=v3".to_owned(), format!("-I/usr/include/{arch}-linux-gnu")])
+        .build();
+    built.unwrap_or_else(|e| panic!("the later packet path does not compile: {e:#}"));
+}

@@ -1,0 +1,119 @@
+//! An upgrade to a version whose maps are laid out otherwise: what an older program has left is taken over, connections
+//! and all, while that one still forwards. The later version is this one with its structures rearranged (tests/build.rs).
+
+use std::path::Path;
+
+use evenkeel_sys::bpf::XdpPlane;
+use evenkeel_sys::bpf::program::Program;
+use evenkeel_testkit::frames::{Flags, look, tcp};
+use evenkeel_testkit::sequences::ipvsadm_step;
+
+use crate::methods::{end, frame, with_ways};
+use crate::plane::{TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, mac_of, test_plane};
+
+const LATER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/later.bpf.o"));
+/// Its layout, and the oldest that it understands.
+const LAYOUT: (u32, u32) = (6, 4);
+
+fn busy_plane() -> TestPlane {
+    let mut plane = test_plane(4096).expect("root");
+    let mut commands = Vec::new();
+    for (service, servers, how) in [
+        ("-t 10.2.0.100:80 -s rr", ["10.2.0.21:80", "10.2.0.22:80", "10.2.0.23:80"], "-g"),
+        ("-t 10.2.0.101:80 -s wlc", ["10.2.0.31:8080", "10.2.0.32:8080", "10.2.0.33:8080"], "-m"),
+        ("-t 10.2.0.102:80 -s rr -p 300", ["10.2.0.41:80", "10.2.0.42:80", "10.2.0.43:80"], "-g"),
+        ("-t [fd00:2::100]:80 -s rr", ["[fd00:2::21]:80", "[fd00:2::22]:80", "[fd00:2::23]:80"], "-g"),
+    ] {
+        commands.push(format!("-A {service}"));
+        let at = service.split(" -s").next().expect("an address");
+        commands.extend(servers.iter().map(|s| format!("-a {at} -r {s} {how}")));
+    }
+    let steps: Vec<_> = commands.iter().map(|c| ipvsadm_step(c).expect("a step")).collect();
+    plane.apply(&steps);
+    plane
+}
+
+const SERVICES: [&str; 4] = ["10.2.0.100:80", "10.2.0.101:80", "10.2.0.102:80", "[fd00:2::100]:80"];
+
+fn client(service: &str, n: u16) -> (std::net::IpAddr, u16) {
+    end(&if service.starts_with('[') { format!("[fd00:1::{n}]:4000") } else { format!("10.1.1.{n}:4000") })
+}
+
+#[test]
+fn a_later_layout_takes_over_what_an_earlier_one_has_left() {
+    with_ways(|| {
+        let plane = busy_plane();
+        let dir = plane.plane.loaded.dir.clone();
+        // Each service has connections, and who has which server is no matter of hashing.
+        let mut had = Vec::new();
+        for service in SERVICES {
+            for n in 1..=20 {
+                let (code, out) = plane.run(&frame("-t", client(service, n), end(service), b"x"));
+                assert_eq!(code, XDP_TX);
+                had.push((service, n, out[..6].to_vec()));
+            }
+        }
+        let (later, taken) = Program::load(LATER, LAYOUT, &dir, 1024).expect("loaded");
+        assert!(taken);
+        let run = |f: &[u8]| later.run("evenkeel_xdp", f).expect("runs");
+        let segment = |service, n| tcp(client(service, n), end(service), Flags::of("A"), 64, b"y");
+        for (service, n, mac) in &had {
+            // The one that still forwards, and the one that will.
+            for (code, out) in [plane.run(&segment(service, *n)), run(&segment(service, *n))] {
+                assert_eq!((code, &out[..6]), (XDP_TX, &mac[..]), "{service} {n}");
+            }
+        }
+        // What either begins the other knows.
+        let (_, by_old) = plane.run(&frame("-t", client(SERVICES[0], 50), end(SERVICES[0]), b""));
+        assert_eq!(run(&segment(SERVICES[0], 50)).1[..6], by_old[..6]);
+        let (_, by_new) = run(&frame("-t", client(SERVICES[0], 51), end(SERVICES[0]), b""));
+        assert_eq!(plane.run(&segment(SERVICES[0], 51)).1[..6], by_new[..6]);
+        // A template holds its client, answers find their way, round robin goes on from where it was.
+        let (service, _, mac) = &had[45];
+        let again = tcp((client(service, 6).0, 4001), end(service), Flags::of("S"), 64, b"");
+        assert_eq!(run(&again).1[..6], mac[..]);
+        let server = ["10.2.0.31:8080", "10.2.0.32:8080", "10.2.0.33:8080"];
+        let of = server.map(end).into_iter().find(|s| mac_of(s.0)[..] == had[20].2[..]).expect("one of them");
+        let (code, out) = run(&frame("-t", of, client(SERVICES[1], 1), b"answer"));
+        assert_eq!((code, look(&out).from), (XDP_REDIRECT, end(SERVICES[1])));
+        let next: Vec<Vec<u8>> = (60..63)
+            .map(|n| run(&frame("-t", client(SERVICES[3], n), end(SERVICES[3]), b"")).1[..6].to_vec())
+            .collect();
+        assert_eq!(next, [had[62].2.clone(), had[60].2.clone(), had[61].2.clone()], "after twenty of three");
+        // What is not ours is left alone still.
+        let other = frame("-t", client(SERVICES[0], 1), end("10.2.0.100:81"), b"");
+        assert_eq!(run(&other), (XDP_PASS, other));
+
+        // Taken over once more by the same layout, as a later daemon's next start does.
+        let (again, taken) = Program::load(LATER, LAYOUT, &dir, 1024).expect("loaded");
+        assert!(taken);
+        let (_, out) = again.run("evenkeel_xdp", &segment(SERVICES[0], 51)).expect("runs");
+        assert_eq!(out[..6], by_new[..6]);
+    });
+}
+
+fn begins_empty(dir: &Path) {
+    let plane = XdpPlane::load(dir, 1024).expect("loaded");
+    assert!(!plane.loaded.adopted && plane.maps().observe().is_empty());
+}
+
+#[test]
+fn what_cannot_be_understood_is_replaced_by_an_empty_table() {
+    let Some(_) = test_plane(1024) else { return };
+    // A later layout, by an earlier version.
+    let plane = busy_plane();
+    let dir = plane.plane.loaded.dir.clone();
+    drop(Program::load(LATER, LAYOUT, &dir, 1024).expect("loaded"));
+    begins_empty(&dir);
+    // One that means something else.
+    let plane = busy_plane();
+    let dir = plane.plane.loaded.dir.clone();
+    let (_, taken) = Program::load(LATER, (6, 6), &dir, 1024).expect("loaded");
+    assert!(!taken);
+    begins_empty(&dir);
+    // Something that is no map of ours.
+    let plane = busy_plane();
+    let dir = plane.plane.loaded.dir.clone();
+    std::fs::rename(dir.join("services"), dir.join("settings")).expect("renamed");
+    begins_empty(&dir);
+}
