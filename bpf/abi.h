@@ -333,7 +333,7 @@ struct conn_tail {
 struct way_back {
 	struct next_hop hop;
 	__u32 taken;
-	__u32 unused;
+	__u32 mtu; /* of the way, bytes; 0: not known */
 };
 
 #define EK_TAGS 2 /* of VLANs, one in the other */

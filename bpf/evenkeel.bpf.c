@@ -197,7 +197,7 @@ static __always_inline __u32 forward(void *ctx, int tc, struct packet *p, __u32 
 	if (!hop_of(d, &hop))
 		return READ(d->hop) == HOP_LOCAL ? REASON_LOCAL : REASON_NO_HOP;
 	*ifindex = hop.ifindex;
-	if (too_big(ctx, tc, p, d))
+	if (too_big(ctx, tc, p, d->mtu))
 		return REASON_TOO_BIG;
 	switch (d->method) {
 	case FORWARD_DR:
@@ -232,6 +232,8 @@ static __always_inline __u32 answer(void *ctx, int tc, __u32 ifindex, struct pac
 	int unknown = way_back(ctx, ifindex, set, p, a, &hop);
 	if (tc ? !hop.ifindex : unknown)
 		return REASON_NO_ROUTE;
+	if (!q && too_big(ctx, tc, p, a->mtu))
+		return REASON_TOO_BIG;
 	__u32 reason = age(ctx, tc, p->family == 6);
 	if (reason != REASON_FORWARDED)
 		return reason;
@@ -377,6 +379,12 @@ static __noinline int tc_expect(struct __sk_buff *skb, struct packet *p)
 	return icmp_expect(skb, 1, p);
 }
 
+/* Whose sender, a real server, is told. */
+static __always_inline int to_tell(__u32 reason)
+{
+	return reason == REASON_UNASKED || reason == REASON_TOO_BIG;
+}
+
 /* As these say what the program does with a frame, see ACTION_BITS. */
 static __always_inline __u32 xdp_done(__u32 reason, __u32 out)
 {
@@ -391,7 +399,7 @@ static __always_inline __u32 xdp_done(__u32 reason, __u32 out)
 static __noinline __u32 xdp_answered(struct xdp_md *ctx, struct packet *p)
 {
 	__u32 out = 0, reason = answered(ctx, 0, came_by(ctx, p), p, &out);
-	if (reason == REASON_UNASKED && !error_for(ctx, 0, p, reason, NO_DEST)) {
+	if (to_tell(reason) && !error_for(ctx, 0, p, reason, NO_DEST)) {
 		count_reason(reason);
 		return send_by(0);
 	}
@@ -480,7 +488,7 @@ static __always_inline int tc_done(struct __sk_buff *skb, __u32 reason, __u32 ou
 static __noinline int tc_answered(struct __sk_buff *skb, struct packet *p)
 {
 	__u32 out = 0, reason = answered(skb, 1, skb->ifindex, p, &out);
-	if (reason == REASON_UNASKED && !error_for(skb, 1, p, reason, NO_DEST)) {
+	if (to_tell(reason) && !error_for(skb, 1, p, reason, NO_DEST)) {
 		count_reason(reason);
 		return bpf_redirect(skb->ifindex, 0);
 	}

@@ -80,9 +80,9 @@ static __always_inline __u32 segment_bytes(struct __sk_buff *skb, struct packet 
  * Is it more than its way takes? Nothing can be cut here, whether the packet allows it or not: its sender is told in any
  * case, and sends smaller ones or cuts them itself.
  */
-static __always_inline int too_big(void *ctx, int tc, struct packet *p, struct dest *d)
+static __always_inline int too_big(void *ctx, int tc, struct packet *p, __u32 mtu)
 {
-	__u32 mtu = d->mtu, bytes = p->bytes;
+	__u32 bytes = p->bytes;
 	if (!mtu || bytes <= mtu)
 		return 0;
 	if (tc && ((struct __sk_buff *)ctx)->gso_size)

@@ -265,8 +265,10 @@ static __always_inline int error_for(void *ctx, int tc, struct packet *p, __u32 
 	if (reason == REASON_NO_SERVER || reason == REASON_REJECTED || reason == REASON_UNASKED) /* port unreachable */
 		return error_make(ctx, tc, p, v6 ? 1 : 3, v6 ? 4 : 3, 0);
 	if (reason == REASON_TOO_BIG) {
-		struct dest *d = dest_at(dest);
-		__u32 mtu = d ? d->mtu : 0;
+		/* of a destination; else of an answer's way */
+		struct dest *d = dest == NO_DEST ? 0 : dest_at(dest);
+		struct scratch *mine = scratch_get();
+		__u32 mtu = d ? d->mtu : mine ? mine->answer.whose.mtu : 0;
 		if (mtu < (v6 ? 1280 : 68))
 			return -1;
 		return error_make(ctx, tc, p, v6 ? 2 : 3, v6 ? 0 : 4, mtu);

@@ -105,7 +105,7 @@ static __always_inline void answer_touch(struct settings *set, struct answer *a,
 }
 
 /* A way that some connection uses already, or room for another: its number + 1, or 0. */
-static __always_inline __u32 way_number(const struct next_hop *hop)
+static __always_inline __u32 way_number(const struct next_hop *hop, __u32 mtu)
 {
 	__u32 h = (hop->ifindex * 0x9e3779b1u ^ *(__u32 *)(hop->dmac + 2)) * 0x85ebca6bu >> 16;
 	for (int i = 0; i < EK_HOP_PROBES; i++) {
@@ -115,7 +115,7 @@ static __always_inline __u32 way_number(const struct next_hop *hop)
 		struct way_back *w = bpf_map_lookup_elem(&ways, &at);
 		if (!w)
 			return 0;
-		if (READ(w->taken) == 2 && w->hop.ifindex == hop->ifindex &&
+		if (READ(w->taken) == 2 && w->hop.ifindex == hop->ifindex && w->mtu == mtu &&
 		    *(__u32 *)w->hop.dmac == *(__u32 *)hop->dmac &&
 		    *(__u16 *)(w->hop.dmac + 4) == *(__u16 *)(hop->dmac + 4) &&
 		    *(__u16 *)(w->hop.smac + 4) == *(__u16 *)(hop->smac + 4) &&
@@ -123,6 +123,7 @@ static __always_inline __u32 way_number(const struct next_hop *hop)
 			return at + 1;
 		if (!READ(w->taken) && !__sync_val_compare_and_swap(&w->taken, 0, 1)) {
 			w->hop = *hop;
+			w->mtu = mtu;
 			__sync_lock_test_and_set(&w->taken, 2);
 			return at + 1;
 		}
@@ -150,6 +151,7 @@ static __always_inline int way_back(void *ctx, __u32 ifindex, struct settings *s
 		struct way_back *w = bpf_map_lookup_elem(&ways, &at);
 		if (w) {
 			*hop = w->hop;
+			a->mtu = w->mtu;
 			return 0;
 		}
 	}
@@ -158,6 +160,7 @@ static __always_inline int way_back(void *ctx, __u32 ifindex, struct settings *s
 		return -1;
 	struct bpf_fib_lookup *fib = &mine->fib;
 	__builtin_memset(fib, 0, sizeof(*fib));
+	fib->tot_len = 1; /* more than 0: its MTU is said too */
 	fib->l4_protocol = p->protocol;
 	fib->ifindex = ifindex;
 	if (p->family == 4) {
@@ -169,16 +172,18 @@ static __always_inline int way_back(void *ctx, __u32 ifindex, struct settings *s
 		__builtin_memcpy(fib->ipv6_src, a->to.addr, 16);
 		__builtin_memcpy(fib->ipv6_dst, p->vip, 16);
 	}
+	a->mtu = 0;
 	int rc = bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
 	hop->ifindex = rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_NO_NEIGH ? fib->ifindex : 0;
 	if (rc)
 		return rc;
+	a->mtu = fib->mtu_result;
 	struct device *by = device_at(fib->ifindex);
 	if (by && by->lower)
 		hop->ifindex |= EK_HOP_TAGGED;
 	__builtin_memcpy(hop->dmac, fib->dmac, 6);
 	__builtin_memcpy(hop->smac, fib->smac, 6);
-	__u32 number = way_number(hop);
+	__u32 number = way_number(hop, a->mtu);
 	if (e && number)
 		__sync_val_compare_and_swap(&e->life, life,
 					    CONN_LIFE(CONN_STATE(life), CONN_FLAGS(life), number | stamp));

@@ -45,6 +45,7 @@ struct translation {
 /* Whose answer a packet is. */
 struct answer {
 	struct translation to;
+	__u32 mtu;   /* of its way, once that is known; 0: not known */
 	__u32 entry; /* the connection + 1, or 0: its bucket was full when it began */
 	__u32 dest;
 	__u32 service;

@@ -7,6 +7,7 @@ use evenkeel_core::model::{
     ForwardingMethod, Protocol, Scheduler, ServerKey, ServiceKey, Tunnel, TunnelChecksum, TunnelKind, Weight,
 };
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
+use evenkeel_sys::bpf::{NextHop, Path};
 use evenkeel_testkit::frames::{self, End, Flags, look, look_icmp};
 use evenkeel_testkit::sequences::ipvsadm_step;
 use nix::sched::{CloneFlags, unshare};
@@ -283,6 +284,61 @@ fn a_packet_too_big_for_its_way_is_answered_with_what_would_fit() {
             assert_eq!((error.from, error.to), (service.0, client.0));
             assert_eq!(error.quote, f[14..14 + 128], "as much of the packet as is quoted");
             assert_eq!(plane.reason("too_big"), 1);
+        }
+    });
+}
+
+#[test]
+fn an_answer_too_big_for_its_way_is_told_to_the_real_server() {
+    with_ways(|| {
+        let done = Command::new("ip").args(["link", "set", "d0", "mtu", "1300"]).status().expect("ip runs");
+        assert!(done.success());
+        for [client, service, server] in families() {
+            let (c, v, r) = (end(client), end(service), end(server));
+            let plane = plane("-u", service, server, "-m");
+            assert_eq!(plane.run(&frame("-u", c, v, b"?")).0, XDP_TX);
+            let header = if c.0.is_ipv6() { 48 } else { 28 };
+            // By the kernel's routes, then by what the connection remembers.
+            for _ in 0..2 {
+                let (code, out) = plane.run(&frame("-u", r, c, &vec![1; 1300 - header]));
+                assert_eq!((code, look(&out).from), (XDP_REDIRECT, v));
+                let f = frame("-u", r, c, &vec![1; 1301 - header]);
+                let (code, out) = plane.run(&f);
+                let error = look_icmp(&out).expect("an error");
+                let kind = if c.0.is_ipv6() { (2, 0) } else { (3, 4) };
+                assert_eq!((code, error.kind, error.rest, error.to), (XDP_TX, kind, 1300, r.0));
+                assert_eq!(error.quote[..header], f[14..14 + header]);
+            }
+        }
+    });
+}
+
+#[test]
+fn jumbo_frames_lie_in_several_buffers() {
+    with_ways(|| {
+        let mut plane = test_plane(4096).expect("root");
+        let outer = [9000 - 40, 9000 - 60];
+        for ([client, service, server], largest) in families().into_iter().zip(outer) {
+            for (port, how) in [(81, "-g"), (82, "-m"), (83, "-i"), (84, "-i --tun-type gue --tun-port 6080")] {
+                let (c, v) = (end(client), (end(service).0, port));
+                let (at, r) = (std::net::SocketAddr::from(v).to_string(), (end(server).0, port));
+                setup(&mut plane, "-u", &at, &std::net::SocketAddr::from(r).to_string(), how);
+                for (id, _) in plane.plane.dest_addresses() {
+                    let hop = NextHop { ifindex: 1, dmac: [2, 9, 9, 9, 9, 9], smac: [2; 6] };
+                    let source = if c.0.is_ipv6() { "2001:db8::d" } else { "10.2.0.10" };
+                    plane.plane.set_path(id, Path::Via { hop, mtu: 9000, source: source.parse().ok() });
+                }
+                for size in [3000, 8000, largest - 8 - 60] {
+                    let f = frame("-u", c, v, &vec![7; size]);
+                    let (code, out) = plane.run(&f);
+                    assert_eq!(code, XDP_TX, "{how} {size}");
+                    let seen = look(&[&f[..14], &out[out.len() - f.len() + 14..]].concat());
+                    assert_eq!((seen.from, seen.to), (c, if how == "-m" { r } else { v }), "{how} {size}");
+                }
+                let (_, out) = plane.run(&frame("-u", c, v, &[7; 9000]));
+                let error = look_icmp(&out).expect("an error");
+                assert!(error.rest <= 9000 && error.rest > 8900, "{how}: {}", error.rest);
+            }
         }
     });
 }

@@ -91,6 +91,105 @@ fn native_xdp_works() {
     works_by(&net, "native XDP");
 }
 
+#[test]
+fn another_xdp_program_stays_and_is_told_of() {
+    let Some(net) = Net::new("other-xdp") else { return };
+    let _servers = servers(&net);
+    let other = evenkeel_sys::paths::bpf_dir(&net.lan.instance("other"));
+    let plane = net.lan.within("d1", || {
+        let plane = XdpPlane::load(&other, 1024)?;
+        let link = Netlink::new()?.link("eth0")?.expect("the device");
+        Hooks::default().attach(&plane.loaded, &link, HookChoice::NativeXdp)?;
+        Ok::<_, evenkeel_sys::Error>(plane)
+    });
+    let plane = plane.expect("entered").expect("attached");
+    net.start("d1", &config("xdp"));
+    net.wait_state("d1", "V", State::Master);
+    assert_eq!(net.status("d1").expect("answers").dataplane.hooks, []);
+    assert!(net.lan.log("d1").contains("another XDP program is there"), "{}", net.lan.log("d1"));
+    assert!(net.lan.ip("d1", "link show eth0").expect("shown").contains("xdp"), "it stays");
+    // What it does not take goes on to tc.
+    net.write("d1", &config("tc"));
+    net.evenkeel("d1", &["reload"]);
+    eventually("an answer", SOON, || request(&net).ok());
+    assert!(net.lan.ip("d1", "link show eth0").expect("shown").contains("xdp"), "it stays");
+    for entry in std::fs::read_dir(&other).expect("pinned").flatten() {
+        let _ = std::fs::remove_file(entry.path());
+    }
+    plane.loaded.unpin();
+}
+
+#[test]
+fn a_director_is_its_own_real_server() {
+    let Some(net) = Net::new("local") else { return };
+    let _servers = [Server::start(&net.lan, "d1", 80), Server::start(&net.lan, "r1", 80)];
+    let both = [("192.168.1.2", "weight 1"), ("192.168.1.11", "weight 1")];
+    net.start(
+        "d1",
+        &(SMALL_TABLE.to_owned() + &vrrp(100, "version 3\nadvert_int 0.1") + &service("lb_algo rr", &both)),
+    );
+    net.wait_state("d1", "V", State::Master);
+    eventually("the first answer", SOON, || request(&net).ok());
+    let mut names = Vec::new();
+    for _ in 0..20 {
+        let a = request(&net).expect("answered");
+        assert_eq!(a.seen, "10.77.0.2");
+        names.push(a.server);
+    }
+    names.sort();
+    assert_eq!(
+        (names[..10].iter().all(|n| n == "d1"), names[10..].iter().all(|n| n == "r1")),
+        (true, true),
+        "{names:?}"
+    );
+}
+
+/// What clients notice of a server that is taken out, by `removed_server`: the one that was served by it, and speaks again.
+#[test]
+fn clients_of_a_removed_server_fare_as_the_service_says() {
+    for (how, told, served) in [("drop", false, false), ("drain 60", false, true), ("reject", true, false)] {
+        let Some(net) = Net::new(&format!("removed-{}", &how[..4])) else { return };
+        let _servers = servers(&net);
+        let with = |servers: &[(&str, &str)]| {
+            let service = service("lb_algo rr", servers);
+            let service = service.replacen("lb_algo rr", &format!("lb_algo rr\n removed_server {how}"), 1);
+            SMALL_TABLE.to_owned() + &vrrp(100, "version 3\nadvert_int 0.1") + &service
+        };
+        net.start("d1", &with(TWO));
+        net.wait_state("d1", "V", State::Master);
+        eventually("the first answer", SOON, || request(&net).ok());
+        let connect = || (0..2).map(|_| TcpStream::connect((VIP, 80))).collect::<Result<Vec<_>, _>>();
+        let open = net.lan.within("client", connect).expect("entered").expect("connected");
+        net.write("d1", &with(&TWO[..1]));
+        net.evenkeel("d1", &["reload"]);
+        eventually("the server has left", SOON, || (net.status("d1")?.services[0].servers.len() == 1).then_some(()));
+        // One of the two was at each server.
+        let mut fates: Vec<String> = Vec::new();
+        for mut stream in open {
+            stream.set_read_timeout(Some(Duration::from_secs(3))).expect("a time");
+            let _ = stream.write_all(b"GET / HTTP/1.0\r\n\r\n");
+            let mut answer = String::new();
+            fates.push(match stream.read_to_string(&mut answer) {
+                Ok(_) if answer.contains("200") => "served".to_owned(),
+                Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => "told".to_owned(),
+                // Or the real server has lost its patience.
+                Ok(_) | Err(_) => "nothing".to_owned(),
+            });
+        }
+        fates.sort();
+        let other = if told {
+            "told"
+        } else if served {
+            "served"
+        } else {
+            "nothing"
+        };
+        let mut wanted = ["served", other];
+        wanted.sort();
+        assert_eq!(fates, wanted, "{how}");
+    }
+}
+
 /// Client, director and real servers in VLAN 100, two of the latter in VLAN 7 within it. The director's program is on the
 /// device below.
 #[test]

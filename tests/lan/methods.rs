@@ -188,6 +188,54 @@ fn nat_carries_both_families_and_maps_ports() {
 }
 
 #[test]
+fn sctp_is_carried_by_every_method() {
+    const PORT: u16 = 9100;
+    for (method, name) in [("DR", "dr"), ("NAT", "nat"), ("TUN", "tun")] {
+        let Some(net) = bare_network(&format!("sctp-{name}")) else { return };
+        if method == "NAT" {
+            behind_nat(&net.lan).expect("routes");
+        }
+        let vips = [VIP.to_string(), VIP6.to_string()];
+        let mut text = "global_defs {\n connection_table_size 131072\n dataplane_interface eth0 auto\n}\n".to_owned();
+        for (vip, prefix) in [(IpAddr::V4(VIP), "192.168.1."), (IpAddr::V6(VIP6), "fd00:1::")] {
+            text += &format!("virtual_server {vip} {PORT} {{\n lvs_sched rr\n lvs_method {method}\n protocol SCTP\n");
+            for (_, addr) in SERVERS {
+                text += &format!(" real_server {prefix}{} {PORT} {{\n }}\n", addr.octets()[3]);
+            }
+            text += "}\n";
+        }
+        for (host, addr) in SERVERS {
+            if method != "NAT" {
+                let mut args = vec!["up", &vips[0], &vips[1], "--dev", "eth0"];
+                args.extend((method == "TUN").then_some("--tunnel"));
+                let (done, text) = real_server(&net, host, &args);
+                assert!(done, "{text}");
+            }
+            let own = [IpAddr::V4(addr), format!("fd00:1::{}", addr.octets()[3]).parse().expect("an address")];
+            for at in if method == "NAT" { own } else { [VIP.into(), VIP6.into()] } {
+                if !bulk::sctp_server(&net.lan, host, (at, PORT).into()).expect("bound") {
+                    eprintln!("skipped: this kernel has no SCTP");
+                    return;
+                }
+            }
+        }
+        net.start("d1", &text);
+        for (from, vip) in [("10.77.0.2", IpAddr::V4(VIP)), ("fd00:77::2", IpAddr::V6(VIP6))] {
+            let from = from.parse().expect("an address");
+            let done = net.lan.within("client", || {
+                eventually("an association", SOON, || bulk::sctp_exchange(from, (vip, PORT).into(), 0).ok());
+                (0..6).try_for_each(|_| bulk::sctp_exchange(from, (vip, PORT).into(), 2))
+            });
+            done.expect("entered").unwrap_or_else(|e| panic!("{method} {vip}: {e:#}"));
+        }
+        let list = net.evenkeel("d1", &["ipvsadm", "-Ln", "--stats"]);
+        let list = String::from_utf8_lossy(&list.stdout).into_owned();
+        let used = list.lines().filter(|l| l.contains("->") && !l.contains(" 0        0 ")).count();
+        assert!(list.contains("SCTP 192.168.1.100:9100") && used >= 6, "{list}");
+    }
+}
+
+#[test]
 fn marks_carry_all_their_members_to_the_same_servers() {
     for method in ["DR", "NAT"] {
         let Some(net) = network_with(&format!("marks-{method}"), method, 0, &config_of_marks(method)) else { return };

@@ -1,10 +1,12 @@
 //! Streams of known bytes there and back, so that one wrong byte is seen.
 
 use std::io::{Read, Write};
-use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::lan::Lan;
 
@@ -67,9 +69,52 @@ pub fn server(lan: &Lan, host: &str, port: u16) {
     let _ = rx.recv_timeout(Duration::from_secs(5));
 }
 
+/// A one-to-one socket of SCTP (RFC 6458, 4), bound to one address, so that no other is offered; `None` if this kernel has
+/// no SCTP.
+fn sctp(at: SocketAddr) -> Result<Option<Socket>> {
+    const SCTP: i32 = 132;
+    let domain = if at.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
+    match Socket::new(domain, Type::STREAM, Some(Protocol::from(SCTP))) {
+        Ok(socket) => {
+            socket.bind(&at.into()).with_context(|| format!("bind to {at}"))?;
+            Ok(Some(socket))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// Answers streams of SCTP on an address of a host, until the test's process ends. False if this kernel has no SCTP.
+pub fn sctp_server(lan: &Lan, host: &str, at: SocketAddr) -> Result<bool> {
+    let listener = lan.within(host, || sctp(at))??;
+    let Some(listener) = listener else { return Ok(false) };
+    listener.listen(64)?;
+    std::thread::spawn(move || {
+        while let Ok((socket, _)) = listener.accept() {
+            // Reading and writing is the same.
+            let stream = TcpStream::from(OwnedFd::from(socket));
+            std::thread::spawn(move || {
+                let _ = serve(stream);
+            });
+        }
+    });
+    Ok(true)
+}
+
+/// As [`exchange`], by SCTP and from this address.
+pub fn sctp_exchange(from: IpAddr, to: SocketAddr, mebibytes: u64) -> Result<()> {
+    let socket = sctp((from, 0).into())?.context("this kernel has no SCTP")?;
+    socket.connect_timeout(&to.into(), Duration::from_secs(10)).context("connect")?;
+    let stream = TcpStream::from(OwnedFd::from(socket));
+    stream.set_nonblocking(false)?;
+    exchange_by(stream, mebibytes)
+}
+
 /// Sends so many mebibytes and gets as many back, from this thread's host; an error says what was wrong.
 pub fn exchange(to: SocketAddr, mebibytes: u64) -> Result<()> {
-    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(10)).context("connect")?;
+    exchange_by(TcpStream::connect_timeout(&to, Duration::from_secs(10)).context("connect")?, mebibytes)
+}
+
+fn exchange_by(mut stream: TcpStream, mebibytes: u64) -> Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let chunks = mebibytes * (1 << 20) / CHUNK as u64;
     stream.write_all(&chunks.to_le_bytes())?;

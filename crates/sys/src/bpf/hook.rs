@@ -122,6 +122,9 @@ impl Hooks {
                     return Ok(hook);
                 }
                 Err(e) => {
+                    if e.hint.is_some() && order.len() > 1 {
+                        tracing::warn!("{e}");
+                    }
                     tracing::debug!("{e}");
                     first_error = first_error.or(Some(e));
                 }
@@ -245,7 +248,12 @@ fn attach_link(prog: BorrowedFd<'_>, path: &Path, link: &Link, hook: Hook) -> Re
         raw::bpf_link_create_opts { sz: size_of::<raw::bpf_link_create_opts>() as _, flags, ..Default::default() };
     // SAFETY: a valid program, a device number, and options of their true size.
     let fd = unsafe { raw::bpf_link_create(prog.as_raw_fd(), link.index as i32, kind, &opts) };
-    os(fd.into(), what, || ())?;
+    os(fd.into(), what, || ()).map_err(|e| match (e.errno(), kind) {
+        (Some(libc::EBUSY | libc::EEXIST), raw::BPF_XDP) => e.hint(
+            "another XDP program is there (`ip link` shows it), and stays: take it off, or choose tc by `dataplane_interface`",
+        ),
+        _ => e,
+    })?;
     // SAFETY: a descriptor that bpf_link_create just made.
     let made = unsafe { OwnedFd::from_raw_fd(fd) };
     // SAFETY: a valid descriptor and a valid C string.
