@@ -4,6 +4,7 @@
 
 mod changes;
 mod dump;
+mod fuzz;
 mod heritage;
 mod ipsec;
 mod marks;

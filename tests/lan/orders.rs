@@ -1,12 +1,14 @@
 //! Real servers changed by hand.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddrV4};
+use std::time::Duration;
 
 use evenkeel_core::ipc::ServerStatus;
-use evenkeel_testkit::http::Server;
+use evenkeel_core::vrrp::State;
+use evenkeel_testkit::http::{self, Server};
 use evenkeel_testkit::lan::eventually;
-use evenkeel_testkit::office::SERVERS;
-use evenkeel_tests::{Net, SMALL_TABLE, SOON, service};
+use evenkeel_testkit::office::{SERVERS, VIP};
+use evenkeel_tests::{Net, SMALL_TABLE, SOON, service, vrrp};
 use nix::sys::signal::Signal;
 
 /// `evenkeel server ARGS`: did it succeed, and what did it say?
@@ -72,4 +74,27 @@ fn servers_are_added_drained_and_weighed_without_a_reload() {
     assert!(order(&net, "undrain 192.168.1.100:80 192.168.1.12").0, "and back");
     in_force(1, Some(1));
     assert_eq!(net.status("d1").expect("answers").orders, Vec::<String>::new());
+}
+
+#[test]
+fn what_ipvsadm_makes_beside_a_daemon_without_services_is_served() {
+    let Some(net) = Net::new("hand-made") else { return };
+    let _servers: Vec<Server> = SERVERS.iter().map(|(n, _)| Server::start(&net.lan, n, 80)).collect();
+    net.start(
+        "d1",
+        &("global_defs {\n dataplane xdp\n connection_table_size 16384\n}\n".to_owned()
+            + &vrrp(100, "version 3\nadvert_int 0.1")),
+    );
+    net.wait_state("d1", "V", State::Master);
+    for args in [
+        &["-A", "-t", "192.168.1.100:80", "-s", "rr"][..],
+        &["-a", "-t", "192.168.1.100:80", "-r", "192.168.1.11:80", "-g"],
+    ] {
+        let done = net.evenkeel("d1", &[&["ipvsadm", "--dataplane", "xdp"], args].concat());
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    let ask = || net.lan.within("client", || http::get(SocketAddrV4::new(VIP, 80), Duration::from_secs(1)));
+    eventually("an answer", SOON, || ask().expect("entered").ok());
+    let status = net.status("d1").expect("answers");
+    assert_eq!(status.dataplane.hooks.len(), 1, "{:?}", status.dataplane);
 }

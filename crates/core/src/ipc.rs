@@ -26,6 +26,8 @@ pub enum Request {
         /// Which.
         order: Order,
     },
+    /// Somebody has changed the data plane by hand: look at it now.
+    Look,
     /// What would a reload with this file change? Nothing is changed.
     Plan {
         /// An absolute path.
@@ -49,6 +51,8 @@ pub enum Reply {
         /// The steps that it took.
         steps: Vec<String>,
     },
+    /// To [`Request::Look`].
+    Looked,
     /// To [`Request::Plan`].
     Plan {
         /// The steps that a reload would take.

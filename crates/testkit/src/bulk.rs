@@ -114,6 +114,19 @@ pub fn exchange(to: SocketAddr, mebibytes: u64) -> Result<()> {
     exchange_by(TcpStream::connect_timeout(&to, Duration::from_secs(10)).context("connect")?, mebibytes)
 }
 
+/// One exchange that takes so long: the connection is silent most of the time.
+pub fn exchange_slowly(to: SocketAddr, last: Duration) -> Result<()> {
+    const PARTS: usize = 8;
+    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(10)).context("connect")?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.write_all(&1u64.to_le_bytes())?;
+    for part in Pattern(1).next().chunks(CHUNK / PARTS) {
+        std::thread::sleep(last / PARTS as u32);
+        stream.write_all(part).context("send")?;
+    }
+    receive(&mut stream, 2, 1)
+}
+
 fn exchange_by(mut stream: TcpStream, mebibytes: u64) -> Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let chunks = mebibytes * (1 << 20) / CHUNK as u64;

@@ -13,6 +13,7 @@ use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use evenkeel_core::ipc::Request;
 use evenkeel_core::ipvs::{Connection, DestEntry, ServiceEntry};
 use evenkeel_sys::bpf::XdpTable;
 use evenkeel_sys::ipvs::Ipvs;
@@ -74,6 +75,19 @@ struct Session {
     instance: String,
     plane: Plane,
     table: Option<Box<dyn Table>>,
+    /// Something may have been changed.
+    changing: bool,
+}
+
+impl Drop for Session {
+    /// A daemon sees what was changed, and gets it going, at its next look: let this be now.
+    fn drop(&mut self) {
+        let here =
+            paths::control_socket(&self.instance).exists() && XdpTable::is_loaded(&paths::bpf_dir(&self.instance));
+        if self.changing && here {
+            let _ = crate::status::call(&self.instance, &Request::Look);
+        }
+    }
 }
 
 impl Session {
@@ -83,11 +97,12 @@ impl Session {
             Ok("ipvs") => Plane::Ipvs,
             _ => Plane::Auto,
         };
-        Session { instance: instance.to_owned(), plane, table: None }
+        Session { instance: instance.to_owned(), plane, table: None, changing: false }
     }
 
     /// The table. Where none can be had this is told, and the exit status returned.
     fn table(&mut self, change: bool) -> Result<&mut dyn Table, u8> {
+        self.changing |= change;
         if self.table.is_none() {
             self.table = Some(self.open(change).map_err(|e| {
                 eprintln!("Can't initialize ipvs: {}", errors::general(&e));

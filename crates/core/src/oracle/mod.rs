@@ -6,6 +6,7 @@
 //! what chance decides (twos), what has no room (a full table), and what is below decisions: addresses of frames, tunnels,
 //! pieces, ICMP; tests of their own look at those byte for byte.
 
+pub mod frame;
 pub mod states;
 
 use std::collections::BTreeMap;

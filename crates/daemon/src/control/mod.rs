@@ -218,6 +218,7 @@ async fn main_loop(
                     Request::Reload => control.reload(),
                     Request::Order { order } => control.order(order),
                     Request::Plan { file } => control.plan(std::path::Path::new(&file)),
+                    Request::Look => control.looked(),
                 };
                 let _ = reply.send(answer);
             }
@@ -574,6 +575,12 @@ impl Control {
     /// Finds what somebody has changed behind our back, and sets it back or only shows it.
     fn repair(&mut self) {
         let began = clock::now();
+        if self.plane.is_none() && plane::made_by_hand(&self.config, &self.args.places) {
+            // Somebody has made services where none is configured: they are kept going like all others.
+            if let Err(e) = self.enforce(self.config.clone()) {
+                tracing::error!("{e:#}");
+            }
+        }
         if self.plane.is_none() || began < self.next_look {
             return;
         }
@@ -601,6 +608,17 @@ impl Control {
         }
         // A large table is not looked at all the time: a hundredth of it at most.
         self.next_look = began + clock::now().since(began) * 100;
+    }
+
+    /// Looks before its time, because somebody says that there is something to see.
+    fn looked(&mut self) -> Reply {
+        let began = clock::now();
+        if began >= self.next_look {
+            self.repair();
+            self.refresh_hops();
+            self.next_look = began + clock::now().since(began) * 100;
+        }
+        Reply::Looked
     }
 
     /// Is put on devices, where the data plane is.

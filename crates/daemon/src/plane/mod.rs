@@ -156,6 +156,11 @@ pub fn left(places: &Places) -> bool {
     is_left(Kind::Xdp, places) || is_left(Kind::Ipvs, places)
 }
 
+/// Are there services in our packet path, for a daemon that has none configured?
+pub fn made_by_hand(config: &Config, places: &Places) -> bool {
+    suits(Kind::Xdp, config) && is_left(Kind::Xdp, places)
+}
+
 fn is_left(kind: Kind, places: &Places) -> bool {
     match kind {
         Kind::Xdp => places.bpf_dir.join("settings").exists(),

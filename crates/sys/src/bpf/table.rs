@@ -94,13 +94,13 @@ impl XdpTable {
         Ok((key, state))
     }
 
-    /// Lets packets come and go, where no daemon does it.
+    /// Lets packets come and go, where no daemon does it, or not yet.
     fn connect(&self, new_service: Option<ServiceKey>) -> Result<()> {
-        if UnixStream::connect(self.run_dir.join("control.sock")).is_ok() {
-            return Ok(()); // its next look follows in moments
-        }
+        let daemon = UnixStream::connect(self.run_dir.join("control.sock")).is_ok();
         let mut netlink = Netlink::new()?;
-        let Some(editor) = &self.editor else { return Ok(()) };
+        let Some(editor) = self.editor.as_ref().filter(|_| !daemon || new_service.is_some()) else {
+            return Ok(()); // it is asked to look, once everything is changed
+        };
         if let Some(key) = new_service {
             let links = netlink.links()?;
             let holds = |ifindex| links.iter().find(|l| l.index == ifindex && !l.loopback);
@@ -113,10 +113,14 @@ impl XdpTable {
                 held.into_iter().filter_map(holds).filter(|l| !hook::is_hooked(&self.dir, l.index)).collect();
             if !bare.is_empty() {
                 let loaded = Loaded::load(&self.dir, DEFAULT_CONNS)?;
+                loaded.maps.note_vlans(&links)?;
                 for link in bare {
                     Hooks::default().attach(&loaded, link, choice)?;
                 }
             }
+        }
+        if daemon {
+            return Ok(());
         }
         let mut hops = NextHops::default();
         for _ in 0..WAITS {

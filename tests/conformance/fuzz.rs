@@ -1,0 +1,99 @@
+//! Frames of every kind with bytes changed in them: no verdict that the twin does not give, and nothing changed that is left to
+//! the kernel.
+
+use std::net::IpAddr;
+
+use evenkeel_core::oracle::frame::{self, Seen};
+use evenkeel_core::oracle::{Fate, Oracle};
+use evenkeel_testkit::frames::{self, Flags};
+use evenkeel_testkit::sequences::ipvsadm_step;
+
+use crate::plane::{mac_of, test_plane};
+
+/// `EVENKEEL_FRAMES=10000000` tries more of them.
+#[test]
+fn no_mutated_frame_of_any_kind_confuses_the_program() {
+    let Some(mut plane) = test_plane(1 << 14) else { return };
+    let (v4, v6) = ("10.2.0.100:80", "[fd00:2::100]:80");
+    let mut all = Vec::new();
+    for (option, service) in [("-t", v4), ("-u", v4), ("--sctp-service", v4), ("-t", v6), ("-u", v6)] {
+        let server = service.replace("100", "21");
+        for (how, server) in
+            [("-g", server.clone()), ("-m", server.replace("21", "22")), ("-i", server.replace("21", "23"))]
+        {
+            let add = format!("-a {option} {service} -r {server} {how}");
+            let new = if how == "-g" { vec![format!("-A {option} {service} -s rr -p 60")] } else { Vec::new() };
+            all.extend(new.iter().chain([&add]).map(|c| ipvsadm_step(c).expect("a step")));
+        }
+    }
+    let end = |text: &str| -> (IpAddr, u16) {
+        let at: std::net::SocketAddr = text.parse().expect("an address");
+        (at.ip(), at.port())
+    };
+    let mut frames = Vec::new();
+    for (c, v) in [("10.1.1.1:1000", v4), ("[fd00:1::1]:1000", v6)] {
+        let (c, v) = (end(c), end(v));
+        let udp = frames::udp(c, v, 64, &[1; 1500]);
+        frames.extend(frames::fragments(&udp, 1200));
+        let answer = frames::tcp(v, c, Flags::of("A"), 64, b"hello");
+        let router = if v.0.is_ipv6() { "fd00:9::9" } else { "10.9.9.9" }.parse().expect("an address");
+        frames.push(frames::icmp_error(router, v.0, (3, 4), 1400, &answer[14..]));
+        frames.push(frames::icmp_error(router, v.0, (1, 4), 0, &answer[14..]));
+        frames.extend(["S", "A", "FA", "R"].map(|f| frames::tcp(c, v, Flags::of(f), 64, b"hello")));
+        frames.extend([udp, answer, frames::sctp(c, v, 1, b"xxxx"), frames::sctp(c, v, 10, b"xxxx")]);
+    }
+    let count = std::env::var("EVENKEEL_FRAMES").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000u64);
+    let mut seed = 1u64;
+    let mut dice = |sides: usize| {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (seed >> 33) as usize % sides
+    };
+    let (mut verdicts, mut compared) = ([0u64; 5], 0u64);
+    let mut twin = Oracle::default();
+    for n in 0..count {
+        // Begun anew before anything expires.
+        if n % 2000 == 0 {
+            plane.clear();
+            plane.apply(&all);
+            twin = Oracle::default();
+            all.iter().for_each(|s| twin.apply(s, 0));
+        }
+        let mut f = frames[dice(frames.len())].clone();
+        for _ in 0..dice(5) {
+            // Nearly always in the headers.
+            let most = if dice(8) == 0 { usize::MAX } else { 110 };
+            let at = dice(f.len().min(most));
+            f[at] = dice(256) as u8;
+        }
+        if dice(10) == 0 {
+            f.truncate(14 + dice(f.len() - 14));
+        }
+        let (code, out) = plane.run(&f);
+        assert!(matches!(code, 1..=4), "{code}: {f:02x?}");
+        assert!(code != 2 || out == f, "left to the kernel, and changed: {f:02x?}");
+        verdicts[code as usize] += 1;
+        let fate = match frame::read(&f) {
+            _ if f[..6] != frames::DIRECTOR_MAC => Fate::Kernel,
+            Seen::Nothing => Fate::Kernel,
+            Seen::Other => continue,
+            Seen::Packet { packet, ttl, bytes } => match twin.packet(&packet, 0) {
+                // Too old, or too big for any way there is.
+                Fate::Sent(_) if ttl <= 1 || bytes > 1500 - 40 => continue,
+                fate => fate,
+            },
+        };
+        compared += 1;
+        let right = match fate {
+            Fate::Kernel => code == 2,
+            Fate::Sent(server) => code == 3 && out[..6] == mac_of(server.addr),
+            Fate::Dropped => code == 1,
+            // There is no way to clients here.
+            Fate::Replied(_) => code == 1,
+            Fate::Refused | Fate::Reset => code == 3 || code == 1,
+        };
+        assert!(right, "frame {n}: {code} instead of {fate:?}: {f:02x?}");
+    }
+    println!("{compared} verdicts are the twin's");
+    println!("dropped {}, passed {}, sent {}", verdicts[1], verdicts[2], verdicts[3] + verdicts[4]);
+    assert!(verdicts[2] > count / 100 && verdicts[3] > count / 10, "{verdicts:?}");
+}
