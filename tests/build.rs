@@ -38,15 +38,25 @@ fn main() {
         abi = abi.replacen(is, later, 1);
     }
     fs::write(out.join("abi.h"), abi).expect("OUT_DIR is writable");
+    compile(&out, "evenkeel.bpf.c", "later.bpf.o");
+    // One that no verifier takes: it reads a packet that may not be so long.
+    let path = fs::read_to_string(out.join("evenkeel.bpf.c")).expect("copied");
+    let check = "data + sizeof(struct ethhdr) > (void *)(long)ctx->data_end || ";
+    assert!(path.contains(check), "bpf/evenkeel.bpf.c has changed; the test's refused program must follow");
+    fs::write(out.join("refused.bpf.c"), path.replacen(check, "", 1)).expect("OUT_DIR is writable");
+    compile(&out, "refused.bpf.c", "refused.bpf.o");
+}
+
+fn compile(out: &Path, source: &str, object: &str) {
     let clangs = ["clang-19", "clang-18", "clang-17", "clang-16", "clang-15", "clang-14", "clang"];
     let works = |c: &&&str| std::process::Command::new(c).arg("--version").output().is_ok_and(|o| o.status.success());
     let clang = env::var("CLANG").ok().or_else(|| clangs.iter().find(works).map(|c| (*c).to_owned()));
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     let built = libbpf_cargo::SkeletonBuilder::new()
-        .source(out.join("evenkeel.bpf.c"))
-        .obj(out.join("later.bpf.o"))
+        .source(out.join(source))
+        .obj(out.join(object))
         .clang(clang.expect("clang"))
         .clang_args(["-mcpu=v3".to_owned(), format!("-I/usr/include/{arch}-linux-gnu")])
         .build();
-    built.unwrap_or_else(|e| panic!("the later packet path does not compile: {e:#}"));
+    built.unwrap_or_else(|e| panic!("{source} does not compile: {e:#}"));
 }

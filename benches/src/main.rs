@@ -5,6 +5,7 @@ mod config;
 mod instructions;
 mod packets;
 mod process;
+mod table;
 mod vrrp;
 
 use anyhow::{Result, bail};
@@ -30,6 +31,10 @@ fn main() -> Result<()> {
         packets::print(&packets::run(args.get(at + 1).map(String::as_str))?);
         return Ok(());
     }
+    if args.iter().any(|a| a == "--table") {
+        table::run()?.print();
+        return Ok(());
+    }
     let json = std::env::args().any(|a| a == "--json");
     let large = config::run()?;
     if std::env::args().any(|a| a == "--config") {
@@ -41,13 +46,17 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let rows = packets::run(None)?;
+    let table = table::run()?;
     if json {
         let mut all = packets::json(&rows);
+        all.push(table.json());
         all.push(large.json());
         println!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(());
     }
     packets::print(&rows);
+    println!();
+    table.print();
     println!();
     large.print();
     Ok(())

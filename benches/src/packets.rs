@@ -17,10 +17,10 @@ use libbpf_rs::{MapCore, MapFlags, Object, ObjectBuilder, ProgramInput};
 const FLOORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/floor.bpf.o"));
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 200, 1, 1);
 pub const ROUNDS: usize = 9;
-const SYN: u32 = 0x02;
-const ACK: u32 = 0x10;
+pub const SYN: u32 = 0x02;
+pub const ACK: u32 = 0x10;
 
-struct Bench {
+pub struct Bench {
     floors: Object,
     /// IPv4 and IPv6.
     frames: [Vec<u8>; 2],
@@ -30,7 +30,7 @@ const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 0x100);
 
 /// How packets are forwarded in a row of the table.
 #[derive(Clone, Copy)]
-enum Way {
+pub enum Way {
     Dr,
     Nat,
     Tun,
@@ -57,7 +57,7 @@ impl Way {
 }
 
 impl Bench {
-    fn new() -> Result<Bench> {
+    pub fn new() -> Result<Bench> {
         let floors = ObjectBuilder::default().name("floors")?.open_memory(FLOORS)?.load()?;
         let mut frame = vec![0u8; 14 + 20 + 20];
         frame[12..14].copy_from_slice(&[8, 0]);
@@ -87,14 +87,31 @@ impl Bench {
         self.floors.maps().find(|m| m.name() == OsStr::new(name)).with_context(|| format!("map {name}"))
     }
 
-    fn fd(&self, name: &str) -> Result<i32> {
+    /// A floor.
+    pub fn fd(&self, name: &str) -> Result<i32> {
         let p =
             self.floors.progs().find(|p| p.name() == OsStr::new(name)).with_context(|| format!("program {name}"))?;
         Ok(p.as_fd().as_raw_fd())
     }
 
     /// Mean nanoseconds of one run of a program behind the wrapper.
-    fn once(&self, v6: bool, program: i32, flows: u32, flags: u32, first: u64, repeat: u32) -> Result<f64> {
+    pub fn once(&self, v6: bool, program: i32, flows: u32, flags: u32, first: u64, repeat: u32) -> Result<f64> {
+        const XDP_TX: u32 = 3;
+        match self.run(v6, program, (flows, flags), first, repeat)? {
+            (XDP_TX, ns) => Ok(ns),
+            (other, _) => bail!("verdict {other} instead of XDP_TX"),
+        }
+    }
+
+    /// The last run's verdict, and mean nanoseconds of one.
+    pub fn run(
+        &self,
+        v6: bool,
+        program: i32,
+        (flows, flags): (u32, u32),
+        first: u64,
+        repeat: u32,
+    ) -> Result<(u32, f64)> {
         self.map("under_test")?.update(&0u32.to_ne_bytes(), &program.to_ne_bytes(), MapFlags::ANY)?;
         let mut plan = first.to_ne_bytes().to_vec();
         plan.extend(flows.to_ne_bytes());
@@ -110,10 +127,7 @@ impl Bench {
             ..Default::default()
         };
         let done = wrap.test_run(input)?;
-        if done.return_value != 3 {
-            bail!("verdict {} instead of XDP_TX", done.return_value);
-        }
-        Ok(done.duration.as_nanos() as f64)
+        Ok((done.return_value, done.duration.as_nanos() as f64))
     }
 }
 
@@ -122,8 +136,11 @@ pub fn median(mut v: Vec<f64>) -> f64 {
     v[v.len() / 2]
 }
 
-fn plane(way: Way, scheduler: Scheduler, servers: u32) -> Result<(XdpPlane, i32)> {
+/// The packet path with a service of so many servers, and its program.
+pub fn plane(way: Way, scheduler: Scheduler, servers: u32) -> Result<(XdpPlane, i32)> {
     let dir = PathBuf::from(format!("/sys/fs/bpf/evenkeel/bench-{}", std::process::id()));
+    // What an earlier row has left is not to be taken over.
+    let _ = std::fs::remove_dir_all(&dir);
     let v6 = matches!(way, Way::Dr6);
     let mut plane = XdpPlane::load(&dir, 1 << 22)?;
     plane.loaded.note_test_device();

@@ -12,6 +12,7 @@ use crate::methods::{end, frame, with_ways};
 use crate::plane::{TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, mac_of, test_plane};
 
 const LATER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/later.bpf.o"));
+const REFUSED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/refused.bpf.o"));
 /// Its layout, and the oldest that it understands.
 const LAYOUT: (u32, u32) = (6, 4);
 
@@ -116,4 +117,20 @@ fn what_cannot_be_understood_is_replaced_by_an_empty_table() {
     let dir = plane.plane.loaded.dir.clone();
     std::fs::rename(dir.join("services"), dir.join("settings")).expect("renamed");
     begins_empty(&dir);
+}
+
+#[test]
+fn a_program_that_the_kernel_refuses_leaves_what_is_there() {
+    let Some(_) = test_plane(1024) else { return };
+    let plane = busy_plane();
+    let (service, n) = (SERVICES[0], 7);
+    let (_, out) = plane.run(&frame("-t", client(service, n), end(service), b""));
+    let e = Program::load(REFUSED, LAYOUT, &plane.plane.loaded.dir, 1024).err().expect("refused");
+    let text = e.to_string();
+    assert!(text.contains("the kernel's verifier refuses it: R"), "{text}");
+    assert!(e.hint.is_some_and(|h| h.contains("-D")), "{e:?}");
+    let again = XdpPlane::load(&plane.plane.loaded.dir, 1024).expect("adopted");
+    assert!(again.loaded.adopted);
+    let ack = tcp(client(service, n), end(service), Flags::of("A"), 64, b"");
+    assert_eq!(plane.run(&ack).1[..6], out[..6]);
 }

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::sync::Mutex;
 
 use libbpf_rs::{MapCore, Object, ObjectBuilder, PrintLevel, ProgramInput, set_print};
 use nix::mount::{MsFlags, mount};
@@ -39,13 +40,31 @@ pub struct Program {
     object: Object,
 }
 
+/// Why the verifier refused a program last.
+static REFUSAL: Mutex<Option<String>> = Mutex::new(None);
+
+/// The line of the verifier's log that says what is wrong; it is the last one but for the counts.
+fn refusal(log: &str) -> Option<String> {
+    let (_, log) = log.split_once("-- BEGIN PROG LOAD LOG --")?;
+    let (log, _) = log.split_once("-- END PROG LOAD LOG --").unwrap_or((log, ""));
+    let mut said = log.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("processed "));
+    said.next_back().map(str::to_owned)
+}
+
 /// What libbpf has to say goes into our log, and not to the terminal.
 pub(super) fn quiet_libbpf() {
     set_print(Some((PrintLevel::Debug, |level, line| {
         let line = line.trim_end();
         match level {
             // What fails comes back as an error with an explanation of ours.
-            PrintLevel::Warn => tracing::debug!(target: "libbpf", "{line}"),
+            PrintLevel::Warn => {
+                if let Some(short) = refusal(line)
+                    && let Ok(mut kept) = REFUSAL.lock()
+                {
+                    *kept = Some(short);
+                }
+                tracing::debug!(target: "libbpf", "{line}");
+            }
             _ => tracing::trace!(target: "libbpf", "{line}"),
         }
     })));
@@ -88,11 +107,6 @@ impl Program {
                 None
             }
         };
-        if heritage.is_none() {
-            for name in MAPS {
-                let _ = fs::remove_file(dir.join(name));
-            }
-        }
         let lines = (conn_entries.next_power_of_two() / 2).max(512);
         let mut open = ObjectBuilder::default()
             .name("evenkeel")
@@ -115,9 +129,16 @@ impl Program {
             done.map_err(|e| bpf_error(format!("prepare map {name}"), e))?;
             hows.insert(name, how);
         }
-        let mut object = open.load().map_err(|e| {
-            let e = bpf_error("load the packet path".into(), e);
-            if e.errno() == Some(libc::EPERM) { e } else { e.hint("it needs Linux 6.1 or newer with BPF and BTF") }
+        if let Ok(mut kept) = REFUSAL.lock() {
+            *kept = None;
+        }
+        let mut object = open.load().map_err(|e| match REFUSAL.lock().ok().and_then(|mut kept| kept.take()) {
+            Some(short) => Error::new("load the packet path", format!("the kernel's verifier refuses it: {short}"))
+                .hint("`evenkeeld -D` logs all that it says; please report it, with the kernel's version"),
+            None => {
+                let e = bpf_error("load the packet path".into(), e);
+                if e.errno() == Some(libc::EPERM) { e } else { e.hint("it needs Linux 6.1 or newer with BPF and BTF") }
+            }
         })?;
         // The settings come last: their number makes the other maps usable.
         let mut maps: Vec<_> = object.maps_mut().collect();
@@ -126,6 +147,13 @@ impl Program {
             let Some(name) = map.name().to_str().map(str::to_owned) else { continue };
             if let Some(how) = hows.get(&name) {
                 put_in_place(dir, &name, &mut map, how, abi)?;
+            }
+        }
+        // Maps of another version that this one does not have.
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !MAPS.contains(&name.as_str()) && !name.starts_with("link-") {
+                let _ = fs::remove_file(entry.path());
             }
         }
         Ok((Program { object }, heritage.is_some()))
