@@ -96,7 +96,30 @@ fn addresses(c: &conn, line: &conn_line) -> (IpAddr, IpAddr) {
     (six(c.key0, t.key0), six(pair(t.dest, t.expires), pair(t.life, t.control)))
 }
 
-fn view(maps: &Maps, c: &conn, line: &conn_line, now: u32, hz: u32) -> Option<ConnView> {
+/// What of destinations each of their connections repeats: names and marks, looked up once.
+struct Named<'m> {
+    maps: &'m Maps,
+    known: Vec<Option<(Option<ServerKey>, u32)>>,
+    now: u32,
+    hz: u32,
+}
+
+impl Named<'_> {
+    fn of(maps: &Maps) -> Named<'_> {
+        Named { maps, known: vec![None; maps.dests.len()], now: maps.jiffies(), hz: maps.hz() }
+    }
+
+    fn dest(&mut self, id: u32) -> (Option<ServerKey>, u32) {
+        let maps = self.maps;
+        match self.known.get_mut(id as usize) {
+            Some(known) => *known.get_or_insert_with(|| (maps.dest_key(id), maps.mark_of_dest(id))),
+            None => (None, 0),
+        }
+    }
+}
+
+fn view(named: &mut Named<'_>, c: &conn, line: &conn_line) -> Option<ConnView> {
+    let (now, hz) = (named.now, named.hz);
     let kind = (c.key1 >> 40) as u32 & 0x7f;
     if !is_key(c.key1) || !matches!(kind, KIND_CONN | KIND_TEMPLATE | KIND_DEAD_TEMPLATE) {
         return None;
@@ -110,13 +133,14 @@ fn view(maps: &Maps, c: &conn, line: &conn_line, now: u32, hz: u32) -> Option<Co
     let port = |shift: u32| u16::from_be((c.key1 >> shift) as u16);
     let (client, service) = addresses(c, line);
     let protocol = (c.key1 >> 32) as u8;
+    let (server, mark) = named.dest(c.dest);
     let mark_template = protocol == 0 && flags & CONN_TEMPLATE != 0;
     Some(ConnView {
         protocol: if mark_template { Protocol::Tcp } else { Protocol::from_number(protocol)? },
-        mark: maps.mark_of_dest(c.dest),
+        mark,
         client: (client, port(0)),
         service: (service, port(16)),
-        dest: (c.dest, maps.dest_key(c.dest)),
+        dest: (c.dest, server),
         state: c.life & 0xff,
         flags,
         expires_s: left.max(0) as u32 / hz,
@@ -127,9 +151,34 @@ fn view(maps: &Maps, c: &conn, line: &conn_line, now: u32, hz: u32) -> Option<Co
 impl Maps {
     /// Everything in the connection table.
     pub fn connections(&self) -> Vec<ConnView> {
-        let (now, hz) = (self.jiffies(), self.hz());
-        let lines = (0..self.conns.len()).map(|i| self.conns.get(i));
-        lines.flat_map(|l| l.entry.map(|c| view(self, &c, &l, now, hz))).flatten().collect()
+        let mut named = Named::of(self);
+        let mut all = Vec::with_capacity(self.counted());
+        self.each_line(|line| all.extend(line.entry.iter().filter_map(|c| view(&mut named, c, line))));
+        all
+    }
+
+    /// How many connections and templates there are, by the counts of their servers; a few more by now.
+    fn counted(&self) -> usize {
+        let count = |i: usize, at: usize| self.dests.word(i, at).load(Ordering::Relaxed) as usize;
+        let live = (0..self.dests.len()).filter(|i| count(*i, offset_of!(dest, flags)) != 0);
+        let known = live.map(|i| {
+            count(i, offset_of!(dest, active))
+                + count(i, offset_of!(dest, inactive))
+                + count(i, offset_of!(dest, persistent))
+        });
+        // No more than there are places, whatever the counts say.
+        known.sum::<usize>().saturating_add(64).min(self.conns.len() * 2)
+    }
+
+    /// Every line in which there is something.
+    fn each_line(&self, mut see: impl FnMut(&conn_line)) {
+        for i in 0..self.conns.len() {
+            // Most lines are empty, and seen to be by two words.
+            let key = |at: usize| self.conns.long(i, at + offset_of!(conn, key1)).load(Ordering::Relaxed);
+            if key(0) != 0 || key(size_of::<conn>()) != 0 {
+                see(&self.conns.get(i));
+            }
+        }
     }
 
     /// How much memory the entries take, in bytes; there is a bit more for every two of them.
@@ -140,12 +189,13 @@ impl Maps {
     /// Ends connections, templates apart: each is past its time from now on, and so absent for whoever meets it; the sweep
     /// counts it out. Returns how many.
     pub fn end_connections(&self, wanted: impl Fn(&ConnView) -> bool) -> usize {
-        let (now, hz) = (self.jiffies(), self.hz());
+        let mut named = Named::of(self);
+        let now = named.now;
         let mut ended = 0;
         for i in 0..self.conns.len() {
             let line = self.conns.get(i);
             for (e, c) in line.entry.iter().enumerate() {
-                let seen = view(self, c, &line, now, hz).filter(|v| !v.is_template());
+                let seen = view(&mut named, c, &line).filter(|v| !v.is_template());
                 if seen.is_some_and(|v| wanted(&v)) {
                     let word = offset_of!(conn_line, entry) + e * size_of::<conn>() + offset_of!(conn, expires);
                     // Only if no packet has renewed it meanwhile: it might be another connection's by now.
@@ -162,10 +212,11 @@ impl Maps {
         ended
     }
 
-    /// Entries that hold their place, past their time or not; for the audit of a test.
+    /// Entries that hold their place, past their time or not, as they lie there: the fastest list that there is.
     pub fn raw_entries(&self) -> Vec<conn> {
-        let taken = |c: &conn| is_key(c.key1);
-        (0..self.conns.len()).flat_map(|i| self.conns.get(i).entry).filter(taken).collect()
+        let mut all = Vec::with_capacity(self.counted());
+        self.each_line(|line| all.extend(line.entry.iter().filter(|c| is_key(c.key1))));
+        all
     }
 
     /// Makes everything in the table, and every removal of a server, so much older; for tests of what time does.
