@@ -132,3 +132,16 @@ fn routes_and_rules_stay_through_a_hand_over_and_go_when_another_is_master() {
     net.start("d1", &vrrp(100, more));
     eventually("what was left is gone", SOON, || (!there(&net) && !net.holds("d1", VIP)).then_some(()));
 }
+
+#[test]
+fn a_stop_takes_no_longer_than_child_wait_time() {
+    let Some(net) = Net::directors("child-wait") else { return };
+    let d1 = net.start("d1", &("child_wait_time 1\n".to_owned() + &vrrp(254, "")));
+    net.wait_state("d1", "V", State::Master);
+    hit(worker(d1), Signal::SIGSTOP);
+    hit(d1.0, Signal::SIGTERM);
+    eventually("the end", SOON, || net.lan.ended(d1));
+    assert!(net.lan.log("d1").contains("does not end in the time that it is given"), "{}", net.lan.log("d1"));
+    // Its last words are said, and its addresses gone.
+    assert!(!net.holds("d1", VIP));
+}

@@ -117,3 +117,25 @@ fn hooks_follow_the_configuration() {
     let listed = net.evenkeel("d1", &["ipvsadm", "-Ln"]);
     assert!(!String::from_utf8_lossy(&listed.stdout).contains("192.168.1.100"));
 }
+
+#[test]
+fn a_reload_comes_when_the_file_says() {
+    let Some(net) = Net::new("reload-time") else { return };
+    let (when, mark) = (net.lan.dir.join("when"), net.lan.dir.join("reading"));
+    let planned = |priority| {
+        let (when, mark) = (when.display(), mark.display());
+        format!("global_defs {{\n reload_time_file {when}\n reload_file {mark}\n}}\n{}", config(priority, 2))
+    };
+    net.start("d1", &planned(100));
+    net.wait_state("d1", "V", State::Master);
+    net.write("d1", &planned(120));
+    std::fs::write(&when, "no time").expect("written");
+    eventually("a warning", SOON, || net.lan.log("d1").contains("`no time` is no time").then_some(()));
+    let soon =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs() % 86_400 + 3;
+    let (h, m, s) = (soon / 3600 % 24, soon / 60 % 60, soon % 60);
+    std::fs::write(&when, format!("{h:02}:{m:02}:{s:02}Z\n")).expect("written");
+    assert_eq!(net.instance("d1", "V").expect("there").priority, 100, "not before its time");
+    eventually("the new priority", SOON, || net.instance("d1", "V").filter(|i| i.priority == 120));
+    eventually("the file is gone", SOON, || (!when.exists() && !mark.exists()).then_some(()));
+}

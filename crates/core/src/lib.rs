@@ -23,3 +23,4 @@ pub mod plan;
 pub mod schedulers;
 pub mod time;
 pub mod vrrp;
+pub mod when;

@@ -114,7 +114,7 @@ pub fn run<T>(
 /// Waits until the child has ended, passes signals on to it, and ends it if its VRRP thread hangs. Also says which signal
 /// asked it to stop, if one did.
 fn watch(child: Pid, testament: &Testament, inbox: &mut signals::Inbox) -> (End, Option<Signal>) {
-    let (mut asked, mut late) = (None, 0);
+    let (mut asked, mut late, mut since) = (None, 0, None);
     loop {
         match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, code)) => return (End::Exit(code as u8), asked),
@@ -129,6 +129,14 @@ fn watch(child: Pid, testament: &Testament, inbox: &mut signals::Inbox) -> (End,
                 signals::pass_on(child, signal);
             }
             asked = ends(signal).or(asked);
+        }
+        // `child_wait_time`
+        if asked.is_some() {
+            let since = *since.get_or_insert_with(clock::now);
+            if testament.patience().is_some_and(|p| clock::now().since(since) > p) {
+                tracing::error!("it does not end in the time that it is given: ended");
+                let _ = nix::sys::signal::kill(child, Signal::SIGKILL);
+            }
         }
         let is_late = testament.awake_by().is_some_and(|by| by + LATE < clock::now());
         late = if is_late { late + 1 } else { 0 };

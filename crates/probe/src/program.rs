@@ -29,6 +29,10 @@ pub fn command(script: &ScriptCommand, secure: bool) -> Result<Command, String> 
         None => evenkeel_sys::user::lookup(DEFAULT_USER, None).ok(),
     };
     match user {
+        Some((uid, gid)) if uid != 0 && script.groups => {
+            let name = script.user.as_ref().map_or(DEFAULT_USER, |(name, _)| name);
+            evenkeel_sys::process::run_as(command.as_std_mut(), name, uid, gid).map_err(|e| e.to_string())?;
+        }
         Some((uid, gid)) if uid != 0 => {
             command.uid(uid).gid(gid);
         }
@@ -113,4 +117,27 @@ fn unwritable(program: &Path) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_user_comes_with_or_without_its_other_groups() {
+        if !evenkeel_sys::user::is_root() {
+            eprintln!("skipped: it needs root");
+            return;
+        }
+        let of = |groups| ScriptCommand {
+            argv: vec!["/usr/bin/id".into(), "-un".into()],
+            user: Some(("nobody".into(), None)),
+            groups,
+        };
+        for groups in [false, true] {
+            let mut command = command(&of(groups), false).expect("a program");
+            let out = command.stdout(Stdio::piped()).output().await.expect("runs");
+            assert_eq!(String::from_utf8_lossy(&out.stdout), "nobody\n", "{groups}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use evenkeel_core::time::Instant;
+use evenkeel_core::when::When;
 use nix::time::{ClockId, clock_gettime};
 
 fn read(id: ClockId) -> Duration {
@@ -23,6 +24,37 @@ pub fn monotonic_ns() -> u64 {
 /// The time of day, since 1970; an operator may set it.
 pub fn time_of_day() -> Duration {
     read(ClockId::CLOCK_REALTIME)
+}
+
+/// The moment of a date and time, in seconds since 1970; without a date the next time that it is that late. `None` if the
+/// calendar has no such day.
+pub fn moment(when: &When) -> Option<i64> {
+    // SAFETY: a zeroed tm is valid.
+    let mut tm: libc::tm = unsafe { std::mem::zeroed() };
+    let now = time_of_day().as_secs() as libc::time_t;
+    // SAFETY: two valid pointers.
+    let today = unsafe { if when.utc { libc::gmtime_r(&now, &mut tm) } else { libc::localtime_r(&now, &mut tm) } };
+    if today.is_null() {
+        return None;
+    }
+    if let Some((year, month, day)) = when.date {
+        (tm.tm_year, tm.tm_mon, tm.tm_mday) = (year - 1900, month as i32 - 1, day as i32);
+    }
+    let (hour, minute, second) = when.time;
+    (tm.tm_hour, tm.tm_min, tm.tm_sec, tm.tm_isdst) = (hour as i32, minute as i32, second as i32, -1);
+    let wanted = tm.tm_mday;
+    // SAFETY: a valid pointer to a structure that it may normalise.
+    let make = |tm: &mut libc::tm| unsafe { if when.utc { libc::timegm(tm) } else { libc::mktime(tm) } };
+    let mut at = make(&mut tm);
+    if at == -1 || tm.tm_mday != wanted {
+        return None;
+    }
+    if when.date.is_none() && at <= now {
+        tm.tm_mday += 1;
+        tm.tm_isdst = -1;
+        at = make(&mut tm);
+    }
+    Some(at)
 }
 
 /// Seconds since 1970, for what has to go on counting over a restart.

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use evenkeel_core::model::Transport;
 use evenkeel_core::time::Instant;
@@ -22,8 +23,8 @@ const HALF: usize = 8 * 1024;
 /// Three words: the current half, and the length of each.
 const PLACE_HEAD: usize = 24;
 const PLACE: usize = PLACE_HEAD + 2 * HALF;
-/// Ready; awake by.
-const HEAD: usize = 16;
+/// Ready; awake by; patience.
+const HEAD: usize = 24;
 const BYTES: usize = HEAD + PLACES * PLACE;
 
 /// A packet that gives up.
@@ -112,6 +113,17 @@ impl Testament {
     pub fn awake_by(&self) -> Option<Instant> {
         let at = self.word(8).load(Ordering::Acquire);
         (at != u64::MAX).then(|| Instant::from_nanos(at))
+    }
+
+    /// How long the parent waits for the child to end when it was asked to; `None`: as long as it takes.
+    pub fn set_patience(&self, patience: Option<Duration>) {
+        self.word(16).store(patience.map_or(u64::MAX, |p| p.as_nanos() as u64), Ordering::Release);
+    }
+
+    /// See [`Testament::set_patience`]; nobody has said so far: as long as it takes.
+    pub fn patience(&self) -> Option<Duration> {
+        let nanos = self.word(16).load(Ordering::Acquire);
+        (nanos != u64::MAX && nanos != 0).then(|| Duration::from_nanos(nanos))
     }
 
     /// Leaves these words in a place, instead of what is there. False if there is no such place; addresses that find no

@@ -1,5 +1,6 @@
 //! The processes of this machine, as /proc shows them.
 
+use std::ffi::CString;
 use std::fs;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -7,6 +8,9 @@ use std::process::Command;
 
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
+use nix::unistd::{Gid, Uid, getgrouplist, setgid, setgroups, setuid};
+
+use crate::{Context, Result};
 
 /// Calls `look` for each process with its id, its short name and its command line; those that end meanwhile are left out.
 pub fn each(mut look: impl FnMut(u32, &str, &[&str])) {
@@ -35,6 +39,22 @@ pub fn dies_with_us(command: &mut Command) {
     unsafe {
         command.pre_exec(|| set_pdeathsig(Signal::SIGTERM).map_err(std::io::Error::from));
     }
+}
+
+/// The program runs as this user, in this group and in all others that the user is a member of (initgroups(3)).
+pub fn run_as(command: &mut Command, user: &str, uid: u32, gid: u32) -> Result<()> {
+    let what = || format!("look up the groups of {user}");
+    let name = CString::new(user).context(what)?;
+    let groups = getgrouplist(&name, Gid::from_raw(gid)).context(what)?;
+    // SAFETY: between fork and exec only system calls are made, with what was looked up before.
+    unsafe {
+        command.pre_exec(move || {
+            setgroups(&groups)?;
+            setgid(Gid::from_raw(gid))?;
+            Ok(setuid(Uid::from_raw(uid))?)
+        });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

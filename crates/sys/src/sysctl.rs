@@ -23,3 +23,28 @@ pub fn set(family: Family, device: &str, setting: &str, value: i32) -> Result<()
     let path = path(family, device, setting);
     fs::write(&path, value.to_string()).context(|| format!("write {value} to {}", path.display()))
 }
+
+/// The kernel's reports of link-local multicast groups (ip-sysctl.rst, igmp_link_local_mcast_reports), as they were before this
+/// daemon turned them off.
+pub struct LocalIgmp {
+    was: String,
+}
+
+impl LocalIgmp {
+    const PATH: &str = "/proc/sys/net/ipv4/igmp_link_local_mcast_reports";
+
+    /// Turns them off. `None` if they are.
+    pub fn off() -> Result<Option<LocalIgmp>> {
+        let was = fs::read_to_string(Self::PATH).context(|| format!("read {}", Self::PATH))?.trim().to_owned();
+        if was == "0" {
+            return Ok(None);
+        }
+        fs::write(Self::PATH, "0").context(|| format!("write 0 to {}", Self::PATH))?;
+        Ok(Some(LocalIgmp { was }))
+    }
+
+    /// Sets them back.
+    pub fn restore(self) -> Result<()> {
+        fs::write(Self::PATH, &self.was).context(|| format!("write {} to {}", self.was, Self::PATH))
+    }
+}

@@ -178,6 +178,14 @@ pub struct GlobalDefs {
     pub mail: Option<Mail>,
     /// Programs are told of states in order, each within this time (an addition of ours).
     pub notify_ordered: Option<Duration>,
+    /// `child_wait_time`: a stop takes no longer.
+    pub child_wait: Option<Duration>,
+    /// `reload_time_file`: a file that says when to reload; with `true` (`reload_repeat`) every day.
+    pub reload_time: Option<(String, bool)>,
+    /// `reload_file`: is there while the configuration is read again; an empty path is the default one.
+    pub reload_file: Option<String>,
+    /// The kernel does not report link-local multicast groups; from the start on, until a clean stop.
+    pub disable_local_igmp: bool,
     /// Default user and group of scripts.
     pub script_user: Option<(String, Option<String>)>,
     /// Never run as root what others may write.

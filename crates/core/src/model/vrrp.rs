@@ -249,6 +249,8 @@ pub struct ScriptCommand {
     pub argv: Vec<String>,
     /// User and group names, if configured.
     pub user: Option<(String, Option<String>)>,
+    /// The user's other groups come along (`set_supplementary_groups`).
+    pub groups: bool,
 }
 
 /// Who is told of an instance's transitions (`notify…`). Programs run as they are configured, `any` and `deleted` with

@@ -487,7 +487,7 @@ fn processes_count_once_they_have_run_or_been_gone_for_long_enough() {
 fn rise_and_fall_count_results_in_a_row() {
     let script = VrrpScript {
         name: "s".into(),
-        command: ScriptCommand { argv: vec![], user: None },
+        command: ScriptCommand { argv: vec![], user: None, groups: false },
         interval: ms(1000),
         timeout: ms(1000),
         rise: 2,

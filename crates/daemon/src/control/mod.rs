@@ -4,10 +4,12 @@ mod events;
 mod health;
 mod names;
 mod orders;
+mod reloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_core::config::Severity;
@@ -20,12 +22,15 @@ use evenkeel_core::orders::Orders;
 use evenkeel_core::plan::{Services, Step, apply, changes, desired_services, diff};
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::State;
+use evenkeel_sys::last_words::Testament;
 use evenkeel_sys::netlink::{Changes, Monitor, Netlink, require_link};
+use evenkeel_sys::sysctl::LocalIgmp;
 use evenkeel_sys::{clock, signals};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{MissedTickBehavior, interval};
 
+use self::reloads::{Planned, Reading};
 use crate::args::Args;
 use crate::dump::Dump;
 use crate::guard::Charge;
@@ -39,6 +44,8 @@ use crate::{api, edge, firewall, notify, router};
 const RT_PRIORITY: u8 = 50;
 /// What somebody changed behind our back is found and mended this often.
 const REPAIR: Duration = Duration::from_secs(5);
+/// How often the file is looked at that says when to reload.
+const RELOAD_LOOK: Duration = Duration::from_secs(1);
 
 /// So many verdicts are acted on together, if so many are there.
 const TOGETHER: usize = 4096;
@@ -58,6 +65,12 @@ pub struct Control {
     pub(crate) plane_error: Option<String>,
     /// What the data plane holds, as far as we know; `None` if it has to be looked at.
     believed: Option<Services>,
+    /// The next reload by `reload_time_file`.
+    planned: Planned,
+    /// Where it is said how long a stop may take.
+    testament: Arc<Testament>,
+    /// `disable_local_igmp` is in force.
+    local_igmp: Option<LocalIgmp>,
     /// What others have changed, and how often that was set back.
     pub(crate) others: Others,
     /// When the data plane is looked at again.
@@ -141,6 +154,12 @@ async fn main_loop(
         priority: config.global.vrrp_rt_priority.unwrap_or(RT_PRIORITY),
         cpus: config.global.vrrp_cpus.clone(),
     };
+    // Before anybody joins a group.
+    let local_igmp = if config.global.disable_local_igmp { LocalIgmp::off() } else { Ok(None) };
+    let local_igmp = local_igmp.unwrap_or_else(|e| {
+        tracing::error!("{e}");
+        None
+    });
     let testament = charge.testament.clone();
     let (router, router_thread) = router::start(of_the_router, args, charge, firewall.clone(), router_tx)?;
     let edge = edge::start(router.clone(), edge_tx)?;
@@ -154,6 +173,9 @@ async fn main_loop(
         plane: None,
         plane_error: None,
         believed: None,
+        planned: Planned::default(),
+        testament: testament.clone(),
+        local_igmp,
         others: Others::default(),
         next_look: clock::now(),
         netlink,
@@ -191,6 +213,8 @@ async fn main_loop(
     let mut changes_rx = watch_network()?;
     let mut repair = interval(REPAIR);
     repair.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut reload_look = interval(RELOAD_LOOK);
+    reload_look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     testament.set_ready();
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(config = %control.path.display(), "started");
@@ -234,6 +258,11 @@ async fn main_loop(
                 control.suspend(false);
                 if changes.links || changes.paths {
                     control.refresh_hops();
+                }
+            }
+            _ = reload_look.tick() => {
+                if control.planned.due(control.config.global.reload_time.as_ref()) {
+                    control.reload();
                 }
             }
             _ = repair.tick() => {
@@ -414,6 +443,7 @@ impl Control {
                 tracing::error!("{e}");
             }
         }
+        self.testament.set_patience(self.config.global.child_wait);
         self.believed = None;
         let steps = self.reconcile();
         self.synchronise();
@@ -453,6 +483,7 @@ impl Control {
             this.config_error = Some(error.clone());
             Reply::Refused { error }
         };
+        let _reading = Reading::begins(self.config.global.reload_file.as_deref(), &self.args.all.run_dir());
         let parsed = match crate::read(&self.path, &self.args.all.options()) {
             Ok(p) => p,
             Err(e) => return refuse(self, format!("cannot read {}: {e}", self.path.display())),
@@ -650,6 +681,9 @@ impl Control {
 
     /// Takes everything back that was put into the system.
     fn release(&mut self) {
+        if let Some(Err(e)) = self.local_igmp.take().map(LocalIgmp::restore) {
+            tracing::warn!("{e}");
+        }
         if let Some(plane) = self.plane.take() {
             plane.release(&mut self.netlink, self.config.global.flush_on_stop == Flush::All);
         }

@@ -14,7 +14,7 @@ pub(crate) static ROOT: Block = Block { path: "ROOT", keywords: ROOT_KEYWORDS };
 #[rustfmt::skip]
 const ROOT_KEYWORDS: &[Keyword] = &[
     kw("linkbeat_use_polling", Args::Flag, "off", "v1.1.18",
-       "Ask all interfaces in use for their link state now and then, instead of waiting for netlink to tell.").later(),
+       "Ask all interfaces in use for their link state now and then, instead of waiting for netlink to tell.").never(CARRIER),
     kw("net_namespace", Args::Text, "none (current netns)", "v1.2.24",
        "Run the whole daemon inside this network namespace.")
        .differs("at the next start; `-s` comes before it"),
@@ -24,11 +24,11 @@ const ROOT_KEYWORDS: &[Keyword] = &[
     kw("namespace_with_ipsets", Args::Flag, "off", "v1.3.0",
        "Allow ipsets in network namespaces of kernels before 3.13.").never(IPTABLES),
     kw("use_pid_dir", Args::Flag, "off", "v1.2.24",
-       "Put pid files into a directory of their own under /run.").later(),
+       "Put pid files into a directory of their own under /run.").never(BY_INSTANCE),
     kw("instance", Args::Text, "none", "v1.2.24",
-       "Names the daemon's pid and data files, so that several run side by side.").later(),
+       "Names the daemon's pid and data files, so that several run side by side.").never(BY_INSTANCE),
     kw("child_wait_time", Args::Uint(0, U32), "5", "v2.0.0",
-       "How long a stop waits for the daemon's processes before it kills them.").later(),
+       "How long a stop waits for the daemon's processes before it kills them.").differs("without it a stop waits as long as it takes"),
     kw("global_defs", Args::Block(&GLOBAL_DEFS, Name::None), "", "v1.0.3",
        "Settings of the whole daemon; several blocks add up."),
     kw("track_group", Args::Block(&TRACK_GROUP, Name::Only), "", "v2.0.3",
@@ -44,7 +44,7 @@ const ROOT_KEYWORDS: &[Keyword] = &[
     kw("garp_group", Args::Block(&GARP_GROUP, Name::None), "", "v1.2.21",
        "Spaces gratuitous ARPs and neighbour advertisements over one or several interfaces."),
     kw("linkbeat_interfaces", Args::Lines(Lines::LinkBeat), "", "v2.0.13",
-       "Interfaces whose link state is asked for, and how.").later(),
+       "Interfaces whose link state is asked for, and how.").never(CARRIER),
     kw("interface_up_down_delays", Args::Lines(Lines::UpDown), "", "v2.2.3",
        "How long an interface must be down, or up again, before that counts."),
     kw("vrrp_instance", Args::Block(&VRRP_INSTANCE, Name::Only), "", "v1.0.3",

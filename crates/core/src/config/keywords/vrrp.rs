@@ -126,9 +126,9 @@ const VRRP_INSTANCE_KEYWORDS: &[Keyword] = &[
        "VRRPv3 checksums over IPv4 without the pseudo-header.")
        .differs("a checksum is always verified; both forms are taken from others with either setting"),
     kw("kernel_rx_buf_size", Args::Uint(0, U32), "global policy", "v2.0.3",
-       "This instance's share of the socket's receive buffer, in bytes.").absent(Absent::Reported).later(),
+       "This instance's share of the socket's receive buffer, in bytes.").absent(Absent::Reported).never(HEARS_ITS_OWN),
     kw("linkbeat_use_polling", Args::Flag, "global", "v2.0.0",
-       "Ask the instance's interface for its link state now and then.").old("linkbeat_interfaces", true).later(),
+       "Ask the instance's interface for its link state now and then.").old("linkbeat_interfaces", true).never(CARRIER),
     kw("lvs_sync_daemon_interface", Args::Interface, "none", "v1.0.3",
        "Hand connections to the other director over this interface.").old("lvs_sync_daemon", true),
     kw("debug", Args::Uint(0, 4), "0", "v1.0.3",

@@ -13,3 +13,9 @@ pub(crate) const BFD_THREAD: &str = "VRRP's thread speaks BFD, in real time: `vr
 pub(crate) const HANGS: &str =
     "a thread that hangs is ended after three seconds, real time or not, and a new process started";
 pub(crate) const LISTED_AGAIN: &str = "what finds no room is asked for again, all of it";
+pub(crate) const CARRIER: &str =
+    "link state is what the kernel says of the carrier, at once; no driver of today has to be asked";
+pub(crate) const BY_INSTANCE: &str = "pid files, sockets and dumps are told apart by the name of `--instance`";
+pub(crate) const AS_WRITTEN: &str = "scripts are run by the path as it is written; what it leads to is checked";
+pub(crate) const EACH_ADDRESS: &str = "each address of a group is a service of its own, whose number costs nothing; for one service over many addresses write `member` in a `virtual_server fwmark`";
+pub(crate) const HEARS_ITS_OWN: &str = "a socket is given adverts of its own virtual routers alone and is read in real time, so that the system's buffer does";

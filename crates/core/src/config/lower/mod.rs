@@ -114,6 +114,17 @@ impl<'l> Lower<'l> {
     fn globals(&self) -> GlobalDefs {
         let mut defs = GlobalDefs {
             router_id: self.global(|g| g.text("router_id")).map(str::to_owned),
+            child_wait: self.root.uint("child_wait_time").filter(|s| *s > 0).map(Duration::from_secs),
+            reload_time: self
+                .global(|g| g.text("reload_time_file").map(str::to_owned))
+                .map(|path| (path, self.global(|g| Some(g.has("reload_repeat"))).unwrap_or(false))),
+            reload_file: self.global(|g| {
+                g.get("reload_file").map(|e| match &e.value {
+                    Value::Text(path) => path.clone(),
+                    _ => String::new(),
+                })
+            }),
+            disable_local_igmp: self.global(|g| Some(g.has("disable_local_igmp"))).unwrap_or(false),
             script_user: self.global(|g| match &g.get("script_user")?.value {
                 Value::User(u) => Some((**u).clone()),
                 _ => None,
@@ -165,6 +176,11 @@ impl<'l> Lower<'l> {
             }
         }
         defs
+    }
+
+    /// `set_supplementary_groups`
+    fn script_groups(&self) -> bool {
+        self.global(|g| g.flag("set_supplementary_groups")).unwrap_or(false)
     }
 
     /// `vrrp_cpu_affinity` and its like; their numbers were checked.
@@ -228,7 +244,8 @@ impl<'l> Lower<'l> {
                 _ => None,
             })
         };
-        Some(ScriptCommand { argv: script.argv.clone(), user: script.user.clone().or_else(default) })
+        let user = script.user.clone().or_else(default);
+        Some(ScriptCommand { argv: script.argv.clone(), user, groups: self.script_groups() })
     }
 
     /// The FIFOs, each once.

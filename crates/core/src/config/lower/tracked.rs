@@ -25,7 +25,7 @@ impl Lower<'_> {
             usual.insert(TrackedObject::Script(s.name().to_owned()), weight(s, 0));
             out.push(VrrpScript {
                 name: s.name().to_owned(),
-                command: ScriptCommand { argv: script.argv.clone(), user },
+                command: ScriptCommand { argv: script.argv.clone(), user, groups: self.script_groups() },
                 interval,
                 timeout: s.time("timeout").unwrap_or(interval),
                 rise: s.uint("rise").unwrap_or(1) as u32,
