@@ -125,8 +125,13 @@ __noinline __u32 crowded(__u32 service, struct packet *p, struct found *f)
 	n->dest = dest;
 	n->control = 0;
 	n->life = CONN_LIFE(CONN_STATE(n->life), flags | one_way, 0);
-	if (conn_insert(f, n))
-		count_reason(REASON_PUSHED_OUT);
+	__u32 number = conn_insert(f, n);
+	struct service *s = service_at(service);
+	if (!number || !s)
+		return dest;
+	count_reason(REASON_PUSHED_OUT);
+	if (s->mark && !one_way)
+		note_answers(p, dest, number);
 	return dest;
 }
 

@@ -76,20 +76,49 @@ __noinline __u32 conn_settle(const struct key *k)
 	return first;
 }
 
+/*
+ * Has a connection not begun within a second, or ended? What worked is neither, and a handshake under way is let finish.
+ */
+static __always_inline int half_open(struct settings *set, struct conn *e, __u64 key1, __u32 now)
+{
+	__u32 state = CONN_STATE(READ(e->life)), protocol = key1 >> 32 & 0xff, timeout;
+	if (!is_key(key1) || (key1 >> 40 & 0x7f) != KIND_CONN)
+		return 0;
+	if (protocol == IPPROTO_TCP) {
+		timeout = set->timeout_tcp[state & 15];
+		if (state == TCP_TIME_WAIT || state == TCP_CLOSE)
+			return 1;
+		if (state != TCP_SYN_RECV && state != TCP_SYN_SENT && state != TCP_SYNACK && state != TCP_NONE)
+			return 0;
+	} else if (protocol == IPPROTO_SCTP) {
+		timeout = set->timeout_sctp[state & 15];
+		if (state == SCTP_REJECTED || state == SCTP_CLOSED)
+			return 1;
+		if (state >= SCTP_ESTABLISHED)
+			return 0;
+	} else {
+		return 0;
+	}
+	return passed(READ(e->expires) - timeout + set->hz, now);
+}
+
 /* Takes the place that a look found. 0 if somebody else was first, or its owner came back. */
-static __always_inline int place_claim(struct conn *e, struct conn *tail, const struct found *f, int v6, __u32 now)
+static __always_inline int place_claim(struct settings *set, struct conn *e, struct conn *tail, const struct found *f, int v6,
+				       __u32 now)
 {
 	__u64 key = f->room_key;
+	int forced = f->entry == FORCED;
 	if (__sync_val_compare_and_swap(&e->key1, key, KEY_BUSY) != key)
 		return 0;
-	if (key != KEY_FREE && f->entry != FORCED && alive(e, now)) {
+	/* it may be established by now, or used again */
+	if (key != KEY_FREE && (forced ? !half_open(set, e, key, now) : alive(e, now))) {
 		__sync_lock_test_and_set(&e->key1, key);
 		return 0;
 	}
 	if (v6 && f->tail_key != KEY_TAIL) {
 		__u64 second = f->tail_key;
 		int lost = __sync_val_compare_and_swap(&tail->key1, second, KEY_BUSY) != second;
-		if (!lost && second != KEY_FREE && f->entry != FORCED && alive(tail, now)) {
+		if (!lost && second != KEY_FREE && !forced && alive(tail, now)) {
 			__sync_lock_test_and_set(&tail->key1, second);
 			lost = 1;
 		}
@@ -124,7 +153,7 @@ __noinline __u32 conn_insert(const struct found *f, const struct fresh *n)
 	if (!l || !set || (!d && !(CONN_FLAGS(n->life) & CONN_NOTE)))
 		return 0;
 	struct conn *e = &l->entry[at & 1], *tail = &l->entry[1];
-	if (!place_claim(e, tail, f, v6, now))
+	if (!place_claim(set, e, tail, f, v6, now))
 		return 0;
 	e->key0 = n->key.a;
 	e->dest = n->dest;
@@ -143,32 +172,6 @@ __noinline __u32 conn_insert(const struct found *f, const struct fresh *n)
 		dest_count(d, CONN_FLAGS(n->life), 1);
 	__sync_lock_test_and_set(&e->key1, n->key.key1);
 	return conn_settle(&n->key);
-}
-
-/*
- * Has a connection not begun within a second, or ended? What worked is neither, and a handshake under way is let finish.
- */
-static __always_inline int half_open(struct settings *set, struct conn *e, __u64 key1, __u32 now)
-{
-	__u32 state = CONN_STATE(READ(e->life)), protocol = key1 >> 32 & 0xff, timeout;
-	if (!is_key(key1) || (key1 >> 40 & 0x7f) != KIND_CONN)
-		return 0;
-	if (protocol == IPPROTO_TCP) {
-		timeout = set->timeout_tcp[state & 15];
-		if (state == TCP_TIME_WAIT || state == TCP_CLOSE)
-			return 1;
-		if (state != TCP_SYN_RECV && state != TCP_SYN_SENT && state != TCP_SYNACK && state != TCP_NONE)
-			return 0;
-	} else if (protocol == IPPROTO_SCTP) {
-		timeout = set->timeout_sctp[state & 15];
-		if (state == SCTP_REJECTED || state == SCTP_CLOSED)
-			return 1;
-		if (state >= SCTP_ESTABLISHED)
-			return 0;
-	} else {
-		return 0;
-	}
-	return passed(READ(e->expires) - timeout + set->hz, now);
 }
 
 /* In a full bucket: the place of the half-open connection that would expire first. */

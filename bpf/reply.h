@@ -149,7 +149,8 @@ static __always_inline int way_back(void *ctx, __u32 ifindex, struct settings *s
 	__u32 at = (way & (EK_HOPS - 1)) - 1;
 	if ((way & (EK_HOPS - 1)) && (way & 0xfc00) == stamp) {
 		struct way_back *w = bpf_map_lookup_elem(&ways, &at);
-		if (w) {
+		/* not one of another program's, whose ways these are not (an upgrade) */
+		if (w && READ(w->taken) == 2) {
 			*hop = w->hop;
 			a->mtu = w->mtu;
 			return 0;

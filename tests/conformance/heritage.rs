@@ -9,7 +9,7 @@ use evenkeel_testkit::frames::{Flags, look, tcp};
 use evenkeel_testkit::sequences::ipvsadm_step;
 
 use crate::methods::{end, frame, with_ways};
-use crate::plane::{TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, mac_of, test_plane};
+use crate::plane::{TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, can_load, mac_of, test_plane};
 
 const LATER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/later.bpf.o"));
 const REFUSED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/refused.bpf.o"));
@@ -100,7 +100,9 @@ fn begins_empty(dir: &Path) {
 
 #[test]
 fn what_cannot_be_understood_is_replaced_by_an_empty_table() {
-    let Some(_) = test_plane(1024) else { return };
+    if !can_load() {
+        return;
+    }
     // A later layout, by an earlier version.
     let plane = busy_plane();
     let dir = plane.plane.loaded.dir.clone();
@@ -121,7 +123,9 @@ fn what_cannot_be_understood_is_replaced_by_an_empty_table() {
 
 #[test]
 fn a_program_that_the_kernel_refuses_leaves_what_is_there() {
-    let Some(_) = test_plane(1024) else { return };
+    if !can_load() {
+        return;
+    }
     let plane = busy_plane();
     let (service, n) = (SERVICES[0], 7);
     let (_, out) = plane.run(&frame("-t", client(service, n), end(service), b""));

@@ -10,15 +10,16 @@ use crate::plane::{Fate, XDP_PASS, XDP_REDIRECT, XDP_TX, mac_of, test_plane};
 #[test]
 fn esp_goes_with_its_key_exchange() {
     with_ways(|| {
-        for (client, service, servers) in [
-            ("10.1.1.1:500", "10.2.0.100:500", ["10.2.0.21:500", "10.2.0.22:500"]),
-            ("[fd00:1::1]:500", "[fd00:2::100]:500", ["[fd00:2::21]:500", "[fd00:2::22]:500"]),
-        ] {
-            for how in ["-g", "-m", "-i"] {
-                let mut plane = test_plane(4096).expect("root");
+        let mut plane = test_plane(4096).expect("root");
+        for (client, prefix) in [("10.1.1.1:500", "10.2.0."), ("[fd00:1::1]:500", "[fd00:2::")] {
+            for (n, how) in ["-g", "-m", "-i"].into_iter().enumerate() {
+                let at = |host: usize| format!("{prefix}{host}{}:500", if client.starts_with('[') { "]" } else { "" });
+                let (service, servers) = (at(100 + n), [at(21 + 2 * n), at(22 + 2 * n)]);
                 let add = |s: &str| format!("-a -u {service} -r {s} {how}");
-                let steps = [format!("-A -u {service} -s rr"), add(servers[0]), add(servers[1])];
+                let steps = [format!("-A -u {service} -s rr"), add(&servers[0]), add(&servers[1])];
                 plane.apply(&steps.map(|s| ipvsadm_step(&s).expect("a step")));
+                let service = service.as_str();
+                let servers = [servers[0].as_str(), servers[1].as_str()];
                 let (c, v) = (end(client), end(service));
                 for payload in [40, 1200] {
                     let f = frames::esp(c.0, v.0, &vec![9; payload]);

@@ -43,10 +43,18 @@ impl Drop for TestPlane {
     }
 }
 
+/// Can planes be had? Says, to those who are not root, that the test is skipped.
+pub fn can_load() -> bool {
+    let root = evenkeel_sys::user::is_root();
+    if !root {
+        eprintln!("skipped: it needs root");
+    }
+    root
+}
+
 /// A plane with a table of so many entries; `None`, with a word, for those who are not root.
 pub fn test_plane(entries: u32) -> Option<TestPlane> {
-    if !evenkeel_sys::user::is_root() {
-        eprintln!("skipped: it needs root");
+    if !can_load() {
         return None;
     }
     static N: AtomicU32 = AtomicU32::new(0);

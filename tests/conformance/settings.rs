@@ -1,11 +1,11 @@
 //! The settings that are named after the kernel's sysctls (ipvs-sysctl.rst), each off and on.
 
 use evenkeel_core::model::{Member, Tuning};
-use evenkeel_testkit::frames::{self, dont_fragment, look_icmp};
+use evenkeel_testkit::frames::{self, End, dont_fragment, look_icmp};
 use evenkeel_testkit::sequences::ipvsadm_step;
 
 use crate::methods::{end, families, frame, with_ways};
-use crate::plane::{Fate, TestPlane, XDP_PASS, XDP_TX, test_plane};
+use crate::plane::{Fate, TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, can_load, test_plane};
 
 fn plane(commands: &[String]) -> TestPlane {
     let mut plane = test_plane(4096).expect("root");
@@ -17,27 +17,33 @@ fn plane(commands: &[String]) -> TestPlane {
 #[test]
 fn schedule_icmp_carries_errors_of_unknown_connections() {
     with_ways(|| {
-        for [client, service, server] in families() {
-            let (c, v) = (end(client), end(service));
-            let servers = [server.to_owned(), server.replace("21", "22"), server.replace("21", "23")];
-            let servers = servers.map(|s| s.replace(":8080", ":80"));
-            let mut commands = vec![format!("-A -t {service} -s sh")];
+        let mut commands = Vec::new();
+        for [_, service, server] in families() {
+            commands.push(format!("-A -t {service} -s sh"));
+            let servers = ["21", "22", "23"].map(|n| server.replace("21", n).replace(":8080", ":80"));
             commands.extend(servers.iter().map(|s| format!("-a -t {service} -r {s} -g")));
-            let plane = plane(&commands);
-            // A router says that an answer was too big; its connection is another director's.
-            let (router, kind) = if v.0.is_ipv6() { ("fd00:9::9", (2, 0)) } else { ("10.9.9.9", (3, 4)) };
-            let about = frame("-t", v, c, &[1; 900]);
-            let error = frames::icmp_error(router.parse().expect("an address"), v.0, kind, 1400, &about[14..14 + 100]);
+        }
+        let plane = plane(&commands);
+        // A router says that an answer was too big; its connection is another director's.
+        let told = |client: &str, service: End| {
+            let (c, v6) = (end(client), service.0.is_ipv6());
+            let (router, kind) = if v6 { ("fd00:9::9", (2, 0)) } else { ("10.9.9.9", (3, 4)) };
+            let about = frame("-t", service, c, &[1; 900]);
+            frames::icmp_error(router.parse().expect("an address"), service.0, kind, 1400, &about[14..14 + 100])
+        };
+        for [client, service, _] in families() {
+            let error = told(client, end(service));
             assert_eq!(plane.run(&error), (XDP_PASS, error.clone()));
-            plane.plane.tune(&Tuning { schedule_icmp: true, ..Tuning::default() });
-            let (code, out) = plane.run(&error);
+        }
+        plane.plane.tune(&Tuning { schedule_icmp: true, ..Tuning::default() });
+        for [client, service, _] in families() {
+            let (c, v) = (end(client), end(service));
+            let (code, out) = plane.run(&told(client, v));
             assert_eq!((code, look_icmp(&out).expect("an error").rest), (XDP_TX, 1400));
             let (_, syn) = plane.run(&frame("-t", c, v, b""));
             assert_eq!(out[..6], syn[..6], "where its client is sent to");
-            // Of no service of ours: nobody's.
-            let about = frame("-t", (v.0, 81), c, &[1; 900]);
-            let other = frames::icmp_error(router.parse().expect("an address"), v.0, kind, 1400, &about[14..14 + 100]);
-            assert_eq!(plane.run(&other), (XDP_PASS, other));
+            let other = told(client, (v.0, 81));
+            assert_eq!(plane.run(&other), (XDP_PASS, other), "of no service of ours");
         }
     });
 }
@@ -45,9 +51,13 @@ fn schedule_icmp_carries_errors_of_unknown_connections() {
 #[test]
 fn nat_icmp_send_tells_a_real_server_that_nobody_is_there() {
     with_ways(|| {
-        for [client, service, server] in families() {
+        let set = |[_, service, server]: [&str; 3]| {
+            [format!("-A -t {service} -s rr"), format!("-a -t {service} -r {server} -m")]
+        };
+        let plane = plane(&families().map(set).concat());
+        for (n, [client, service, server]) in families().into_iter().enumerate() {
             let (c, v, r) = (end(client), end(service), end(server));
-            let plane = plane(&[format!("-A -t {service} -s rr"), format!("-a -t {service} -r {server} -m")]);
+            plane.plane.tune(&Tuning::default());
             let stray = frame("-t", r, c, b"late");
             assert_eq!(plane.run(&stray), (XDP_PASS, stray.clone()));
             plane.plane.tune(&Tuning { nat_icmp_send: true, ..Tuning::default() });
@@ -55,25 +65,31 @@ fn nat_icmp_send_tells_a_real_server_that_nobody_is_there() {
             let error = look_icmp(&out).expect("an error");
             let kind = if c.0.is_ipv6() { (1, 4) } else { (3, 3) };
             assert_eq!((code, error.kind, error.to), (XDP_TX, kind, r.0));
-            assert_eq!(plane.reason("unasked"), 1);
+            assert_eq!(plane.reason("unasked"), n as u64 + 1);
             let reset = frames::tcp(r, c, frames::Flags::of("R"), 64, b"");
             assert_eq!(plane.run(&reset).0, XDP_PASS, "a RST is not answered");
             let other = frame("-t", (r.0, 9999), c, b"");
             assert_eq!(plane.run(&other).0, XDP_PASS, "nor what is no real server's port");
             assert_eq!(plane.run(&frame("-t", c, v, b"")).0, XDP_TX);
-            assert_eq!(plane.run(&stray).0, 4, "who is asked may answer");
+            assert_eq!(plane.run(&stray).0, XDP_REDIRECT, "who is asked may answer");
         }
     });
 }
 
 #[test]
 fn without_pmtu_disc_tunnels_may_be_cut() {
-    let Some(_) = test_plane(1024) else { return };
-    for kind in ["-i", "-i --tun-type gre"] {
-        let plane = plane(&["-A -u 10.2.0.100:80 -s rr".into(), format!("-a -u 10.2.0.100:80 -r 10.2.0.21:80 {kind}")]);
+    if !can_load() {
+        return;
+    }
+    let kinds = [(80, "-i"), (81, "-i --tun-type gre")];
+    let set = |(port, kind)| {
+        [format!("-A -u 10.2.0.100:{port} -s rr"), format!("-a -u 10.2.0.100:{port} -r 10.2.0.21:{port} {kind}")]
+    };
+    let plane = plane(&kinds.map(set).concat());
+    for (port, kind) in kinds {
         for (pmtu_disc, inner, outer) in [(true, true, 0x40), (true, false, 0), (false, true, 0), (false, false, 0)] {
             plane.plane.tune(&Tuning { pmtu_disc, ..Tuning::default() });
-            let mut f = frame("-u", end("10.1.1.1:4000"), end("10.2.0.100:80"), b"x");
+            let mut f = frame("-u", end("10.1.1.1:4000"), (end("10.2.0.100:0").0, port), b"x");
             dont_fragment(&mut f, inner);
             let (code, out) = plane.run(&f);
             assert_eq!((code, out[14 + 6] & 0x40), (XDP_TX, outer), "{kind} {pmtu_disc} {inner}");
@@ -83,7 +99,9 @@ fn without_pmtu_disc_tunnels_may_be_cut() {
 
 #[test]
 fn cache_bypass_lets_marked_packets_go_to_where_they_want() {
-    let Some(_) = test_plane(1024) else { return };
+    if !can_load() {
+        return;
+    }
     let plane = plane(&["-A -f 5 -s rr".into(), "-A -t 10.2.0.100:80 -s rr".into()]);
     let [first, last] = ["10.9.0.0", "10.9.0.255"].map(|a| a.parse().expect("an address"));
     let all = [(5, Member { first, last, protocol: None, ports: (80, 80) })];

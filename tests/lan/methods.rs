@@ -244,6 +244,13 @@ fn marks_carry_all_their_members_to_the_same_servers() {
         let list = net.evenkeel("d1", &["ipvsadm", "-Ln"]);
         let list = String::from_utf8_lossy(&list.stdout).into_owned();
         assert!(list.contains("FWM  5 rr\n  -> 192.168.1.11:0") && list.contains("FWM  6 IPv6 rr\n"), "{list}");
+        // A member less, by a reload: what was for it is the director's own again, which nobody answers.
+        let fewer = config_of_marks(method).replace(&format!(" member {VIP} tcp {BULK}\n"), "");
+        net.write("d1", &fewer);
+        assert_eq!(net.plan("d1"), ["change the members of FWM 5, 1 from now on"]);
+        net.reload("d1");
+        let refused = net.lan.within("client", || bulk::exchange((VIP, BULK).into(), 0)).expect("entered");
+        assert!(format!("{:#}", refused.expect_err("nobody is there")).contains("refused"), "{method}");
     }
 }
 

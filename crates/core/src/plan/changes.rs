@@ -21,6 +21,8 @@ pub enum Change {
     Script(&'static str, String),
     /// The health checks of a real server.
     Checks(String),
+    /// Whom a firewall mark is for, and how many sets these are now.
+    Members(String, usize),
     /// A setting of `global_defs`.
     Setting(&'static str),
 }
@@ -33,6 +35,7 @@ impl fmt::Display for Change {
             Change::EditInstance(name, what) => write!(f, "change instance {name}: {}", what.join(", ")),
             Change::Script(how, name) => write!(f, "{how} script {name}"),
             Change::Checks(server) => write!(f, "change the checks of {server}"),
+            Change::Members(service, n) => write!(f, "change the members of {service}, {n} from now on"),
             Change::Setting(name) => write!(f, "change the setting {name}"),
         }
     }
@@ -45,6 +48,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
     instances(&old.instances, &new.instances, &mut out);
     scripts(&old.scripts, &new.scripts, &mut out);
     checks(&old.virtual_servers, &new.virtual_servers, &mut out);
+    members(&old.virtual_servers, &new.virtual_servers, &mut out);
     out
 }
 
@@ -68,6 +72,9 @@ fn settings(old: &Config, new: &Config, out: &mut Vec<Change>) {
         a.connection_table_size != b.connection_table_size,
         "connection_table_size (at the next start with no table)",
     );
+    differ(a.reload_time != b.reload_time, "reload_time_file");
+    differ(a.child_wait != b.child_wait, "child_wait_time");
+    differ(a.disable_local_igmp != b.disable_local_igmp, "disable_local_igmp (at the next start)");
     differ(a.tuning != b.tuning, "lvs_timeouts, or another of the packet path");
     differ(a.dataplane_interfaces != b.dataplane_interfaces, "dataplane_interface");
 }
@@ -140,6 +147,15 @@ fn scripts(old: &[VrrpScript], new: &[VrrpScript], out: &mut Vec<Change>) {
     }
     for o in old.iter().filter(|o| !new.iter().any(|n| n.name == o.name)) {
         out.push(Change::Script("remove", o.name.clone()));
+    }
+}
+
+/// Of services that stay; those of others come and go with them.
+fn members(old: &[VirtualServer], new: &[VirtualServer], out: &mut Vec<Change>) {
+    for v in new.iter().filter(|v| v.key.mark != 0) {
+        if old.iter().any(|o| o.key == v.key && o.members != v.members) {
+            out.push(Change::Members(v.key.to_string(), v.members.len()));
+        }
     }
 }
 
