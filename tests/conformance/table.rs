@@ -206,6 +206,7 @@ fn a_full_table_keeps_persistent_clients_where_they_are() {
     let mut sent = BTreeMap::new();
     for n in 0..4000 {
         let Fate::Sent(server) = plane.tcp(client(n), VIP, "S") else { panic!("refused") };
+        assert_eq!(plane.tcp(client(n), VIP, "A"), Fate::Sent(server), "flow {n} stays with its server");
         sent.insert(n, server);
     }
     for (n, server) in sent {
