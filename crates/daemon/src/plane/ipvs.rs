@@ -229,6 +229,9 @@ impl DataPlane for Kernel {
 
     fn tune(&mut self, config: &Config) -> Vec<Error> {
         let t = config.global.tuning;
+        if config.virtual_servers.iter().any(|v| !v.members.is_empty()) {
+            tracing::warn!("`member` has no effect here: IPVS sees the marks of netfilter only");
+        }
         if self.tuned == Some(t) {
             return Vec::new();
         }

@@ -145,7 +145,12 @@ impl Lower<'_> {
             }
             Value::Group(name) => {
                 let mut out = Vec::new();
-                for at in self.group_addresses(name) {
+                let addresses = self.group_addresses(name);
+                if s.has("member") && !addresses.iter().any(|a| matches!(a, Where::Mark(..))) {
+                    let d = Diagnostic::lint("fwmark", s.place("member"), "only a firewall mark has members");
+                    self.diagnostics.push(d.label("ignored").help("write `fwmark N` into the group"));
+                }
+                for at in addresses {
                     let tag = (name.clone(), out.is_empty());
                     // What is wrong with the block is told once, not for each address.
                     let known = self.diagnostics.len();
