@@ -52,6 +52,7 @@ pub fn switch(
         std::thread::sleep(WAIT);
     }
     new.follow_network(netlink, config, Occasion::Configured);
+    new.refresh_ways(netlink); // VLANs are known now
     old.stand_by(true);
     hand_over(&mut *old, &mut *new);
     new.stand_by(false);

@@ -127,22 +127,8 @@ impl DataPlane for Xdp {
             let all: Vec<u32> = wanted.keys().copied().collect();
             self.hooks.keep_only(&self.plane.loaded, &all);
         }
-        for (name, hook) in self.hooks.list() {
-            let below = |l: &&Link| l.name == name && links.iter().any(|v| v.vlan.is_some() && v.base == Some(l.index));
-            if matches!(hook, Hook::NativeXdp | Hook::GenericXdp)
-                && links.iter().any(|l| below(&l))
-                && takes_tags_off(name)
-            {
-                errors.push(format!(
-                    "{name} takes VLAN tags off before {hook} sees them, so that frames of its VLANs look like its own: \
-                     `ethtool -K {name} rxvlan off`, or `dataplane_interface {name} tc`"
-                ));
-            }
-        }
-        match self.plane.maps().note_vlans(&links) {
-            Ok(()) => drop(self.refresh_ways(netlink)),
-            Err(e) => errors.push(e.to_string()),
-        }
+        // Ways by VLANs that are new become what they are when ways are looked up, which follows.
+        errors.extend(self.plane.maps().note_vlans(&links).err().map(|e| e.to_string()));
         if wanted.is_empty() && config.virtual_servers.iter().any(|v| v.key.mark != 0) {
             errors.push("no device has an address of what is marked: name one by `dataplane_interface`".into());
         }
@@ -157,6 +143,15 @@ impl DataPlane for Xdp {
                     tracing::error!("{e}");
                     errors.push(e.to_string());
                 }
+            }
+        }
+        let carries = |l: &Link| links.iter().any(|v| v.vlan.is_some() && v.base == Some(l.index));
+        for (name, hook) in self.hooks.list().filter(|(_, h)| matches!(h, Hook::NativeXdp | Hook::GenericXdp)) {
+            if links.iter().any(|l| l.name == name && carries(l)) && takes_tags_off(name) {
+                errors.push(format!(
+                    "{name} takes VLAN tags off before {hook} sees them, so that frames of its VLANs look like its own: \
+                     `ethtool -K {name} rxvlan off`, or `dataplane_interface {name} tc`"
+                ));
             }
         }
         errors
