@@ -11,7 +11,7 @@ static __always_inline void adopt_answers(const struct fresh *n, __u32 number)
 	struct service *s = d ? service_at(d->service) : 0;
 	if (!mine || !s || !s->mark || d->method != FORWARD_NAT || !number)
 		return;
-	struct packet *p = &mine->reversed;
+	struct packet *p = &mine->quoted;
 	__builtin_memset(p, 0, sizeof(*p));
 	if (n->key.key1 & KEY_V6) {
 		__builtin_memcpy(p->client, &n->key.a, 16);

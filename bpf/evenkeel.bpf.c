@@ -321,15 +321,7 @@ static __always_inline __u32 icmp(void *ctx, int tc, __u32 ifindex, struct packe
 	if (!set->any_nat)
 		return REASON_NOT_OURS;
 	/* about a packet to a real server: as if that server had sent it */
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
-		__be32 w = q->client[i];
-		q->client[i] = q->vip[i];
-		q->vip[i] = w;
-	}
-	__be16 port = q->client_port;
-	q->client_port = q->vport;
-	q->vport = port;
+	turn_round(q);
 	if (!is_answer(set, q))
 		return REASON_NOT_OURS;
 	count_out(mine->answer.whose.service, mine->answer.whose.dest, p->bytes);
@@ -353,18 +345,11 @@ static __always_inline int icmp_expect(void *ctx, int tc, struct packet *p)
 	__builtin_memset(q, 0, sizeof(*q));
 	if (quoted_read(data_of(ctx, tc), end_of(ctx, tc), p, q) || icmp_dest(q) != NO_DEST)
 		return 0;
-	struct packet *client = &mine->reversed;
-	__builtin_memset(client, 0, sizeof(*client));
-	__builtin_memcpy(client->client, q->vip, 16);
-	__builtin_memcpy(client->vip, q->client, 16);
-	client->client_port = q->vport;
-	client->vport = q->client_port;
-	client->protocol = q->protocol;
-	client->family = q->family;
-	__u32 number = service_find(set, client, 0);
+	turn_round(q); /* as its client would send it */
+	__u32 number = service_find(set, q, 0);
 	if (!number)
 		return 0;
-	pick_of(&mine->begin.pick, number - 1, client);
+	pick_of(&mine->begin.pick, number - 1, q);
 	mine->expected = schedule(&mine->begin.pick);
 	return 0;
 }

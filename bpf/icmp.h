@@ -51,6 +51,20 @@ static __always_inline int quoted_read(void *data, void *end, struct packet *p, 
 	return 0;
 }
 
+/* The packet that its receiver would answer with, as far as addresses and ports. */
+static __always_inline void turn_round(struct packet *q)
+{
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		__be32 w = q->client[i];
+		q->client[i] = q->vip[i];
+		q->vip[i] = w;
+	}
+	__be16 port = q->client_port;
+	q->client_port = q->vport;
+	q->vport = port;
+}
+
 /*
  * The connection that an error towards a virtual address concerns: the quoted packet is a real server's, as its clients
  * see it. Its destination, or NO_DEST.

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+#[path = "../bpf/clang.rs"]
+mod clang;
+
 /// What is different in abi.h.
 const CHANGES: &[(&str, &str)] = &[
     ("#define EK_ABI 5\n", "#define EK_ABI 6\n"),
@@ -48,15 +51,11 @@ fn main() {
 }
 
 fn compile(out: &Path, source: &str, object: &str) {
-    let clangs = ["clang-19", "clang-18", "clang-17", "clang-16", "clang-15", "clang-14", "clang"];
-    let works = |c: &&&str| std::process::Command::new(c).arg("--version").output().is_ok_and(|o| o.status.success());
-    let clang = env::var("CLANG").ok().or_else(|| clangs.iter().find(works).map(|c| (*c).to_owned()));
-    let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     let built = libbpf_cargo::SkeletonBuilder::new()
         .source(out.join(source))
         .obj(out.join(object))
-        .clang(clang.expect("clang"))
-        .clang_args(["-mcpu=v3".to_owned(), format!("-I/usr/include/{arch}-linux-gnu")])
+        .clang(clang::clang())
+        .clang_args(clang::args())
         .build();
     built.unwrap_or_else(|e| panic!("{source} does not compile: {e:#}"));
 }

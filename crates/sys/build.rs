@@ -1,30 +1,19 @@
 //! Compiles the packet path with clang and generates its Rust skeleton.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::{env, fs};
 
-/// Debian's compilers, newest first; 14 is the oldest that knows what the program uses.
-const CLANGS: &[&str] = &["clang-19", "clang-18", "clang-17", "clang-16", "clang-15", "clang-14", "clang"];
+#[path = "../../bpf/clang.rs"]
+mod clang;
 
 fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let bpf = manifest.join("../../bpf");
-    println!("cargo:rerun-if-env-changed=CLANG");
     for entry in fs::read_dir(&bpf).expect("bpf/ is part of the project") {
         println!("cargo:rerun-if-changed={}", entry.expect("readable").path().display());
     }
-    let clang = env::var("CLANG").ok().or_else(|| CLANGS.iter().find(|c| works(c)).map(|c| (*c).to_owned()));
-    let Some(clang) = clang else {
-        eprintln!("error: no clang (14 or newer) to compile the packet path with; on Debian: apt-get install clang-19");
-        std::process::exit(1);
-    };
-    let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
-    let multiarch = format!("/usr/include/{arch}-linux-gnu");
-    let mut args = vec!["-mcpu=v3".to_owned(), "-Wall".to_owned(), "-Werror".to_owned()];
-    if Path::new(&multiarch).is_dir() {
-        args.push(format!("-I{multiarch}"));
-    }
+    let (clang, mut args) = (clang::clang(), clang::args());
+    args.push("-Werror".to_owned());
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let abi = fs::read_to_string(bpf.join("abi.h")).expect("abi.h is part of bpf/");
     fs::write(out.join("consts.rs"), constants(&abi)).expect("OUT_DIR is writable");
@@ -41,10 +30,6 @@ fn main() {
             std::process::exit(1);
         }
     }
-}
-
-fn works(clang: &str) -> bool {
-    Command::new(clang).arg("--version").output().is_ok_and(|o| o.status.success())
 }
 
 /// The constants of abi.h as Rust: `#define EK_… number` and every enumerator. The structures come from BTF.

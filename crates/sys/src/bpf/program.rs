@@ -121,7 +121,6 @@ impl Program {
             let how = heritage.as_mut().map_or(How::Anew, |h| h.how(&name, &map));
             let done = match (&how, name.as_str()) {
                 (How::AsItIs, _) => map.reuse_pinned_map(dir.join(&name)),
-                (How::Rewritten(old, _), "conns" | "spills") => map.set_max_entries(old.max_entries()),
                 (_, "conns") => map.set_max_entries(lines),
                 (_, "spills") => map.set_max_entries(lines.div_ceil(64)),
                 _ => Ok(()),
@@ -166,33 +165,30 @@ impl Program {
 
     /// As [`Program::run`] of a tc program, for a packet with a firewall mark.
     pub fn run_marked(&self, program: &str, frame: &[u8], mark: u32) -> Result<(u32, Vec<u8>)> {
-        let what = || format!("run {program}");
-        let prog = self.object.progs_mut().find(|p| p.name() == OsStr::new(program));
-        let prog = prog.ok_or_else(|| Error::new(what(), "there is no such program"))?;
-        let mut out = vec![0; frame.len() + 256];
         // struct __sk_buff, of which tests may set some: its third word is the mark.
         let mut context = [0u8; 192];
         context[8..12].copy_from_slice(&mark.to_ne_bytes());
-        let input = ProgramInput {
-            data_in: Some(frame),
-            data_out: Some(&mut out),
-            context_in: Some(&mut context),
-            repeat: 1,
-            ..Default::default()
-        };
-        let done = prog.test_run(input).map_err(|e| bpf_error(what(), e))?;
-        let (code, len) = (done.return_value, done.data.map_or(0, |d| d.len()));
-        out.truncate(len);
-        Ok((code, out))
+        self.test(program, frame, 1, Some(&mut context)).map(|(code, out, _)| (code, out))
     }
 
     /// As [`Program::run`], many times; the third value is the mean duration of one run in nanoseconds.
     pub fn run_repeat(&self, program: &str, frame: &[u8], repeat: u32) -> Result<(u32, Vec<u8>, u64)> {
+        self.test(program, frame, repeat, None)
+    }
+
+    fn test(
+        &self,
+        program: &str,
+        frame: &[u8],
+        repeat: u32,
+        context: Option<&mut [u8]>,
+    ) -> Result<(u32, Vec<u8>, u64)> {
         let what = || format!("run {program}");
         let prog = self.object.progs_mut().find(|p| p.name() == OsStr::new(program));
         let prog = prog.ok_or_else(|| Error::new(what(), "there is no such program"))?;
         let mut out = vec![0; frame.len() + 256];
-        let input = ProgramInput { data_in: Some(frame), data_out: Some(&mut out), repeat, ..Default::default() };
+        let (data_in, data_out, context_in) = (Some(frame), Some(&mut out[..]), context);
+        let input = ProgramInput { data_in, data_out, context_in, repeat, ..Default::default() };
         let done = prog.test_run(input).map_err(|e| bpf_error(what(), e))?;
         let (code, ns) = (done.return_value, done.duration.as_nanos() as u64);
         let len = done.data.map_or(0, |d| d.len());
