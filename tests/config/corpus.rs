@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use evenkeel_core::config::environment::{Environment, Program, Unreadable};
+use evenkeel_core::config::environment::{Environment, NameTables, Program, Unreadable};
 use evenkeel_core::config::{Options, parse};
 
 /// The machine on which the recordings were made: eth0 and eth1, root and nobody, the usual programs.
@@ -34,7 +34,7 @@ impl Environment for Recorded {
     fn group(&self, name: &str) -> Option<bool> {
         Some(matches!(name, "root" | "nogroup"))
     }
-    fn routing_number(&self, _: &str, name: &str) -> Option<Option<u32>> {
+    fn routing_number(&self, _: &NameTables, _: &str, name: &str) -> Option<Option<u32>> {
         Some(matches!(name, "main" | "local" | "default" | "static" | "kernel" | "boot").then_some(4))
     }
     fn processors(&self) -> Option<u32> {

@@ -6,7 +6,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use evenkeel_core::config::environment::{Environment, Program, Unreadable};
+use evenkeel_core::config::environment::{Environment, NameTables, Program, Unreadable};
 use evenkeel_core::config::{Options, Severity, parse};
 
 use crate::corpus::Recorded;
@@ -42,7 +42,7 @@ impl Environment for Director {
     fn group(&self, name: &str) -> Option<bool> {
         Recorded.group(name)
     }
-    fn routing_number(&self, _: &str, _: &str) -> Option<Option<u32>> {
+    fn routing_number(&self, _: &NameTables, _: &str, _: &str) -> Option<Option<u32>> {
         None
     }
     fn processors(&self) -> Option<u32> {

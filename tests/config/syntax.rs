@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use evenkeel_core::config::environment::{Environment, Program, Unreadable};
+use evenkeel_core::config::environment::{Environment, NameTables, Program, Unreadable};
 use evenkeel_core::config::{Options, parse};
 use evenkeel_sys::environment::Machine;
 
@@ -49,8 +49,8 @@ impl Environment for Folder {
     fn group(&self, name: &str) -> Option<bool> {
         Recorded.group(name)
     }
-    fn routing_number(&self, table: &str, name: &str) -> Option<Option<u32>> {
-        Recorded.routing_number(table, name)
+    fn routing_number(&self, at: &NameTables, table: &str, name: &str) -> Option<Option<u32>> {
+        Recorded.routing_number(at, table, name)
     }
     fn processors(&self) -> Option<u32> {
         Recorded.processors()

@@ -69,6 +69,26 @@ fn dumps(net: &Net, name: &str, run: &Path, args: &[&str]) -> Dumps {
     Dumps { json, stats, data }
 }
 
+/// `json_version 2`: the same instances, in an object, and with them the processes that are tracked.
+#[test]
+fn the_second_version_of_json_tells_of_processes() {
+    let Some(net) = Net::directors("json-2") else { return };
+    let file = net.lan.dir.join("dump.json");
+    let global = format!("global_defs {{\n json_version 2\n json_dump_file {}\n}}\n", file.display());
+    let process =
+        "vrrp_track_process P {\n process evenkeeld\n quorum 1\n}\nvrrp_track_process Q {\n process none-such\n}\n";
+    let pid = net.start("d1", &format!("{global}{process}{}", evenkeel_tests::vrrp(150, "track_process {\nP\nQ weight 2\n}")));
+    eventually("master", SOON, || net.holds("d1", VIP).then_some(()));
+    let j: serde_json::Value = serde_json::from_str(&ask(pid, json(), &file)).expect("JSON");
+    assert_eq!(j["vrrp"][0]["data"]["iname"], "V");
+    let of = |i: usize, member: &str| j["track_process"][i][member].clone();
+    assert_eq!((of(0, "name"), of(0, "have_quorum")), ("P".into(), true.into()), "{j}");
+    assert_eq!(
+        (of(1, "process"), of(1, "have_quorum"), of(1, "state")),
+        ("none-such".into(), false.into(), "0 running".into())
+    );
+}
+
 #[test]
 fn dumps_are_keepaliveds() {
     let Some(net) = Net::directors("interop-dumps") else { return };

@@ -1,5 +1,6 @@
 //! Routes and rules as keepalived puts them in: the same lines in `ip route` and `ip rule`.
 
+use evenkeel_core::vrrp::State;
 use evenkeel_testkit::lan::{Pid, eventually};
 use evenkeel_testkit::office::VIP;
 use evenkeel_tests::{Net, SOON, vrrp};
@@ -131,5 +132,57 @@ fn addresses_are_put_back_unless_nobody_tracks_them() {
     eventually("it is put back", SOON, || there("192.168.1.101").then_some(()));
     assert!(!there("192.168.1.102"));
     let i = net.instance("d1", "V").expect("answers");
-    assert_eq!(i.state, evenkeel_core::vrrp::State::Master, "the static address is there: {}", i.because);
+    assert_eq!(i.state, State::Master, "the static address is there: {}", i.because);
+}
+
+/// `no_track`: whoever takes a route or rule out may. `track_group`: without a static route its instances stand still.
+#[test]
+fn routes_and_rules_are_put_back_unless_nobody_tracks_them() {
+    let Some(net) = Net::directors("no-track-routes") else { return };
+    let statics = "static_routes {\n10.6.0.0/16 via 192.168.55.1 dev eth0 track_group G\n}\n\
+        static_rules {\nfrom 10.6.0.0/16 table 100 priority 1000 track_group G\n}\n\
+        track_group G {\n group {\n  V\n }\n}\n";
+    let more = "version 3\nadvert_int 0.2\n\
+        virtual_routes {\n10.7.0.0/16 via 192.168.1.1 dev eth0\n10.8.0.0/16 dev eth0 no_track\n\
+        default via 192.168.1.1 dev eth0 table 100\n}\n\
+        virtual_rules {\nfrom 192.168.1.100 table 100 priority 1001\n\
+        from 10.7.0.0/16 table 100 priority 1002 no_track\n}";
+    net.lan.ip("d1", "addr add 192.168.55.2/24 dev eth0").expect("a way to a router");
+    net.start("d1", &format!("{statics}{}", vrrp(150, more)));
+    let there = |what: &str| {
+        let shown =
+            ["route show", "route show table 100", "rule show"].map(|c| net.lan.ip("d1", c).unwrap_or_default());
+        shown.iter().any(|t| t.contains(what))
+    };
+    let state = || net.instance("d1", "V").map(|i| (i.state, i.because));
+    eventually("master", SOON, || (there("1001:") && there("1002:") && there("10.8.0.0/16")).then_some(()));
+    let taken = [
+        "route del 10.8.0.0/16 dev eth0",
+        "rule del priority 1002",
+        "route del 10.7.0.0/16",
+        "route del default table 100",
+        "rule del priority 1001",
+        "rule del priority 1000",
+        "route del 10.6.0.0/16",
+    ];
+    for command in taken {
+        net.lan.ip("d1", command).expect("gone");
+    }
+    for put_back in ["10.7.0.0/16 via", "default via 192.168.1.1", "1001:", "1000:", "10.6.0.0/16 via"] {
+        eventually(&format!("{put_back} is put back"), SOON, || there(put_back).then_some(()));
+    }
+    assert!(!there("10.8.0.0/16") && !there("1002:"), "whoever takes them out may");
+    // The next change of an address is no reason to put them back.
+    net.lan.ip("d1", "addr add 192.168.1.55/24 dev eth0").expect("another address");
+    eventually("it was seen", SOON, || there("10.7.0.0/16").then_some(()));
+    assert!(!there("10.8.0.0/16") && !there("1002:"), "and still may");
+    assert_eq!(state().expect("answers").0, State::Master);
+    // Where there is no way to its router any more, a static route cannot be put back.
+    net.lan.ip("d1", "addr del 192.168.55.2/24 dev eth0").expect("no way");
+    net.lan.ip("d1", "route del 10.6.0.0/16").expect("gone");
+    let why = eventually("it stands still", SOON, || state().filter(|(s, _)| *s == State::Fault)).1;
+    assert!(why.contains("route 10.6.0.0/16 via 192.168.55.1 dev eth0 is not there"), "{why}");
+    net.lan.ip("d1", "addr add 192.168.55.2/24 dev eth0").expect("a way");
+    eventually("master again", SOON, || state().filter(|(s, _)| *s == State::Master));
+    assert!(there("10.6.0.0/16 via"));
 }

@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use evenkeel_core::dump::{Shown, data, json, stats};
+use evenkeel_core::dump::{Shown, data, json, json_2, stats};
+use evenkeel_core::model::{Found, TrackProcess, TrackedObject};
 use evenkeel_sys::{clock, signals};
 
 use crate::control::Control;
@@ -54,7 +55,10 @@ impl Control {
         let (name, written, text) = match what {
             Dump::Data => ("keepalived.data", &global.state_dump_file, data(&shown)),
             Dump::Stats | Dump::StatsClear => ("keepalived.stats", &global.stats_dump_file, stats(&shown)),
-            Dump::Json => ("keepalived.json", &global.json_dump_file, json(&shown)),
+            Dump::Json => {
+                let text = if global.json_version_2 { json_2(&shown, self.processes()) } else { json(&shown) };
+                ("keepalived.json", &global.json_dump_file, text)
+            }
         };
         let usual = || std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from).join(name);
         let path = written.as_ref().map_or_else(usual, PathBuf::from);
@@ -65,6 +69,14 @@ impl Control {
         if what == Dump::StatsClear {
             self.router.send(Command::ClearCounters);
         }
+    }
+
+    /// Tracked processes, whether enough of each runs, and how that is said.
+    fn processes(&self) -> impl Iterator<Item = (&TrackProcess, bool, &str)> {
+        self.config.track_processes.iter().map(|p| match self.tracked.get(&TrackedObject::Process(p.name.clone())) {
+            Some((found, detail)) => (p, *found == Some(Found::Good(true)), detail.as_str()),
+            None => (p, false, "not looked for yet"),
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use evenkeel_core::config::environment::{Environment, Program, Unreadable};
+use evenkeel_core::config::environment::{Environment, NameTables, Program, Unreadable};
 use nix::unistd::{AccessFlags, Group, User, access};
 
 /// The running machine. What was asked once is remembered, so that thousands of lines cost one look each.
@@ -98,10 +98,16 @@ impl Environment for Machine {
         Some(number || matches!(Group::from_name(name), Ok(Some(_))))
     }
 
-    fn routing_number(&self, table: &str, name: &str) -> Option<Option<u32>> {
-        let files = ["/etc/iproute2", "/usr/share/iproute2", "/usr/lib/iproute2"];
-        let more = glob::glob(&format!("/etc/iproute2/{table}.d/*.conf")).into_iter().flatten().flatten();
-        let paths = files.iter().map(|d| PathBuf::from(format!("{d}/{table}"))).chain(more);
+    fn routing_number(&self, at: &NameTables, table: &str, name: &str) -> Option<Option<u32>> {
+        let or = |dir: &Option<PathBuf>, usual: &[&str]| {
+            dir.clone().map_or_else(|| usual.iter().map(PathBuf::from).collect(), |d| vec![d])
+        };
+        let (etc, usr) = (or(&at.etc, &["/etc/iproute2"]), or(&at.usr, &["/usr/share/iproute2", "/usr/lib/iproute2"]));
+        let of = |dir: PathBuf| {
+            let more = glob::glob(&dir.join(format!("{table}.d/*.conf")).to_string_lossy());
+            std::iter::once(dir.join(table)).chain(more.into_iter().flatten().flatten())
+        };
+        let paths = etc.into_iter().chain(usr).flat_map(of);
         let texts: Vec<String> = paths.filter_map(|p| fs::read_to_string(p).ok()).collect();
         let number = |l: &str| {
             let mut words = l.split_whitespace();
@@ -173,4 +179,23 @@ fn unsafe_element(path: &Path) -> Option<Program> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_tables_are_looked_up_where_the_file_says() {
+        let dir = std::env::temp_dir().join(format!("evenkeel-tables-{}", std::process::id()));
+        fs::create_dir_all(dir.join("rt_tables.d")).expect("writable");
+        fs::write(dir.join("rt_tables"), "# names\n4711 blue\n0x10 green\n").expect("writable");
+        fs::write(dir.join("rt_tables.d/more.conf"), "12 red\n").expect("writable");
+        let at = NameTables { etc: Some(dir.clone()), usr: Some(dir.join("nowhere")) };
+        let m = Machine::new();
+        let found = ["blue", "green", "red", "main"].map(|n| m.routing_number(&at, "rt_tables", n));
+        assert_eq!(found, [Some(Some(4711)), Some(Some(16)), Some(Some(12)), Some(None)]);
+        assert_eq!(m.routing_number(&at, "rt_protos", "bird"), None, "there is no such table");
+        fs::remove_dir_all(dir).expect("removed");
+    }
 }

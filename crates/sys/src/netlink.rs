@@ -3,8 +3,10 @@
 
 mod links;
 mod rules;
+mod vanished;
 
 pub use links::{Link, require_link};
+pub use vanished::{Interest, Vanished};
 
 use std::io;
 use std::net::IpAddr;
@@ -86,6 +88,12 @@ impl Netlink {
         };
         let socket = open().context(|| "open a netlink socket".into())?;
         Ok(Netlink { socket, seq: 0, buf: vec![0; 64 * 1024] })
+    }
+
+    /// The number by which events name whoever caused them.
+    pub fn port(&self) -> u32 {
+        let mut address = SocketAddr::new(0, 0);
+        self.socket.get_address(&mut address).map_or(0, |()| address.port_number())
     }
 
     /// Sends a request and reads its whole answer.
@@ -387,6 +395,10 @@ impl Changes {
 /// Hears of changes in this thread's network namespace.
 pub struct Monitor {
     socket: Socket,
+    /// Routes and rules that somebody took out, since it was last asked.
+    vanished: Vec<Vanished>,
+    /// Who does not count as somebody.
+    ourselves: u32,
 }
 
 impl Monitor {
@@ -401,7 +413,19 @@ impl Monitor {
             let _ = socket.set_rx_buf_sz(1u32 << 20);
             Ok::<_, io::Error>(socket)
         };
-        Ok(Monitor { socket: open().context(|| "listen to netlink events".into())? })
+        let socket = open().context(|| "listen to netlink events".into())?;
+        Ok(Monitor { socket, vanished: Vec::new(), ourselves: 0 })
+    }
+
+    /// Routes and rules that vanish by the hand of this one are no news.
+    pub fn ignore(&mut self, netlink: &Netlink) {
+        self.ourselves = netlink.port();
+    }
+
+    /// The routes and rules that somebody took out, of those that have been read since the last call. An [`Interest`] has
+    /// to be there for any to come.
+    pub fn vanished(&mut self) -> Vec<Vanished> {
+        std::mem::take(&mut self.vanished)
     }
 
     /// Waits until something has come.
@@ -424,7 +448,10 @@ impl Monitor {
                     let mut rest = &buf[..n];
                     while rest.len() >= 16 {
                         let len = u32::from_ne_bytes(rest[..4].try_into().unwrap_or_default()) as usize;
-                        match u16::from_ne_bytes([rest[4], rest[5]]) {
+                        let kind = u16::from_ne_bytes([rest[4], rest[5]]);
+                        let message = rest.get(..len).unwrap_or_default();
+                        self.vanished.extend(vanished::read(message, kind, self.ourselves));
+                        match kind {
                             16 | 17 => changes.links = true,
                             20 | 21 => changes.addresses = true,
                             _ => changes.paths = true,
@@ -438,6 +465,7 @@ impl Monitor {
                 Ok(_) => {}
                 Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
                     changes = Changes { links: true, addresses: true, paths: true };
+                    self.vanished.push(Vanished::Anything);
                 }
                 Err(_) => return changes,
             }

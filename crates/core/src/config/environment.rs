@@ -5,6 +5,15 @@
 
 use std::path::{Path, PathBuf};
 
+/// Where iproute2's tables of names are, if the file says so (`iproute_etc_dir`, `iproute_usr_dir`).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NameTables {
+    /// Those of the machine, which come first.
+    pub etc: Option<PathBuf>,
+    /// Those that came with iproute2.
+    pub usr: Option<PathBuf>,
+}
+
 /// Why a file cannot be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Unreadable {
@@ -69,7 +78,7 @@ pub trait Environment {
     fn group(&self, name: &str) -> Option<bool>;
     /// The number that iproute2 has for this name (`main`) in one of its tables (`rt_tables`, `rt_protos`): nothing if it
     /// knows none; nothing at all if there is no such table here.
-    fn routing_number(&self, table: &str, name: &str) -> Option<Option<u32>>;
+    fn routing_number(&self, at: &NameTables, table: &str, name: &str) -> Option<Option<u32>>;
     /// How many processors are there?
     fn processors(&self) -> Option<u32>;
     /// Can this program be run, and by whom changed?
@@ -106,7 +115,7 @@ impl Environment for Nowhere {
     fn group(&self, _: &str) -> Option<bool> {
         None
     }
-    fn routing_number(&self, _: &str, _: &str) -> Option<Option<u32>> {
+    fn routing_number(&self, _: &NameTables, _: &str, _: &str) -> Option<Option<u32>> {
         None
     }
     fn processors(&self) -> Option<u32> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::environment::{Environment, Nowhere, Program, Unreadable};
+use super::environment::{Environment, NameTables, Nowhere, Program, Unreadable};
 use super::{Options, Sources, expand, lex};
 
 /// The words of a text, line by line.
@@ -65,8 +65,8 @@ impl Environment for Memory<'_> {
     fn group(&self, name: &str) -> Option<bool> {
         Nowhere.group(name)
     }
-    fn routing_number(&self, table: &str, name: &str) -> Option<Option<u32>> {
-        Nowhere.routing_number(table, name)
+    fn routing_number(&self, at: &NameTables, table: &str, name: &str) -> Option<Option<u32>> {
+        Nowhere.routing_number(at, table, name)
     }
     fn processors(&self) -> Option<u32> {
         None

@@ -340,3 +340,18 @@ fn a_definition_may_name_what_stands_below_it_and_its_lines_lead_back() {
     let defined = written.defined.expect("a definition");
     assert_eq!(parsed.sources.position(defined.start).1, 3, "and at what replaces it");
 }
+
+#[test]
+fn an_old_keyword_has_weights_count_in_a_group_as_well() {
+    let config = |keyword: &str| {
+        let text = format!(
+            "vrrp_script w {{\n script /bin/true\n weight 3\n}}\nvrrp_sync_group G {{\n group {{\n  V\n }}\n {keyword}\n}}\n{}",
+            instance("track_script {\nw\n}")
+        );
+        parse_file("test.conf", &text).config
+    };
+    let weights = |keyword: &str| config(keyword).instances[0].tracks.iter().map(|t| t.weight).collect::<Vec<_>>();
+    assert!(weights("").is_empty());
+    assert_eq!(weights("sync_group_tracking_weight"), [3]);
+    assert_eq!(weights("global_tracking"), [3]);
+}

@@ -1,10 +1,11 @@
-//! keepalived.json, version 1: an array with an object for each instance. The order of the members is keepalived's.
+//! keepalived.json: an array with an object for each instance, or, with `json_version 2`, an object that holds the array as
+//! `vrrp` and tracked processes as `track_process`. The order of an instance's members is keepalived's.
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{Shown, number, script};
-use crate::model::Auth;
+use crate::model::{Auth, TrackProcess};
 
 #[derive(Serialize)]
 struct Instance {
@@ -86,9 +87,53 @@ struct Stats {
     pri_zero_sent: u64,
 }
 
-/// The whole document.
+/// The members of these are ours: what keepalived writes of them was never recorded.
+#[derive(Serialize)]
+struct Process<'p> {
+    name: &'p str,
+    process: &'p str,
+    parameters: &'p [String],
+    full_command: bool,
+    quorum: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quorum_max: Option<u32>,
+    fork_delay: f64,
+    terminate_delay: f64,
+    have_quorum: bool,
+    state: &'p str,
+}
+
+#[derive(Serialize)]
+struct Version2<'p> {
+    vrrp: Vec<Instance>,
+    track_process: Vec<Process<'p>>,
+}
+
+/// The whole document, version 1.
 pub fn json(instances: &[Shown<'_>]) -> String {
     let all: Vec<Instance> = instances.iter().map(instance).collect();
+    serde_json::to_string(&all).unwrap_or_default()
+}
+
+/// The whole document, version 2; of each process whether enough of it runs, and how that is said.
+pub fn json_2<'p>(
+    instances: &[Shown<'_>],
+    processes: impl Iterator<Item = (&'p TrackProcess, bool, &'p str)>,
+) -> String {
+    let process = |(p, have_quorum, state): (&'p TrackProcess, bool, &'p str)| Process {
+        name: &p.name,
+        process: &p.program,
+        parameters: &p.parameters,
+        full_command: p.full_command,
+        quorum: p.quorum,
+        quorum_max: p.quorum_max,
+        fork_delay: p.fork_delay.as_secs_f64(),
+        terminate_delay: p.terminate_delay.as_secs_f64(),
+        have_quorum,
+        state,
+    };
+    let all =
+        Version2 { vrrp: instances.iter().map(instance).collect(), track_process: processes.map(process).collect() };
     serde_json::to_string(&all).unwrap_or_default()
 }
 

@@ -6,7 +6,7 @@ mod json;
 mod stats;
 
 pub use data::data;
-pub use json::json;
+pub use json::{json, json_2};
 pub use stats::stats;
 
 use std::time::Duration;

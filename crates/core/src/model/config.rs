@@ -214,6 +214,8 @@ pub struct GlobalDefs {
     pub stats_dump_file: Option<String>,
     /// `json_dump_file`: where both are, as JSON.
     pub json_dump_file: Option<String>,
+    /// `json_version 2`: it is an object, and tells of tracked processes too.
+    pub json_version_2: bool,
     /// `nftables`: the name of our tables.
     pub nftables: Option<String>,
     /// `nftables_priority`: of their chains; -1 if nothing is written.

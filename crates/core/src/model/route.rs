@@ -75,6 +75,8 @@ pub struct RouteSpec {
     pub preference: Option<u8>,
     /// Beside one of the same destination.
     pub placement: Placement,
+    /// Whoever takes it out may (`no_track`).
+    pub no_track: bool,
 }
 
 /// What a rule does with a packet.
@@ -139,6 +141,8 @@ pub struct RuleSpec {
     pub protocol: u8,
     /// What it does.
     pub action: RuleAction,
+    /// Whoever takes it out may (`no_track`).
+    pub no_track: bool,
 }
 
 impl fmt::Display for RouteSpec {

@@ -22,6 +22,10 @@ pub enum TrackedObject {
     Bfd(String),
     /// The static address that is written so: good while it is there.
     Address(String),
+    /// The static route that is written so.
+    Route(String),
+    /// The static rule that is written so.
+    Rule(String),
 }
 
 impl fmt::Display for TrackedObject {
@@ -33,6 +37,8 @@ impl fmt::Display for TrackedObject {
             TrackedObject::Process(n) => write!(f, "process {n}"),
             TrackedObject::Bfd(n) => write!(f, "BFD session {n}"),
             TrackedObject::Address(n) => write!(f, "address {n}"),
+            TrackedObject::Route(n) => write!(f, "route {n}"),
+            TrackedObject::Rule(n) => write!(f, "rule {n}"),
         }
     }
 }

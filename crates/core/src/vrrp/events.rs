@@ -101,7 +101,9 @@ impl fmt::Display for Because {
                 let (is, is_not) = match object {
                     TrackedObject::Script(_) => ("succeeds", "fails"),
                     TrackedObject::Interface(_) | TrackedObject::Bfd(_) => ("is up", "is down"),
-                    TrackedObject::Address(_) => ("is there", "is not there"),
+                    TrackedObject::Address(_) | TrackedObject::Route(_) | TrackedObject::Rule(_) => {
+                        ("is there", "is not there")
+                    }
                     TrackedObject::File(_) | TrackedObject::Process(_) => {
                         ("is as it should be", "is not as it should be")
                     }

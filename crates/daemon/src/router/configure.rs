@@ -31,6 +31,7 @@ impl Shell {
         self.remove(&gone);
         let now = clock::now();
         self.has_routes = instances.iter().any(|i| !i.routes.is_empty() || !i.rules.is_empty());
+        self.route_events.set(!self.none());
         self.announcer.configure(gaps);
         let told = std::mem::take(&mut self.groups);
         let last = |g: &SyncGroup| told.iter().find(|(t, _)| t.name == g.name).and_then(|(_, state)| *state);
@@ -183,18 +184,15 @@ impl Shell {
             self.leave_words(i);
         }
         self.set_addresses();
-        self.static_addresses();
+        self.statics_as_they_stand();
     }
 
-    /// Tells those that track a static address whether it is there.
-    fn static_addresses(&mut self) {
+    /// Tells those that track something static whether it is there.
+    pub(super) fn statics_as_they_stand(&mut self) {
         let now = clock::now();
-        let all: Vec<(TrackedObject, bool)> = self
-            .statics
-            .addresses
-            .iter()
-            .map(|v| (TrackedObject::Address(v.to_string()), self.seen.holds(v)))
-            .collect();
+        let there = |v: &VipSpec| (TrackedObject::Address(v.to_string()), self.seen.holds(v));
+        let mut all: Vec<(TrackedObject, bool)> = self.statics.addresses.iter().map(there).collect();
+        all.extend(self.static_routes());
         for (object, good) in all {
             for i in 0..self.entries.len() {
                 let found = Found::Good(good);

@@ -35,7 +35,7 @@ use evenkeel_core::vrrp::{Announcer, Because, Input, Router, State};
 use evenkeel_sys::clock;
 use evenkeel_sys::last_words::{PLACES, Testament};
 use evenkeel_sys::memo::Memo;
-use evenkeel_sys::netlink::Netlink;
+use evenkeel_sys::netlink::{Interest, Netlink, Vanished};
 use evenkeel_sys::rt;
 use evenkeel_sys::signals::EventFd;
 use evenkeel_sys::wire::{FrameSocket, Sniffer, VrrpSocket};
@@ -58,6 +58,8 @@ pub enum Command {
     Tracked { object: TrackedObject, found: Found },
     /// Devices and addresses as they are now.
     Observed(Observation),
+    /// Somebody took these routes and rules out.
+    Vanished(Vec<Vanished>),
     /// Everything that `status` shows.
     Snapshot(Sender<Snapshot>),
     /// Count from here on.
@@ -166,10 +168,13 @@ pub fn start(
     let (commands, inbox) = channel();
     let wake = Arc::new(EventFd::from_flags(nix::sys::eventfd::EfdFlags::EFD_NONBLOCK)?);
     let handle = Handle { commands, wake: wake.clone() };
+    let netlink = Netlink::new()?;
+    let (seen, route_events) = observer::start(handle.clone(), &netlink)?;
     let shell = Shell {
         inbox,
         wake,
-        netlink: Netlink::new()?,
+        netlink,
+        route_events,
         frames: FrameSocket::new()?,
         announcer: Announcer::default(),
         statics: Statics::default(),
@@ -179,7 +184,7 @@ pub fn start(
         begins_anew: args.release_vips,
         testament: charge.testament,
         gave_up: charge.gave_up,
-        seen: observer::start(handle.clone())?,
+        seen,
         ports: BTreeMap::new(),
         entries: Vec::new(),
         deadlines: BTreeSet::new(),
@@ -237,6 +242,8 @@ struct Shell {
     inbox: Receiver<Command>,
     wake: Arc<EventFd>,
     netlink: Netlink,
+    /// Has routes and rules watched, where there are any.
+    route_events: Interest,
     frames: FrameSocket,
     announcer: Announcer,
     /// What is there whoever is master.
@@ -418,8 +425,10 @@ impl Shell {
                 self.circumstances();
                 if was.links != self.seen.links || was.addresses != self.seen.addresses {
                     self.install(true);
+                    self.statics_as_they_stand();
                 }
             }
+            Command::Vanished(what) => self.vanished(&what),
             Command::ClearCounters => self.entries.iter_mut().for_each(|e| e.router.clear_counters()),
             Command::Snapshot(reply) => {
                 self.count_strangers(4096);

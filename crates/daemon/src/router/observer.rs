@@ -1,4 +1,4 @@
-//! Devices and addresses, observed for the router thread by a thread of its own: listing them takes the kernel's network
+//! Devices, addresses, and the end of routes and rules, observed for the router thread by a thread of its own: listing them takes the kernel's network
 //! lock, and somebody else may hold that for seconds. An observation may be a moment old; whoever acts on it is told by the
 //! kernel if it came too late, and the event that his own change causes brings the next one.
 
@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use evenkeel_core::model::VipSpec;
 use evenkeel_sys::Result;
-use evenkeel_sys::netlink::{Addr, Link, Monitor, Netlink};
+use evenkeel_sys::netlink::{Addr, Interest, Link, Monitor, Netlink};
 use evenkeel_sys::netns;
 
 use super::{Command, Handle};
@@ -39,20 +39,30 @@ fn look(netlink: &mut Netlink) -> Result<Observation> {
     Ok(Observation { links, addresses, routers })
 }
 
-/// Looks once, and goes on looking after every event, for whoever holds the other end.
-pub fn start(to: Handle) -> anyhow::Result<Observation> {
+/// Looks once, and goes on looking after every event, for whoever holds the other end. Routes and rules that somebody
+/// else than `by` takes out are told while there is an interest in them.
+pub fn start(to: Handle, by: &Netlink) -> anyhow::Result<(Observation, Interest)> {
     // Listening begins before the first look, so that nothing falls in between.
     let mut monitor = Monitor::new(false)?;
+    monitor.ignore(by);
+    let interest = Interest::of(&monitor)?;
     let mut netlink = Netlink::new()?;
     let first = look(&mut netlink)?;
     std::thread::Builder::new().name("observer".into()).spawn(move || {
         while monitor.wait().is_ok() {
-            monitor.drain();
+            let changes = monitor.drain();
+            let vanished = monitor.vanished();
+            if !vanished.is_empty() {
+                to.send(Command::Vanished(vanished));
+            }
+            if !changes.links && !changes.addresses {
+                continue;
+            }
             match look(&mut netlink) {
                 Ok(seen) => to.send(Command::Observed(seen)),
                 Err(e) => tracing::error!("{e}"),
             }
         }
     })?;
-    Ok(first)
+    Ok((first, interest))
 }

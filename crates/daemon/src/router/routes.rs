@@ -1,7 +1,10 @@
 //! Routes and rules: those of every master, and the static ones.
 
-use evenkeel_core::model::{RouteSpec, RuleSpec};
+use std::fmt::Display;
+
+use evenkeel_core::model::{RouteSpec, RuleSpec, TrackedObject};
 use evenkeel_core::vrrp::State;
+use evenkeel_sys::netlink::Vanished;
 
 use super::{Entry, Shell};
 
@@ -12,6 +15,8 @@ pub(super) struct Installed {
     rules: Vec<RuleSpec>,
     /// Nobody looked yet what an earlier daemon left.
     looked: bool,
+    /// What somebody took out who may (`no_track`): it is not put back while the same master lasts.
+    let_go: (Vec<RouteSpec>, Vec<RuleSpec>),
 }
 
 impl Shell {
@@ -27,7 +32,7 @@ impl Shell {
     }
 
     /// Nobody has any, which is the usual case.
-    fn none(&self) -> bool {
+    pub(super) fn none(&self) -> bool {
         let none = |routes: &[RouteSpec], rules: &[RuleSpec]| routes.is_empty() && rules.is_empty();
         none(&self.statics.routes, &self.statics.rules)
             && none(&self.installed.routes, &self.installed.rules)
@@ -74,6 +79,31 @@ impl Shell {
         let cfg = self.entries[i].router.config();
         self.installed.routes.retain(|r| !cfg.routes.contains(r));
         self.installed.rules.retain(|r| !cfg.rules.contains(r));
+        self.installed.let_go.0.retain(|r| !cfg.routes.contains(r));
+        self.installed.let_go.1.retain(|r| !cfg.rules.contains(r));
+    }
+
+    /// Somebody took these out: what is ours is put back, unless it may go.
+    pub(super) fn vanished(&mut self, what: &[Vanished]) {
+        let Installed { routes, rules, let_go, .. } = &mut self.installed;
+        let is_route = |r: &RouteSpec| what.iter().any(|v| v.is_route(r));
+        let is_rule = |r: &RuleSpec| what.iter().any(|v| v.is_rule(r));
+        // Without it nobody knows whether any of them is gone.
+        let known = !what.contains(&Vanished::Anything);
+        let routes = lost(routes, &mut let_go.0, ("route", known), is_route, |r| r.no_track);
+        let rules = lost(rules, &mut let_go.1, ("rule", known), is_rule, |r| r.no_track);
+        if routes || rules {
+            self.install(false);
+            self.statics_as_they_stand();
+        }
+    }
+
+    /// The static ones, and whether each is there.
+    pub(super) fn static_routes(&self) -> impl Iterator<Item = (TrackedObject, bool)> {
+        let there = |r: &RouteSpec| (TrackedObject::Route(r.text.clone()), self.installed.routes.contains(r));
+        let routes = self.statics.routes.iter().map(there);
+        let there = |r: &RuleSpec| (TrackedObject::Rule(r.text.clone()), self.installed.rules.contains(r));
+        routes.chain(self.statics.rules.iter().map(there))
     }
 
     /// Puts in what is missing: after the addresses, which some of it needs. `again`: the kernel may have dropped what a
@@ -85,7 +115,7 @@ impl Shell {
         let (routes, rules) = self.of(|e| e.router.state() == State::Master);
         for r in routes {
             let there = self.installed.routes.contains(&r);
-            if there && !again {
+            if there && (!again || self.installed.let_go.0.contains(&r)) {
                 continue;
             }
             let index = |name: &str| self.seen.links.get(name).map(|l| l.index);
@@ -96,12 +126,19 @@ impl Shell {
                 }
                 Ok(_) => {}
                 // It is tried again with the next event.
-                Err(e) => tracing::warn!("{e}"),
+                Err(e) => {
+                    // With a device that is down the kernel has dropped it, and says nothing of that.
+                    let up = |dev: &String| self.seen.links.get(dev).is_some_and(|l| l.running);
+                    if !r.hops.iter().filter_map(|h| h.dev.as_ref()).all(up) {
+                        self.installed.routes.retain(|i| *i != r);
+                    }
+                    tracing::warn!("{e}");
+                }
             }
         }
         for r in rules {
             let there = self.installed.rules.contains(&r);
-            if there && !again {
+            if there && (!again || self.installed.let_go.1.contains(&r)) {
                 continue;
             }
             match self.netlink.add_rule(&r) {
@@ -114,4 +151,29 @@ impl Shell {
             }
         }
     }
+}
+
+/// Takes what is gone off the list, so that it is put in again, and notes of what may go that it has gone. Is anything to
+/// be put in?
+fn lost<T: Clone + PartialEq + Display>(
+    installed: &mut Vec<T>,
+    let_go: &mut Vec<T>,
+    (kind, known): (&str, bool),
+    gone: impl Fn(&T) -> bool,
+    may_go: impl Fn(&T) -> bool,
+) -> bool {
+    let before = installed.len();
+    installed.retain(|r| {
+        if !gone(r) || (may_go(r) && !known) {
+            return true;
+        }
+        if may_go(r) {
+            tracing::info!("somebody took {kind} {r} out, and may (`no_track`)");
+            let_go.push(r.clone());
+        } else if known {
+            tracing::warn!("somebody took {kind} {r} out: it is put back");
+        }
+        may_go(r)
+    });
+    installed.len() != before
 }

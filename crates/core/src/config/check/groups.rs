@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::super::lower::weights_count;
 use super::super::value::{Line, Section, Value};
 use super::super::{Diagnostic, Span};
 use super::{Check, Names, suggest};
@@ -62,7 +63,7 @@ fn sync_group<'s>(
             None => {
                 taken.insert(name, (group, *at));
                 members += 1;
-                if !s.has("sync_group_tracking_weight") {
+                if !weights_count(s) {
                     weights(c, group, instance);
                 }
             }

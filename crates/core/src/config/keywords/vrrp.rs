@@ -219,7 +219,7 @@ const SYNC_GROUP_KEYWORDS: &[Keyword] = &[
     kw("smtp_alert", Args::Bool, "off (global default)", "v1.0.3",
        "Send mail about its state."),
     kw("global_tracking", Args::Flag, "off", "v1.2.3",
-       "An old way to let members share what they track.").old("", true).later(),
+       "An old name of `sync_group_tracking_weight`.").old("", true),
     kw("sync_group_tracking_weight", Args::Flag, "off", "v2.0.0",
        "Allow members to track with weights."),
     kw("notify_priority_changes", Args::Bool, "global", "v2.2.0",

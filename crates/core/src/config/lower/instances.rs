@@ -8,9 +8,14 @@ use super::super::value::{AddressLine, Broadcast, Entry, Line, Section, Value};
 use super::{Lower, Usual};
 use crate::model::{
     AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpGroup, GarpTiming, InitialState, Notify,
-    Peer, Release, SyncGroup, Track, TrackedObject, Unicast, VipSpec, Vrid, VrrpInstance, VrrpVersion,
+    Peer, Release, Statics, SyncGroup, Track, TrackedObject, Unicast, VipSpec, Vrid, VrrpInstance, VrrpVersion,
 };
 use crate::vrrp::wire::{GROUP, GROUP6};
+
+/// `sync_group_tracking_weight`, or the keyword that it replaces.
+pub(in crate::config) fn weights_count(group: &Section) -> bool {
+    group.has("sync_group_tracking_weight") || group.has("global_tracking")
+}
 
 impl Lower<'_> {
     /// Sync groups, and who is in them. An instance stays in the first that names it.
@@ -33,7 +38,7 @@ impl Lower<'_> {
             let own = tracked(s, usual);
             for m in members {
                 let counts = |t: &Track| t.weight == 0 || matches!(t.object, TrackedObject::Process(_));
-                m.tracks.retain(|t| counts(t) || s.has("sync_group_tracking_weight"));
+                m.tracks.retain(|t| counts(t) || weights_count(s));
                 let there = |t: &Track| t.object == m.own_interface() || m.tracks.iter().any(|o| o.object == t.object);
                 let new = own.iter().filter(|t| !there(t));
                 let new: Vec<_> = new.cloned().collect();
@@ -223,23 +228,28 @@ impl Lower<'_> {
         }
     }
 
-    /// `track_group`: instances that stand still while a static address is not there.
-    pub(super) fn track_groups(&self, instances: &mut [VrrpInstance], statics: &[VipSpec]) {
-        for (_, line) in self.root.lines("static_ipaddress") {
-            let Line::Address(a) = line else { continue };
-            let Some((_, Some(name))) = a.options.iter().find(|(word, _)| word == "track_group") else { continue };
-            let Some(v) = statics.iter().find(|v| v.addr == a.addr && a.dev.as_ref().is_none_or(|d| *d == v.dev))
-            else {
-                continue;
-            };
+    /// `track_group`: instances that stand still while something static is not there.
+    pub(super) fn track_groups(&self, instances: &mut [VrrpInstance], statics: &Statics) {
+        for (object, name) in self.addresses_in_groups(statics).chain(self.lines_in_groups(statics)) {
             let groups = self.root.sections("track_group").filter(|g| g.name() == name);
             let named = |l: &Line| if let Line::Name(n) = l { Some(n.clone()) } else { None };
             let members: HashSet<String> =
                 groups.flat_map(|g| g.lines("group")).filter_map(|(_, l)| named(l)).collect();
             for i in instances.iter_mut().filter(|i| members.contains(&i.name)) {
-                i.tracks.push(Track { object: TrackedObject::Address(v.to_string()), weight: 0, reverse: false });
+                i.tracks.push(Track { object: object.clone(), weight: 0, reverse: false });
             }
         }
+    }
+
+    /// Static addresses that a group tracks, and its name.
+    fn addresses_in_groups(&self, statics: &Statics) -> impl Iterator<Item = (TrackedObject, &str)> {
+        self.root.lines("static_ipaddress").filter_map(|(_, line)| {
+            let Line::Address(a) = line else { return None };
+            let (_, group) = a.options.iter().find(|(word, _)| word == "track_group")?;
+            let same = |v: &&VipSpec| v.addr == a.addr && a.dev.as_ref().is_none_or(|d| *d == v.dev);
+            let v = statics.addresses.iter().find(same)?;
+            Some((TrackedObject::Address(v.to_string()), group.as_deref()?))
+        })
     }
 
     /// `interface_up_down_delays`

@@ -11,6 +11,7 @@ mod tracked;
 mod vmacs;
 
 pub(super) use checks::pattern;
+pub(super) use instances::weights_count;
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -70,7 +71,7 @@ pub(crate) fn lower(root: &Section, environment: &dyn Environment, diagnostics: 
         routes: l.routes(root, "static_routes"),
         rules: l.rules(root, "static_rules"),
     };
-    l.track_groups(&mut instances, &statics.addresses);
+    l.track_groups(&mut instances, &statics);
     Config {
         global,
         scripts,
@@ -149,6 +150,7 @@ impl<'l> Lower<'l> {
             state_dump_file: self.global(|g| g.text("state_dump_file")).map(str::to_owned),
             stats_dump_file: self.global(|g| g.text("stats_dump_file")).map(str::to_owned),
             json_dump_file: self.global(|g| g.text("json_dump_file")).map(str::to_owned),
+            json_version_2: self.global(|g| g.uint("json_version")) == Some(2),
             nftables: self.global(|g| g.text("nftables")).filter(|n| is_table_name(n)).map(str::to_owned),
             nftables_priority: self.global(|g| g.int("nftables_priority")).map(|n| n as i32),
             nftables_counters: self.global(|g| g.flag("nftables_counters")).is_some(),

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::super::Span;
+use super::super::environment::NameTables;
 use super::super::value::{Line, Section};
 use super::Lower;
-use crate::model::{Family, Hop, Net, Placement, RouteSpec, RuleAction, RuleSpec};
+use crate::model::{Family, Hop, Net, Placement, RouteSpec, RuleAction, RuleSpec, Statics, TrackedObject};
 
 /// RTPROT_KEEPALIVED of rtnetlink.h.
 const KEEPALIVED: u8 = 18;
@@ -69,6 +70,10 @@ fn text(options: Options<'_>) -> String {
     options.iter().filter(|(n, _)| !ABOUT.contains(&n.as_str())).map(word).collect::<Vec<_>>().join(" ")
 }
 
+fn tracked_by(options: Options<'_>) -> Option<&str> {
+    options.iter().find(|(n, _)| n == "track_group").and_then(|(_, group)| group.as_deref())
+}
+
 /// `ADDRESS[/LENGTH]`; nothing for `default`, `any` and `all`.
 fn net(text: &str) -> Option<Net> {
     let (addr, length) = text.split_once('/').map_or((text, None), |(a, l)| (a, Some(l)));
@@ -130,6 +135,16 @@ impl Lower<'_> {
         option_lines(s, keyword).filter_map(|(at, o)| self.rule(at, o)).collect()
     }
 
+    /// Static routes and rules that a group tracks, and its name.
+    pub(super) fn lines_in_groups(&self, statics: &Statics) -> impl Iterator<Item = (TrackedObject, &str)> {
+        let of = |keyword| option_lines(self.root, keyword).filter_map(|(_, o)| Some((text(o), tracked_by(o)?)));
+        let there = |(text, _): &(String, &str)| statics.routes.iter().any(|r| r.text == *text);
+        let routes = of("static_routes").filter(there).map(|(text, group)| (TrackedObject::Route(text), group));
+        let there = |(text, _): &(String, &str)| statics.rules.iter().any(|r| r.text == *text);
+        let rules = of("static_rules").filter(there).map(|(text, group)| (TrackedObject::Rule(text), group));
+        routes.chain(rules)
+    }
+
     /// A number, or a name of iproute2's.
     fn named(&mut self, at: Span, file: &str, word: &str) -> Option<u32> {
         let known: &[(&str, u32)] = match file {
@@ -141,7 +156,10 @@ impl Lower<'_> {
             _ => &[],
         };
         let by_name = || known.iter().find(|(n, _)| *n == word).map(|(_, n)| *n);
-        let found = number(word).or_else(by_name).or_else(|| self.environment.routing_number(file, word).flatten());
+        let dir = |keyword| self.global(|g| g.text(keyword)).map(Into::into);
+        let tables = NameTables { etc: dir("iproute_etc_dir"), usr: dir("iproute_usr_dir") };
+        let in_file = || self.environment.routing_number(&tables, file, word).flatten();
+        let found = number(word).or_else(by_name).or_else(in_file);
         if found.is_none() {
             self.unsupported(at, format!("iproute2's {file} has no `{word}` here"), "write its number");
         }
@@ -176,6 +194,7 @@ impl Lower<'_> {
             ttl_propagate: None,
             preference: None,
             placement: Placement::Replace,
+            no_track: false,
         };
         let (mut locked, mut lock, mut several) = (0, false, false);
         for (name, value) in options {
@@ -230,6 +249,7 @@ impl Lower<'_> {
                 "append" => r.placement = Placement::Append,
                 "prepend" => r.placement = Placement::Prepend,
                 "lock" => lock = true,
+                "no_track" => r.no_track = true,
                 about if ABOUT.contains(&about) => {}
                 other => {
                     self.later(at, other);
@@ -266,6 +286,7 @@ impl Lower<'_> {
             preference: None,
             protocol: KEEPALIVED,
             action: RuleAction::Nop,
+            no_track: false,
         };
         for (name, value) in options {
             let v = value.as_deref().unwrap_or("");
@@ -297,6 +318,7 @@ impl Lower<'_> {
                 "blackhole" => r.action = RuleAction::Blackhole,
                 "unreachable" => r.action = RuleAction::Unreachable,
                 "prohibit" => r.action = RuleAction::Prohibit,
+                "no_track" => r.no_track = true,
                 about if ABOUT.contains(&about) => {}
                 other => {
                     self.later(at, other);

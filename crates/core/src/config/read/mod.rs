@@ -8,9 +8,10 @@ mod script;
 mod special;
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use super::diag::{Verdict, nearest};
-use super::environment::Environment;
+use super::environment::{Environment, NameTables};
 use super::keywords::spec::{Absent, Name};
 use super::keywords::{Args, Block, Keyword, ROOT, Standing, entries};
 use super::lex::Word;
@@ -25,6 +26,8 @@ const MAX_FINDINGS: usize = 10_000;
 pub(crate) struct Reader<'r> {
     pub sources: &'r Sources,
     pub environment: &'r dyn Environment,
+    /// Where names of routes and rules are looked up.
+    tables: NameTables,
     pub diagnostics: &'r mut Vec<Diagnostic>,
     /// Keywords whose standing has been told.
     told: HashSet<(&'static str, &'static str)>,
@@ -39,8 +42,20 @@ pub(crate) fn read(
     environment: &dyn Environment,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Section {
-    let mut reader = Reader { sources, environment, diagnostics, told: HashSet::new(), dormant: 0 };
+    let tables = name_tables(tree);
+    let mut reader = Reader { sources, environment, tables, diagnostics, told: HashSet::new(), dormant: 0 };
     reader.section(&ROOT, tree, Value::Present, Span::default())
+}
+
+/// They count for the whole file, wherever in it they are named.
+fn name_tables(tree: &Braces<'_>) -> NameTables {
+    let globals = tree.items.iter().filter(|st| st.keyword().text == "global_defs");
+    let named = |keyword: &str| {
+        let mut all = globals.clone().filter_map(|st| st.block.as_ref()).flat_map(|b| &b.items);
+        let st = all.find(|st| st.keyword().text == keyword)?;
+        st.args().first().map(|w| PathBuf::from(w.text.as_ref()))
+    };
+    NameTables { etc: named("iproute_etc_dir"), usr: named("iproute_usr_dir") }
 }
 
 impl Reader<'_> {
