@@ -71,7 +71,7 @@ fn every_error_of_a_file_is_told_in_one_pass() {
 
 #[test]
 fn keywords_of_keepalived_that_do_nothing_yet_are_told_once() {
-    let text = format!("global_defs {{\niproute_usr_dir /a\niproute_usr_dir /b\n}}\n{}", instance(""));
+    let text = format!("SSL {{\npassword a\npassword b\n}}\n{}", instance(""));
     let parsed = parse_file("test.conf", &text);
     assert!(parsed.clean().is_some());
     let codes: Vec<_> = parsed.diagnostics.iter().map(|d| (d.severity, d.code)).collect();
