@@ -77,7 +77,8 @@ fn the_second_version_of_json_tells_of_processes() {
     let global = format!("global_defs {{\n json_version 2\n json_dump_file {}\n}}\n", file.display());
     let process =
         "vrrp_track_process P {\n process evenkeeld\n quorum 1\n}\nvrrp_track_process Q {\n process none-such\n}\n";
-    let pid = net.start("d1", &format!("{global}{process}{}", evenkeel_tests::vrrp(150, "track_process {\nP\nQ weight 2\n}")));
+    let pid = net
+        .start("d1", &format!("{global}{process}{}", evenkeel_tests::vrrp(150, "track_process {\nP\nQ weight 2\n}")));
     eventually("master", SOON, || net.holds("d1", VIP).then_some(()));
     let j: serde_json::Value = serde_json::from_str(&ask(pid, json(), &file)).expect("JSON");
     assert_eq!(j["vrrp"][0]["data"]["iname"], "V");

@@ -19,6 +19,32 @@ fn instance(priority: u8, more: &str) -> String {
     )
 }
 
+/// In version 2 the parent says priority 0 twice, which to keepalived is as good as once.
+#[test]
+fn keepalived_takes_over_when_we_die_in_version_2() {
+    let Some(net) = Net::directors("takeover-v2") else { return };
+    let d1 = net.start("d1", &evenkeel_tests::vrrp(200, ""));
+    net.wait_state("d1", "V", State::Master);
+    if keepalived(&net, "d2", &evenkeel_tests::vrrp(100, "")).is_none() {
+        return;
+    }
+    let log = || net.lan.log("d2-keepalived");
+    eventually("keepalived follows", SOON, || log().contains("(V) Entering BACKUP STATE").then_some(()));
+    std::thread::sleep(Duration::from_secs(2));
+    let begun = Instant::now();
+    kill_worker(d1);
+    eventually("keepalived is master", SOON, || log().contains("(V) Entering MASTER STATE").then_some(()));
+    // Its skew is 0.6 s, and silence would have taken 3.6 s.
+    assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", begun.elapsed());
+}
+
+/// Its parent is to speak, and not to start it again before we have looked.
+fn kill_worker(parent: evenkeel_testkit::lan::Pid) {
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", parent.0)).expect("it lives");
+    let worker: i32 = children.split_whitespace().next().and_then(|c| c.parse().ok()).expect("a child");
+    nix::sys::signal::kill(Pid::from_raw(worker), Signal::SIGKILL).expect("it lives");
+}
+
 #[test]
 fn keepalived_takes_over_long_before_its_skew_when_we_die_or_are_told_to() {
     for (name, more, dies) in [("died", "", true), ("released", "release_interval 0.05", false)] {
@@ -34,10 +60,7 @@ fn keepalived_takes_over_long_before_its_skew_when_we_die_or_are_told_to() {
         std::thread::sleep(Duration::from_secs(5));
         let begun = Instant::now();
         if dies {
-            // Its parent is to speak, and not to start it again before we have looked.
-            let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", d1.0)).expect("it lives");
-            let worker: i32 = children.split_whitespace().next().and_then(|c| c.parse().ok()).expect("a child");
-            nix::sys::signal::kill(Pid::from_raw(worker), Signal::SIGKILL).expect("it lives");
+            kill_worker(d1);
         } else {
             net.lan.signal(d1, Signal::SIGTERM).expect("stops");
         }

@@ -37,6 +37,7 @@ fn a_peer_takes_over_at_once_when_the_working_process_is_killed() {
         ("guard", ""),
         ("guard-ah", "authentication {\nauth_type AH\nauth_pass secret12\n}"),
         ("guard-v3", "version 3"),
+        ("guard-signed", "auth_hmac {\nkey 7 0123456789abcdef0123456789abcdef\nactive_key 7\n}"),
     ] {
         let Some((net, d1)) = pair(name, more) else { return };
         let begun = Instant::now();

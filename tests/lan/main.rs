@@ -12,6 +12,7 @@ mod methods;
 mod orders;
 mod reload;
 mod rough;
+mod signed;
 mod surroundings;
 mod tell;
 mod vmac;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use evenkeel_core::model::{Auth, Transport, Vrid, VrrpVersion};
 use evenkeel_core::vrrp::State;
-use evenkeel_core::vrrp::wire::{Advert, Form, GROUP, IpHeader, PROTOCOL, TTL};
+use evenkeel_core::vrrp::wire::{Advert, Form, GROUP, IpHeader, PROTOCOL, Seal, TTL};
 use evenkeel_sys::netlink::Netlink;
 use evenkeel_sys::wire::VrrpSocket;
 use evenkeel_testkit::lan::eventually;
@@ -24,7 +24,7 @@ fn malformed_and_foreign_packets_are_counted_and_harmless() {
     };
     let (src, group) = (IpAddr::from([192, 168, 1, 11]), IpAddr::V4(GROUP));
     let ip = IpHeader { src, dst: group, ttl: TTL, protocol: PROTOCOL, id: 1 };
-    let packet = |a: &Advert, version| a.packet(version, Auth::None, Form::PseudoHeader, ip, 0);
+    let packet = |a: &Advert, version| a.packet(version, Seal::plain(Auth::None), Form::PseudoHeader, ip);
     let unauthenticated = packet(&good, VrrpVersion::V2);
     let mut broken = unauthenticated.clone();
     broken[29] ^= 0xff;

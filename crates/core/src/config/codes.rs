@@ -51,6 +51,8 @@ pub const CODES: &[Code] = &[
     code("family", "IPv4 and IPv6 are mixed where only one can be. An instance speaks for one family, which its first virtual address decides; \
         addresses of the other go into `virtual_ipaddress_excluded`. A service and its real servers are of one family, unless it forwards by TUN."),
     code("fwmark", "A service on a firewall mark takes whatever carries the mark, of any protocol. Our own packet path gives packets their marks itself, by `member` lines; it sees marks that others have given only in tc, and only if they were given before. The kernel's IPVS sees the marks of netfilter."),
+    code("hmac-peers", "The bytes that keepalived 2.4 takes the MAC of `auth_hmac` over are not known here. Signed adverts of evenkeel and of keepalived have one \
+        form, and each takes the other's for forged: both would be master. `mode receive-only` or `permissive` on all directors is no way around it, as signatures that are there are checked."),
     code("include-loop", "A file includes itself, directly or through another."),
     code("include-missing", "No file has this name, or none matches this pattern. What it should hold is missing. Plain `include` only tells; \
         `includem`, `includew`, `includeb`, `includea` and `include_check` make it an error, and keepalived exits with 6."),

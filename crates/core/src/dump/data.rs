@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::Shown;
-use crate::model::{Auth, Destination, Family};
+use crate::model::{Auth, Destination, Family, SigningMode};
 
 /// The section.
 pub fn data(instances: &[Shown<'_>]) -> String {
@@ -86,6 +86,20 @@ fn instance(t: &mut String, i: &Shown<'_>) {
             Auth::Ah(_) => "IPSEC_AH",
         };
         lines.push(format!("Authentication type = {kind}"));
+    }
+    if let Some(s) = &cfg.signing {
+        lines.push("Authentication extension = HMAC-SHA256-128".into());
+        lines.push(format!("  Keys = {}, active key id = {}", s.keys.len(), s.active));
+        let mode = match s.mode {
+            SigningMode::Enforce => "enforce",
+            SigningMode::Permissive => "permissive",
+            SigningMode::ReceiveOnly => "receive-only",
+        };
+        lines.push(format!("  Mode = {mode}"));
+        lines.push(match s.window {
+            Some(window) => format!("  Anti replay = time, window = {} sec", window.as_secs()),
+            None => "  Anti replay = monotonic".into(),
+        });
     }
     lines.push(format!("Virtual IP ({}):", cfg.vips.len()));
     lines.extend(i.vips(&cfg.vips).map(|v| format!("  {v}")));

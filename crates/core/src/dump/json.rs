@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Shown, number, script};
+use super::{Shown, Signatures, number, script};
 use crate::model::{Auth, TrackProcess};
 
 #[derive(Serialize)]
@@ -83,6 +83,8 @@ struct Stats {
     invalid_authtype: u64,
     authtype_mismatch: u64,
     auth_failure: u64,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    signatures: Option<Signatures>,
     pri_zero_rcvd: u64,
     pri_zero_sent: u64,
 }
@@ -204,6 +206,7 @@ fn instance(i: &Shown<'_>) -> Instance {
         invalid_authtype: 0,
         authtype_mismatch: i.authtype_mismatch(),
         auth_failure: i.auth_failure(),
+        signatures: i.signatures(),
         pri_zero_rcvd: counters.priority_zero_received,
         pri_zero_sent: counters.priority_zero_sent,
     };

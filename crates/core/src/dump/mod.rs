@@ -11,9 +11,22 @@ pub use stats::stats;
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::ipc::InstanceStatus;
 use crate::model::{ScriptCommand, VipSpec, VrrpInstance, VrrpVersion};
 use crate::vrrp::State;
+
+/// Adverts refused for their signatures, under keepalived 2.4's names.
+#[derive(Serialize)]
+struct Signatures {
+    auth_ext_missing: u64,
+    auth_ext_malformed: u64,
+    auth_ext_unknown_key: u64,
+    auth_ext_invalid_hmac: u64,
+    auth_ext_stale: u64,
+    auth_ext_replay: u64,
+}
 
 /// An instance as configured and as it is.
 #[derive(Clone, Copy)]
@@ -54,6 +67,18 @@ impl Shown<'_> {
     /// Refused for a wrong password, or what was made with it.
     fn auth_failure(&self) -> u64 {
         ["AuthPass", "AhDigest", "AhHeader", "Replay"].into_iter().map(|c| self.refused(c)).sum()
+    }
+
+    /// What was refused of signatures, if adverts are signed.
+    fn signatures(&self) -> Option<Signatures> {
+        self.config.signing.as_ref().map(|_| Signatures {
+            auth_ext_missing: self.refused("Unsigned"),
+            auth_ext_malformed: self.refused("Trailer"),
+            auth_ext_unknown_key: self.refused("UnknownKey"),
+            auth_ext_invalid_hmac: self.refused("Signature"),
+            auth_ext_stale: self.refused("Stale"),
+            auth_ext_replay: self.refused("SignedBefore"),
+        })
     }
 
     /// The lines of its addresses.

@@ -15,7 +15,7 @@ pub fn stats(instances: &[Shown<'_>]) -> String {
             "VRRP Instance: {}\n  Advertisements:\n    Received: {}\n    Sent: {}\n  Became master: {}\n  Released master: {}\n  \
              Packet Errors:\n    Length: {}\n    TTL: {}\n    Invalid Type: {}\n    Advertisement Interval: {}\n    \
              Address List: {}\n  Authentication Errors:\n    Invalid Type: 0\n    Type Mismatch: {mismatch}\n    \
-             Failure: {failure}\n  Priority Zero:\n    Received: {}\n    Sent: {}\n",
+             Failure: {failure}\n{}  Priority Zero:\n    Received: {}\n    Sent: {}\n",
             i.config.name,
             c.adverts_received,
             c.adverts_sent,
@@ -26,9 +26,25 @@ pub fn stats(instances: &[Shown<'_>]) -> String {
             i.refused("Type"),
             i.refused("Interval"),
             c.other_addresses,
+            extension(i),
             c.priority_zero_received,
             c.priority_zero_sent,
         );
     }
     t
+}
+
+/// What keepalived 2.4 counts of signatures; older ones have no such lines.
+fn extension(i: &Shown<'_>) -> String {
+    let Some(e) = i.signatures() else { return String::new() };
+    format!(
+        "  Authentication Extension Errors:\n    Missing: {}\n    Malformed: {}\n    Unknown Key: {}\n    \
+         Invalid HMAC: {}\n    Stale: {}\n    Replay: {}\n",
+        e.auth_ext_missing,
+        e.auth_ext_malformed,
+        e.auth_ext_unknown_key,
+        e.auth_ext_invalid_hmac,
+        e.auth_ext_stale,
+        e.auth_ext_replay,
+    )
 }

@@ -25,9 +25,9 @@ pub use service::{
 pub use track::{Found, ParamMatch, Track, TrackFile, TrackProcess, TrackedObject, VrrpScript};
 pub use tuning::Tuning;
 pub use vrrp::{
-    AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpGroup, GarpTiming, InitialState, Notify,
-    Peer, Release, ScriptCommand, Statics, SyncGroup, Transport, Unicast, VipSpec, Vmac, VmacKind, VmacUse, Vrid,
-    VrrpInstance, VrrpVersion,
+    AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpGroup, GarpTiming, HmacKey, InitialState,
+    Notify, Peer, Release, ScriptCommand, Signing, SigningMode, Statics, SyncGroup, Transport, Unicast, VipSpec, Vmac,
+    VmacKind, VmacUse, Vrid, VrrpInstance, VrrpVersion,
 };
 
 /// The last byte of an address, by which tests tell servers apart.

@@ -90,6 +90,58 @@ impl Auth {
     }
 }
 
+/// A key of `auth_hmac`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HmacKey {
+    /// Its number, by which a signature names it.
+    pub id: u8,
+    /// 32 to 64 bytes.
+    pub secret: Vec<u8>,
+}
+
+impl fmt::Debug for HmacKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HmacKey({}, …)", self.id)
+    }
+}
+
+/// What is made of adverts without a signature, and whether ours have one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SigningMode {
+    /// They are refused.
+    Enforce,
+    /// They are taken.
+    Permissive,
+    /// They are taken, and ours have none.
+    ReceiveOnly,
+}
+
+/// `auth_hmac`: adverts are signed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Signing {
+    /// Each with another number.
+    pub keys: Vec<HmacKey>,
+    /// The number of the one that signs ours.
+    pub active: u8,
+    /// A signature may be older or younger by so much than our time of day; `None`: it only has to be younger than the last
+    /// one of the same sender (`anti_replay monotonic`).
+    pub window: Option<Duration>,
+    /// As written.
+    pub mode: SigningMode,
+}
+
+impl Signing {
+    /// Whether an advert without a signature is one.
+    pub fn unsigned_is_taken(&self) -> bool {
+        self.mode != SigningMode::Enforce
+    }
+
+    /// The key that ours are signed with.
+    pub fn own_key(&self) -> Option<&HmacKey> {
+        self.keys.iter().find(|k| k.id == self.active && self.mode != SigningMode::ReceiveOnly)
+    }
+}
+
 /// `old_unicast_checksum`: the form of checksum that keepalived up to 1.3.6 gave unicast adverts of version 3.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChecksumOfOld {
@@ -344,6 +396,8 @@ pub struct VrrpInstance {
     pub family: Family,
     /// Version 2.
     pub auth: Auth,
+    /// `auth_hmac`
+    pub signing: Option<Signing>,
     /// Take over from a living master of lower priority?
     pub preempt: bool,
     /// Wait this long before doing so.
@@ -415,8 +469,12 @@ pub struct VrrpInstance {
     pub group: Option<String>,
 }
 
-/// The interval that a master of version 3 says once, right before priority 0: backups make it theirs, and so their skew time,
-/// which they wait for before they take over, is no longer than it (RFC 9568, 6.4.2 (430) and 6.1). An addition of ours.
+/// What a master says right before priority 0, so that backups wait for less than their skew time. An addition of ours.
+///
+/// In version 3 it is an advert of this interval: backups make it theirs, and so their skew time is no longer than it
+/// (RFC 9568, 6.4.2 (430) and 6.1). In version 2, where intervals are whole seconds and have to agree, it is priority 0
+/// itself: who hears it twice knows that it was not said for a pause, and an evenkeel then waits for its share of
+/// [`Release::SHORT`], whatever is configured; others wait as they would have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Release {
     /// When it is stopped, or has a fault.
@@ -428,12 +486,10 @@ pub struct Release {
 impl Release {
     /// Without `release_interval`. No byte of an orderly stop differs from keepalived's unless it is asked for; a process
     /// that dies is another matter, since keepalived's says nothing at all then.
-    pub fn usual(version: VrrpVersion) -> Release {
-        // Short enough for any priority, and two backups whose priorities differ by ten are still 2 ms apart. In version 2
-        // intervals are whole seconds, and must agree.
-        let at_death = (version == VrrpVersion::V3).then_some(Duration::from_millis(50));
-        Release { at_stop: None, at_death }
-    }
+    pub const USUAL: Release = Release { at_stop: None, at_death: Some(Release::SHORT) };
+
+    /// Short enough for any priority, and two backups whose priorities differ by ten are still 2 ms apart.
+    pub const SHORT: Duration = Duration::from_millis(50);
 }
 
 /// What is there whoever is master: `static_ipaddress`, `static_routes`, `static_rules`.

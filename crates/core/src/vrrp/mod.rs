@@ -18,4 +18,6 @@ pub use events::{Because, Counters, Input, Output, Past, State};
 pub use router::Router;
 
 #[cfg(test)]
+mod signed_tests;
+#[cfg(test)]
 mod tests;

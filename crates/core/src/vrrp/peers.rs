@@ -28,6 +28,8 @@ pub(super) enum Remark {
 pub(super) struct Peers {
     forms: BTreeMap<IpAddr, Form>,
     sequences: BTreeMap<IpAddr, u32>,
+    /// The time in the last signature of each.
+    stamps: BTreeMap<IpAddr, u64>,
     /// When each was last heard, and with which priority, or why it was refused.
     heard: BTreeMap<IpAddr, (Instant, Result<u8, Reject>)>,
     told: Vec<(IpAddr, Remark)>,
@@ -71,10 +73,20 @@ impl Peers {
     /// May a genuine authentication header of this sequence number come from there now (RFC 2402, 3.4.3)? Numbers count
     /// for each sender by itself, since two masters for a moment may use the same ones.
     pub(super) fn fresh(&mut self, of: IpAddr, sequence: u32) -> bool {
-        if self.sequences.get(&of).is_some_and(|last| sequence <= *last) {
-            return false;
-        }
-        self.sequences.insert(of, sequence); // only who knows the password gets here
-        true
+        later(&mut self.sequences, of, sequence)
     }
+
+    /// The same of a genuine signature of this time.
+    pub(super) fn signed_later(&mut self, of: IpAddr, stamp: u64) -> bool {
+        later(&mut self.stamps, of, stamp)
+    }
+}
+
+/// Only who knows the password or the key gets here, so that forged sources take no room.
+fn later<N: PartialOrd>(last: &mut BTreeMap<IpAddr, N>, of: IpAddr, number: N) -> bool {
+    if last.get(&of).is_some_and(|last| number <= *last) {
+        return false;
+    }
+    last.insert(of, number);
+    true
 }

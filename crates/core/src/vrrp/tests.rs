@@ -2,21 +2,21 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::track::{Effect, Standing, effect};
-use super::wire::{Advert, Form, GROUP, IpHeader, PROTOCOL, Reject, split_ipv4};
+use super::wire::{Advert, Form, GROUP, IpHeader, PROTOCOL, Reject, Seal, split_ipv4};
 use super::*;
 use crate::config::parse_file;
 use crate::model::*;
 use crate::time::Instant;
 
-const ME: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
-const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
-const ALL: IpAddr = IpAddr::V4(GROUP);
+pub(super) const ME: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+pub(super) const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+pub(super) const ALL: IpAddr = IpAddr::V4(GROUP);
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-fn at(n: u64) -> Instant {
+pub(super) fn at(n: u64) -> Instant {
     Instant::from_nanos(n * 1_000_000)
 }
 
@@ -38,7 +38,7 @@ fn config(lines: &str) -> VrrpInstance {
     config.instances[0].clone()
 }
 
-fn started(lines: &str) -> Router {
+pub(super) fn started(lines: &str) -> Router {
     let mut r = Router::new(config(lines), at(0));
     r.handle(at(0), Input::Link(true));
     r.handle(at(0), Input::Address(Some(ME)));
@@ -47,11 +47,11 @@ fn started(lines: &str) -> Router {
     r
 }
 
-fn drain(r: &mut Router) -> Vec<Output> {
+pub(super) fn drain(r: &mut Router) -> Vec<Output> {
     std::iter::from_fn(|| r.poll_output()).collect()
 }
 
-fn advert(priority: u8, interval: Duration) -> Advert {
+pub(super) fn advert(priority: u8, interval: Duration) -> Advert {
     Advert {
         vrid: Vrid::new(51).expect("a VRID"),
         priority,
@@ -60,7 +60,7 @@ fn advert(priority: u8, interval: Duration) -> Advert {
     }
 }
 
-fn from(src: IpAddr, dst: IpAddr, ttl: u8) -> IpHeader {
+pub(super) fn from(src: IpAddr, dst: IpAddr, ttl: u8) -> IpHeader {
     IpHeader { src, dst, ttl, protocol: PROTOCOL, id: 0 }
 }
 
@@ -250,7 +250,7 @@ fn who_was_given_up_waits_for_a_peers_skew_and_no_longer() {
     r.handle_deadline(at(4000));
     drain(&mut r);
     let last = r.last_words();
-    assert_eq!((last.len(), last[0].0, last[0].2[22]), (1, ALL, 0));
+    assert_eq!((last.len(), last[0].0, last[0].2[22]), (2, ALL, 0));
 }
 
 #[test]
@@ -292,6 +292,45 @@ fn a_master_that_dies_shortens_the_skew_of_those_it_leaves() {
     assert_eq!(stops(master("")).len(), 1);
     assert_eq!(waits(stops(master(""))), longest);
     assert_eq!(waits(stops(master("release_interval 0.05"))), short);
+}
+
+/// Intervals of version 2 cannot say it, so that priority 0 is said twice.
+#[test]
+fn in_version_2_too_a_death_shortens_the_skew() {
+    let master = |more: &str| {
+        let mut r = started(&format!("priority 200\n{more}"));
+        r.handle_deadline(at(4_000));
+        drain(&mut r);
+        r.last_words().into_iter().map(|(_, _, packet)| packet).collect::<Vec<_>>()
+    };
+    let waits = |packets: &[Vec<u8>], apart: u64| {
+        let mut r = Router::new(config("priority 1"), at(0));
+        r.handle(at(0), Input::Link(true));
+        r.handle(at(0), Input::Address(Some(PEER)));
+        r.handle(at(0), Input::Start(Past::Nothing));
+        for (p, n) in packets.iter().zip(0..) {
+            let (ip, payload) = split_ipv4(p).expect("a packet");
+            r.handle(at(100 + n * apart), Input::Packet { ip, payload });
+        }
+        r.next_deadline().expect("a backup").since(at(100))
+    };
+    let (last, once) = (master(""), master("release_interval 0"));
+    assert_eq!((last.len(), once.len()), (2, 1));
+    let (long, short) = (ms(1000) * 255 / 256, ms(50) * 255 / 256);
+    assert_eq!((waits(&last, 0), waits(&once, 0)), (short, long));
+    assert_eq!(waits(&[last.clone(), last.clone()].concat(), 20), ms(20) + short, "nor does it wait again for a third");
+    // Each word of signatures and authentication headers has a number of its own.
+    for lines in [
+        "authentication {\nauth_type AH\nauth_pass secret\n}",
+        "auth_hmac {\nkey 1 0123456789abcdef0123456789abcdef\nactive_key 1\n}",
+    ] {
+        let mut r = started(&format!("priority 1\n{lines}"));
+        for p in master(lines) {
+            let (ip, payload) = split_ipv4(&p).expect("a packet");
+            r.handle(at(100), Input::Packet { ip: IpHeader { src: ME, ..ip }, payload });
+        }
+        assert!(r.counters().refused.is_empty(), "{:?}", r.counters().refused);
+    }
 }
 
 #[test]
@@ -577,7 +616,8 @@ fn an_authentication_header_is_wanted_genuine_and_new() {
     let Auth::Ah(key) = r.config().auth else { panic!("AH") };
     let packet = |key, sequence, priority| {
         let a = advert(priority, Duration::from_secs(1));
-        a.packet(VrrpVersion::V2, Auth::Ah(key), Form::MessageOnly, from(PEER, ALL, 255), sequence)
+        let seal = Seal { sequence, ..Seal::plain(Auth::Ah(key)) };
+        a.packet(VrrpVersion::V2, seal, Form::MessageOnly, from(PEER, ALL, 255))
     };
     let hear = |r: &mut Router, packet: &[u8]| {
         let (ip, payload) = split_ipv4(packet).expect("a packet");

@@ -85,6 +85,7 @@ impl Shell {
                 }
             }
         }
+        self.tell_time();
         self.circumstances();
         for i in fresh {
             self.begin(i, now);

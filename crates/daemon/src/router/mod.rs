@@ -307,6 +307,7 @@ impl Shell {
     fn run(mut self) {
         loop {
             let ready = self.wait();
+            self.tell_time();
             for key in ready.ports {
                 self.receive(&key);
             }
@@ -373,6 +374,13 @@ impl Shell {
         let has = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
         let ports = fds[1..].iter().zip(self.ports.keys()).filter(|(fd, _)| has(fd)).map(|(_, key)| key.clone());
         Ready { commands: has(&fds[0]), ports: ports.collect() }
+    }
+
+    /// Signatures carry the time of day.
+    fn tell_time(&mut self) {
+        for e in self.entries.iter_mut().filter(|e| e.router.config().signing.is_some()) {
+            e.router.tell_time(clock::time_of_day());
+        }
     }
 
     fn receive(&mut self, key: &(String, Transport)) {

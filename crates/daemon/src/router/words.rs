@@ -26,9 +26,10 @@ impl Shell {
         }
     }
 
-    /// An authentication header's last word is too old once another one was sent.
+    /// The last word of an authentication header or a signature is too old once another one was sent.
     pub(super) fn age_words(&mut self, i: usize) {
-        if matches!(self.entries[i].router.config().auth, Auth::Ah(_)) {
+        let cfg = self.entries[i].router.config();
+        if matches!(cfg.auth, Auth::Ah(_)) || cfg.signing.is_some() {
             self.leave_words(i);
         }
     }

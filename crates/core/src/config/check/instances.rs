@@ -341,7 +341,11 @@ impl<'s> Instance<'s> {
                 })
                 .collect();
             match a.uint("active_key") {
-                Some(n) if keys.iter().any(|k| u64::from(*k) == n) => {}
+                Some(n) if keys.iter().any(|k| u64::from(*k) == n) => c.push(
+                    Diagnostic::lint("hmac-peers", a.at, "only evenkeel understands these signatures")
+                        .label("keepalived 2.4 takes its MAC over other bytes: the two refuse each other's adverts")
+                        .help("have evenkeel on every director of this virtual router"),
+                ),
                 Some(n) => c.push(
                     Diagnostic::error("undefined-key", a.place("active_key"), format!("no key has the number {n}"))
                         .label("not defined in this block"),

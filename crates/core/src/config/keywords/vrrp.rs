@@ -94,8 +94,8 @@ const VRRP_INSTANCE_KEYWORDS: &[Keyword] = &[
     kw("down_timer_adverts", Args::Uint(1, 100), "global (3)", "v2.2.3",
        "Adverts missed before a master counts as gone; RFC 9568 wants 3."),
     kw("release_interval", Args::Seconds(0, 40_950_000), "0.05 if the daemon dies, none at a stop", "evenkeel",
-       "Version 3: before priority 0 a master says this as its interval, so that whatever their priority backups wait for no \
-        longer before they take over; 0: never."),
+       "Before priority 0 a master says this as its interval, so that whatever their priority backups wait for no longer \
+        before they take over; in version 2 it says priority 0 twice, upon which evenkeel waits for 0.05 at most; 0: never."),
     kw("timer_expired_backup", Args::OptUint(1, 254), "off", "v2.2.8",
        "With `nopreempt`: a master that stood still steps down if a backup of this priority (254) has taken over meanwhile."),
     kw("thread_timer_expired", Args::OptText, "", "v2.3.2",
@@ -154,7 +154,8 @@ const VRRP_INSTANCE_KEYWORDS: &[Keyword] = &[
     kw("authentication", Args::Block(&AUTHENTICATION, Name::None), "none", "v1.0.3",
        "VRRPv2's simple password or authentication header."),
     kw("auth_hmac", Args::Block(&AUTH_HMAC, Name::None), "none", "v2.4.0",
-       "Signs adverts by HMAC-SHA256, an extension of keepalived 2.4.").needed(),
+       "Signs adverts by HMAC-SHA256, an extension of keepalived 2.4.")
+       .differs("the trailer is laid out as keepalived's, but its MAC is taken over other bytes, so that every director of the virtual router has to be evenkeel"),
     // Additions of ours.
     kw("bfd_takeover", Args::Text, "none", "evenkeel",
        "Begin to take over as soon as this BFD session with the master is lost, and not after three adverts."),
@@ -178,15 +179,15 @@ pub(crate) static AUTH_HMAC: Block = Block { path: "vrrp_instance/auth_hmac", ke
 #[rustfmt::skip]
 const AUTH_HMAC_KEYWORDS: &[Keyword] = &[
     kw("key", Args::HmacKey, "required", "v2.4.0",
-       "A key for signing and checking; several may stand there.").absent(Absent::Reported).later(),
+       "A key for signing and checking; several may stand there.").absent(Absent::Reported),
     kw("active_key", Args::Uint(1, 255), "required", "v2.4.0",
-       "The number of the key that signs.").later(),
+       "The number of the key that signs."),
     kw("time_window", Args::Uint(1, 300), "max(3*advert_int,5)", "v2.4.0",
-       "How old a signed advert may be, in seconds.").later(),
+       "How old a signed advert may be, in seconds."),
     kw("anti_replay", Args::Choice(&["time", "monotonic"]), "time", "v2.4.0",
-       "What tells a replayed advert: its time, or its number.").later(),
+       "What tells a replayed advert: its time, or its number."),
     kw("mode", Args::Choice(&["enforce", "permissive", "receive-only"]), "enforce", "v2.4.0",
-       "Whether unsigned adverts are refused (enforce), taken (permissive), or signing only checked (receive-only).").later(),
+       "Whether unsigned adverts are refused (enforce), taken (permissive), or signing only checked (receive-only)."),
 ];
 
 /// `vrrp_sync_group`

@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::super::value::{AddressLine, Broadcast, Entry, Line, Section, Value};
 use super::{Lower, Usual};
 use crate::model::{
-    AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpGroup, GarpTiming, InitialState, Notify,
-    Peer, Release, Statics, SyncGroup, Track, TrackedObject, Unicast, VipSpec, Vrid, VrrpInstance, VrrpVersion,
+    AnnounceGaps, Auth, AuthPass, ChecksumOfOld, Destination, Family, GarpGroup, GarpTiming, HmacKey, InitialState,
+    Notify, Peer, Release, Signing, SigningMode, Statics, SyncGroup, Track, TrackedObject, Unicast, VipSpec, Vrid,
+    VrrpInstance, VrrpVersion,
 };
 use crate::vrrp::wire::{GROUP, GROUP6};
 
@@ -120,10 +121,11 @@ impl Lower<'_> {
             version,
             family,
             auth: authentication(s, version),
+            signing: signing(s, advert_interval(s.time("advert_int"), version)),
             preempt,
             preempt_delay: delay,
             down_timer_adverts: global("down_timer_adverts", "vrrp_down_timer_adverts").unwrap_or(3) as u8,
-            release: release(s, version),
+            release: release(s),
             timer_expired_backup: expired.filter(|_| !preempt),
             destination,
             source: s.address("unicast_src_ip").or(s.address("mcast_src_ip")).filter(|a| Family::of(*a) == family),
@@ -368,13 +370,13 @@ impl Lower<'_> {
 }
 
 /// `release_interval`, up to the next centisecond; 0: never.
-fn release(s: &Section, version: VrrpVersion) -> Release {
+fn release(s: &Section) -> Release {
     match s.time("release_interval") {
-        Some(t) if version == VrrpVersion::V3 => {
+        Some(t) => {
             let said = Some(Duration::from_millis(t.as_millis().div_ceil(10) as u64 * 10)).filter(|t| !t.is_zero());
             Release { at_stop: said, at_death: said }
         }
-        _ => Release::usual(version),
+        None => Release::USUAL,
     }
 }
 
@@ -424,6 +426,35 @@ fn authentication(s: &Section, version: VrrpVersion) -> Auth {
         *to = from;
     }
     if a.text("auth_type") == Some("AH") { Auth::Ah(AuthPass(pass)) } else { Auth::Pass(AuthPass(pass)) }
+}
+
+/// `auth_hmac`; without the key that signs there is none, as in keepalived. A window is three adverts, or five seconds,
+/// unless it is written.
+fn signing(s: &Section, advert_int: Duration) -> Option<Signing> {
+    let a = s.sections("auth_hmac").last()?;
+    let key = |e: &Entry| match &e.value {
+        Value::Bytes(b) => b.split_first().map(|(id, secret)| HmacKey { id: *id, secret: secret.to_vec() }),
+        _ => None,
+    };
+    let mut keys: Vec<HmacKey> = Vec::new();
+    for k in a.all("key").filter_map(key) {
+        keys.retain(|known| known.id != k.id);
+        keys.push(k);
+    }
+    let active = a.uint("active_key")? as u8;
+    let usual = (advert_int * 3).max(Duration::from_secs(5));
+    let window = a.uint("time_window").map_or(usual, Duration::from_secs);
+    let signing = Signing {
+        keys,
+        active,
+        window: (a.text("anti_replay") != Some("monotonic")).then_some(window),
+        mode: match a.text("mode") {
+            Some("permissive") => SigningMode::Permissive,
+            Some("receive-only") => SigningMode::ReceiveOnly,
+            _ => SigningMode::Enforce,
+        },
+    };
+    signing.keys.iter().any(|k| k.id == active).then_some(signing)
 }
 
 /// IFA_F_… of if_addr.h. `-nodad` says what is done in any case.

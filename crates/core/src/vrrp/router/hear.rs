@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Router, Timers};
-use crate::model::{Destination, Family, VrrpVersion};
+use crate::model::{Destination, Family, Release, VrrpVersion};
 use crate::time::Instant;
 use crate::vrrp::peers::Remark;
-use crate::vrrp::wire::{Advert, Form, IpHeader, Reject, Rules, TTL};
+use crate::vrrp::wire::{Advert, Form, IpHeader, Reject, Rules, TTL, trailer};
 use crate::vrrp::{Because, Output, State};
 
 impl Router {
@@ -52,6 +52,7 @@ impl Router {
             auth: self.cfg.auth,
             interval: self.cfg.advert_int,
             old_unicast: self.cfg.old_unicast_checksum,
+            signing: self.cfg.signing.as_ref(),
         };
         let heard = match self.arrival(ip).and_then(|()| rules.read(&ip, payload)) {
             Ok(heard) => heard,
@@ -65,6 +66,15 @@ impl Router {
                 return self.refuse(now, src, Reject::Replay);
             }
             self.continue_sequence(sequence);
+        }
+        if let Some(stamp) = heard.stamp {
+            let window = self.cfg.signing.as_ref().and_then(|s| s.window);
+            if window.is_some_and(|w| trailer::age(stamp, self.time_of_day) > w) {
+                return self.refuse(now, src, Reject::Stale);
+            }
+            if !self.peers.signed_later(src, stamp) {
+                return self.refuse(now, src, Reject::SignedBefore);
+            }
         }
         let advert = heard.advert;
         self.counters.adverts_received += 1;
@@ -89,7 +99,12 @@ impl Router {
     /// RFC 9568, 6.4.2 (420 ff.), with nopreempt and preempt_delay.
     fn advert_as_backup(&mut self, now: Instant, src: IpAddr, advert: &Advert) {
         if advert.priority == 0 {
-            self.timers.master_down = Some(now + self.skew());
+            let twice = self.down_because == Because::GaveUp(src) && self.cfg.version == VrrpVersion::V2;
+            let wait = if twice { self.share_of(Release::SHORT) } else { self.skew() };
+            let at = now + wait;
+            // What follows later than the second one does not have it wait again.
+            let sooner = self.timers.master_down.filter(|t| twice && *t < at);
+            self.timers.master_down = Some(sooner.unwrap_or(at));
             self.down_because = Because::GaveUp(src);
             return;
         }

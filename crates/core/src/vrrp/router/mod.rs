@@ -61,6 +61,10 @@ pub struct Router {
     sequence: u32,
     /// Of the last IP header that was sent.
     id: u16,
+    /// The time of day, as far as this router was told (`auth_hmac` alone wants it).
+    time_of_day: Duration,
+    /// The time in the last signature that was sent.
+    stamp: u64,
     out: VecDeque<Output>,
 }
 
@@ -89,6 +93,8 @@ impl Router {
             peers: Peers::default(),
             sequence: 0,
             id: 0,
+            time_of_day: Duration::ZERO,
+            stamp: 0,
             out: VecDeque::new(),
             cfg,
         };
@@ -147,11 +153,15 @@ impl Router {
     }
 
     fn skew_of(&self, priority: u8, master_interval: Duration) -> Duration {
-        let share = 256 - u32::from(priority);
         match self.cfg.version {
-            VrrpVersion::V2 => Duration::from_secs(1) * share / 256,
-            VrrpVersion::V3 => master_interval * share / 256,
+            VrrpVersion::V2 => share(priority, Duration::from_secs(1)),
+            VrrpVersion::V3 => share(priority, master_interval),
         }
+    }
+
+    /// A time of which lower priorities wait for more.
+    fn share_of(&self, time: Duration) -> Duration {
+        share(self.priority, time)
     }
 
     /// Active_Down_Interval (Master_Down_Interval): silence for so long means that the master is gone.
@@ -530,4 +540,9 @@ impl Router {
             self.enter(now, State::Init, Because::Stopped);
         }
     }
+}
+
+/// The part of a time that a backup of this priority waits for.
+fn share(priority: u8, time: Duration) -> Duration {
+    time * (256 - u32::from(priority)) / 256
 }

@@ -18,8 +18,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::trailer::{self, Signer};
 use super::{Form, IpHeader, PROTOCOL, Reject, ah};
-use crate::model::{Auth, ChecksumOfOld, Vrid, VrrpVersion};
+use crate::model::{Auth, ChecksumOfOld, Signing, Vrid, VrrpVersion};
 
 const HEADER: usize = 8;
 const AUTH: usize = 8;
@@ -46,17 +47,39 @@ pub struct Heard {
     pub form: Form,
     /// The sequence number of its authentication header, which was found to be genuine.
     pub sequence: Option<u32>,
+    /// The time in its signature, which was found to be genuine.
+    pub stamp: Option<u64>,
 }
 
-/// How many addresses one advert can name: its count is a byte, and over IPv6 it has to fit into 1,500 bytes.
-pub fn capacity(ipv6: bool) -> usize {
-    if ipv6 { (1500 - 40 - HEADER) / 16 } else { 255 }
+/// What protects an advert that is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Seal<'k> {
+    /// Version 2's.
+    pub auth: Auth,
+    /// The authentication header's, if there is one.
+    pub sequence: u32,
+    /// Who signs it, if somebody does.
+    pub signer: Option<Signer<'k>>,
+}
+
+impl Seal<'_> {
+    /// Without any number that has to grow.
+    pub fn plain(auth: Auth) -> Self {
+        Seal { auth, sequence: 0, signer: None }
+    }
+}
+
+/// How many addresses one advert can name: its count is a byte, and over IPv6 it has to fit into 1,500 bytes, with its
+/// signature if it has one.
+pub fn capacity(ipv6: bool, signed: bool) -> usize {
+    let behind = if signed { trailer::LENGTH } else { 0 };
+    if ipv6 { (1500 - 40 - HEADER - behind) / 16 } else { 255 }
 }
 
 impl Advert {
     /// The VRRP message, with a checksum of this form for a packet from `src` to `dst`.
     pub fn message(&self, version: VrrpVersion, auth: Auth, form: Form, src: IpAddr, dst: IpAddr) -> Vec<u8> {
-        let addresses = &self.addresses[..self.addresses.len().min(capacity(src.is_ipv6()))];
+        let addresses = &self.addresses[..self.addresses.len().min(capacity(src.is_ipv6(), false))];
         let mut b = Vec::with_capacity(HEADER + 16 * addresses.len() + AUTH);
         b.push(version.number() << 4 | 1);
         b.push(self.vrid.get());
@@ -86,13 +109,17 @@ impl Advert {
     }
 
     /// What a raw socket is given: over IPv4 the packet with its header, over IPv6 the message alone. `ip` names the
-    /// addresses, the TTL and the identification; `sequence` is the authentication header's, if there is one.
-    pub fn packet(&self, version: VrrpVersion, auth: Auth, form: Form, ip: IpHeader, sequence: u32) -> Vec<u8> {
-        let message = self.message(version, auth, form, ip.src, ip.dst);
+    /// addresses, the TTL and the identification.
+    pub fn packet(&self, version: VrrpVersion, seal: Seal<'_>, form: Form, ip: IpHeader) -> Vec<u8> {
+        let mut message = self.message(version, seal.auth, form, ip.src, ip.dst);
+        if let Some(signer) = seal.signer {
+            let trailer = trailer::sign(signer, ip.src, ip.dst, &message);
+            message.extend(trailer);
+        }
         let (IpAddr::V4(src), IpAddr::V4(dst)) = (ip.src, ip.dst) else { return message };
-        let (ip, payload) = if let Auth::Ah(key) = auth {
+        let (ip, payload) = if let Auth::Ah(key) = seal.auth {
             let ip = IpHeader { protocol: ah::PROTOCOL, ..ip };
-            (ip, ah::protect(&ip, key, sequence, &message))
+            (ip, ah::protect(&ip, key, seal.sequence, &message))
         } else {
             (IpHeader { protocol: PROTOCOL, ..ip }, message)
         };
@@ -104,7 +131,7 @@ impl Advert {
 
 /// What an advert has to agree with, whoever sends it.
 #[derive(Clone, Copy, Debug)]
-pub struct Rules {
+pub struct Rules<'k> {
     /// On the wire.
     pub version: VrrpVersion,
     /// Version 2.
@@ -113,9 +140,11 @@ pub struct Rules {
     pub interval: Duration,
     /// Version 3 over IPv4, unicast.
     pub old_unicast: ChecksumOfOld,
+    /// `auth_hmac`
+    pub signing: Option<&'k Signing>,
 }
 
-impl Rules {
+impl Rules<'_> {
     /// Reads what came in an IP packet behind its header.
     ///
     /// The checks and their order are RFC 9568 section 7.1's and RFC 3768's, as keepalived makes them; Ethernet padding
@@ -137,7 +166,9 @@ impl Rules {
         let each = if ip.src.is_ipv6() { 16 } else { 4 };
         let addresses_len = usize::from(head[3]) * each;
         let length = HEADER + addresses_len + if self.version == VrrpVersion::V2 { AUTH } else { 0 };
-        let Some(message) = message.get(..length) else { return Err(Reject::Length) };
+        let Some((message, behind)) = message.split_at_checked(length) else { return Err(Reject::Length) };
+        let signed = |s| trailer::verify(s, (ip.src, ip.dst), message, behind);
+        let stamp = self.signing.map_or(Ok(None), signed)?;
         let form = self.form_of(ip, message).ok_or(Reject::Checksum)?;
         let vrid = Vrid::new(head[1]).ok_or(Reject::Vrid)?;
         let interval = match self.version {
@@ -156,7 +187,7 @@ impl Rules {
             }
         }
         let addresses = rest[..addresses_len].chunks_exact(each).filter_map(address).collect();
-        Ok(Heard { advert: Advert { vrid, priority: head[2], interval, addresses }, form, sequence })
+        Ok(Heard { advert: Advert { vrid, priority: head[2], interval, addresses }, form, sequence, stamp })
     }
 
     /// The form in which the checksum is right. Which form it is does not protect against anybody, so that every known

@@ -1,7 +1,7 @@
 //! VRRP on the wire.
 //!
 //! [`advert`] is the message of RFC 3768 (version 2) and RFC 9568 (version 3), [`ip`] the packet around it, [`ah`] the
-//! authentication header that may stand between the two, [`announce`] what a new master says besides, [`checksum`] the forms of checksum that implementations send,
+//! authentication header that may stand between the two, [`trailer`] the signature that may stand behind, [`announce`] what a new master says besides, [`checksum`] the forms of checksum that implementations send,
 //! [`Reject`] every reason to refuse a packet.
 
 pub mod advert;
@@ -11,8 +11,9 @@ pub mod checksum;
 pub mod frame;
 pub mod ip;
 mod reject;
+pub mod trailer;
 
-pub use advert::{Advert, Rules};
+pub use advert::{Advert, Rules, Seal};
 pub use checksum::Form;
 pub use frame::multicast_frame;
 pub use ip::{IpHeader, peek_vrid, split_ipv4};

@@ -29,6 +29,18 @@ pub enum Reject {
     AhDigest,
     /// Its sequence number was used before: somebody plays it again.
     Replay,
+    /// It is not signed, and has to be.
+    Unsigned,
+    /// What stands behind the message is no trailer.
+    Trailer,
+    /// It is signed with a key that is not ours.
+    UnknownKey(u8),
+    /// Its signature was not made with our key.
+    Signature,
+    /// It was signed too long ago, or the two clocks differ.
+    Stale,
+    /// It was signed no later than one that was heard before: somebody plays it again.
+    SignedBefore,
     /// Version 2: another interval than ours (RFC 3768, 7.1).
     Interval,
     /// VRID 0.
@@ -59,6 +71,12 @@ impl fmt::Display for Reject {
             Reject::AhHeader => write!(f, "its authentication header is malformed or names another sender"),
             Reject::AhDigest => write!(f, "its authentication header was not made with our auth_pass"),
             Reject::Replay => write!(f, "its sequence number was used before"),
+            Reject::Unsigned => write!(f, "it is not signed, and auth_hmac is configured here"),
+            Reject::Trailer => write!(f, "what stands behind its message is no signature"),
+            Reject::UnknownKey(id) => write!(f, "it is signed with key {id}, which auth_hmac has not here"),
+            Reject::Signature => write!(f, "its signature was not made with our key of auth_hmac"),
+            Reject::Stale => write!(f, "it was signed outside of time_window: it is old, or the clocks differ"),
+            Reject::SignedBefore => write!(f, "it was signed no later than one that was heard before"),
             Reject::Interval => write!(f, "its advert_int is not ours"),
             Reject::Vrid => write!(f, "its virtual router number is 0"),
         }

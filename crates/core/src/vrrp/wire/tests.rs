@@ -11,6 +11,7 @@ const RULES: Rules = Rules {
     auth: Auth::None,
     interval: Duration::from_secs(1),
     old_unicast: ChecksumOfOld::Detected,
+    signing: None,
 };
 
 fn ip(a: &str) -> IpAddr {
