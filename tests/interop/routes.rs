@@ -23,6 +23,10 @@ fn config() -> String {
         10.15.0.0/16 dev eth0 rto_min 250ms features ecn quickack 1\n\
         10.16.0.0/16 dev eth0 congctl reno realms 5/6\n\
         fd97::/64 via fd99::1 dev eth0 expires 5000 pref high\n\
+        10.17.0.0/16 encap ip id 5 dst 192.168.1.1 src 192.168.1.2 tos 4 ttl 9 dev eth0\n\
+        10.18.0.0/16 encap ip dst 192.168.1.1 dev eth0 metric 7\n\
+        10.19.0.0/16 encap ip6 id 6 dst fd99::1 src fd99::2 tc 4 hoplimit 7 dev eth0\n\
+        fd96::/64 encap ip6 dst fd99::1 via fd99::1 dev eth0\n\
         }\nvirtual_rules {\n\
         from 192.168.1.100 table 100 priority 1001\n\
         to 10.20.0.0/16 fwmark 0x10/0xff table 100 priority 1002\n\
@@ -58,7 +62,7 @@ fn life(net: &Net, start: impl Fn(&str) -> Option<Pid>) -> Option<[Vec<String>; 
     let pid = start(&config())?;
     eventually("master", SOON, || net.holds("d1", VIP).then_some(()));
     // Both put everything in within the turn that makes them master, rules last.
-    let master = eventually("all of it", SOON, || Some(seen(net)).filter(|s| s.len() >= 26));
+    let master = eventually("all of it", SOON, || Some(seen(net)).filter(|s| s.len() >= 30));
     net.lan.signal(pid, Signal::SIGTERM).expect("stops");
     let after = eventually("all of it is gone", SOON, || Some(seen(net)).filter(Vec::is_empty));
     Some([master, after])

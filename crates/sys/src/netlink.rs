@@ -1,6 +1,7 @@
 //! rtnetlink: links, addresses, routes, neighbours. One module, so that a breaking release of the message crates touches
 //! one place.
 
+mod encap;
 mod links;
 mod rules;
 mod vanished;

@@ -45,6 +45,8 @@ pub const CODES: &[Code] = &[
     code("duplicate-vip", "Two instances hold one address on one device. When both are master they fight over it."),
     code("duplicate-vrid", "Two instances on one link have the same `virtual_router_id`. Each would take the other's adverts for its own peer's \
         (RFC 9568, 5.2.3). Every virtual router on a link, those of other machines too, needs a number of its own."),
+    code("encap", "A route can put its packets into something else: `encap ip` or `ip6` with `dst` or `id`, `encap mpls LABEL/LABEL`, \
+        `encap ila LOCATOR`, as ip-route(8) has them. `as` swaps labels of MPLS routes, and is ignored here and in keepalived."),
     code("expansion-limit", "`~SEQ`, `~LST`, definitions or includes make more than this reads: 1,000,000 lines, 1 MiB on one line, 32 levels, or \
         256 MiB. Most often a definition names itself, directly or through another."),
     code("extra-words", "Words behind an argument that nobody reads, here or in keepalived. Each keyword stands on a line of its own."),

@@ -16,7 +16,7 @@ pub use check::{
 pub use config::{
     Config, Fifo, Flush, GlobalDefs, HandChanges, HookChoice, Login, Mail, MailTls, PlaneChoice, Schedule, SyncSetup,
 };
-pub use route::{Hop, Net, Placement, RouteSpec, RuleAction, RuleSpec};
+pub use route::{Encap, Hop, Net, Placement, RouteSpec, RuleAction, RuleSpec};
 pub use service::{
     ForwardingMethod, Member, Named, NamedServer, OnRemoval, Persistence, PersistenceEngine, Protocol, Quorum,
     RealServer, Scheduler, SchedulerFlags, ServerKey, ServiceKey, Sorry, Tunnel, TunnelChecksum, TunnelKind,

@@ -8,6 +8,32 @@ use super::Family;
 /// A network: an address and a prefix length.
 pub type Net = (IpAddr, u8);
 
+/// What packets are put into on their way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Encap {
+    /// IPv4 or IPv6, by a tunnel device that takes its other end from the route.
+    Ip {
+        /// It is IPv6.
+        ipv6: bool,
+        /// The tunnel's key.
+        id: Option<u64>,
+        /// Its other end.
+        dst: Option<IpAddr>,
+        /// This end.
+        src: Option<IpAddr>,
+        /// Type of service, or traffic class.
+        class: u8,
+        /// TTL or hop limit; 0: the device's.
+        ttl: u8,
+        /// TUNNEL_… of the kernel's ip_tunnels.h, host byte order.
+        flags: u16,
+    },
+    /// MPLS labels, the outermost first.
+    Mpls(Vec<u32>),
+    /// Identifier-locator addressing: the locator.
+    Ila(u64),
+}
+
 /// One way of a route.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Hop {
@@ -19,6 +45,8 @@ pub struct Hop {
     pub weight: u16,
     /// The router is on the link, whatever its address says.
     pub onlink: bool,
+    /// What its packets are put into.
+    pub encap: Option<Encap>,
 }
 
 /// How a route comes in beside one of the same destination.
@@ -53,6 +81,8 @@ pub struct RouteSpec {
     pub hops: Vec<Hop>,
     /// Its table.
     pub table: u32,
+    /// The VRF whose table it is in, in place of that.
+    pub vrf: Option<String>,
     /// Who made it; 18 is keepalived, and so are we.
     pub protocol: u8,
     /// Its scope, if written.

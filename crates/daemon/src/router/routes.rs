@@ -65,8 +65,7 @@ impl Shell {
         let (gone, stay) = std::mem::take(&mut self.installed.routes).into_iter().partition(|r| !routes.contains(r));
         self.installed.routes = stay;
         for r in gone {
-            let index = |name: &str| self.seen.links.get(name).map(|l| l.index);
-            match self.netlink.remove_route(&r, index) {
+            match self.netlink.remove_route(&r, &self.seen.links) {
                 Ok(true) => tracing::info!("removed route {r}"),
                 Ok(false) => {}
                 Err(e) => tracing::error!("{e}"),
@@ -118,8 +117,7 @@ impl Shell {
             if there && (!again || self.installed.let_go.0.contains(&r)) {
                 continue;
             }
-            let index = |name: &str| self.seen.links.get(name).map(|l| l.index);
-            match self.netlink.add_route(&r, index) {
+            match self.netlink.add_route(&r, &self.seen.links) {
                 Ok(added) if !there => {
                     tracing::info!("{} route {r}", if added { "added" } else { "kept" });
                     self.installed.routes.push(r);

@@ -4,8 +4,8 @@ use evenkeel_core::model::{Vmac, VmacKind};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVlan, IpVlanFlags,
-    IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode, VlanProtocol,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVlan, InfoVrf,
+    IpVlanFlags, IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode, VlanProtocol,
 };
 
 use super::Netlink;
@@ -34,6 +34,8 @@ pub struct Link {
     pub macvlan: bool,
     /// It is an ipvlan.
     pub ipvlan: bool,
+    /// It is a VRF: its table.
+    pub vrf_table: Option<u32>,
     /// What somebody has written on it (`ip link set … alias`).
     pub alias: Option<String>,
 }
@@ -137,12 +139,18 @@ fn link_of(l: &LinkMessage) -> Link {
                 link.macvlan = i.contains(&LinkInfo::Kind(InfoKind::MacVlan));
                 link.ipvlan = i.contains(&LinkInfo::Kind(InfoKind::IpVlan));
                 link.vlan = i.iter().find_map(vlan_of);
+                link.vrf_table = i.iter().find_map(vrf_table_of);
             }
             _ => {}
         }
     }
     link.vlan = link.vlan.filter(|_| !base_elsewhere);
     link
+}
+
+fn vrf_table_of(info: &LinkInfo) -> Option<u32> {
+    let LinkInfo::Data(InfoData::Vrf(all)) = info else { return None };
+    all.iter().find_map(|i| if let InfoVrf::TableId(n) = i { Some(*n) } else { None })
 }
 
 /// Ethertype and number of a VLAN's tag.

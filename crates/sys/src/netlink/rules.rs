@@ -1,5 +1,7 @@
 //! Routes and rules, put in and taken out.
 
+use std::collections::BTreeMap;
+
 use evenkeel_core::model::{Family, Hop, Placement, RouteSpec, RuleAction, RuleSpec};
 use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::route::{
@@ -11,7 +13,7 @@ use netlink_packet_route::rule::{
 };
 use netlink_packet_route::{AddressFamily, IpProtocol, RouteNetlinkMessage};
 
-use super::Netlink;
+use super::{Link, Netlink, encap};
 use crate::{Error, Result};
 
 /// Numbers of rtnetlink.h.
@@ -24,8 +26,8 @@ const SCOPE_LINK: u8 = 253;
 const SCOPE_HOST: u8 = 254;
 
 impl Netlink {
-    /// Puts a route in; `index` numbers devices. False if it was there and is not to be replaced.
-    pub fn add_route(&mut self, r: &RouteSpec, index: impl Fn(&str) -> Option<u32>) -> Result<bool> {
+    /// Puts a route in; `links` are the devices that there are. False if it was there and is not to be replaced.
+    pub fn add_route(&mut self, r: &RouteSpec, links: &Links) -> Result<bool> {
         let flags = NLM_F_ACK
             | NLM_F_CREATE
             | match r.placement {
@@ -35,7 +37,7 @@ impl Netlink {
                 Placement::Prepend => 0,
             };
         let what = || format!("add route {r}");
-        let message = route_message(r, index).map_err(|why| Error::new(what(), why))?;
+        let message = route_message(r, links).map_err(|why| Error::new(what(), why))?;
         match self.request(RouteNetlinkMessage::NewRoute(message), flags, what) {
             Err(e) if e.errno() == Some(libc::EEXIST) => Ok(false),
             other => other.map(|_| true),
@@ -43,8 +45,8 @@ impl Netlink {
     }
 
     /// Takes a route out. False if it was not there, or its device is not.
-    pub fn remove_route(&mut self, r: &RouteSpec, index: impl Fn(&str) -> Option<u32>) -> Result<bool> {
-        let Ok(message) = route_message(r, index) else { return Ok(false) };
+    pub fn remove_route(&mut self, r: &RouteSpec, links: &Links) -> Result<bool> {
+        let Ok(message) = route_message(r, links) else { return Ok(false) };
         match self.request(RouteNetlinkMessage::DelRoute(message), NLM_F_ACK, || format!("remove route {r}")) {
             Err(e) if matches!(e.errno(), Some(libc::ESRCH | libc::ENODEV)) => Ok(false),
             other => other.map(|_| true),
@@ -88,16 +90,23 @@ fn usual_scope(r: &RouteSpec) -> u8 {
     }
 }
 
-fn route_message(r: &RouteSpec, index: impl Fn(&str) -> Option<u32>) -> std::result::Result<RouteMessage, String> {
+/// The devices that there are, by name.
+type Links = BTreeMap<String, Link>;
+
+fn route_message(r: &RouteSpec, links: &Links) -> std::result::Result<RouteMessage, String> {
+    let table = match &r.vrf {
+        Some(vrf) => links.get(vrf).and_then(|l| l.vrf_table).ok_or_else(|| format!("there is no VRF {vrf}"))?,
+        None => r.table,
+    };
     let mut m = RouteMessage::default();
     m.header.address_family = family(r.family);
     m.header.tos = r.tos;
-    m.header.table = u8::try_from(r.table).unwrap_or(0);
+    m.header.table = u8::try_from(table).unwrap_or(0);
     m.header.protocol = RouteProtocol::from(r.protocol);
     m.header.scope = RouteScope::from(r.scope.unwrap_or_else(|| usual_scope(r)));
     m.header.kind = RouteType::from(r.kind);
     let a = &mut m.attributes;
-    a.push(RouteAttribute::Table(r.table));
+    a.push(RouteAttribute::Table(table));
     if let Some((addr, length)) = r.to {
         m.header.destination_prefix_length = length;
         a.push(RouteAttribute::Destination(addr.into()));
@@ -126,13 +135,14 @@ fn route_message(r: &RouteSpec, index: impl Fn(&str) -> Option<u32>) -> std::res
         a.push(RouteAttribute::Metrics(metrics));
     }
     let device = |h: &Hop| match &h.dev {
-        Some(dev) => index(dev).map(Some).ok_or_else(|| format!("there is no device {dev}")),
+        Some(dev) => links.get(dev).map(|l| Some(l.index)).ok_or_else(|| format!("there is no device {dev}")),
         None => Ok(None),
     };
     match r.hops.as_slice() {
         [only] => {
             a.extend(only.via.map(|v| RouteAttribute::Gateway(v.into())));
             a.extend(device(only)?.map(RouteAttribute::Oif));
+            a.extend(only.encap.iter().flat_map(encap::attributes).map(RouteAttribute::Other));
             if only.onlink {
                 m.header.flags |= RouteFlags::Onlink;
             }
@@ -147,6 +157,7 @@ fn route_message(r: &RouteSpec, index: impl Fn(&str) -> Option<u32>) -> std::res
                     hop.flags |= RouteNextHopFlags::Onlink;
                 }
                 hop.attributes.extend(h.via.map(|v| RouteAttribute::Gateway(v.into())));
+                hop.attributes.extend(h.encap.iter().flat_map(encap::attributes).map(RouteAttribute::Other));
                 hops.push(hop);
             }
             a.push(RouteAttribute::MultiPath(hops));

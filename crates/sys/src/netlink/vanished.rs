@@ -50,7 +50,9 @@ impl Vanished {
                 let same_metric = r.metric.is_none() || r.metric == *metric;
                 let everywhere = |n: &Option<Net>| n.is_none_or(|(_, length)| length == 0);
                 let same_to = r.to == *to || everywhere(&r.to) && everywhere(to);
-                (r.family, r.table, r.tos) == (*family, *table, *tos) && same_to && same_metric
+                // Of a VRF only the kernel knows the table.
+                let same_table = r.vrf.is_some() || r.table == *table;
+                (r.family, r.tos) == (*family, *tos) && same_table && same_to && same_metric
             }
             Vanished::Rule { .. } => false,
             Vanished::Anything => true,

@@ -1,6 +1,7 @@
 //! The typed configuration to what is in force: defaults, inheritance, and what this version cannot do yet.
 
 mod checks;
+mod encap;
 mod groups;
 mod instances;
 mod mail;

@@ -52,7 +52,7 @@ const ECN: u32 = 1;
 /// Words that say how a line is watched over, not what it is.
 const ABOUT: &[&str] = &["no_track", "track_group", "inet", "inet6"];
 
-type Options<'o> = &'o [(String, Option<String>)];
+pub(super) type Options<'o> = &'o [(String, Option<String>)];
 
 fn option_lines<'s>(s: &'s Section, keyword: &'s str) -> impl Iterator<Item = (Span, Options<'s>)> {
     s.lines(keyword).filter_map(|(at, l)| match l {
@@ -63,8 +63,8 @@ fn option_lines<'s>(s: &'s Section, keyword: &'s str) -> impl Iterator<Item = (S
 
 fn text(options: Options<'_>) -> String {
     let word = |(name, value): &(String, Option<String>)| match (name.as_str(), value) {
-        ("to", Some(v)) => v.clone(),
-        (n, Some(v)) => format!("{n} {v}"),
+        ("to" | "encap.label", Some(v)) => v.clone(),
+        (n, Some(v)) => format!("{} {v}", n.trim_start_matches("encap.")),
         (n, None) => n.to_owned(),
     };
     options.iter().filter(|(n, _)| !ABOUT.contains(&n.as_str())).map(word).collect::<Vec<_>>().join(" ")
@@ -118,7 +118,7 @@ fn range<T: std::str::FromStr + Copy>(text: &str) -> Option<(T, T)> {
 }
 
 fn family(options: Options<'_>) -> Family {
-    let v6 = options.iter().any(|(n, v)| {
+    let v6 = options.iter().filter(|(n, _)| !n.starts_with("encap.")).any(|(n, v)| {
         n == "inet6" || v.as_deref() == Some("default6") || v.as_deref().and_then(net).is_some_and(|(a, _)| a.is_ipv6())
     });
     if v6 { Family::V6 } else { Family::V4 }
@@ -146,7 +146,7 @@ impl Lower<'_> {
     }
 
     /// A number, or a name of iproute2's.
-    fn named(&mut self, at: Span, file: &str, word: &str) -> Option<u32> {
+    pub(super) fn named(&mut self, at: Span, file: &str, word: &str) -> Option<u32> {
         let known: &[(&str, u32)] = match file {
             "rt_tables" => &[("main", MAIN), ("local", 255), ("default", 253)],
             "rt_protos" => &[("kernel", 2), ("boot", 3), ("static", 4), ("keepalived", KEEPALIVED as u32)],
@@ -183,6 +183,7 @@ impl Lower<'_> {
             src: None,
             hops: vec![Hop { weight: 1, ..Hop::default() }],
             table: MAIN,
+            vrf: None,
             protocol: KEEPALIVED,
             scope: None,
             tos: 0,
@@ -197,7 +198,7 @@ impl Lower<'_> {
             no_track: false,
         };
         let (mut locked, mut lock, mut several) = (0, false, false);
-        for (name, value) in options {
+        for (i, (name, value)) in options.iter().enumerate() {
             let v = value.as_deref().unwrap_or("");
             if let Some((_, id)) = METRICS.iter().find(|(n, _)| n == name) {
                 if std::mem::take(&mut lock) {
@@ -210,8 +211,14 @@ impl Lower<'_> {
                 r.kind = *kind;
                 continue;
             }
+            if name == "encap" {
+                r.hops.last_mut()?.encap = Some(self.encap(at, v, &options[i + 1..])?);
+                continue;
+            }
             let hop = r.hops.last_mut()?;
             match name.as_str() {
+                "vrf" => r.vrf = Some(v.to_owned()),
+                own if own.starts_with("encap.") => {}
                 "to" => r.to = net(v),
                 "from" => r.from = net(v),
                 "src" => r.src = net(v).map(|(a, _)| a),

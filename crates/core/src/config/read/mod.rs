@@ -1,6 +1,7 @@
 //! The tree of a file to its typed configuration, by the registry.
 
 mod address;
+pub(super) mod encap;
 mod lines;
 mod route;
 mod scalar;

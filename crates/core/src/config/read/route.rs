@@ -40,7 +40,6 @@ const TYPES: &[&str] =
 const ROUTE: &[Option_] = &[
     ("src", Takes::Prefix),
     ("from", Takes::Prefix),
-    ("as", Takes::Word),
     ("tos", Takes::Word),
     ("dsfield", Takes::Word),
     ("table", Takes::Named("rt_tables")),
@@ -123,8 +122,8 @@ const RULE: &[Option_] = &[
 ];
 
 /// The words of a line, with the options found so far.
-struct Cursor<'w, 't> {
-    rest: std::iter::Peekable<std::slice::Iter<'w, Word<'t>>>,
+pub(super) struct Cursor<'w, 't> {
+    pub rest: std::iter::Peekable<std::slice::Iter<'w, Word<'t>>>,
     out: Vec<(String, Option<String>)>,
 }
 
@@ -133,11 +132,11 @@ impl<'w, 't> Cursor<'w, 't> {
         Cursor { rest: st.words.iter().peekable(), out: Vec::new() }
     }
 
-    fn put(&mut self, name: &str, value: Option<&Word<'_>>) {
+    pub fn put(&mut self, name: &str, value: Option<&Word<'_>>) {
         self.out.push((name.to_owned(), value.map(|w| w.text.clone().into_owned())));
     }
 
-    fn peek(&mut self) -> &str {
+    pub fn peek(&mut self) -> &str {
         self.rest.peek().map_or("", |w| &w.text)
     }
 }
@@ -153,6 +152,14 @@ impl Reader<'_> {
                 "to" => {
                     let v = self.behind(w, &mut c)?;
                     to = self.destination(v, &mut c)?;
+                }
+                "as" => {
+                    if c.peek() == "to" {
+                        c.rest.next();
+                    }
+                    self.behind(w, &mut c)?;
+                    let d = Diagnostic::warning("encap", w.span, "`as` is for MPLS routes, which are none of IP");
+                    self.push(d.label("ignored"));
                 }
                 "via" | "gw" | "nexthop" | "or" | "encap" => {
                     self.way(w, &mut c)?;
@@ -224,18 +231,8 @@ impl Reader<'_> {
         match &*w.text {
             "nexthop" => c.put("nexthop", None),
             "encap" => {
-                // `encap ip id N dst A …`: its options run to the end of what it knows.
-                let v = self.behind(w, c)?;
-                c.put("encap", Some(v));
-                while matches!(c.peek(), "id" | "dst" | "src" | "tos" | "ttl" | "hoplimit" | "tc" | "flags") {
-                    let name = c.rest.next()?;
-                    let v = self.behind(name, c)?;
-                    c.put(&name.text, Some(v));
-                }
-                if matches!(&*v.text, "mpls" | "ila") {
-                    let label = self.behind(v, c)?;
-                    c.put("label", Some(label));
-                }
+                let kind = self.behind(w, c)?;
+                self.encap(kind, c)?;
             }
             old => {
                 if old != "via" {
@@ -317,7 +314,7 @@ impl Reader<'_> {
     }
 
     /// The word behind an option's name.
-    fn behind<'w, 't>(&mut self, name: &Word<'_>, c: &mut Cursor<'w, 't>) -> Option<&'w Word<'t>> {
+    pub(super) fn behind<'w, 't>(&mut self, name: &Word<'_>, c: &mut Cursor<'w, 't>) -> Option<&'w Word<'t>> {
         let v = c.rest.next();
         if v.is_none() {
             self.push(

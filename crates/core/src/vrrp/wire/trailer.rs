@@ -41,14 +41,14 @@ pub struct Signer<'k> {
 /// The time of day since 1970, as trailers have it; later than the one before.
 pub fn stamp(time_of_day: Duration, before: u64) -> u64 {
     let fraction = (u64::from(time_of_day.subsec_nanos()) << 16) / 1_000_000_000;
-    let now = (time_of_day.as_secs() & 0xffff_ffff) << 32 | fraction << 16;
+    let now = ((time_of_day.as_secs() & 0xffff_ffff) << 32) | (fraction << 16);
     now.max(before.saturating_add(1))
 }
 
 /// How far the time of a trailer is from now.
 pub fn age(stamp: u64, time_of_day: Duration) -> Duration {
     let now = self::stamp(time_of_day, 0);
-    Duration::from_micros((now.abs_diff(stamp) >> 16) * 1_000_000 >> 16)
+    Duration::from_micros(((now.abs_diff(stamp) >> 16) * 1_000_000) >> 16)
 }
 
 /// The trailer of a message.
