@@ -37,6 +37,7 @@
 #include "nat.h"
 #include "tunnel.h"
 #include "vlan.h"
+#include "straight.h"
 #include "reply.h"
 #include "fragment.h"
 #include "icmp.h"
@@ -211,13 +212,6 @@ static __always_inline __u32 forward(void *ctx, int tc, struct packet *p, __u32 
 	default:
 		return REASON_NO_HOP;
 	}
-}
-
-/* Frames for other hosts, seen because a switch floods or a device is promiscuous, are not to be balanced twice. */
-static __always_inline int device_owns(__u32 ifindex, struct ethhdr *eth)
-{
-	struct device *dev = device_at(ifindex);
-	return dev && *(__u32 *)dev->mac == *(__u32 *)eth->h_dest && *(__u16 *)(dev->mac + 4) == *(__u16 *)(eth->h_dest + 4);
 }
 
 /* Translates an answer back and addresses it to its client's way. `whose` it is stands in the scratch memory. */
@@ -411,10 +405,22 @@ static __noinline __u32 xdp_refuse(struct xdp_md *ctx, struct packet *p, __u32 r
 	return verdict_of(reason) == AWAY ? XDP_DROP : XDP_PASS;
 }
 
-/* A frame without tags. */
-static __always_inline __u32 path(struct xdp_md *ctx, struct settings *set, struct packet *p)
+/* On to its destination, or not at all. */
+static __always_inline __u32 xdp_forward(struct xdp_md *ctx, struct packet *p, __u32 dest, __u32 reason)
 {
-	__u32 dest = NO_DEST, ifindex = 0, number = 0;
+	__u32 ifindex = 0;
+	if (reason == REASON_FORWARDED)
+		reason = forward(ctx, 0, p, dest, &ifindex);
+	count_reason(reason);
+	return reason == REASON_FORWARDED ? send_by(ifindex) : xdp_refuse(ctx, p, reason, dest);
+}
+
+/* A frame without tags; `dest` is where it goes, if that is known. */
+static __always_inline __u32 path(struct xdp_md *ctx, struct settings *set, struct packet *p, __u32 dest)
+{
+	__u32 number = 0, reason = REASON_FORWARDED;
+	if (dest != NO_DEST)
+		return xdp_forward(ctx, p, dest, reason);
 	int rare = p->piece == LATER_PIECE || is_icmp(p);
 	if (!rare) {
 		number = service_find(set, p, 0);
@@ -433,21 +439,21 @@ static __always_inline __u32 path(struct xdp_md *ctx, struct settings *set, stru
 	}
 	if (!number)
 		return xdp_answered(ctx, p);
-	__u32 reason = balance(p, set, number - 1, &dest);
-	if (reason == REASON_FORWARDED)
-		reason = forward(ctx, 0, p, dest, &ifindex);
-	count_reason(reason);
-	return reason == REASON_FORWARDED ? send_by(ifindex) : xdp_refuse(ctx, p, reason, dest);
+	reason = balance(p, set, number - 1, &dest);
+	return xdp_forward(ctx, p, dest, reason);
 }
 
 /* Frames may lie in several buffers (jumbo frames): the headers are in the first one. */
 SEC("xdp.frags")
 int evenkeel_xdp(struct xdp_md *ctx)
 {
-	struct packet p = {};
 	struct settings *set = settings_get();
 	if (!set)
 		return XDP_PASS;
+	__u32 dest = NO_DEST, done = straight(ctx, set, &dest);
+	if (done != LONG_WAY && done != FORWARD)
+		return done;
+	struct packet p = {};
 	if (parse((void *)(long)ctx->data, (void *)(long)ctx->data_end, &p)) {
 		if (!untag(ctx))
 			return XDP_PASS;
@@ -455,7 +461,7 @@ int evenkeel_xdp(struct xdp_md *ctx)
 		if (parse((void *)(long)ctx->data, (void *)(long)ctx->data_end, &p))
 			return leave(ctx, &p, XDP_PASS);
 	}
-	return leave(ctx, &p, path(ctx, set, &p));
+	return leave(ctx, &p, path(ctx, set, &p, dest));
 }
 
 static __always_inline int tc_done(struct __sk_buff *skb, __u32 reason, __u32 out)

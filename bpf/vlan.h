@@ -27,6 +27,13 @@ static __always_inline struct device *device_at(__u32 ifindex)
 	return 0;
 }
 
+/* Frames for other hosts, seen because a switch floods or a device is promiscuous, are not to be balanced twice. */
+static __always_inline int device_owns(__u32 ifindex, void *frame)
+{
+	struct device *dev = device_at(ifindex);
+	return dev && *(__u32 *)dev->mac == *(__u32 *)frame && *(__u16 *)(dev->mac + 4) == *(__u16 *)(frame + 4);
+}
+
 static __always_inline int is_tag(__be16 proto)
 {
 	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD);

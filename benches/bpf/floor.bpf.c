@@ -38,6 +38,20 @@ struct headers {
 	struct tcphdr tcp;
 } __attribute__((packed));
 
+/*
+ * A store to a frame, as wide as any program may load what it wrote. A load that is wider than the stores before it waits
+ * until they are in the cache, and so for all packets before: no program would, of frames that a device has written.
+ */
+static __always_inline void put64(void *to, __u64 what)
+{
+	*(volatile __u64 *)to = what;
+}
+
+static __always_inline void put32(void *to, __u32 what)
+{
+	*(volatile __u32 *)to = what;
+}
+
 SEC("xdp.frags")
 int wrap(struct xdp_md *ctx)
 {
@@ -55,12 +69,10 @@ int wrap(struct xdp_md *ctx)
 		h->eth.h_proto = bpf_htons(ETH_P_IP);
 	}
 	__u32 flow = (__u32)(p->seq++ * 2654435761u) & (p->flows - 1);
-	__builtin_memset(h->eth.h_dest, 0, 6);
+	put64(h, 0); /* h_dest, and two bytes of h_source */
 	h->ip.ttl = 64;
-	h->ip.daddr = bpf_htonl(0x0ac80101);
-	h->tcp.dest = bpf_htons(80);
-	h->ip.saddr = bpf_htonl(0x0a000000 | flow >> 8);
-	h->tcp.source = bpf_htons(1024 + (flow & 0xff));
+	put64(&h->ip.saddr, bpf_htonl(0x0a000000 | flow >> 8) | (__u64)bpf_htonl(0x0ac80101) << 32);
+	put32(&h->tcp, bpf_htons(1024 + (flow & 0xff)) | (__u32)bpf_htons(80) << 16);
 	((__u8 *)&h->tcp)[13] = p->flags;
 	bpf_tail_call(ctx, &under_test, 0);
 	return XDP_ABORTED;
@@ -82,10 +94,10 @@ int wrap6(struct xdp_md *ctx)
 	if (!p || (void *)(h + 1) > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
 	__u32 flow = (__u32)(p->seq++ * 2654435761u) & (p->flows - 1);
-	__builtin_memset(h->eth.h_dest, 0, 6);
+	put64(h, 0); /* h_dest, and two bytes of h_source */
 	h->ip.hop_limit = 64;
-	h->ip.saddr.s6_addr32[3] = bpf_htonl(flow >> 8);
-	h->tcp.source = bpf_htons(1024 + (flow & 0xff));
+	put64(&h->ip.saddr.s6_addr32[2], (__u64)bpf_htonl(flow >> 8) << 32);
+	put32(&h->tcp, bpf_htons(1024 + (flow & 0xff)) | (__u32)bpf_htons(80) << 16);
 	((__u8 *)&h->tcp)[13] = p->flags;
 	bpf_tail_call(ctx, &under_test, 0);
 	return XDP_ABORTED;

@@ -142,7 +142,8 @@ pub fn plane(way: Way, scheduler: Scheduler, servers: u32) -> Result<(XdpPlane, 
     // What an earlier row has left is not to be taken over.
     let _ = std::fs::remove_dir_all(&dir);
     let v6 = matches!(way, Way::Dr6);
-    let mut plane = XdpPlane::load(&dir, 1 << 22)?;
+    // Room for two million connections, as the LRU hash has; one of IPv6 takes two places.
+    let mut plane = XdpPlane::load(&dir, if v6 { 1 << 22 } else { 1 << 21 })?;
     plane.loaded.note_test_device();
     let key = ServiceKey::at(Protocol::Tcp, if v6 { VIP6.into() } else { VIP.into() }, 80);
     let mut steps = vec![Step::AddService(key, ServiceSpec::of(scheduler))];

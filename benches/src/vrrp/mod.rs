@@ -301,8 +301,9 @@ fn steady(b: &Bench, peer: &'static str, load: &Load) -> Result<[f64; 6]> {
 }
 
 /// Milliseconds from a fault of a to b's announcement of the last address, and how many of them lie beyond the bound.
-fn take_over(b: &Bench, peer: &'static str, count: usize, priorities: [u8; 2], fault: Fault) -> Result<[f64; 2]> {
-    let timing = "version 3\nadvert_int 1\ngarp_master_delay 0";
+fn take_over(b: &Bench, peer: &'static str, case: &Case) -> Result<[f64; 2]> {
+    let Case { version, count, priorities, fault } = *case;
+    let timing = &format!("version {version}\nadvert_int 1\ngarp_master_delay 0");
     let backup = b.start(peer, "b", &config(count, priorities[1], timing))?;
     let master = b.start(peer, "a", &config(count, priorities[0], timing))?;
     b.wait("every address held", Duration::from_secs(30), || b.held("a") == count && b.held("b") == 0)?;
@@ -325,6 +326,16 @@ fn take_over(b: &Bench, peer: &'static str, count: usize, priorities: [u8; 2], f
     backup.stop(&b.lan);
     b.clear();
     Ok([(last - begun).as_secs_f64() * 1000.0, beyond])
+}
+
+/// What befalls whom.
+struct Case {
+    version: u8,
+    /// Virtual routers.
+    count: usize,
+    /// The master's, and the backup's.
+    priorities: [u8; 2],
+    fault: Fault,
 }
 
 #[derive(Clone, Copy)]
@@ -376,12 +387,15 @@ pub fn run(only: Option<&str>) -> Result<()> {
         "{:<58} {:>14} {:>14} {:>8} {:>28}",
         "fault to last announcement, ms (median)", PEERS[0], PEERS[1], "ratio", "beyond the bound, the worst"
     );
-    for (name, count, priorities, fault) in [
-        ("working process killed, backup's priority 253 (skew 12 ms)", 1, [254, 253], Fault::Daemon),
-        ("working process killed, backup's priority 100 (609 ms)", 1, [150, 100], Fault::Daemon),
-        ("host silent, 1 instance (2.6 to 3.6 s)", 1, [150, 100], Fault::Node),
-        ("host silent, 250 instances", 250, [150, 100], Fault::Node),
-        ("working process killed, 250 instances", 250, [150, 100], Fault::Daemon),
+    let killed = |count, priorities| Case { version: 3, count, priorities, fault: Fault::Daemon };
+    let silent = |count| Case { version: 3, count, priorities: [150, 100], fault: Fault::Node };
+    for (name, case) in [
+        ("working process killed, backup's priority 253 (skew 12 ms)", killed(1, [254, 253])),
+        ("working process killed, backup's priority 100 (609 ms)", killed(1, [150, 100])),
+        ("working process killed, version 2, priority 100 (609 ms)", Case { version: 2, ..killed(1, [150, 100]) }),
+        ("host silent, 1 instance (2.6 to 3.6 s)", silent(1)),
+        ("host silent, 250 instances", silent(250)),
+        ("working process killed, 250 instances", killed(250, [150, 100])),
     ] {
         if !wanted(name) {
             continue;
@@ -389,7 +403,7 @@ pub fn run(only: Option<&str>) -> Result<()> {
         let (mut ms, mut beyond): ([Vec<f64>; 2], [f64; 2]) = Default::default();
         for _ in 0..TRIALS {
             for (i, peer) in PEERS.into_iter().enumerate() {
-                let [took, late] = take_over(&b, peer, count, priorities, fault)?;
+                let [took, late] = take_over(&b, peer, &case)?;
                 ms[i].push(took);
                 beyond[i] = beyond[i].max(late);
             }
