@@ -450,9 +450,10 @@ int evenkeel_xdp(struct xdp_md *ctx)
 	struct settings *set = settings_get();
 	if (!set)
 		return XDP_PASS;
-	__u32 dest = NO_DEST, done = straight(ctx, set, &dest);
-	if (done != LONG_WAY && done != FORWARD)
+	__u32 done = straight(ctx, set);
+	if (done < FORWARD_TO)
 		return done;
+	__u32 dest = done == LONG_WAY ? NO_DEST : done - FORWARD_TO;
 	struct packet p = {};
 	if (parse((void *)(long)ctx->data, (void *)(long)ctx->data_end, &p)) {
 		if (!untag(ctx))

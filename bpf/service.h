@@ -21,7 +21,8 @@ static __always_inline __u32 slot_hash(__be32 *addr, int v6, __be16 port, __u8 p
 
 static __always_inline int slot_is(struct slot *s, __be32 *addr, int v6, __be16 port, __u8 protocol)
 {
-	if (s->addr[0] != addr[0] || s->port != port || s->protocol != protocol || s->family != (v6 ? 6 : 4) || !s->index)
+	/* port, protocol and family lie in one word */
+	if (s->addr[0] != addr[0] || *(__u32 *)&s->port != (port | (__u32)protocol << 16 | (v6 ? 6u : 4u) << 24) || !s->index)
 		return 0;
 	return !v6 || (s->addr[1] == addr[1] && s->addr[2] == addr[2] && s->addr[3] == addr[3]);
 }

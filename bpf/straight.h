@@ -11,59 +11,63 @@
 #ifndef EVENKEEL_STRAIGHT_H
 #define EVENKEEL_STRAIGHT_H
 
-/* No actions of XDP: nothing was done; and everything but to forward it to the destination that was found. */
+/* No actions of XDP: nothing was done; and, with the destination added, everything was but to forward the packet there. */
 #define LONG_WAY (~0u)
-#define FORWARD (~1u)
+#define FORWARD_TO 0x100u
 
 /* A packet's connection, and what it makes of it. */
 struct known {
 	struct conn *entry;
 	__u32 service;
-	__u32 now;
 	__u32 state;
-	__u32 timeout;
+	__u32 expires;
 };
 
-/* The service of an address in its first place; the others are the long way's. The index + 1. */
-static __always_inline __u32 service_at_once(__be32 *vip, int v6, __u32 vport, __u32 protocol)
+/* As conn_key0() has it: two addresses as they lie in the packet, from which it is cheaper read twice than kept. */
+static __always_inline __u64 key0_of(struct iphdr *ip)
 {
-	__u32 at = slot_hash(vip, v6, vport, protocol) & (EK_SERVICE_SLOTS - 1);
-	struct slot *s = bpf_map_lookup_elem(&service_slots, &at);
-	/* port, protocol and family lie in one word */
-	if (!s || s->addr[0] != vip[0] || *(__u32 *)&s->port != (vport | protocol << 16 | (v6 ? 6 : 4) << 24))
-		return 0;
-	return v6 && (s->addr[1] != vip[1] || s->addr[2] != vip[2] || s->addr[3] != vip[3]) ? 0 : s->index;
+	return READ(*(__u64 *)&ip->saddr);
 }
 
-/* An entry of the first line of its bucket, not past its time. No template has the key of a connection. */
-static __always_inline struct conn *conn_at_once(struct settings *set, __u64 key0, __u64 key1, __u32 now)
+/* As conn_key1(): the ports too lie so. */
+static __always_inline __u64 key1_of(void *l4, __u8 protocol)
 {
-	struct conn_line *l = line_at(conn_hash(set, key0, key1) & set->conn_mask);
+	return READ(*(__u32 *)l4) | (__u64)protocol << 32 | (__u64)KIND_CONN << 40;
+}
+
+/* The entry of a key in this line, the first of its bucket. No template has the key of a connection. */
+static __always_inline struct conn *conn_at_once(__u32 line, struct iphdr *ip)
+{
+	struct conn_line *l = line_at(line);
 	if (!l)
 		return 0;
+	__u64 key0 = key0_of(ip), key1 = key1_of(ip + 1, READ(ip->protocol));
 	/* which of the two it is nobody can guess, and a wrong guess is found out when the line is there: so no branch */
 	__u64 other = (READ(l->entry[0].key1) ^ key1) | (READ(l->entry[0].key0) ^ key0);
+	asm volatile("" : "+r"(other));
 	__u32 second = (other | -other) >> 63;
 	asm volatile("" : "+r"(second));
 	struct conn *e = &l->entry[second & 1];
-	return READ(e->key1) != key1 || READ(e->key0) != key0 || passed(READ(e->expires), now) ? 0 : e;
+	other = (READ(e->key1) ^ key1) | (READ(e->key0) ^ key0);
+	return other ? 0 : e;
 }
 
-static __always_inline struct conn *conn6_at_once(struct settings *set, const struct key *k, __u32 now)
+static __always_inline struct conn *conn6_at_once(struct settings *set, const struct key *k)
 {
 	struct conn_line *l = line_at(key_hash6(set, k) & set->conn_mask);
-	return l && key_is6(l, k) && !passed(READ(l->entry[0].expires), now) ? &l->entry[0] : 0;
+	return l && key_is6(l, k) ? &l->entry[0] : 0;
 }
 
 /* What nothing happens to, and how long it keeps its connection. `l4` is as long as a TCP header. 0 if it is so. */
 static __always_inline int uneventful(struct settings *set, __u8 *l4, __u32 protocol, struct known *k)
 {
 	k->state = TCP_ESTABLISHED;
-	k->timeout = set->timeout_tcp[TCP_ESTABLISHED];
-	if (protocol == IPPROTO_TCP)
+	if (protocol == IPPROTO_TCP) {
+		k->expires = (__u32)bpf_jiffies64() + set->timeout_tcp[TCP_ESTABLISHED];
 		return (l4[13] & (FIN | SYN | RST | ACK)) != ACK;
+	}
 	k->state = 0;
-	k->timeout = set->timeout_udp;
+	k->expires = (__u32)bpf_jiffies64() + set->timeout_udp;
 	return protocol != IPPROTO_UDP;
 }
 
@@ -75,28 +79,30 @@ static __always_inline void entry_renew(struct conn *e, __u32 expires)
 }
 
 /* The end of the straight way: `bytes` of an IP packet, to the destination of its connection. */
-static __always_inline __u32 straight_on(struct xdp_md *ctx, struct known *k, int v6, __u32 bytes, __u32 *to)
+static __always_inline __u32 straight_on(struct xdp_md *ctx, struct known *k, int v6, __u32 bytes)
 {
 	struct conn *e = k->entry;
-	__u32 dest = READ(e->dest), in = ctx->ingress_ifindex, expires = k->now + k->timeout;
+	__u32 dest = READ(e->dest), was = READ(e->expires);
+	/* past its time, even if by this very moment: then path() has to see to it */
+	if (CONN_STATE(READ(e->life)) != k->state || passed(was, (__u32)bpf_jiffies64()))
+		return LONG_WAY;
 	struct dest *d = dest_at(dest);
-	if (CONN_STATE(READ(e->life)) != k->state || !d || !(READ(d->flags) & DEST_AVAILABLE))
+	if (!d || !(READ(d->flags) & DEST_AVAILABLE))
 		return LONG_WAY;
 	void *data = (void *)(long)ctx->data;
 	struct iphdr *ip = data + ETH_SIZE;
 	__u32 which = READ(d->hop);
 	struct next_hop *hop = which == 2 ? &d->hops[1] : &d->hops[0];
 	if (d->method != FORWARD_DR) {
-		entry_renew(e, expires);
+		entry_renew(e, k->expires);
 		count_in(k->service, dest, bytes);
-		*to = dest;
-		return FORWARD;
+		return FORWARD_TO + dest;
 	}
 	if (which != 1 && which != 2)
 		return LONG_WAY;
 	if ((hop->ifindex & EK_HOP_TAGGED) || (d->mtu && bytes > d->mtu) || (void *)(ip + 1) > (void *)(long)ctx->data_end)
 		return LONG_WAY;
-	entry_renew(e, expires);
+	entry_renew(e, k->expires);
 	count_in(k->service, dest, bytes);
 	/* as age() and address_frame(); both addresses in two strokes, as they lie behind each other here and there */
 	if (v6) {
@@ -111,10 +117,10 @@ static __always_inline __u32 straight_on(struct xdp_md *ctx, struct known *k, in
 	*(__u32 *)(data + 8) = *(__u32 *)(hop->smac + 2);
 	count_reason(REASON_FORWARDED);
 	__u32 out = hop->ifindex;
-	return out && out != in ? bpf_redirect(out, 0) : XDP_TX;
+	return out && out != ctx->ingress_ifindex ? bpf_redirect(out, 0) : XDP_TX;
 }
 
-static __always_inline __u32 straight4(struct xdp_md *ctx, struct settings *set, __u32 *to)
+static __always_inline __u32 straight4(struct xdp_md *ctx, struct settings *set)
 {
 	void *data = (void *)(long)ctx->data;
 	struct iphdr *ip = data + ETH_SIZE;
@@ -126,18 +132,16 @@ static __always_inline __u32 straight4(struct xdp_md *ctx, struct settings *set,
 	__u32 protocol = ip->protocol;
 	if (uneventful(set, (void *)(ip + 1), protocol, &k))
 		return LONG_WAY;
-	/* as conn_key0() and conn_key1() have them: the addresses, and the ports, as they lie in the packet */
-	__u64 key0 = *(__u64 *)&ip->saddr, ports = *(__u32 *)(ip + 1);
-	__be32 vip = key0 >> 32;
-	k.service = service_at_once(&vip, 0, ports >> 16, protocol);
+	__u32 line = conn_hash(set, key0_of(ip), key1_of(ip + 1, protocol)) & set->conn_mask;
+	__be32 vip = READ(ip->daddr);
+	k.service = service_lookup(&vip, 0, READ(*((__be16 *)(ip + 1) + 1)), protocol);
 	if (!k.service--)
 		return LONG_WAY;
-	k.now = (__u32)bpf_jiffies64();
-	k.entry = conn_at_once(set, key0, ports | (__u64)protocol << 32 | (__u64)KIND_CONN << 40, k.now);
-	return k.entry ? straight_on(ctx, &k, 0, bpf_ntohs(ip->tot_len), to) : LONG_WAY;
+	k.entry = conn_at_once(line, ip);
+	return k.entry ? straight_on(ctx, &k, 0, bpf_ntohs(ip->tot_len)) : LONG_WAY;
 }
 
-static __always_inline __u32 straight6(struct xdp_md *ctx, struct settings *set, __u32 *to)
+static __always_inline __u32 straight6(struct xdp_md *ctx, struct settings *set)
 {
 	void *data = (void *)(long)ctx->data;
 	struct ipv6hdr *ip = data + ETH_SIZE;
@@ -154,16 +158,16 @@ static __always_inline __u32 straight6(struct xdp_md *ctx, struct settings *set,
 	key.c = addresses[2];
 	key.d = addresses[3];
 	key.key1 = ports | (__u64)protocol << 32 | (__u64)KIND_CONN << 40 | KEY_V6;
-	k.service = service_at_once((__be32 *)&key.c, 1, ports >> 16, protocol);
+	k.service = service_lookup((__be32 *)&key.c, 1, ports >> 16, protocol);
 	if (!k.service--)
 		return LONG_WAY;
-	k.now = (__u32)bpf_jiffies64();
-	k.entry = conn6_at_once(set, &key, k.now);
+	k.entry = conn6_at_once(set, &key);
 	__u32 bytes = bpf_ntohs(ip->payload_len) + sizeof(*ip);
-	return k.entry ? straight_on(ctx, &k, 1, bytes, to) : LONG_WAY;
+	return k.entry ? straight_on(ctx, &k, 1, bytes) : LONG_WAY;
 }
 
-static __always_inline __u32 straight(struct xdp_md *ctx, struct settings *set, __u32 *to)
+/* A function of its own, for the sake of the stack of what comes behind it. */
+static __noinline __u32 straight(struct xdp_md *ctx, struct settings *set)
 {
 	void *data = (void *)(long)ctx->data;
 	if (data + ETH_SIZE > (void *)(long)ctx->data_end || set->any_mark)
@@ -172,7 +176,7 @@ static __always_inline __u32 straight(struct xdp_md *ctx, struct settings *set, 
 	if ((protocol != bpf_htons(ETH_P_IP) && protocol != bpf_htons(ETH_P_IPV6)) ||
 	    !device_owns(ctx->ingress_ifindex, data))
 		return LONG_WAY;
-	return protocol == bpf_htons(ETH_P_IP) ? straight4(ctx, set, to) : straight6(ctx, set, to);
+	return protocol == bpf_htons(ETH_P_IP) ? straight4(ctx, set) : straight6(ctx, set);
 }
 
 #endif

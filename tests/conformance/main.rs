@@ -3,7 +3,9 @@
 //! plain-Rust twins (as anybody). And what the forwarding methods make of a frame, byte for byte.
 
 mod changes;
+mod cost;
 mod dump;
+mod emulate;
 mod fuzz;
 mod heritage;
 mod ipsec;

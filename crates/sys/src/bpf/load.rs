@@ -168,11 +168,25 @@ impl Loaded {
         let maps = Arc::new(Maps::open(dir, true)?);
         let loaded = Loaded { program, maps, adopted, dir: dir.to_owned() };
         loaded.write_settings()?;
-        loaded.run("evenkeel_arm_sweep", &[0; 64]).and_then(|(code, _)| match code {
-            2 => Ok(()),
-            n => Err(Error::new("start the sweep of the connection table", format!("the program answered {n}"))),
-        })?;
+        loaded.arm_sweep()?;
         Ok(loaded)
+    }
+
+    /// Starts the timer that frees expired connections, or takes it over.
+    ///
+    /// Newer kernels allocate a timer without waiting for anything (bpf_timer_init() by kmalloc_nolock(), Linux 6.18), which
+    /// fails now and then on a busy machine, and then for a moment only.
+    fn arm_sweep(&self) -> Result<()> {
+        const XDP_PASS: u32 = 2;
+        let mut answer = XDP_PASS;
+        for _ in 0..100 {
+            answer = self.run("evenkeel_arm_sweep", &[0; 64])?.0;
+            if answer == XDP_PASS {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Err(Error::new("start the sweep of the connection table", format!("the program answered {answer}")))
     }
 
     fn write_settings(&self) -> Result<()> {

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Mutex;
 
-use libbpf_rs::{MapCore, Object, ObjectBuilder, PrintLevel, ProgramInput, set_print};
+use libbpf_rs::{MapCore, MapFlags, Object, ObjectBuilder, PrintLevel, ProgramInput, set_print};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
@@ -34,6 +34,21 @@ pub(super) const MAPS: &[&str] = &[
     "reasons",
     "sweep",
 ];
+
+/// An instruction of a program (RFC 9669).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Instruction {
+    /// What it does.
+    pub code: u8,
+    /// The register that it writes.
+    pub dst: u8,
+    /// The register that it reads, or what `imm` is.
+    pub src: u8,
+    /// Added to an address, or how far it jumps.
+    pub off: i16,
+    /// A number.
+    pub imm: i32,
+}
 
 /// The programs of an object, loaded.
 pub struct Program {
@@ -208,6 +223,28 @@ impl Program {
             return Err(io::Error::from_raw_os_error(-ret)).context(|| format!("ask about program {program}"));
         }
         Ok(info.verified_insns)
+    }
+
+    /// A program's instructions as they were handed to the kernel: linked, with what it calls behind it.
+    pub fn instructions(&self, program: &str) -> Vec<Instruction> {
+        let prog = self.object.progs().find(|p| p.name() == OsStr::new(program));
+        let all = prog.iter().flat_map(|p| p.insns());
+        all.map(|i| Instruction { code: i.code, dst: i.dst_reg(), src: i.src_reg(), off: i.off, imm: i.imm }).collect()
+    }
+
+    /// The map that an instruction names by its descriptor: its name, and the lengths of its keys and values.
+    pub fn map_of(&self, fd: i32) -> Option<(String, usize, usize)> {
+        let m = self.object.maps().find(|m| std::os::fd::AsRawFd::as_raw_fd(&m.as_fd()) == fd)?;
+        Some((m.name().to_string_lossy().into_owned(), m.key_size() as usize, m.value_size() as usize))
+    }
+
+    /// What stands under a key of a map, on the first processor if each has its own.
+    pub fn value_at(&self, map: &str, key: &[u8]) -> Option<Vec<u8>> {
+        let m = self.object.maps().find(|m| m.name() == OsStr::new(map))?;
+        if m.map_type() == libbpf_rs::MapType::PercpuArray {
+            return m.lookup_percpu(key, MapFlags::ANY).ok()??.into_iter().next();
+        }
+        m.lookup(key, MapFlags::ANY).ok()?
     }
 
     /// A program's file descriptor.

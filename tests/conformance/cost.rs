@@ -1,0 +1,139 @@
+//! What a packet costs, by what does not depend on the machine that counts: a change that makes the path longer is seen here.
+
+use evenkeel_testkit::frames::{self, Flags};
+use evenkeel_testkit::sequences::ipvsadm_step;
+
+use crate::emulate::{Cost, emulate};
+use crate::methods::end;
+use crate::plane::{TestPlane, can_load, test_plane};
+
+/// A path, and what its packet may take at most: instructions, look-ups, helpers, lines of the connection table.
+struct Path {
+    name: &'static str,
+    service: &'static str,
+    client: &'static str,
+    option: &'static str,
+    server: &'static str,
+    most: (u32, u32, u32, usize),
+}
+
+const PATHS: &[Path] = &[
+    Path {
+        name: "DR",
+        service: "10.2.0.100:80",
+        client: "10.1.1.1:40000",
+        option: "-t",
+        server: "10.2.0.21:80 -g",
+        most: (330, 8, 0, 1),
+    },
+    Path {
+        name: "DR, UDP",
+        service: "10.2.0.100:53",
+        client: "10.1.1.1:40000",
+        option: "-u",
+        server: "10.2.0.21:53 -g",
+        most: (330, 8, 0, 1),
+    },
+    Path {
+        name: "DR, IPv6",
+        service: "[fd00:2::100]:80",
+        client: "[fd00:1:1::1]:40000",
+        option: "-t",
+        server: "[fd00:2::21]:80 -g",
+        most: (350, 8, 0, 1),
+    },
+    Path {
+        name: "NAT",
+        service: "10.2.0.101:80",
+        client: "10.1.1.1:40000",
+        option: "-t",
+        server: "10.2.0.21:8080 -m",
+        most: (630, 10, 0, 1),
+    },
+    Path {
+        name: "ipip",
+        service: "10.2.0.102:80",
+        client: "10.1.1.1:40000",
+        option: "-t",
+        server: "10.2.0.21:80 -i",
+        most: (565, 10, 1, 1),
+    },
+];
+
+fn frame(p: &Path, flags: &str) -> Vec<u8> {
+    let (from, to) = (end(p.client), end(p.service));
+    match p.option {
+        "-t" => frames::tcp(from, to, Flags::of(flags), 64, b"hello, and more"),
+        _ => frames::udp(from, to, 64, b"hello, and more"),
+    }
+}
+
+fn measured(plane: &TestPlane, frame: &[u8]) -> Cost {
+    // The interpreter first: it leaves the kernel's maps as they are, and the kernel has to come to the same.
+    let (verdict, out, cost) = emulate(plane, frame, 1);
+    assert_eq!(plane.run(frame), (verdict, out), "the kernel comes to something else");
+    cost
+}
+
+#[test]
+fn a_packet_takes_no_more_than_it_should() {
+    let Some(mut plane) = test_plane(4096) else { return };
+    for p in PATHS {
+        let steps = [
+            format!("-A {} {} -s rr", p.option, p.service),
+            format!("-a {} {} -r {} -w 1", p.option, p.service, p.server),
+        ];
+        plane.apply(&steps.map(|s| ipvsadm_step(&s).expect("a step")));
+    }
+    let mut wrong = Vec::new();
+    for p in PATHS {
+        let begins = measured(&plane, &frame(p, "S"));
+        plane.run(&frame(p, "A"));
+        let known = measured(&plane, &frame(p, "A"));
+        for (name, cost) in [(p.name.to_owned(), &known), (format!("{}, new", p.name), &begins)] {
+            let lookups: u32 = cost.lookups.values().sum();
+            println!(
+                "{name}: {} instructions, {lookups} look-ups, {} helpers, {} lines",
+                cost.instructions, cost.helpers, cost.lines
+            );
+        }
+        let seen = (known.instructions, known.lookups.values().sum::<u32>(), known.helpers, known.lines);
+        if seen.0 > p.most.0 || seen.1 > p.most.1 || seen.2 > p.most.2 || seen.3 > p.most.3 {
+            wrong.push(format!("{}: {seen:?} of at most {:?}; look-ups {:?}", p.name, p.most, known.lookups));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Instructions of an established packet, on the average over some of so many services.
+fn with_services(count: u32) -> f64 {
+    let mut plane = test_plane(4096).expect("root");
+    let service = |n: u32| format!("10.3.{}.{}:80", n / 250, n % 250 + 1);
+    let mut steps = Vec::new();
+    for n in 0..count {
+        let at = service(n);
+        for line in [format!("-A -t {at} -s rr"), format!("-a -t {at} -r 10.2.0.21:80 -g -w 1")] {
+            steps.push(ipvsadm_step(&line).expect("a step"));
+        }
+    }
+    plane.apply(&steps);
+    let each = (count / 200).max(1) as usize;
+    let some: Vec<u32> = (0..count).step_by(each).collect();
+    let cost = |n: &u32| {
+        let frame = |flags| frames::tcp(end("10.1.1.1:40000"), end(&service(*n)), Flags::of(flags), 64, b"hello");
+        plane.run(&frame("S"));
+        plane.run(&frame("A"));
+        f64::from(measured(&plane, &frame("A")).instructions)
+    };
+    some.iter().map(cost).sum::<f64>() / some.len() as f64
+}
+
+#[test]
+fn a_packet_costs_the_same_among_ten_services_and_among_ten_thousand() {
+    if !can_load() {
+        return;
+    }
+    let (few, many) = (with_services(10), with_services(10_000));
+    println!("{few:.0} instructions among 10 services, {many:.0} among 10,000");
+    assert!(many <= few * 1.1, "{few} instructions among 10 services, {many} among 10,000");
+}

@@ -1,0 +1,287 @@
+//! The XDP program run by an interpreter of BPF (RFC 9669), on copies of the kernel's maps: how many instructions a packet
+//! takes, which maps it asks and how many lines of the connection table, none of which depends on the machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use evenkeel_sys::bpf::program::Instruction;
+
+use crate::plane::TestPlane;
+
+/// What one packet took.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Cost {
+    /// Instructions.
+    pub instructions: u32,
+    /// Calls of the kernel's helpers, look-ups apart.
+    pub helpers: u32,
+    /// Look-ups into maps, by map.
+    pub lookups: BTreeMap<String, u32>,
+    /// Lines of the connection table that were looked at.
+    pub lines: usize,
+}
+
+/// Addresses: a region's number + 1 << 32, and a place in it. The first ones are what the program is given.
+const CONTEXT: usize = 0;
+const FRAME: usize = 1;
+const STACK: usize = 2;
+const HEADROOM: usize = 256;
+const STACK_BYTES: usize = 512;
+/// Marks the number of a map, which is no address.
+const MAP: u64 = 1 << 63;
+
+fn address(region: usize, at: usize) -> u64 {
+    ((region as u64 + 1) << 32) + at as u64
+}
+
+struct Machine<'p> {
+    plane: &'p TestPlane,
+    code: Vec<Instruction>,
+    regions: Vec<Vec<u8>>,
+    /// The region of each value that was looked up.
+    values: BTreeMap<(String, Vec<u8>), Option<usize>>,
+    data: usize,
+    ifindex: u32,
+    jiffies: u64,
+    lines: BTreeSet<usize>,
+    cost: Cost,
+}
+
+/// Runs the program on a frame that came by a device: its verdict, what became of the frame, and what that took. The
+/// kernel's maps stay as they are.
+pub fn emulate(plane: &TestPlane, frame: &[u8], ifindex: u32) -> (u32, Vec<u8>, Cost) {
+    let mut packet = vec![0; HEADROOM];
+    packet.extend(frame);
+    let mut m = Machine {
+        plane,
+        code: plane.plane.loaded.instructions("evenkeel_xdp"),
+        regions: vec![vec![0; 24], packet, Vec::new()],
+        values: BTreeMap::new(),
+        data: HEADROOM,
+        ifindex,
+        jiffies: u64::from(plane.plane.maps().jiffies()),
+        lines: BTreeSet::new(),
+        cost: Cost::default(),
+    };
+    let verdict = m.call(0, [0, address(CONTEXT, 0), 0, 0, 0, 0]) as u32;
+    m.cost.lines = m.lines.len();
+    (verdict, m.regions[FRAME][m.data..].to_vec(), m.cost)
+}
+
+impl Machine<'_> {
+    fn split(a: u64) -> (usize, usize) {
+        let region = (a >> 32).checked_sub(1).unwrap_or_else(|| panic!("no address: {a:#x}"));
+        (region as usize, a as u32 as usize)
+    }
+
+    fn load(&mut self, a: u64, bytes: usize) -> u64 {
+        let (region, at) = Self::split(a);
+        if region == CONTEXT {
+            // struct xdp_md
+            return match at {
+                0 => address(FRAME, self.data),
+                4 => address(FRAME, self.regions[FRAME].len()),
+                12 => u64::from(self.ifindex),
+                other => panic!("the context's word {other}"),
+            };
+        }
+        let mut word = [0; 8];
+        word[..bytes].copy_from_slice(&self.regions[region][at..at + bytes]);
+        u64::from_le_bytes(word)
+    }
+
+    fn store(&mut self, a: u64, bytes: usize, value: u64) {
+        let (region, at) = Self::split(a);
+        assert!(region != CONTEXT, "the context is not written");
+        self.regions[region][at..at + bytes].copy_from_slice(&value.to_le_bytes()[..bytes]);
+    }
+
+    fn value(&mut self, map: &str, key: Vec<u8>) -> Option<usize> {
+        if let Some(known) = self.values.get(&(map.to_owned(), key.clone())) {
+            return *known;
+        }
+        let region = self.plane.plane.loaded.value_at(map, &key).map(|v| {
+            self.regions.push(v);
+            self.regions.len() - 1
+        });
+        self.values.insert((map.to_owned(), key), region);
+        region
+    }
+
+    /// bpf-helpers(7)
+    fn helper(&mut self, number: i32, args: [u64; 6]) -> u64 {
+        match number {
+            1 => {
+                let (name, key, _) =
+                    self.plane.plane.loaded.map_of((args[1] & !MAP) as i32).expect("a map of the program");
+                let key: Vec<u8> = (0..key).map(|i| self.load(args[2] + i as u64, 1) as u8).collect();
+                *self.cost.lookups.entry(name.clone()).or_default() += 1;
+                let Some(region) = self.value(&name, key) else { return 0 };
+                if name == "conns" {
+                    self.lines.insert(region);
+                }
+                return address(region, 0);
+            }
+            // bpf_redirect
+            23 => self.cost.helpers += 1,
+            // bpf_xdp_adjust_head
+            44 => {
+                self.cost.helpers += 1;
+                self.data = self.data.checked_add_signed(args[2] as i32 as isize).expect("headroom");
+                return 0;
+            }
+            // bpf_jiffies64, which the kernel puts in place of the call
+            118 => return self.jiffies,
+            other => panic!("helper {other} is none of these paths'"),
+        }
+        4 // XDP_REDIRECT
+    }
+
+    fn atomic(&mut self, i: Instruction, r: &mut [u64; 11]) {
+        let bytes = if i.code & 0x18 == 0x18 { 8 } else { 4 };
+        let a = r[usize::from(i.dst)].wrapping_add_signed(i64::from(i.off));
+        let (old, operand) = (self.load(a, bytes), r[usize::from(i.src)]);
+        let new = match i.imm & 0xf0 {
+            0x00 => old.wrapping_add(operand),
+            0x40 => old | operand,
+            0x50 => old & operand,
+            0xa0 => old ^ operand,
+            0xe0 => operand,
+            0xf0 => {
+                let same = old == if bytes == 8 { r[0] } else { r[0] & 0xffff_ffff };
+                r[0] = old;
+                return if same {
+                    self.store(a, bytes, operand)
+                };
+            }
+            other => panic!("atomic {other:#x}"),
+        };
+        self.store(a, bytes, new);
+        if i.imm & 1 != 0 {
+            r[usize::from(i.src)] = old;
+        }
+    }
+
+    /// A function of the program's, from its first instruction until it returns.
+    fn call(&mut self, mut at: usize, args: [u64; 6]) -> u64 {
+        let frame = self.regions[STACK].len();
+        self.regions[STACK].resize(frame + STACK_BYTES, 0);
+        let mut r = [0; 11];
+        r[1..6].copy_from_slice(&args[1..]);
+        r[10] = address(STACK, frame + STACK_BYTES);
+        loop {
+            let i = self.code[at];
+            at += 1;
+            self.cost.instructions += 1;
+            let (d, s) = (usize::from(i.dst), usize::from(i.src));
+            let imm = i64::from(i.imm) as u64;
+            let size = match i.code & 0x18 {
+                0x00 => 4,
+                0x08 => 2,
+                0x10 => 1,
+                _ => 8,
+            };
+            let place = |base: u64| base.wrapping_add_signed(i64::from(i.off));
+            match i.code & 7 {
+                // LD: a number of 64 bits, a map, or a value's address
+                0 => {
+                    let high = self.code[at].imm;
+                    at += 1;
+                    r[d] = match i.src {
+                        0 => u64::from(i.imm as u32) | (u64::from(high as u32) << 32),
+                        1 => MAP | u64::from(i.imm as u32),
+                        2 => {
+                            let (name, ..) = self.plane.plane.loaded.map_of(i.imm).expect("a map of the program");
+                            let region = self.value(&name, vec![0; 4]).expect("constants");
+                            address(region, high as usize)
+                        }
+                        other => panic!("a pseudo source {other}"),
+                    };
+                }
+                // LDX, ST, STX
+                1 => r[d] = self.load(place(r[s]), size),
+                2 => self.store(place(r[d]), size, imm),
+                3 if i.code & 0xe0 == 0xc0 => self.atomic(i, &mut r),
+                3 => self.store(place(r[d]), size, r[s]),
+                // JMP32, JMP
+                5 | 6 => {
+                    let wide = i.code & 7 == 5;
+                    let b = if i.code & 8 != 0 { r[s] } else { imm };
+                    let cut = |v: u64| if wide { v } else { v & 0xffff_ffff };
+                    let signed = |v: u64| if wide { v as i64 } else { i64::from(v as i32) };
+                    let (x, y) = (cut(r[d]), cut(b));
+                    let (sx, sy) = (signed(r[d]), signed(b));
+                    let jump = match i.code & 0xf0 {
+                        0x00 if !wide => {
+                            at = at.wrapping_add_signed(i.imm as isize);
+                            continue;
+                        }
+                        0x00 => true,
+                        0x10 => x == y,
+                        0x20 => x > y,
+                        0x30 => x >= y,
+                        0x40 => x & y != 0,
+                        0x50 => x != y,
+                        0x60 => sx > sy,
+                        0x70 => sx >= sy,
+                        0xa0 => x < y,
+                        0xb0 => x <= y,
+                        0xc0 => sx < sy,
+                        0xd0 => sx <= sy,
+                        0x80 => {
+                            let args = [0, r[1], r[2], r[3], r[4], r[5]];
+                            r[0] = match i.src {
+                                1 => self.call(at.wrapping_add_signed(i.imm as isize), args),
+                                _ => self.helper(i.imm, args),
+                            };
+                            false
+                        }
+                        0x90 => {
+                            self.regions[STACK].truncate(frame);
+                            return r[0];
+                        }
+                        other => panic!("jump {other:#x}"),
+                    };
+                    if jump {
+                        at = at.wrapping_add_signed(isize::from(i.off));
+                    }
+                }
+                // ALU, ALU64
+                class => {
+                    let wide = class == 7;
+                    let b = if i.code & 8 != 0 { r[s] } else { imm };
+                    let (x, y) = if wide { (r[d], b) } else { (r[d] & 0xffff_ffff, b & 0xffff_ffff) };
+                    let bits = if wide { 63 } else { 31 };
+                    let result = match i.code & 0xf0 {
+                        0x00 => x.wrapping_add(y),
+                        0x10 => x.wrapping_sub(y),
+                        0x20 => x.wrapping_mul(y),
+                        0x30 => x.checked_div(y).unwrap_or(0),
+                        0x40 => x | y,
+                        0x50 => x & y,
+                        0x60 => x << (y & bits),
+                        0x70 => x >> (y & bits),
+                        0x80 => 0u64.wrapping_sub(x),
+                        0x90 => x.checked_rem(y).unwrap_or(x),
+                        0xa0 => x ^ y,
+                        0xb0 => y,
+                        0xc0 if wide => ((x as i64) >> (y & bits)) as u64,
+                        0xc0 => ((x as i32) >> (y & bits)) as u64,
+                        0xd0 => {
+                            let bytes = r[d].to_le_bytes();
+                            let swap = i.code & 8 != 0;
+                            let n = i.imm as usize / 8;
+                            let mut out = [0; 8];
+                            for (to, from) in out[..n].iter_mut().zip(0..n) {
+                                *to = bytes[if swap { n - 1 - from } else { from }];
+                            }
+                            r[d] = u64::from_le_bytes(out);
+                            continue;
+                        }
+                        other => panic!("operation {other:#x}"),
+                    };
+                    r[d] = if wide { result } else { result & 0xffff_ffff };
+                }
+            }
+        }
+    }
+}
