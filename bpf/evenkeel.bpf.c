@@ -405,23 +405,13 @@ static __noinline __u32 xdp_refuse(struct xdp_md *ctx, struct packet *p, __u32 r
 	return verdict_of(reason) == AWAY ? XDP_DROP : XDP_PASS;
 }
 
-/* On to its destination, or not at all. */
-static __always_inline __u32 xdp_forward(struct xdp_md *ctx, struct packet *p, __u32 dest, __u32 reason)
-{
-	__u32 ifindex = 0;
-	if (reason == REASON_FORWARDED)
-		reason = forward(ctx, 0, p, dest, &ifindex);
-	count_reason(reason);
-	return reason == REASON_FORWARDED ? send_by(ifindex) : xdp_refuse(ctx, p, reason, dest);
-}
-
 /* A frame without tags; `dest` is where it goes, if that is known. */
 static __always_inline __u32 path(struct xdp_md *ctx, struct settings *set, struct packet *p, __u32 dest)
 {
-	__u32 number = 0, reason = REASON_FORWARDED;
-	if (dest != NO_DEST)
-		return xdp_forward(ctx, p, dest, reason);
+	__u32 number = 0, reason = REASON_FORWARDED, ifindex = 0;
 	int rare = p->piece == LATER_PIECE || is_icmp(p);
+	if (dest != NO_DEST)
+		goto known;
 	if (!rare) {
 		number = service_find(set, p, 0);
 		if (!number && !set->any_nat)
@@ -440,7 +430,11 @@ static __always_inline __u32 path(struct xdp_md *ctx, struct settings *set, stru
 	if (!number)
 		return xdp_answered(ctx, p);
 	reason = balance(p, set, number - 1, &dest);
-	return xdp_forward(ctx, p, dest, reason);
+known:
+	if (reason == REASON_FORWARDED)
+		reason = forward(ctx, 0, p, dest, &ifindex);
+	count_reason(reason);
+	return reason == REASON_FORWARDED ? send_by(ifindex) : xdp_refuse(ctx, p, reason, dest);
 }
 
 /* Frames may lie in several buffers (jumbo frames): the headers are in the first one. */

@@ -166,11 +166,11 @@ static __always_inline __u32 straight6(struct xdp_md *ctx, struct settings *set)
 	return k.entry ? straight_on(ctx, &k, 1, bytes) : LONG_WAY;
 }
 
-/* A function of its own, for the sake of the stack of what comes behind it. */
-static __noinline __u32 straight(struct xdp_md *ctx, struct settings *set)
+/* A function of its own, for the sake of the stack of what comes behind it; global, so that the verifier looks at it once. */
+__noinline __u32 straight(struct xdp_md *ctx, struct settings *set)
 {
 	void *data = (void *)(long)ctx->data;
-	if (data + ETH_SIZE > (void *)(long)ctx->data_end || set->any_mark)
+	if (!set || data + ETH_SIZE > (void *)(long)ctx->data_end || set->any_mark)
 		return LONG_WAY;
 	__be16 protocol = *(__be16 *)(data + 12);
 	if ((protocol != bpf_htons(ETH_P_IP) && protocol != bpf_htons(ETH_P_IPV6)) ||
