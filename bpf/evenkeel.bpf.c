@@ -448,15 +448,19 @@ int evenkeel_xdp(struct xdp_md *ctx)
 	if (done < FORWARD_TO)
 		return done;
 	__u32 dest = done == LONG_WAY ? NO_DEST : done - FORWARD_TO;
-	struct packet p = {};
-	if (parse((void *)(long)ctx->data, (void *)(long)ctx->data_end, &p)) {
+	struct scratch *mine = scratch_get();
+	if (!mine)
+		return XDP_PASS;
+	struct packet *p = &mine->packet; /* not on the stack, which what is called needs */
+	__builtin_memset(p, 0, sizeof(*p));
+	if (parse((void *)(long)ctx->data, (void *)(long)ctx->data_end, p)) {
 		if (!untag(ctx))
 			return XDP_PASS;
-		p.tagged = 1;
-		if (parse((void *)(long)ctx->data, (void *)(long)ctx->data_end, &p))
-			return leave(ctx, &p, XDP_PASS);
+		p->tagged = 1;
+		if (parse((void *)(long)ctx->data, (void *)(long)ctx->data_end, p))
+			return leave(ctx, p, XDP_PASS);
 	}
-	return leave(ctx, &p, path(ctx, set, &p, dest));
+	return leave(ctx, p, path(ctx, set, p, dest));
 }
 
 static __always_inline int tc_done(struct __sk_buff *skb, __u32 reason, __u32 out)

@@ -19,7 +19,6 @@
 struct known {
 	struct conn *entry;
 	__u32 service;
-	__u32 state;
 	__u32 expires;
 };
 
@@ -52,21 +51,32 @@ static __always_inline struct conn *conn_at_once(__u32 line, struct iphdr *ip)
 	return other ? 0 : e;
 }
 
-static __always_inline struct conn *conn6_at_once(struct settings *set, const struct key *k)
+/* As key_make(). */
+static __always_inline void key6_of(struct key *k, struct ipv6hdr *ip)
 {
-	struct conn_line *l = line_at(key_hash6(set, k) & set->conn_mask);
-	return l && key_is6(l, k) ? &l->entry[0] : 0;
+	__u64 *w = (__u64 *)&ip->saddr;
+	k->a = READ(w[0]);
+	k->b = READ(w[1]);
+	k->c = READ(w[2]);
+	k->d = READ(w[3]);
+	k->key1 = key1_of(ip + 1, READ(ip->nexthdr)) | KEY_V6;
+}
+
+static __always_inline struct conn *conn6_at_once(__u32 line, struct ipv6hdr *ip)
+{
+	struct conn_line *l = line_at(line);
+	struct key k;
+	key6_of(&k, ip);
+	return l && key_is6(l, &k) ? &l->entry[0] : 0;
 }
 
 /* What nothing happens to, and how long it keeps its connection. `l4` is as long as a TCP header. 0 if it is so. */
 static __always_inline int uneventful(struct settings *set, __u8 *l4, __u32 protocol, struct known *k)
 {
-	k->state = TCP_ESTABLISHED;
 	if (protocol == IPPROTO_TCP) {
 		k->expires = (__u32)bpf_jiffies64() + set->timeout_tcp[TCP_ESTABLISHED];
 		return (l4[13] & (FIN | SYN | RST | ACK)) != ACK;
 	}
-	k->state = 0;
 	k->expires = (__u32)bpf_jiffies64() + set->timeout_udp;
 	return protocol != IPPROTO_UDP;
 }
@@ -78,13 +88,19 @@ static __always_inline void entry_renew(struct conn *e, __u32 expires)
 		e->expires = expires;
 }
 
+/* It is in the state in which nothing happens; UDP knows no other. */
+static __always_inline int settled(struct conn *e, __u8 protocol)
+{
+	return CONN_STATE(READ(e->life)) == (protocol == IPPROTO_TCP ? TCP_ESTABLISHED : TCP_NONE);
+}
+
 /* The end of the straight way: `bytes` of an IP packet, to the destination of its connection. */
 static __always_inline __u32 straight_on(struct xdp_md *ctx, struct known *k, int v6, __u32 bytes)
 {
 	struct conn *e = k->entry;
 	__u32 dest = READ(e->dest), was = READ(e->expires);
 	/* past its time, even if by this very moment: then path() has to see to it */
-	if (CONN_STATE(READ(e->life)) != k->state || passed(was, (__u32)bpf_jiffies64()))
+	if (passed(was, (__u32)bpf_jiffies64()))
 		return LONG_WAY;
 	struct dest *d = dest_at(dest);
 	if (!d || !(READ(d->flags) & DEST_AVAILABLE))
@@ -133,16 +149,20 @@ static __always_inline __u32 straight4(struct xdp_md *ctx, struct settings *set)
 	if (uneventful(set, (void *)(ip + 1), protocol, &k))
 		return LONG_WAY;
 	__u32 line = conn_hash(set, key0_of(ip), key1_of(ip + 1, protocol)) & set->conn_mask;
-	__be32 vip = READ(ip->daddr);
-	k.service = service_lookup(&vip, 0, READ(*((__be16 *)(ip + 1) + 1)), protocol);
+	k.service = service_lookup(&ip->daddr, 0, READ(*((__be16 *)(ip + 1) + 1)), protocol);
 	if (!k.service--)
 		return LONG_WAY;
 	k.entry = conn_at_once(line, ip);
-	return k.entry ? straight_on(ctx, &k, 0, bpf_ntohs(ip->tot_len)) : LONG_WAY;
+	if (!k.entry || !settled(k.entry, READ(ip->protocol)))
+		return LONG_WAY;
+	return straight_on(ctx, &k, 0, bpf_ntohs(ip->tot_len));
 }
 
-static __always_inline __u32 straight6(struct xdp_md *ctx, struct settings *set)
+/* A function of its own, for the sake of the stack of what comes behind it; what calls cost, IPv4 is spared. */
+__noinline __u32 straight6(struct xdp_md *ctx, struct settings *set)
 {
+	if (!set)
+		return LONG_WAY;
 	void *data = (void *)(long)ctx->data;
 	struct ipv6hdr *ip = data + ETH_SIZE;
 	if ((void *)(ip + 1) + sizeof(struct tcphdr) > (void *)(long)ctx->data_end || ip->version != 6 || ip->hop_limit <= 1)
@@ -152,25 +172,22 @@ static __always_inline __u32 straight6(struct xdp_md *ctx, struct settings *set)
 	__u32 protocol = ip->nexthdr;
 	if (uneventful(set, (void *)(ip + 1), protocol, &k))
 		return LONG_WAY;
-	__u64 *addresses = (__u64 *)&ip->saddr, ports = *(__u32 *)(ip + 1);
-	key.a = addresses[0];
-	key.b = addresses[1];
-	key.c = addresses[2];
-	key.d = addresses[3];
-	key.key1 = ports | (__u64)protocol << 32 | (__u64)KIND_CONN << 40 | KEY_V6;
-	k.service = service_lookup((__be32 *)&key.c, 1, ports >> 16, protocol);
+	key6_of(&key, ip);
+	__u32 line = key_hash6(set, &key) & set->conn_mask;
+	k.service = service_lookup(ip->daddr.s6_addr32, 1, READ(*((__be16 *)(ip + 1) + 1)), protocol);
 	if (!k.service--)
 		return LONG_WAY;
-	k.entry = conn6_at_once(set, &key);
-	__u32 bytes = bpf_ntohs(ip->payload_len) + sizeof(*ip);
-	return k.entry ? straight_on(ctx, &k, 1, bytes) : LONG_WAY;
+	k.entry = conn6_at_once(line, ip);
+	if (!k.entry || !settled(k.entry, READ(ip->nexthdr)))
+		return LONG_WAY;
+	return straight_on(ctx, &k, 1, bpf_ntohs(ip->payload_len) + sizeof(*ip));
 }
 
-/* A function of its own, for the sake of the stack of what comes behind it; global, so that the verifier looks at it once. */
-__noinline __u32 straight(struct xdp_md *ctx, struct settings *set)
+/* Not a function of its own: a call and a return may cost as much as all of it. */
+static __always_inline __u32 straight(struct xdp_md *ctx, struct settings *set)
 {
 	void *data = (void *)(long)ctx->data;
-	if (!set || data + ETH_SIZE > (void *)(long)ctx->data_end || set->any_mark)
+	if (data + ETH_SIZE > (void *)(long)ctx->data_end || set->any_mark)
 		return LONG_WAY;
 	__be16 protocol = *(__be16 *)(data + 12);
 	if ((protocol != bpf_htons(ETH_P_IP) && protocol != bpf_htons(ETH_P_IPV6)) ||

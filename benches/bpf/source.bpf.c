@@ -42,7 +42,7 @@ int source(struct xdp_md *ctx)
 	__u32 n = o->made++;
 	__u32 client = o->first + (o->flows ? n % o->flows : n);
 	/* a frame comes round again as the last user left it: what that has changed is written anew */
-	__u32 sum = 0x4500 + 46 + 0x4000 + 0x4011 + (client >> 16) + (client & 0xffff) + 0x0a09 + 0x0909;
+	__u32 sum = 0x4500 + 46 + 0x4000 + 0x4000 + ip->protocol + (client >> 16) + (client & 0xffff) + 0x0a09 + 0x0909;
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	ip->saddr = bpf_htonl(client);

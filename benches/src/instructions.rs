@@ -29,12 +29,32 @@ use libbpf_rs::libbpf_sys as raw;
 use libbpf_rs::{MapCore, MapFlags, Object, ObjectBuilder};
 
 const SOURCE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/source.bpf.o"));
-const VIP: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
+pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
 const FIRST_CLIENT: u32 = 0x0a64_0000;
 /// Packets of a measurement, the best of three; and before it.
 const PACKETS: u32 = 100_000;
 const ROUNDS: usize = 3;
 const SERVERS: u8 = 4;
+
+const UDP: u8 = 17;
+/// Of a frame that the source sends.
+pub const FRAME: usize = 14 + 46;
+
+/// A frame to the service; of TCP with these flags, or of UDP. The source writes the client's address, and what the last
+/// user of its memory may have changed.
+pub fn template(protocol: u8, flags: u8) -> [u8; FRAME] {
+    let mut frame = [0; FRAME];
+    frame[6..12].copy_from_slice(&[2, 0, 0, 0, 1, 1]);
+    frame[12..14].copy_from_slice(&[8, 0]);
+    frame[14..24].copy_from_slice(&[0x45, 0, 0, 46, 0, 0, 0x40, 0, 64, protocol]);
+    frame[30..34].copy_from_slice(&VIP.octets());
+    frame[34..38].copy_from_slice(&[0x0f, 0xa0, 0, 80]);
+    match protocol {
+        UDP => frame[38..40].copy_from_slice(&[0, 26]),
+        _ => frame[46..48].copy_from_slice(&[0x50, flags]),
+    }
+    frame
+}
 
 /// Runs the benchmark in the emulated kernel; on this machine.
 pub fn run() -> Result<()> {
@@ -51,16 +71,16 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-struct Wire {
-    lan: Lan,
+pub struct Wire {
+    pub lan: Lan,
     programs: Object,
 }
 
 /// XDP in the driver, until this value goes.
-struct Attached(#[allow(dead_code, reason = "the link ends with it")] std::os::fd::OwnedFd);
+pub struct Attached(#[allow(dead_code, reason = "the link ends with it")] std::os::fd::OwnedFd);
 
 impl Wire {
-    fn new() -> Result<Wire> {
+    pub fn new() -> Result<Wire> {
         let mut lan = Lan::new(&std::env::temp_dir().join("evenkeel-instructions"))?;
         for host in ["gen", "d", "sink"] {
             lan.host(host)?;
@@ -92,7 +112,7 @@ impl Wire {
         Ok(Wire { lan, programs })
     }
 
-    fn program(&self, name: &str) -> Result<i32> {
+    pub fn program(&self, name: &str) -> Result<i32> {
         let all = self.programs.progs();
         let found =
             all.into_iter().find(|p| p.name() == OsStr::new(name)).with_context(|| format!("program {name}"))?;
@@ -104,15 +124,14 @@ impl Wire {
         Ok(map.update(&0u32.to_ne_bytes(), value, MapFlags::ANY)?)
     }
 
-    fn arrived(&self) -> Result<u64> {
+    pub fn arrived(&self) -> Result<u64> {
         let map = self.programs.maps().find(|m| m.name() == OsStr::new("arrived")).context("a map")?;
         let value = map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY)?.context("an element")?;
         Ok(u64::from_ne_bytes(value.as_slice().try_into()?))
     }
 
-    /// The sink's program on a device.
-    fn catch(&self, host: &str, dev: &str) -> Result<Attached> {
-        let program = self.program("sink")?;
+    /// A program on a device.
+    pub fn catch(&self, host: &str, dev: &str, program: i32) -> Result<Attached> {
         let dev = dev.to_owned();
         self.lan.within(host, move || {
             let index = nix::net::if_::if_nametoindex(dev.as_str())?;
@@ -129,15 +148,14 @@ impl Wire {
         })?
     }
 
-    fn send(&self, count: u32) -> Result<f64> {
-        let program = self.program("source")?;
+    /// Sends so many frames like this one, of so many clients in turn behind the first (0: each of another), and says how
+    /// many nanoseconds that took.
+    pub fn send(&self, frame: &[u8; FRAME], flows: u32, first: u32, count: u32) -> Result<f64> {
+        let (program, frame) = (self.program("source")?, *frame);
+        let index = self.lan.within("gen", || nix::net::if_::if_nametoindex("g0"))??;
+        let order = [flows, FIRST_CLIENT + first, index, 0].iter().flat_map(|w| w.to_ne_bytes()).collect::<Vec<u8>>();
+        self.put("orders", &order)?;
         self.lan.within("gen", move || {
-            let mut frame = [0u8; 14 + 46];
-            frame[6..12].copy_from_slice(&[2, 0, 0, 0, 1, 1]);
-            frame[12..14].copy_from_slice(&[8, 0]);
-            frame[14..24].copy_from_slice(&[0x45, 0, 0, 46, 0, 0, 0x40, 0, 64, 17]);
-            frame[30..34].copy_from_slice(&VIP.octets());
-            frame[34..40].copy_from_slice(&[0x0f, 0xa0, 0, 80, 0, 26]);
             let mut opts = raw::bpf_test_run_opts {
                 sz: size_of::<raw::bpf_test_run_opts>() as _,
                 data_in: frame.as_ptr().cast(),
@@ -157,15 +175,12 @@ impl Wire {
 
     /// Nanoseconds, which are instructions, for a packet; and how many of a thousand arrived.
     fn measure(&self, flows: u32) -> Result<(f64, u64)> {
-        let index = self.lan.within("gen", || nix::net::if_::if_nametoindex("g0"))??;
         let mut best: Option<(f64, u64)> = None;
         for round in 0..=ROUNDS {
             // New clients in every round, where each packet is a new one.
-            let first = FIRST_CLIENT + if flows == 0 { round as u32 * PACKETS } else { 0 };
-            let order = [flows, first, index, 0].iter().flat_map(|w| w.to_ne_bytes()).collect::<Vec<u8>>();
-            self.put("orders", &order)?;
+            let first = if flows == 0 { round as u32 * PACKETS } else { 0 };
             let before = self.arrived()?;
-            let ns = self.send(PACKETS)? / f64::from(PACKETS);
+            let ns = self.send(&template(UDP, 0), flows, first, PACKETS)? / f64::from(PACKETS);
             let came = (self.arrived()? - before) * 1000 / u64::from(PACKETS);
             if round > 0 && best.is_none_or(|(b, _)| ns < b) {
                 best = Some((ns, came));
@@ -217,13 +232,13 @@ fn ipvs(wire: &Wire, on: bool) -> Result<()> {
 /// The benchmark itself, inside.
 pub fn inside() -> Result<()> {
     let wire = Wire::new()?;
-    let _sink = wire.catch("sink", "s1")?;
+    let _sink = wire.catch("sink", "s1", wire.program("sink")?)?;
     println!("instructions per packet of UDP, 60 bytes, by DR to {SERVERS} servers, rr; net of source and wire");
     println!("{:<44} {:>9} {:>12} {:>9} {:>9}", "", "evenkeel", "forwarding", "IPVS", "IPVS / evenkeel");
     let cases = [("1 flow", 1u32), ("10,000 flows", 10_000), ("each packet a new connection", 0)];
     for (name, flows) in cases {
         let floor = {
-            let _dropped = wire.catch("d", "eth0")?;
+            let _dropped = wire.catch("d", "eth0", wire.program("sink")?)?;
             wire.measure(flows)?
         };
         let mine = {

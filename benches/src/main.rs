@@ -3,6 +3,7 @@
 mod checks;
 mod config;
 mod instructions;
+mod live;
 mod packets;
 mod process;
 mod table;
@@ -31,6 +32,10 @@ fn main() -> Result<()> {
         packets::print(&packets::run(args.get(at + 1).map(String::as_str))?);
         return Ok(());
     }
+    if args.iter().any(|a| a == "--live") {
+        live::print(&live::run()?);
+        return Ok(());
+    }
     if args.iter().any(|a| a == "--table") {
         table::run()?.print();
         return Ok(());
@@ -46,15 +51,19 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let rows = packets::run(None)?;
+    let live = live::run()?;
     let table = table::run()?;
     if json {
         let mut all = packets::json(&rows);
+        all.extend(live::json(&live));
         all.push(table.json());
         all.push(large.json());
         println!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(());
     }
     packets::print(&rows);
+    println!();
+    live::print(&live);
     println!();
     table.print();
     println!();

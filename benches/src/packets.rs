@@ -14,7 +14,7 @@ use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
 use evenkeel_sys::bpf::{NextHop, Path, XdpPlane};
 use libbpf_rs::{MapCore, MapFlags, Object, ObjectBuilder, ProgramInput};
 
-const FLOORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/floor.bpf.o"));
+pub const FLOORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/floor.bpf.o"));
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 200, 1, 1);
 pub const ROUNDS: usize = 9;
 pub const SYN: u32 = 0x02;
@@ -137,13 +137,12 @@ pub fn median(mut v: Vec<f64>) -> f64 {
 }
 
 /// The packet path with a service of so many servers, and its program.
-pub fn plane(way: Way, scheduler: Scheduler, servers: u32) -> Result<(XdpPlane, i32)> {
+pub fn plane(way: Way, scheduler: Scheduler, servers: u32, entries: u32) -> Result<(XdpPlane, i32)> {
     let dir = PathBuf::from(format!("/sys/fs/bpf/evenkeel/bench-{}", std::process::id()));
     // What an earlier row has left is not to be taken over.
     let _ = std::fs::remove_dir_all(&dir);
     let v6 = matches!(way, Way::Dr6);
-    // Room for two million connections, as the LRU hash has; one of IPv6 takes two places.
-    let mut plane = XdpPlane::load(&dir, if v6 { 1 << 22 } else { 1 << 21 })?;
+    let mut plane = XdpPlane::load(&dir, entries)?;
     plane.loaded.note_test_device();
     let key = ServiceKey::at(Protocol::Tcp, if v6 { VIP6.into() } else { VIP.into() }, 80);
     let mut steps = vec![Step::AddService(key, ServiceSpec::of(scheduler))];
@@ -184,7 +183,9 @@ pub fn run(only: Option<&str>) -> Result<Vec<Row>> {
             if !wanted(&name) {
                 continue;
             }
-            let (plane, ours) = plane(way, Scheduler::Rr, 100)?;
+            // Room for two million connections, as the LRU hash has; one of IPv6 takes two places.
+            let entries = if matches!(way, Way::Dr6) { 1 << 22 } else { 1 << 21 };
+            let (plane, ours) = plane(way, Scheduler::Rr, 100, entries)?;
             for p in [kernel, ours] {
                 let v6 = matches!(way, Way::Dr6) && p == ours;
                 b.once(v6, p, flows, SYN, 0, flows.max(1024))?;
@@ -210,7 +211,7 @@ pub fn run(only: Option<&str>) -> Result<Vec<Row>> {
         let mut all = Vec::new();
         // To fill the table takes long where a connection does.
         for _ in 0..if servers > 100 { 1 } else { 3 } {
-            let (plane, ours) = plane(Way::Dr, scheduler, servers)?;
+            let (plane, ours) = plane(Way::Dr, scheduler, servers, 1 << 22)?;
             b.once(false, kernel, 1 << 24, SYN, 4 << 20, 3 << 20)?;
             b.once(false, ours, 1 << 24, SYN, 4 << 20, 1 << 21)?;
             all.push(row(&b, Way::Dr, &name, 1 << 24, SYN, 100_000, [nothing, rewrite, kernel, ours])?);

@@ -53,7 +53,7 @@ pub fn run() -> Result<Table> {
     let (mut one, mut two, mut array, mut list) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut place = 0.0;
     for _ in 0..ROUNDS {
-        let (p, program) = plane(Way::Dr, Scheduler::Wlc, 4)?;
+        let (p, program) = plane(Way::Dr, Scheduler::Wlc, 4, 1 << 22)?;
         one.extend(threads(program, &[(0, 0, CONNECTIONS)])?);
         let maps = p.maps();
         let began = Instant::now();
@@ -67,12 +67,12 @@ pub fn run() -> Result<Table> {
         // A bit for each line of two places stands beside the table.
         place = (maps.connection_bytes() as f64 + maps.conn_capacity() as f64 / 16.0) / maps.conn_capacity() as f64;
         p.loaded.unpin();
-        let (p, program) = plane(Way::Dr, Scheduler::Wlc, 4)?;
+        let (p, program) = plane(Way::Dr, Scheduler::Wlc, 4, 1 << 22)?;
         two.extend(threads(program, &[(0, 0, CONNECTIONS / 2), (1, 1 << 23, CONNECTIONS / 2)])?);
         p.loaded.unpin();
     }
     let b = Bench::new()?;
-    let (p, program) = plane(Way::Dr6, Scheduler::Rr, 100)?; // of another family, so that nothing is ours
+    let (p, program) = plane(Way::Dr6, Scheduler::Rr, 100, 1 << 22)?; // of another family, so that nothing is ours
     let (nothing, rewrite) = (b.fd("nothing")?, b.fd("rewrite")?);
     let mut ns: [Vec<f64>; 3] = Default::default();
     for _ in 0..ROUNDS {

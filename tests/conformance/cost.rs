@@ -24,7 +24,7 @@ const PATHS: &[Path] = &[
         client: "10.1.1.1:40000",
         option: "-t",
         server: "10.2.0.21:80 -g",
-        most: (330, 8, 0, 1),
+        most: (315, 8, 0, 1),
     },
     Path {
         name: "DR, UDP",
@@ -32,7 +32,7 @@ const PATHS: &[Path] = &[
         client: "10.1.1.1:40000",
         option: "-u",
         server: "10.2.0.21:53 -g",
-        most: (330, 8, 0, 1),
+        most: (315, 8, 0, 1),
     },
     Path {
         name: "DR, IPv6",
@@ -40,7 +40,7 @@ const PATHS: &[Path] = &[
         client: "[fd00:1:1::1]:40000",
         option: "-t",
         server: "[fd00:2::21]:80 -g",
-        most: (350, 8, 0, 1),
+        most: (355, 8, 0, 1),
     },
     Path {
         name: "NAT",
@@ -48,7 +48,7 @@ const PATHS: &[Path] = &[
         client: "10.1.1.1:40000",
         option: "-t",
         server: "10.2.0.21:8080 -m",
-        most: (630, 10, 0, 1),
+        most: (645, 11, 0, 1),
     },
     Path {
         name: "ipip",
@@ -56,7 +56,7 @@ const PATHS: &[Path] = &[
         client: "10.1.1.1:40000",
         option: "-t",
         server: "10.2.0.21:80 -i",
-        most: (565, 10, 1, 1),
+        most: (580, 11, 1, 1),
     },
 ];
 
