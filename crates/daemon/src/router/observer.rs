@@ -1,6 +1,6 @@
-//! Devices, addresses, and the end of routes and rules, observed for the router thread by a thread of its own: listing them takes the kernel's network
-//! lock, and somebody else may hold that for seconds. An observation may be a moment old; whoever acts on it is told by the
-//! kernel if it came too late, and the event that his own change causes brings the next one.
+//! Devices, addresses, and the end of routes and rules, observed for the router thread by a thread of its own: listing them
+//! takes the kernel's network lock, and somebody else may hold that for seconds. An observation may be a moment old; whoever
+//! acts on it is told by the kernel if it came too late, and the event that his own change causes brings the next one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
