@@ -66,6 +66,13 @@ static __always_inline void assure(__u32 template)
 		__sync_fetch_and_or(&t->life, CONN_ASSURED << 8);
 }
 
+/* Other processors may have the line; they keep it if nothing changes. */
+static __always_inline void conn_renew(struct conn *e, __u32 expires)
+{
+	if (READ(e->expires) != expires)
+		e->expires = expires;
+}
+
 /* A packet of a known connection: next state, activity, timeout. As set_tcp_state(), udp_state_transition(). */
 static __always_inline void conn_touch(struct settings *set, struct conn *e, struct dest *d, struct packet *p,
 				       __u32 direction, __u32 now)
@@ -92,9 +99,7 @@ static __always_inline void conn_touch(struct settings *set, struct conn *e, str
 	/* udp_state_transition(): an answer assures */
 	if (direction == FROM_SERVER && p->protocol == IPPROTO_UDP && e->control)
 		assure(e->control);
-	__u32 expires = now + o.timeout;
-	if (READ(e->expires) != expires)
-		e->expires = expires;
+	conn_renew(e, now + o.timeout);
 }
 
 #endif

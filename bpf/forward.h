@@ -35,7 +35,16 @@ static __always_inline int hop_of(struct dest *d, struct next_hop *hop)
 	return 1;
 }
 
-/* RFC 1624, as the kernel's ip_decrease_ttl(). Returns REASON_FORWARDED or REASON_TTL. */
+/* RFC 1624, as the kernel's ip_decrease_ttl(). */
+static __always_inline void age4(struct iphdr *ip)
+{
+	__u32 check = ip->check;
+	check += bpf_htons(0x0100);
+	ip->check = (__u16)(check + (check >= 0xffff));
+	ip->ttl--;
+}
+
+/* One hop more. Returns REASON_FORWARDED or REASON_TTL. */
 static __always_inline __u32 age(void *ctx, int tc, int v6)
 {
 	void *l3 = data_of(ctx, tc) + ETH_SIZE, *end = end_of(ctx, tc);
@@ -49,10 +58,7 @@ static __always_inline __u32 age(void *ctx, int tc, int v6)
 	struct iphdr *ip = l3;
 	if ((void *)(ip + 1) > end || ip->ttl <= 1)
 		return REASON_TTL;
-	__u32 check = ip->check;
-	check += bpf_htons(0x0100);
-	ip->check = (__u16)(check + (check >= 0xffff));
-	ip->ttl--;
+	age4(ip);
 	return REASON_FORWARDED;
 }
 

@@ -81,13 +81,6 @@ static __always_inline int uneventful(struct settings *set, __u8 *l4, __u32 prot
 	return protocol != IPPROTO_UDP;
 }
 
-/* Other processors may have the line; they keep it if nothing changes. */
-static __always_inline void entry_renew(struct conn *e, __u32 expires)
-{
-	if (READ(e->expires) != expires)
-		e->expires = expires;
-}
-
 /* It is in the state in which nothing happens; UDP knows no other. */
 static __always_inline int settled(struct conn *e, __u8 protocol)
 {
@@ -110,7 +103,7 @@ static __always_inline __u32 straight_on(struct xdp_md *ctx, struct known *k, in
 	__u32 which = READ(d->hop);
 	struct next_hop *hop = which == 2 ? &d->hops[1] : &d->hops[0];
 	if (d->method != FORWARD_DR) {
-		entry_renew(e, k->expires);
+		conn_renew(e, k->expires);
 		count_in(k->service, dest, bytes);
 		return FORWARD_TO + dest;
 	}
@@ -118,17 +111,13 @@ static __always_inline __u32 straight_on(struct xdp_md *ctx, struct known *k, in
 		return LONG_WAY;
 	if ((hop->ifindex & EK_HOP_TAGGED) || (d->mtu && bytes > d->mtu) || (void *)(ip + 1) > (void *)(long)ctx->data_end)
 		return LONG_WAY;
-	entry_renew(e, k->expires);
+	conn_renew(e, k->expires);
 	count_in(k->service, dest, bytes);
 	/* as age() and address_frame(); both addresses in two strokes, as they lie behind each other here and there */
-	if (v6) {
+	if (v6)
 		((struct ipv6hdr *)ip)->hop_limit--;
-	} else {
-		__u32 check = ip->check;
-		check += bpf_htons(0x0100);
-		ip->check = (__u16)(check + (check >= 0xffff));
-		ip->ttl--;
-	}
+	else
+		age4(ip);
 	*(__u64 *)data = *(__u64 *)hop->dmac;
 	*(__u32 *)(data + 8) = *(__u32 *)(hop->smac + 2);
 	count_reason(REASON_FORWARDED);

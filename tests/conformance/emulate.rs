@@ -111,7 +111,7 @@ impl Machine<'_> {
     fn helper(&mut self, number: i32, args: [u64; 6]) -> u64 {
         match number {
             1 => {
-                let (name, key, _) =
+                let (name, key) =
                     self.plane.plane.loaded.map_of((args[1] & !MAP) as i32).expect("a map of the program");
                 let key: Vec<u8> = (0..key).map(|i| self.load(args[2] + i as u64, 1) as u8).collect();
                 *self.cost.lookups.entry(name.clone()).or_default() += 1;
@@ -190,7 +190,7 @@ impl Machine<'_> {
                         0 => u64::from(i.imm as u32) | (u64::from(high as u32) << 32),
                         1 => MAP | u64::from(i.imm as u32),
                         2 => {
-                            let (name, ..) = self.plane.plane.loaded.map_of(i.imm).expect("a map of the program");
+                            let (name, _) = self.plane.plane.loaded.map_of(i.imm).expect("a map of the program");
                             let region = self.value(&name, vec![0; 4]).expect("constants");
                             address(region, high as usize)
                         }

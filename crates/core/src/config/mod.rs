@@ -30,7 +30,7 @@ mod tree;
 pub mod value;
 
 pub use diag::{Diagnostic, Severity, Verdict};
-pub use environment::{Environment, Nowhere};
+pub use environment::{Environment, NameTables, Nowhere};
 pub use manual::{compatibility_table, man_page, reference};
 pub use source::{Sources, Span};
 pub use value::Section;
@@ -113,20 +113,22 @@ impl Parsed {
 pub fn parse(name: &str, text: String, environment: &dyn Environment, options: &Options) -> Parsed {
     let sources = Sources::default();
     let mut diagnostics = Vec::new();
+    let mut tables = NameTables::default();
     let typed = match sources.add_file(name, text, None) {
         Some(file) => {
             let path = std::path::Path::new(name);
             let items = expand::expand(&sources, environment, options, path, file, &mut diagnostics);
             let tree = tree::build(&sources, &items, &mut diagnostics);
-            read::read(&tree, &sources, environment, &mut diagnostics)
+            tables = read::name_tables(&tree);
+            read::read(&tree, &sources, environment, &tables, &mut diagnostics)
         }
         None => {
             diagnostics.push(Diagnostic::error("expansion-limit", Span::default(), "the file is larger than 4 GiB"));
-            read::read(&Default::default(), &sources, environment, &mut diagnostics)
+            read::read(&Default::default(), &sources, environment, &tables, &mut diagnostics)
         }
     };
     check::check(&typed, environment, &mut diagnostics);
-    let config = lower::lower(&typed, environment, &mut diagnostics);
+    let config = lower::lower(&typed, environment, &tables, &mut diagnostics);
     diagnostics.sort_by_key(|d| (sources.written(d.span).span, d.span));
     diagnostics.dedup();
     Parsed { config, typed, diagnostics, sources }

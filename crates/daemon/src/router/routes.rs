@@ -15,7 +15,7 @@ pub(super) struct Installed {
     rules: Vec<RuleSpec>,
     /// Nobody looked yet what an earlier daemon left.
     looked: bool,
-    /// What somebody took out who may (`no_track`): it is not put back while the same master lasts.
+    /// What somebody took out who may (`no_track`): it is not put back until it is to be put in anew.
     let_go: (Vec<RouteSpec>, Vec<RuleSpec>),
 }
 
@@ -78,8 +78,6 @@ impl Shell {
         let cfg = self.entries[i].router.config();
         self.installed.routes.retain(|r| !cfg.routes.contains(r));
         self.installed.rules.retain(|r| !cfg.rules.contains(r));
-        self.installed.let_go.0.retain(|r| !cfg.routes.contains(r));
-        self.installed.let_go.1.retain(|r| !cfg.rules.contains(r));
     }
 
     /// Somebody took these out: what is ours is put back, unless it may go.
@@ -120,6 +118,7 @@ impl Shell {
             match self.netlink.add_route(&r, &self.seen.links) {
                 Ok(added) if !there => {
                     tracing::info!("{} route {r}", if added { "added" } else { "kept" });
+                    self.installed.let_go.0.retain(|l| *l != r);
                     self.installed.routes.push(r);
                 }
                 Ok(_) => {}
@@ -143,6 +142,7 @@ impl Shell {
                 Ok(_) if there => {}
                 Ok(added) => {
                     tracing::info!("{} rule {r}", if added { "added" } else { "kept" });
+                    self.installed.let_go.1.retain(|l| *l != r);
                     self.installed.rules.push(r);
                 }
                 Err(e) => tracing::error!("{e}"),
@@ -167,7 +167,7 @@ fn lost<T: Clone + PartialEq + Display>(
         }
         if may_go(r) {
             tracing::info!("somebody took {kind} {r} out, and may (`no_track`)");
-            let_go.push(r.clone());
+            let_go.extend((!let_go.contains(r)).then(|| r.clone()));
         } else if known {
             tracing::warn!("somebody took {kind} {r} out: it is put back");
         }

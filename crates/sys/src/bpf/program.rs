@@ -232,10 +232,10 @@ impl Program {
         all.map(|i| Instruction { code: i.code, dst: i.dst_reg(), src: i.src_reg(), off: i.off, imm: i.imm }).collect()
     }
 
-    /// The map that an instruction names by its descriptor: its name, and the lengths of its keys and values.
-    pub fn map_of(&self, fd: i32) -> Option<(String, usize, usize)> {
+    /// The map that an instruction names by its descriptor: its name, and the length of its keys.
+    pub fn map_of(&self, fd: i32) -> Option<(String, usize)> {
         let m = self.object.maps().find(|m| std::os::fd::AsRawFd::as_raw_fd(&m.as_fd()) == fd)?;
-        Some((m.name().to_string_lossy().into_owned(), m.key_size() as usize, m.value_size() as usize))
+        Some((m.name().to_string_lossy().into_owned(), m.key_size() as usize))
     }
 
     /// What stands under a key of a map, on the first processor if each has its own.

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::value::{Section, Value};
-use super::{Diagnostic, Environment, Span};
+use super::{Diagnostic, Environment, NameTables, Span};
 use crate::model::{
     CheckKind, Config, Fifo, GlobalDefs, HookChoice, Schedule, ScriptCommand, Statics, TrackedObject, Tuning, Vmac,
 };
@@ -33,6 +33,8 @@ pub(crate) struct Lower<'l> {
     globals: Vec<&'l Section>,
     ssl: Vec<&'l Section>,
     environment: &'l dyn Environment,
+    /// Where names of routes and rules are looked up.
+    tables: &'l NameTables,
     diagnostics: &'l mut Vec<Diagnostic>,
     told: HashSet<String>,
     /// The interfaces that are to be made.
@@ -40,14 +42,20 @@ pub(crate) struct Lower<'l> {
 }
 
 /// Lowers a whole file. What cannot be used is left out, and told.
-pub(crate) fn lower(root: &Section, environment: &dyn Environment, diagnostics: &mut Vec<Diagnostic>) -> Config {
+pub(crate) fn lower(
+    root: &Section,
+    environment: &dyn Environment,
+    tables: &NameTables,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Config {
     let last_first = |name: &'static str| {
         let mut all: Vec<&Section> = root.sections(name).collect();
         all.reverse();
         all
     };
     let (globals, ssl) = (last_first("global_defs"), last_first("SSL"));
-    let mut l = Lower { root, globals, ssl, environment, diagnostics, told: Default::default(), vmacs: Vec::new() };
+    let mut l =
+        Lower { root, globals, ssl, environment, tables, diagnostics, told: Default::default(), vmacs: Vec::new() };
     let mut global = l.globals();
     let mut usual = Usual::new();
     let mut scripts = l.scripts(&global, &mut usual);

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::super::Span;
-use super::super::environment::NameTables;
 use super::super::value::{Line, Section};
 use super::Lower;
 use crate::model::{Family, Hop, Net, Placement, RouteSpec, RuleAction, RuleSpec, Statics, TrackedObject};
@@ -156,9 +155,7 @@ impl Lower<'_> {
             _ => &[],
         };
         let by_name = || known.iter().find(|(n, _)| *n == word).map(|(_, n)| *n);
-        let dir = |keyword| self.global(|g| g.text(keyword)).map(Into::into);
-        let tables = NameTables { etc: dir("iproute_etc_dir"), usr: dir("iproute_usr_dir") };
-        let in_file = || self.environment.routing_number(&tables, file, word).flatten();
+        let in_file = || self.environment.routing_number(self.tables, file, word).flatten();
         let found = number(word).or_else(by_name).or_else(in_file);
         if found.is_none() {
             self.unsupported(at, format!("iproute2's {file} has no `{word}` here"), "write its number");

@@ -28,7 +28,7 @@ pub(crate) struct Reader<'r> {
     pub sources: &'r Sources,
     pub environment: &'r dyn Environment,
     /// Where names of routes and rules are looked up.
-    tables: NameTables,
+    tables: &'r NameTables,
     pub diagnostics: &'r mut Vec<Diagnostic>,
     /// Keywords whose standing has been told.
     told: HashSet<(&'static str, &'static str)>,
@@ -41,19 +41,19 @@ pub(crate) fn read(
     tree: &Braces<'_>,
     sources: &Sources,
     environment: &dyn Environment,
+    tables: &NameTables,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Section {
-    let tables = name_tables(tree);
     let mut reader = Reader { sources, environment, tables, diagnostics, told: HashSet::new(), dormant: 0 };
     reader.section(&ROOT, tree, Value::Present, Span::default())
 }
 
-/// They count for the whole file, wherever in it they are named.
-fn name_tables(tree: &Braces<'_>) -> NameTables {
+/// They count for the whole file, wherever in it they are named; the last one does.
+pub(crate) fn name_tables(tree: &Braces<'_>) -> NameTables {
     let globals = tree.items.iter().filter(|st| st.keyword().text == "global_defs");
     let named = |keyword: &str| {
         let mut all = globals.clone().filter_map(|st| st.block.as_ref()).flat_map(|b| &b.items);
-        let st = all.find(|st| st.keyword().text == keyword)?;
+        let st = all.rfind(|st| st.keyword().text == keyword)?;
         st.args().first().map(|w| PathBuf::from(w.text.as_ref()))
     };
     NameTables { etc: named("iproute_etc_dir"), usr: named("iproute_usr_dir") }

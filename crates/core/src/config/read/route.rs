@@ -285,7 +285,7 @@ impl Reader<'_> {
             }
             Takes::Named(table) => {
                 let number = v.text.bytes().all(|b| b.is_ascii_digit()) && !v.text.is_empty();
-                if !number && self.environment.routing_number(&self.tables, table, &v.text) == Some(None) {
+                if !number && self.environment.routing_number(self.tables, table, &v.text) == Some(None) {
                     self.push(
                         Diagnostic::error("unknown-value", v.span, format!("iproute2 knows no `{}`", shown(v)))
                             .label(format!("expected a number, or a name of /etc/iproute2/{table}")),
