@@ -48,7 +48,7 @@
 #define TC_HEADERS (ETH_SIZE + 40 + 40 + 20)
 #define TC_QUOTED (ETH_SIZE + 60 + 8 + 60 + 4)
 
-/* No reason, but what tc does about one: the kernel resolves the neighbour and sends. */
+/* No reason, but what is done about one: the kernel resolves the neighbour and sends. */
 #define REASON_ASK REASONS
 
 enum verdict { TO_KERNEL, AWAY, OUT };
@@ -224,18 +224,19 @@ static __always_inline __u32 answer(void *ctx, int tc, __u32 ifindex, struct pac
 		return REASON_NO_ROUTE;
 	struct answer *a = &mine->answer.whose;
 	int unknown = way_back(ctx, ifindex, set, p, a, &hop);
-	if (tc ? !hop.ifindex : unknown)
+	if (!hop.ifindex)
 		return REASON_NO_ROUTE;
 	if (!q && too_big(ctx, tc, p, a->mtu))
 		return REASON_TOO_BIG;
-	__u32 reason = age(ctx, tc, p->family == 6);
+	/* what the kernel sends under XDP it forwards, and so lets it age itself */
+	__u32 reason = unknown && !tc ? REASON_FORWARDED : age(ctx, tc, p->family == 6);
 	if (reason != REASON_FORWARDED)
 		return reason;
 	if (q ? translate_error(ctx, tc, p, q, &a->to) : translate(ctx, tc, p, &a->to))
 		return REASON_NO_ROOM;
 	if (!unknown && address_frame(ctx, tc, &hop) != REASON_FORWARDED)
 		return REASON_NO_ROOM;
-	/* in tc, a neighbour that is not known yet is asked for by the kernel, which keeps the packet meanwhile */
+	/* a neighbour that is not known yet is asked for by the kernel, which keeps the packet meanwhile */
 	*out = hop.ifindex;
 	return unknown ? REASON_ASK : REASON_REPLIED;
 }
@@ -369,7 +370,7 @@ static __always_inline __u32 xdp_done(__u32 reason, __u32 out)
 {
 	if (reason == REASON_NOT_OURS)
 		return XDP_PASS;
-	count_reason(reason);
+	count_reason(reason == REASON_ASK ? REASON_REPLIED : reason);
 	if (verdict_of(reason) == OUT)
 		return send_by(out);
 	return verdict_of(reason) == AWAY ? XDP_DROP : XDP_PASS;

@@ -66,7 +66,7 @@ fn generic_xdp_works() {
 
 /// What native XDP on the veth of the first director needs: a program on the peer, which wakes its receiver, checksums that
 /// are made, and tags that are in the frames. It goes with the value.
-fn able_peer(net: &Net) -> XdpPlane {
+pub fn able_peer(net: &Net) -> XdpPlane {
     let (ns, dir) = (net.lan.ns("sw"), evenkeel_sys::paths::bpf_dir(&net.lan.instance("sw")));
     let off = Command::new("nsenter")
         .arg(format!("--net=/run/netns/{ns}"))

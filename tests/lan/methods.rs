@@ -10,6 +10,8 @@ use evenkeel_testkit::lan::eventually;
 use evenkeel_testkit::office::{SERVERS, VIP, VIP6, add_ipv6, behind_nat};
 use evenkeel_tests::{Net, SOON, program};
 
+use crate::forwarding::able_peer;
+
 const BULK: u16 = 9000;
 const NAMES: u16 = 5300;
 
@@ -186,6 +188,22 @@ fn nat_carries_both_families_and_maps_ports() {
     let line = stats.lines().find(|l| l.starts_with("TCP  192.168.1.100:9000")).expect("the service");
     let numbers: Vec<u64> = line.split_whitespace().skip(2).map(|n| n.parse().expect("a number")).collect();
     assert!(numbers[0] == 2 + often("EVENKEEL_SHORT", 200) && numbers[3] > 64 << 20 && numbers[4] > 64 << 20, "{line}");
+}
+
+/// The director has sent its client nothing yet, who does not ask for it either: what an answer needs to be sent is asked for.
+#[test]
+fn answers_find_a_client_whom_the_director_has_not_met() {
+    let Some(net) = bare_network("method-unmet") else { return };
+    behind_nat(&net.lan).expect("routes");
+    serve(&net, "NAT", 7);
+    let _peer = able_peer(&net);
+    net.start("d1", &config("NAT", 7).replacen("eth0 auto", "eth0 xdp", 1));
+    let mac = net.lan.ip("d1", "-br link show eth0").expect("shown");
+    let mac = mac.split_whitespace().nth(2).expect("an address");
+    net.lan.ip("router", &format!("neigh replace {VIP} lladdr {mac} dev eth1 nud permanent")).expect("known");
+    let _ = net.lan.ip("d1", "neigh del 192.168.1.1 dev eth0");
+    let answer = || eventually("an answer", SOON, || ask((VIP, NAMES).into(), b"?"));
+    net.lan.within("client", answer).expect("entered");
 }
 
 /// Where the kernel has no SCTP: `KERNEL_COMMAND="target/debug/deps/lan-… methods::sctp" tests/kernel/run` (a minute).

@@ -158,6 +158,7 @@ impl DataPlane for Xdp {
     }
 
     fn refresh_ways(&mut self, netlink: &mut Netlink) -> bool {
+        self.hooks.let_answers_pass(self.plane.maps());
         match self.hops.refresh(netlink, &self.plane) {
             Ok(0) => {}
             Ok(n) => tracing::debug!("{n} next hops changed"),

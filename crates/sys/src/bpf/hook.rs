@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use evenkeel_core::model::HookChoice;
+use evenkeel_core::model::{Family, HookChoice};
 use libbpf_rs::libbpf_sys as raw;
 use libbpf_rs::{MapCore, MapFlags, TC_INGRESS, TcHookBuilder};
 
@@ -19,7 +19,7 @@ use super::abi::*;
 use super::load::{Loaded, Maps};
 use super::program::bpf_error;
 use crate::netlink::Link;
-use crate::{Context, Error, Result};
+use crate::{Context, Error, Result, sysctl};
 
 /// How a device is hooked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +67,26 @@ const CLSACT_HANDLE: u32 = 1;
 const CLSACT_PRIORITY: u32 = 0xe4;
 /// The same of the program that unwraps tunnels, which comes first.
 pub(super) const DECAP_PRIORITY: u32 = 0xe3;
+
+const BY_XDP: [Hook; 2] = [Hook::NativeXdp, Hook::GenericXdp];
+
+/// Where packets are caught by XDP, an answer of NAT whose way is not known is translated and goes to the kernel, which asks
+/// for the next hop and sends it. Its source is a virtual address that this host may hold itself: a martian, unless the device
+/// takes such (ip-sysctl.rst, accept_local; fib_validate_source() in the kernel).
+fn let_answers_pass<'a>(maps: &Maps, devices: impl Iterator<Item = &'a str>) {
+    if maps.settings.get(0).any_nat == 0 {
+        return;
+    }
+    for dev in devices.filter(|d| sysctl::get(Family::V4, d, "accept_local") == Some(0)) {
+        sysctl::set(Family::V4, dev, "accept_local", 1).unwrap_or_else(|e| tracing::warn!("{e}"));
+    }
+}
+
+/// The same for what is attached to these devices, whoever has done it.
+pub(super) fn let_answers_pass_by(dir: &Path, maps: &Maps, links: &[Link]) {
+    let by_xdp = |l: &&Link| BY_XDP.iter().any(|h| pin_path(dir, *h, l.index).exists());
+    let_answers_pass(maps, links.iter().filter(by_xdp).map(|l| l.name.as_str()));
+}
 
 /// What is attached.
 #[derive(Debug, Default)]
@@ -131,6 +151,12 @@ impl Hooks {
             }
         }
         Err(first_error.unwrap_or_else(|| Error::new(format!("hook {}", link.name), "no hook is possible")))
+    }
+
+    /// See [`let_answers_pass`].
+    pub fn let_answers_pass(&self, maps: &Maps) {
+        let by_xdp = self.attached.iter().filter(|a| BY_XDP.contains(&a.hook));
+        let_answers_pass(maps, by_xdp.map(|a| a.name.as_str()));
     }
 
     /// Forgets devices that are gone, and follows the addresses of those that are there.

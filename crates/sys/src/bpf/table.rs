@@ -122,6 +122,7 @@ impl XdpTable {
         if daemon {
             return Ok(());
         }
+        hook::let_answers_pass_by(&self.dir, &self.maps, &netlink.links()?);
         let mut hops = NextHops::default();
         for _ in 0..WAITS {
             hops.refresh(&mut netlink, editor)?;
