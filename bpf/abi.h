@@ -13,7 +13,7 @@
  * what is in them means the same: EK_OLDEST_ABI is the oldest one of which that holds (the connections' hash and keys, the
  * numbers of enumerators).
  */
-#define EK_ABI 5
+#define EK_ABI 6
 #define EK_OLDEST_ABI 4
 
 #define EK_MAX_SERVICES 16384u
@@ -24,6 +24,7 @@
 #define EK_NAT_PROBES 16
 #define EK_NAT_TWINS 16 /* services that may share one real server's address and port by NAT */
 #define EK_LIST_WORDS (1u << 20) /* server lists and scheduler tables of all services, both halves */
+#define EK_BLOCK 32u /* servers that stand together in a list, of whom the best one is remembered */
 #define EK_DEVICES 1024u
 #define EK_DEVICE_PROBES 4
 #define EK_HOPS 1024u /* next hops towards clients */
@@ -54,7 +55,7 @@ struct settings {
 	__u32 control_rearm; /* what a template that still controls connections gets when it expires */
 	__u32 grace;         /* an expired entry is freed for another flow only this much later */
 	__u32 sweep_lines;   /* lines looked at in one turn of the sweep */
-	__u32 no_dest;       /* all ones: see scan_from() */
+	__u32 no_dest;       /* all ones: see no_dest() */
 	__u32 way_shift;     /* jiffies >> this: how long a way back to a client is believed, about a second */
 	__u32 lblc_expiration;  /* jiffies */
 	__u32 lblcr_expiration; /* jiffies */
@@ -142,7 +143,23 @@ struct service_half {
 	__u32 next;  /* how many times the table was walked on; the only word here that the program writes */
 	__u32 start; /* `next` when this half came into force */
 	__u32 place; /* rr: destination + 1 that was chosen last at that moment; wrr: the round's weight (cw) */
+	__u32 blocks; /* 1: the list begins at a multiple of EK_BLOCK, and its blocks remember their best servers */
+};
+
+/*
+ * EK_BLOCK servers of a list that is scanned, by where it lies: word / EK_BLOCK. What a scan has found among them holds as long
+ * as nothing changed that a choice depends on. Whoever changes such a thing raises the version afterwards; whoever scans
+ * reads it before. So what somebody notes late does not hold.
+ */
+struct block {
+	__u64 best; /* the destination; in the high half the version that it was found at */
+	__u32 version;
 	__u32 unused;
+};
+
+/* In which blocks a destination stands, by half: plus one; 0: in none. */
+struct place {
+	__u32 block[2];
 };
 
 struct service {
@@ -371,7 +388,7 @@ enum reason {
 	REASON_TABLE_FULL,     /* forwarded by hash, without an entry */
 	REASON_RACE,           /* two CPUs met over one entry; the loser used the winner's */
 	REASON_NO_ROOM,        /* the driver leaves no room in front of the frame for a tunnel's header: dropped */
-	REASON_NO_ROUTE,       /* an answer's way is not known to the program; translated, and to the kernel, which routes it */
+	REASON_NO_ROUTE,       /* an answer to where the kernel knows no way: dropped */
 	REASON_TOO_BIG,        /* more than the way's MTU: dropped, and the sender told */
 	REASON_ICMP,           /* an ICMP error, carried to the side that it concerns */
 	REASON_DRAINED,        /* forwarded to a removed server that is drained */

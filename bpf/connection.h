@@ -26,8 +26,25 @@ static __always_inline void dest_overload(struct dest *d, int grew)
 	}
 }
 
+/* After a change of what schedulers compare: what was found best before does not hold any more. */
+static __always_inline void dest_changed(__u32 dest)
+{
+	struct place *p = bpf_map_lookup_elem(&places, &dest);
+	if (!p || !READ(*(__u64 *)p))
+		return;
+	for (int half = 0; half < 2; half++) {
+		__u32 at = READ(p->block[half]) - 1;
+		struct block *b = bpf_map_lookup_elem(&blocks, &at); /* there is none for ~0 */
+		if (!b)
+			continue;
+		/* its result is asked for: only then it is ordered after the change (Documentation/atomic_t.txt) */
+		__u32 was = __sync_fetch_and_add(&b->version, 1);
+		asm volatile("" : : "r"(was));
+	}
+}
+
 /* A connection or template begins (1) or ceases (-1) to count at its destination. */
-static __always_inline void dest_count(struct dest *d, __u32 flags, __s32 by)
+static __always_inline void dest_count(struct dest *d, __u32 dest, __u32 flags, __s32 by)
 {
 	if (flags & CONN_NOTE)
 		return;
@@ -40,6 +57,7 @@ static __always_inline void dest_count(struct dest *d, __u32 flags, __s32 by)
 	else
 		__sync_fetch_and_add(&d->active, by);
 	dest_overload(d, by > 0);
+	dest_changed(dest);
 }
 
 /* Takes a busy entry out of every count. The caller holds it. */
@@ -48,9 +66,10 @@ static __always_inline void conn_uncount(struct conn *e)
 	__u32 flags = CONN_FLAGS(e->life);
 	if (flags & CONN_NOTE)
 		return;
-	struct dest *d = dest_at(e->dest);
+	__u32 dest = e->dest;
+	struct dest *d = dest_at(dest);
 	if (d)
-		dest_count(d, flags, -1);
+		dest_count(d, dest, flags, -1);
 	if (!(flags & CONN_TEMPLATE) && e->control) {
 		struct conn *t = conn_at(e->control - 1);
 		if (t)
@@ -90,6 +109,7 @@ static __always_inline void conn_touch(struct settings *set, struct conn *e, str
 				__s32 up = next & CONN_INACTIVE ? -1 : 1;
 				__sync_fetch_and_add(&d->active, up);
 				__sync_fetch_and_add(&d->inactive, -up);
+				dest_changed(READ(e->dest));
 			}
 			if (o.active && e->control &&
 			    o.state == (p->protocol == IPPROTO_TCP ? TCP_ESTABLISHED : SCTP_ESTABLISHED))

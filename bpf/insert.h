@@ -169,7 +169,7 @@ __noinline __u32 conn_insert(const struct found *f, const struct fresh *n)
 	}
 	spill(set, &n->key, at >> 1);
 	if (d)
-		dest_count(d, CONN_FLAGS(n->life), 1);
+		dest_count(d, n->dest, CONN_FLAGS(n->life), 1);
 	__sync_lock_test_and_set(&e->key1, n->key.key1);
 	return conn_settle(&n->key);
 }

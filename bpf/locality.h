@@ -30,7 +30,7 @@ __noinline int overloaded(__u32 service, __u32 dest)
 	struct dest *d = dest_at(dest);
 	if (!s || !d || (__s64)READ(d->active) <= READ(d->weight))
 		return 0;
-	struct walk w = scan_from(&s->half[READ(s->generation) & 1]);
+	struct walk w = walk_from(&s->half[READ(s->generation) & 1]);
 	bpf_loop(w.len, scan_idle, &w, 0);
 	return w.dest != NO_DEST;
 }

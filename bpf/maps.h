@@ -81,6 +81,24 @@ struct {
 	__type(value, __u32);
 } lists SEC(".maps");
 
+/* The program writes what is best, both raise versions. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, EK_LIST_WORDS / EK_BLOCK);
+	__type(key, __u32);
+	__type(value, struct block);
+} blocks SEC(".maps");
+
+/* User space writes: by destination. Not a part of it, so that two versions of the program can share destinations. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, EK_MAX_DESTS);
+	__type(key, __u32);
+	__type(value, struct place);
+} places SEC(".maps");
+
 /* The program writes; user space reads by mapping it. The loader sets the size (a power of two of lines). */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -27,25 +27,26 @@ struct walk {
 	struct service_half *half;
 	__u32 base, len;
 	__u32 dest;
-	__u32 rule; /* enum rule */
-	__s64 overhead, weight; /* of the best server so far */
-	__u64 flow;
 	__u32 hash, port; /* sh, mh: where the walk began */
+	__u64 flow;
+	__u64 rank; /* scan_rendezvous(): of the best server so far */
 };
 
 /*
- * A scan over a service's list, before its first server.
- *
- * Verifiers before Linux 6.7 look at a bpf_loop() callback as if it were called once, and cut out every branch that the
- * state of its first call cannot take. So what a scan begins with comes out of a map, of which they know nothing.
+ * What a walk begins with comes out of a map: verifiers before Linux 6.7 look at a bpf_loop() callback as if it were called
+ * once, and cut out every branch that the state of its first call cannot take. Of what is in a map they know nothing.
  */
-static __always_inline struct walk scan_from(struct service_half *half)
+static __always_inline __u32 no_dest(void)
 {
 	struct settings *set = settings_get();
-	__u32 none = set ? READ(set->no_dest) : NO_DEST;
-	return (struct walk){
-		.half = half, .base = half->list_base, .len = half->list_len, .dest = none, .overhead = none, .weight = none
-	};
+	return set ? READ(set->no_dest) : NO_DEST;
+}
+
+/* A walk through a service's list, before its first server. */
+static __always_inline struct walk walk_from(struct service_half *half)
+{
+	__u32 none = no_dest();
+	return (struct walk){ .half = half, .base = half->list_base, .len = half->list_len, .dest = none, .rank = none };
 }
 
 /* rr, wrr: the next one in the table that can take it; ip_vs_rr_schedule(), ip_vs_wrr_schedule() skip in the same way. */
@@ -69,7 +70,7 @@ __noinline __u32 schedule_walk(__u32 service)
 	if (!s)
 		return NO_DEST;
 	struct service_half *half = &s->half[READ(s->generation) & 1];
-	struct walk w = scan_from(half);
+	struct walk w = walk_from(half);
 	w.base = half->table_base;
 	w.len = half->table_len;
 	if (walk_table(0, &w)) /* nearly always the first */
@@ -78,15 +79,32 @@ __noinline __u32 schedule_walk(__u32 service)
 	return w.dest;
 }
 
-/* How a scan compares. All but RULE_WEIGHT: least overhead / weight; on equal terms the newer server stays. */
+/*
+ * How a scan compares: least overhead / weight; on equal terms the newer server stays. A rule says of what the overhead is
+ * the sum, in numbers and not by name: branches for names are as many ways for the verifier to walk, for each server.
+ */
 enum rule {
-	RULE_WLC,    /* ip_vs_wlc_schedule(): active * 256 + inactive */
-	RULE_LC,     /* ip_vs_lc_schedule(): the same, weights ignored */
-	RULE_SED,    /* ip_vs_sed_schedule(): active + 1 */
-	RULE_NQ,     /* ip_vs_nq_schedule(): as sed, but an idle server wins at once */
-	RULE_FO,     /* ip_vs_fo_schedule(): greatest weight */
-	RULE_OVF,    /* ip_vs_ovf_schedule(): greatest weight of those with no more connections than weight */
+	RULE_ACTIVE = 511,          /* so many times the active connections, */
+	RULE_INACTIVE = 1 << 9,     /* the inactive ones, */
+	RULE_ONE = 1 << 10,         /* one */
+	RULE_ALIKE = 1 << 11,       /* weights are ignored */
+	RULE_IDLE_WINS = 1 << 12,   /* the first one without connections is taken at once */
+	RULE_CROWDED_OUT = 1 << 13, /* none that has more connections than weight */
+
+	RULE_WLC = 256 | RULE_INACTIVE,              /* ip_vs_wlc_schedule() */
+	RULE_LC = RULE_WLC | RULE_ALIKE,             /* ip_vs_lc_schedule() */
+	RULE_SED = 1 | RULE_ONE,                     /* ip_vs_sed_schedule() */
+	RULE_NQ = RULE_SED | RULE_IDLE_WINS,         /* ip_vs_nq_schedule() */
+	RULE_FO = RULE_ONE,                          /* ip_vs_fo_schedule(): greatest weight */
+	RULE_OVF = RULE_FO | RULE_CROWDED_OUT,       /* ip_vs_ovf_schedule() */
 };
+
+static __always_inline __u32 rule_says(__u32 rule, __u32 what)
+{
+	__u32 says = !!(rule & what);
+	asm volatile("" : "+r"(says)); /* a number to reckon with, and no reason to branch */
+	return says;
+}
 
 /* ip_vs_dest_conn_overhead() */
 static __always_inline __s64 overhead(struct dest *d)
@@ -94,53 +112,100 @@ static __always_inline __s64 overhead(struct dest *d)
 	return ((__s64)READ(d->active) << 8) + READ(d->inactive);
 }
 
-static __always_inline int better(struct walk *w, __s64 oh, __s64 weight)
+/* The best server so far. */
+struct best {
+	__s64 overhead;
+	__s32 weight;
+	__u32 dest;
+};
+
+struct scan {
+	__u32 base, len; /* the list */
+	__u32 rule;
+	__u32 at; /* how many servers are behind it */
+	struct best best;
+	__u32 version; /* of the block that is looked through */
+};
+
+static __always_inline int better(struct best *b, __s64 oh, __s32 weight)
 {
-	return w->dest == NO_DEST || w->overhead * weight > oh * w->weight;
+	return b->dest == NO_DEST || b->overhead * weight > oh * b->weight;
 }
 
-/* How many servers one turn of a scan looks at: a turn of bpf_loop() costs as much as the look at a server. */
-#define SCAN_TURN 8
-
-static __always_inline int scan_one(__u32 i, struct walk *w)
+/* Compares a server with the best one. 1: no other one need be looked at. */
+static __always_inline int consider(struct best *b, __u32 rule, __u32 index, struct dest *d)
 {
-	__u32 index, rule = w->rule;
-	struct dest *d = dest_in_list(w->base + i, &index);
-	if (!d || !eligible(d))
+	if (!eligible(d))
 		return 0;
-	__s64 oh, weight = READ(d->weight);
-	if (rule == RULE_WLC) {
-		oh = overhead(d);
-	} else if (rule == RULE_LC) {
-		oh = overhead(d);
-		weight = 1;
-	} else if (rule == RULE_SED || rule == RULE_NQ) {
-		oh = (__s64)READ(d->active) + 1;
-		if (rule == RULE_NQ && oh == 1) {
-			w->dest = index;
-			return 1;
-		}
-	} else {
-		if (rule == RULE_OVF && READ(d->active) > weight)
-			return 0;
-		oh = 1; /* greatest weight: least 1 / weight */
+	__s64 weight = READ(d->weight), active = READ(d->active);
+	if (active * rule_says(rule, RULE_CROWDED_OUT) > weight)
+		return 0;
+	__s64 oh = active * (rule & RULE_ACTIVE) + (__s64)READ(d->inactive) * rule_says(rule, RULE_INACTIVE) +
+		   rule_says(rule, RULE_ONE);
+	weight -= (weight - 1) * rule_says(rule, RULE_ALIKE);
+	int idle = (active | !rule_says(rule, RULE_IDLE_WINS)) == 0;
+	if (idle || better(b, oh, weight)) {
+		b->dest = index;
+		b->overhead = oh;
+		b->weight = weight;
 	}
-	if (better(w, oh, weight)) {
-		w->dest = index;
-		w->overhead = oh;
-		w->weight = weight;
+	return idle;
+}
+
+/* A turn of bpf_loop() costs as much as the look at some servers; so it looks at as many as stand in a block. */
+static __always_inline int scan_some(struct scan *w, __u32 from, struct best *b)
+{
+	for (__u32 i = 0; i < EK_BLOCK; i++) {
+		__u32 at = from + i, index;
+		if (at >= w->len)
+			return 1;
+		struct dest *d = dest_in_list(w->base + at, &index);
+		if (d && consider(b, w->rule, index, d))
+			return 1;
 	}
 	return 0;
 }
 
-static long scan(__u32 turn, struct walk *w)
+static long scan(__u32 turn, struct scan *w)
 {
-	for (__u32 i = 0; i < SCAN_TURN; i++) {
-		__u32 at = turn * SCAN_TURN + i;
-		if (at >= w->len || scan_one(at, w))
+	return scan_some(w, turn * EK_BLOCK, &w->best);
+}
+
+/* How many blocks of which what they remember holds are passed in one turn. */
+#define PASS_TURN 8
+
+/* The same over blocks that remember their best server: passes some of which it still holds, and looks through the next. */
+static long scan_blocks(__u32 turn, struct scan *w)
+{
+	__u32 at = w->at, number;
+	struct block *b;
+	struct dest *d;
+	for (int i = 0;; i++) {
+		number = (w->base + at) / EK_BLOCK;
+		b = bpf_map_lookup_elem(&blocks, &number);
+		if (!b || at >= w->len)
 			return 1;
+		__u64 best = READ(b->best);
+		number = (__u32)best;
+		d = dest_at(number);
+		/* one that cannot take a connection any more will have raised the version in a moment */
+		if (best >> 32 != READ(b->version) || (d ? !eligible(d) : number != NO_DEST))
+			break;
+		if (d && consider(&w->best, w->rule, number, d))
+			return 1;
+		at += EK_BLOCK;
+		w->at = at;
+		if (i == PASS_TURN)
+			return 0;
 	}
-	return 0;
+	struct best within = { .dest = NO_DEST };
+	/* atomic, so that nothing of what it is the version of is read before it */
+	w->version = __sync_fetch_and_add(&b->version, 0);
+	scan_some(w, at, &within);
+	w->at = at + EK_BLOCK;
+	b->best = (__u64)w->version << 32 | within.dest;
+	d = dest_at(within.dest);
+	return d ? consider(&w->best, w->rule, within.dest, d) : 0;
 }
 
 __noinline __u32 schedule_scan(__u32 service, __u32 rule)
@@ -148,10 +213,16 @@ __noinline __u32 schedule_scan(__u32 service, __u32 rule)
 	struct service *s = service_at(service);
 	if (!s)
 		return NO_DEST;
-	struct walk w = scan_from(&s->half[READ(s->generation) & 1]);
-	w.rule = rule;
-	bpf_loop(w.len / SCAN_TURN + 1, scan, &w, 0);
-	return w.dest;
+	struct service_half *half = &s->half[READ(s->generation) & 1];
+	__u32 none = no_dest();
+	struct scan w = { .base = half->list_base, .len = half->list_len, .rule = rule, .at = none + 1 };
+	w.best = (struct best){ .overhead = none, .weight = none, .dest = none };
+	__u32 turns = w.len / EK_BLOCK + 1;
+	if (half->blocks)
+		bpf_loop(turns, scan_blocks, &w, 0);
+	else
+		bpf_loop(turns, scan, &w, 0);
+	return w.best.dest;
 }
 
 /* No room for an entry: the highest hash of (flow, server) wins, on every director and for every packet alike. */
@@ -165,10 +236,9 @@ static long scan_rendezvous(__u32 i, struct walk *w)
 		  0x9e3779b97f4a7c15ull;
 	h ^= h >> 32;
 	h *= 0xd6e8feb86659fd93ull;
-	__s64 rank = (__s64)(h >> 1);
-	if (w->dest == NO_DEST || rank > w->overhead) {
+	if (w->dest == NO_DEST || h > w->rank) {
 		w->dest = index;
-		w->overhead = rank;
+		w->rank = h;
 	}
 	return 0;
 }
@@ -178,7 +248,7 @@ __noinline __u32 schedule_stateless(__u32 service, __u64 flow)
 	struct service *s = service_at(service);
 	if (!s)
 		return NO_DEST;
-	struct walk w = scan_from(&s->half[READ(s->generation) & 1]);
+	struct walk w = walk_from(&s->half[READ(s->generation) & 1]);
 	w.flow = flow;
 	bpf_loop(w.len, scan_rendezvous, &w, 0);
 	return w.dest;
@@ -212,7 +282,7 @@ __noinline __u32 schedule_hash(const struct pick *p)
 	if (!s)
 		return NO_DEST;
 	struct service_half *half = &s->half[READ(s->generation) & 1];
-	struct walk w = scan_from(half);
+	struct walk w = walk_from(half);
 	__u32 index, scheduler = s->scheduler, flags = s->flags;
 	w.base = half->table_base;
 	w.len = half->table_len;

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use evenkeel_sys::bpf::XdpPlane;
+use evenkeel_sys::bpf::abi::{EK_ABI, EK_OLDEST_ABI};
 use evenkeel_sys::bpf::program::Program;
 use evenkeel_testkit::frames::{Flags, look, tcp};
 use evenkeel_testkit::sequences::ipvsadm_step;
@@ -14,7 +15,7 @@ use crate::plane::{TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, can_load, mac_of, 
 const LATER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/later.bpf.o"));
 const REFUSED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/refused.bpf.o"));
 /// Its layout, and the oldest that it understands.
-const LAYOUT: (u32, u32) = (6, 4);
+const LAYOUT: (u32, u32) = (EK_ABI + 1, EK_OLDEST_ABI);
 
 fn busy_plane() -> TestPlane {
     let mut plane = test_plane(4096).expect("root");
@@ -111,7 +112,7 @@ fn what_cannot_be_understood_is_replaced_by_an_empty_table() {
     // One that means something else.
     let plane = busy_plane();
     let dir = plane.plane.loaded.dir.clone();
-    let (_, taken) = Program::load(LATER, (6, 6), &dir, 1024).expect("loaded");
+    let (_, taken) = Program::load(LATER, (LAYOUT.0, LAYOUT.0), &dir, 1024).expect("loaded");
     assert!(!taken);
     begins_empty(&dir);
     // Something that is no map of ours.

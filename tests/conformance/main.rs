@@ -2,6 +2,7 @@
 //! states and timeouts. Each is run through the program in the kernel (as root), the schedulers also through their
 //! plain-Rust twins (as anybody). And what the forwarding methods make of a frame, byte for byte.
 
+mod blocks;
 mod changes;
 mod cost;
 mod dump;

@@ -72,6 +72,32 @@ struct Editing {
     place: Place,
 }
 
+/// Does it look at every server, and is its choice the better of two choices among some of them?
+fn remembers(scheduler: Scheduler) -> bool {
+    use Scheduler::*;
+    matches!(scheduler, Lc | Wlc | Sed | Nq | Fo | Ovf | Lblc | Lblcr)
+}
+
+impl Maps {
+    /// What the blocks of a list remember does not hold any more.
+    fn forget_best(&self, half: &service_half) {
+        if half.blocks == 0 {
+            return;
+        }
+        let first = half.list_base / EK_BLOCK;
+        for number in first..first + half.list_len.div_ceil(EK_BLOCK) {
+            self.blocks.word(number as usize, offset_of!(block, version)).fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Servers of a list that is not in force any more stand in no blocks of its half.
+    fn leave_places(&self, list: &service_half, half: usize) {
+        for id in self.list(list.list_base, list.list_len) {
+            self.places.word(id as usize, 4 * half).store(0, Ordering::Release);
+        }
+    }
+}
+
 impl Editor {
     /// An editor of these maps, which are pinned in `dir`.
     pub fn new(maps: Arc<Maps>, dir: &FsPath) -> Editor {
@@ -355,15 +381,24 @@ impl Editor {
         let table = schedulers::table(e.scheduler, &self.weights(&e.list), e.place);
         let s = self.maps().services.get(e.index as usize);
         let other = ((s.generation & 1) ^ 1) as usize;
-        let old = s.half[other];
+        let (old, current) = (s.half[other], s.half[other ^ 1]);
         self.ranges.free(old.list_base, old.list_len + old.table_len);
         let (list_len, table_len) = (e.list.len() as u32, table.entries.len() as u32);
-        let base = self.ranges.alloc(list_len + table_len).ok_or_else(|| {
+        let blocks = remembers(e.scheduler) && list_len > EK_BLOCK;
+        let room = self.ranges.alloc(list_len + table_len, if blocks { EK_BLOCK } else { 1 });
+        if room.is_none() {
+            self.maps().forget_best(&current); // servers may have changed for all that
+        }
+        let base = room.ok_or_else(|| {
             Error::new("write a service's server list", format!("no room for {} words", list_len + table_len))
         })?;
         let maps = self.maps();
         for (i, id) in e.list.iter().chain(&table.entries).enumerate() {
             maps.lists.set(base as usize + i, *id);
+        }
+        for (i, id) in e.list.iter().enumerate() {
+            let block = if blocks { (base + i as u32) / EK_BLOCK + 1 } else { 0 };
+            maps.places.word(*id as usize, 4 * other).store(block, Ordering::Release);
         }
         let half = service_half {
             list_base: base,
@@ -373,11 +408,13 @@ impl Editor {
             next: table.start,
             start: table.start,
             place: e.place,
-            unused: 0,
+            blocks: u32::from(blocks),
         };
+        maps.forget_best(&half);
         maps.services.put(e.index as usize, offset_of!(service, half) + other * size_of::<service_half>(), half);
         let generation = maps.services.word(e.index as usize, offset_of!(service, generation));
         generation.store(s.generation.wrapping_add(1), Ordering::Release);
+        maps.leave_places(&current, other ^ 1);
         for id in e.removed {
             self.discard(id);
         }
@@ -435,6 +472,7 @@ impl Editor {
         maps.slots.remove(service_name(key));
         let s = maps.services.get(index as usize);
         let half = in_force(&s);
+        maps.leave_places(half, (s.generation & 1) as usize);
         for id in maps.list(half.list_base, half.list_len) {
             self.discard(id);
         }

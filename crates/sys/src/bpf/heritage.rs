@@ -24,6 +24,8 @@ const STRUCTURES: &[(&str, &str)] = &[
     ("ways", "way_back"),
     ("services", "service"),
     ("dests", "dest"),
+    ("blocks", "block"),
+    ("places", "place"),
     ("conns", "conn_line"),
     ("devices", "device"),
     ("service_stats", "counters"),

@@ -22,8 +22,8 @@ impl Ranges {
         }
     }
 
-    /// A free range, or nothing if none is long enough.
-    pub fn alloc(&mut self, len: u32) -> Option<u32> {
+    /// A free range that begins at a multiple of `grain`, or nothing if none is long enough.
+    pub fn alloc(&mut self, len: u32, grain: u32) -> Option<u32> {
         if len == 0 {
             return Some(0);
         }
@@ -32,7 +32,7 @@ impl Ranges {
             if base.saturating_sub(at) >= len {
                 break;
             }
-            at = at.max(base + taken);
+            at = at.max(base + taken).checked_next_multiple_of(grain)?;
         }
         if self.size.checked_sub(at)? < len {
             return None;
@@ -56,14 +56,24 @@ mod tests {
     #[test]
     fn ranges_never_overlap_and_gaps_are_used_again() {
         let mut r = Ranges::new(100);
-        let a = r.alloc(40).expect("room");
-        let b = r.alloc(40).expect("room");
+        let a = r.alloc(40, 1).expect("room");
+        let b = r.alloc(40, 1).expect("room");
         assert_eq!((a, b), (0, 40));
-        assert_eq!(r.alloc(30), None);
+        assert_eq!(r.alloc(30, 1), None);
         r.free(a, 40);
-        assert_eq!(r.alloc(30), Some(0));
-        assert_eq!(r.alloc(20), Some(80));
-        assert_eq!(r.alloc(10), Some(30));
-        assert_eq!(r.alloc(1), None);
+        assert_eq!(r.alloc(30, 1), Some(0));
+        assert_eq!(r.alloc(20, 1), Some(80));
+        assert_eq!(r.alloc(10, 1), Some(30));
+        assert_eq!(r.alloc(1, 1), None);
+    }
+
+    #[test]
+    fn a_range_begins_where_it_may() {
+        let mut r = Ranges::new(100);
+        assert_eq!(r.alloc(5, 1), Some(0));
+        assert_eq!(r.alloc(40, 32), Some(32));
+        assert_eq!(r.alloc(20, 1), Some(5));
+        assert_eq!(r.alloc(5, 32), None, "96 to 100 are too few");
+        assert_eq!(r.alloc(4, 32), Some(96));
     }
 }

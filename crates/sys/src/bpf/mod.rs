@@ -13,7 +13,7 @@ mod skel {
 pub mod abi {
     include!(concat!(env!("OUT_DIR"), "/consts.rs"));
     pub use super::skel::types::{
-        conn, conn_line, counters, dest, device, member, next_hop, service, service_half, settings, slot,
+        block, conn, conn_line, counters, dest, device, member, next_hop, place, service, service_half, settings, slot,
     };
 }
 

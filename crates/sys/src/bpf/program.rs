@@ -25,6 +25,8 @@ pub(super) const MAPS: &[&str] = &[
     "services",
     "dests",
     "lists",
+    "blocks",
+    "places",
     "conns",
     "spills",
     "devices",

@@ -1,0 +1,131 @@
+//! Services of many servers, whose scans remember who was best in each part of the list: their choices are those of a look at
+//! every server.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use evenkeel_core::model::{ForwardingMethod, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
+use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
+use evenkeel_core::schedulers::{Load, scan};
+use evenkeel_testkit::dice::Dice;
+use evenkeel_testkit::frames::{self, Flags};
+
+use crate::plane::{Fate, TestPlane, test_plane};
+
+const SERVERS: u64 = 150;
+
+fn key() -> ServiceKey {
+    ServiceKey::at(Protocol::Tcp, Ipv4Addr::new(10, 2, 0, 100).into(), 80)
+}
+
+fn server(n: u64) -> ServerKey {
+    ServerKey { addr: Ipv4Addr::from(0x0a02_0100 + n as u32).into(), port: 80 }
+}
+
+fn client(n: u32) -> (IpAddr, u16) {
+    (Ipv4Addr::from(0x0a01_0000 + (n >> 8)).into(), 1024 + (n & 0xff) as u16)
+}
+
+/// What a look at every server comes to, by the counts as they are now.
+fn expected(plane: &TestPlane) -> Option<IpAddr> {
+    let view = plane.plane.maps().view_one(key()).expect("the service");
+    let load = |d: &evenkeel_sys::bpf::DestView| Load {
+        weight: d.spec.weight.get(),
+        active: d.active,
+        inactive: d.inactive,
+        overload: d.overload,
+    };
+    let list: Vec<Load> = view.dests.iter().map(load).collect();
+    scan(view.spec.scheduler, &list).map(|at| view.dests[at].key.addr)
+}
+
+/// A new connection goes where it should.
+fn open(plane: &TestPlane, n: u32, scheduler: Scheduler) {
+    let (expected, fate) = (expected(plane), plane.tcp(client(n), (key().addr, 80), "S"));
+    match expected {
+        Some(server) => assert_eq!(fate, Fate::Sent(server), "{scheduler:?}, connection {n}"),
+        None => {
+            assert!(!matches!(fate, Fate::Sent(_)), "{scheduler:?}, connection {n}: {fate:?}, and nobody can take it")
+        }
+    }
+}
+
+fn spec(dice: &mut Dice) -> DestSpec {
+    let weight = Weight::new(dice.roll(5) as u32).expect("a weight");
+    let u_threshold = if dice.chance(25) { 1 + dice.roll(40) as u32 } else { 0 };
+    DestSpec { weight, method: ForwardingMethod::Dr, u_threshold, l_threshold: 0 }
+}
+
+#[test]
+fn many_servers_are_chosen_among_as_if_each_was_looked_at() {
+    for scheduler in
+        [Scheduler::Wlc, Scheduler::Lc, Scheduler::Sed, Scheduler::Nq, Scheduler::Fo, Scheduler::Ovf, Scheduler::Wlc]
+    {
+        let Some(mut plane) = test_plane(1 << 16) else { return };
+        let mut dice = Dice(7);
+        plane.apply(&[Step::AddService(key(), ServiceSpec::of(scheduler))]);
+        let all: Vec<Step> = (0..SERVERS).map(|n| Step::AddDest(key(), server(n), spec(&mut dice))).collect();
+        plane.apply(&all);
+        let (mut opened, mut there) = (0, vec![true; SERVERS as usize]);
+        for _ in 0..2500 {
+            let old = client(dice.roll(opened.max(1) as usize) as u32);
+            match dice.roll(40) {
+                0..28 => {
+                    open(&plane, opened, scheduler);
+                    opened += 1;
+                }
+                // What is known becomes established, inactive, or both in turn.
+                28..34 => drop(plane.tcp(old, (key().addr, 80), "A")),
+                34..38 => drop(plane.tcp(old, (key().addr, 80), "F")),
+                _ => {
+                    let n = dice.roll(SERVERS as usize) as u64;
+                    let gone = !there[n as usize];
+                    let step = match dice.roll(3) {
+                        _ if gone => Step::AddDest(key(), server(n), spec(&mut dice)),
+                        0 => Step::RemoveDest(key(), server(n)),
+                        _ => Step::EditDest(key(), server(n), spec(&mut dice)),
+                    };
+                    there[n as usize] = !matches!(step, Step::RemoveDest(..));
+                    plane.apply(&[step]);
+                }
+            }
+        }
+        // Another scheduler over the same servers; then as few of them as are looked at all.
+        plane.apply(&[Step::EditService(key(), ServiceSpec::of(Scheduler::Lc))]);
+        (0..100).for_each(|n| open(&plane, opened + n, Scheduler::Lc));
+        let most: Vec<Step> =
+            (20..SERVERS).filter(|n| there[*n as usize]).map(|n| Step::RemoveDest(key(), server(n))).collect();
+        plane.apply(&most);
+        (100..200).for_each(|n| open(&plane, opened + n, Scheduler::Lc));
+    }
+}
+
+#[test]
+fn what_two_cpus_have_found_best_at_once_holds_afterwards() {
+    const FLOWS: u32 = 20_000;
+    let Some(mut plane) = test_plane(1 << 19) else { return };
+    plane.apply(&[Step::AddService(key(), ServiceSpec::of(Scheduler::Wlc))]);
+    let same = DestSpec { weight: Weight::DEFAULT, method: ForwardingMethod::Dr, u_threshold: 0, l_threshold: 0 };
+    let all: Vec<Step> = (0..SERVERS).map(|n| Step::AddDest(key(), server(n), same)).collect();
+    plane.apply(&all);
+    let plane = &plane;
+    for round in 0..5 {
+        std::thread::scope(|s| {
+            for t in 0..2u32 {
+                s.spawn(move || {
+                    for n in (t..FLOWS).step_by(2) {
+                        let begin = frames::tcp(client(round * FLOWS + n), (key().addr, 80), Flags::of("S"), 64, b"");
+                        assert!(matches!(plane.frame(&begin), Fate::Sent(_)));
+                        // Every other one goes on, and is about to end; none ends, which might be at any moment.
+                        if n & 2 != 0 {
+                            plane.tcp(client(round * FLOWS + n), (key().addr, 80), "A");
+                            plane.tcp(client(round * FLOWS + n), (key().addr, 80), "F");
+                        }
+                    }
+                });
+            }
+        });
+        for n in 0..300 {
+            open(plane, 1 << 20 | round << 10 | n, Scheduler::Wlc);
+        }
+    }
+}
