@@ -445,7 +445,7 @@ int evenkeel_xdp(struct xdp_md *ctx)
 	struct settings *set = settings_get();
 	if (!set)
 		return XDP_PASS;
-	__u32 done = straight(ctx, set);
+	__u32 done = xdp_straight(ctx, set);
 	if (done < FORWARD_TO)
 		return done;
 	__u32 dest = done == LONG_WAY ? NO_DEST : done - FORWARD_TO;
@@ -508,33 +508,45 @@ static __noinline int tc_refuse(struct __sk_buff *skb, struct packet *p, __u32 r
 SEC("tc")
 int evenkeel_tc(struct __sk_buff *skb)
 {
-	struct packet p = {};
 	struct settings *set = settings_get();
-	__u32 dest = NO_DEST, ifindex = 0, number;
+	__u32 dest = NO_DEST, ifindex = 0, number, reason = REASON_FORWARDED;
 	if (!set || (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6)) ||
 	    skb->pkt_type != 0 /* PACKET_HOST */ || skb->vlan_present /* its VLAN's device will have it */)
 		return TC_ACT_UNSPEC;
-	pull(skb, 1, TC_HEADERS);
-	if (parse((void *)(long)skb->data, (void *)(long)skb->data_end, &p))
+	__u32 done = tc_straight(skb, set);
+	if (done < FORWARD_TO)
+		return done;
+	struct scratch *mine = scratch_get();
+	if (!mine)
 		return TC_ACT_UNSPEC;
-	p.bytes = skb->len - ETH_SIZE; /* a large segment's length may be 0 */
-	if (p.piece == LATER_PIECE)
-		return tc_fragment(skb, &p);
-	if (is_icmp(&p)) {
-		if (set->tuning & SCHEDULE_ICMP)
-			tc_expect(skb, &p);
-		return tc_icmp(skb, &p);
+	struct packet *p = &mine->packet; /* see evenkeel_xdp() */
+	__builtin_memset(p, 0, sizeof(*p));
+	pull(skb, 1, TC_HEADERS);
+	if (parse((void *)(long)skb->data, (void *)(long)skb->data_end, p))
+		return TC_ACT_UNSPEC;
+	p->bytes = skb->len - ETH_SIZE; /* a large segment's length may be 0 */
+	if (done != LONG_WAY) {
+		dest = done - FORWARD_TO;
+		goto known;
 	}
-	number = service_find(set, &p, skb->mark);
+	if (p->piece == LATER_PIECE)
+		return tc_fragment(skb, p);
+	if (is_icmp(p)) {
+		if (set->tuning & SCHEDULE_ICMP)
+			tc_expect(skb, p);
+		return tc_icmp(skb, p);
+	}
+	number = service_find(set, p, skb->mark);
 	if (!number)
-		return set->any_nat ? tc_answered(skb, &p) : TC_ACT_UNSPEC;
-	__u32 reason = balance(&p, set, number - 1, &dest);
+		return set->any_nat ? tc_answered(skb, p) : TC_ACT_UNSPEC;
+	reason = balance(p, set, number - 1, &dest);
+known:
 	if (reason == REASON_FORWARDED)
-		reason = forward(skb, 1, &p, dest, &ifindex);
+		reason = forward(skb, 1, p, dest, &ifindex);
 	count_reason(reason);
 	if (reason == REASON_FORWARDED)
 		return bpf_redirect(ifindex & ~EK_HOP_TAGGED, 0);
-	return tc_refuse(skb, &p, reason, dest);
+	return tc_refuse(skb, p, reason, dest);
 }
 
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -20,9 +20,12 @@ static __always_inline void *end_of(void *ctx, int tc)
 static __always_inline int pull(void *ctx, int tc, __u32 bytes)
 {
 	struct __sk_buff *skb = ctx;
-	if (!tc || skb->data_end - skb->data >= bytes)
+	if (!tc)
 		return 0;
-	return bpf_skb_pull_data(skb, skb->len < bytes ? skb->len : bytes);
+	__u32 there = skb->data_end - skb->data, len = skb->len;
+	if (len < bytes)
+		bytes = len;
+	return there >= bytes ? 0 : bpf_skb_pull_data(skb, bytes);
 }
 
 /* A known next hop, copied out of its destination; 0 if there is none. */

@@ -86,7 +86,7 @@ struct scratch {
 		struct answer whose;
 	} answer;
 	struct set_walk set;
-	struct packet packet; /* what the XDP program has in hand */
+	struct packet packet; /* what the program has in hand */
 	struct packet quoted; /* what an ICMP error is about: it went from `client` to `vip`; or a connection that is adopted */
 	__u32 expected; /* schedule_icmp: where its client would be sent */
 	struct bpf_fib_lookup fib;

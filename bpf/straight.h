@@ -6,12 +6,12 @@
  * of path() for whole packets without options or extension headers, of TCP in ESTABLISHED or of UDP.
  *
  * Whatever is out of the ordinary is left to path(), before anything was changed. What is changed is what path() would
- * change.
+ * change. One text for both shells, as in forward.h.
  */
 #ifndef EVENKEEL_STRAIGHT_H
 #define EVENKEEL_STRAIGHT_H
 
-/* No actions of XDP: nothing was done; and, with the destination added, everything was but to forward the packet there. */
+/* No actions of XDP or tc: nothing was done; and, with the destination added, everything was but to forward the packet there. */
 #define LONG_WAY (~0u)
 #define FORWARD_TO 0x100u
 
@@ -88,7 +88,7 @@ static __always_inline int settled(struct conn *e, __u8 protocol)
 }
 
 /* The end of the straight way: `bytes` of an IP packet, to the destination of its connection. */
-static __always_inline __u32 straight_on(struct xdp_md *ctx, struct known *k, int v6, __u32 bytes)
+static __always_inline __u32 straight_on(void *ctx, int tc, struct known *k, int v6, __u32 bytes)
 {
 	struct conn *e = k->entry;
 	__u32 dest = READ(e->dest), was = READ(e->expires);
@@ -98,7 +98,7 @@ static __always_inline __u32 straight_on(struct xdp_md *ctx, struct known *k, in
 	struct dest *d = dest_at(dest);
 	if (!d || !(READ(d->flags) & DEST_AVAILABLE))
 		return LONG_WAY;
-	void *data = (void *)(long)ctx->data;
+	void *data = data_of(ctx, tc);
 	struct iphdr *ip = data + ETH_SIZE;
 	__u32 which = READ(d->hop);
 	struct next_hop *hop = which == 2 ? &d->hops[1] : &d->hops[0];
@@ -109,7 +109,7 @@ static __always_inline __u32 straight_on(struct xdp_md *ctx, struct known *k, in
 	}
 	if (which != 1 && which != 2)
 		return LONG_WAY;
-	if ((hop->ifindex & EK_HOP_TAGGED) || (d->mtu && bytes > d->mtu) || (void *)(ip + 1) > (void *)(long)ctx->data_end)
+	if ((!tc && (hop->ifindex & EK_HOP_TAGGED)) || (d->mtu && bytes > d->mtu) || (void *)(ip + 1) > end_of(ctx, tc))
 		return LONG_WAY;
 	conn_renew(e, k->expires);
 	count_in(k->service, dest, bytes);
@@ -122,15 +122,22 @@ static __always_inline __u32 straight_on(struct xdp_md *ctx, struct known *k, in
 	*(__u32 *)(data + 8) = *(__u32 *)(hop->smac + 2);
 	count_reason(REASON_FORWARDED);
 	__u32 out = hop->ifindex;
-	return out && out != ctx->ingress_ifindex ? bpf_redirect(out, 0) : XDP_TX;
+	if (tc)
+		return bpf_redirect(out & ~EK_HOP_TAGGED, 0);
+	return out && out != ((struct xdp_md *)ctx)->ingress_ifindex ? bpf_redirect(out, 0) : XDP_TX;
 }
 
-static __always_inline __u32 straight4(struct xdp_md *ctx, struct settings *set)
+/* Of the IP packet; `said` is what its header says, which of a large segment may be 0. */
+static __always_inline __u32 bytes_of(void *ctx, int tc, __u32 said)
 {
-	void *data = (void *)(long)ctx->data;
-	struct iphdr *ip = data + ETH_SIZE;
+	return tc ? ((struct __sk_buff *)ctx)->len - ETH_SIZE : said;
+}
+
+static __always_inline __u32 straight4(void *ctx, int tc, struct settings *set)
+{
+	struct iphdr *ip = data_of(ctx, tc) + ETH_SIZE;
 	/* a whole TCP header, or as much of a UDP packet: ports lie alike */
-	if ((void *)(ip + 1) + sizeof(struct tcphdr) > (void *)(long)ctx->data_end || *(__u8 *)ip != 0x45 ||
+	if ((void *)(ip + 1) + sizeof(struct tcphdr) > end_of(ctx, tc) || *(__u8 *)ip != 0x45 ||
 	    (ip->frag_off & bpf_htons(0x3fff)) || ip->ttl <= 1)
 		return LONG_WAY;
 	struct known k;
@@ -144,17 +151,13 @@ static __always_inline __u32 straight4(struct xdp_md *ctx, struct settings *set)
 	k.entry = conn_at_once(line, ip);
 	if (!k.entry || !settled(k.entry, READ(ip->protocol)))
 		return LONG_WAY;
-	return straight_on(ctx, &k, 0, bpf_ntohs(ip->tot_len));
+	return straight_on(ctx, tc, &k, 0, bytes_of(ctx, tc, bpf_ntohs(ip->tot_len)));
 }
 
-/* A function of its own, for the sake of the stack of what comes behind it; what calls cost, IPv4 is spared. */
-__noinline __u32 straight6(struct xdp_md *ctx, struct settings *set)
+static __always_inline __u32 straight6(void *ctx, int tc, struct settings *set)
 {
-	if (!set)
-		return LONG_WAY;
-	void *data = (void *)(long)ctx->data;
-	struct ipv6hdr *ip = data + ETH_SIZE;
-	if ((void *)(ip + 1) + sizeof(struct tcphdr) > (void *)(long)ctx->data_end || ip->version != 6 || ip->hop_limit <= 1)
+	struct ipv6hdr *ip = data_of(ctx, tc) + ETH_SIZE;
+	if ((void *)(ip + 1) + sizeof(struct tcphdr) > end_of(ctx, tc) || ip->version != 6 || ip->hop_limit <= 1)
 		return LONG_WAY;
 	struct known k;
 	struct key key;
@@ -169,11 +172,22 @@ __noinline __u32 straight6(struct xdp_md *ctx, struct settings *set)
 	k.entry = conn6_at_once(line, ip);
 	if (!k.entry || !settled(k.entry, READ(ip->nexthdr)))
 		return LONG_WAY;
-	return straight_on(ctx, &k, 1, bpf_ntohs(ip->payload_len) + sizeof(*ip));
+	return straight_on(ctx, tc, &k, 1, bytes_of(ctx, tc, bpf_ntohs(ip->payload_len) + sizeof(*ip)));
+}
+
+/* Functions of their own, for the sake of the stack of what comes behind them; what calls cost, IPv4 is spared. */
+__noinline __u32 xdp_straight6(struct xdp_md *ctx, struct settings *set)
+{
+	return set ? straight6(ctx, 0, set) : LONG_WAY;
+}
+
+__noinline __u32 tc_straight6(struct __sk_buff *skb, struct settings *set)
+{
+	return set ? straight6(skb, 1, set) : LONG_WAY;
 }
 
 /* Not a function of its own: a call and a return may cost as much as all of it. */
-static __always_inline __u32 straight(struct xdp_md *ctx, struct settings *set)
+static __always_inline __u32 xdp_straight(struct xdp_md *ctx, struct settings *set)
 {
 	void *data = (void *)(long)ctx->data;
 	if (data + ETH_SIZE > (void *)(long)ctx->data_end || set->any_mark)
@@ -182,7 +196,14 @@ static __always_inline __u32 straight(struct xdp_md *ctx, struct settings *set)
 	if ((protocol != bpf_htons(ETH_P_IP) && protocol != bpf_htons(ETH_P_IPV6)) ||
 	    !device_owns(ctx->ingress_ifindex, data))
 		return LONG_WAY;
-	return protocol == bpf_htons(ETH_P_IP) ? straight4(ctx, set) : straight6(ctx, set);
+	return protocol == bpf_htons(ETH_P_IP) ? straight4(ctx, 0, set) : xdp_straight6(ctx, set);
+}
+
+static __always_inline __u32 tc_straight(struct __sk_buff *skb, struct settings *set)
+{
+	if (set->any_mark)
+		return LONG_WAY;
+	return skb->protocol == bpf_htons(ETH_P_IP) ? straight4(skb, 1, set) : tc_straight6(skb, set);
 }
 
 #endif

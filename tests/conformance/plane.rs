@@ -109,6 +109,21 @@ impl TestPlane {
         self.plane.loaded.run("evenkeel_xdp", frame).unwrap_or_else(|e| panic!("{e}"))
     }
 
+    /// The same by the program for tc; its verdict is said as XDP says it.
+    pub fn run_in_tc(&self, frame: &[u8]) -> (u32, Vec<u8>) {
+        const TC_ACT_SHOT: u32 = 2;
+        const TC_ACT_REDIRECT: u32 = 7;
+        const TC_ACT_UNSPEC: u32 = u32::MAX;
+        let (code, out) = self.plane.loaded.run("evenkeel_tc", frame).unwrap_or_else(|e| panic!("{e}"));
+        let code = match code {
+            TC_ACT_REDIRECT => XDP_TX,
+            TC_ACT_UNSPEC => XDP_PASS,
+            TC_ACT_SHOT => XDP_DROP,
+            other => panic!("verdict {other}"),
+        };
+        (code, out)
+    }
+
     /// Runs the program on a frame that direct routing sends on.
     pub fn frame(&self, frame: &[u8]) -> Fate {
         let (code, out) = self.run(frame);

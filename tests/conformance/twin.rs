@@ -1,4 +1,4 @@
-//! Random services, servers, packets and histories through the program and through its twin in plain Rust.
+//! Random services, servers, packets and histories through the programs and through their twin in plain Rust.
 //!
 //! `EVENKEEL_HISTORIES=10000` runs more of them; what fails says its seed, and `EVENKEEL_SEED` runs that one alone.
 
@@ -199,7 +199,7 @@ impl History {
         Packet { protocol, from: client, to, event }
     }
 
-    /// What the program does with a packet.
+    /// What the program does with a packet; those for the two hooks take turns.
     fn fate(&self, p: &Packet) -> Fate {
         let frame = match p.protocol {
             Protocol::Tcp => {
@@ -210,7 +210,8 @@ impl History {
             Protocol::Udp => frames::udp(p.from, p.to, 64, b"x"),
             Protocol::Sctp => frames::sctp(p.from, p.to, p.event, b"xxxx"),
         };
-        let (code, out) = self.plane.run(&frame);
+        let (code, out) =
+            if self.compared.is_multiple_of(2) { self.plane.run(&frame) } else { self.plane.run_in_tc(&frame) };
         if code == XDP_DROP {
             return Fate::Dropped;
         }
