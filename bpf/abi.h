@@ -29,6 +29,7 @@
 #define EK_DEVICE_PROBES 4
 #define EK_HOPS 1024u /* next hops towards clients */
 #define EK_HOP_PROBES 4
+#define EK_ROUTES 32768u /* clients whose way is remembered for their other connections */
 #define EK_SH_SIZE 256 /* IP_VS_SH_TAB_SIZE, and dh's */
 #define EK_MH_SIZE 4093 /* ip_vs_mh_primes[], IP_VS_MH_TAB_INDEX 12 */
 #define EK_MEMBER_NETS 65536u

@@ -36,6 +36,14 @@ struct {
 	__type(value, struct slot);
 } nat_slots SEC(".maps");
 
+/* The program writes and reads: see route_known(). */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, EK_ROUTES);
+	__type(key, __u32);
+	__type(value, __u64);
+} routes SEC(".maps");
+
 /* User space writes, the program reads: the firewall marks of addresses. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);

@@ -87,6 +87,50 @@ static __always_inline __u32 ports_with(__u32 ports, __be16 port, int source)
 	return source ? (ports & 0xffff0000) | port : (ports & 0xffff) | (__u32)port << 16;
 }
 
+/* An address in a whole header; `diff` takes what that changes for the checksum behind it. */
+static __always_inline __u64 put_addr4(struct iphdr *ip, int source, __be32 to)
+{
+	__be32 *addr = source ? &ip->saddr : &ip->daddr;
+	__u64 diff = change(0, *addr, to);
+	*addr = to;
+	csum_apply(&ip->check, diff);
+	return diff;
+}
+
+static __always_inline __u64 put_addr6(struct ipv6hdr *ip, int source, const __be32 *to)
+{
+	__be32 *addr = source ? ip->saddr.s6_addr32 : ip->daddr.s6_addr32;
+	__u64 diff = 0;
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		diff = change(diff, addr[i], to[i]);
+		addr[i] = to[i];
+	}
+	return diff;
+}
+
+/* A port of TCP or UDP, of which 8 bytes are there, and the checksum. */
+static __always_inline int put_port(void *l4, void *end, __u8 protocol, int source, __be16 port, __u64 diff)
+{
+	__u32 *ports = l4, was = *ports, now = ports_with(was, port, source);
+	*ports = now;
+	diff = change(diff, was, now);
+	if (protocol == IPPROTO_TCP) {
+		struct tcphdr *tcp = l4;
+		if ((void *)(tcp + 1) > end)
+			return -1;
+		csum_apply(&tcp->check, diff);
+		return 0;
+	}
+	struct udphdr *udp = l4;
+	if (udp->check) { /* RFC 768: none was made */
+		csum_apply(&udp->check, diff);
+		if (!udp->check)
+			udp->check = 0xffff;
+	}
+	return 0;
+}
+
 static __noinline int xdp_translate(struct xdp_md *ctx, struct packet *p, struct translation *t)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -95,20 +139,12 @@ static __noinline int xdp_translate(struct xdp_md *ctx, struct packet *p, struct
 		struct iphdr *ip = data + ETH_SIZE;
 		if ((void *)(ip + 1) > end)
 			return -1;
-		__be32 *addr = t->source ? &ip->saddr : &ip->daddr;
-		diff = change(0, *addr, t->addr[0]);
-		*addr = t->addr[0];
-		csum_apply(&ip->check, diff);
+		diff = put_addr4(ip, t->source, t->addr[0]);
 	} else {
 		struct ipv6hdr *ip = data + ETH_SIZE;
 		if ((void *)(ip + 1) > end)
 			return -1;
-		__be32 *addr = t->source ? ip->saddr.s6_addr32 : ip->daddr.s6_addr32;
-#pragma unroll
-		for (int i = 0; i < 4; i++) {
-			diff = change(diff, addr[i], t->addr[i]);
-			addr[i] = t->addr[i];
-		}
+		diff = put_addr6(ip, t->source, t->addr);
 	}
 	if (!t->ports)
 		return 0;
@@ -116,28 +152,15 @@ static __noinline int xdp_translate(struct xdp_md *ctx, struct packet *p, struct
 	void *l4 = data + (p->l4 & MAX_L4);
 	if (l4 + 8 > end)
 		return -1;
-	__u32 *ports = l4, was = *ports, now = ports_with(was, t->port, t->source);
-	*ports = now;
-	diff = change(diff, was, now);
-	if (protocol == IPPROTO_TCP) {
-		struct tcphdr *tcp = l4;
-		if ((void *)(tcp + 1) > end)
-			return -1;
-		csum_apply(&tcp->check, diff);
-	} else if (protocol == IPPROTO_UDP) {
-		struct udphdr *udp = l4;
-		if (udp->check) { /* RFC 768: none was made */
-			csum_apply(&udp->check, diff);
-			if (!udp->check)
-				udp->check = 0xffff;
-		}
-	} else if (now != was) {
-		__u32 *crc = l4 + SCTP_CHECKSUM;
+	if (protocol == IPPROTO_SCTP) {
+		__u32 *ports = l4, was = *ports, now = ports_with(was, t->port, t->source), *crc = l4 + SCTP_CHECKSUM;
 		if ((void *)(crc + 1) > end)
 			return -1;
-		*crc ^= sctp_crc_change(was ^ now, sctp_behind(p));
+		*ports = now;
+		*crc ^= now == was ? 0 : sctp_crc_change(was ^ now, sctp_behind(p));
+		return 0;
 	}
-	return 0;
+	return put_port(l4, end, protocol, t->source, t->port, diff);
 }
 
 static __noinline int tc_translate(struct __sk_buff *skb, struct packet *p, struct translation *t)

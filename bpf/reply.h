@@ -137,24 +137,81 @@ static __always_inline __u32 way_stamp(struct settings *set)
 	return ((__u32)bpf_jiffies64() >> (set->way_shift & 31) & 0x3f) << 10;
 }
 
+/* All that a route is looked up by, mixed under a secret: where in `routes` it is, and in 48 bits what it is called there. */
+static __always_inline __u64 route_name(struct settings *set, const __be32 *client, const __be32 *vip, int v6,
+					__u32 ifindex, __u32 protocol)
+{
+	__u64 h = ((v6 ? words(client) : conn_key0(client[0], vip[0])) ^ set->secret[1]) * 0xd6e8feb86659fd93ull;
+	h ^= h >> 32;
+	if (v6) {
+		h = (h + words(client + 2)) * 0x9e3779b97f4a7c15ull;
+		h ^= h >> 29;
+		h = (h + words(vip)) * 0xd6e8feb86659fd93ull;
+		h ^= h >> 32;
+		h = (h + words(vip + 2)) * 0x9e3779b97f4a7c15ull;
+		h ^= h >> 29;
+	}
+	h = (h + (ifindex | (__u64)protocol << 32) + set->secret[0]) * 0xbf58476d1ce4e5b9ull;
+	return h ^ h >> 32;
+}
+
 /*
- * Where an answer goes: the way that its connection remembers, or the one that the kernel's routes say, for a packet
- * that the virtual address sends. 0 if there is one, else what bpf_fib_lookup() said, and `hop->ifindex` if it knew.
+ * The way that another connection of this client has looked up within this second, and its stamp; 0 if none is known. It is
+ * one word, so that nobody sees a part of it: 48 bits of the name, 6 of time, 10 of the way's number.
+ */
+static __always_inline __u32 route_known(__u64 name, __u32 stamp)
+{
+	__u32 at = name & (EK_ROUTES - 1);
+	__u64 *route = bpf_map_lookup_elem(&routes, &at);
+	__u64 is = route ? READ(*route) : 0;
+	return (is ^ name) >> 16 || (is & 0xfc00) != stamp ? 0 : is & 0xffff;
+}
+
+static __always_inline void route_learn(__u64 name, __u32 way)
+{
+	__u32 at = name & (EK_ROUTES - 1);
+	__u64 *route = bpf_map_lookup_elem(&routes, &at);
+	if (route)
+		*route = (name & ~0xffffull) | way;
+}
+
+/* A way by its number + 1, if it is one. Not one of another program's, whose ways these are not (an upgrade). */
+static __always_inline struct way_back *way_at(__u32 way)
+{
+	__u32 at = (way & (EK_HOPS - 1)) - 1;
+	struct way_back *w = bpf_map_lookup_elem(&ways, &at);
+	return w && READ(w->taken) == 2 ? w : 0;
+}
+
+/* The connection remembers its way. Who loses against another change looks it up again. */
+static __always_inline void way_note(struct conn *e, __u32 life, __u32 way)
+{
+	__sync_val_compare_and_swap(&e->life, life, CONN_LIFE(CONN_STATE(life), CONN_FLAGS(life), way));
+}
+
+/*
+ * Where an answer goes: the way that its connection or another one of its client remembers, or the one that the kernel's routes
+ * say, for a packet that the virtual address sends. 0 if there is one, else what bpf_fib_lookup() said, and `hop->ifindex` if it
+ * knew.
  */
 static __always_inline int way_back(void *ctx, __u32 ifindex, struct settings *set, struct packet *p, struct answer *a,
 				    struct next_hop *hop)
 {
 	struct conn *e = a->entry ? conn_at(a->entry - 1) : 0;
 	__u32 stamp = way_stamp(set), life = e ? READ(e->life) : 0, way = CONN_WAY(life);
-	__u32 at = (way & (EK_HOPS - 1)) - 1;
-	if ((way & (EK_HOPS - 1)) && (way & 0xfc00) == stamp) {
-		struct way_back *w = bpf_map_lookup_elem(&ways, &at);
-		/* not one of another program's, whose ways these are not (an upgrade) */
-		if (w && READ(w->taken) == 2) {
-			*hop = w->hop;
-			a->mtu = w->mtu;
-			return 0;
-		}
+	__u64 name = 0;
+	if ((way & 0xfc00) != stamp) {
+		name = p->family == 6 ? route_name(set, p->vip, a->to.addr, 1, ifindex, p->protocol)
+				      : route_name(set, p->vip, a->to.addr, 0, ifindex, p->protocol);
+		way = route_known(name, stamp);
+		if (e && way)
+			way_note(e, life, way);
+	}
+	struct way_back *w = way_at(way);
+	if (w) {
+		*hop = w->hop;
+		a->mtu = w->mtu;
+		return 0;
 	}
 	struct scratch *mine = scratch_get();
 	if (!mine)
@@ -185,9 +242,10 @@ static __always_inline int way_back(void *ctx, __u32 ifindex, struct settings *s
 	__builtin_memcpy(hop->dmac, fib->dmac, 6);
 	__builtin_memcpy(hop->smac, fib->smac, 6);
 	__u32 number = way_number(hop, a->mtu);
+	if (number && name)
+		route_learn(name, number | stamp);
 	if (e && number)
-		__sync_val_compare_and_swap(&e->life, life,
-					    CONN_LIFE(CONN_STATE(life), CONN_FLAGS(life), number | stamp));
+		way_note(e, life, number | stamp);
 	return 0;
 }
 

@@ -95,11 +95,11 @@ static __always_inline __u32 service_find(struct settings *set, struct packet *p
 	return number;
 }
 
-/* The first destination + 1 of those that answer by NAT from this address and port. */
-static __always_inline __u32 nat_lookup(__be32 *addr, int v6, __be16 port, __u8 protocol)
+/* The first destination + 1 of those that answer by NAT from this address and port; looked for in so many places. */
+static __always_inline __u32 nat_look(__be32 *addr, int v6, __be16 port, __u8 protocol, int probes)
 {
 	__u32 h = slot_hash(addr, v6, port, protocol);
-	for (int i = 0; i < EK_NAT_PROBES; i++) {
+	for (int i = 0; i < probes; i++) {
 		__u32 at = (h + i) & (EK_NAT_SLOTS - 1);
 		struct slot *s = bpf_map_lookup_elem(&nat_slots, &at);
 		if (!s || !s->family)
@@ -108,6 +108,11 @@ static __always_inline __u32 nat_lookup(__be32 *addr, int v6, __be16 port, __u8 
 			return s->index;
 	}
 	return 0;
+}
+
+static __always_inline __u32 nat_lookup(__be32 *addr, int v6, __be16 port, __u8 protocol)
+{
+	return nat_look(addr, v6, port, protocol, EK_NAT_PROBES);
 }
 
 #endif

@@ -3,7 +3,8 @@
  * The straight way: a packet of a connection that is known, and that nothing happens to. Most packets are such, and what
  * they cost is mostly the wait for the connection's line, which comes from memory. A processor waits for the lines of
  * several packets at once if little lies between them, and less still hangs on what is in the line; hence this short copy
- * of path() for whole packets without options or extension headers, of TCP in ESTABLISHED or of UDP.
+ * of path() for whole packets without options or extension headers, of TCP in ESTABLISHED or of UDP: to a real server, and
+ * from one behind NAT to its client.
  *
  * Whatever is out of the ordinary is left to path(), before anything was changed. What is changed is what path() would
  * change. One text for both shells, as in forward.h.
@@ -35,12 +36,11 @@ static __always_inline __u64 key1_of(void *l4, __u8 protocol)
 }
 
 /* The entry of a key in this line, the first of its bucket. No template has the key of a connection. */
-static __always_inline struct conn *conn_at_once(__u32 line, struct iphdr *ip)
+static __always_inline struct conn *conn_at_once(__u32 line, __u64 key0, __u64 key1)
 {
 	struct conn_line *l = line_at(line);
 	if (!l)
 		return 0;
-	__u64 key0 = key0_of(ip), key1 = key1_of(ip + 1, READ(ip->protocol));
 	/* which of the two it is nobody can guess, and a wrong guess is found out when the line is there: so no branch */
 	__u64 other = (READ(l->entry[0].key1) ^ key1) | (READ(l->entry[0].key0) ^ key0);
 	asm volatile("" : "+r"(other));
@@ -62,12 +62,10 @@ static __always_inline void key6_of(struct key *k, struct ipv6hdr *ip)
 	k->key1 = key1_of(ip + 1, READ(ip->nexthdr)) | KEY_V6;
 }
 
-static __always_inline struct conn *conn6_at_once(__u32 line, struct ipv6hdr *ip)
+static __always_inline struct conn *conn6_at_once(__u32 line, struct key *k)
 {
 	struct conn_line *l = line_at(line);
-	struct key k;
-	key6_of(&k, ip);
-	return l && key_is6(l, &k) ? &l->entry[0] : 0;
+	return l && key_is6(l, k) ? &l->entry[0] : 0;
 }
 
 /* What nothing happens to, and how long it keeps its connection. `l4` is as long as a TCP header. 0 if it is so. */
@@ -87,8 +85,26 @@ static __always_inline int settled(struct conn *e, __u8 protocol)
 	return CONN_STATE(READ(e->life)) == (protocol == IPPROTO_TCP ? TCP_ESTABLISHED : TCP_NONE);
 }
 
-/* The end of the straight way: `bytes` of an IP packet, to the destination of its connection. */
-static __always_inline __u32 straight_on(void *ctx, int tc, struct known *k, int v6, __u32 bytes)
+/* As age() and address_frame(); both addresses in two strokes, as they lie behind each other here and there. */
+static __always_inline void on_to(void *frame, int v6, struct next_hop *hop)
+{
+	if (v6)
+		((struct ipv6hdr *)(frame + ETH_SIZE))->hop_limit--;
+	else
+		age4(frame + ETH_SIZE);
+	*(__u64 *)frame = *(__u64 *)hop->dmac;
+	*(__u32 *)(frame + 8) = *(__u32 *)(hop->smac + 2);
+}
+
+static __always_inline __u32 out_by(void *ctx, int tc, __u32 ifindex)
+{
+	if (tc)
+		return bpf_redirect(ifindex & ~EK_HOP_TAGGED, 0);
+	return ifindex && ifindex != ((struct xdp_md *)ctx)->ingress_ifindex ? bpf_redirect(ifindex, 0) : XDP_TX;
+}
+
+/* A client's packet, in which everything up to 20 bytes of layer 4 is there: to the destination of its connection. */
+static __always_inline __u32 straight_on(void *ctx, int tc, struct known *k, int v6, __u32 protocol, __u32 bytes)
 {
 	struct conn *e = k->entry;
 	__u32 dest = READ(e->dest), was = READ(e->expires);
@@ -98,39 +114,103 @@ static __always_inline __u32 straight_on(void *ctx, int tc, struct known *k, int
 	struct dest *d = dest_at(dest);
 	if (!d || !(READ(d->flags) & DEST_AVAILABLE))
 		return LONG_WAY;
-	void *data = data_of(ctx, tc);
-	struct iphdr *ip = data + ETH_SIZE;
-	__u32 which = READ(d->hop);
+	__u32 which = READ(d->hop), method = d->method;
 	struct next_hop *hop = which == 2 ? &d->hops[1] : &d->hops[0];
-	if (d->method != FORWARD_DR) {
+	/* in tc, checksums may be half-made */
+	if (method != FORWARD_DR && (tc || method != FORWARD_NAT)) {
 		conn_renew(e, k->expires);
 		count_in(k->service, dest, bytes);
 		return FORWARD_TO + dest;
 	}
 	if (which != 1 && which != 2)
 		return LONG_WAY;
-	if ((!tc && (hop->ifindex & EK_HOP_TAGGED)) || (d->mtu && bytes > d->mtu) || (void *)(ip + 1) > end_of(ctx, tc))
+	void *data = data_of(ctx, tc), *l4 = data + ETH_SIZE + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+	if ((!tc && (hop->ifindex & EK_HOP_TAGGED)) || (d->mtu && bytes > d->mtu) ||
+	    l4 + sizeof(struct tcphdr) > end_of(ctx, tc))
 		return LONG_WAY;
 	conn_renew(e, k->expires);
 	count_in(k->service, dest, bytes);
-	/* as age() and address_frame(); both addresses in two strokes, as they lie behind each other here and there */
-	if (v6)
-		((struct ipv6hdr *)ip)->hop_limit--;
-	else
-		age4(ip);
-	*(__u64 *)data = *(__u64 *)hop->dmac;
-	*(__u32 *)(data + 8) = *(__u32 *)(hop->smac + 2);
+	if (method == FORWARD_NAT) {
+		__u64 diff = v6 ? put_addr6(data + ETH_SIZE, 0, d->addr) : put_addr4(data + ETH_SIZE, 0, d->addr[0]);
+		put_port(l4, end_of(ctx, tc), protocol, 0, server_port(d, READ(*(__be16 *)(l4 + 2))), diff);
+	}
+	on_to(data, v6, hop);
 	count_reason(REASON_FORWARDED);
-	__u32 out = hop->ifindex;
-	if (tc)
-		return bpf_redirect(out & ~EK_HOP_TAGGED, 0);
-	return out && out != ((struct xdp_md *)ctx)->ingress_ifindex ? bpf_redirect(out, 0) : XDP_TX;
+	return out_by(ctx, tc, hop->ifindex);
+}
+
+/* In how many places a real server is looked for that answers; a table that is half full has most of them within these. */
+#define NAT_PROBES 3
+
+/* The answer of a real server behind NAT. Whose it is: as answer_find() says it, if that is the first thing it finds. */
+static __always_inline struct dest *answers_for(struct settings *set, __be32 *from, int v6, __be16 port, __u32 protocol,
+						__u32 *number)
+{
+	*number = set->any_nat ? nat_look(from, v6, port, protocol, NAT_PROBES) : 0;
+	struct dest *d = *number ? dest_at(*number - 1) : 0;
+	return d && !d->twin ? d : 0;
+}
+
+/* The port that such an answer comes from: see server_port(). */
+static __always_inline __be16 asked_port(struct service *s, struct dest *d, __be16 port)
+{
+	return s->port && d->port == port ? s->port : port;
+}
+
+/* To the client: by the way that the connection remembers. As answer(); only under XDP. */
+static __always_inline __u32 straight_back(struct xdp_md *ctx, struct settings *set, struct known *k, __u32 dest,
+					   struct service *s, __be16 port, int v6, __u32 protocol, __u32 bytes)
+{
+	struct conn *e = k->entry;
+	__u32 life = READ(e->life), way = CONN_WAY(life), stamp = way_stamp(set);
+	/* an answer by UDP assures the template */
+	if (READ(e->dest) != dest || (protocol == IPPROTO_UDP && e->control) ||
+	    passed(READ(e->expires), (__u32)bpf_jiffies64()))
+		return LONG_WAY;
+	void *data = (void *)(long)ctx->data;
+	void *l4 = data + ETH_SIZE + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+	if ((way & 0xfc00) != stamp) {
+		__be32 *client = data + ETH_SIZE + (v6 ? 24 : 16);
+		if ((void *)client + (v6 ? 16 : 4) > (void *)(long)ctx->data_end)
+			return LONG_WAY;
+		way = route_known(route_name(set, client, s->addr, v6, ctx->ingress_ifindex, protocol), stamp);
+		if (way)
+			way_note(e, life, way);
+	}
+	struct way_back *w = way_at(way);
+	if (!w || (w->hop.ifindex & EK_HOP_TAGGED) || (w->mtu && bytes > w->mtu) ||
+	    l4 + sizeof(struct tcphdr) > (void *)(long)ctx->data_end)
+		return LONG_WAY;
+	conn_renew(e, k->expires);
+	count_out(k->service, dest, bytes);
+	__u64 diff = v6 ? put_addr6(data + ETH_SIZE, 1, s->addr) : put_addr4(data + ETH_SIZE, 1, s->addr[0]);
+	put_port(l4, (void *)(long)ctx->data_end, protocol, 1, port, diff);
+	on_to(data, v6, &w->hop);
+	count_reason(REASON_REPLIED);
+	return out_by(ctx, 0, w->hop.ifindex);
 }
 
 /* Of the IP packet; `said` is what its header says, which of a large segment may be 0. */
 static __always_inline __u32 bytes_of(void *ctx, int tc, __u32 said)
 {
 	return tc ? ((struct __sk_buff *)ctx)->len - ETH_SIZE : said;
+}
+
+static __always_inline __u32 straight_back4(struct xdp_md *ctx, struct settings *set, struct iphdr *ip, struct known *k)
+{
+	__u32 protocol = ip->protocol, number;
+	__be16 from = READ(*(__be16 *)(ip + 1)), to = READ(*((__be16 *)(ip + 1) + 1));
+	struct dest *d = answers_for(set, &ip->saddr, 0, from, protocol, &number);
+	struct service *s = d ? service_at(d->service) : 0;
+	if (!s)
+		return LONG_WAY;
+	__be16 port = asked_port(s, d, from);
+	__u64 key0 = conn_key0(ip->daddr, s->addr[0]), key1 = conn_key1(to, port, protocol, KIND_CONN);
+	k->service = d->service;
+	k->entry = conn_at_once(conn_hash(set, key0, key1) & set->conn_mask, key0, key1);
+	if (!k->entry || !settled(k->entry, protocol))
+		return LONG_WAY;
+	return straight_back(ctx, set, k, number - 1, s, port, 0, protocol, bpf_ntohs(ip->tot_len));
 }
 
 static __always_inline __u32 straight4(void *ctx, int tc, struct settings *set)
@@ -147,11 +227,29 @@ static __always_inline __u32 straight4(void *ctx, int tc, struct settings *set)
 	__u32 line = conn_hash(set, key0_of(ip), key1_of(ip + 1, protocol)) & set->conn_mask;
 	k.service = service_lookup(&ip->daddr, 0, READ(*((__be16 *)(ip + 1) + 1)), protocol);
 	if (!k.service--)
-		return LONG_WAY;
-	k.entry = conn_at_once(line, ip);
+		return tc || set->any_port || set->any_ftp ? LONG_WAY : straight_back4(ctx, set, ip, &k);
+	k.entry = conn_at_once(line, key0_of(ip), key1_of(ip + 1, READ(ip->protocol)));
 	if (!k.entry || !settled(k.entry, READ(ip->protocol)))
 		return LONG_WAY;
-	return straight_on(ctx, tc, &k, 0, bytes_of(ctx, tc, bpf_ntohs(ip->tot_len)));
+	return straight_on(ctx, tc, &k, 0, READ(ip->protocol), bytes_of(ctx, tc, bpf_ntohs(ip->tot_len)));
+}
+
+static __always_inline __u32 straight_back6(struct xdp_md *ctx, struct settings *set, struct ipv6hdr *ip, struct known *k,
+					    struct key *key)
+{
+	__u32 protocol = ip->nexthdr, number;
+	__be16 from = READ(*(__be16 *)(ip + 1)), to = READ(*((__be16 *)(ip + 1) + 1));
+	struct dest *d = answers_for(set, ip->saddr.s6_addr32, 1, from, protocol, &number);
+	struct service *s = d ? service_at(d->service) : 0;
+	if (!s)
+		return LONG_WAY;
+	__be16 port = asked_port(s, d, from);
+	key_make(key, ip->daddr.s6_addr32, s->addr, 1, conn_key1(to, port, protocol, KIND_CONN));
+	k->service = d->service;
+	k->entry = conn6_at_once(key_hash6(set, key) & set->conn_mask, key);
+	if (!k->entry || !settled(k->entry, protocol))
+		return LONG_WAY;
+	return straight_back(ctx, set, k, number - 1, s, port, 1, protocol, bpf_ntohs(ip->payload_len) + sizeof(*ip));
 }
 
 static __always_inline __u32 straight6(void *ctx, int tc, struct settings *set)
@@ -168,11 +266,12 @@ static __always_inline __u32 straight6(void *ctx, int tc, struct settings *set)
 	__u32 line = key_hash6(set, &key) & set->conn_mask;
 	k.service = service_lookup(ip->daddr.s6_addr32, 1, READ(*((__be16 *)(ip + 1) + 1)), protocol);
 	if (!k.service--)
-		return LONG_WAY;
-	k.entry = conn6_at_once(line, ip);
+		return tc || set->any_port || set->any_ftp ? LONG_WAY : straight_back6(ctx, set, ip, &k, &key);
+	k.entry = conn6_at_once(line, &key);
 	if (!k.entry || !settled(k.entry, READ(ip->nexthdr)))
 		return LONG_WAY;
-	return straight_on(ctx, tc, &k, 1, bytes_of(ctx, tc, bpf_ntohs(ip->payload_len) + sizeof(*ip)));
+	return straight_on(ctx, tc, &k, 1, READ(ip->nexthdr),
+			   bytes_of(ctx, tc, bpf_ntohs(ip->payload_len) + sizeof(*ip)));
 }
 
 /* Functions of their own, for the sake of the stack of what comes behind them; what calls cost, IPv4 is spared. */

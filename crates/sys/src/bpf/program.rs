@@ -22,6 +22,7 @@ pub(super) const MAPS: &[&str] = &[
     "nat_slots",
     "members",
     "ways",
+    "routes",
     "services",
     "dests",
     "lists",
