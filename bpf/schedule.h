@@ -225,13 +225,16 @@ __noinline __u32 schedule_scan(__u32 service, __u32 rule)
 	return w.best.dest;
 }
 
+/* How many servers a turn of the simpler walks looks at. */
+#define WALK_TURN 8
+
 /* No room for an entry: the highest hash of (flow, server) wins, on every director and for every packet alike. */
-static long scan_rendezvous(__u32 i, struct walk *w)
+static __always_inline void rendezvous(__u32 at, struct walk *w)
 {
 	__u32 index;
-	struct dest *d = dest_in_list(w->base + i, &index);
+	struct dest *d = dest_in_list(w->base + at, &index);
 	if (!d || !eligible(d))
-		return 0;
+		return;
 	__u64 h = (w->flow ^ ((__u64)(d->addr[0] ^ d->addr[1] ^ d->addr[2] ^ d->addr[3]) << 16 | d->port)) *
 		  0x9e3779b97f4a7c15ull;
 	h ^= h >> 32;
@@ -239,6 +242,16 @@ static long scan_rendezvous(__u32 i, struct walk *w)
 	if (w->dest == NO_DEST || h > w->rank) {
 		w->dest = index;
 		w->rank = h;
+	}
+}
+
+static long scan_rendezvous(__u32 turn, struct walk *w)
+{
+	for (__u32 i = 0; i < WALK_TURN; i++) {
+		__u32 at = turn * WALK_TURN + i;
+		if (at >= w->len)
+			return 1;
+		rendezvous(at, w);
 	}
 	return 0;
 }
@@ -250,7 +263,7 @@ __noinline __u32 schedule_stateless(__u32 service, __u64 flow)
 		return NO_DEST;
 	struct walk w = walk_from(&s->half[READ(s->generation) & 1]);
 	w.flow = flow;
-	bpf_loop(w.len, scan_rendezvous, &w, 0);
+	bpf_loop(w.len / WALK_TURN + 1, scan_rendezvous, &w, 0);
 	return w.dest;
 }
 
@@ -302,26 +315,30 @@ __noinline __u32 schedule_hash(const struct pick *p)
 
 /* twos: two servers at random, each as likely as it is heavy; the less loaded of them (ip_vs_twos_schedule()). */
 struct two {
-	__u32 base, total;
+	__u32 base, len, total;
 	__u32 first, second; /* how much weight is still to be passed */
 	__u32 dest[2];
 };
 
-static long weigh(__u32 i, struct two *w)
+static long weigh(__u32 turn, struct two *w)
 {
-	__u32 index;
-	struct dest *d = dest_in_list(w->base + i, &index);
-	if (d && eligible(d))
-		w->total += READ(d->weight);
+	for (__u32 i = 0; i < WALK_TURN; i++) {
+		__u32 at = turn * WALK_TURN + i, index;
+		if (at >= w->len)
+			return 1;
+		struct dest *d = dest_in_list(w->base + at, &index);
+		if (d && eligible(d))
+			w->total += READ(d->weight);
+	}
 	return 0;
 }
 
-static long draw(__u32 i, struct two *w)
+static __always_inline void draw_one(__u32 at, struct two *w)
 {
 	__u32 index;
-	struct dest *d = dest_in_list(w->base + i, &index);
+	struct dest *d = dest_in_list(w->base + at, &index);
 	if (!d || !eligible(d))
-		return 0;
+		return;
 	__u32 weight = READ(d->weight);
 	if (w->first < weight && w->dest[0] == NO_DEST)
 		w->dest[0] = index;
@@ -329,6 +346,16 @@ static long draw(__u32 i, struct two *w)
 	if (w->second < weight && w->dest[1] == NO_DEST)
 		w->dest[1] = index;
 	w->second -= weight;
+}
+
+static long draw(__u32 turn, struct two *w)
+{
+	for (__u32 i = 0; i < WALK_TURN; i++) {
+		__u32 at = turn * WALK_TURN + i;
+		if (at >= w->len || (w->dest[0] != NO_DEST && w->dest[1] != NO_DEST))
+			return 1;
+		draw_one(at, w);
+	}
 	return 0;
 }
 
@@ -340,13 +367,13 @@ __noinline __u32 schedule_twos(__u32 service)
 		return NO_DEST;
 	struct service_half *half = &s->half[READ(s->generation) & 1];
 	__u32 none = READ(set->no_dest);
-	struct two w = { .base = half->list_base, .total = none + 1, .dest = { none, none } };
-	bpf_loop(half->list_len, weigh, &w, 0);
+	struct two w = { .base = half->list_base, .len = half->list_len, .total = none + 1, .dest = { none, none } };
+	bpf_loop(w.len / WALK_TURN + 1, weigh, &w, 0);
 	if (!w.total)
 		return NO_DEST;
 	w.first = bpf_get_prandom_u32() % w.total;
 	w.second = bpf_get_prandom_u32() % w.total;
-	bpf_loop(half->list_len, draw, &w, 0);
+	bpf_loop(w.len / WALK_TURN + 1, draw, &w, 0);
 	struct dest *a = dest_at(w.dest[0]), *b = dest_at(w.dest[1]);
 	if (!a || !b)
 		return a ? w.dest[0] : b ? w.dest[1] : NO_DEST;
