@@ -8,6 +8,7 @@ CARGO := env -u MAKEFLAGS -u MAKEOVERRIDES -u DESTDIR -u PREFIX cargo
 BUILD_PACKAGES := clang-19 libelf-dev zlib1g-dev pkg-config
 RUN_PACKAGES := iproute2 util-linux
 TEST_PACKAGES := keepalived tcpdump ethtool nftables bird2 frr python3-aiosmtpd openssl nginx-light dnsmasq-base redis-server postgresql python3-grpcio user-mode-linux kmod busybox-static iptables iputils-ping
+BENCH_PACKAGES := wrk haproxy nginx-light libnginx-mod-stream
 KERNEL_PACKAGES := qemu-system-x86 kmod busybox-static cpio
 
 .PHONY: docs fuzz all demo test bench kernel-test install uninstall build-deps test-deps clean
@@ -32,6 +33,7 @@ test: test-deps
 	$(SUDO) env "PATH=$$PATH" $(CARGO) test -p evenkeel-tests
 
 bench: all test-deps
+	@$(SUDO) packaging/need $(BENCH_PACKAGES)
 	$(CARGO) build --release --manifest-path benches/Cargo.toml
 	$(SUDO) benches/target/release/evenkeel-bench
 	$(SUDO) benches/target/release/evenkeel-bench --vrrp

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/* A source of packets, run with live frames, and a sink that counts them. */
+/* A source of packets, run with live frames, and a sink that counts them; and what lets them pass. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/ip.h>
@@ -60,6 +60,13 @@ int sink(struct xdp_md *ctx)
 	if (n)
 		(*n)++;
 	return XDP_DROP;
+}
+
+/* Lets everything pass, so that a device of veth's takes frames of its peer's XDP. */
+SEC("xdp.frags")
+int pass(struct xdp_md *ctx)
+{
+	return XDP_PASS;
 }
 
 char _license[] SEC("license") = "Dual MIT/GPL";

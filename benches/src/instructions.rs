@@ -76,6 +76,35 @@ pub struct Wire {
     programs: Object,
 }
 
+/// The source, the sink, and what lets everything pass.
+pub fn programs() -> Result<Object> {
+    Ok(ObjectBuilder::default().name("source")?.open_memory(SOURCE)?.load()?)
+}
+
+/// One of them, or of others.
+pub fn program(of: &Object, name: &str) -> Result<i32> {
+    let found = of.progs().find(|p| p.name() == OsStr::new(name)).with_context(|| format!("program {name}"))?;
+    Ok(found.as_fd().as_raw_fd())
+}
+
+/// A program on a host's device.
+pub fn attach(lan: &Lan, host: &str, dev: &str, program: i32) -> Result<Attached> {
+    let dev = dev.to_owned();
+    lan.within(host, move || {
+        let index = nix::net::if_::if_nametoindex(dev.as_str())?;
+        let opts = raw::bpf_link_create_opts {
+            sz: size_of::<raw::bpf_link_create_opts>() as _,
+            flags: raw::XDP_FLAGS_DRV_MODE,
+            ..Default::default()
+        };
+        // SAFETY: a valid program and device number, options of their true size.
+        let fd = unsafe { raw::bpf_link_create(program, index as i32, raw::BPF_XDP, &opts) };
+        ensure!(fd >= 0, "attach to {dev}: {fd}");
+        // SAFETY: a descriptor that was just made.
+        Ok(Attached(unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) }))
+    })?
+}
+
 /// XDP in the driver, until this value goes.
 pub struct Attached(#[allow(dead_code, reason = "the link ends with it")] std::os::fd::OwnedFd);
 
@@ -108,15 +137,11 @@ impl Wire {
         for (path, value) in [("ip_forward", "1"), ("conf/all/rp_filter", "0"), ("conf/eth0/rp_filter", "0")] {
             lan.sysctl("d", &format!("net/ipv4/{path}"), value)?;
         }
-        let programs = ObjectBuilder::default().name("source")?.open_memory(SOURCE)?.load()?;
-        Ok(Wire { lan, programs })
+        Ok(Wire { lan, programs: programs()? })
     }
 
     pub fn program(&self, name: &str) -> Result<i32> {
-        let all = self.programs.progs();
-        let found =
-            all.into_iter().find(|p| p.name() == OsStr::new(name)).with_context(|| format!("program {name}"))?;
-        Ok(found.as_fd().as_raw_fd())
+        program(&self.programs, name)
     }
 
     fn put(&self, name: &str, value: &[u8]) -> Result<()> {
@@ -132,20 +157,7 @@ impl Wire {
 
     /// A program on a device.
     pub fn catch(&self, host: &str, dev: &str, program: i32) -> Result<Attached> {
-        let dev = dev.to_owned();
-        self.lan.within(host, move || {
-            let index = nix::net::if_::if_nametoindex(dev.as_str())?;
-            let opts = raw::bpf_link_create_opts {
-                sz: size_of::<raw::bpf_link_create_opts>() as _,
-                flags: raw::XDP_FLAGS_DRV_MODE,
-                ..Default::default()
-            };
-            // SAFETY: a valid program and device number, options of their true size.
-            let fd = unsafe { raw::bpf_link_create(program, index as i32, raw::BPF_XDP, &opts) };
-            ensure!(fd >= 0, "attach to {dev}: {fd}");
-            // SAFETY: a descriptor that was just made.
-            Ok(Attached(unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) }))
-        })?
+        attach(&self.lan, host, dev, program)
     }
 
     /// Sends so many frames like this one, of so many clients in turn behind the first (0: each of another), and says how

@@ -7,7 +7,6 @@
 
 use std::ffi::OsStr;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result, ensure};
 use evenkeel_core::model::{ForwardingMethod, HookChoice, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
@@ -16,7 +15,7 @@ use evenkeel_sys::bpf::{Hooks, NextHop, Path, XdpPlane};
 use evenkeel_sys::netlink::Netlink;
 use libbpf_rs::{MapCore, MapFlags, ObjectBuilder};
 
-use crate::instructions::{VIP, Wire, template};
+use crate::instructions::{VIP, Wire, program, template};
 use crate::packets::{ACK, FLOORS, ROUNDS, SYN, median};
 
 const PACKETS: u32 = 2_000_000;
@@ -78,16 +77,12 @@ pub fn run() -> Result<Vec<Row>> {
     let services = floors.maps().find(|m| m.name() == OsStr::new("kernel_services")).context("the floor's services")?;
     let key = [&VIP.octets()[..], &80u16.to_be_bytes(), &[TCP, 0]].concat();
     services.update(&key, &1u32.to_ne_bytes(), MapFlags::ANY)?;
-    let floor = |name: &str| {
-        let p = floors.progs().find(|p| p.name() == OsStr::new(name)).with_context(|| format!("program {name}"))?;
-        anyhow::Ok(p.as_fd().as_raw_fd())
-    };
     let mut rows = Vec::new();
     for (name, flows) in [("1 flow", 1u32), ("65,536 flows", 1 << 16), ("1,048,576 flows", 1 << 20)] {
         let mut seen: [Vec<f64>; 3] = Default::default();
         for _ in 0..ROUNDS {
-            for (v, program) in seen.iter_mut().zip(["nothing", "kernel_maps"]) {
-                let _attached = wire.catch("d", "eth0", floor(program)?)?;
+            for (v, name) in seen.iter_mut().zip(["nothing", "kernel_maps"]) {
+                let _attached = wire.catch("d", "eth0", program(&floors, name)?)?;
                 v.push(rate(&wire, flows)?);
             }
             let (plane, mut hooks) = ours(&wire)?;

@@ -2,8 +2,10 @@
 
 mod checks;
 mod config;
+mod http;
 mod instructions;
 mod live;
+mod matrix;
 mod packets;
 mod process;
 mod table;
@@ -29,11 +31,15 @@ fn main() -> Result<()> {
         return checks::run(args.get(at + 1).map(String::as_str));
     }
     if let Some(at) = args.iter().position(|a| a == "--packets") {
-        packets::print(&packets::run(args.get(at + 1).map(String::as_str))?);
+        matrix::print(&matrix::run(args.get(at + 1).map(String::as_str))?);
         return Ok(());
     }
     if args.iter().any(|a| a == "--live") {
         live::print(&live::run()?);
+        return Ok(());
+    }
+    if args.iter().any(|a| a == "--http") {
+        http::print(&http::run()?);
         return Ok(());
     }
     if args.iter().any(|a| a == "--table") {
@@ -50,20 +56,24 @@ fn main() -> Result<()> {
         }
         return Ok(());
     }
-    let rows = packets::run(None)?;
+    let rows = matrix::run(None)?;
     let live = live::run()?;
+    let http = http::run()?;
     let table = table::run()?;
     if json {
-        let mut all = packets::json(&rows);
+        let mut all = matrix::json(&rows);
         all.extend(live::json(&live));
+        all.extend(http::json(&http));
         all.push(table.json());
         all.push(large.json());
         println!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(());
     }
-    packets::print(&rows);
+    matrix::print(&rows);
     println!();
     live::print(&live);
+    println!();
+    http::print(&http);
     println!();
     table.print();
     println!();

@@ -1,5 +1,5 @@
 //! The connection table: insertion from one CPU and from two at once, what a connection takes of memory, how long it takes to
-//! list a million; and packets that are not ours.
+//! list a million.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use evenkeel_core::model::Scheduler;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::packets::{ACK, Bench, SYN, Way, median, plane};
+use crate::packets::{Bench, Kind, SYN, Way, median, plane, service};
 
 const CONNECTIONS: u32 = 1_000_000;
 /// All flows that the wrapper can make.
@@ -25,9 +25,6 @@ pub struct Table {
     /// Milliseconds to list a million connections: as they lie in the table, and with all that is to be read of them.
     array_ms: f64,
     list_ms: f64,
-    /// Nanoseconds of a packet that is not ours, net of an empty program: parsed and rewritten; with our services beside it.
-    rewrite: f64,
-    not_ours: f64,
 }
 
 /// Inserts so many connections on a CPU: nanoseconds for each, net of an empty program.
@@ -36,8 +33,8 @@ fn insert(cpu: usize, program: i32, first: u64, count: u32) -> Result<f64> {
     set.set(cpu)?;
     sched_setaffinity(Pid::from_raw(0), &set)?;
     let b = Bench::new()?;
-    let nothing = b.once(false, b.fd("nothing")?, FLOWS, SYN, 0, 200_000)?;
-    Ok(b.once(false, program, FLOWS, SYN, first, count)? - nothing)
+    let nothing = b.once(Kind::USUAL, b.fd("nothing")?, (FLOWS, SYN), 0, 200_000)?;
+    Ok(b.once(Kind::USUAL, program, (FLOWS, SYN), first, count)? - nothing)
 }
 
 fn threads(program: i32, parts: &[(usize, u64, u32)]) -> Result<Vec<f64>> {
@@ -53,7 +50,7 @@ pub fn run() -> Result<Table> {
     let (mut one, mut two, mut array, mut list) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut place = 0.0;
     for _ in 0..ROUNDS {
-        let (p, program) = plane(Way::Dr, Scheduler::Wlc, 4, 1 << 22)?;
+        let (p, program) = plane(Kind::USUAL, Way::Dr, service(Scheduler::Wlc), 4, 1 << 22)?;
         one.extend(threads(program, &[(0, 0, CONNECTIONS)])?);
         let maps = p.maps();
         let began = Instant::now();
@@ -67,30 +64,11 @@ pub fn run() -> Result<Table> {
         // A bit for each line of two places stands beside the table.
         place = (maps.connection_bytes() as f64 + maps.conn_capacity() as f64 / 16.0) / maps.conn_capacity() as f64;
         p.loaded.unpin();
-        let (p, program) = plane(Way::Dr, Scheduler::Wlc, 4, 1 << 22)?;
+        let (p, program) = plane(Kind::USUAL, Way::Dr, service(Scheduler::Wlc), 4, 1 << 22)?;
         two.extend(threads(program, &[(0, 0, CONNECTIONS / 2), (1, 1 << 23, CONNECTIONS / 2)])?);
         p.loaded.unpin();
     }
-    let b = Bench::new()?;
-    let (p, program) = plane(Way::Dr6, Scheduler::Rr, 100, 1 << 22)?; // of another family, so that nothing is ours
-    let (nothing, rewrite) = (b.fd("nothing")?, b.fd("rewrite")?);
-    let mut ns: [Vec<f64>; 3] = Default::default();
-    for _ in 0..ROUNDS {
-        for (v, p) in ns.iter_mut().zip([nothing, rewrite, program]) {
-            v.push(b.run(false, p, (1 << 16, ACK), 0, 2_000_000)?.1);
-        }
-    }
-    p.loaded.unpin();
-    let [nothing, rewrite, not_ours] = ns.map(median);
-    Ok(Table {
-        one: median(one),
-        two: median(two),
-        place,
-        array_ms: median(array),
-        list_ms: median(list),
-        rewrite: rewrite - nothing,
-        not_ours: not_ours - nothing,
-    })
+    Ok(Table { one: median(one), two: median(two), place, array_ms: median(array), list_ms: median(list) })
 }
 
 impl Table {
@@ -105,13 +83,11 @@ impl Table {
             self.place * 2.0
         );
         println!("1,000,000 connections into an array; and decoded, ms {:>18.0} {:>6.0}", self.array_ms, self.list_ms);
-        println!("a packet that is not ours, ns over parse and rewrite {:>25.1}", self.not_ours - self.rewrite);
     }
 
     /// For machines.
     pub fn json(&self) -> serde_json::Value {
         serde_json::json!({"case": "connection table", "insert_one_cpu_ns": self.one, "insert_two_cpus_ns": self.two,
-            "two_to_one": self.two / self.one, "bytes_per_place": self.place, "array_million_ms": self.array_ms, "list_million_ms": self.list_ms,
-            "not_ours_over_rewrite_ns": self.not_ours - self.rewrite})
+            "two_to_one": self.two / self.one, "bytes_per_place": self.place, "array_million_ms": self.array_ms, "list_million_ms": self.list_ms})
     }
 }
