@@ -153,7 +153,7 @@ impl Hooks {
         Err(first_error.unwrap_or_else(|| Error::new(format!("hook {}", link.name), "no hook is possible")))
     }
 
-    /// See [`let_answers_pass`].
+    /// Lets the kernel send answers of NAT whose way the program does not know, on devices that are hooked by XDP.
     pub fn let_answers_pass(&self, maps: &Maps) {
         let by_xdp = self.attached.iter().filter(|a| BY_XDP.contains(&a.hook));
         let_answers_pass(maps, by_xdp.map(|a| a.name.as_str()));
