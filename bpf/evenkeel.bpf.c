@@ -206,8 +206,8 @@ static __always_inline __u32 forward(void *ctx, int tc, struct packet *p, __u32 
 	case FORWARD_NAT:
 		return forward_nat(ctx, tc, p, d, &hop);
 	case FORWARD_TUN:
-		if (!tc && d->tunnel == TUNNEL_IPIP && d->family == 4 && p->family == 4)
-			return forward_ipip4(ctx, p, d, &hop);
+		if (!tc && is_ipip4(d) && p->family == 4)
+			return forward_ipip4(ctx, p->bytes, d, &hop);
 		return forward_tun(ctx, tc, p, dest, d, &hop);
 	default:
 		return REASON_NO_HOP;

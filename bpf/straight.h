@@ -115,26 +115,30 @@ static __always_inline __u32 straight_on(void *ctx, int tc, struct known *k, int
 	if (!d || !(READ(d->flags) & DEST_AVAILABLE))
 		return LONG_WAY;
 	__u32 which = READ(d->hop), method = d->method;
-	struct next_hop *hop = which == 2 ? &d->hops[1] : &d->hops[0];
-	/* in tc, checksums may be half-made */
-	if (method != FORWARD_DR && (tc || method != FORWARD_NAT)) {
-		conn_renew(e, k->expires);
-		count_in(k->service, dest, bytes);
-		return FORWARD_TO + dest;
-	}
 	if (which != 1 && which != 2)
 		return LONG_WAY;
+	struct next_hop *hop = which == 2 ? &d->hops[1] : &d->hops[0];
 	void *data = data_of(ctx, tc), *l4 = data + ETH_SIZE + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	if ((!tc && (hop->ifindex & EK_HOP_TAGGED)) || (d->mtu && bytes > d->mtu) ||
 	    l4 + sizeof(struct tcphdr) > end_of(ctx, tc))
 		return LONG_WAY;
 	conn_renew(e, k->expires);
 	count_in(k->service, dest, bytes);
-	if (method == FORWARD_NAT) {
+	if (method == FORWARD_DR) {
+		on_to(data, v6, hop);
+	} else if (method == FORWARD_NAT && !tc) { /* in tc, checksums may be half-made */
 		__u64 diff = v6 ? put_addr6(data + ETH_SIZE, 0, d->addr) : put_addr4(data + ETH_SIZE, 0, d->addr[0]);
 		put_port(l4, end_of(ctx, tc), protocol, 0, server_port(d, READ(*(__be16 *)(l4 + 2))), diff);
+		on_to(data, v6, hop);
+	} else if (method == FORWARD_TUN && !tc && !v6 && is_ipip4(d)) {
+		__u32 reason = forward_ipip4(ctx, bytes, d, hop);
+		if (reason != REASON_FORWARDED) {
+			count_reason(reason);
+			return XDP_DROP;
+		}
+	} else {
+		return FORWARD_TO + dest;
 	}
-	on_to(data, v6, hop);
 	count_reason(REASON_FORWARDED);
 	return out_by(ctx, tc, hop->ifindex);
 }

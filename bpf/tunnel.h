@@ -58,9 +58,9 @@ static __always_inline void inner_sum(struct packet *p, struct inner *in, void *
  * What tells the outer packet's pieces apart if it may be cut: the inner packet's own number, mixed with whose it is. RFC
  * 6864: of a packet that may not be cut it says nothing.
  */
-static __always_inline __be16 outer_id(struct packet *p, __be16 inner)
+static __always_inline __be16 outer_id(__be32 client, __be16 inner)
 {
-	__u32 who = p->client[0] * 0x9e3779b1u;
+	__u32 who = client * 0x9e3779b1u;
 	return inner ^ (__u16)(who >> 16);
 }
 
@@ -162,7 +162,7 @@ static __always_inline int inner_read(void *ctx, int tc, struct packet *p, struc
 		in->ttl = ip->ttl;
 		in->protocol = IPPROTO_IPIP;
 		in->df = outer_df(ip->frag_off);
-		in->id = outer_id(p, ip->id);
+		in->id = outer_id(p->client[0], ip->id);
 	}
 	/* of a large segment every piece would need its own */
 	if (!tc || !((struct __sk_buff *)ctx)->gso_size)
@@ -204,7 +204,12 @@ static __noinline int tc_encapsulate(struct __sk_buff *skb, struct outer *o, __u
 }
 
 /* The commonest case without a detour through memory: XDP, ipip, IPv4 in IPv4. */
-static __always_inline __u32 forward_ipip4(struct xdp_md *ctx, struct packet *p, struct dest *d, const struct next_hop *hop)
+static __always_inline int is_ipip4(struct dest *d)
+{
+	return d->tunnel == TUNNEL_IPIP && d->family == 4;
+}
+
+static __always_inline __u32 forward_ipip4(struct xdp_md *ctx, __u32 bytes, struct dest *d, const struct next_hop *hop)
 {
 	__u32 reason = age(ctx, 0, 0);
 	if (reason != REASON_FORWARDED)
@@ -213,14 +218,14 @@ static __always_inline __u32 forward_ipip4(struct xdp_md *ctx, struct packet *p,
 	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
 		return REASON_NO_ROOM;
 	__u32 tos = ip->tos, ttl = ip->ttl, df = outer_df(ip->frag_off);
-	__u32 id = df ? 0 : outer_id(p, ip->id);
+	__u32 id = df ? 0 : outer_id(ip->saddr, ip->id);
 	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(*ip)))
 		return REASON_NO_ROOM;
 	struct ethhdr *eth = (void *)(long)ctx->data;
 	__be32 *w = (void *)(eth + 1);
 	if ((void *)(w + 5) > (void *)(long)ctx->data_end)
 		return REASON_NO_ROOM;
-	w[0] = bpf_htonl(0x45000000 | tos << 16 | ((p->bytes + sizeof(*ip)) & 0xffff));
+	w[0] = bpf_htonl(0x45000000 | tos << 16 | ((bytes + sizeof(*ip)) & 0xffff));
 	w[1] = id | df << 16;
 	w[2] = bpf_htonl(ttl << 24 | IPPROTO_IPIP << 16);
 	w[3] = d->source[0];

@@ -57,7 +57,7 @@ const PATHS: &[Path] = &[
         client: "10.1.1.1:40000",
         option: "-t",
         server: "10.2.0.21:80 -i",
-        most: (580, 11, 1, 1),
+        most: (440, 9, 1, 1),
     },
 ];
 
