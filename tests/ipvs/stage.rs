@@ -141,6 +141,8 @@ impl Stage {
         }
         self.ip(Some("gw"), &format!("link set v{name} master {bridge} up\n"));
         self.sysctl(name, &[("ipv4/conf/all/rp_filter", "0"), ("ipv4/conf/default/rp_filter", "0")]);
+        // Ports that recordings name are nobody's by chance (they cover both families), or one that is would not be masked.
+        self.sysctl(name, &[("ipv4/ip_local_reserved_ports", "40000-40099")]);
         self.ip(
             Some(name),
             &format!(
