@@ -365,12 +365,17 @@ static __always_inline int to_tell(__u32 reason)
 	return reason == REASON_UNASKED || reason == REASON_TOO_BIG;
 }
 
+static __always_inline void count_done(__u32 reason)
+{
+	count_reason(reason == REASON_ASK ? REASON_REPLIED : reason);
+}
+
 /* As these say what the program does with a frame, see ACTION_BITS. */
 static __always_inline __u32 xdp_done(__u32 reason, __u32 out)
 {
 	if (reason == REASON_NOT_OURS)
 		return XDP_PASS;
-	count_reason(reason == REASON_ASK ? REASON_REPLIED : reason);
+	count_done(reason);
 	if (verdict_of(reason) == OUT)
 		return send_by(out);
 	return verdict_of(reason) == AWAY ? XDP_DROP : XDP_PASS;
@@ -468,7 +473,7 @@ static __always_inline int tc_done(struct __sk_buff *skb, __u32 reason, __u32 ou
 {
 	if (reason == REASON_NOT_OURS)
 		return TC_ACT_UNSPEC;
-	count_reason(reason == REASON_ASK ? REASON_REPLIED : reason);
+	count_done(reason);
 	if (reason == REASON_ASK)
 		return bpf_redirect_neigh(out, 0, 0, 0);
 	if (verdict_of(reason) == OUT)

@@ -35,6 +35,12 @@ __noinline int answer_marked(struct packet *p)
 	return 1;
 }
 
+/* The port that an answer from this one of the real server's is to come from: see server_port(). */
+static __always_inline __be16 asked_port(struct service *s, struct dest *d, __be16 port)
+{
+	return s->port && d->port == port ? s->port : port;
+}
+
 /* Looks through the destinations that may have sent it; what it finds is in the scratch memory. `p` as it came: `client` is the real server, `vip` the client. */
 __noinline int answer_find(struct packet *p)
 {
@@ -56,8 +62,7 @@ __noinline int answer_find(struct packet *p)
 		struct service *s = d ? service_at(d->service) : 0;
 		if (!s)
 			return 0;
-		/* see server_port() */
-		__be16 vport = s->port && d->port == p->client_port ? s->port : p->client_port;
+		__be16 vport = asked_port(s, d, p->client_port);
 		key_make(k, p->vip, s->addr, v6, conn_key1(p->vport, vport, p->protocol, KIND_CONN));
 		__u32 number = conn_find(k, (__u32)bpf_jiffies64(), f);
 		struct conn *e = number ? conn_at(number - 1) : 0;

@@ -195,7 +195,7 @@ static long scan_blocks(__u32 turn, struct scan *w)
 			return 1;
 		at += EK_BLOCK;
 		w->at = at;
-		if (i == PASS_TURN)
+		if (i + 1 == PASS_TURN)
 			return 0;
 	}
 	struct best within = { .dest = NO_DEST };

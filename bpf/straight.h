@@ -103,6 +103,14 @@ static __always_inline __u32 out_by(void *ctx, int tc, __u32 ifindex)
 	return ifindex && ifindex != ((struct xdp_md *)ctx)->ingress_ifindex ? bpf_redirect(ifindex, 0) : XDP_TX;
 }
 
+/* Translates one end of a packet, address and port; both headers are there. */
+static __always_inline void put_end(void *frame, void *l4, void *end, int v6, __u32 protocol, int source, const __be32 *addr,
+				    __be16 port)
+{
+	void *ip = frame + ETH_SIZE;
+	put_port(l4, end, protocol, source, port, v6 ? put_addr6(ip, source, addr) : put_addr4(ip, source, addr[0]));
+}
+
 /* A client's packet, in which everything up to 20 bytes of layer 4 is there: to the destination of its connection. */
 static __always_inline __u32 straight_on(void *ctx, int tc, struct known *k, int v6, __u32 protocol, __u32 bytes)
 {
@@ -127,8 +135,7 @@ static __always_inline __u32 straight_on(void *ctx, int tc, struct known *k, int
 	if (method == FORWARD_DR) {
 		on_to(data, v6, hop);
 	} else if (method == FORWARD_NAT && !tc) { /* in tc, checksums may be half-made */
-		__u64 diff = v6 ? put_addr6(data + ETH_SIZE, 0, d->addr) : put_addr4(data + ETH_SIZE, 0, d->addr[0]);
-		put_port(l4, end_of(ctx, tc), protocol, 0, server_port(d, READ(*(__be16 *)(l4 + 2))), diff);
+		put_end(data, l4, end_of(ctx, tc), v6, protocol, 0, d->addr, server_port(d, READ(*(__be16 *)(l4 + 2))));
 		on_to(data, v6, hop);
 	} else if (method == FORWARD_TUN && !tc && !v6 && is_ipip4(d)) {
 		__u32 reason = forward_ipip4(ctx, bytes, d, hop);
@@ -153,12 +160,6 @@ static __always_inline struct dest *answers_for(struct settings *set, __be32 *fr
 	*number = set->any_nat ? nat_look(from, v6, port, protocol, NAT_PROBES) : 0;
 	struct dest *d = *number ? dest_at(*number - 1) : 0;
 	return d && !d->twin ? d : 0;
-}
-
-/* The port that such an answer comes from: see server_port(). */
-static __always_inline __be16 asked_port(struct service *s, struct dest *d, __be16 port)
-{
-	return s->port && d->port == port ? s->port : port;
 }
 
 /* To the client: by the way that the connection remembers. As answer(); only under XDP. */
@@ -187,8 +188,7 @@ static __always_inline __u32 straight_back(struct xdp_md *ctx, struct settings *
 		return LONG_WAY;
 	conn_renew(e, k->expires);
 	count_out(k->service, dest, bytes);
-	__u64 diff = v6 ? put_addr6(data + ETH_SIZE, 1, s->addr) : put_addr4(data + ETH_SIZE, 1, s->addr[0]);
-	put_port(l4, (void *)(long)ctx->data_end, protocol, 1, port, diff);
+	put_end(data, l4, end_of(ctx, 0), v6, protocol, 1, s->addr, port);
 	on_to(data, v6, &w->hop);
 	count_reason(REASON_REPLIED);
 	return out_by(ctx, 0, w->hop.ifindex);

@@ -203,12 +203,12 @@ static __noinline int tc_encapsulate(struct __sk_buff *skb, struct outer *o, __u
 	return bpf_skb_store_bytes(skb, ETH_SIZE, o->bytes, len, 0);
 }
 
-/* The commonest case without a detour through memory: XDP, ipip, IPv4 in IPv4. */
 static __always_inline int is_ipip4(struct dest *d)
 {
 	return d->tunnel == TUNNEL_IPIP && d->family == 4;
 }
 
+/* The commonest case without a detour through memory: XDP, ipip, IPv4 in IPv4. */
 static __always_inline __u32 forward_ipip4(struct xdp_md *ctx, __u32 bytes, struct dest *d, const struct next_hop *hop)
 {
 	__u32 reason = age(ctx, 0, 0);

@@ -6,14 +6,13 @@
 //! IPv4 alone, and have it in every row.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use evenkeel_core::model::{Persistence, Scheduler};
 use evenkeel_core::plan::{ServiceSpec, Step};
-use nix::sched::{CloneFlags, unshare};
+use evenkeel_testkit::ways::with_ways;
 
-use crate::packets::{ACK, Bench, Kind, ROUNDS, SYN, Way, median, plane, service};
+use crate::packets::{ACK, Bench, Kind, ROUNDS, SYN, Way, median, plane};
 
 /// Of every flow that the wrapper can make.
 const ALL_FLOWS: u32 = 1 << 24;
@@ -96,7 +95,7 @@ fn established(wanted: &dyn Fn(&str) -> bool, rows: &mut Vec<Row>) -> Result<()>
             // Room for two million connections, as the LRU hash has; one of IPv6 takes two places. An answer's sender is
             // known if there is only one.
             let (servers, places) = (if answers { 1 } else { SERVERS }, if v6 { 1 << 22 } else { 1 << 21 });
-            let (plane, ours) = plane(clients, way, service(Scheduler::Rr), servers, places)?;
+            let (plane, ours) = plane(clients, way, ServiceSpec::of(Scheduler::Rr), servers, places)?;
             for (name, flows) in names {
                 let begin = [(clients, ours), (Kind { udp, ..Kind::USUAL }, b.fd("kernel_maps")?)];
                 for (kind, program) in begin {
@@ -163,7 +162,12 @@ fn new_connections(b: &Bench, wanted: &dyn Fn(&str) -> bool, rows: &mut Vec<Row>
                 // Of IPv6 half the places are as many connections.
                 let fill = if kind.v6 { PLACES / 4 } else { PLACES / 2 };
                 let tables = if kind == Kind::USUAL { 3 } else { 1 };
-                rows.push(beginning(b, &name, (kind, way, service(Scheduler::Rr), SERVERS), (PLACES, fill, tables))?);
+                rows.push(beginning(
+                    b,
+                    &name,
+                    (kind, way, ServiceSpec::of(Scheduler::Rr), SERVERS),
+                    (PLACES, fill, tables),
+                )?);
             }
         }
     }
@@ -173,13 +177,13 @@ fn new_connections(b: &Bench, wanted: &dyn Fn(&str) -> bool, rows: &mut Vec<Row>
         if wanted(&name) {
             let mask = if kind.v6 { Ipv6Addr::from(u128::MAX).into() } else { Ipv4Addr::BROADCAST.into() };
             let persistence = Some(Persistence { timeout_s: 300, mask });
-            let spec = ServiceSpec { persistence, ..service(Scheduler::Rr) };
+            let spec = ServiceSpec { persistence, ..ServiceSpec::of(Scheduler::Rr) };
             let fill = if kind.v6 { PLACES / 4 } else { PLACES / 2 };
             rows.push(beginning(b, &name, (kind, Way::Dr, spec, SERVERS), (PLACES, fill, 1))?);
         }
         let name = format!("SYN flood, the table full, DR{}", family(kind.v6));
         if wanted(&name) {
-            let load = (kind, Way::Dr, service(Scheduler::Rr), SERVERS);
+            let load = (kind, Way::Dr, ServiceSpec::of(Scheduler::Rr), SERVERS);
             rows.push(beginning(b, &name, load, (1 << 20, 4 << 20, 1))?);
         }
     }
@@ -187,7 +191,7 @@ fn new_connections(b: &Bench, wanted: &dyn Fn(&str) -> bool, rows: &mut Vec<Row>
         for servers in [4, 64, 1024, 4096] {
             let name = format!("every packet a new connection, {scheduler}, {servers} servers");
             if wanted(&name) {
-                let load = (Kind::USUAL, Way::Dr, service(scheduler), servers);
+                let load = (Kind::USUAL, Way::Dr, ServiceSpec::of(scheduler), servers);
                 rows.push(beginning(b, &name, load, (PLACES, PLACES / 2, 1))?);
             }
         }
@@ -204,7 +208,7 @@ fn foreign(b: &Bench, wanted: &dyn Fn(&str) -> bool, rows: &mut Vec<Row>) -> Res
         }
         // A service of another protocol, so that nothing is for it.
         let (plane, ours) =
-            plane(Kind { v6, udp: true, ..Kind::USUAL }, Way::Dr, service(Scheduler::Rr), SERVERS, 1 << 16)?;
+            plane(Kind { v6, udp: true, ..Kind::USUAL }, Way::Dr, ServiceSpec::of(Scheduler::Rr), SERVERS, 1 << 16)?;
         let kind = Kind { v6, foreign: true, ..Kind::USUAL };
         let (flags, rounds, repeat) = (ACK, ROUNDS, 1_000_000);
         let l = Load { kind, flows: 1 << 16, flags, fresh: false, rounds, repeat, line: "one_line" };
@@ -212,33 +216,6 @@ fn foreign(b: &Bench, wanted: &dyn Fn(&str) -> bool, rows: &mut Vec<Row>) -> Res
         plane.loaded.unpin();
     }
     Ok(())
-}
-
-/// A namespace in which there is a way to every client, for answers.
-fn with_ways<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let inside = || {
-        unshare(CloneFlags::CLONE_NEWNET)?;
-        for line in [
-            "link set lo up",
-            "link add d0 type veth peer name d1",
-            "link set d1 up",
-            "link set d0 up",
-            "addr add 10.47.0.1/16 dev d0",
-            "addr add fd47::1/64 dev d0 nodad",
-            "neigh add 10.47.0.2 lladdr 02:00:00:00:00:01 dev d0",
-            "neigh add fd47::2 lladdr 02:00:00:00:00:01 dev d0",
-            "route add default via 10.47.0.2",
-            "-6 route add default via fd47::2",
-        ] {
-            let done = Command::new("ip").args(line.split(' ')).status().context("ip")?;
-            ensure!(done.success(), "ip {line}");
-        }
-        for file in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-            std::fs::write(format!("/proc/sys/net/{file}"), "1").with_context(|| file.to_owned())?;
-        }
-        work()
-    };
-    std::thread::scope(|s| s.spawn(inside).join().map_err(|_| anyhow::anyhow!("the measurement panicked"))?)
 }
 
 /// Measures every row whose name holds these words.
@@ -251,7 +228,7 @@ pub fn run(only: Option<&str>) -> Result<Vec<Row>> {
         new_connections(&b, &wanted, &mut rows)?;
         foreign(&b, &wanted, &mut rows)?;
         Ok(rows)
-    })
+    })?
 }
 
 impl Row {

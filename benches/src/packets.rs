@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use evenkeel_core::model::{ForwardingMethod, Protocol, Scheduler, ServerKey, ServiceKey, Tunnel, Weight};
+use evenkeel_core::model::{ForwardingMethod, Protocol, ServerKey, ServiceKey, Tunnel, Weight};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
 use evenkeel_sys::bpf::{NextHop, Path, XdpPlane};
 use libbpf_rs::{MapCore, MapFlags, Object, ObjectBuilder, ProgramInput};
@@ -189,9 +189,4 @@ pub fn plane(kind: Kind, way: Way, spec: ServiceSpec, servers: u32, places: u32)
     }
     let fd = plane.loaded.xdp_program()?;
     Ok((plane, fd))
-}
-
-/// A service of this scheduler.
-pub fn service(scheduler: Scheduler) -> ServiceSpec {
-    ServiceSpec::of(scheduler)
 }

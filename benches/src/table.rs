@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use evenkeel_core::model::Scheduler;
+use evenkeel_core::plan::ServiceSpec;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::packets::{Bench, Kind, SYN, Way, median, plane, service};
+use crate::packets::{Bench, Kind, SYN, Way, median, plane};
 
 const CONNECTIONS: u32 = 1_000_000;
 /// All flows that the wrapper can make.
@@ -50,7 +51,7 @@ pub fn run() -> Result<Table> {
     let (mut one, mut two, mut array, mut list) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut place = 0.0;
     for _ in 0..ROUNDS {
-        let (p, program) = plane(Kind::USUAL, Way::Dr, service(Scheduler::Wlc), 4, 1 << 22)?;
+        let (p, program) = plane(Kind::USUAL, Way::Dr, ServiceSpec::of(Scheduler::Wlc), 4, 1 << 22)?;
         one.extend(threads(program, &[(0, 0, CONNECTIONS)])?);
         let maps = p.maps();
         let began = Instant::now();
@@ -64,7 +65,7 @@ pub fn run() -> Result<Table> {
         // A bit for each line of two places stands beside the table.
         place = (maps.connection_bytes() as f64 + maps.conn_capacity() as f64 / 16.0) / maps.conn_capacity() as f64;
         p.loaded.unpin();
-        let (p, program) = plane(Kind::USUAL, Way::Dr, service(Scheduler::Wlc), 4, 1 << 22)?;
+        let (p, program) = plane(Kind::USUAL, Way::Dr, ServiceSpec::of(Scheduler::Wlc), 4, 1 << 22)?;
         two.extend(threads(program, &[(0, 0, CONNECTIONS / 2), (1, 1 << 23, CONNECTIONS / 2)])?);
         p.loaded.unpin();
     }

@@ -7,8 +7,9 @@ use evenkeel_core::model::{Member, Protocol};
 use evenkeel_testkit::frames::{self, End, Flags, look, look_icmp};
 use evenkeel_testkit::lan::eventually;
 use evenkeel_testkit::sequences::ipvsadm_step;
+use evenkeel_testkit::ways::GATEWAY_MAC;
 
-use crate::methods::{GATEWAY_MAC, end, frame, with_ways};
+use crate::methods::{end, frame, with_ways};
 use crate::plane::{Fate, TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, test_plane};
 
 fn member(range: &str, protocol: Option<Protocol>, ports: (u16, u16)) -> Member {

@@ -10,41 +10,15 @@ use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
 use evenkeel_sys::bpf::{NextHop, Path};
 use evenkeel_testkit::frames::{self, End, Flags, look, look_icmp};
 use evenkeel_testkit::sequences::ipvsadm_step;
-use nix::sched::{CloneFlags, unshare};
+use evenkeel_testkit::ways::{self, GATEWAY_MAC};
 
-use crate::plane::{TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, test_plane};
-
-pub const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+use crate::plane::{TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, can_load, test_plane};
 
 /// Runs a test in a network of its own, whose way to clients leads by a gateway on `d0`.
 pub fn with_ways(test: impl FnOnce() + Send + 'static) {
-    if !evenkeel_sys::user::is_root() {
-        eprintln!("skipped: it needs root");
-        return;
+    if can_load() {
+        ways::with_ways(test).expect("a network");
     }
-    let thread = std::thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET).expect("a namespace");
-        for line in [
-            "link set lo up",
-            "link add d0 address 02:00:00:00:00:d0 type veth peer name d1",
-            "link set d1 up",
-            "link set d0 up",
-            "addr add 10.2.0.10/24 dev d0",
-            "addr add fd00:2::10/64 dev d0 nodad",
-            "neigh add 10.2.0.1 lladdr 02:00:00:00:00:01 dev d0",
-            "neigh add fd00:2::1 lladdr 02:00:00:00:00:01 dev d0",
-            "route add default via 10.2.0.1",
-            "-6 route add default via fd00:2::1",
-        ] {
-            let done = Command::new("ip").args(line.split(' ')).status().expect("ip runs");
-            assert!(done.success(), "ip {line}");
-        }
-        for file in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-            std::fs::write(format!("/proc/sys/net/{file}"), "1").expect("forwarding is on");
-        }
-        test();
-    });
-    thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e));
 }
 
 pub fn end(text: &str) -> End {

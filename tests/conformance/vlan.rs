@@ -6,8 +6,9 @@ use evenkeel_sys::bpf::{NextHop, Path};
 use evenkeel_sys::netlink::{Link, Netlink};
 use evenkeel_testkit::frames::{look, look_icmp};
 use evenkeel_testkit::sequences::ipvsadm_step;
+use evenkeel_testkit::ways::GATEWAY_MAC;
 
-use crate::methods::{GATEWAY_MAC, end, frame, with_ways};
+use crate::methods::{end, frame, with_ways};
 use crate::plane::{TestPlane, XDP_PASS, XDP_TX, can_load, test_plane};
 
 /// Test runs come in by the loopback device, number 1. On it are VLAN 100, VLAN 200, and VLAN 7 within 802.1ad's 300.

@@ -14,3 +14,4 @@ pub mod sequences;
 pub mod sim;
 pub mod uml;
 pub mod watch;
+pub mod ways;
