@@ -13,7 +13,7 @@
  * what is in them means the same: EK_OLDEST_ABI is the oldest one of which that holds (the connections' hash and keys, the
  * numbers of enumerators).
  */
-#define EK_ABI 6
+#define EK_ABI 7
 #define EK_OLDEST_ABI 4
 
 #define EK_MAX_SERVICES 16384u
@@ -30,6 +30,7 @@
 #define EK_HOPS 1024u /* next hops towards clients */
 #define EK_HOP_PROBES 4
 #define EK_ROUTES 32768u /* clients whose way is remembered for their other connections */
+#define EK_CLASSES 65536u /* of flows that have no entry */
 #define EK_SH_SIZE 256 /* IP_VS_SH_TAB_SIZE, and dh's */
 #define EK_MH_SIZE 4093 /* ip_vs_mh_primes[], IP_VS_MH_TAB_INDEX 12 */
 #define EK_MEMBER_NETS 65536u

@@ -32,6 +32,8 @@
 #include "note.h"
 #include "schedule.h"
 #include "locality.h"
+#include "template.h"
+#include "crowded.h"
 #include "begin.h"
 #include "forward.h"
 #include "nat.h"
@@ -175,12 +177,12 @@ static __always_inline __u32 balance(struct packet *p, struct settings *set, __u
 			return REASON_STANDBY;
 		if (may_begin(set, p))
 			*dest = begin(service, p, &f);
-		else if (!f.room && p->protocol != IPPROTO_UDP)
-			*dest = stateless(service, p); /* its bucket is full: it may be a flow that found no room */
+		else if (p->protocol != IPPROTO_UDP)
+			*dest = stateless(service, p, f.room); /* it may be a flow that found no room */
 		else
 			return REASON_NOT_FIRST;
 		if (*dest == NO_DEST)
-			return nobody(set, service);
+			return f.room && !may_begin(set, p) ? REASON_NOT_FIRST : nobody(set, service);
 	}
 	if (p->piece == FIRST_PIECE)
 		fragment_note(p, *dest, FROM_CLIENT, 0);

@@ -44,6 +44,14 @@ struct {
 	__type(value, __u64);
 } routes SEC(".maps");
 
+/* The program writes and reads: where flows without an entry go, see crowded.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, EK_CLASSES);
+	__type(key, __u32);
+	__type(value, __u64);
+} classes SEC(".maps");
+
 /* User space writes, the program reads: the firewall marks of addresses. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);

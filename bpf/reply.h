@@ -41,6 +41,17 @@ static __always_inline __be16 asked_port(struct service *s, struct dest *d, __be
 	return s->port && d->port == port ? s->port : port;
 }
 
+/* Does it answer a flow that may be without an entry, though there is room for one? */
+__noinline int asked_without(__u32 service, __u32 vport, struct packet *p)
+{
+	struct settings *set = settings_get();
+	struct service *s = service_at(service);
+	if (!set || !s || !p || p->protocol == IPPROTO_UDP)
+		return 0;
+	__u64 *word = class_at(service, class_of(p->vip, s->addr, p->family == 6, p->vport, vport));
+	return word && class_in_use(set, READ(*word), service);
+}
+
 /* Looks through the destinations that may have sent it; what it finds is in the scratch memory. `p` as it came: `client` is the real server, `vip` the client. */
 __noinline int answer_find(struct packet *p)
 {
@@ -66,7 +77,7 @@ __noinline int answer_find(struct packet *p)
 		key_make(k, p->vip, s->addr, v6, conn_key1(p->vport, vport, p->protocol, KIND_CONN));
 		__u32 number = conn_find(k, (__u32)bpf_jiffies64(), f);
 		struct conn *e = number ? conn_at(number - 1) : 0;
-		int without = !number && !f->room; /* it may have found none */
+		int without = !number && (!f->room || asked_without(d->service, vport, p));
 		if ((e && READ(e->dest) == next - 1) || without) {
 			__builtin_memcpy(a->to.addr, s->addr, 16);
 			a->to.port = vport;

@@ -8,6 +8,16 @@
 
 #define NO_DEST (~0u)
 
+static __always_inline void pick_of(struct pick *k, __u32 service, struct packet *p)
+{
+	int v6 = p->family == 6;
+	k->service = service;
+	k->client = fold(p->client, v6);
+	k->vip = fold(p->vip, v6);
+	k->port = bpf_ntohs(p->client_port);
+	k->target = words(p->vip) ^ (v6 ? rotl(words(p->vip + 2), 32) : 0);
+}
+
 /* Neither removed, nor quiesced (weight 0), nor over its threshold. */
 static __always_inline int eligible(struct dest *d)
 {
@@ -29,7 +39,7 @@ struct walk {
 	__u32 dest;
 	__u32 hash, port; /* sh, mh: where the walk began */
 	__u64 flow;
-	__u64 rank; /* scan_rendezvous(): of the best server so far */
+	__u32 pays, weight; /* auction(): of the best server so far */
 };
 
 /*
@@ -46,7 +56,7 @@ static __always_inline __u32 no_dest(void)
 static __always_inline struct walk walk_from(struct service_half *half)
 {
 	__u32 none = no_dest();
-	return (struct walk){ .half = half, .base = half->list_base, .len = half->list_len, .dest = none, .rank = none };
+	return (struct walk){ .half = half, .base = half->list_base, .len = half->list_len, .dest = none, .pays = none, .weight = none };
 }
 
 /* rr, wrr: the next one in the table that can take it; ip_vs_rr_schedule(), ip_vs_wrr_schedule() skip in the same way. */
@@ -227,45 +237,6 @@ __noinline __u32 schedule_scan(__u32 service, __u32 rule)
 
 /* How many servers a turn of the simpler walks looks at. */
 #define WALK_TURN 8
-
-/* No room for an entry: the highest hash of (flow, server) wins, on every director and for every packet alike. */
-static __always_inline void rendezvous(__u32 at, struct walk *w)
-{
-	__u32 index;
-	struct dest *d = dest_in_list(w->base + at, &index);
-	if (!d || !eligible(d))
-		return;
-	__u64 h = (w->flow ^ ((__u64)(d->addr[0] ^ d->addr[1] ^ d->addr[2] ^ d->addr[3]) << 16 | d->port)) *
-		  0x9e3779b97f4a7c15ull;
-	h ^= h >> 32;
-	h *= 0xd6e8feb86659fd93ull;
-	if (w->dest == NO_DEST || h > w->rank) {
-		w->dest = index;
-		w->rank = h;
-	}
-}
-
-static long scan_rendezvous(__u32 turn, struct walk *w)
-{
-	for (__u32 i = 0; i < WALK_TURN; i++) {
-		__u32 at = turn * WALK_TURN + i;
-		if (at >= w->len)
-			return 1;
-		rendezvous(at, w);
-	}
-	return 0;
-}
-
-__noinline __u32 schedule_stateless(__u32 service, __u64 flow)
-{
-	struct service *s = service_at(service);
-	if (!s)
-		return NO_DEST;
-	struct walk w = walk_from(&s->half[READ(s->generation) & 1]);
-	w.flow = flow;
-	bpf_loop(w.len / WALK_TURN + 1, scan_rendezvous, &w, 0);
-	return w.dest;
-}
 
 /* Where the walks of sh and mh look: at the hash of an offset, the client's address and, if wished, its port. */
 static __always_inline __u32 look_at(struct walk *w, __u32 offset)

@@ -35,8 +35,8 @@ static __always_inline __u64 key1_of(void *l4, __u8 protocol)
 	return READ(*(__u32 *)l4) | (__u64)protocol << 32 | (__u64)KIND_CONN << 40;
 }
 
-/* The entry of a key in this line, the first of its bucket. No template has the key of a connection. */
-static __always_inline struct conn *conn_at_once(__u32 line, __u64 key0, __u64 key1)
+/* The entry of a key in this line. No template has the key of a connection. */
+static __always_inline struct conn *conn_in(__u32 line, __u64 key0, __u64 key1)
 {
 	struct conn_line *l = line_at(line);
 	if (!l)
@@ -51,6 +51,12 @@ static __always_inline struct conn *conn_at_once(__u32 line, __u64 key0, __u64 k
 	return other ? 0 : e;
 }
 
+static __always_inline struct conn *conn_at_once(struct settings *set, __u32 line, __u64 key0, __u64 key1)
+{
+	struct conn *e = conn_in(line, key0, key1);
+	return e ? e : conn_in((line + 1) & set->conn_mask, key0, key1);
+}
+
 /* As key_make(). */
 static __always_inline void key6_of(struct key *k, struct ipv6hdr *ip)
 {
@@ -62,10 +68,16 @@ static __always_inline void key6_of(struct key *k, struct ipv6hdr *ip)
 	k->key1 = key1_of(ip + 1, READ(ip->nexthdr)) | KEY_V6;
 }
 
-static __always_inline struct conn *conn6_at_once(__u32 line, struct key *k)
+static __always_inline struct conn *conn6_at_once(struct settings *set, __u32 line, struct key *k)
 {
-	struct conn_line *l = line_at(line);
-	return l && key_is6(l, k) ? &l->entry[0] : 0;
+	for (int i = 0; i < 3; i++) {
+		struct conn_line *l = line_at((line + i) & set->conn_mask);
+		if (!l)
+			return 0;
+		if (key_is6(l, k))
+			return &l->entry[0];
+	}
+	return 0;
 }
 
 /* What nothing happens to, and how long it keeps its connection. `l4` is as long as a TCP header. 0 if it is so. */
@@ -211,7 +223,7 @@ static __always_inline __u32 straight_back4(struct xdp_md *ctx, struct settings 
 	__be16 port = asked_port(s, d, from);
 	__u64 key0 = conn_key0(ip->daddr, s->addr[0]), key1 = conn_key1(to, port, protocol, KIND_CONN);
 	k->service = d->service;
-	k->entry = conn_at_once(conn_hash(set, key0, key1) & set->conn_mask, key0, key1);
+	k->entry = conn_at_once(set, conn_hash(set, key0, key1) & set->conn_mask, key0, key1);
 	if (!k->entry || !settled(k->entry, protocol))
 		return LONG_WAY;
 	return straight_back(ctx, set, k, number - 1, s, port, 0, protocol, bpf_ntohs(ip->tot_len));
@@ -232,7 +244,7 @@ static __always_inline __u32 straight4(void *ctx, int tc, struct settings *set)
 	k.service = service_lookup(&ip->daddr, 0, READ(*((__be16 *)(ip + 1) + 1)), protocol);
 	if (!k.service--)
 		return tc || set->any_port || set->any_ftp ? LONG_WAY : straight_back4(ctx, set, ip, &k);
-	k.entry = conn_at_once(line, key0_of(ip), key1_of(ip + 1, READ(ip->protocol)));
+	k.entry = conn_at_once(set, line, key0_of(ip), key1_of(ip + 1, READ(ip->protocol)));
 	if (!k.entry || !settled(k.entry, READ(ip->protocol)))
 		return LONG_WAY;
 	return straight_on(ctx, tc, &k, 0, READ(ip->protocol), bytes_of(ctx, tc, bpf_ntohs(ip->tot_len)));
@@ -250,7 +262,7 @@ static __always_inline __u32 straight_back6(struct xdp_md *ctx, struct settings 
 	__be16 port = asked_port(s, d, from);
 	key_make(key, ip->daddr.s6_addr32, s->addr, 1, conn_key1(to, port, protocol, KIND_CONN));
 	k->service = d->service;
-	k->entry = conn6_at_once(key_hash6(set, key) & set->conn_mask, key);
+	k->entry = conn6_at_once(set, key_hash6(set, key) & set->conn_mask, key);
 	if (!k->entry || !settled(k->entry, protocol))
 		return LONG_WAY;
 	return straight_back(ctx, set, k, number - 1, s, port, 1, protocol, bpf_ntohs(ip->payload_len) + sizeof(*ip));
@@ -271,7 +283,7 @@ static __always_inline __u32 straight6(void *ctx, int tc, struct settings *set)
 	k.service = service_lookup(ip->daddr.s6_addr32, 1, READ(*((__be16 *)(ip + 1) + 1)), protocol);
 	if (!k.service--)
 		return tc || set->any_port || set->any_ftp ? LONG_WAY : straight_back6(ctx, set, ip, &k, &key);
-	k.entry = conn6_at_once(line, &key);
+	k.entry = conn6_at_once(set, line, &key);
 	if (!k.entry || !settled(k.entry, READ(ip->nexthdr)))
 		return LONG_WAY;
 	return straight_on(ctx, tc, &k, 1, READ(ip->nexthdr),

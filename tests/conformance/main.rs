@@ -5,6 +5,7 @@
 mod blocks;
 mod changes;
 mod cost;
+mod crowded;
 mod dump;
 mod emulate;
 mod fuzz;

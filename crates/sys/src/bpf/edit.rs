@@ -387,7 +387,10 @@ impl Editor {
         let blocks = remembers(e.scheduler) && list_len > EK_BLOCK;
         let room = self.ranges.alloc(list_len + table_len, if blocks { EK_BLOCK } else { 1 });
         if room.is_none() {
-            self.maps().forget_best(&current); // servers may have changed for all that
+            // Servers may have changed for all that.
+            self.maps().forget_best(&current);
+            let generation = self.maps().services.word(e.index as usize, offset_of!(service, generation));
+            generation.fetch_add(2, Ordering::AcqRel);
         }
         let base = room.ok_or_else(|| {
             Error::new("write a service's server list", format!("no room for {} words", list_len + table_len))
@@ -451,6 +454,8 @@ impl Editor {
             port: key.port.to_be(),
             protocol: if key.mark == 0 { key.protocol.number() } else { 0 },
             mark: key.mark,
+            // What was said of the service that was here before does not hold.
+            generation: maps.services.get(index as usize).generation.wrapping_add(1),
             flags: if self.by_hand { SERVICE_BY_HAND } else { 0 },
             ..Default::default()
         };

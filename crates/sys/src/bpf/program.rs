@@ -23,6 +23,7 @@ pub(super) const MAPS: &[&str] = &[
     "members",
     "ways",
     "routes",
+    "classes",
     "services",
     "dests",
     "lists",
