@@ -154,7 +154,7 @@ struct service_half {
  * reads it before. So what somebody notes late does not hold.
  */
 struct block {
-	__u64 best; /* the destination; in the high half the version that it was found at */
+	__u64 best; /* the destination, twos: what all of them weigh; in the high half the version that it was found at */
 	__u32 version;
 	__u32 unused;
 };

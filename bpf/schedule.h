@@ -291,16 +291,45 @@ struct two {
 	__u32 dest[2];
 };
 
-static long weigh(__u32 turn, struct two *w)
+/* What so many servers of the list weigh together, a block of them at most. */
+__noinline __u32 weight_of(struct two *w, __u32 from, __u32 count)
 {
-	for (__u32 i = 0; i < WALK_TURN; i++) {
-		__u32 at = turn * WALK_TURN + i, index;
-		if (at >= w->len)
-			return 1;
+	__u32 sum = 0;
+	for (__u32 i = 0; i < EK_BLOCK && w; i++) {
+		__u32 at = from + i, index;
+		if (at >= w->len || i >= count)
+			break;
 		struct dest *d = dest_in_list(w->base + at, &index);
 		if (d && eligible(d))
-			w->total += READ(d->weight);
+			sum += READ(d->weight);
 	}
+	return sum;
+}
+
+/* The same of a block, which remembers it in place of its best server; as in scan_blocks(). */
+static __always_inline __u32 weight_of_block(struct two *w, __u32 turn)
+{
+	__u32 number = w->base / EK_BLOCK + turn;
+	struct block *b = bpf_map_lookup_elem(&blocks, &number);
+	if (!b)
+		return 0;
+	__u64 known = READ(b->best);
+	if (known >> 32 == READ(b->version))
+		return known;
+	__u32 version = __sync_fetch_and_add(&b->version, 0), sum = weight_of(w, turn * EK_BLOCK, EK_BLOCK);
+	b->best = (__u64)version << 32 | sum;
+	return sum;
+}
+
+static long weigh(__u32 turn, struct two *w)
+{
+	w->total += weight_of(w, turn * WALK_TURN, WALK_TURN);
+	return 0;
+}
+
+static long weigh_block(__u32 turn, struct two *w)
+{
+	w->total += weight_of_block(w, turn);
 	return 0;
 }
 
@@ -319,14 +348,32 @@ static __always_inline void draw_one(__u32 at, struct two *w)
 	w->second -= weight;
 }
 
-static long draw(__u32 turn, struct two *w)
+/* Draws among these. 1: both are found, or there are no more servers. */
+__noinline int draw_some(struct two *w, __u32 from, __u32 count)
 {
-	for (__u32 i = 0; i < WALK_TURN; i++) {
-		__u32 at = turn * WALK_TURN + i;
+	for (__u32 i = 0; i < EK_BLOCK && w; i++) {
+		__u32 at = from + i;
+		if (i >= count)
+			break;
 		if (at >= w->len || (w->dest[0] != NO_DEST && w->dest[1] != NO_DEST))
 			return 1;
 		draw_one(at, w);
 	}
+	return 0;
+}
+
+static long draw(__u32 turn, struct two *w)
+{
+	return draw_some(w, turn * WALK_TURN, WALK_TURN) & 1; /* as the verifier wants to see it */
+}
+
+static long draw_block(__u32 turn, struct two *w)
+{
+	__u32 weight = weight_of_block(w, turn);
+	if ((w->first < weight && w->dest[0] == NO_DEST) || (w->second < weight && w->dest[1] == NO_DEST))
+		return draw_some(w, turn * EK_BLOCK, EK_BLOCK) & 1;
+	w->first -= weight;
+	w->second -= weight;
 	return 0;
 }
 
@@ -337,14 +384,20 @@ __noinline __u32 schedule_twos(__u32 service)
 	if (!s || !set)
 		return NO_DEST;
 	struct service_half *half = &s->half[READ(s->generation) & 1];
-	__u32 none = READ(set->no_dest);
+	__u32 none = READ(set->no_dest), by_blocks = half->blocks;
 	struct two w = { .base = half->list_base, .len = half->list_len, .total = none + 1, .dest = { none, none } };
-	bpf_loop(w.len / WALK_TURN + 1, weigh, &w, 0);
+	if (by_blocks)
+		bpf_loop(w.len / EK_BLOCK + 1, weigh_block, &w, 0);
+	else
+		bpf_loop(w.len / WALK_TURN + 1, weigh, &w, 0);
 	if (!w.total)
 		return NO_DEST;
 	w.first = bpf_get_prandom_u32() % w.total;
 	w.second = bpf_get_prandom_u32() % w.total;
-	bpf_loop(w.len / WALK_TURN + 1, draw, &w, 0);
+	if (by_blocks)
+		bpf_loop(w.len / EK_BLOCK + 1, draw_block, &w, 0);
+	else
+		bpf_loop(w.len / WALK_TURN + 1, draw, &w, 0);
 	struct dest *a = dest_at(w.dest[0]), *b = dest_at(w.dest[1]);
 	if (!a || !b)
 		return a ? w.dest[0] : b ? w.dest[1] : NO_DEST;

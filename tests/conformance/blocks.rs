@@ -98,6 +98,49 @@ fn many_servers_are_chosen_among_as_if_each_was_looked_at() {
 }
 
 #[test]
+fn twos_loads_many_servers_by_their_weights() {
+    const FLOWS: u32 = 20_000;
+    let Some(mut plane) = test_plane(1 << 17) else { return };
+    plane.apply(&[Step::AddService(key(), ServiceSpec::of(Scheduler::Twos))]);
+    let weight = |n: u64| DestSpec {
+        weight: Weight::new((n % 5) as u32).expect("a weight"),
+        method: ForwardingMethod::Dr,
+        u_threshold: 0,
+        l_threshold: 0,
+    };
+    let all: Vec<Step> = (0..SERVERS).map(|n| Step::AddDest(key(), server(n), weight(n))).collect();
+    plane.apply(&all);
+    let begin = |plane: &TestPlane, flows: std::ops::Range<u32>| {
+        for n in flows {
+            assert!(matches!(plane.tcp(client(n), (key().addr, 80), "S"), Fate::Sent(_)));
+        }
+    };
+    let connections = |plane: &TestPlane| -> Vec<u32> {
+        let view = plane.plane.maps().view_one(key()).expect("the service");
+        let one = |n| view.dests.iter().find(|d| d.key == server(n)).map_or(0, |d| d.active + d.inactive);
+        (0..SERVERS).map(one).collect()
+    };
+    begin(&plane, 0..FLOWS);
+    let each = connections(&plane);
+    for (n, seen) in each.iter().enumerate() {
+        // 300 in all weigh 2 each on the average.
+        let wanted = FLOWS / 300 * (n as u32 % 5);
+        assert!(seen.abs_diff(wanted) <= wanted / 4, "server {n} has {seen} of {wanted}: {each:?}");
+    }
+    // A block of which nothing is left, and one server that weighs more than all others.
+    let mut changes: Vec<Step> = (40..110)
+        .map(|n| Step::EditDest(key(), server(n), DestSpec { weight: Weight::new(0).expect("0"), ..weight(0) }))
+        .collect();
+    let heavy = DestSpec { weight: Weight::new(60_000).expect("a weight"), ..weight(0) };
+    changes.push(Step::EditDest(key(), server(3), heavy));
+    plane.apply(&changes);
+    begin(&plane, FLOWS..FLOWS + 2000);
+    let after = connections(&plane);
+    assert!((40..110).all(|n| after[n] == each[n]), "nothing goes to servers of weight 0");
+    assert!(after[3] - each[3] > 1950, "{} of 2000 go to the heavy one", after[3] - each[3]);
+}
+
+#[test]
 fn what_two_cpus_have_found_best_at_once_holds_afterwards() {
     const FLOWS: u32 = 20_000;
     let Some(mut plane) = test_plane(1 << 19) else { return };

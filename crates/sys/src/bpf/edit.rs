@@ -72,10 +72,10 @@ struct Editing {
     place: Place,
 }
 
-/// Does it look at every server, and is its choice the better of two choices among some of them?
+/// Does it look at every server, of which blocks can remember what they come to together?
 fn remembers(scheduler: Scheduler) -> bool {
     use Scheduler::*;
-    matches!(scheduler, Lc | Wlc | Sed | Nq | Fo | Ovf | Lblc | Lblcr)
+    matches!(scheduler, Lc | Wlc | Sed | Nq | Fo | Ovf | Lblc | Lblcr | Twos)
 }
 
 impl Maps {
