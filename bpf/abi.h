@@ -24,7 +24,7 @@
 #define EK_NAT_PROBES 16
 #define EK_NAT_TWINS 16 /* services that may share one real server's address and port by NAT */
 #define EK_LIST_WORDS (1u << 20) /* server lists and scheduler tables of all services, both halves */
-#define EK_BLOCK 32u /* servers that stand together in a list, of whom the best one is remembered */
+#define EK_BLOCK 16u /* servers that stand together in a list, of whom the best one is remembered */
 #define EK_DEVICES 1024u
 #define EK_DEVICE_PROBES 4
 #define EK_HOPS 1024u /* next hops towards clients */
@@ -145,7 +145,7 @@ struct service_half {
 	__u32 next;  /* how many times the table was walked on; the only word here that the program writes */
 	__u32 start; /* `next` when this half came into force */
 	__u32 place; /* rr: destination + 1 that was chosen last at that moment; wrr: the round's weight (cw) */
-	__u32 blocks; /* 1: the list begins at a multiple of EK_BLOCK, and its blocks remember their best servers */
+	__u32 blocks; /* EK_BLOCK: the list begins at a multiple of it, and its blocks remember their best servers */
 };
 
 /*

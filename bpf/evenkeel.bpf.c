@@ -210,6 +210,8 @@ static __always_inline __u32 forward(void *ctx, int tc, struct packet *p, __u32 
 	case FORWARD_TUN:
 		if (!tc && is_ipip4(d) && p->family == 4)
 			return forward_ipip4(ctx, p->bytes, d, &hop);
+		if (!tc && is_ip6ip6(d) && p->family == 6)
+			return forward_ip6ip6(ctx, p->bytes, d, &hop);
 		return forward_tun(ctx, tc, p, dest, d, &hop);
 	default:
 		return REASON_NO_HOP;

@@ -182,7 +182,7 @@ static long scan(__u32 turn, struct scan *w)
 }
 
 /* How many blocks of which what they remember holds are passed in one turn. */
-#define PASS_TURN 8
+#define PASS_TURN 16
 
 /* The same over blocks that remember their best server: passes some of which it still holds, and looks through the next. */
 static long scan_blocks(__u32 turn, struct scan *w)
@@ -228,7 +228,7 @@ __noinline __u32 schedule_scan(__u32 service, __u32 rule)
 	struct scan w = { .base = half->list_base, .len = half->list_len, .rule = rule, .at = none + 1 };
 	w.best = (struct best){ .overhead = none, .weight = none, .dest = none };
 	__u32 turns = w.len / EK_BLOCK + 1;
-	if (half->blocks)
+	if (half->blocks == EK_BLOCK)
 		bpf_loop(turns, scan_blocks, &w, 0);
 	else
 		bpf_loop(turns, scan, &w, 0);
@@ -384,7 +384,7 @@ __noinline __u32 schedule_twos(__u32 service)
 	if (!s || !set)
 		return NO_DEST;
 	struct service_half *half = &s->half[READ(s->generation) & 1];
-	__u32 none = READ(set->no_dest), by_blocks = half->blocks;
+	__u32 none = READ(set->no_dest), by_blocks = half->blocks == EK_BLOCK;
 	struct two w = { .base = half->list_base, .len = half->list_len, .total = none + 1, .dest = { none, none } };
 	if (by_blocks)
 		bpf_loop(w.len / EK_BLOCK + 1, weigh_block, &w, 0);

@@ -149,8 +149,8 @@ static __always_inline __u32 straight_on(void *ctx, int tc, struct known *k, int
 	} else if (method == FORWARD_NAT && !tc) { /* in tc, checksums may be half-made */
 		put_end(data, l4, end_of(ctx, tc), v6, protocol, 0, d->addr, server_port(d, READ(*(__be16 *)(l4 + 2))));
 		on_to(data, v6, hop);
-	} else if (method == FORWARD_TUN && !tc && !v6 && is_ipip4(d)) {
-		__u32 reason = forward_ipip4(ctx, bytes, d, hop);
+	} else if (method == FORWARD_TUN && !tc && (v6 ? is_ip6ip6(d) : is_ipip4(d))) {
+		__u32 reason = v6 ? forward_ip6ip6(ctx, bytes, d, hop) : forward_ipip4(ctx, bytes, d, hop);
 		if (reason != REASON_FORWARDED) {
 			count_reason(reason);
 			return XDP_DROP;

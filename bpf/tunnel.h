@@ -208,7 +208,7 @@ static __always_inline int is_ipip4(struct dest *d)
 	return d->tunnel == TUNNEL_IPIP && d->family == 4;
 }
 
-/* The commonest case without a detour through memory: XDP, ipip, IPv4 in IPv4. */
+/* The commonest cases without a detour through memory: XDP, ipip, IPv4 in IPv4; */
 static __always_inline __u32 forward_ipip4(struct xdp_md *ctx, __u32 bytes, struct dest *d, const struct next_hop *hop)
 {
 	__u32 reason = age(ctx, 0, 0);
@@ -234,6 +234,37 @@ static __always_inline __u32 forward_ipip4(struct xdp_md *ctx, __u32 bytes, stru
 	__builtin_memcpy(eth->h_dest, hop->dmac, 6);
 	__builtin_memcpy(eth->h_source, hop->smac, 6);
 	eth->h_proto = bpf_htons(ETH_P_IP);
+	return REASON_FORWARDED;
+}
+
+static __always_inline int is_ip6ip6(struct dest *d)
+{
+	return d->tunnel == TUNNEL_IPIP && d->family == 6;
+}
+
+/* and IPv6 in IPv6. */
+static __always_inline __u32 forward_ip6ip6(struct xdp_md *ctx, __u32 bytes, struct dest *d, const struct next_hop *hop)
+{
+	__u32 reason = age(ctx, 0, 1);
+	if (reason != REASON_FORWARDED)
+		return reason;
+	struct ipv6hdr *ip = (void *)(long)ctx->data + ETH_SIZE;
+	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
+		return REASON_NO_ROOM;
+	__u32 class = bpf_ntohl(*(__be32 *)ip) & 0x0ff00000, hops = ip->hop_limit;
+	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(*ip)))
+		return REASON_NO_ROOM;
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	__be32 *w = (void *)(eth + 1);
+	if ((void *)(w + 10) > (void *)(long)ctx->data_end)
+		return REASON_NO_ROOM;
+	w[0] = bpf_htonl(6u << 28 | class);
+	w[1] = bpf_htonl(bytes << 16 | IPPROTO_IPV6 << 8 | hops);
+	__builtin_memcpy(w + 2, d->source, 16);
+	__builtin_memcpy(w + 6, d->addr, 16);
+	__builtin_memcpy(eth->h_dest, hop->dmac, 6);
+	__builtin_memcpy(eth->h_source, hop->smac, 6);
+	eth->h_proto = bpf_htons(ETH_P_IPV6);
 	return REASON_FORWARDED;
 }
 

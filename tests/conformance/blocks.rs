@@ -57,7 +57,10 @@ fn spec(dice: &mut Dice) -> DestSpec {
 
 #[test]
 fn many_servers_are_chosen_among_as_if_each_was_looked_at() {
-    for scheduler in [Scheduler::Wlc, Scheduler::Lc, Scheduler::Sed, Scheduler::Nq, Scheduler::Fo, Scheduler::Ovf] {
+    // Where random histories are to be few, two schedulers will do.
+    let most = std::env::var("EVENKEEL_HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+    let all = [Scheduler::Wlc, Scheduler::Ovf, Scheduler::Lc, Scheduler::Sed, Scheduler::Nq, Scheduler::Fo];
+    for scheduler in all.into_iter().take(most) {
         let Some(mut plane) = test_plane(1 << 16) else { return };
         let mut dice = Dice(7);
         plane.apply(&[Step::AddService(key(), ServiceSpec::of(scheduler))]);

@@ -59,6 +59,14 @@ const PATHS: &[Path] = &[
         server: "10.2.0.21:80 -i",
         most: (440, 9, 1, 1),
     },
+    Path {
+        name: "ipip, IPv6",
+        service: "[fd00:2::102]:80",
+        client: "[fd00:1:1::1]:40000",
+        option: "-t",
+        server: "[fd00:2::21]:80 -i",
+        most: (445, 8, 1, 1),
+    },
 ];
 
 fn frame(p: &Path, flags: &str) -> Vec<u8> {

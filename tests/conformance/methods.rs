@@ -169,10 +169,20 @@ fn tunnels_wrap_what_they_carry() {
                     Step::AddService(key, ServiceSpec::of(Scheduler::Rr)),
                     Step::AddDest(key, ServerKey { addr: server.0, port }, spec),
                 ]);
-                let f = frame(option, client, service, &[9; 333]);
-                let (code, out) = plane.run(&f);
-                assert_eq!(code, XDP_TX);
-                assert_wrapped(&f, &out, server.0, kind, checksum == TunnelChecksum::Full);
+                // The first one, and one of a connection that is known, which may take another way.
+                let begins = frame(option, client, service, &[9; 333]);
+                let goes_on = match protocol {
+                    Protocol::Tcp => frames::tcp(client, service, Flags::of("A"), 64, &[9; 333]),
+                    _ => begins.clone(),
+                };
+                for mut f in [begins, goes_on.clone(), goes_on] {
+                    if client.0.is_ipv6() {
+                        (f[14], f[15]) = (0x6a, 0xb3); // traffic class, and a part of the flow label
+                    }
+                    let (code, out) = plane.run(&f);
+                    assert_eq!(code, XDP_TX);
+                    assert_wrapped(&f, &out, server.0, kind, checksum == TunnelChecksum::Full);
+                }
             }
         }
     });
@@ -203,6 +213,9 @@ fn assert_wrapped(before: &[u8], out: &[u8], server: IpAddr, kind: TunnelKind, s
         (20, ip[9], &ip[12..16], &ip[16..20], ip[8], u16::from_be_bytes([ip[2], ip[3]]) as usize)
     };
     assert_eq!(length, ip.len(), "outer length");
+    let class = |v6: bool, ip: &[u8]| if v6 { (u16::from_be_bytes([ip[0], ip[1]]) >> 4) as u8 } else { ip[1] };
+    assert_eq!(class(v6, ip), class(inner_v6, &before[14..]), "traffic class");
+    assert!(!v6 || ip[1] & 15 == 0 && ip[2..4] == [0, 0], "flow label");
     assert_eq!(ttl, 63, "the inner TTL after it was lowered");
     match server {
         IpAddr::V4(a) => assert_eq!((source, destination), (&[10, 2, 0, 10][..], &a.octets()[..])),

@@ -81,7 +81,7 @@ fn remembers(scheduler: Scheduler) -> bool {
 impl Maps {
     /// What the blocks of a list remember does not hold any more.
     fn forget_best(&self, half: &service_half) {
-        if half.blocks == 0 {
+        if half.blocks != EK_BLOCK {
             return;
         }
         let first = half.list_base / EK_BLOCK;
@@ -411,7 +411,7 @@ impl Editor {
             next: table.start,
             start: table.start,
             place: e.place,
-            blocks: u32::from(blocks),
+            blocks: if blocks { EK_BLOCK } else { 0 },
         };
         maps.forget_best(&half);
         maps.services.put(e.index as usize, offset_of!(service, half) + other * size_of::<service_half>(), half);
