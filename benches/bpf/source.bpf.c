@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-/* A source of packets, run with live frames, and a sink that counts them; and what lets them pass. */
+/* Sources of packets, run with live frames, and a sink that counts them; and what lets them pass. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/ip.h>
@@ -29,16 +29,22 @@ struct {
 	__type(value, __u64);
 } arrived SEC(".maps");
 
-/* The frame is whole but for the client's address; the sum of the header is made for an address of zero. */
-SEC("xdp")
-int source(struct xdp_md *ctx)
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} handed_to SEC(".maps");
+
+/* The frame is whole but for the client's address. Says where it is ordered to, or 0. */
+static __always_inline __u32 next_frame(struct xdp_md *ctx)
 {
 	struct ethhdr *eth = (void *)(long)ctx->data;
 	struct iphdr *ip = (void *)(eth + 1);
 	__u32 zero = 0;
 	struct order *o = bpf_map_lookup_elem(&orders, &zero);
 	if (!o || (void *)(ip + 1) > (void *)(long)ctx->data_end)
-		return XDP_ABORTED;
+		return 0;
 	__u32 n = o->made++;
 	__u32 client = o->first + (o->flows ? n % o->flows : n);
 	/* a frame comes round again as the last user left it: what that has changed is written anew */
@@ -49,7 +55,24 @@ int source(struct xdp_md *ctx)
 	ip->ttl = 64;
 	ip->check = bpf_htons(~sum & 0xffff);
 	__builtin_memcpy(eth->h_dest, "\x02\0\0\0\x01\x02", 6);
-	return bpf_redirect(o->ifindex, 0);
+	return o->ifindex;
+}
+
+/* Sends it by a device. */
+SEC("xdp")
+int source(struct xdp_md *ctx)
+{
+	__u32 ifindex = next_frame(ctx);
+	return ifindex ? bpf_redirect(ifindex, 0) : XDP_ABORTED;
+}
+
+/* Hands it to a program, as a device does that has received it. */
+SEC("xdp.frags")
+int hand(struct xdp_md *ctx)
+{
+	if (next_frame(ctx))
+		bpf_tail_call(ctx, &handed_to, 0);
+	return XDP_ABORTED;
 }
 
 SEC("xdp")

@@ -163,15 +163,29 @@ impl Wire {
     /// Sends so many frames like this one, of so many clients in turn behind the first (0: each of another), and says how
     /// many nanoseconds that took.
     pub fn send(&self, frame: &[u8; FRAME], flows: u32, first: u32, count: u32) -> Result<f64> {
-        let (program, frame) = (self.program("source")?, *frame);
-        let index = self.lan.within("gen", || nix::net::if_::if_nametoindex("g0"))??;
+        self.make(("gen", "g0", "source"), frame, flows, first, count)
+    }
+
+    /// The same, handed to a program as if the director's `eth0` had received them.
+    pub fn hand(&self, to: i32, frame: &[u8; FRAME], flows: u32, count: u32) -> Result<f64> {
+        self.put("handed_to", &to.to_ne_bytes())?;
+        self.make(("d", "eth0", "hand"), frame, flows, 0, count)
+    }
+
+    fn make(&self, by: (&str, &str, &str), frame: &[u8; FRAME], flows: u32, first: u32, count: u32) -> Result<f64> {
+        let ((host, dev, program), frame) = (by, *frame);
+        let (program, dev) = (self.program(program)?, dev.to_owned());
+        let index = self.lan.within(host, move || nix::net::if_::if_nametoindex(dev.as_str()))??;
         let order = [flows, FIRST_CLIENT + first, index, 0].iter().flat_map(|w| w.to_ne_bytes()).collect::<Vec<u8>>();
         self.put("orders", &order)?;
-        self.lan.within("gen", move || {
+        self.lan.within(host, move || {
+            let came_by = raw::xdp_md { data_end: FRAME as u32, ingress_ifindex: index, ..Default::default() };
             let mut opts = raw::bpf_test_run_opts {
                 sz: size_of::<raw::bpf_test_run_opts>() as _,
                 data_in: frame.as_ptr().cast(),
                 data_size_in: frame.len() as u32,
+                ctx_in: (&raw const came_by).cast(),
+                ctx_size_in: size_of::<raw::xdp_md>() as u32,
                 repeat: count as i32,
                 flags: raw::BPF_F_TEST_XDP_LIVE_FRAMES,
                 batch_size: 64,

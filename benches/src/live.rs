@@ -1,8 +1,10 @@
 //! Packets a second of one processor, with live frames over veth: a source sends established TCP to a director, whose XDP
-//! program sends each frame back; a sink counts what comes. The source's, the wire's and the sink's work is in every figure.
+//! program sends each frame back; a sink counts what comes. Or the source hands its frames to the program, as a device does
+//! that has received them, and they go over veth once. The source's, the wire's and the sink's work is in every figure.
 //!
 //! ```text
 //!   source, sink == g0 ==veth== eth0  director: XDP_TX
+//!           sink == g0 ==veth== eth0  source, director: XDP_TX
 //! ```
 
 use std::ffi::OsStr;
@@ -22,9 +24,16 @@ const PACKETS: u32 = 2_000_000;
 const SERVERS: u8 = 100;
 const TCP: u8 = 6;
 
+/// How frames come to the director's program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Veth,
+    Hand,
+}
+
 /// A row: its name, and millions of packets a second of one processor by a bare XDP_TX, kernel maps and evenkeel.
 pub struct Row {
-    name: &'static str,
+    name: String,
     bare: f64,
     kernel: f64,
     ours: f64,
@@ -58,11 +67,15 @@ fn ours(wire: &Wire) -> Result<(XdpPlane, Hooks)> {
 }
 
 /// Millions of packets a second, of one processor; the connections are made first.
-fn rate(wire: &Wire, flows: u32) -> Result<f64> {
-    wire.send(&template(TCP, SYN as u8), flows, 0, flows.max(1024))?;
-    wire.send(&template(TCP, ACK as u8), flows, 0, flows.max(1024))?;
+fn rate(wire: &Wire, by: By, program: i32, flows: u32) -> Result<f64> {
+    let make = |flags: u32, count| match by {
+        By::Veth => wire.send(&template(TCP, flags as u8), flows, 0, count),
+        By::Hand => wire.hand(program, &template(TCP, flags as u8), flows, count),
+    };
+    make(SYN, flows.max(1024))?;
+    make(ACK, flows.max(1024))?;
     let before = wire.arrived()?;
-    let ns = wire.send(&template(TCP, ACK as u8), flows, 0, PACKETS)?;
+    let ns = make(ACK, PACKETS)?;
     let came = wire.arrived()? - before;
     // A ring of veth's overflows where its reader is kept from the processor; such frames do not count.
     ensure!(came * 10 >= u64::from(PACKETS) * 9, "{came} of {PACKETS} packets came back");
@@ -78,21 +91,24 @@ pub fn run() -> Result<Vec<Row>> {
     let key = [&VIP.octets()[..], &80u16.to_be_bytes(), &[TCP, 0]].concat();
     services.update(&key, &1u32.to_ne_bytes(), MapFlags::ANY)?;
     let mut rows = Vec::new();
-    for (name, flows) in [("1 flow", 1u32), ("65,536 flows", 1 << 16), ("1,048,576 flows", 1 << 20)] {
-        let mut seen: [Vec<f64>; 3] = Default::default();
-        for _ in 0..ROUNDS {
-            for (v, name) in seen.iter_mut().zip(["nothing", "kernel_maps"]) {
-                let _attached = wire.catch("d", "eth0", program(&floors, name)?)?;
-                v.push(rate(&wire, flows)?);
+    for (by, said) in [(By::Veth, ""), (By::Hand, ", handed")] {
+        for (name, flows) in [("1 flow", 1u32), ("65,536 flows", 1 << 16), ("1,048,576 flows", 1 << 20)] {
+            let mut seen: [Vec<f64>; 3] = Default::default();
+            for _ in 0..ROUNDS {
+                for (v, name) in seen.iter_mut().zip(["nothing", "kernel_maps"]) {
+                    let program = program(&floors, name)?;
+                    let _attached = wire.catch("d", "eth0", program)?;
+                    v.push(rate(&wire, by, program, flows)?);
+                }
+                let (plane, mut hooks) = ours(&wire)?;
+                let measured = plane.loaded.xdp_program().map(|program| rate(&wire, by, program, flows));
+                wire.lan.within("d", || hooks.keep_only(&plane.loaded, &[]))?;
+                plane.loaded.unpin();
+                seen[2].push(measured??);
             }
-            let (plane, mut hooks) = ours(&wire)?;
-            let measured = rate(&wire, flows);
-            wire.lan.within("d", || hooks.keep_only(&plane.loaded, &[]))?;
-            plane.loaded.unpin();
-            seen[2].push(measured?);
+            let [bare, kernel, ours] = seen.map(median);
+            rows.push(Row { name: format!("{name}{said}"), bare, kernel, ours });
         }
-        let [bare, kernel, ours] = seen.map(median);
-        rows.push(Row { name, bare, kernel, ours });
     }
     Ok(rows)
 }
