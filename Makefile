@@ -30,7 +30,7 @@ demo: all
 test: test-deps
 	$(CARGO) build --workspace --all-targets
 	$(CARGO) test --workspace --lib --bins
-	$(SUDO) env "PATH=$$PATH" $(CARGO) test -p evenkeel-tests
+	$(SUDO) env "PATH=$$PATH" $(CARGO) test --workspace --test "*"
 
 bench: all test-deps
 	@$(SUDO) packaging/need $(BENCH_PACKAGES)

@@ -8,7 +8,7 @@ use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
 use evenkeel_sys::bpf::XdpPlane;
 use evenkeel_testkit::frames::{self, Flags};
 
-use crate::plane::{XDP_TX, mac_of, test_plane};
+use crate::plane::{NO_TC, XDP_TX, mac_of, test_plane};
 
 const CHANGES: u64 = 10_000;
 const SERVERS: u64 = 8;
@@ -31,7 +31,7 @@ fn ten_thousand_changes_under_traffic_are_seen_whole_or_not_at_all() {
     plane.apply(&rest);
 
     // A program of its own for the traffic, over the same maps.
-    let traffic = XdpPlane::load(&plane.plane.loaded.dir, 1 << 16).expect("adopted");
+    let traffic = XdpPlane::load_without(&plane.plane.loaded.dir, 1 << 16, NO_TC).expect("adopted");
     assert!(traffic.loaded.adopted);
     traffic.loaded.note_test_device();
     let (begun, done) = (AtomicU64::new(0), AtomicU64::new(0));

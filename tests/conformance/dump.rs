@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use evenkeel_testkit::frames::{self, Flags};
 use evenkeel_testkit::sequences::ipvsadm_step;
 
-use crate::plane::{Fate, TestPlane, test_plane};
+use crate::plane::{Fate, NO_TC, TestPlane, test_plane, test_plane_with_tc};
 
 const VIP: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::new(10, 2, 0, 100)), 80);
 const R1: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 21));
@@ -56,7 +56,7 @@ const INSTRUCTION_BUDGET: u32 = 350_000;
 
 #[test]
 fn the_verifier_takes_the_programs_within_their_budget() {
-    let Some(plane) = test_plane(4096) else { return };
+    let Some(plane) = test_plane_with_tc(4096) else { return };
     for program in ["evenkeel_xdp", "evenkeel_tc"] {
         let n = plane.plane.loaded.verified_instructions(program).expect("known");
         println!("{program}: {n} instructions verified");
@@ -115,7 +115,7 @@ fn the_next_daemon_finds_services_and_connections() {
     assert_eq!(first.tcp(client(1000), VIP, "S"), Fate::Sent(R1));
     let services = first.plane.maps().observe();
     let dir = first.plane.loaded.dir.clone();
-    let second = evenkeel_sys::bpf::XdpPlane::load(&dir, 4096).expect("adopts");
+    let second = evenkeel_sys::bpf::XdpPlane::load_without(&dir, 4096, NO_TC).expect("adopts");
     assert!(second.loaded.adopted);
     assert_eq!(second.maps().observe(), services);
     assert_eq!(second.maps().connections().len(), 1);

@@ -10,7 +10,7 @@ use evenkeel_testkit::frames::{Flags, look, tcp};
 use evenkeel_testkit::sequences::ipvsadm_step;
 
 use crate::methods::{end, frame, with_ways};
-use crate::plane::{TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, can_load, mac_of, test_plane};
+use crate::plane::{NO_TC, TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, can_load, mac_of, test_plane};
 
 const LATER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/later.bpf.o"));
 const REFUSED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/refused.bpf.o"));
@@ -55,7 +55,7 @@ fn a_later_layout_takes_over_what_an_earlier_one_has_left() {
                 had.push((service, n, out[..6].to_vec()));
             }
         }
-        let (later, taken) = Program::load(LATER, LAYOUT, &dir, 1024).expect("loaded");
+        let (later, taken) = Program::load(LATER, LAYOUT, &dir, 1024, NO_TC).expect("loaded");
         assert!(taken);
         let run = |f: &[u8]| later.run("evenkeel_xdp", f).expect("runs");
         let segment = |service, n| tcp(client(service, n), end(service), Flags::of("A"), 64, b"y");
@@ -87,7 +87,7 @@ fn a_later_layout_takes_over_what_an_earlier_one_has_left() {
         assert_eq!(run(&other), (XDP_PASS, other));
 
         // Taken over once more by the same layout, as a later daemon's next start does.
-        let (again, taken) = Program::load(LATER, LAYOUT, &dir, 1024).expect("loaded");
+        let (again, taken) = Program::load(LATER, LAYOUT, &dir, 1024, NO_TC).expect("loaded");
         assert!(taken);
         let (_, out) = again.run("evenkeel_xdp", &segment(SERVICES[0], 51)).expect("runs");
         assert_eq!(out[..6], by_new[..6]);
@@ -95,7 +95,7 @@ fn a_later_layout_takes_over_what_an_earlier_one_has_left() {
 }
 
 fn begins_empty(dir: &Path) {
-    let plane = XdpPlane::load(dir, 1024).expect("loaded");
+    let plane = XdpPlane::load_without(dir, 1024, NO_TC).expect("loaded");
     assert!(!plane.loaded.adopted && plane.maps().observe().is_empty());
 }
 
@@ -107,12 +107,12 @@ fn what_cannot_be_understood_is_replaced_by_an_empty_table() {
     // A later layout, by an earlier version.
     let plane = busy_plane();
     let dir = plane.plane.loaded.dir.clone();
-    drop(Program::load(LATER, LAYOUT, &dir, 1024).expect("loaded"));
+    drop(Program::load(LATER, LAYOUT, &dir, 1024, NO_TC).expect("loaded"));
     begins_empty(&dir);
     // One that means something else.
     let plane = busy_plane();
     let dir = plane.plane.loaded.dir.clone();
-    let (_, taken) = Program::load(LATER, (LAYOUT.0, LAYOUT.0), &dir, 1024).expect("loaded");
+    let (_, taken) = Program::load(LATER, (LAYOUT.0, LAYOUT.0), &dir, 1024, NO_TC).expect("loaded");
     assert!(!taken);
     begins_empty(&dir);
     // Something that is no map of ours.
@@ -130,11 +130,11 @@ fn a_program_that_the_kernel_refuses_leaves_what_is_there() {
     let plane = busy_plane();
     let (service, n) = (SERVICES[0], 7);
     let (_, out) = plane.run(&frame("-t", client(service, n), end(service), b""));
-    let e = Program::load(REFUSED, LAYOUT, &plane.plane.loaded.dir, 1024).err().expect("refused");
+    let e = Program::load(REFUSED, LAYOUT, &plane.plane.loaded.dir, 1024, NO_TC).err().expect("refused");
     let text = e.to_string();
     assert!(text.contains("the kernel's verifier refuses it: R"), "{text}");
     assert!(e.hint.is_some_and(|h| h.contains("-D")), "{e:?}");
-    let again = XdpPlane::load(&plane.plane.loaded.dir, 1024).expect("adopted");
+    let again = XdpPlane::load_without(&plane.plane.loaded.dir, 1024, NO_TC).expect("adopted");
     assert!(again.loaded.adopted);
     let ack = tcp(client(service, n), end(service), Flags::of("A"), 64, b"");
     assert_eq!(plane.run(&ack).1[..6], out[..6]);

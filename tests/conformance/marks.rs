@@ -10,7 +10,7 @@ use evenkeel_testkit::sequences::ipvsadm_step;
 use evenkeel_testkit::ways::GATEWAY_MAC;
 
 use crate::methods::{end, frame, with_ways};
-use crate::plane::{Fate, TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, test_plane};
+use crate::plane::{Fate, TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, test_plane, test_plane_with_tc};
 
 fn member(range: &str, protocol: Option<Protocol>, ports: (u16, u16)) -> Member {
     let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -178,7 +178,7 @@ fn one_client_port_at_two_addresses_of_a_mark_gets_the_answers_of_the_latest() {
 
 #[test]
 fn in_tc_the_mark_that_the_packet_carries_counts() {
-    let Some(mut plane) = test_plane(4096) else { return };
+    let Some(mut plane) = test_plane_with_tc(4096) else { return };
     apply(&mut plane, &["-A -f 5 -s rr", "-a -f 5 -r 10.2.0.21:0 -g"]);
     let run = |port, mark| {
         let f = frames::tcp((IpAddr::from([10, 1, 1, 1]), port), end("10.9.9.9:80"), Flags::of("S"), 64, b"x");

@@ -52,15 +52,27 @@ pub fn can_load() -> bool {
     root
 }
 
-/// A plane with a table of so many entries; `None`, with a word, for those who are not root.
+/// What most tests do without: it takes as long to load as the other one, on an emulated machine some seconds.
+pub const NO_TC: &[&str] = &["evenkeel_tc"];
+
+/// A plane with a table of so many entries and the program for XDP; `None`, with a word, for those who are not root.
 pub fn test_plane(entries: u32) -> Option<TestPlane> {
+    test_plane_without(entries, NO_TC)
+}
+
+/// The same with the program for tc as well.
+pub fn test_plane_with_tc(entries: u32) -> Option<TestPlane> {
+    test_plane_without(entries, &[])
+}
+
+fn test_plane_without(entries: u32, without: &[&str]) -> Option<TestPlane> {
     if !can_load() {
         return None;
     }
     static N: AtomicU32 = AtomicU32::new(0);
     let name = format!("test-{}-{}", std::process::id(), N.fetch_add(1, Ordering::Relaxed));
     let dir = PathBuf::from("/sys/fs/bpf/evenkeel").join(name);
-    let plane = XdpPlane::load(&dir, entries).unwrap_or_else(|e| panic!("load: {e}"));
+    let plane = XdpPlane::load_without(&dir, entries, without).unwrap_or_else(|e| panic!("load: {e}"));
     plane.loaded.note_test_device();
     Some(TestPlane { plane, macs: BTreeMap::new() })
 }

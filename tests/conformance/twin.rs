@@ -16,7 +16,7 @@ use evenkeel_testkit::frames::{self, End, Flags, look, look_icmp};
 use evenkeel_testkit::lan::eventually;
 
 use crate::methods::with_ways;
-use crate::plane::{TestPlane, XDP_DROP, XDP_PASS, mac_of, test_plane};
+use crate::plane::{TestPlane, XDP_DROP, XDP_PASS, mac_of, test_plane_with_tc};
 
 struct History {
     dice: Dice,
@@ -304,7 +304,7 @@ fn the_program_and_its_twin_agree_over_random_histories() {
     let histories = number("EVENKEEL_HISTORIES").unwrap_or(60);
     let seeds = number("EVENKEEL_SEED").map_or(1..histories + 1, |s| s..s + 1);
     with_ways(move || {
-        let mut plane = Some(test_plane(1 << 16).expect("root"));
+        let mut plane = Some(test_plane_with_tc(1 << 16).expect("root"));
         let (mut whole, mut compared) = (0, 0);
         for seed in seeds {
             let mut p = plane.take().expect("given back");

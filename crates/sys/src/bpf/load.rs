@@ -168,7 +168,12 @@ impl Loaded {
     ///
     /// `conn_entries` is the size of a new connection table (a power of two, at least 1024).
     pub fn load(dir: &Path, conn_entries: u32) -> Result<Loaded> {
-        let (program, adopted) = Program::load(OBJECT, (EK_ABI, EK_OLDEST_ABI), dir, conn_entries)?;
+        Self::load_without(dir, conn_entries, &[])
+    }
+
+    /// The same without programs of these names.
+    pub fn load_without(dir: &Path, conn_entries: u32, without: &[&str]) -> Result<Loaded> {
+        let (program, adopted) = Program::load(OBJECT, (EK_ABI, EK_OLDEST_ABI), dir, conn_entries, without)?;
         let maps = Arc::new(Maps::open(dir, true)?);
         let loaded = Loaded { program, maps, adopted, dir: dir.to_owned() };
         loaded.write_settings()?;

@@ -18,7 +18,12 @@ pub struct XdpPlane {
 impl XdpPlane {
     /// Loads or adopts; see [`Loaded::load`].
     pub fn load(dir: &Path, conn_entries: u32) -> Result<XdpPlane> {
-        let loaded = Loaded::load(dir, conn_entries)?;
+        Self::load_without(dir, conn_entries, &[])
+    }
+
+    /// The same without programs of these names.
+    pub fn load_without(dir: &Path, conn_entries: u32, without: &[&str]) -> Result<XdpPlane> {
+        let loaded = Loaded::load_without(dir, conn_entries, without)?;
         let editor = Editor::new(Arc::clone(&loaded.maps), dir);
         Ok(XdpPlane { loaded, editor })
     }

@@ -115,8 +115,15 @@ impl Program {
     /// Maps that are pinned in `dir` are used as they are if they are of its layout, rewritten if they are of an older one
     /// that means the same, and else replaced by empty ones. The second value: is anything taken over?
     ///
-    /// `conn_entries` is the size of a new connection table (a power of two, at least 1024).
-    pub fn load(object: &[u8], (abi, oldest): (u32, u32), dir: &Path, conn_entries: u32) -> Result<(Program, bool)> {
+    /// `conn_entries` is the size of a new connection table (a power of two, at least 1024). Programs named in `without` are
+    /// not loaded, for who does not attach them: the verifier takes its time with each.
+    pub fn load(
+        object: &[u8],
+        (abi, oldest): (u32, u32),
+        dir: &Path,
+        conn_entries: u32,
+        without: &[&str],
+    ) -> Result<(Program, bool)> {
         quiet_libbpf();
         ensure_bpffs(dir)?;
         let mut heritage = match Heritage::find(dir, object, abi, oldest) {
@@ -146,6 +153,10 @@ impl Program {
             };
             done.map_err(|e| bpf_error(format!("prepare map {name}"), e))?;
             hows.insert(name, how);
+        }
+        for mut program in open.progs_mut() {
+            let wanted = !without.iter().any(|n| program.name() == OsStr::new(n));
+            program.set_autoload(wanted);
         }
         if let Ok(mut kept) = REFUSAL.lock() {
             *kept = None;
