@@ -307,16 +307,16 @@ __noinline __u32 weight_of(struct two *w, __u32 from, __u32 count)
 }
 
 /* The same of a block, which remembers it in place of its best server; as in scan_blocks(). */
-static __always_inline __u32 weight_of_block(struct two *w, __u32 turn)
+static __always_inline __u32 weight_of_block(struct two *w, __u32 nth)
 {
-	__u32 number = w->base / EK_BLOCK + turn;
+	__u32 number = w->base / EK_BLOCK + nth;
 	struct block *b = bpf_map_lookup_elem(&blocks, &number);
-	if (!b)
+	if (!b || nth * EK_BLOCK >= w->len)
 		return 0;
 	__u64 known = READ(b->best);
 	if (known >> 32 == READ(b->version))
 		return known;
-	__u32 version = __sync_fetch_and_add(&b->version, 0), sum = weight_of(w, turn * EK_BLOCK, EK_BLOCK);
+	__u32 version = __sync_fetch_and_add(&b->version, 0), sum = weight_of(w, nth * EK_BLOCK, EK_BLOCK);
 	b->best = (__u64)version << 32 | sum;
 	return sum;
 }
@@ -327,9 +327,13 @@ static long weigh(__u32 turn, struct two *w)
 	return 0;
 }
 
-static long weigh_block(__u32 turn, struct two *w)
+/* How many blocks are weighed in one turn. */
+#define WEIGH_TURN 4
+
+static long weigh_blocks(__u32 turn, struct two *w)
 {
-	w->total += weight_of_block(w, turn);
+	for (__u32 i = 0; i < WEIGH_TURN; i++)
+		w->total += weight_of_block(w, turn * WEIGH_TURN + i);
 	return 0;
 }
 
@@ -367,13 +371,18 @@ static long draw(__u32 turn, struct two *w)
 	return draw_some(w, turn * WALK_TURN, WALK_TURN) & 1; /* as the verifier wants to see it */
 }
 
-static long draw_block(__u32 turn, struct two *w)
+static long draw_blocks(__u32 turn, struct two *w)
 {
-	__u32 weight = weight_of_block(w, turn);
-	if ((w->first < weight && w->dest[0] == NO_DEST) || (w->second < weight && w->dest[1] == NO_DEST))
-		return draw_some(w, turn * EK_BLOCK, EK_BLOCK) & 1;
-	w->first -= weight;
-	w->second -= weight;
+	for (__u32 i = 0; i < WEIGH_TURN; i++) {
+		__u32 at = turn * WEIGH_TURN + i, weight = weight_of_block(w, at);
+		if ((w->first < weight && w->dest[0] == NO_DEST) || (w->second < weight && w->dest[1] == NO_DEST)) {
+			if (draw_some(w, at * EK_BLOCK, EK_BLOCK))
+				return 1;
+			continue;
+		}
+		w->first -= weight;
+		w->second -= weight;
+	}
 	return 0;
 }
 
@@ -387,7 +396,7 @@ __noinline __u32 schedule_twos(__u32 service)
 	__u32 none = READ(set->no_dest), by_blocks = half->blocks == EK_BLOCK;
 	struct two w = { .base = half->list_base, .len = half->list_len, .total = none + 1, .dest = { none, none } };
 	if (by_blocks)
-		bpf_loop(w.len / EK_BLOCK + 1, weigh_block, &w, 0);
+		bpf_loop(w.len / (EK_BLOCK * WEIGH_TURN) + 1, weigh_blocks, &w, 0);
 	else
 		bpf_loop(w.len / WALK_TURN + 1, weigh, &w, 0);
 	if (!w.total)
@@ -395,7 +404,7 @@ __noinline __u32 schedule_twos(__u32 service)
 	w.first = bpf_get_prandom_u32() % w.total;
 	w.second = bpf_get_prandom_u32() % w.total;
 	if (by_blocks)
-		bpf_loop(w.len / EK_BLOCK + 1, draw_block, &w, 0);
+		bpf_loop(w.len / (EK_BLOCK * WEIGH_TURN) + 1, draw_blocks, &w, 0);
 	else
 		bpf_loop(w.len / WALK_TURN + 1, draw, &w, 0);
 	struct dest *a = dest_at(w.dest[0]), *b = dest_at(w.dest[1]);
