@@ -11,6 +11,11 @@ TEST_PACKAGES := keepalived tcpdump ethtool nftables bird2 frr python3-aiosmtpd 
 BENCH_PACKAGES := wrk haproxy nginx-light libnginx-mod-stream
 KERNEL_PACKAGES := qemu-system-x86 kmod busybox-static cpio
 
+TESTS := $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)))
+# Those that mostly wait: three at a time take little of two processors.
+WAITING := checks interop ipvs lan
+AT_ONCE := $(shell n=$$(nproc); echo $$((n > 3 ? n : 3)))
+
 .PHONY: docs fuzz all demo test bench kernel-test install uninstall build-deps test-deps clean
 
 all: build-deps
@@ -30,7 +35,8 @@ demo: all
 test: test-deps
 	$(CARGO) build --workspace --all-targets
 	$(CARGO) test --workspace --lib --bins
-	$(SUDO) env "PATH=$$PATH" $(CARGO) test --workspace --test "*"
+	$(SUDO) env "PATH=$$PATH" $(CARGO) test --workspace $(patsubst %,--test %,$(filter-out $(WAITING),$(TESTS)))
+	$(SUDO) env "PATH=$$PATH" $(CARGO) test --workspace $(patsubst %,--test %,$(WAITING)) -- --test-threads=$(AT_ONCE)
 
 bench: all test-deps
 	@$(SUDO) packaging/need $(BENCH_PACKAGES)
