@@ -33,7 +33,7 @@ const STRUCTURES: &[(&str, &str)] = &[
     ("sweep", "sweep_state"),
 ];
 /// What is written anew by every daemon, or by the program.
-const WRITTEN_ANEW: &[&str] = &["members", "vlans", "devices", "ways", "routes", "classes", "blocks", "sweep"];
+const WRITTEN_ANEW: &[&str] = &["members", "vlans", "devices", "ways", "routes", "classes", "sweep"];
 
 /// How a program comes by one of its maps.
 pub enum How {
