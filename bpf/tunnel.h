@@ -208,6 +208,13 @@ static __always_inline int is_ipip4(struct dest *d)
 	return d->tunnel == TUNNEL_IPIP && d->family == 4;
 }
 
+static __always_inline void frame_for(struct ethhdr *eth, const struct next_hop *hop, __be16 proto)
+{
+	__builtin_memcpy(eth->h_dest, hop->dmac, 6);
+	__builtin_memcpy(eth->h_source, hop->smac, 6);
+	eth->h_proto = proto;
+}
+
 /* The commonest cases without a detour through memory: XDP, ipip, IPv4 in IPv4; */
 static __always_inline __u32 forward_ipip4(struct xdp_md *ctx, __u32 bytes, struct dest *d, const struct next_hop *hop)
 {
@@ -231,9 +238,7 @@ static __always_inline __u32 forward_ipip4(struct xdp_md *ctx, __u32 bytes, stru
 	w[3] = d->source[0];
 	w[4] = d->addr[0];
 	((struct iphdr *)w)->check = ~csum_fold(sum4(w) + w[4]);
-	__builtin_memcpy(eth->h_dest, hop->dmac, 6);
-	__builtin_memcpy(eth->h_source, hop->smac, 6);
-	eth->h_proto = bpf_htons(ETH_P_IP);
+	frame_for(eth, hop, bpf_htons(ETH_P_IP));
 	return REASON_FORWARDED;
 }
 
@@ -262,9 +267,7 @@ static __always_inline __u32 forward_ip6ip6(struct xdp_md *ctx, __u32 bytes, str
 	w[1] = bpf_htonl(bytes << 16 | IPPROTO_IPV6 << 8 | hops);
 	__builtin_memcpy(w + 2, d->source, 16);
 	__builtin_memcpy(w + 6, d->addr, 16);
-	__builtin_memcpy(eth->h_dest, hop->dmac, 6);
-	__builtin_memcpy(eth->h_source, hop->smac, 6);
-	eth->h_proto = bpf_htons(ETH_P_IPV6);
+	frame_for(eth, hop, bpf_htons(ETH_P_IPV6));
 	return REASON_FORWARDED;
 }
 

@@ -48,7 +48,7 @@ fn threads(program: i32, parts: &[(usize, u64, u32)]) -> Result<Vec<f64>> {
     })
 }
 
-/// How full a table gets until this many of a thousand connections have found no place.
+/// How full a table is when the first connection has found no place, when one in a thousand has, and one in a hundred.
 fn filled() -> Result<[f64; 3]> {
     const PLACES: u32 = 1 << 20;
     const STEP: u32 = PLACES / 256;

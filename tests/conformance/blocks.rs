@@ -10,6 +10,7 @@ use evenkeel_testkit::dice::Dice;
 use evenkeel_testkit::frames::{self, Flags};
 
 use crate::plane::{Fate, TestPlane, test_plane};
+use crate::table::client;
 
 const SERVERS: u64 = 150;
 
@@ -19,10 +20,6 @@ fn key() -> ServiceKey {
 
 fn server(n: u64) -> ServerKey {
     ServerKey { addr: Ipv4Addr::from(0x0a02_0100 + n as u32).into(), port: 80 }
-}
-
-fn client(n: u32) -> (IpAddr, u16) {
-    (Ipv4Addr::from(0x0a01_0000 + (n >> 8)).into(), 1024 + (n & 0xff) as u16)
 }
 
 /// What a look at every server comes to, by the counts as they are now.
