@@ -13,7 +13,7 @@
  * what is in them means the same: EK_OLDEST_ABI is the oldest one of which that holds (the connections' hash and keys, the
  * numbers of enumerators).
  */
-#define EK_ABI 7
+#define EK_ABI 8
 #define EK_OLDEST_ABI 4
 
 #define EK_MAX_SERVICES 16384u
@@ -31,6 +31,8 @@
 #define EK_HOP_PROBES 4
 #define EK_ROUTES 32768u /* clients whose way is remembered for their other connections */
 #define EK_CLASSES 65536u /* of flows that have no entry */
+#define EK_RECENT_WAYS 4 /* flows in a line of `recent` */
+#define EK_RECENT_LEAST 4096u /* lines of `recent`, so that a word has bits for 16 spells */
 #define EK_SH_SIZE 256 /* IP_VS_SH_TAB_SIZE, and dh's */
 #define EK_MH_SIZE 4093 /* ip_vs_mh_primes[], IP_VS_MH_TAB_INDEX 12 */
 #define EK_MEMBER_NETS 65536u
@@ -58,7 +60,9 @@ struct settings {
 	__u32 grace;         /* an expired entry is freed for another flow only this much later */
 	__u32 sweep_lines;   /* lines looked at in one turn of the sweep */
 	__u32 no_dest;       /* all ones: see no_dest() */
-	__u32 way_shift;     /* jiffies >> this: how long a way back to a client is believed, about a second */
+	__u32 recent_bits;   /* lines of `recent`: 1 << this */
+	__u32 second_shift;  /* jiffies >> this: about a second; how long ways to clients are believed */
+	__u32 spell_shift;   /* jiffies >> this: four of those; how long recent flows are believed */
 	__u32 lblc_expiration;  /* jiffies */
 	__u32 lblcr_expiration; /* jiffies */
 	__u32 conn_reuse_mode;  /* as the sysctl of this name */
@@ -346,6 +350,14 @@ struct conn_tail {
 	__u64 client; /* its second half */
 	__u64 key1;   /* KEY_TAIL */
 	__u64 vip[2];
+};
+
+/*
+ * Flows that have been seen of late: see recent.h. A place is one word: in its high 40 bits when and which flow, then its
+ * destination << 8, bit 7, two bits of the second when the way to its client was known << 5, and that way's number + 1, or 0.
+ */
+struct recent_line {
+	__u64 flow[EK_RECENT_WAYS];
 };
 
 /* A next hop towards clients, found by a route look-up; a connection names it by its number + 1. */

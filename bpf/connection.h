@@ -105,6 +105,8 @@ static __always_inline void conn_touch(struct settings *set, struct conn *e, str
 		__u32 next = o.active ? flags & ~CONN_INACTIVE : flags | CONN_INACTIVE;
 		/* Only the CPU whose swap succeeds moves the counts; a packet that loses leaves the state as it is. */
 		if (__sync_val_compare_and_swap(&e->life, life, CONN_LIFE(o.state, next, CONN_WAY(life))) == life) {
+			if (is_settled(was, p->protocol))
+				recent_forget(READ(e->key0), READ(e->key1));
 			if (next != flags) {
 				__s32 up = next & CONN_INACTIVE ? -1 : 1;
 				__sync_fetch_and_add(&d->active, up);
@@ -119,7 +121,7 @@ static __always_inline void conn_touch(struct settings *set, struct conn *e, str
 	/* udp_state_transition(): an answer assures */
 	if (direction == FROM_SERVER && p->protocol == IPPROTO_UDP && e->control)
 		assure(e->control);
-	conn_renew(e, now + o.timeout);
+	conn_renew(e, is_settled(o.state, p->protocol) ? renewed(set, now, o.timeout) : now + o.timeout);
 }
 
 #endif

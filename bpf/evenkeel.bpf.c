@@ -24,6 +24,7 @@
 #include "mark.h"
 #include "service.h"
 #include "table.h"
+#include "recent.h"
 #include "state.h"
 #include "connection.h"
 #include "insert.h"
@@ -105,6 +106,14 @@ static __always_inline int starts_anew(struct settings *set, struct packet *p, s
 	return state == SCTP_CLOSED;
 }
 
+/* Ends the connection of a client's packet. */
+static __always_inline void end_flow(struct packet *p, __u32 number)
+{
+	conn_expire(number);
+	if (p->family == 4)
+		recent_drop(p->client[0], p->client_port);
+}
+
 /* What to do with a packet of a connection whose server was removed. REASON_FORWARDED: go on; REASONS: begin anew. */
 __noinline __u32 orphan(struct packet *p, __u32 service, __u32 number, __u32 dest, __u32 now)
 {
@@ -120,7 +129,7 @@ __noinline __u32 orphan(struct packet *p, __u32 service, __u32 number, __u32 des
 	}
 	if (how == REMOVAL_DROP && !(set->tuning & EXPIRE_NODEST_CONN))
 		return REASON_DEST_GONE;
-	conn_expire(number);
+	end_flow(p, number);
 	if ((how == REMOVAL_DROP || how == REMOVAL_RESCHEDULE) && may_begin(set, p))
 		return REASONS;
 	return how == REMOVAL_DROP ? REASON_NOT_FIRST : REASON_REJECTED;
@@ -151,7 +160,7 @@ static __always_inline __u32 balance(struct packet *p, struct settings *set, __u
 	}
 	struct conn *e = number ? conn_at(number - 1) : 0;
 	if (e && starts_anew(set, p, e)) {
-		conn_expire(number);
+		end_flow(p, number);
 		number = mine ? conn_find6(&mine->flow, now, &f)
 			      : conn_find4(conn_key0(p->client[0], p->vip[0]), key1, now, &f);
 		e = number ? conn_at(number - 1) : 0;

@@ -123,7 +123,7 @@ static __always_inline int translate_error(void *ctx, int tc, struct packet *p, 
 
 static __always_inline int error_allowed(struct settings *set, struct scratch *mine)
 {
-	__u32 second = (__u32)bpf_jiffies64() >> (set->way_shift & 31);
+	__u32 second = second_of(set, (__u32)bpf_jiffies64());
 	if (mine->error.second != second) {
 		mine->error.second = second;
 		mine->error.sent = 0;

@@ -11,7 +11,7 @@ static __always_inline void place_free(struct conn *e, struct conn *tail, __u64 
 	__sync_lock_test_and_set(&e->key1, KEY_FREE);
 }
 
-/* Frees an entry now (ip_vs_conn_expire_now()); somebody else may have done it already. */
+/* Frees an entry now (ip_vs_conn_expire_now()); somebody else may have done it already. `recent` may still know it. */
 __noinline int conn_expire(__u32 number)
 {
 	if (!number)
@@ -72,6 +72,7 @@ __noinline __u32 conn_settle(const struct key *k)
 		}
 		count_reason(REASON_RACE);
 		conn_expire(line * 2 + (i & 1) + 1);
+		recent_forget(k->a, k->key1);
 	}
 	return first;
 }

@@ -138,6 +138,15 @@ struct {
 	__type(value, __u64);
 } spills SEC(".maps");
 
+/* The program writes and reads, user space clears. The loader sets the size: eight bytes for every four connections. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, EK_RECENT_LEAST);
+	__type(key, __u32);
+	__type(value, struct recent_line);
+} recent SEC(".maps");
+
 /* User space writes, the XDP program reads. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -150,7 +150,7 @@ static __always_inline __u32 way_number(const struct next_hop *hop, __u32 mtu)
 /* 10 bits of number, 6 of the time when it was looked up: believed for about a second, with or without a daemon. */
 static __always_inline __u32 way_stamp(struct settings *set)
 {
-	return ((__u32)bpf_jiffies64() >> (set->way_shift & 31) & 0x3f) << 10;
+	return (second_of(set, (__u32)bpf_jiffies64()) & 0x3f) << 10;
 }
 
 /* All that a route is looked up by, mixed under a secret: where in `routes` it is, and in 48 bits what it is called there. */

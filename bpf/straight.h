@@ -16,11 +16,14 @@
 #define LONG_WAY (~0u)
 #define FORWARD_TO 0x100u
 
-/* A packet's connection, and what it makes of it. */
+/* A packet's connection. */
 struct known {
-	struct conn *entry;
+	struct recently recent;
+	__u32 number;       /* of its entry */
+	struct conn *entry; /* 0: it is known from `recent` */
 	__u32 service;
-	__u32 expires;
+	__u32 dest;
+	__u32 way; /* back; 0: not known */
 };
 
 /* As conn_key0() has it: two addresses as they lie in the packet, from which it is cheaper read twice than kept. */
@@ -36,7 +39,7 @@ static __always_inline __u64 key1_of(void *l4, __u8 protocol)
 }
 
 /* The entry of a key in this line. No template has the key of a connection. */
-static __always_inline struct conn *conn_in(__u32 line, __u64 key0, __u64 key1)
+static __always_inline struct conn *conn_in(__u32 line, __u64 key0, __u64 key1, __u32 *number)
 {
 	struct conn_line *l = line_at(line);
 	if (!l)
@@ -48,14 +51,15 @@ static __always_inline struct conn *conn_in(__u32 line, __u64 key0, __u64 key1)
 	asm volatile("" : "+r"(second));
 	struct conn *e = &l->entry[second & 1];
 	other = (READ(e->key1) ^ key1) | (READ(e->key0) ^ key0);
+	*number = line * 2 + second;
 	return other ? 0 : e;
 }
 
 /* Looked for where nearly all entries are while the table is half full: one in eight of IPv4 is not in its first line, ... */
-static __always_inline struct conn *conn_at_once(struct settings *set, __u32 line, __u64 key0, __u64 key1)
+static __always_inline struct conn *conn_at_once(struct settings *set, __u32 line, __u64 key0, __u64 key1, __u32 *number)
 {
-	struct conn *e = conn_in(line, key0, key1);
-	return e ? e : conn_in((line + 1) & set->conn_mask, key0, key1);
+	struct conn *e = conn_in(line, key0, key1, number);
+	return e ? e : conn_in((line + 1) & set->conn_mask, key0, key1, number);
 }
 
 /* As key_make(). */
@@ -82,21 +86,36 @@ static __always_inline struct conn *conn6_at_once(struct settings *set, __u32 li
 	return 0;
 }
 
-/* What nothing happens to, and how long it keeps its connection. `l4` is as long as a TCP header. 0 if it is so. */
-static __always_inline int uneventful(struct settings *set, __u8 *l4, __u32 protocol, struct known *k)
+/* A packet that changes nothing. `l4` is as long as a TCP header. */
+static __always_inline int uneventful(__u8 *l4, __u32 protocol)
 {
-	if (protocol == IPPROTO_TCP) {
-		k->expires = (__u32)bpf_jiffies64() + set->timeout_tcp[TCP_ESTABLISHED];
-		return (l4[13] & (FIN | SYN | RST | ACK)) != ACK;
-	}
-	k->expires = (__u32)bpf_jiffies64() + set->timeout_udp;
-	return protocol != IPPROTO_UDP;
+	return protocol == IPPROTO_TCP ? (l4[13] & (FIN | SYN | RST | ACK)) == ACK : protocol == IPPROTO_UDP;
 }
 
-/* It is in the state in which nothing happens; UDP knows no other. */
 static __always_inline int settled(struct conn *e, __u8 protocol)
 {
-	return CONN_STATE(READ(e->life)) == (protocol == IPPROTO_TCP ? TCP_ESTABLISHED : TCP_NONE);
+	return is_settled(CONN_STATE(READ(e->life)), protocol);
+}
+
+/*
+ * The connection was used. Its entry is renewed at its first packet in a spell; at another one `recent` learns it, which what
+ * comes seldom would only crowd.
+ */
+static __always_inline void keep(struct settings *set, struct known *k, int v6, __u32 protocol)
+{
+	struct conn *e = k->entry;
+	if (!e)
+		return;
+	__u32 timeout = protocol == IPPROTO_TCP ? set->timeout_tcp[TCP_ESTABLISHED] : set->timeout_udp;
+	__u32 expires = renewed(set, (__u32)bpf_jiffies64(), timeout);
+	if (READ(e->expires) != expires) {
+		e->expires = expires;
+		return;
+	}
+	if (v6 || !is_long(set, timeout))
+		return;
+	__u32 second = (second_of(set, (__u32)bpf_jiffies64()) & 3) << 5;
+	recent_learn(k->number, k->recent.says, k->recent.line, k->dest << 8 | second | k->way);
 }
 
 /* As age() and address_frame(); both addresses in two strokes, as they lie behind each other here and there. */
@@ -125,16 +144,32 @@ static __always_inline void put_end(void *frame, void *l4, void *end, int v6, __
 	put_port(l4, end, protocol, source, port, v6 ? put_addr6(ip, source, addr) : put_addr4(ip, source, addr[0]));
 }
 
+/* What a connection remembers of its way back, if that is of this second and short enough for `recent`; 0 otherwise. */
+static __always_inline __u32 way_in_short(struct settings *set, struct conn *e, __u32 protocol)
+{
+	__u32 way = CONN_WAY(READ(e->life));
+	/* an answer by UDP assures the template */
+	if ((way & 0xfc00) != way_stamp(set) || (way & 0x3ff) > RECENT_WAY || (protocol == IPPROTO_UDP && e->control))
+		return 0;
+	return way & RECENT_WAY;
+}
+
 /* A client's packet, in which everything up to 20 bytes of layer 4 is there: to the destination of its connection. */
-static __always_inline __u32 straight_on(void *ctx, int tc, struct known *k, int v6, __u32 protocol, __u32 bytes)
+static __always_inline __u32 straight_on(void *ctx, int tc, struct settings *set, struct known *k, int v6, __u32 protocol,
+					 __u32 bytes)
 {
 	struct conn *e = k->entry;
-	__u32 dest = READ(e->dest), was = READ(e->expires);
-	/* past its time, even if by this very moment: then path() has to see to it */
-	if (passed(was, (__u32)bpf_jiffies64()))
-		return LONG_WAY;
+	if (e) {
+		__u32 was = READ(e->expires);
+		/* past its time, even if by this very moment: then path() has to see to it */
+		if (passed(was, (__u32)bpf_jiffies64()))
+			return LONG_WAY;
+		k->dest = READ(e->dest);
+	}
+	__u32 dest = k->dest;
 	struct dest *d = dest_at(dest);
-	if (!d || !(READ(d->flags) & DEST_AVAILABLE))
+	/* what is known of late may be the client's flow to another service */
+	if (!d || !(READ(d->flags) & DEST_AVAILABLE) || d->service != k->service)
 		return LONG_WAY;
 	__u32 which = READ(d->hop), method = d->method;
 	if (which != 1 && which != 2)
@@ -144,7 +179,9 @@ static __always_inline __u32 straight_on(void *ctx, int tc, struct known *k, int
 	if ((!tc && (hop->ifindex & EK_HOP_TAGGED)) || (d->mtu && bytes > d->mtu) ||
 	    l4 + sizeof(struct tcphdr) > end_of(ctx, tc))
 		return LONG_WAY;
-	conn_renew(e, k->expires);
+	if (e)
+		k->way = method == FORWARD_NAT ? way_in_short(set, e, protocol) : 0;
+	keep(set, k, v6, protocol);
 	count_in(k->service, dest, bytes);
 	if (method == FORWARD_DR) {
 		on_to(data, v6, hop);
@@ -177,31 +214,36 @@ static __always_inline struct dest *answers_for(struct settings *set, __be32 *fr
 }
 
 /* To the client: by the way that the connection remembers. As answer(); only under XDP. */
-static __always_inline __u32 straight_back(struct xdp_md *ctx, struct settings *set, struct known *k, __u32 dest,
-					   struct service *s, __be16 port, int v6, __u32 protocol, __u32 bytes)
+static __always_inline __u32 straight_back(struct xdp_md *ctx, struct settings *set, struct known *k, struct service *s,
+					   __be16 port, int v6, __u32 protocol, __u32 bytes)
 {
 	struct conn *e = k->entry;
-	__u32 life = READ(e->life), way = CONN_WAY(life), stamp = way_stamp(set);
-	/* an answer by UDP assures the template */
-	if (READ(e->dest) != dest || (protocol == IPPROTO_UDP && e->control) ||
-	    passed(READ(e->expires), (__u32)bpf_jiffies64()))
-		return LONG_WAY;
+	__u32 way = k->way;
 	void *data = (void *)(long)ctx->data;
 	void *l4 = data + ETH_SIZE + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
-	if ((way & 0xfc00) != stamp) {
-		__be32 *client = data + ETH_SIZE + (v6 ? 24 : 16);
-		if ((void *)client + (v6 ? 16 : 4) > (void *)(long)ctx->data_end)
+	if (e) {
+		__u32 life = READ(e->life), stamp = way_stamp(set);
+		way = CONN_WAY(life);
+		/* an answer by UDP assures the template */
+		if (READ(e->dest) != k->dest || (protocol == IPPROTO_UDP && e->control) ||
+		    passed(READ(e->expires), (__u32)bpf_jiffies64()))
 			return LONG_WAY;
-		way = route_known(route_name(set, client, s->addr, v6, ctx->ingress_ifindex, protocol), stamp);
-		if (way)
-			way_note(e, life, way);
+		if ((way & 0xfc00) != stamp) {
+			__be32 *client = data + ETH_SIZE + (v6 ? 24 : 16);
+			if ((void *)client + (v6 ? 16 : 4) > (void *)(long)ctx->data_end)
+				return LONG_WAY;
+			way = route_known(route_name(set, client, s->addr, v6, ctx->ingress_ifindex, protocol), stamp);
+			if (way)
+				way_note(e, life, way);
+		}
+		k->way = (way & 0x3ff) <= RECENT_WAY ? way & RECENT_WAY : 0;
 	}
 	struct way_back *w = way_at(way);
 	if (!w || (w->hop.ifindex & EK_HOP_TAGGED) || (w->mtu && bytes > w->mtu) ||
 	    l4 + sizeof(struct tcphdr) > (void *)(long)ctx->data_end)
 		return LONG_WAY;
-	conn_renew(e, k->expires);
-	count_out(k->service, dest, bytes);
+	keep(set, k, v6, protocol);
+	count_out(k->service, k->dest, bytes);
 	put_end(data, l4, end_of(ctx, 0), v6, protocol, 1, s->addr, port);
 	on_to(data, v6, &w->hop);
 	count_reason(REASON_REPLIED);
@@ -214,21 +256,48 @@ static __always_inline __u32 bytes_of(void *ctx, int tc, __u32 said)
 	return tc ? ((struct __sk_buff *)ctx)->len - ETH_SIZE : said;
 }
 
-static __always_inline __u32 straight_back4(struct xdp_md *ctx, struct settings *set, struct iphdr *ip, struct known *k)
+/* A flow of IPv4 that was seen of late: its destination, and its way, if that is of this second. */
+static __always_inline int recently_known(struct settings *set, struct known *k)
 {
-	__u32 protocol = ip->protocol, number;
+	__u32 is = recent_look(&k->recent);
+	k->entry = 0;
+	k->number = 0;
+	k->dest = RECENT_DEST(is);
+	k->way = RECENT_SECOND(is) == (second_of(set, (__u32)bpf_jiffies64()) & 3) ? is & RECENT_WAY : 0;
+	return is != 0;
+}
+
+/* A flow of IPv4 in the connection table. */
+static __always_inline int known4(struct settings *set, struct known *k, __u64 key0, __u64 key1, __u32 protocol)
+{
+	k->entry = conn_at_once(set, conn_hash(set, key0, key1) & set->conn_mask, key0, key1, &k->number);
+	return k->entry && settled(k->entry, protocol);
+}
+
+/* A function of its own for the sake of the stack of what comes behind the straight way. */
+__noinline __u32 xdp_straight_back4(struct xdp_md *ctx, struct settings *set)
+{
+	struct iphdr *ip = (void *)(long)ctx->data + ETH_SIZE;
+	struct known known, *k = &known;
+	if (!set || (void *)(ip + 1) + sizeof(struct tcphdr) > (void *)(long)ctx->data_end)
+		return LONG_WAY;
+	__u32 protocol = ip->protocol, number, bytes = bpf_ntohs(ip->tot_len);
 	__be16 from = READ(*(__be16 *)(ip + 1)), to = READ(*((__be16 *)(ip + 1) + 1));
+	__be32 client = ip->daddr;
 	struct dest *d = answers_for(set, &ip->saddr, 0, from, protocol, &number);
 	struct service *s = d ? service_at(d->service) : 0;
 	if (!s)
 		return LONG_WAY;
+	recent_of(&k->recent, set, client, to);
 	__be16 port = asked_port(s, d, from);
-	__u64 key0 = conn_key0(ip->daddr, s->addr[0]), key1 = conn_key1(to, port, protocol, KIND_CONN);
 	k->service = d->service;
-	k->entry = conn_at_once(set, conn_hash(set, key0, key1) & set->conn_mask, key0, key1);
-	if (!k->entry || !settled(k->entry, protocol))
-		return LONG_WAY;
-	return straight_back(ctx, set, k, number - 1, s, port, 0, protocol, bpf_ntohs(ip->tot_len));
+	if (!recently_known(set, k) || k->dest != number - 1 || !k->way) {
+		k->dest = number - 1;
+		if (!known4(set, k, conn_key0(client, s->addr[0]), conn_key1(to, port, protocol, KIND_CONN), protocol))
+			return LONG_WAY;
+	}
+	asm volatile("" : "+r"(k->entry));
+	return straight_back(ctx, set, k, s, port, 0, protocol, bytes);
 }
 
 static __always_inline __u32 straight4(void *ctx, int tc, struct settings *set)
@@ -240,16 +309,17 @@ static __always_inline __u32 straight4(void *ctx, int tc, struct settings *set)
 		return LONG_WAY;
 	struct known k;
 	__u32 protocol = ip->protocol;
-	if (uneventful(set, (void *)(ip + 1), protocol, &k))
+	if (!uneventful((void *)(ip + 1), protocol))
 		return LONG_WAY;
-	__u32 line = conn_hash(set, key0_of(ip), key1_of(ip + 1, protocol)) & set->conn_mask;
 	k.service = service_lookup(&ip->daddr, 0, READ(*((__be16 *)(ip + 1) + 1)), protocol);
 	if (!k.service--)
-		return tc || set->any_port || set->any_ftp ? LONG_WAY : straight_back4(ctx, set, ip, &k);
-	k.entry = conn_at_once(set, line, key0_of(ip), key1_of(ip + 1, READ(ip->protocol)));
-	if (!k.entry || !settled(k.entry, READ(ip->protocol)))
+		return tc || set->any_port || set->any_ftp || !set->any_nat ? LONG_WAY : xdp_straight_back4(ctx, set);
+	recent_of(&k.recent, set, READ(ip->saddr), READ(*(__be16 *)(ip + 1)));
+	if (!recently_known(set, &k) &&
+	    !known4(set, &k, key0_of(ip), key1_of(ip + 1, READ(ip->protocol)), READ(ip->protocol)))
 		return LONG_WAY;
-	return straight_on(ctx, tc, &k, 0, READ(ip->protocol), bytes_of(ctx, tc, bpf_ntohs(ip->tot_len)));
+	asm volatile("" : "+r"(k.entry)); /* the verifier wants to see that it is asked for, and not what that was concluded from */
+	return straight_on(ctx, tc, set, &k, 0, READ(ip->protocol), bytes_of(ctx, tc, bpf_ntohs(ip->tot_len)));
 }
 
 static __always_inline __u32 straight_back6(struct xdp_md *ctx, struct settings *set, struct ipv6hdr *ip, struct known *k,
@@ -264,10 +334,11 @@ static __always_inline __u32 straight_back6(struct xdp_md *ctx, struct settings 
 	__be16 port = asked_port(s, d, from);
 	key_make(key, ip->daddr.s6_addr32, s->addr, 1, conn_key1(to, port, protocol, KIND_CONN));
 	k->service = d->service;
+	k->dest = number - 1;
 	k->entry = conn6_at_once(set, key_hash6(set, key) & set->conn_mask, key);
 	if (!k->entry || !settled(k->entry, protocol))
 		return LONG_WAY;
-	return straight_back(ctx, set, k, number - 1, s, port, 1, protocol, bpf_ntohs(ip->payload_len) + sizeof(*ip));
+	return straight_back(ctx, set, k, s, port, 1, protocol, bpf_ntohs(ip->payload_len) + sizeof(*ip));
 }
 
 static __always_inline __u32 straight6(void *ctx, int tc, struct settings *set)
@@ -278,7 +349,7 @@ static __always_inline __u32 straight6(void *ctx, int tc, struct settings *set)
 	struct known k;
 	struct key key;
 	__u32 protocol = ip->nexthdr;
-	if (uneventful(set, (void *)(ip + 1), protocol, &k))
+	if (!uneventful((void *)(ip + 1), protocol))
 		return LONG_WAY;
 	key6_of(&key, ip);
 	__u32 line = key_hash6(set, &key) & set->conn_mask;
@@ -288,7 +359,7 @@ static __always_inline __u32 straight6(void *ctx, int tc, struct settings *set)
 	k.entry = conn6_at_once(set, line, &key);
 	if (!k.entry || !settled(k.entry, READ(ip->nexthdr)))
 		return LONG_WAY;
-	return straight_on(ctx, tc, &k, 1, READ(ip->nexthdr),
+	return straight_on(ctx, tc, set, &k, 1, READ(ip->nexthdr),
 			   bytes_of(ctx, tc, bpf_ntohs(ip->payload_len) + sizeof(*ip)));
 }
 

@@ -91,8 +91,9 @@ pub fn run() -> Result<Table> {
         let listed = maps.connections();
         list.push(began.elapsed().as_secs_f64() * 1000.0);
         ensure!(listed.len() > CONNECTIONS as usize / 100 * 99, "{} connections listed", listed.len());
-        // A bit for each line of two places stands beside the table.
-        place = (maps.connection_bytes() as f64 + maps.conn_capacity() as f64 / 16.0) / maps.conn_capacity() as f64;
+        // A bit for each line of two places stands beside the table, and what was seen of late.
+        let bytes = (maps.connection_bytes() + maps.recent_bytes()) as f64;
+        place = bytes / maps.conn_capacity() as f64 + 1.0 / 16.0;
         p.loaded.unpin();
         let (p, program) = plane(Kind::USUAL, Way::Dr, ServiceSpec::of(Scheduler::Wlc), 4, 1 << 22)?;
         two.extend(threads(program, &[(0, 0, CONNECTIONS / 2), (1, 1 << 23, CONNECTIONS / 2)])?);

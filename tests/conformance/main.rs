@@ -14,6 +14,7 @@ mod ipsec;
 mod marks;
 mod methods;
 mod plane;
+mod recent;
 mod removal;
 mod scheduling;
 mod settings;

@@ -129,7 +129,8 @@ fn a_million_connections_are_counted_right_and_gone_in_time() {
     let took = begun.elapsed().as_secs() as u32 + 60;
     maps.shift_time(ESTABLISHED_S - took);
     assert_eq!(maps.connections().len() as u32, kept, "none goes early");
-    maps.shift_time(took + 1);
+    // Up to 7 s late: see renewed() in bpf/recent.h.
+    maps.shift_time(took + 8);
     assert!(maps.connections().is_empty(), "none stays");
     let until = Instant::now() + Duration::from_secs(60);
     while sum() != (0, 0) {

@@ -341,6 +341,11 @@ impl Oracle {
         }
     }
 
+    /// Is there a connection whose time is up at `now`, and was not so many seconds before?
+    pub fn just_ended(&self, now: u64, seconds: u64) -> bool {
+        self.conns.values().any(|c| c.expires <= now && now <= c.expires + seconds)
+    }
+
     /// Lets time pass: what has expired goes. A template that controls connections lives on for a minute at a time.
     pub fn sweep(&mut self, now: u64) {
         let gone: Vec<ConnKey> = self.conns.iter().filter(|(_, c)| c.expires <= now).map(|(k, _)| *k).collect();

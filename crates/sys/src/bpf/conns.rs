@@ -3,6 +3,7 @@
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use evenkeel_core::ipvs;
 use evenkeel_core::model::{Protocol, ServerKey};
@@ -101,12 +102,12 @@ struct Named<'m> {
     maps: &'m Maps,
     known: Vec<Option<(Option<ServerKey>, u32)>>,
     now: u32,
-    hz: u32,
+    settings: settings,
 }
 
 impl Named<'_> {
     fn of(maps: &Maps) -> Named<'_> {
-        Named { maps, known: vec![None; maps.dests.len()], now: maps.jiffies(), hz: maps.hz() }
+        Named { maps, known: vec![None; maps.dests.len()], now: maps.jiffies(), settings: maps.settings.get(0) }
     }
 
     fn dest(&mut self, id: u32) -> (Option<ServerKey>, u32) {
@@ -118,8 +119,18 @@ impl Named<'_> {
     }
 }
 
+/// No connection lives longer than its timeout, as far as anybody sees: some have it from the end of a spell, see bpf/recent.h.
+fn longest(s: &settings, protocol: Protocol, c: &conn) -> u32 {
+    match (protocol, c.life & 0xff) {
+        _ if (c.life >> 8) & CONN_TEMPLATE != 0 => u32::MAX,
+        (Protocol::Tcp, TCP_ESTABLISHED) => s.timeout_tcp[TCP_ESTABLISHED as usize],
+        (Protocol::Udp, _) => s.timeout_udp,
+        _ => u32::MAX,
+    }
+}
+
 fn view(named: &mut Named<'_>, c: &conn, line: &conn_line) -> Option<ConnView> {
-    let (now, hz) = (named.now, named.hz);
+    let (now, hz) = (named.now, named.settings.hz.max(1));
     let kind = (c.key1 >> 40) as u32 & 0x7f;
     if !is_key(c.key1) || !matches!(kind, KIND_CONN | KIND_TEMPLATE | KIND_DEAD_TEMPLATE) {
         return None;
@@ -135,15 +146,17 @@ fn view(named: &mut Named<'_>, c: &conn, line: &conn_line) -> Option<ConnView> {
     let protocol = (c.key1 >> 32) as u8;
     let (server, mark) = named.dest(c.dest);
     let mark_template = protocol == 0 && flags & CONN_TEMPLATE != 0;
+    let protocol = if mark_template { Protocol::Tcp } else { Protocol::from_number(protocol)? };
+    let most = longest(&named.settings, protocol, c);
     Some(ConnView {
-        protocol: if mark_template { Protocol::Tcp } else { Protocol::from_number(protocol)? },
+        protocol,
         mark,
         client: (client, port(0)),
         service: (service, port(16)),
         dest: (c.dest, server),
         state: c.life & 0xff,
         flags,
-        expires_s: left.max(0) as u32 / hz,
+        expires_s: (left.max(0) as u32).min(most) / hz,
         control: if flags & CONN_TEMPLATE != 0 { c.control } else { 0 },
     })
 }
@@ -186,6 +199,27 @@ impl Maps {
         self.conns.len() * size_of::<conn_line>()
     }
 
+    /// What the program has kept of entries apart from them (bpf/recent.h) holds no more: whoever changes entries from outside
+    /// says so afterwards.
+    fn forget_recent(&self) {
+        for i in 0..self.recent.len() {
+            for at in (0..size_of::<recent_line>()).step_by(8) {
+                self.recent.long(i, at).store(0, Ordering::Release);
+            }
+        }
+    }
+
+    /// How much memory is beside them for flows that were seen of late, in bytes.
+    pub fn recent_bytes(&self) -> usize {
+        self.recent.len() * size_of::<recent_line>()
+    }
+
+    /// How many flows the program knows apart from their entries, of this spell or of one before.
+    pub fn recent_flows(&self) -> usize {
+        let all = (0..self.recent.len()).flat_map(|i| (0..size_of::<recent_line>()).step_by(8).map(move |at| (i, at)));
+        all.filter(|&(i, at)| self.recent.long(i, at).load(Ordering::Relaxed) != 0).count()
+    }
+
     /// Ends connections, templates apart: each is past its time from now on, and so absent for whoever meets it; the sweep
     /// counts it out. Returns how many.
     pub fn end_connections(&self, wanted: impl Fn(&ConnView) -> bool) -> usize {
@@ -209,6 +243,11 @@ impl Maps {
                 }
             }
         }
+        if ended > 0 {
+            // A packet that found its connection before is through by then.
+            std::thread::sleep(Duration::from_millis(1));
+            self.forget_recent();
+        }
         ended
     }
 
@@ -231,6 +270,7 @@ impl Maps {
                 older(self.conns.word(i, base + offset_of!(conn, expires)));
             }
         }
+        self.forget_recent();
         for i in 0..self.dests.len() {
             if self.dests.get(i).flags == DEST_LIVE {
                 older(self.dests.word(i, offset_of!(dest, removed)));
@@ -247,5 +287,6 @@ impl Maps {
                 self.conns.word(i, base + offset_of!(conn, expires)).store(at, Ordering::Relaxed);
             }
         }
+        self.forget_recent();
     }
 }

@@ -27,13 +27,14 @@ const STRUCTURES: &[(&str, &str)] = &[
     ("blocks", "block"),
     ("places", "place"),
     ("conns", "conn_line"),
+    ("recent", "recent_line"),
     ("devices", "device"),
     ("service_stats", "counters"),
     ("dest_stats", "counters"),
     ("sweep", "sweep_state"),
 ];
 /// What is written anew by every daemon, or by the program.
-const WRITTEN_ANEW: &[&str] = &["members", "vlans", "devices", "ways", "routes", "classes", "sweep"];
+const WRITTEN_ANEW: &[&str] = &["members", "vlans", "devices", "ways", "routes", "classes", "recent", "sweep"];
 
 /// How a program comes by one of its maps.
 pub enum How {
@@ -90,6 +91,11 @@ impl Heritage {
             tracing::info!("what a daemon with layout {found} has left is taken over into layout {abi}");
         }
         Ok(Some(Heritage { maps, shapes }))
+    }
+
+    /// How many elements a map has that is there.
+    pub fn elements(&self, name: &str) -> Option<u32> {
+        self.maps.get(name).map(|(map, _)| map.max_entries())
     }
 
     /// How a map of the new object is to be had. Asked once of each.

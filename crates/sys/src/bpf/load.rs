@@ -71,6 +71,7 @@ pub struct Maps {
     pub(super) blocks: Mapped<block>,
     pub(super) places: Mapped<place>,
     pub(super) conns: Mapped<conn_line>,
+    pub(super) recent: Mapped<recent_line>,
     pub(super) devices: Mapped<device>,
     pub(super) members: MapHandle,
     pub(super) vlans: MapHandle,
@@ -123,6 +124,7 @@ impl Maps {
             blocks: open_map(dir, "blocks", write)?,
             places: open_map(dir, "places", write)?,
             conns: open_map(dir, "conns", write)?,
+            recent: open_map(dir, "recent", write)?,
             devices: open_map(dir, "devices", write)?,
             members: handle("members")?,
             vlans: handle("vlans")?,
@@ -233,7 +235,9 @@ impl Loaded {
         s.grace = s.hz / 10;
         s.no_dest = u32::MAX;
         s.error_limit = ERROR_LIMIT;
-        s.way_shift = s.hz.ilog2();
+        s.second_shift = s.hz.next_power_of_two().ilog2();
+        s.spell_shift = s.second_shift + 2;
+        s.recent_bits = self.maps.recent.len().ilog2();
         s.sweep_lines = (self.maps.conns.len() as u32).div_ceil(SWEEP_TURNS);
         s.sweep_ns = SWEEP_TURN.as_nanos() as u64;
         (s.clock_jiffies, s.clock_ns) = (j0, t0);

@@ -13,7 +13,8 @@ mod skel {
 pub mod abi {
     include!(concat!(env!("OUT_DIR"), "/consts.rs"));
     pub use super::skel::types::{
-        block, conn, conn_line, counters, dest, device, member, next_hop, place, service, service_half, settings, slot,
+        block, conn, conn_line, counters, dest, device, member, next_hop, place, recent_line, service, service_half,
+        settings, slot,
     };
 }
 

@@ -12,6 +12,7 @@ use libbpf_rs::{MapCore, MapFlags, Object, ObjectBuilder, PrintLevel, ProgramInp
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
+use super::abi::EK_RECENT_LEAST;
 use super::heritage::{Heritage, How, put_in_place};
 use crate::{Context, Error, Result};
 
@@ -31,6 +32,7 @@ pub(super) const MAPS: &[&str] = &[
     "places",
     "conns",
     "spills",
+    "recent",
     "devices",
     "vlans",
     "service_stats",
@@ -133,7 +135,8 @@ impl Program {
                 None
             }
         };
-        let lines = (conn_entries.next_power_of_two() / 2).max(512);
+        let there = heritage.as_ref().and_then(|h| h.elements("conns"));
+        let lines = there.unwrap_or_else(|| (conn_entries.next_power_of_two() / 2).max(512));
         let mut open = ObjectBuilder::default()
             .name("evenkeel")
             .and_then(|b| b.open_memory(object))
@@ -149,6 +152,7 @@ impl Program {
                 (How::AsItIs, _) => map.reuse_pinned_map(dir.join(&name)),
                 (_, "conns") => map.set_max_entries(lines),
                 (_, "spills") => map.set_max_entries(lines.div_ceil(64)),
+                (_, "recent") => map.set_max_entries((lines / 8).max(EK_RECENT_LEAST)),
                 _ => Ok(()),
             };
             done.map_err(|e| bpf_error(format!("prepare map {name}"), e))?;

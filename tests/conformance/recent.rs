@@ -1,0 +1,184 @@
+//! Flows that were seen of late go on as their connections would: to the same server, in the same frames, until something
+//! happens to them.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use evenkeel_core::model::Protocol;
+use evenkeel_sys::bpf::conns::ConnView;
+use evenkeel_testkit::frames::{self, End, Flags};
+use evenkeel_testkit::sequences::ipvsadm_step;
+
+use crate::methods::{end, families, with_ways};
+use crate::plane::{Fate, TestPlane, test_plane};
+
+const VIP: End = (IpAddr::V4(Ipv4Addr::new(10, 2, 0, 100)), 80);
+const OTHER: End = (IpAddr::V4(Ipv4Addr::new(10, 2, 0, 101)), 80);
+const R1: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 21));
+const R2: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 22));
+
+fn apply(plane: &mut TestPlane, commands: &[&str]) {
+    let steps: Vec<_> = commands.iter().map(|c| ipvsadm_step(c).expect("a step")).collect();
+    plane.apply(&steps);
+}
+
+fn plane_with(entries: u32, commands: &[&str]) -> Option<TestPlane> {
+    let mut plane = test_plane(entries)?;
+    apply(&mut plane, commands);
+    Some(plane)
+}
+
+const ONE: &[&str] = &["-A -t 10.2.0.100:80 -s rr", "-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g -w 1"];
+
+fn client(n: u32) -> End {
+    (Ipv4Addr::from(0x0a01_0000 + n / 50_000).into(), 10_000 + (n % 50_000) as u16)
+}
+
+fn known(plane: &TestPlane) -> usize {
+    plane.plane.maps().recent_flows()
+}
+
+/// Begins a connection, and lets packets come until it is known from then on; a spell may end in between.
+fn acquainted(plane: &TestPlane, from: End, to: End, server: IpAddr) {
+    let before = known(plane);
+    assert_eq!(plane.tcp(from, to, "S"), Fate::Sent(server));
+    for _ in 0..6 {
+        assert_eq!(plane.tcp(from, to, "A"), Fate::Sent(server));
+        if known(plane) > before {
+            return;
+        }
+    }
+    panic!("it is not known after six packets");
+}
+
+/// Of a client's TCP connection to the usual service.
+fn state(plane: &TestPlane, from: End) -> &'static str {
+    let all = plane.plane.maps().connections();
+    let mine = |c: &&ConnView| c.protocol == Protocol::Tcp && (c.client, c.service) == (from, VIP);
+    all.iter().find(mine).map_or("none", |c| c.state_name())
+}
+
+#[test]
+fn what_ends_a_connection_ends_what_is_known_of_it() {
+    let Some(plane) = plane_with(4096, ONE) else { return };
+    for (n, last, then) in [(1, "FA", "FIN_WAIT"), (2, "R", "CLOSE"), (3, "RA", "CLOSE")] {
+        acquainted(&plane, client(n), VIP, R1);
+        assert_eq!(plane.tcp(client(n), VIP, "PA"), Fate::Sent(R1));
+        assert_eq!(plane.tcp(client(n), VIP, last), Fate::Sent(R1));
+        assert_eq!((state(&plane, client(n)), known(&plane)), (then, 0));
+        plane.tcp(client(n), VIP, "A");
+        plane.tcp(client(n), VIP, "A");
+        assert_eq!((state(&plane, client(n)), known(&plane)), (then, 0), "nothing is known of what is at its end");
+    }
+    // The same client anew, before its spell is over.
+    acquainted(&plane, client(2), VIP, R1);
+    assert_eq!(state(&plane, client(2)), "ESTABLISHED");
+    assert_eq!(plane.plane.maps().end_connections(|c| c.client == client(2)), 1);
+    assert_eq!(plane.tcp(client(2), VIP, "A"), Fate::Kernel, "of no connection");
+}
+
+#[test]
+fn a_client_is_known_for_each_service_by_itself() {
+    let mut commands = ONE.to_vec();
+    commands.extend(["-A -t 10.2.0.101:80 -s rr", "-a -t 10.2.0.101:80 -r 10.2.0.22:80 -g -w 1"]);
+    commands.extend(["-A -u 10.2.0.100:80 -s rr", "-a -u 10.2.0.100:80 -r 10.2.0.22:80 -g -w 1"]);
+    let Some(plane) = plane_with(4096, &commands) else { return };
+    for n in 0..20 {
+        acquainted(&plane, client(n), VIP, R1);
+        assert_eq!(plane.tcp(client(n), OTHER, "A"), Fate::Kernel, "known at the one, of no connection at the other");
+        plane.tcp(client(n), OTHER, "S");
+        for _ in 0..5 {
+            assert_eq!(plane.tcp(client(n), OTHER, "A"), Fate::Sent(R2));
+            assert_eq!(plane.tcp(client(n), VIP, "A"), Fate::Sent(R1));
+            assert_eq!(plane.udp(client(n), VIP), Fate::Sent(R2));
+        }
+        // What ends at one of them goes on at the others.
+        plane.tcp(client(n), VIP, "R");
+        assert_eq!((state(&plane, client(n)), plane.udp(client(n), VIP)), ("CLOSE", Fate::Sent(R2)));
+        assert_eq!(plane.tcp(client(n), OTHER, "A"), Fate::Sent(R2));
+    }
+}
+
+#[test]
+fn a_removed_server_gets_nothing_of_what_is_known() {
+    let Some(mut plane) = plane_with(4096, ONE) else { return };
+    acquainted(&plane, client(1), VIP, R1);
+    apply(&mut plane, &["-d -t 10.2.0.100:80 -r 10.2.0.21:80", "-a -t 10.2.0.100:80 -r 10.2.0.22:80 -g -w 1"]);
+    assert_eq!(plane.tcp(client(1), VIP, "A"), Fate::Dropped);
+    assert_eq!(plane.tcp(client(2), VIP, "S"), Fate::Sent(R2));
+    // It comes back, and goes on with what it had.
+    apply(&mut plane, &["-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g -w 1"]);
+    assert_eq!(plane.tcp(client(1), VIP, "A"), Fate::Sent(R1));
+}
+
+#[test]
+fn what_finds_no_place_among_the_known_goes_its_way() {
+    const FLOWS: u32 = 24_000;
+    let Some(plane) = plane_with(1 << 16, ONE) else { return };
+    for n in 0..FLOWS {
+        for flags in ["S", "A", "A", "A", "A"] {
+            assert_eq!(plane.tcp(client(n), VIP, flags), Fate::Sent(R1), "{flags} of flow {n}");
+        }
+    }
+    let places = 4096 * 4;
+    assert!(known(&plane) <= places && known(&plane) > places / 4, "{} flows in {places} places", known(&plane));
+    assert_eq!(plane.plane.maps().connections().len() as u64 + plane.reason("table_full") / 5, u64::from(FLOWS));
+}
+
+#[test]
+fn a_timeout_counts_from_the_last_packet_and_is_never_short() {
+    let Some(plane) = plane_with(4096, ONE) else { return };
+    let maps = plane.plane.maps();
+    acquainted(&plane, client(1), VIP, R1);
+    let left = || maps.connections().first().map_or(0, |c| c.expires_s);
+    assert!((895..=900).contains(&left()), "{} s", left());
+    maps.shift_time(890);
+    assert_eq!(plane.tcp(client(1), VIP, "A"), Fate::Sent(R1));
+    assert!((895..=900).contains(&left()), "{} s: it was used", left());
+    maps.shift_time(909);
+    assert_eq!(plane.tcp(client(1), VIP, "A"), Fate::Kernel, "idle for longer than its timeout");
+    // A short timeout is kept to the jiffy, and nothing is known beside it.
+    plane.plane.set_timeouts(20, 0, 0);
+    plane.tcp(client(2), VIP, "S");
+    for _ in 0..5 {
+        plane.tcp(client(2), VIP, "A");
+    }
+    assert!(known(&plane) == 0 && (19..=20).contains(&left()), "{} known, {} s", known(&plane), left());
+}
+
+#[test]
+fn known_flows_leave_in_the_same_frames() {
+    with_ways(|| {
+        for (method, name) in [("-g", "DR"), ("-m", "NAT"), ("-i", "ipip")] {
+            let [client, service, server] = families()[0];
+            let server_port = if method == "-m" { server.to_owned() } else { format!("{}:80", end(server).0) };
+            let add = [format!("-A -t {service} -s rr"), format!("-a -t {service} -r {server_port} {method} -w 1")];
+            let Some(plane) = plane_with(4096, &add.each_ref().map(String::as_str)) else { return };
+            let segment = |from, to, flags| frames::tcp(end(from), end(to), Flags::of(flags), 64, b"hello, and more");
+            plane.run(&segment(client, service, "S"));
+            if method == "-m" {
+                plane.run(&segment(server, client, "SA"));
+            }
+            let mut ways = vec![segment(client, service, "A")];
+            if method == "-m" {
+                ways.push(segment(server, client, "A"));
+            }
+            let first: Vec<_> = ways.iter().map(|f| plane.run(f)).collect();
+            let counted = || {
+                let all = plane.plane.maps().view();
+                let s = all[0].dests[0].stats;
+                (s.in_packets, s.out_packets, s.in_bytes, s.out_bytes)
+            };
+            for _ in 0..20 {
+                let before = counted();
+                for (frame, was) in ways.iter().zip(&first) {
+                    assert_eq!(&plane.run(frame), was, "{name}");
+                }
+                let after = counted();
+                let answers = ways.len() as u64 - 1;
+                assert_eq!((after.0 - before.0, after.1 - before.1), (1, answers), "{name}: each is counted");
+                assert_eq!((after.2 - before.2, after.3 - before.3), (55, 55 * answers), "{name}");
+            }
+            assert_ne!(known(&plane), 0, "{name}");
+        }
+    });
+}
