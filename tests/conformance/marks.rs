@@ -6,7 +6,6 @@ use std::time::Duration;
 use evenkeel_core::model::{Member, Protocol};
 use evenkeel_testkit::frames::{self, End, Flags, look, look_icmp};
 use evenkeel_testkit::lan::eventually;
-use evenkeel_testkit::sequences::ipvsadm_step;
 use evenkeel_testkit::ways::GATEWAY_MAC;
 
 use crate::methods::{end, frame, with_ways};
@@ -16,11 +15,6 @@ fn member(range: &str, protocol: Option<Protocol>, ports: (u16, u16)) -> Member 
     let (first, last) = range.split_once('-').unwrap_or((range, range));
     let addr = |a: &str| a.parse().expect("an address");
     Member { first: addr(first), last: addr(last), protocol, ports }
-}
-
-fn apply(plane: &mut TestPlane, commands: &[&str]) {
-    let steps: Vec<_> = commands.iter().map(|c| ipvsadm_step(c).expect("a step")).collect();
-    plane.apply(&steps);
 }
 
 fn sent(n: u8) -> Fate {
@@ -33,10 +27,10 @@ fn packets_are_marked_by_address_protocol_and_port() {
     let set = |plane: &TestPlane, all: &[(u32, Member)]| plane.plane.maps().set_members(all).expect("room");
     for (mark, server) in [(1, 21), (2, 22), (3, 23)] {
         let [add, dest] = [format!("-A -f {mark} -s rr"), format!("-a -f {mark} -r 10.2.0.{server}:0 -g")];
-        apply(&mut plane, &[&add, &dest]);
+        plane.ipvsadm(&[&add, &dest]);
     }
-    apply(&mut plane, &["-A -f 3 -6 -s rr", "-a -f 3 -6 -r [fd00:2::21]:0 -g"]);
-    apply(&mut plane, &["-A -t 10.2.0.100:80 -s rr", "-a -t 10.2.0.100:80 -r 10.2.0.29:80 -g"]);
+    plane.ipvsadm(&["-A -f 3 -6 -s rr", "-a -f 3 -6 -r [fd00:2::21]:0 -g"]);
+    plane.ipvsadm(&["-A -t 10.2.0.100:80 -s rr", "-a -t 10.2.0.100:80 -r 10.2.0.29:80 -g"]);
     let c: End = end("10.1.1.1:4000");
     let tcp = |plane: &TestPlane, to: &str| {
         let fate = plane.tcp(c, end(to), "S");
@@ -83,7 +77,7 @@ fn packets_are_marked_by_address_protocol_and_port() {
 #[test]
 fn a_client_keeps_its_server_over_all_members_of_a_mark() {
     let Some(mut plane) = test_plane(4096) else { return };
-    apply(&mut plane, &["-A -f 7 -s rr -p 60", "-a -f 7 -r 10.2.0.21:0 -g", "-a -f 7 -r 10.2.0.22:0 -g"]);
+    plane.ipvsadm(&["-A -f 7 -s rr -p 60", "-a -f 7 -r 10.2.0.21:0 -g", "-a -f 7 -r 10.2.0.22:0 -g"]);
     let all = [(7, member("10.2.0.100-10.2.0.101", None, (0, 65535)))];
     plane.plane.maps().set_members(&all).expect("room");
     for client in ["10.1.1.1", "10.1.1.2", "10.1.1.3"] {
@@ -109,7 +103,7 @@ fn answers_of_marked_connections_come_from_the_address_that_was_asked() {
             ("-f 5 -6", ["[fd00:2::100]:80", "[fd00:2::101]:81"], "[fd00:2::21]:8080", "fd00:1:1::1"),
         ] {
             let mut plane = test_plane(4096).expect("root");
-            apply(&mut plane, &[&format!("-A {mark} -s rr"), &format!("-a {mark} -r {server} -m")]);
+            plane.ipvsadm(&[&format!("-A {mark} -s rr"), &format!("-a {mark} -r {server} -m")]);
             let members = ["10.2.0.100-10.2.0.101", "fd00:2::100-fd00:2::101"].map(|m| (5, member(m, None, (1, 100))));
             plane.plane.maps().set_members(&members).expect("room");
             let (server, client): (End, IpAddr) = (end(server), clients.parse().expect("an address"));
@@ -165,7 +159,7 @@ fn answers_of_marked_connections_come_from_the_address_that_was_asked() {
 fn one_client_port_at_two_addresses_of_a_mark_gets_the_answers_of_the_latest() {
     with_ways(|| {
         let mut plane = test_plane(4096).expect("root");
-        apply(&mut plane, &["-A -f 5 -s rr", "-a -f 5 -r 10.2.0.21:80 -m"]);
+        plane.ipvsadm(&["-A -f 5 -s rr", "-a -f 5 -r 10.2.0.21:80 -m"]);
         let all = [(5, member("10.2.0.100-10.2.0.101", None, (80, 80)))];
         plane.plane.maps().set_members(&all).expect("room");
         let (client, server) = (end("10.1.1.1:4000"), end("10.2.0.21:80"));
@@ -179,7 +173,7 @@ fn one_client_port_at_two_addresses_of_a_mark_gets_the_answers_of_the_latest() {
 #[test]
 fn in_tc_the_mark_that_the_packet_carries_counts() {
     let Some(mut plane) = test_plane_with_tc(4096) else { return };
-    apply(&mut plane, &["-A -f 5 -s rr", "-a -f 5 -r 10.2.0.21:0 -g"]);
+    plane.ipvsadm(&["-A -f 5 -s rr", "-a -f 5 -r 10.2.0.21:0 -g"]);
     let run = |port, mark| {
         let f = frames::tcp((IpAddr::from([10, 1, 1, 1]), port), end("10.9.9.9:80"), Flags::of("S"), 64, b"x");
         let (code, out) = plane.plane.loaded.run_marked("evenkeel_tc", &f, mark).expect("runs");

@@ -10,6 +10,7 @@ use evenkeel_core::plan::Step;
 use evenkeel_sys::bpf::{NextHop, Path, XdpPlane};
 use evenkeel_testkit::frames::{self, Flags, look, look_icmp};
 use evenkeel_testkit::lan::eventually;
+use evenkeel_testkit::sequences::ipvsadm_step;
 
 /// What a packet met with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,6 +99,12 @@ impl TestPlane {
             let source = if addr.is_ipv6() { "2001:db8::d" } else { "10.2.0.10" };
             self.plane.set_path(id, Path::Via { hop, mtu: 1500, source: source.parse().ok() });
         }
+    }
+
+    /// As [`TestPlane::apply`], said as one would to `ipvsadm`.
+    pub fn ipvsadm(&mut self, commands: &[&str]) {
+        let steps: Vec<_> = commands.iter().map(|c| ipvsadm_step(c).expect("a step")).collect();
+        self.apply(&steps);
     }
 
     /// Takes every service out and waits until every connection is swept away, for the next recording: to load the program

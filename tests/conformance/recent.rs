@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use evenkeel_core::model::Protocol;
 use evenkeel_sys::bpf::conns::ConnView;
 use evenkeel_testkit::frames::{self, End, Flags};
-use evenkeel_testkit::sequences::ipvsadm_step;
 
 use crate::methods::{end, families, with_ways};
 use crate::plane::{Fate, TestPlane, test_plane};
@@ -16,14 +15,9 @@ const OTHER: End = (IpAddr::V4(Ipv4Addr::new(10, 2, 0, 101)), 80);
 const R1: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 21));
 const R2: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 22));
 
-fn apply(plane: &mut TestPlane, commands: &[&str]) {
-    let steps: Vec<_> = commands.iter().map(|c| ipvsadm_step(c).expect("a step")).collect();
-    plane.apply(&steps);
-}
-
 fn plane_with(entries: u32, commands: &[&str]) -> Option<TestPlane> {
     let mut plane = test_plane(entries)?;
-    apply(&mut plane, commands);
+    plane.ipvsadm(commands);
     Some(plane)
 }
 
@@ -102,11 +96,11 @@ fn a_client_is_known_for_each_service_by_itself() {
 fn a_removed_server_gets_nothing_of_what_is_known() {
     let Some(mut plane) = plane_with(4096, ONE) else { return };
     acquainted(&plane, client(1), VIP, R1);
-    apply(&mut plane, &["-d -t 10.2.0.100:80 -r 10.2.0.21:80", "-a -t 10.2.0.100:80 -r 10.2.0.22:80 -g -w 1"]);
+    plane.ipvsadm(&["-d -t 10.2.0.100:80 -r 10.2.0.21:80", "-a -t 10.2.0.100:80 -r 10.2.0.22:80 -g -w 1"]);
     assert_eq!(plane.tcp(client(1), VIP, "A"), Fate::Dropped);
     assert_eq!(plane.tcp(client(2), VIP, "S"), Fate::Sent(R2));
     // It comes back, and goes on with what it had.
-    apply(&mut plane, &["-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g -w 1"]);
+    plane.ipvsadm(&["-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g -w 1"]);
     assert_eq!(plane.tcp(client(1), VIP, "A"), Fate::Sent(R1));
 }
 

@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use evenkeel_core::model::{OnRemoval, Protocol, Scheduler, ServiceKey, Tuning};
 use evenkeel_core::plan::{ServiceSpec, Step};
 use evenkeel_testkit::frames::End;
-use evenkeel_testkit::sequences::ipvsadm_step;
 
 use crate::plane::{Fate, TestPlane, test_plane};
 
@@ -13,11 +12,6 @@ const VIP: End = (IpAddr::V4(Ipv4Addr::new(10, 2, 0, 100)), 80);
 const CLIENT: End = (IpAddr::V4(Ipv4Addr::new(10, 1, 1, 1)), 40_000);
 const R1: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 21));
 const R2: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 22));
-
-fn steps(plane: &mut TestPlane, commands: &[&str]) {
-    let steps: Vec<Step> = commands.iter().map(|c| ipvsadm_step(c).expect("a step")).collect();
-    plane.apply(&steps);
-}
 
 /// TCP and UDP services with two servers; the connections of a client at the first one, which then goes.
 fn orphaned(on_removal: OnRemoval, tuning: Tuning) -> Option<TestPlane> {
@@ -27,7 +21,7 @@ fn orphaned(on_removal: OnRemoval, tuning: Tuning) -> Option<TestPlane> {
         let key = ServiceKey::at(protocol, VIP.0, VIP.1);
         let spec = ServiceSpec { on_removal, ..ServiceSpec::of(Scheduler::Rr) };
         plane.apply(&[Step::AddService(key, spec)]);
-        steps(&mut plane, &[&format!("-a {option} 10.2.0.100:80 -r 10.2.0.21:80 -g")]);
+        plane.ipvsadm(&[&format!("-a {option} 10.2.0.100:80 -r 10.2.0.21:80 -g")]);
     }
     assert_eq!(plane.tcp(CLIENT, VIP, "S"), Fate::Sent(R1));
     assert_eq!(plane.tcp(CLIENT, VIP, "A"), Fate::Sent(R1));
@@ -35,7 +29,7 @@ fn orphaned(on_removal: OnRemoval, tuning: Tuning) -> Option<TestPlane> {
     for option in ["-t", "-u"] {
         let add = format!("-a {option} 10.2.0.100:80 -r 10.2.0.22:80 -g");
         let gone = format!("-d {option} 10.2.0.100:80 -r 10.2.0.21:80");
-        steps(&mut plane, &[&add, &gone]);
+        plane.ipvsadm(&[&add, &gone]);
     }
     Some(plane)
 }
@@ -56,7 +50,7 @@ fn with_expire_nodest_conn_they_end_and_may_begin_anew() {
     assert_eq!(plane.tcp(CLIENT, VIP, "S"), Fate::Sent(R2));
     assert_eq!(plane.udp(CLIENT, VIP), Fate::Sent(R2));
     // A quiesced server keeps what it has, but for who begins anew.
-    steps(&mut plane, &["-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g", "-e -t 10.2.0.100:80 -r 10.2.0.22:80 -g -w 0"]);
+    plane.ipvsadm(&["-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g", "-e -t 10.2.0.100:80 -r 10.2.0.22:80 -g -w 0"]);
     assert_eq!(plane.tcp(CLIENT, VIP, "A"), Fate::Sent(R2));
     assert_eq!(plane.tcp(CLIENT, VIP, "S"), Fate::Sent(R1));
 }
@@ -98,10 +92,10 @@ fn a_quiesced_server_keeps_its_persistent_clients_unless_told_otherwise() {
         let Some(mut plane) = test_plane(4096) else { return };
         plane.plane.tune(&Tuning { expire_quiescent_template: expire, ..Tuning::default() });
         let add = "-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g";
-        steps(&mut plane, &["-A -t 10.2.0.100:80 -s rr -p 60", add]);
+        plane.ipvsadm(&["-A -t 10.2.0.100:80 -s rr -p 60", add]);
         assert_eq!(plane.tcp(CLIENT, VIP, "S"), Fate::Sent(R1));
         let quiesce = "-e -t 10.2.0.100:80 -r 10.2.0.21:80 -g -w 0";
-        steps(&mut plane, &["-a -t 10.2.0.100:80 -r 10.2.0.22:80 -g", quiesce]);
+        plane.ipvsadm(&["-a -t 10.2.0.100:80 -r 10.2.0.22:80 -g", quiesce]);
         assert_eq!(plane.tcp((CLIENT.0, 40_001), VIP, "S"), Fate::Sent(expected));
         assert_eq!(plane.tcp(CLIENT, VIP, "A"), Fate::Sent(R1), "what is there goes on");
     }
@@ -110,7 +104,7 @@ fn a_quiesced_server_keeps_its_persistent_clients_unless_told_otherwise() {
 #[test]
 fn sloppy_a_segment_in_the_middle_begins_a_connection() {
     let Some(mut plane) = test_plane(4096) else { return };
-    steps(&mut plane, &["-A -t 10.2.0.100:80 -s rr", "-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g"]);
+    plane.ipvsadm(&["-A -t 10.2.0.100:80 -s rr", "-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g"]);
     assert_eq!(plane.tcp(CLIENT, VIP, "A"), Fate::Kernel);
     plane.plane.tune(&Tuning { sloppy_tcp: true, ..Tuning::default() });
     assert_eq!(plane.tcp(CLIENT, VIP, "R"), Fate::Kernel);
@@ -120,7 +114,7 @@ fn sloppy_a_segment_in_the_middle_begins_a_connection() {
 #[test]
 fn timeouts_are_what_they_are_set_to() {
     let Some(mut plane) = test_plane(4096) else { return };
-    steps(&mut plane, &["-A -u 10.2.0.100:80 -s rr", "-a -u 10.2.0.100:80 -r 10.2.0.21:80 -g"]);
+    plane.ipvsadm(&["-A -u 10.2.0.100:80 -s rr", "-a -u 10.2.0.100:80 -r 10.2.0.21:80 -g"]);
     plane.plane.tune(&Tuning { udp_s: 7, ..Tuning::default() });
     plane.udp(CLIENT, VIP);
     let left = plane.plane.maps().connections()[0].expires_s;
