@@ -13,7 +13,7 @@
  * what is in them means the same: EK_OLDEST_ABI is the oldest one of which that holds (the connections' hash and keys, the
  * numbers of enumerators).
  */
-#define EK_ABI 8
+#define EK_ABI 9
 #define EK_OLDEST_ABI 4
 
 #define EK_MAX_SERVICES 16384u
@@ -31,8 +31,10 @@
 #define EK_HOP_PROBES 4
 #define EK_ROUTES 32768u /* clients whose way is remembered for their other connections */
 #define EK_CLASSES 65536u /* of flows that have no entry */
-#define EK_RECENT_WAYS 4 /* flows in a line of `recent` */
-#define EK_RECENT_LEAST 4096u /* lines of `recent`, so that a word has bits for 16 spells */
+#define EK_RECENT_FLOWS 10 /* in a line of `recent` */
+#define EK_RECENT_HELD 1u /* in its `spell`, below the spell's number: somebody writes it */
+#define EK_RECENT_GONE 1u /* a flow that was there in this spell */
+#define EK_RECENT_LEAST 65536u /* lines of `recent`, so that what these do not say of a flow has 32 bits */
 #define EK_SH_SIZE 256 /* IP_VS_SH_TAB_SIZE, and dh's */
 #define EK_MH_SIZE 4093 /* ip_vs_mh_primes[], IP_VS_MH_TAB_INDEX 12 */
 #define EK_MEMBER_NETS 65536u
@@ -353,11 +355,13 @@ struct conn_tail {
 };
 
 /*
- * Flows that have been seen of late: see recent.h. A place is one word: in its high 40 bits when and which flow, then its
- * destination << 8, bit 7, two bits of the second when the way to its client was known << 5, and that way's number + 1, or 0.
+ * Flows that have been seen of late, in one spell, whose number is << 1 there: see recent.h. A flow is called by what its line
+ * does not say of its client's address and port. Who would be called 0, a free place, or EK_RECENT_GONE is never noted.
  */
 struct recent_line {
-	__u64 flow[EK_RECENT_WAYS];
+	__u32 spell;
+	__u16 value[EK_RECENT_FLOWS];
+	__u32 flow[EK_RECENT_FLOWS];
 };
 
 /* A next hop towards clients, found by a route look-up; a connection names it by its number + 1. */

@@ -138,7 +138,7 @@ struct {
 	__type(value, __u64);
 } spills SEC(".maps");
 
-/* The program writes and reads, user space clears. The loader sets the size: eight bytes for every four connections. */
+/* The program writes and reads, user space clears. The loader sets the size: a line for every eight of connections. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

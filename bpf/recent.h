@@ -1,30 +1,35 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * Flows that have been seen of late. What a known connection's packet costs is the wait for its entry, and many entries do not
- * fit into a processor's cache. A packet in which nothing happens needs little of its entry, and here that little is kept:
- * eight bytes a flow, four flows in half a cache line. Who was found twice in the connection table within a spell (four seconds
- * by the clock) leaves a word here, which says where its packets go until the spell is over.
+ * fit into a processor's cache. A packet in which nothing happens needs little of its entry, and here that little is kept: six
+ * bytes a flow, ten flows in a cache line. Who was found twice in the connection table within a spell (four seconds by the
+ * clock) is noted here, with where its packets go until the spell is over.
  *
- * A word speaks for an entry that is there, and settled. So whatever ends that (a FIN, a RST, the entry's end) takes the word
- * away after it, and whoever puts a word looks at the entry again thereafter: one of the two sees the other. The timeout of an
+ * A note speaks for an entry that is there, and settled. So whatever ends that (a FIN, a RST, the entry's end) takes the note
+ * away after it, and whoever puts a note looks at the entry again thereafter: one of the two sees the other. The timeout of an
  * entry counts from the end of the spell in which its packet came (see renewed()), so that it never ends early, and at most by
  * a sixteenth late.
  *
  * Nothing is guessed: a client's address and port are 48 bits, of which some choose the line, by way of a keyed hash of the rest,
- * and the rest is in the word. The service is its destination's. Spells have few bits: the sweep removes words long before their
- * spell's number comes again.
+ * and the rest is in the note. The service is its destination's.
+ *
+ * A line is of one spell, which it says itself; the first note of another empties it. Within a spell a place is used once, so
+ * that who has found a flow reads its value and no other's, though the two are not one word.
  */
 #ifndef EVENKEEL_RECENT_H
 #define EVENKEEL_RECENT_H
 
-#define RECENT_TAKEN 0x80u
-#define RECENT_WAY 0x1fu
-#define RECENT_DEST(value) ((value) >> 8 & 0xffff)
-#define RECENT_SECOND(value) ((value) >> 5 & 3)
+#define RECENT_FREE 0u
 
-/* Where a flow's word is, and what it says in its high 40 bits. */
+/* A value: a destination of 15 bits; or WAYS, two bits of a second, a way's number less 1 in three, a destination in ten. */
+#define RECENT_WAYS 0x8000u
+#define RECENT_WAY 8u /* the last that can be noted */
+#define RECENT_FOUND 0x10000u
+#define RECENT_FULL 0x20000u
+
+/* Where a flow's note is, and what it is called there. */
 struct recently {
-	__u64 says;
+	__u32 flow;
 	__u32 line;
 };
 
@@ -33,9 +38,10 @@ static __always_inline __u32 second_of(struct settings *set, __u32 jiffies)
 	return jiffies >> (set->second_shift & 31);
 }
 
-static __always_inline __u64 spell_of(struct settings *set, __u32 jiffies)
+/* As a line says it. */
+static __always_inline __u32 spell_now(struct settings *set)
 {
-	return jiffies >> (set->spell_shift & 31);
+	return (__u32)(bpf_jiffies64() >> (set->spell_shift & 31)) << 1;
 }
 
 /* Is it the state of a connection in which nothing happens? UDP knows no other. */
@@ -56,84 +62,137 @@ static __always_inline __u32 renewed(struct settings *set, __u32 now, __u32 time
 	return (is_long(set, timeout) ? now | ((1u << (set->spell_shift & 31)) - 1) : now) + timeout;
 }
 
-/* The line of a flow; and what the line does not say of it. */
-static __always_inline __u32 recent_place(struct settings *set, __be32 client, __be16 port, __u64 *rest)
+static __always_inline __u32 settled_timeout(struct settings *set, __u32 protocol)
+{
+	return protocol == IPPROTO_TCP ? set->timeout_tcp[TCP_ESTABLISHED] : set->timeout_udp;
+}
+
+static __always_inline __u32 settled_until(struct settings *set, __u32 protocol)
+{
+	return renewed(set, (__u32)bpf_jiffies64(), settled_timeout(set, protocol));
+}
+
+/* Lines are 65,536 at least: what the line does not say of a flow has 32 bits. */
+static __always_inline void recent_of(struct recently *r, struct settings *set, __be32 client, __be16 port)
 {
 	__u32 bits = set->recent_bits & 31;
 	__u64 flow = client | (__u64)port << 32, h;
-	*rest = flow >> bits;
-	h = (*rest ^ set->secret[0]) * 0x9e3779b97f4a7c15ull;
+	r->flow = flow >> bits;
+	h = (r->flow ^ set->secret[0]) * 0x9e3779b97f4a7c15ull;
 	h ^= h >> 32;
 	h = (h + set->secret[1]) * 0xd6e8feb86659fd93ull;
-	return ((__u32)flow ^ (__u32)(h >> 32)) & ((1u << bits) - 1);
+	r->line = ((__u32)flow ^ (__u32)(h >> 32)) & ((1u << bits) - 1);
 }
 
-static __always_inline void recent_of(struct recently *r, struct settings *set, __be32 client, __be16 port)
+/* Where a flow goes, in 16 bits, and the way to its client, which is of this second; 0: none. ~0 if it cannot be said so. */
+static __always_inline __u32 recent_value(struct settings *set, __u32 dest, __u32 way)
 {
-	r->line = recent_place(set, client, port, &r->says);
-	r->says = (r->says | spell_of(set, (__u32)bpf_jiffies64()) << (48 - (set->recent_bits & 31))) << 24;
+	__u32 second = second_of(set, (__u32)bpf_jiffies64()) & 3;
+	if (way && way <= RECENT_WAY && dest < 1 << 10)
+		return RECENT_WAYS | second << 13 | (way - 1) << 10 | dest;
+	return dest < RECENT_WAYS ? dest : ~0u;
 }
 
-/* The low 24 bits of a flow's word, if it is there; or 0. */
-static __always_inline __u32 recent_look(const struct recently *r)
+static __always_inline __u32 recent_dest(__u32 value)
+{
+	return value & (value & RECENT_WAYS ? 0x3ff : 0x7fff);
+}
+
+/* The way to the client, if it was looked up within this second; or 0. */
+static __always_inline __u32 recent_way(struct settings *set, __u32 value)
+{
+	__u32 second = second_of(set, (__u32)bpf_jiffies64()) & 3;
+	return (value & RECENT_WAYS) && (value >> 13 & 3) == second ? (value >> 10 & 7) + 1 : 0;
+}
+
+/* Where in its line a flow is first looked for, and put if there is room: one of eight places, so that the last is taken last. */
+static __always_inline __u32 recent_home(__u32 flow)
+{
+	return flow * 0x9e3779b1u >> 29;
+}
+
+/* A flow's value and FOUND, if it is there; else FULL, if there is no place for it, or 0. */
+static __always_inline __u32 recent_look(struct settings *set, const struct recently *r)
 {
 	__u32 line = r->line;
 	struct recent_line *l = bpf_map_lookup_elem(&recent, &line);
-	__u64 found = 0;
-	if (!l)
+	__u64 flow = r->flow, at = recent_home(flow);
+	if (!l || READ(l->spell) != spell_now(set) || flow <= EK_RECENT_GONE)
 		return 0;
-	/* which of them it is nobody can guess: see conn_in() */
+	if (READ(l->flow[at]) != flow) {
+		at = 0;
+		/* which of them it is nobody can guess: see conn_in() */
 #pragma unroll
-	for (int i = 0; i < EK_RECENT_WAYS; i++) {
-		__u64 is = READ(l->flow[i]) ^ r->says, mine = (__s64)((is >> 24) - 1) >> 63;
-		asm volatile("" : "+r"(mine));
-		found ^= (found ^ is) & mine;
+		for (int i = 0; i < EK_RECENT_FLOWS; i++) {
+			__u64 mine = (__s64)((READ(l->flow[i]) ^ flow) - 1) >> 63;
+			asm volatile("" : "+r"(mine));
+			at |= mine & (i + 1);
+		}
+		at--;
 	}
-	return found;
+	asm volatile("" : "+r"(at)); /* the verifier wants to see its bounds here */
+	if (at >= EK_RECENT_FLOWS)
+		return READ(l->flow[EK_RECENT_FLOWS - 1]) == RECENT_FREE ? 0 : RECENT_FULL;
+	__u32 value = READ(l->value[at]);
+	/* emptied meanwhile, the place might be another's */
+	return READ(l->flow[at]) == r->flow ? value | RECENT_FOUND : 0;
 }
 
-/* Puts a flow's word into its line: over its own, or one of another spell. There may be none such. */
-static __always_inline int recent_put(struct settings *set, __u64 says, __u32 line, __u32 value)
+/* Gets hold of a line in this spell; empties it if it is of one before. */
+static __always_inline int recent_hold(struct recent_line *l, __u32 spell)
 {
-	struct recent_line *l = bpf_map_lookup_elem(&recent, &line);
-	if (!l)
+	__u32 was = READ(l->spell);
+	if ((was & EK_RECENT_HELD) || (__s32)(was - spell) > 0 ||
+	    __sync_val_compare_and_swap(&l->spell, was, spell | EK_RECENT_HELD) != was)
 		return 0;
-	__u32 spell = 72 - (set->recent_bits & 31); /* the bit at which it begins */
-	int at = -1;
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < EK_RECENT_WAYS; i++) {
-		__u64 is = READ(l->flow[i]);
-		if (!((is ^ says) >> 24)) {
-			at = i;
-			break;
-		}
-		if (!is || (is ^ says) >> (spell & 63))
-			at = i;
-	}
-	if (at < 0)
-		return 0;
-	__sync_lock_test_and_set(&l->flow[at & (EK_RECENT_WAYS - 1)], says | value | RECENT_TAKEN);
+	if (was == spell)
+		return 1;
+#pragma unroll
+	for (int i = 0; i < EK_RECENT_FLOWS; i++)
+		l->flow[i] = RECENT_FREE;
 	return 1;
 }
 
-/* Takes a flow's words away, of whichever service and spell they are. */
+/* Puts a flow into a line that is held; returns its place + 1, or 0. Who is there and goes elsewhere is another service's. */
+static __always_inline __u32 recent_put(struct recent_line *l, __u32 flow, __u32 value)
+{
+	__u32 at = recent_home(flow);
+	if (READ(l->flow[at]) != RECENT_FREE)
+		at = EK_RECENT_FLOWS;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < EK_RECENT_FLOWS; i++) {
+		__u32 is = READ(l->flow[i]);
+		if (is == flow) {
+			if (recent_dest(READ(l->value[i])) != recent_dest(value))
+				return 0;
+			l->value[i] = value;
+			return i + 1;
+		}
+		if (is == RECENT_FREE && at >= EK_RECENT_FLOWS)
+			at = i;
+	}
+	if (at >= EK_RECENT_FLOWS)
+		return 0;
+	l->value[at] = value;
+	__sync_lock_test_and_set(&l->flow[at], flow);
+	return at + 1;
+}
+
+/* Takes a client's notes away, of whichever service. */
 __noinline int recent_drop(__u32 client, __u32 port)
 {
 	struct settings *set = settings_get();
-	__u64 rest;
+	struct recently r;
 	if (!set)
 		return 0;
-	__u32 line = recent_place(set, client, port, &rest);
-	__u64 flow = (1ull << (48 - (set->recent_bits & 31))) - 1; /* a word's high bits, without its spell's */
-	struct recent_line *l = bpf_map_lookup_elem(&recent, &line);
-	if (!l)
+	recent_of(&r, set, client, port);
+	struct recent_line *l = bpf_map_lookup_elem(&recent, &r.line);
+	if (!l || r.flow <= EK_RECENT_GONE)
 		return 0;
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < EK_RECENT_WAYS; i++) {
-		__u64 is = READ(l->flow[i]);
-		if (is && (is >> 24 & flow) == rest)
-			__sync_val_compare_and_swap(&l->flow[i], is, 0);
-	}
+	for (int i = 0; i < EK_RECENT_FLOWS; i++)
+		if (READ(l->flow[i]) == r.flow)
+			__sync_val_compare_and_swap(&l->flow[i], r.flow, EK_RECENT_GONE);
 	return 0;
 }
 
@@ -145,39 +204,30 @@ static __always_inline void recent_forget(__u64 key0, __u64 key1)
 }
 
 /*
- * A flow was found again, in this entry. The service of its key is its destination's, so that it is the same flow if its client
- * is the same, and where it goes.
+ * A flow was found again, in this entry, and goes where `value` says. The service of the entry's key is its destination's, so
+ * that it is the same flow if its client is the same.
  */
-__noinline int recent_learn(__u32 entry, __u64 says, __u32 line, __u32 value)
+__noinline int recent_learn(__u32 entry, __u32 value)
 {
 	struct settings *set = settings_get();
 	struct conn *e = conn_at(entry);
 	struct recently r;
-	if (!set || !e || !recent_put(set, says, line, value))
+	if (!set || !e)
 		return 0;
-	__u64 key1 = READ(e->key1);
-	__u32 client = READ(e->key0), port = key1 & 0xffff;
-	recent_of(&r, set, client, port);
-	if (r.line != line || r.says != says || (key1 >> 40 & 0xff) != KIND_CONN || READ(e->dest) != RECENT_DEST(value) ||
-	    !is_settled(CONN_STATE(READ(e->life)), key1 >> 32))
-		recent_drop(client, port);
+	__u64 key0 = READ(e->key0), key1 = READ(e->key1);
+	__u8 protocol = key1 >> 32;
+	recent_of(&r, set, key0, key1 & 0xffff);
+	struct recent_line *l = bpf_map_lookup_elem(&recent, &r.line);
+	if (!l || r.flow <= EK_RECENT_GONE || (key1 >> 40 & 0xff) != KIND_CONN || !recent_hold(l, spell_now(set)))
+		return 0;
+	__u32 at = recent_put(l, r.flow, value) - 1;
+	__sync_fetch_and_sub(&l->spell, EK_RECENT_HELD);
+	if (at >= EK_RECENT_FLOWS)
+		return 0;
+	if (READ(e->key1) != key1 || READ(e->key0) != key0 || READ(e->dest) != recent_dest(value) ||
+	    !is_settled(CONN_STATE(READ(e->life)), protocol) || READ(e->expires) != settled_until(set, protocol))
+		__sync_val_compare_and_swap(&l->flow[at], r.flow, EK_RECENT_GONE);
 	return 0;
-}
-
-/* What the sweep does with a line: what is not of this spell goes. */
-static __always_inline void recent_clean(struct settings *set, __u32 line)
-{
-	struct recent_line *l = bpf_map_lookup_elem(&recent, &line);
-	if (!l)
-		return;
-	__u32 bits = set->recent_bits & 31;
-	__u64 spell = spell_of(set, (__u32)bpf_jiffies64()) << (48 - bits) << 24;
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < EK_RECENT_WAYS; i++) {
-		__u64 is = READ(l->flow[i]);
-		if (is && (is ^ spell) >> ((72 - bits) & 63))
-			__sync_val_compare_and_swap(&l->flow[i], is, 0);
-	}
 }
 
 #endif

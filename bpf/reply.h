@@ -124,8 +124,9 @@ static __always_inline void answer_touch(struct settings *set, struct answer *a,
 static __always_inline __u32 way_number(const struct next_hop *hop, __u32 mtu)
 {
 	__u32 h = (hop->ifindex * 0x9e3779b1u ^ *(__u32 *)(hop->dmac + 2)) * 0x85ebca6bu >> 16;
-	for (int i = 0; i < EK_HOP_PROBES; i++) {
-		__u32 at = (h + i) & (EK_HOPS - 1);
+	for (int i = 0; i < RECENT_WAY + EK_HOP_PROBES; i++) {
+		/* mostly ways are few: let `recent` have room for their numbers */
+		__u32 at = (h + i) & (i < RECENT_WAY ? RECENT_WAY - 1 : EK_HOPS - 1);
 		if (at == EK_HOPS - 1) /* its number would not fit */
 			continue;
 		struct way_back *w = bpf_map_lookup_elem(&ways, &at);

@@ -18,12 +18,12 @@
 
 /* A packet's connection. */
 struct known {
-	struct recently recent;
 	__u32 number;       /* of its entry */
 	struct conn *entry; /* 0: it is known from `recent` */
 	__u32 service;
 	__u32 dest;
-	__u32 way; /* back; 0: not known */
+	__u32 way;   /* back; 0: not known */
+	__u32 noted; /* what `recent` says; 0: nothing */
 };
 
 /* As conn_key0() has it: two addresses as they lie in the packet, from which it is cheaper read twice than kept. */
@@ -106,16 +106,16 @@ static __always_inline void keep(struct settings *set, struct known *k, int v6, 
 	struct conn *e = k->entry;
 	if (!e)
 		return;
-	__u32 timeout = protocol == IPPROTO_TCP ? set->timeout_tcp[TCP_ESTABLISHED] : set->timeout_udp;
-	__u32 expires = renewed(set, (__u32)bpf_jiffies64(), timeout);
+	__u32 expires = settled_until(set, protocol);
 	if (READ(e->expires) != expires) {
 		e->expires = expires;
 		return;
 	}
-	if (v6 || !is_long(set, timeout))
+	if (v6 || k->noted == RECENT_FULL || !is_long(set, settled_timeout(set, protocol)))
 		return;
-	__u32 second = (second_of(set, (__u32)bpf_jiffies64()) & 3) << 5;
-	recent_learn(k->number, k->recent.says, k->recent.line, k->dest << 8 | second | k->way);
+	__u32 value = recent_value(set, k->dest, k->way);
+	if (value < RECENT_FOUND && (value | RECENT_FOUND) != k->noted)
+		recent_learn(k->number, value);
 }
 
 /* As age() and address_frame(); both addresses in two strokes, as they lie behind each other here and there. */
@@ -144,14 +144,12 @@ static __always_inline void put_end(void *frame, void *l4, void *end, int v6, __
 	put_port(l4, end, protocol, source, port, v6 ? put_addr6(ip, source, addr) : put_addr4(ip, source, addr[0]));
 }
 
-/* What a connection remembers of its way back, if that is of this second and short enough for `recent`; 0 otherwise. */
-static __always_inline __u32 way_in_short(struct settings *set, struct conn *e, __u32 protocol)
+/* The way back that a connection remembers, if it is of this second; 0 otherwise. */
+static __always_inline __u32 way_of(struct settings *set, struct conn *e, __u32 protocol)
 {
 	__u32 way = CONN_WAY(READ(e->life));
 	/* an answer by UDP assures the template */
-	if ((way & 0xfc00) != way_stamp(set) || (way & 0x3ff) > RECENT_WAY || (protocol == IPPROTO_UDP && e->control))
-		return 0;
-	return way & RECENT_WAY;
+	return (way & 0xfc00) == way_stamp(set) && !(protocol == IPPROTO_UDP && e->control) ? way & 0x3ff : 0;
 }
 
 /* A client's packet, in which everything up to 20 bytes of layer 4 is there: to the destination of its connection. */
@@ -180,7 +178,7 @@ static __always_inline __u32 straight_on(void *ctx, int tc, struct settings *set
 	    l4 + sizeof(struct tcphdr) > end_of(ctx, tc))
 		return LONG_WAY;
 	if (e)
-		k->way = method == FORWARD_NAT ? way_in_short(set, e, protocol) : 0;
+		k->way = method == FORWARD_NAT ? way_of(set, e, protocol) : 0;
 	keep(set, k, v6, protocol);
 	count_in(k->service, dest, bytes);
 	if (method == FORWARD_DR) {
@@ -236,7 +234,7 @@ static __always_inline __u32 straight_back(struct xdp_md *ctx, struct settings *
 			if (way)
 				way_note(e, life, way);
 		}
-		k->way = (way & 0x3ff) <= RECENT_WAY ? way & RECENT_WAY : 0;
+		k->way = way & 0x3ff;
 	}
 	struct way_back *w = way_at(way);
 	if (!w || (w->hop.ifindex & EK_HOP_TAGGED) || (w->mtu && bytes > w->mtu) ||
@@ -256,15 +254,17 @@ static __always_inline __u32 bytes_of(void *ctx, int tc, __u32 said)
 	return tc ? ((struct __sk_buff *)ctx)->len - ETH_SIZE : said;
 }
 
-/* A flow of IPv4 that was seen of late: its destination, and its way, if that is of this second. */
-static __always_inline int recently_known(struct settings *set, struct known *k)
+/* A flow of IPv4 that was seen of late, and its destination. */
+static __always_inline int recently_known(struct settings *set, struct known *k, __be32 client, __be16 port)
 {
-	__u32 is = recent_look(&k->recent);
+	struct recently r;
+	recent_of(&r, set, client, port);
+	__u32 is = recent_look(set, &r);
 	k->entry = 0;
 	k->number = 0;
-	k->dest = RECENT_DEST(is);
-	k->way = RECENT_SECOND(is) == (second_of(set, (__u32)bpf_jiffies64()) & 3) ? is & RECENT_WAY : 0;
-	return is != 0;
+	k->noted = is;
+	k->dest = recent_dest(is);
+	return is & RECENT_FOUND;
 }
 
 /* A flow of IPv4 in the connection table. */
@@ -288,10 +288,11 @@ __noinline __u32 xdp_straight_back4(struct xdp_md *ctx, struct settings *set)
 	struct service *s = d ? service_at(d->service) : 0;
 	if (!s)
 		return LONG_WAY;
-	recent_of(&k->recent, set, client, to);
 	__be16 port = asked_port(s, d, from);
 	k->service = d->service;
-	if (!recently_known(set, k) || k->dest != number - 1 || !k->way) {
+	recently_known(set, k, client, to);
+	k->way = recent_way(set, k->noted);
+	if (!k->way || k->dest != number - 1) {
 		k->dest = number - 1;
 		if (!known4(set, k, conn_key0(client, s->addr[0]), conn_key1(to, port, protocol, KIND_CONN), protocol))
 			return LONG_WAY;
@@ -314,8 +315,7 @@ static __always_inline __u32 straight4(void *ctx, int tc, struct settings *set)
 	k.service = service_lookup(&ip->daddr, 0, READ(*((__be16 *)(ip + 1) + 1)), protocol);
 	if (!k.service--)
 		return tc || set->any_port || set->any_ftp || !set->any_nat ? LONG_WAY : xdp_straight_back4(ctx, set);
-	recent_of(&k.recent, set, READ(ip->saddr), READ(*(__be16 *)(ip + 1)));
-	if (!recently_known(set, &k) &&
+	if (!recently_known(set, &k, READ(ip->saddr), READ(*(__be16 *)(ip + 1))) &&
 	    !known4(set, &k, key0_of(ip), key1_of(ip + 1, READ(ip->protocol)), READ(ip->protocol)))
 		return LONG_WAY;
 	asm volatile("" : "+r"(k.entry)); /* the verifier wants to see that it is asked for, and not what that was concluded from */

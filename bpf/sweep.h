@@ -9,7 +9,7 @@
 #define EK_CLOCK_MONOTONIC 1
 
 struct sweep_walk {
-	__u32 cursor, mask, now, grace, rearm, freed, turn;
+	__u32 cursor, mask, now, grace, rearm, freed;
 };
 
 static __always_inline void sweep_entry(struct conn *e, struct conn *tail, struct sweep_walk *w)
@@ -46,18 +46,6 @@ static long sweep_line(__u32 i, struct sweep_walk *w)
 	return 0;
 }
 
-/* Of `recent`, in a slower round than the connections': 512 turns. */
-#define RECENT_ROUND 9
-
-static long sweep_recent(__u32 i, struct sweep_walk *w)
-{
-	struct settings *set = settings_get();
-	if (!set)
-		return 1;
-	recent_clean(set, (w->turn << (set->recent_bits & 31) >> RECENT_ROUND) + i);
-	return 0;
-}
-
 static int sweep_turn(void *map, __u32 *key, struct sweep_state *state)
 {
 	__u32 zero = 0;
@@ -70,10 +58,8 @@ static int sweep_turn(void *map, __u32 *key, struct sweep_state *state)
 		.now = (__u32)bpf_jiffies64(),
 		.grace = set->grace,
 		.rearm = set->control_rearm,
-		.turn = state->turns & ((1 << RECENT_ROUND) - 1),
 	};
 	bpf_loop(set->sweep_lines, sweep_line, &w, 0);
-	bpf_loop((1u << (set->recent_bits & 31)) >> RECENT_ROUND, sweep_recent, &w, 0);
 	state->cursor = (w.cursor + set->sweep_lines) & w.mask;
 	state->turns++;
 	state->freed += w.freed;

@@ -8,7 +8,7 @@ mod clang;
 
 /// What is different in abi.h.
 const CHANGES: &[(&str, &str)] = &[
-    ("#define EK_ABI 8\n", "#define EK_ABI 9\n"),
+    ("#define EK_ABI 9\n", "#define EK_ABI 10\n"),
     // Members that move, that are new, that grow.
     (
         "\t__be32 addr[4];\n\t__be16 port;\n\t__u8 protocol;\n\t__u8 family;\n\t__u8 scheduler;",

@@ -58,7 +58,7 @@ pub fn emulate(plane: &TestPlane, frame: &[u8], ifindex: u32) -> (u32, Vec<u8>, 
         values: BTreeMap::new(),
         data: HEADROOM,
         ifindex,
-        jiffies: u64::from(plane.plane.maps().jiffies()),
+        jiffies: plane.plane.maps().jiffies64(),
         lines: BTreeSet::new(),
         cost: Cost::default(),
     };

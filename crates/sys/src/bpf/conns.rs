@@ -203,8 +203,14 @@ impl Maps {
     /// says so afterwards.
     fn forget_recent(&self) {
         for i in 0..self.recent.len() {
-            for at in (0..size_of::<recent_line>()).step_by(8) {
-                self.recent.long(i, at).store(0, Ordering::Release);
+            let spell = self.recent.word(i, offset_of!(recent_line, spell));
+            loop {
+                // Held while a packet writes it: a few instructions.
+                let was = spell.load(Ordering::Relaxed) & !EK_RECENT_HELD;
+                if spell.compare_exchange(was, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                    break;
+                }
+                std::hint::spin_loop();
             }
         }
     }
@@ -214,10 +220,11 @@ impl Maps {
         self.recent.len() * size_of::<recent_line>()
     }
 
-    /// How many flows the program knows apart from their entries, of this spell or of one before.
+    /// How many flows the program knows apart from their entries: those of this spell.
     pub fn recent_flows(&self) -> usize {
-        let all = (0..self.recent.len()).flat_map(|i| (0..size_of::<recent_line>()).step_by(8).map(move |at| (i, at)));
-        all.filter(|&(i, at)| self.recent.long(i, at).load(Ordering::Relaxed) != 0).count()
+        let spell = (self.jiffies64() >> self.settings.get(0).spell_shift << 1) as u32;
+        let of_now = (0..self.recent.len()).map(|i| self.recent.get(i)).filter(|l| l.spell == spell);
+        of_now.map(|l| l.flow.iter().filter(|&&f| f > EK_RECENT_GONE).count()).sum()
     }
 
     /// Ends connections, templates apart: each is past its time from now on, and so absent for whoever meets it; the sweep

@@ -136,9 +136,14 @@ impl Maps {
 
     /// Jiffies now, cut to 32 bits, by the calibration in the settings.
     pub fn jiffies(&self) -> u32 {
+        self.jiffies64() as u32
+    }
+
+    /// All of them, as the program sees them too.
+    pub fn jiffies64(&self) -> u64 {
         let s = self.settings.get(0);
         let passed = u128::from(clock::monotonic_ns().saturating_sub(s.clock_ns));
-        (s.clock_jiffies.wrapping_add((passed * u128::from(s.hz) / 1_000_000_000) as u64)) as u32
+        s.clock_jiffies.wrapping_add((passed * u128::from(s.hz) / 1_000_000_000) as u64)
     }
 
     /// Jiffies in a second.
