@@ -39,7 +39,7 @@
 #define EK_MH_SIZE 4093 /* ip_vs_mh_primes[], IP_VS_MH_TAB_INDEX 12 */
 #define EK_MEMBER_NETS 65536u
 #define EK_MEMBERS 16 /* sets of members that may overlap at one address */
-#define EK_BUCKET_LINES 8 /* a connection lives in one of these many adjoining lines of its hash */
+#define EK_BUCKET_LINES 12 /* a connection lives in one of these many adjoining lines of its hash */
 
 /*
  * An address lies in a packet's order; IPv4 has its word in [0] and zeros behind it.
