@@ -98,11 +98,10 @@ static __always_inline __u32 recent_dest(__u32 value)
 	return value & (value & RECENT_WAYS ? 0x3ff : 0x7fff);
 }
 
-/* The way to the client, if it was looked up within this second; or 0. */
-static __always_inline __u32 recent_way(struct settings *set, __u32 value)
+/* Of a value with WAYS: the way to the client, with the stamp of this second, or with another if it was not looked up in it. */
+static __always_inline __u32 recent_way(__u32 value, __u32 stamp)
 {
-	__u32 second = second_of(set, (__u32)bpf_jiffies64()) & 3;
-	return (value & RECENT_WAYS) && (value >> 13 & 3) == second ? (value >> 10 & 7) + 1 : 0;
+	return (value >> 13 ^ stamp >> 10) & 3 ? stamp ^ 0x400 : ((value >> 10 & 7) + 1) | stamp;
 }
 
 /* Where in its line a flow is first looked for, and put if there is room: one of eight places, so that the last is taken last. */

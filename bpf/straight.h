@@ -216,26 +216,27 @@ static __always_inline __u32 straight_back(struct xdp_md *ctx, struct settings *
 					   __be16 port, int v6, __u32 protocol, __u32 bytes)
 {
 	struct conn *e = k->entry;
-	__u32 way = k->way;
+	__u32 life = 0, way = k->way, stamp = way_stamp(set);
 	void *data = (void *)(long)ctx->data;
 	void *l4 = data + ETH_SIZE + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	if (e) {
-		__u32 life = READ(e->life), stamp = way_stamp(set);
+		life = READ(e->life);
 		way = CONN_WAY(life);
 		/* an answer by UDP assures the template */
 		if (READ(e->dest) != k->dest || (protocol == IPPROTO_UDP && e->control) ||
 		    passed(READ(e->expires), (__u32)bpf_jiffies64()))
 			return LONG_WAY;
-		if ((way & 0xfc00) != stamp) {
-			__be32 *client = data + ETH_SIZE + (v6 ? 24 : 16);
-			if ((void *)client + (v6 ? 16 : 4) > (void *)(long)ctx->data_end)
-				return LONG_WAY;
-			way = route_known(route_name(set, client, s->addr, v6, ctx->ingress_ifindex, protocol), stamp);
-			if (way)
-				way_note(e, life, way);
-		}
-		k->way = way & 0x3ff;
 	}
+	if ((way & 0xfc00) != stamp) {
+		__be32 *client = data + ETH_SIZE + (v6 ? 24 : 16);
+		if ((void *)client + (v6 ? 16 : 4) > (void *)(long)ctx->data_end)
+			return LONG_WAY;
+		way = route_known(route_name(set, client, s->addr, v6, ctx->ingress_ifindex, protocol), stamp);
+		if (e && way)
+			way_note(e, life, way);
+	}
+	if (e)
+		k->way = way & 0x3ff;
 	struct way_back *w = way_at(way);
 	if (!w || (w->hop.ifindex & EK_HOP_TAGGED) || (w->mtu && bytes > w->mtu) ||
 	    l4 + sizeof(struct tcphdr) > (void *)(long)ctx->data_end)
@@ -291,8 +292,9 @@ __noinline __u32 xdp_straight_back4(struct xdp_md *ctx, struct settings *set)
 	__be16 port = asked_port(s, d, from);
 	k->service = d->service;
 	recently_known(set, k, client, to);
-	k->way = recent_way(set, k->noted);
-	if (!k->way || k->dest != number - 1) {
+	k->way = recent_way(k->noted, way_stamp(set));
+	/* where no way is noted, an answer might have to assure a template: see way_of() */
+	if (!(k->noted & RECENT_WAYS) || k->dest != number - 1) {
 		k->dest = number - 1;
 		if (!known4(set, k, conn_key0(client, s->addr[0]), conn_key1(to, port, protocol, KIND_CONN), protocol))
 			return LONG_WAY;

@@ -154,7 +154,7 @@ fn an_answer_takes_no_more_than_it_should() {
         let maps = plane.plane.maps();
         maps.settings.set(0, settings { second_shift: 25, ..maps.settings.get(0) });
         // Instructions, look-ups, helpers (one sends), lines.
-        for ([client, service, server], most) in families().into_iter().zip([(470, 11, 1, 0), (530, 11, 1, 1)]) {
+        for ([client, service, server], most) in families().into_iter().zip([(475, 11, 1, 0), (530, 11, 1, 1)]) {
             let steps = [format!("-A -t {service} -s rr"), format!("-a -t {service} -r {server} -m -w 1")];
             plane.apply(&steps.map(|s| ipvsadm_step(&s).expect("a step")));
             let segment = |from, to, flags| frames::tcp(end(from), end(to), Flags::of(flags), 64, b"hello, and more");
