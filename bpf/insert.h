@@ -175,7 +175,7 @@ __noinline __u32 conn_insert(const struct found *f, const struct fresh *n)
 	return conn_settle(&n->key);
 }
 
-/* In a full bucket: the place of the half-open connection that would expire first. */
+/* In a full bucket: the place of a half-open connection; the one that would expire first, of the nearest four lines with any. */
 __noinline int half_open_room(const struct key *k, struct found *f)
 {
 	struct settings *set = settings_get();
@@ -186,6 +186,8 @@ __noinline int half_open_room(const struct key *k, struct found *f)
 	f->room = 0;
 	for (int i = 0; i < EK_BUCKET_LINES * 2; i++) {
 		__u32 line = (h + (i >> 1)) & mask;
+		if (!(i & 7) && f->room)
+			break;
 		struct conn_line *l = line_at(line);
 		if (!l)
 			break;
