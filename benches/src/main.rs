@@ -6,6 +6,7 @@ mod http;
 mod instructions;
 mod live;
 mod matrix;
+mod memory;
 mod packets;
 mod process;
 mod table;

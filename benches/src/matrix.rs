@@ -13,6 +13,7 @@ use evenkeel_core::model::{Persistence, Scheduler};
 use evenkeel_core::plan::{ServiceSpec, Step};
 use evenkeel_testkit::ways::with_ways;
 
+use crate::memory::{self, Latency};
 use crate::packets::{ACK, Bench, Kind, ROUNDS, SYN, Way, median, plane};
 
 /// Of every flow that the wrapper can make.
@@ -26,6 +27,12 @@ pub struct Row {
     kernel: f64,
     line: f64,
     ours: f64,
+}
+
+/// All rows, and what a look into memory cost before and after them.
+pub struct Table {
+    rows: Vec<Row>,
+    memory: [Latency; 2],
 }
 
 /// How the packets of a flow follow each other; it matters to ours, which does most for a flow's first packets within four seconds.
@@ -248,15 +255,15 @@ fn foreign(b: &Bench, wanted: &dyn Fn(&str) -> bool, rows: &mut Vec<Row>) -> Res
 }
 
 /// Measures every row whose name holds these words.
-pub fn run(only: Option<&str>) -> Result<Vec<Row>> {
+pub fn run(only: Option<&str>) -> Result<Table> {
     with_ways(|| {
         let wanted = |name: &str| only.is_none_or(|o| name.contains(o));
         let b = Bench::new()?;
-        let mut rows = Vec::new();
+        let (mut rows, begin) = (Vec::new(), memory::run());
         established(&wanted, &mut rows)?;
         new_connections(&b, &wanted, &mut rows)?;
         foreign(&b, &wanted, &mut rows)?;
-        Ok(rows)
+        Ok(Table { rows, memory: [begin, memory::run()] })
     })?
 }
 
@@ -272,21 +279,24 @@ impl Row {
 }
 
 /// For people.
-pub fn print(rows: &[Row]) {
+pub fn print(table: &Table) {
     println!(
         "{:<60} {:>7} {:>11} {:>8} {:>8} {:>8} {:>6}",
         "ns per packet, net", "rewrite", "kernel maps", "one line", "evenkeel", "/ kernel", "/ line"
     );
-    for row in rows {
+    for row in &table.rows {
         println!("{}", row.text());
+    }
+    for (memory, when) in table.memory.iter().zip(["before", "after"]) {
+        println!("{when} it, {}", memory.text());
     }
 }
 
 /// For machines.
-pub fn json(rows: &[Row]) -> Vec<serde_json::Value> {
+pub fn json(table: &Table) -> Vec<serde_json::Value> {
     let one = |r: &Row| {
         serde_json::json!({"case": r.name, "rewrite_ns": r.rewrite, "kernel_maps_ns": r.kernel, "one_line_ns": r.line,
             "evenkeel_ns": r.ours, "evenkeel_to_kernel_maps": r.ours / r.kernel, "evenkeel_to_one_line": r.ours / r.line})
     };
-    rows.iter().map(one).collect()
+    table.rows.iter().map(one).chain(table.memory.iter().map(Latency::json)).collect()
 }
