@@ -166,8 +166,7 @@ static __always_inline __u32 straight_on(void *ctx, int tc, struct settings *set
 	}
 	__u32 dest = k->dest;
 	struct dest *d = dest_at(dest);
-	/* what is known of late may be the client's flow to another service */
-	if (!d || !(READ(d->flags) & DEST_AVAILABLE) || d->service != k->service)
+	if (!d || !(READ(d->flags) & DEST_AVAILABLE))
 		return LONG_WAY;
 	__u32 which = READ(d->hop), method = d->method;
 	if (which != 1 && which != 2)
@@ -255,7 +254,7 @@ static __always_inline __u32 bytes_of(void *ctx, int tc, __u32 said)
 	return tc ? ((struct __sk_buff *)ctx)->len - ETH_SIZE : said;
 }
 
-/* A flow of IPv4 that was seen of late, and its destination. */
+/* A flow of IPv4 that was seen of late, and its destination. It may be the client's flow to another service. */
 static __always_inline int recently_known(struct settings *set, struct known *k, __be32 client, __be16 port)
 {
 	struct recently r;
@@ -291,16 +290,23 @@ __noinline __u32 xdp_straight_back4(struct xdp_md *ctx, struct settings *set)
 		return LONG_WAY;
 	__be16 port = asked_port(s, d, from);
 	k->service = d->service;
-	recently_known(set, k, client, to);
+	if (recently_known(set, k, client, to) && k->dest != number - 1)
+		k->noted = RECENT_FULL;
 	k->way = recent_way(k->noted, way_stamp(set));
 	/* where no way is noted, an answer might have to assure a template: see way_of() */
-	if (!(k->noted & RECENT_WAYS) || k->dest != number - 1) {
+	if (!(k->noted & RECENT_WAYS)) {
 		k->dest = number - 1;
 		if (!known4(set, k, conn_key0(client, s->addr[0]), conn_key1(to, port, protocol, KIND_CONN), protocol))
 			return LONG_WAY;
 	}
 	asm volatile("" : "+r"(k->entry));
 	return straight_back(ctx, set, k, s, port, 0, protocol, bytes);
+}
+
+static __always_inline int is_of(__u32 dest, __u32 service)
+{
+	struct dest *d = dest_at(dest);
+	return d && d->service == service;
 }
 
 static __always_inline __u32 straight4(void *ctx, int tc, struct settings *set)
@@ -317,7 +323,12 @@ static __always_inline __u32 straight4(void *ctx, int tc, struct settings *set)
 	k.service = service_lookup(&ip->daddr, 0, READ(*((__be16 *)(ip + 1) + 1)), protocol);
 	if (!k.service--)
 		return tc || set->any_port || set->any_ftp || !set->any_nat ? LONG_WAY : xdp_straight_back4(ctx, set);
-	if (!recently_known(set, &k, READ(ip->saddr), READ(*(__be16 *)(ip + 1))) &&
+	int noted = recently_known(set, &k, READ(ip->saddr), READ(*(__be16 *)(ip + 1)));
+	if (noted && !is_of(k.dest, k.service)) {
+		k.noted = RECENT_FULL;
+		noted = 0;
+	}
+	if (!noted &&
 	    !known4(set, &k, key0_of(ip), key1_of(ip + 1, READ(ip->protocol)), READ(ip->protocol)))
 		return LONG_WAY;
 	asm volatile("" : "+r"(k.entry)); /* the verifier wants to see that it is asked for, and not what that was concluded from */
