@@ -14,7 +14,8 @@
  * and the rest is in the note. The service is its destination's.
  *
  * A line is of one spell, which it says itself; the first note of another empties it. Within a spell a place is used once, so
- * that who has found a flow reads its value and no other's, though the two are not one word.
+ * that who has found a flow reads its value and no other's, though the two are not one word. (Loads come in their order on
+ * x86-64.)
  */
 #ifndef EVENKEEL_RECENT_H
 #define EVENKEEL_RECENT_H
