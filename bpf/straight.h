@@ -23,7 +23,7 @@ struct known {
 	__u32 service;
 	__u32 dest;
 	__u32 way;   /* back; 0: not known */
-	__u32 noted; /* what `recent` says; 0: nothing */
+	__u32 noted; /* what `recent` says; FULL also if another flow of this client has its place */
 };
 
 /* As conn_key0() has it: two addresses as they lie in the packet, from which it is cheaper read twice than kept. */
@@ -328,8 +328,7 @@ static __always_inline __u32 straight4(void *ctx, int tc, struct settings *set)
 		k.noted = RECENT_FULL;
 		noted = 0;
 	}
-	if (!noted &&
-	    !known4(set, &k, key0_of(ip), key1_of(ip + 1, READ(ip->protocol)), READ(ip->protocol)))
+	if (!noted && !known4(set, &k, key0_of(ip), key1_of(ip + 1, READ(ip->protocol)), READ(ip->protocol)))
 		return LONG_WAY;
 	asm volatile("" : "+r"(k.entry)); /* the verifier wants to see that it is asked for, and not what that was concluded from */
 	return straight_on(ctx, tc, set, &k, 0, READ(ip->protocol), bytes_of(ctx, tc, bpf_ntohs(ip->tot_len)));

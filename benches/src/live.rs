@@ -18,11 +18,9 @@ use evenkeel_sys::netlink::Netlink;
 use libbpf_rs::{MapCore, MapFlags, ObjectBuilder};
 
 use crate::instructions::{VIP, Wire, program, template};
-use crate::packets::{ACK, FLOORS, ROUNDS, SYN, median};
+use crate::packets::{ACK, FLOORS, ROUNDS, STEADY, SYN, median};
 
 const PACKETS: u32 = 2_000_000;
-/// Of ours with many flows: four seconds, so that what is done once in a spell (bpf/recent.h) has its share.
-const STEADY: u32 = 12 << 20;
 const SERVERS: u8 = 100;
 const TCP: u8 = 6;
 

@@ -14,7 +14,7 @@ use evenkeel_core::plan::{ServiceSpec, Step};
 use evenkeel_testkit::ways::with_ways;
 
 use crate::memory::{self, Latency};
-use crate::packets::{ACK, Bench, Kind, ROUNDS, SYN, Way, median, plane};
+use crate::packets::{ACK, Bench, Kind, ROUNDS, STEADY, SYN, Way, median, plane};
 
 /// Of every flow that the wrapper can make.
 const ALL_FLOWS: u32 = 1 << 24;
@@ -46,8 +46,6 @@ enum Pace {
     First,
 }
 
-/// Packets in a run of ours at a steady pace: a second and more, where there are many flows.
-const STEADY: u32 = 12 << 20;
 /// A spell of ours (bpf/recent.h), with kernels of HZ 250 and 1000.
 const PAUSE: Duration = Duration::from_millis(4200);
 

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Instant;
 
+use evenkeel_testkit::dice::Dice;
+
 const LINE: usize = 64;
 const MIB: [usize; 5] = [1, 4, 8, 16, 64];
 const LOADS: usize = 1 << 20;
@@ -20,12 +22,9 @@ pub struct Latency(Vec<(usize, f64)>);
 /// One circle through all lines in an order that no prefetcher guesses (Sattolo's algorithm).
 fn circle(lines: usize) -> Vec<Line> {
     let mut next: Vec<u32> = (0..lines as u32).collect();
-    let mut random = 0x9e37_79b9_7f4a_7c15u64;
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     for i in (1..lines).rev() {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        next.swap(i, (random % i as u64) as usize);
+        next.swap(i, dice.roll(i));
     }
     next.iter().map(|&n| Line([u64::from(n); LINE / 8])).collect()
 }

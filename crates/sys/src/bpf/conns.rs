@@ -223,8 +223,11 @@ impl Maps {
     /// How many flows the program knows apart from their entries: those of this spell.
     pub fn recent_flows(&self) -> usize {
         let spell = (self.jiffies64() >> self.settings.get(0).spell_shift << 1) as u32;
-        let of_now = (0..self.recent.len()).map(|i| self.recent.get(i)).filter(|l| l.spell == spell);
-        of_now.map(|l| l.flow.iter().filter(|&&f| f > EK_RECENT_GONE).count()).sum()
+        // Most lines are of another spell: only their words are looked at.
+        let is_of_now =
+            |&i: &usize| self.recent.word(i, offset_of!(recent_line, spell)).load(Ordering::Relaxed) == spell;
+        let flows = |i| self.recent.get(i).flow.iter().filter(|&&f| f > EK_RECENT_GONE).count();
+        (0..self.recent.len()).filter(is_of_now).map(flows).sum()
     }
 
     /// Ends connections, templates apart: each is past its time from now on, and so absent for whoever meets it; the sweep
