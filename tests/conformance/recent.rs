@@ -35,13 +35,16 @@ fn known(plane: &TestPlane) -> usize {
 
 /// Begins a connection, and lets packets come until it is known from then on; a spell may end in between.
 fn acquainted(plane: &TestPlane, from: End, to: End, server: IpAddr) {
-    let before = known(plane);
+    let mut before = known(plane);
     assert_eq!(plane.tcp(from, to, "S"), Fate::Sent(server));
     for _ in 0..6 {
         assert_eq!(plane.tcp(from, to, "A"), Fate::Sent(server));
-        if known(plane) > before {
+        let now = known(plane);
+        if now > before {
             return;
         }
+        // With a spell the others' notes end too.
+        before = now;
     }
     panic!("it is not known after six packets");
 }
@@ -129,8 +132,8 @@ fn what_finds_no_place_among_the_known_goes_its_way() {
     for from in &all {
         assert_eq!(plane.tcp(*from, VIP, "S"), Fate::Sent(R1));
     }
-    for _ in 0..2 {
-        // If no spell ends meanwhile, ...
+    // A spell may end meanwhile, and on a slow machine it does.
+    for _ in 0..20 {
         for from in all.iter().cycle().take(all.len() * 4) {
             assert_eq!(plane.tcp(*from, VIP, "A"), Fate::Sent(R1));
             assert!(known(&plane) <= places);
@@ -193,6 +196,7 @@ fn known_flows_leave_in_the_same_frames() {
                 let s = all[0].dests[0].stats;
                 (s.in_packets, s.out_packets, s.in_bytes, s.out_bytes)
             };
+            let mut were_known = false;
             for n in 0..20 {
                 // An answer's way is looked up anew in another second.
                 if method == "-m" && n > 10 {
@@ -206,8 +210,10 @@ fn known_flows_leave_in_the_same_frames() {
                 let answers = ways.len() as u64 - 1;
                 assert_eq!((after.0 - before.0, after.1 - before.1), (1, answers), "{name}: each is counted");
                 assert_eq!((after.2 - before.2, after.3 - before.3), (55, 55 * answers), "{name}");
+                // Not at the end only: a spell may just have ended.
+                were_known |= known(&plane) != 0;
             }
-            assert_ne!(known(&plane), 0, "{name}");
+            assert!(were_known, "{name}");
         }
     });
 }
