@@ -13,7 +13,7 @@
  * what is in them means the same: EK_OLDEST_ABI is the oldest one of which that holds (the connections' hash and keys, the
  * numbers of enumerators).
  */
-#define EK_ABI 9
+#define EK_ABI 10
 #define EK_OLDEST_ABI 4
 
 #define EK_MAX_SERVICES 16384u
@@ -63,6 +63,7 @@ struct settings {
 	__u32 sweep_lines;   /* lines looked at in one turn of the sweep */
 	__u32 no_dest;       /* all ones: see no_dest() */
 	__u32 recent_bits;   /* lines of `recent`: 1 << this */
+	__u32 recent_mask;   /* that less 1 */
 	__u32 second_shift;  /* jiffies >> this: about a second; how long ways to clients are believed */
 	__u32 spell_shift;   /* jiffies >> this: four of those; how long recent flows are believed */
 	__u32 lblc_expiration;  /* jiffies */

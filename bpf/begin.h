@@ -7,14 +7,14 @@
  * May this packet begin a connection? As tcp_conn_schedule(), udp_conn_schedule(), sctp_conn_schedule(); source port 20
  * (FTP data) never does.
  */
-static __always_inline int may_begin(struct settings *set, struct packet *p)
+static __always_inline int may_begin(struct packet *p)
 {
 	if (p->client_port == bpf_htons(20) || p->related)
 		return 0;
 	if (p->protocol == IPPROTO_TCP)
-		return ((p->event & SYN) || (set->tuning & SLOPPY_TCP)) && !(p->event & RST);
+		return ((p->event & SYN) || (settings.tuning & SLOPPY_TCP)) && !(p->event & RST);
 	if (p->protocol == IPPROTO_SCTP)
-		return p->event == SCTP_EV_INIT || ((set->tuning & SLOPPY_SCTP) && p->event != SCTP_ABORT);
+		return p->event == SCTP_EV_INIT || ((settings.tuning & SLOPPY_SCTP) && p->event != SCTP_ABORT);
 	return 1;
 }
 
@@ -25,9 +25,8 @@ static __always_inline int may_begin(struct settings *set, struct packet *p)
 __noinline __u32 begin(__u32 service, struct packet *p, struct found *f)
 {
 	struct service *s = service_at(service);
-	struct settings *set = settings_get();
 	struct scratch *mine = scratch_get();
-	if (!s || !set || !p || !f || !mine)
+	if (!s || !p || !f || !mine)
 		return NO_DEST;
 	__u32 flags = s->flags, once = (flags & SERVICE_ONE_PACKET) && p->protocol == IPPROTO_UDP;
 	__u32 template = flags & SERVICE_PERSISTENT ? template_find(service, p) : 0, dest = NO_DEST;
@@ -57,7 +56,7 @@ __noinline __u32 begin(__u32 service, struct packet *p, struct found *f)
 		return dest;
 	}
 	__u32 one_way = d->method == FORWARD_NAT ? 0 : CONN_ONE_WAY;
-	struct outlook o = outlook(set, one_way ? CLIENT_ONLY : FROM_CLIENT, TCP_NONE, p);
+	struct outlook o = outlook(one_way ? CLIENT_ONLY : FROM_CLIENT, TCP_NONE, p);
 	struct fresh *n = &mine->begin.fresh;
 	n->dest = dest;
 	n->life = CONN_LIFE(o.state, one_way | (o.active ? 0 : CONN_INACTIVE), 0);

@@ -29,7 +29,7 @@ static __always_inline void dest_overload(struct dest *d, int grew)
 /* After a change of what schedulers compare: what was found best before does not hold any more. */
 static __always_inline void dest_changed(__u32 dest)
 {
-	struct place *p = bpf_map_lookup_elem(&places, &dest);
+	struct place *p = AT(places, dest);
 	if (!p || !READ(*(__u64 *)p))
 		return;
 	for (int half = 0; half < 2; half++) {
@@ -93,14 +93,13 @@ static __always_inline void conn_renew(struct conn *e, __u32 expires)
 }
 
 /* A packet of a known connection: next state, activity, timeout. As set_tcp_state(), udp_state_transition(). */
-static __always_inline void conn_touch(struct settings *set, struct conn *e, struct dest *d, struct packet *p,
-				       __u32 direction, __u32 now)
+static __always_inline void conn_touch(struct conn *e, struct dest *d, struct packet *p, __u32 direction, __u32 now)
 {
 	__u32 life = READ(e->life);
 	__u32 flags = CONN_FLAGS(life), was = CONN_STATE(life);
 	if (direction == FROM_CLIENT && (flags & CONN_ONE_WAY))
 		direction = CLIENT_ONLY;
-	struct outlook o = outlook(set, direction, was, p);
+	struct outlook o = outlook(direction, was, p);
 	if (o.state != was) {
 		__u32 next = o.active ? flags & ~CONN_INACTIVE : flags | CONN_INACTIVE;
 		/* Only the CPU whose swap succeeds moves the counts; a packet that loses leaves the state as it is. */
@@ -121,7 +120,7 @@ static __always_inline void conn_touch(struct settings *set, struct conn *e, str
 	/* udp_state_transition(): an answer assures */
 	if (direction == FROM_SERVER && p->protocol == IPPROTO_UDP && e->control)
 		assure(e->control);
-	conn_renew(e, is_settled(o.state, p->protocol) ? renewed(set, now, o.timeout) : now + o.timeout);
+	conn_renew(e, is_settled(o.state, p->protocol) ? renewed(now, o.timeout) : now + o.timeout);
 }
 
 #endif

@@ -32,10 +32,10 @@ static __always_inline __u64 *class_at(__u32 service, __u32 class)
 }
 
 /* Has a flow of this class been without an entry, for no longer ago than connections live? */
-static __always_inline int class_in_use(struct settings *set, __u64 word, __u32 service)
+static __always_inline int class_in_use(__u64 word, __u32 service)
 {
 	__u16 ago = CLASS_TIME(bpf_jiffies64()) - CLASS_WHEN(word);
-	return CLASS_SERVICE(word) == service + 1 && ago <= set->timeout_tcp[TCP_ESTABLISHED] >> 10;
+	return CLASS_SERVICE(word) == service + 1 && ago <= settings.timeout_tcp[TCP_ESTABLISHED] >> 10;
 }
 
 /*
@@ -117,13 +117,12 @@ static __always_inline __u32 by_template(struct service *s, struct packet *p, st
 __noinline __u32 stateless(__u32 service, struct packet *p, __u32 room)
 {
 	struct service *s = service_at(service);
-	struct settings *set = settings_get();
 	struct scratch *mine = scratch_get();
-	if (!s || !set || !p || !mine)
+	if (!s || !p || !mine)
 		return NO_DEST;
 	__u32 class = class_of(p->client, p->vip, p->family == 6, p->client_port, p->vport);
 	__u64 *word = class_at(service, class), was = word ? READ(*word) : 0;
-	if (!word || (room && !class_in_use(set, was, service)))
+	if (!word || (room && !class_in_use(was, service)))
 		return NO_DEST;
 	__u32 dest = s->flags & SERVICE_PERSISTENT ? by_template(s, p, mine) : NO_DEST, generation = READ(s->generation);
 	/* what is remembered of another time, or another service, is not so now */
@@ -152,11 +151,13 @@ __noinline __u32 stateless(__u32 service, struct packet *p, __u32 room)
 __noinline int crowd_in(__u32 service, __u32 dest, struct packet *p, struct found *f)
 {
 	struct scratch *mine = scratch_get();
-	struct dest *d = dest_at(dest);
-	if (!mine || !p || !f || !d)
+	if (!mine || !p || !f)
 		return 0;
 	struct fresh *n = &mine->begin.fresh;
 	if (!half_open_room(&n->key, f))
+		return 0;
+	struct dest *d = dest_at(dest);
+	if (!d)
 		return 0;
 	__u32 flags = CONN_FLAGS(n->life) & ~CONN_ONE_WAY, one_way = d->method == FORWARD_NAT ? 0 : CONN_ONE_WAY;
 	n->dest = dest;
@@ -167,7 +168,7 @@ __noinline int crowd_in(__u32 service, __u32 dest, struct packet *p, struct foun
 	if (!number || !s)
 		return 0;
 	count_reason(REASON_PUSHED_OUT);
-	if (s->mark && !one_way)
+	if (s->mark && !(CONN_FLAGS(n->life) & CONN_ONE_WAY))
 		note_answers(p, dest, number);
 	return 1;
 }

@@ -88,12 +88,12 @@ static __always_inline int is_beginning(struct packet *p)
  * ip_vs_in() lets a SYN start anew on an entry that has run its course, by conn_reuse_mode, unless a template holds it
  * (is_new_conn_expected()); with expire_nodest_conn also on one whose server is quiesced.
  */
-static __always_inline int starts_anew(struct settings *set, struct packet *p, struct conn *e)
+static __always_inline int starts_anew(struct packet *p, struct conn *e)
 {
-	__u32 life = READ(e->life), state = CONN_STATE(life), mode = set->conn_reuse_mode;
+	__u32 life = READ(e->life), state = CONN_STATE(life), mode = settings.conn_reuse_mode;
 	if (!is_beginning(p))
 		return 0;
-	if (set->tuning & EXPIRE_NODEST_CONN) {
+	if (settings.tuning & EXPIRE_NODEST_CONN) {
 		struct dest *d = dest_at(e->dest);
 		if (d && READ(d->weight) == 0)
 			return 1;
@@ -117,33 +117,32 @@ static __always_inline void end_flow(struct packet *p, __u32 number)
 /* What to do with a packet of a connection whose server was removed. REASON_FORWARDED: go on; REASONS: begin anew. */
 __noinline __u32 orphan(struct packet *p, __u32 service, __u32 number, __u32 dest, __u32 now)
 {
-	struct settings *set = settings_get();
 	struct service *s = service_at(service);
 	struct dest *d = dest_at(dest);
-	if (!set || !p)
+	if (!p)
 		return REASON_DEST_GONE;
 	__u32 how = s ? s->on_removal : REMOVAL_DROP;
 	if (how == REMOVAL_DRAIN && d && !passed(READ(d->removed) + s->drain_timeout, now)) {
 		count_reason(REASON_DRAINED);
 		return REASON_FORWARDED;
 	}
-	if (how == REMOVAL_DROP && !(set->tuning & EXPIRE_NODEST_CONN))
+	if (how == REMOVAL_DROP && !(settings.tuning & EXPIRE_NODEST_CONN))
 		return REASON_DEST_GONE;
 	end_flow(p, number);
-	if ((how == REMOVAL_DROP || how == REMOVAL_RESCHEDULE) && may_begin(set, p))
+	if ((how == REMOVAL_DROP || how == REMOVAL_RESCHEDULE) && may_begin(p))
 		return REASONS;
 	return how == REMOVAL_DROP ? REASON_NOT_FIRST : REASON_REJECTED;
 }
 
 /* No real server can take it. ip_vs_leave(): of a firewall mark, with cache_bypass, it may go to where it wants. */
-static __always_inline __u32 nobody(struct settings *set, __u32 service)
+static __always_inline __u32 nobody(__u32 service)
 {
-	struct service *s = set->tuning & CACHE_BYPASS ? service_at(service) : 0;
+	struct service *s = settings.tuning & CACHE_BYPASS ? service_at(service) : 0;
 	return s && s->mark ? REASON_BYPASS : REASON_NO_SERVER;
 }
 
 /* Which destination a packet of a service goes to. REASON_FORWARDED, or why to none. */
-static __always_inline __u32 balance(struct packet *p, struct settings *set, __u32 service, __u32 *dest)
+static __always_inline __u32 balance(struct packet *p, __u32 service, __u32 *dest)
 {
 	struct found f = {};
 	__u32 now = (__u32)bpf_jiffies64(), number;
@@ -159,7 +158,7 @@ static __always_inline __u32 balance(struct packet *p, struct settings *set, __u
 		number = conn_find6(&mine->flow, now, &f);
 	}
 	struct conn *e = number ? conn_at(number - 1) : 0;
-	if (e && starts_anew(set, p, e)) {
+	if (e && starts_anew(p, e)) {
 		end_flow(p, number);
 		number = mine ? conn_find6(&mine->flow, now, &f)
 			      : conn_find4(conn_key0(p->client[0], p->vip[0]), key1, now, &f);
@@ -178,20 +177,20 @@ static __always_inline __u32 balance(struct packet *p, struct settings *set, __u
 		} else if (what != REASON_FORWARDED) {
 			return what;
 		} else if (d) {
-			conn_touch(set, e, d, p, FROM_CLIENT, now);
+			conn_touch(e, d, p, FROM_CLIENT, now);
 		}
 	}
 	if (!e) {
-		if (set->tuning & STANDBY)
+		if (settings.tuning & STANDBY)
 			return REASON_STANDBY;
-		if (may_begin(set, p))
+		if (may_begin(p))
 			*dest = begin(service, p, &f);
 		else if (p->protocol != IPPROTO_UDP)
 			*dest = stateless(service, p, f.room); /* it may be a flow that found no room */
 		else
 			return REASON_NOT_FIRST;
 		if (*dest == NO_DEST)
-			return f.room && !may_begin(set, p) ? REASON_NOT_FIRST : nobody(set, service);
+			return f.room && !may_begin(p) ? REASON_NOT_FIRST : nobody(service);
 	}
 	if (p->piece == FIRST_PIECE)
 		fragment_note(p, *dest, FROM_CLIENT, 0);
@@ -230,13 +229,12 @@ static __always_inline __u32 forward(void *ctx, int tc, struct packet *p, __u32 
 /* Translates an answer back and addresses it to its client's way. `whose` it is stands in the scratch memory. */
 static __always_inline __u32 answer(void *ctx, int tc, __u32 ifindex, struct packet *p, struct packet *q, __u32 *out)
 {
-	struct settings *set = settings_get();
 	struct scratch *mine = scratch_get();
 	struct next_hop hop = {};
-	if (!set || !mine)
+	if (!mine)
 		return REASON_NO_ROUTE;
 	struct answer *a = &mine->answer.whose;
-	int unknown = way_back(ctx, ifindex, set, p, a, &hop);
+	int unknown = way_back(ctx, ifindex, p, a, &hop);
 	if (!hop.ifindex)
 		return REASON_NO_ROUTE;
 	if (!q && too_big(ctx, tc, p, a->mtu))
@@ -257,14 +255,13 @@ static __always_inline __u32 answer(void *ctx, int tc, __u32 ifindex, struct pac
 /* A packet that is for no service: an answer of a real server behind NAT, if it is one. */
 static __always_inline __u32 answered(void *ctx, int tc, __u32 ifindex, struct packet *p, __u32 *out)
 {
-	struct settings *set = settings_get();
 	struct scratch *mine = scratch_get();
-	if (!set || !mine)
+	if (!mine)
 		return REASON_NOT_OURS;
-	if (!is_answer(set, p))
-		return set->tuning & NAT_ICMP_SEND && unasked(p) ? REASON_UNASKED : REASON_NOT_OURS;
+	if (!is_answer(p))
+		return settings.tuning & NAT_ICMP_SEND && unasked(p) ? REASON_UNASKED : REASON_NOT_OURS;
 	struct answer *a = &mine->answer.whose;
-	answer_touch(set, a, p);
+	answer_touch(a, p);
 	if (p->piece == FIRST_PIECE)
 		fragment_note(p, a->dest, FROM_SERVER, a->entry);
 	return answer(ctx, tc, ifindex, p, 0, out);
@@ -298,9 +295,8 @@ static __always_inline __u32 fragment(void *ctx, int tc, __u32 ifindex, struct p
 /* An ICMP error about a packet of a connection, from either side; anything else of ICMP is the kernel's. */
 static __always_inline __u32 icmp(void *ctx, int tc, __u32 ifindex, struct packet *p, __u32 *out)
 {
-	struct settings *set = settings_get();
 	struct scratch *mine = scratch_get();
-	if (!set || !mine)
+	if (!mine)
 		return REASON_NOT_OURS;
 	pull(ctx, tc, TC_QUOTED);
 	struct packet *q = &mine->quoted;
@@ -308,7 +304,7 @@ static __always_inline __u32 icmp(void *ctx, int tc, __u32 ifindex, struct packe
 	if (quoted_read(data_of(ctx, tc), end_of(ctx, tc), p, q))
 		return REASON_NOT_OURS;
 	__u32 dest = icmp_dest(q);
-	if (dest == NO_DEST && (set->tuning & SCHEDULE_ICMP))
+	if (dest == NO_DEST && (settings.tuning & SCHEDULE_ICMP))
 		dest = mine->expected;
 	struct dest *d = dest == NO_DEST ? 0 : dest_at(dest);
 	struct next_hop hop;
@@ -326,11 +322,11 @@ static __always_inline __u32 icmp(void *ctx, int tc, __u32 ifindex, struct packe
 			return reason;
 		return translate_error(ctx, tc, p, q, &t) ? REASON_NO_ROOM : address_frame(ctx, tc, &hop);
 	}
-	if (!set->any_nat)
+	if (!settings.any_nat)
 		return REASON_NOT_OURS;
 	/* about a packet to a real server: as if that server had sent it */
 	turn_round(q);
-	if (!is_answer(set, q))
+	if (!is_answer(q))
 		return REASON_NOT_OURS;
 	count_out(mine->answer.whose.service, mine->answer.whose.dest, p->bytes);
 	return answer(ctx, tc, ifindex, p, q, out);
@@ -343,9 +339,8 @@ static __always_inline __u32 icmp(void *ctx, int tc, __u32 ifindex, struct packe
  */
 static __always_inline int icmp_expect(void *ctx, int tc, struct packet *p)
 {
-	struct settings *set = settings_get();
 	struct scratch *mine = scratch_get();
-	if (!set || !mine)
+	if (!mine)
 		return 0;
 	mine->expected = NO_DEST;
 	pull(ctx, tc, TC_QUOTED);
@@ -354,7 +349,7 @@ static __always_inline int icmp_expect(void *ctx, int tc, struct packet *p)
 	if (quoted_read(data_of(ctx, tc), end_of(ctx, tc), p, q) || icmp_dest(q) != NO_DEST)
 		return 0;
 	turn_round(q); /* as its client would send it */
-	__u32 number = service_find(set, q, 0);
+	__u32 number = service_find(q, 0);
 	if (!number)
 		return 0;
 	pick_of(&mine->begin.pick, number - 1, q);
@@ -425,15 +420,15 @@ static __noinline __u32 xdp_refuse(struct xdp_md *ctx, struct packet *p, __u32 r
 }
 
 /* A frame without tags; `dest` is where it goes, if that is known. */
-static __always_inline __u32 path(struct xdp_md *ctx, struct settings *set, struct packet *p, __u32 dest)
+static __always_inline __u32 path(struct xdp_md *ctx, struct packet *p, __u32 dest)
 {
 	__u32 number = 0, reason = REASON_FORWARDED, ifindex = 0;
 	int rare = p->piece == LATER_PIECE || is_icmp(p);
 	if (dest != NO_DEST)
 		goto known;
 	if (!rare) {
-		number = service_find(set, p, 0);
-		if (!number && !set->any_nat)
+		number = service_find(p, 0);
+		if (!number && !settings.any_nat)
 			return XDP_PASS;
 	}
 	void *data = (void *)(long)ctx->data;
@@ -442,13 +437,13 @@ static __always_inline __u32 path(struct xdp_md *ctx, struct settings *set, stru
 	if (p->piece == LATER_PIECE)
 		return xdp_fragment(ctx, p);
 	if (rare) {
-		if (set->tuning & SCHEDULE_ICMP)
+		if (settings.tuning & SCHEDULE_ICMP)
 			xdp_expect(ctx, p);
 		return xdp_icmp(ctx, p);
 	}
 	if (!number)
 		return xdp_answered(ctx, p);
-	reason = balance(p, set, number - 1, &dest);
+	reason = balance(p, number - 1, &dest);
 known:
 	if (reason == REASON_FORWARDED)
 		reason = forward(ctx, 0, p, dest, &ifindex);
@@ -460,10 +455,7 @@ known:
 SEC("xdp.frags")
 int evenkeel_xdp(struct xdp_md *ctx)
 {
-	struct settings *set = settings_get();
-	if (!set)
-		return XDP_PASS;
-	__u32 done = xdp_straight(ctx, set);
+	__u32 done = xdp_straight(ctx);
 	if (done < FORWARD_TO)
 		return done;
 	__u32 dest = done == LONG_WAY ? NO_DEST : done - FORWARD_TO;
@@ -479,7 +471,7 @@ int evenkeel_xdp(struct xdp_md *ctx)
 		if (parse((void *)(long)ctx->data, (void *)(long)ctx->data_end, p))
 			return leave(ctx, p, XDP_PASS);
 	}
-	return leave(ctx, p, path(ctx, set, p, dest));
+	return leave(ctx, p, path(ctx, p, dest));
 }
 
 static __always_inline int tc_done(struct __sk_buff *skb, __u32 reason, __u32 out)
@@ -526,12 +518,11 @@ static __noinline int tc_refuse(struct __sk_buff *skb, struct packet *p, __u32 r
 SEC("tc")
 int evenkeel_tc(struct __sk_buff *skb)
 {
-	struct settings *set = settings_get();
 	__u32 dest = NO_DEST, ifindex = 0, number, reason = REASON_FORWARDED;
-	if (!set || (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6)) ||
+	if ((skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6)) ||
 	    skb->pkt_type != 0 /* PACKET_HOST */ || skb->vlan_present /* its VLAN's device will have it */)
 		return TC_ACT_UNSPEC;
-	__u32 done = tc_straight(skb, set);
+	__u32 done = tc_straight(skb);
 	if (done < FORWARD_TO)
 		return done;
 	struct scratch *mine = scratch_get();
@@ -550,14 +541,14 @@ int evenkeel_tc(struct __sk_buff *skb)
 	if (p->piece == LATER_PIECE)
 		return tc_fragment(skb, p);
 	if (is_icmp(p)) {
-		if (set->tuning & SCHEDULE_ICMP)
+		if (settings.tuning & SCHEDULE_ICMP)
 			tc_expect(skb, p);
 		return tc_icmp(skb, p);
 	}
-	number = service_find(set, p, skb->mark);
+	number = service_find(p, skb->mark);
 	if (!number)
-		return set->any_nat ? tc_answered(skb, p) : TC_ACT_UNSPEC;
-	reason = balance(p, set, number - 1, &dest);
+		return settings.any_nat ? tc_answered(skb, p) : TC_ACT_UNSPEC;
+	reason = balance(p, number - 1, &dest);
 known:
 	if (reason == REASON_FORWARDED)
 		reason = forward(skb, 1, p, dest, &ifindex);

@@ -16,9 +16,8 @@ static __always_inline void fragment_key(struct key *k, struct packet *p)
 /* A first piece has gone to a destination, or come from one, of the connection with this number + 1. */
 __noinline int fragment_note(struct packet *p, __u32 dest, __u32 direction, __u32 number)
 {
-	struct settings *set = settings_get();
 	struct scratch *mine = scratch_get();
-	if (!p || !set || !mine)
+	if (!p || !mine)
 		return 0;
 	struct fresh *n = &mine->begin.fresh;
 	fragment_key(&n->key, p);
@@ -27,7 +26,7 @@ __noinline int fragment_note(struct packet *p, __u32 dest, __u32 direction, __u3
 	n->dest = dest;
 	n->life = CONN_LIFE(direction, CONN_NOTE, 0);
 	n->control = number;
-	n->timeout = set->timeout_fragment;
+	n->timeout = settings.timeout_fragment;
 	conn_place(&mine->template.found, n);
 	return 0;
 }

@@ -121,14 +121,14 @@ static __always_inline int translate_error(void *ctx, int tc, struct packet *p, 
 	return 0;
 }
 
-static __always_inline int error_allowed(struct settings *set, struct scratch *mine)
+static __always_inline int error_allowed(struct scratch *mine)
 {
-	__u32 second = second_of(set, (__u32)bpf_jiffies64());
+	__u32 second = second_of((__u32)bpf_jiffies64());
 	if (mine->error.second != second) {
 		mine->error.second = second;
 		mine->error.sent = 0;
 	}
-	return mine->error.sent++ < set->error_limit;
+	return mine->error.sent++ < settings.error_limit;
 }
 
 /* From the virtual address to the client. */
@@ -164,10 +164,9 @@ static __always_inline void ipv6_header(struct ipv6hdr *ip, struct packet *p, __
 static __always_inline int error_make(void *ctx, int tc, struct packet *p, __u8 type, __u8 code, __u32 rest)
 {
 	struct scratch *mine = scratch_get();
-	struct settings *set = settings_get();
 	int v6 = p->family == 6;
 	__u32 headers = (v6 ? 40 : 20) + ICMP_SIZE;
-	if (!mine || !set || p->piece == LATER_PIECE || p->bytes < 28 || !error_allowed(set, mine))
+	if (!mine || p->piece == LATER_PIECE || p->bytes < 28 || !error_allowed(mine))
 		return -1;
 	__u32 quote = p->bytes < QUOTE_MOST ? p->bytes & ~3u : QUOTE_MOST;
 	struct error_packet *e = &mine->error.packet;

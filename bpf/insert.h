@@ -29,9 +29,9 @@ __noinline int conn_expire(__u32 number)
 }
 
 /* Before publishing: says of every line from the key's own to the entry's that it has spilled. */
-static __always_inline void spill(struct settings *set, const struct key *k, __u32 line)
+static __always_inline void spill(const struct key *k, __u32 line)
 {
-	__u32 h = key_hash(set, k) & set->conn_mask, mask = set->conn_mask;
+	__u32 h = key_hash(k) & settings.conn_mask, mask = settings.conn_mask;
 	for (int i = 0; i < EK_BUCKET_LINES; i++) {
 		__u32 at = (h + i) & mask;
 		if (at == line)
@@ -48,16 +48,17 @@ static __always_inline void spill(struct settings *set, const struct key *k, __u
  */
 __noinline __u32 conn_settle(const struct key *k)
 {
-	struct settings *set = settings_get();
 	__u32 first = 0;
-	if (!set || !k)
+	if (!k)
 		return 0;
-	__u32 h = key_hash(set, k), mask = set->conn_mask;
+	__u32 line = key_hash(k) & settings.conn_mask;
 	for (int i = 0; i < EK_BUCKET_LINES * 2; i++) {
-		__u32 line = (h + (i >> 1)) & mask;
-		/* a twin behind a line has marked it before it was published */
-		if (i && !(i & 1) && !spilled((line - 1) & mask))
-			break;
+		if (i && !(i & 1)) {
+			/* a twin behind a line has marked it before it was published */
+			if (!spilled(line))
+				break;
+			line = (line + 1) & READ(settings.conn_mask);
+		}
 		struct conn_line *l = line_at(line);
 		if (!l)
 			break;
@@ -80,19 +81,19 @@ __noinline __u32 conn_settle(const struct key *k)
 /*
  * Has a connection not begun within a second, or ended? What worked is neither, and a handshake under way is let finish.
  */
-static __always_inline int half_open(struct settings *set, struct conn *e, __u64 key1, __u32 now)
+static __always_inline int half_open(struct conn *e, __u64 key1, __u32 now)
 {
 	__u32 state = CONN_STATE(READ(e->life)), protocol = key1 >> 32 & 0xff, timeout;
 	if (!is_key(key1) || (key1 >> 40 & 0x7f) != KIND_CONN)
 		return 0;
 	if (protocol == IPPROTO_TCP) {
-		timeout = set->timeout_tcp[state & 15];
+		timeout = settings.timeout_tcp[state & 15];
 		if (state == TCP_TIME_WAIT || state == TCP_CLOSE)
 			return 1;
 		if (state != TCP_SYN_RECV && state != TCP_SYN_SENT && state != TCP_SYNACK && state != TCP_NONE)
 			return 0;
 	} else if (protocol == IPPROTO_SCTP) {
-		timeout = set->timeout_sctp[state & 15];
+		timeout = settings.timeout_sctp[state & 15];
 		if (state == SCTP_REJECTED || state == SCTP_CLOSED)
 			return 1;
 		if (state >= SCTP_ESTABLISHED)
@@ -100,19 +101,18 @@ static __always_inline int half_open(struct settings *set, struct conn *e, __u64
 	} else {
 		return 0;
 	}
-	return passed(READ(e->expires) - timeout + set->hz, now);
+	return passed(READ(e->expires) - timeout + settings.hz, now);
 }
 
 /* Takes the place that a look found. 0 if somebody else was first, or its owner came back. */
-static __always_inline int place_claim(struct settings *set, struct conn *e, struct conn *tail, const struct found *f, int v6,
-				       __u32 now)
+static __always_inline int place_claim(struct conn *e, struct conn *tail, const struct found *f, int v6, __u32 now)
 {
 	__u64 key = f->room_key;
 	int forced = f->entry == FORCED;
 	if (__sync_val_compare_and_swap(&e->key1, key, KEY_BUSY) != key)
 		return 0;
 	/* it may be established by now, or used again */
-	if (key != KEY_FREE && (forced ? !half_open(set, e, key, now) : alive(e, now))) {
+	if (key != KEY_FREE && (forced ? !half_open(e, key, now) : alive(e, now))) {
 		__sync_lock_test_and_set(&e->key1, key);
 		return 0;
 	}
@@ -150,11 +150,10 @@ __noinline __u32 conn_insert(const struct found *f, const struct fresh *n)
 	int v6 = (n->key.key1 & KEY_V6) != 0;
 	struct conn_line *l = line_at(at >> 1);
 	struct dest *d = dest_at(n->dest);
-	struct settings *set = settings_get();
-	if (!l || !set || (!d && !(CONN_FLAGS(n->life) & CONN_NOTE)))
+	if (!l || (!d && !(CONN_FLAGS(n->life) & CONN_NOTE)))
 		return 0;
 	struct conn *e = &l->entry[at & 1], *tail = &l->entry[1];
-	if (!place_claim(set, e, tail, f, v6, now))
+	if (!place_claim(e, tail, f, v6, now))
 		return 0;
 	e->key0 = n->key.a;
 	e->dest = n->dest;
@@ -168,7 +167,7 @@ __noinline __u32 conn_insert(const struct found *f, const struct fresh *n)
 		t->vip[1] = n->key.d;
 		__sync_lock_test_and_set(&t->key1, KEY_TAIL);
 	}
-	spill(set, &n->key, at >> 1);
+	spill(&n->key, at >> 1);
 	if (d)
 		dest_count(d, n->dest, CONN_FLAGS(n->life), 1);
 	__sync_lock_test_and_set(&e->key1, n->key.key1);
@@ -178,10 +177,9 @@ __noinline __u32 conn_insert(const struct found *f, const struct fresh *n)
 /* In a full bucket: the place of a half-open connection; the one that would expire first, of the nearest four lines with any. */
 __noinline int half_open_room(const struct key *k, struct found *f)
 {
-	struct settings *set = settings_get();
-	if (!set || !k || !f)
+	if (!k || !f)
 		return 0;
-	__u32 h = key_hash(set, k), mask = set->conn_mask, soonest = 0, now = (__u32)bpf_jiffies64();
+	__u32 h = key_hash(k), mask = settings.conn_mask, soonest = 0, now = (__u32)bpf_jiffies64();
 	int v6 = (k->key1 & KEY_V6) != 0;
 	f->room = 0;
 	for (int i = 0; i < EK_BUCKET_LINES * 2; i++) {
@@ -194,7 +192,7 @@ __noinline int half_open_room(const struct key *k, struct found *f)
 		struct conn *e = &l->entry[i & 1];
 		__u64 key1 = READ(e->key1);
 		/* one of IPv6 needs a line, as another one has it */
-		if (!half_open(set, e, key1, now) || (v6 && !(key1 & KEY_V6)))
+		if (!half_open(e, key1, now) || (v6 && !(key1 & KEY_V6)))
 			continue;
 		__u32 expires = READ(e->expires);
 		if (f->room && !passed(expires, soonest))

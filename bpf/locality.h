@@ -50,21 +50,22 @@ static __always_inline void remember(struct scratch *mine, __u32 dest, __u32 con
 /* ip_vs_lblc_schedule() */
 __noinline __u32 schedule_lblc(__u32 service, __u64 target)
 {
-	struct settings *set = settings_get();
 	struct scratch *mine = scratch_get();
-	if (!set || !mine)
+	if (!mine)
 		return NO_DEST;
-	__u32 now = (__u32)bpf_jiffies64(), keep = set->lblc_expiration;
+	__u32 now = (__u32)bpf_jiffies64(), keep = settings.lblc_expiration;
 	struct key *k = &mine->locality.key;
 	cache_key(k, target, service, KIND_CACHE);
 	__u32 number = conn_find4(k->a, k->key1, now, &mine->locality.found);
 	struct conn *e = number ? conn_at(number - 1) : 0;
-	__u32 known = e ? READ(e->dest) : NO_DEST;
-	struct dest *d = dest_at(known);
-	if (e && d && (READ(d->flags) & DEST_AVAILABLE) && d->service == service && READ(d->weight) > 0 &&
-	    !overloaded(service, known)) {
-		e->expires = now + keep;
-		return known;
+	if (e) {
+		__u32 known = READ(e->dest);
+		struct dest *d = dest_at(known);
+		if (d && (READ(d->flags) & DEST_AVAILABLE) && d->service == service && READ(d->weight) > 0 &&
+		    !overloaded(service, known)) {
+			e->expires = now + keep;
+			return known;
+		}
 	}
 	__u32 dest = schedule_scan(service, RULE_WLC);
 	if (dest == NO_DEST)
@@ -121,12 +122,11 @@ static long scan_set(__u32 i, void *unused)
 __noinline __u32 set_least(__u32 service, __u64 target, struct conn *e)
 {
 	struct service *s = service_at(service);
-	struct settings *set = settings_get();
 	struct scratch *mine = scratch_get();
-	if (!s || !set || !mine || !e)
+	if (!s || !mine || !e)
 		return NO_DEST;
 	struct service_half *half = &s->half[READ(s->generation) & 1];
-	__u32 now = (__u32)bpf_jiffies64(), keep = set->lblcr_expiration;
+	__u32 now = (__u32)bpf_jiffies64(), keep = settings.lblcr_expiration;
 	__u64 nothing = 0;
 	struct set_walk *w = &mine->set;
 	*w = (struct set_walk){
@@ -152,11 +152,10 @@ __noinline __u32 set_least(__u32 service, __u64 target, struct conn *e)
 /* ip_vs_lblcr_schedule(). The cache's entry counts in `control` who has joined, and in `dest` says when that was. */
 __noinline __u32 schedule_lblcr(__u32 service, __u64 target)
 {
-	struct settings *set = settings_get();
 	struct scratch *mine = scratch_get();
-	if (!set || !mine)
+	if (!mine)
 		return NO_DEST;
-	__u32 now = (__u32)bpf_jiffies64(), keep = set->lblcr_expiration, order = 1;
+	__u32 now = (__u32)bpf_jiffies64(), keep = settings.lblcr_expiration, order = 1;
 	struct key *k = &mine->locality.key;
 	cache_key(k, target, service, KIND_CACHE);
 	__u32 number = conn_find4(k->a, k->key1, now, &mine->locality.found);

@@ -3,38 +3,44 @@
 #ifndef EVENKEEL_MAPS_H
 #define EVENKEEL_MAPS_H
 
-/* User space writes, the program reads. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct settings);
-} settings SEC(".maps");
+/*
+ * A table is the one value of a map: its address is a constant in the program, and no look-up stands between an index and its
+ * element. Only for what user space alone writes: an upgrade may copy such a map, where two programs have to share others.
+ */
+#define TABLE(name) SEC(".bss." #name)
 
-static __always_inline struct settings *settings_get(void)
-{
-	__u32 zero = 0;
-	return bpf_map_lookup_elem(&settings, &zero);
-}
+/*
+ * An element of a table; 0 if it has none of this index. The verifier wants to see the index in one register, and the test before
+ * the address.
+ */
+#define AT(table, index)                                                     \
+	({                                                                   \
+		__u64 at_ = (index);                                         \
+		typeof(&(table)[0]) element_ = 0;                            \
+		asm volatile("" : "+r"(at_));                                \
+		if (at_ < sizeof(table) / sizeof((table)[0])) {              \
+			asm volatile("" : "+r"(at_));                        \
+			element_ = &(table)[at_];                            \
+		}                                                            \
+		element_;                                                    \
+	})
+
+/* The same of a table of 2^n elements, of whose index the last n bits count. */
+#define AT_LAST(table, index)                                                \
+	({                                                                   \
+		__u64 at_ = (index);                                         \
+		asm volatile("" : "+r"(at_));                                \
+		&(table)[at_ & (sizeof(table) / sizeof((table)[0]) - 1)];    \
+	})
+
+/* User space writes, the program reads. */
+struct settings settings TABLE(settings);
 
 /* User space writes, the program reads: (address, port, protocol) -> service. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, EK_SERVICE_SLOTS);
-	__type(key, __u32);
-	__type(value, struct slot);
-} service_slots SEC(".maps");
+struct slot service_slots[EK_SERVICE_SLOTS] TABLE(slots); /* a section's name has 14 letters at most */
 
 /* User space writes, the program reads: a real server behind NAT, as its answers name it -> destination. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, EK_NAT_SLOTS);
-	__type(key, __u32);
-	__type(value, struct slot);
-} nat_slots SEC(".maps");
+struct slot nat_slots[EK_NAT_SLOTS] TABLE(nat_slots);
 
 /* The program writes and reads: see route_known(). */
 struct {
@@ -89,13 +95,7 @@ struct {
 } dests SEC(".maps");
 
 /* User space writes: server lists and tables, handed out in ranges. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, EK_LIST_WORDS);
-	__type(key, __u32);
-	__type(value, __u32);
-} lists SEC(".maps");
+__u32 lists[EK_LIST_WORDS] TABLE(lists);
 
 /* The program writes what is best, both raise versions. */
 struct {
@@ -107,13 +107,7 @@ struct {
 } blocks SEC(".maps");
 
 /* User space writes: by destination. Not a part of it, so that two versions of the program can share destinations. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, EK_MAX_DESTS);
-	__type(key, __u32);
-	__type(value, struct place);
-} places SEC(".maps");
+struct place places[EK_MAX_DESTS] TABLE(places);
 
 /* The program writes; user space reads by mapping it. The loader sets the size (a power of two of lines). */
 struct {
@@ -148,13 +142,7 @@ struct {
 } recent SEC(".maps");
 
 /* User space writes, the XDP program reads. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, EK_DEVICES);
-	__type(key, __u32);
-	__type(value, struct device);
-} devices SEC(".maps");
+struct device devices[EK_DEVICES] TABLE(devices);
 
 /* User space writes, the XDP program reads: VLANs by the tags of their frames. */
 struct {

@@ -8,8 +8,7 @@
 
 static __always_inline __u32 member_mark(struct packet *p)
 {
-	struct settings *set = settings_get();
-	if (!set || !set->any_members)
+	if (!settings.any_members)
 		return 0;
 	struct member_net net = { .prefix = 128 };
 	if (p->family == 6) {

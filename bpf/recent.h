@@ -34,15 +34,15 @@ struct recently {
 	__u32 line;
 };
 
-static __always_inline __u32 second_of(struct settings *set, __u32 jiffies)
+static __always_inline __u32 second_of(__u32 jiffies)
 {
-	return jiffies >> (set->second_shift & 31);
+	return jiffies >> (settings.second_shift & 31);
 }
 
 /* As a line says it. */
-static __always_inline __u32 spell_now(struct settings *set)
+static __always_inline __u32 spell_now(void)
 {
-	return (__u32)(bpf_jiffies64() >> (set->spell_shift & 31)) << 1;
+	return (__u32)(bpf_jiffies64() >> (settings.spell_shift & 31)) << 1;
 }
 
 /* Is it the state of a connection in which nothing happens? UDP knows no other. */
@@ -52,43 +52,43 @@ static __always_inline int is_settled(__u32 state, __u8 protocol)
 }
 
 /* Sixteen spells or more: else four seconds matter. */
-static __always_inline int is_long(struct settings *set, __u32 timeout)
+static __always_inline int is_long(__u32 timeout)
 {
-	return timeout >> (set->spell_shift & 31) >= 16;
+	return timeout >> (settings.spell_shift & 31) >= 16;
 }
 
 /* When a settled connection ends that is used now, and lives so long without use. */
-static __always_inline __u32 renewed(struct settings *set, __u32 now, __u32 timeout)
+static __always_inline __u32 renewed(__u32 now, __u32 timeout)
 {
-	return (is_long(set, timeout) ? now | ((1u << (set->spell_shift & 31)) - 1) : now) + timeout;
+	return (is_long(timeout) ? now | ((1u << (settings.spell_shift & 31)) - 1) : now) + timeout;
 }
 
-static __always_inline __u32 settled_timeout(struct settings *set, __u32 protocol)
+static __always_inline __u32 settled_timeout(__u32 protocol)
 {
-	return protocol == IPPROTO_TCP ? set->timeout_tcp[TCP_ESTABLISHED] : set->timeout_udp;
+	return protocol == IPPROTO_TCP ? settings.timeout_tcp[TCP_ESTABLISHED] : settings.timeout_udp;
 }
 
-static __always_inline __u32 settled_until(struct settings *set, __u32 protocol)
+static __always_inline __u32 settled_until(__u32 protocol)
 {
-	return renewed(set, (__u32)bpf_jiffies64(), settled_timeout(set, protocol));
+	return renewed((__u32)bpf_jiffies64(), settled_timeout(protocol));
 }
 
 /* Lines are 65,536 at least: what the line does not say of a flow has 32 bits. */
-static __always_inline void recent_of(struct recently *r, struct settings *set, __be32 client, __be16 port)
+static __always_inline void recent_of(struct recently *r, __be32 client, __be16 port)
 {
-	__u32 bits = set->recent_bits & 31;
+	__u32 bits = settings.recent_bits & 31;
 	__u64 flow = client | (__u64)port << 32, h;
 	r->flow = flow >> bits;
-	h = (r->flow ^ set->secret[0]) * 0x9e3779b97f4a7c15ull;
+	h = (r->flow ^ settings.secret[0]) * 0x9e3779b97f4a7c15ull;
 	h ^= h >> 32;
-	h = (h + set->secret[1]) * 0xd6e8feb86659fd93ull;
-	r->line = ((__u32)flow ^ (__u32)(h >> 32)) & ((1u << bits) - 1);
+	h = (h + settings.secret[1]) * 0xd6e8feb86659fd93ull;
+	r->line = ((__u32)flow ^ (__u32)(h >> 32)) & settings.recent_mask;
 }
 
 /* Where a flow goes, in 16 bits, and the way to its client, which is of this second; 0: none. ~0 if it cannot be said so. */
-static __always_inline __u32 recent_value(struct settings *set, __u32 dest, __u32 way)
+static __always_inline __u32 recent_value(__u32 dest, __u32 way)
 {
-	__u32 second = second_of(set, (__u32)bpf_jiffies64()) & 3;
+	__u32 second = second_of((__u32)bpf_jiffies64()) & 3;
 	if (way && way <= RECENT_WAY && dest < 1 << 10)
 		return RECENT_WAYS | second << 13 | (way - 1) << 10 | dest;
 	return dest < RECENT_WAYS ? dest : ~0u;
@@ -112,12 +112,12 @@ static __always_inline __u32 recent_home(__u32 flow)
 }
 
 /* A flow's value and FOUND, if it is there; else FULL, if there is no place for it, or 0. */
-static __always_inline __u32 recent_look(struct settings *set, const struct recently *r)
+static __always_inline __u32 recent_look(const struct recently *r)
 {
 	__u32 line = r->line;
 	struct recent_line *l = bpf_map_lookup_elem(&recent, &line);
 	__u64 flow = r->flow, at = recent_home(flow);
-	if (!l || READ(l->spell) != spell_now(set) || flow <= EK_RECENT_GONE)
+	if (!l || READ(l->spell) != spell_now() || flow <= EK_RECENT_GONE)
 		return 0;
 	if (READ(l->flow[at]) != flow) {
 		at = 0;
@@ -181,11 +181,8 @@ static __always_inline __u32 recent_put(struct recent_line *l, __u32 flow, __u32
 /* Takes a client's notes away, of whichever service. */
 __noinline int recent_drop(__u32 client, __u32 port)
 {
-	struct settings *set = settings_get();
 	struct recently r;
-	if (!set)
-		return 0;
-	recent_of(&r, set, client, port);
+	recent_of(&r, client, port);
 	struct recent_line *l = bpf_map_lookup_elem(&recent, &r.line);
 	if (!l || r.flow <= EK_RECENT_GONE)
 		return 0;
@@ -209,23 +206,22 @@ static __always_inline void recent_forget(__u64 key0, __u64 key1)
  */
 __noinline int recent_learn(__u32 entry, __u32 value)
 {
-	struct settings *set = settings_get();
 	struct conn *e = conn_at(entry);
 	struct recently r;
-	if (!set || !e)
+	if (!e)
 		return 0;
 	__u64 key0 = READ(e->key0), key1 = READ(e->key1);
 	__u8 protocol = key1 >> 32;
-	recent_of(&r, set, key0, key1 & 0xffff);
+	recent_of(&r, key0, key1 & 0xffff);
 	struct recent_line *l = bpf_map_lookup_elem(&recent, &r.line);
-	if (!l || r.flow <= EK_RECENT_GONE || (key1 >> 40 & 0xff) != KIND_CONN || !recent_hold(l, spell_now(set)))
+	if (!l || r.flow <= EK_RECENT_GONE || (key1 >> 40 & 0xff) != KIND_CONN || !recent_hold(l, spell_now()))
 		return 0;
 	__u32 at = recent_put(l, r.flow, value) - 1;
 	__sync_fetch_and_sub(&l->spell, EK_RECENT_HELD);
 	if (at >= EK_RECENT_FLOWS)
 		return 0;
 	if (READ(e->key1) != key1 || READ(e->key0) != key0 || READ(e->dest) != recent_dest(value) ||
-	    !is_settled(CONN_STATE(READ(e->life)), protocol) || READ(e->expires) != settled_until(set, protocol))
+	    !is_settled(CONN_STATE(READ(e->life)), protocol) || READ(e->expires) != settled_until(protocol))
 		__sync_val_compare_and_swap(&l->flow[at], r.flow, EK_RECENT_GONE);
 	return 0;
 }

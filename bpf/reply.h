@@ -44,12 +44,11 @@ static __always_inline __be16 asked_port(struct service *s, struct dest *d, __be
 /* Does it answer a flow that may be without an entry, though there is room for one? */
 __noinline int asked_without(__u32 service, __u32 vport, struct packet *p)
 {
-	struct settings *set = settings_get();
 	struct service *s = service_at(service);
-	if (!set || !s || !p || p->protocol == IPPROTO_UDP)
+	if (!s || !p || p->protocol == IPPROTO_UDP)
 		return 0;
 	__u64 *word = class_at(service, class_of(p->vip, s->addr, p->family == 6, p->vport, vport));
-	return word && class_in_use(set, READ(*word), service);
+	return word && class_in_use(READ(*word), service);
 }
 
 /* Looks through the destinations that may have sent it; what it finds is in the scratch memory. `p` as it came: `client` is the real server, `vip` the client. */
@@ -98,9 +97,9 @@ __noinline int answer_find(struct packet *p)
 }
 
 /* Whose answer is it? What is found is in the scratch memory. */
-static __always_inline int is_answer(struct settings *set, struct packet *p)
+static __always_inline int is_answer(struct packet *p)
 {
-	return answer_find(p) || (set->any_marked_nat && answer_marked(p));
+	return answer_find(p) || (settings.any_marked_nat && answer_marked(p));
 }
 
 /* Is it of a real server behind NAT, with nobody whom it could be for? A RST is not answered (ip_vs_out()). */
@@ -111,12 +110,12 @@ __noinline int unasked(struct packet *p)
 	return nat_lookup(p->client, p->family == 6, p->client_port, p->protocol) != 0;
 }
 
-static __always_inline void answer_touch(struct settings *set, struct answer *a, struct packet *p)
+static __always_inline void answer_touch(struct answer *a, struct packet *p)
 {
 	struct conn *e = a->entry ? conn_at(a->entry - 1) : 0;
 	struct dest *d = dest_at(a->dest);
 	if (e && d)
-		conn_touch(set, e, d, p, FROM_SERVER, (__u32)bpf_jiffies64());
+		conn_touch(e, d, p, FROM_SERVER, (__u32)bpf_jiffies64());
 	count_out(a->service, a->dest, p->bytes);
 }
 
@@ -149,16 +148,15 @@ static __always_inline __u32 way_number(const struct next_hop *hop, __u32 mtu)
 }
 
 /* 10 bits of number, 6 of the time when it was looked up: believed for about a second, with or without a daemon. */
-static __always_inline __u32 way_stamp(struct settings *set)
+static __always_inline __u32 way_stamp(void)
 {
-	return (second_of(set, (__u32)bpf_jiffies64()) & 0x3f) << 10;
+	return (second_of((__u32)bpf_jiffies64()) & 0x3f) << 10;
 }
 
 /* All that a route is looked up by, mixed under a secret: where in `routes` it is, and in 48 bits what it is called there. */
-static __always_inline __u64 route_name(struct settings *set, const __be32 *client, const __be32 *vip, int v6,
-					__u32 ifindex, __u32 protocol)
+static __always_inline __u64 route_name(const __be32 *client, const __be32 *vip, int v6, __u32 ifindex, __u32 protocol)
 {
-	__u64 h = ((v6 ? words(client) : conn_key0(client[0], vip[0])) ^ set->secret[1]) * 0xd6e8feb86659fd93ull;
+	__u64 h = ((v6 ? words(client) : conn_key0(client[0], vip[0])) ^ settings.secret[1]) * 0xd6e8feb86659fd93ull;
 	h ^= h >> 32;
 	if (v6) {
 		h = (h + words(client + 2)) * 0x9e3779b97f4a7c15ull;
@@ -168,7 +166,7 @@ static __always_inline __u64 route_name(struct settings *set, const __be32 *clie
 		h = (h + words(vip + 2)) * 0x9e3779b97f4a7c15ull;
 		h ^= h >> 29;
 	}
-	h = (h + (ifindex | (__u64)protocol << 32) + set->secret[0]) * 0xbf58476d1ce4e5b9ull;
+	h = (h + (ifindex | (__u64)protocol << 32) + settings.secret[0]) * 0xbf58476d1ce4e5b9ull;
 	return h ^ h >> 32;
 }
 
@@ -211,15 +209,14 @@ static __always_inline void way_note(struct conn *e, __u32 life, __u32 way)
  * say, for a packet that the virtual address sends. 0 if there is one, else what bpf_fib_lookup() said, and `hop->ifindex` if it
  * knew.
  */
-static __always_inline int way_back(void *ctx, __u32 ifindex, struct settings *set, struct packet *p, struct answer *a,
-				    struct next_hop *hop)
+static __always_inline int way_back(void *ctx, __u32 ifindex, struct packet *p, struct answer *a, struct next_hop *hop)
 {
 	struct conn *e = a->entry ? conn_at(a->entry - 1) : 0;
-	__u32 stamp = way_stamp(set), life = e ? READ(e->life) : 0, way = CONN_WAY(life);
+	__u32 stamp = way_stamp(), life = e ? READ(e->life) : 0, way = CONN_WAY(life);
 	__u64 name = 0;
 	if ((way & 0xfc00) != stamp) {
-		name = p->family == 6 ? route_name(set, p->vip, a->to.addr, 1, ifindex, p->protocol)
-				      : route_name(set, p->vip, a->to.addr, 0, ifindex, p->protocol);
+		name = p->family == 6 ? route_name(p->vip, a->to.addr, 1, ifindex, p->protocol)
+				      : route_name(p->vip, a->to.addr, 0, ifindex, p->protocol);
 		way = route_known(name, stamp);
 		if (e && way)
 			way_note(e, life, way);

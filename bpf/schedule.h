@@ -26,7 +26,7 @@ static __always_inline int eligible(struct dest *d)
 
 static __always_inline struct dest *dest_in_list(__u32 at, __u32 *index)
 {
-	__u32 *word = bpf_map_lookup_elem(&lists, &at);
+	__u32 *word = AT(lists, at);
 	if (!word)
 		return 0;
 	*index = READ(*word);
@@ -48,8 +48,7 @@ struct walk {
  */
 static __always_inline __u32 no_dest(void)
 {
-	struct settings *set = settings_get();
-	return set ? READ(set->no_dest) : NO_DEST;
+	return READ(settings.no_dest);
 }
 
 /* A walk through a service's list, before its first server. */
@@ -389,11 +388,10 @@ static long draw_blocks(__u32 turn, struct two *w)
 __noinline __u32 schedule_twos(__u32 service)
 {
 	struct service *s = service_at(service);
-	struct settings *set = settings_get();
-	if (!s || !set)
+	if (!s)
 		return NO_DEST;
 	struct service_half *half = &s->half[READ(s->generation) & 1];
-	__u32 none = READ(set->no_dest), by_blocks = half->blocks == EK_BLOCK;
+	__u32 none = READ(settings.no_dest), by_blocks = half->blocks == EK_BLOCK;
 	struct two w = { .base = half->list_base, .len = half->list_len, .total = none + 1, .dest = { none, none } };
 	if (by_blocks)
 		bpf_loop(w.len / (EK_BLOCK * WEIGH_TURN) + 1, weigh_blocks, &w, 0);

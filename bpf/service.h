@@ -33,12 +33,11 @@ static __always_inline __u32 service_lookup(__be32 *addr, int v6, __be16 port, _
 	__u32 h = slot_hash(addr, v6, port, protocol);
 #pragma unroll
 	for (int i = 0; i < EK_SERVICE_PROBES; i++) {
-		__u32 at = (h + i) & (EK_SERVICE_SLOTS - 1);
-		struct slot *s = bpf_map_lookup_elem(&service_slots, &at);
-		if (!s || !s->family)
-			return 0;
+		struct slot *s = AT_LAST(service_slots, h + i);
 		if (slot_is(s, addr, v6, port, protocol))
 			return s->index;
+		if (!s->family)
+			return 0;
 	}
 	return 0;
 }
@@ -51,11 +50,10 @@ static __always_inline struct service *service_at(__u32 index)
 /* The rarer ways to a service; global, so that the verifier looks at them once. */
 __noinline __u32 service_wildcard(struct packet *p)
 {
-	struct settings *set = settings_get();
-	if (!p || !set)
+	if (!p)
 		return 0;
 	int v6 = p->family == 6;
-	if (set->any_ftp && p->protocol == IPPROTO_TCP &&
+	if (settings.any_ftp && p->protocol == IPPROTO_TCP &&
 	    (p->vport == bpf_htons(20) || bpf_ntohs(p->vport) >= FIRST_PASSIVE_PORT)) {
 		__u32 number = v6 ? service_lookup(p->vip, 1, bpf_htons(21), IPPROTO_TCP)
 				  : service_lookup(p->vip, 0, bpf_htons(21), IPPROTO_TCP);
@@ -64,7 +62,7 @@ __noinline __u32 service_wildcard(struct packet *p)
 		if (s && (s->flags & SERVICE_PERSISTENT))
 			return number;
 	}
-	if (!set->any_port)
+	if (!settings.any_port)
 		return 0;
 	return v6 ? service_lookup(p->vip, 1, 0, p->protocol) : service_lookup(p->vip, 0, 0, p->protocol);
 }
@@ -81,16 +79,16 @@ __noinline __u32 service_marked(struct packet *p, __u32 mark)
 }
 
 /* The number + 1 of the service that a packet is for; `mark`: its firewall mark, where tc sees one. */
-static __always_inline __u32 service_find(struct settings *set, struct packet *p, __u32 mark)
+static __always_inline __u32 service_find(struct packet *p, __u32 mark)
 {
-	if (set->any_mark) {
+	if (settings.any_mark) {
 		__u32 marked = service_marked(p, mark);
 		if (marked)
 			return marked;
 	}
 	__u32 number = p->family == 6 ? service_lookup(p->vip, 1, p->vport, p->protocol)
 				      : service_lookup(p->vip, 0, p->vport, p->protocol);
-	if (!number && (set->any_port | set->any_ftp))
+	if (!number && (settings.any_port | settings.any_ftp))
 		number = service_wildcard(p);
 	return number;
 }
@@ -100,12 +98,11 @@ static __always_inline __u32 nat_look(__be32 *addr, int v6, __be16 port, __u8 pr
 {
 	__u32 h = slot_hash(addr, v6, port, protocol);
 	for (int i = 0; i < probes; i++) {
-		__u32 at = (h + i) & (EK_NAT_SLOTS - 1);
-		struct slot *s = bpf_map_lookup_elem(&nat_slots, &at);
-		if (!s || !s->family)
-			return 0;
+		struct slot *s = AT_LAST(nat_slots, h + i);
 		if (slot_is(s, addr, v6, port, protocol))
 			return s->index;
+		if (!s->family)
+			return 0;
 	}
 	return 0;
 }

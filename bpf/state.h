@@ -166,17 +166,17 @@ struct outlook {
 	__u32 active;
 };
 
-static __always_inline struct outlook outlook(struct settings *set, __u32 direction, __u32 state, struct packet *p)
+static __always_inline struct outlook outlook(__u32 direction, __u32 state, struct packet *p)
 {
-	struct outlook o = { .timeout = set->timeout_udp };
+	struct outlook o = { .timeout = settings.timeout_udp };
 	if (p->protocol == IPPROTO_TCP) {
-		o.state = tcp_next(direction + (set->tuning & SECURE_TCP ? SECURE : 0), state, p->event);
-		o.timeout = set->timeout_tcp[o.state & 15];
+		o.state = tcp_next(direction + (settings.tuning & SECURE_TCP ? SECURE : 0), state, p->event);
+		o.timeout = settings.timeout_tcp[o.state & 15];
 		o.active = tcp_active(o.state);
 	} else if (p->protocol == IPPROTO_SCTP) {
 		__u32 event = p->event < SCTP_EVENTS ? p->event : SCTP_DATA;
 		o.state = sctp_table[direction < 3 ? direction : 0][event][state & 15];
-		o.timeout = set->timeout_sctp[o.state & 15];
+		o.timeout = settings.timeout_sctp[o.state & 15];
 		o.active = o.state == SCTP_ESTABLISHED;
 	}
 	return o;

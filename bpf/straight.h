@@ -56,10 +56,10 @@ static __always_inline struct conn *conn_in(__u32 line, __u64 key0, __u64 key1, 
 }
 
 /* Looked for where nearly all entries are while the table is half full: one in eight of IPv4 is not in its first line, ... */
-static __always_inline struct conn *conn_at_once(struct settings *set, __u32 line, __u64 key0, __u64 key1, __u32 *number)
+static __always_inline struct conn *conn_at_once(__u32 line, __u64 key0, __u64 key1, __u32 *number)
 {
 	struct conn *e = conn_in(line, key0, key1, number);
-	return e ? e : conn_in((line + 1) & set->conn_mask, key0, key1, number);
+	return e ? e : conn_in((line + 1) & settings.conn_mask, key0, key1, number);
 }
 
 /* As key_make(). */
@@ -74,10 +74,10 @@ static __always_inline void key6_of(struct key *k, struct ipv6hdr *ip)
 }
 
 /* ... and one in four of IPv6, which fills a line. */
-static __always_inline struct conn *conn6_at_once(struct settings *set, __u32 line, struct key *k)
+static __always_inline struct conn *conn6_at_once(__u32 line, struct key *k)
 {
 	for (int i = 0; i < 3; i++) {
-		struct conn_line *l = line_at((line + i) & set->conn_mask);
+		struct conn_line *l = line_at((line + i) & settings.conn_mask);
 		if (!l)
 			return 0;
 		if (key_is6(l, k))
@@ -101,19 +101,19 @@ static __always_inline int settled(struct conn *e, __u8 protocol)
  * The connection was used. Its entry is renewed at its first packet in a spell; at another one `recent` learns it, which what
  * comes seldom would only crowd.
  */
-static __always_inline void keep(struct settings *set, struct known *k, int v6, __u32 protocol)
+static __always_inline void keep(struct known *k, int v6, __u32 protocol)
 {
 	struct conn *e = k->entry;
 	if (!e)
 		return;
-	__u32 expires = settled_until(set, protocol);
+	__u32 expires = settled_until(protocol);
 	if (READ(e->expires) != expires) {
 		e->expires = expires;
 		return;
 	}
-	if (v6 || k->noted == RECENT_FULL || !is_long(set, settled_timeout(set, protocol)))
+	if (v6 || k->noted == RECENT_FULL || !is_long(settled_timeout(protocol)))
 		return;
-	__u32 value = recent_value(set, k->dest, k->way);
+	__u32 value = recent_value(k->dest, k->way);
 	if (value < RECENT_FOUND && (value | RECENT_FOUND) != k->noted)
 		recent_learn(k->number, value);
 }
@@ -145,16 +145,37 @@ static __always_inline void put_end(void *frame, void *l4, void *end, int v6, __
 }
 
 /* The way back that a connection remembers, if it is of this second; 0 otherwise. */
-static __always_inline __u32 way_of(struct settings *set, struct conn *e, __u32 protocol)
+static __always_inline __u32 way_of(struct conn *e, __u32 protocol)
 {
 	__u32 way = CONN_WAY(READ(e->life));
 	/* an answer by UDP assures the template */
-	return (way & 0xfc00) == way_stamp(set) && !(protocol == IPPROTO_UDP && e->control) ? way & 0x3ff : 0;
+	return (way & 0xfc00) == way_stamp() && !(protocol == IPPROTO_UDP && e->control) ? way & 0x3ff : 0;
+}
+
+/* How a packet of so many bytes goes to a destination that takes packets; 0 if that is not seen at once. */
+static __always_inline struct next_hop *hop_at_once(struct dest *d, int tc, __u32 bytes)
+{
+	__u32 which = READ(d->hop), mtu = d->mtu;
+	if (!(READ(d->flags) & DEST_AVAILABLE) || (which != 1 && which != 2))
+		return 0;
+	struct next_hop *hop = which == 2 ? &d->hops[1] : &d->hops[0];
+	return (!tc && (hop->ifindex & EK_HOP_TAGGED)) || (mtu && bytes > mtu) ? 0 : hop;
+}
+
+/* By DR nothing else is asked of a packet whose destination is known. */
+static __always_inline __u32 straight_dr(void *ctx, int tc, void *frame, struct dest *d, __u32 service, __u32 dest, __u32 bytes)
+{
+	struct next_hop *hop = hop_at_once(d, tc, bytes);
+	if (!hop)
+		return LONG_WAY;
+	count_in(service, dest, bytes);
+	on_to(frame, 0, hop);
+	count_reason(REASON_FORWARDED);
+	return out_by(ctx, tc, hop->ifindex);
 }
 
 /* A client's packet, in which everything up to 20 bytes of layer 4 is there: to the destination of its connection. */
-static __always_inline __u32 straight_on(void *ctx, int tc, struct settings *set, struct known *k, int v6, __u32 protocol,
-					 __u32 bytes)
+static __always_inline __u32 straight_on(void *ctx, int tc, struct known *k, int v6, __u32 protocol, __u32 bytes)
 {
 	struct conn *e = k->entry;
 	if (e) {
@@ -166,19 +187,14 @@ static __always_inline __u32 straight_on(void *ctx, int tc, struct settings *set
 	}
 	__u32 dest = k->dest;
 	struct dest *d = dest_at(dest);
-	if (!d || !(READ(d->flags) & DEST_AVAILABLE))
-		return LONG_WAY;
-	__u32 which = READ(d->hop), method = d->method;
-	if (which != 1 && which != 2)
-		return LONG_WAY;
-	struct next_hop *hop = which == 2 ? &d->hops[1] : &d->hops[0];
+	struct next_hop *hop = d ? hop_at_once(d, tc, bytes) : 0;
 	void *data = data_of(ctx, tc), *l4 = data + ETH_SIZE + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
-	if ((!tc && (hop->ifindex & EK_HOP_TAGGED)) || (d->mtu && bytes > d->mtu) ||
-	    l4 + sizeof(struct tcphdr) > end_of(ctx, tc))
+	if (!hop || l4 + sizeof(struct tcphdr) > end_of(ctx, tc))
 		return LONG_WAY;
+	__u32 method = d->method;
 	if (e)
-		k->way = method == FORWARD_NAT ? way_of(set, e, protocol) : 0;
-	keep(set, k, v6, protocol);
+		k->way = method == FORWARD_NAT ? way_of(e, protocol) : 0;
+	keep(k, v6, protocol);
 	count_in(k->service, dest, bytes);
 	if (method == FORWARD_DR) {
 		on_to(data, v6, hop);
@@ -202,20 +218,19 @@ static __always_inline __u32 straight_on(void *ctx, int tc, struct settings *set
 #define NAT_PROBES 3
 
 /* The answer of a real server behind NAT. Whose it is: as answer_find() says it, if that is the first thing it finds. */
-static __always_inline struct dest *answers_for(struct settings *set, __be32 *from, int v6, __be16 port, __u32 protocol,
-						__u32 *number)
+static __always_inline struct dest *answers_for(__be32 *from, int v6, __be16 port, __u32 protocol, __u32 *number)
 {
-	*number = set->any_nat ? nat_look(from, v6, port, protocol, NAT_PROBES) : 0;
+	*number = settings.any_nat ? nat_look(from, v6, port, protocol, NAT_PROBES) : 0;
 	struct dest *d = *number ? dest_at(*number - 1) : 0;
 	return d && !d->twin ? d : 0;
 }
 
 /* To the client: by the way that the connection remembers. As answer(); only under XDP. */
-static __always_inline __u32 straight_back(struct xdp_md *ctx, struct settings *set, struct known *k, struct service *s,
+static __always_inline __u32 straight_back(struct xdp_md *ctx, struct known *k, struct service *s,
 					   __be16 port, int v6, __u32 protocol, __u32 bytes)
 {
 	struct conn *e = k->entry;
-	__u32 life = 0, way = k->way, stamp = way_stamp(set);
+	__u32 life = 0, way = k->way, stamp = way_stamp();
 	void *data = (void *)(long)ctx->data;
 	void *l4 = data + ETH_SIZE + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	if (e) {
@@ -230,7 +245,7 @@ static __always_inline __u32 straight_back(struct xdp_md *ctx, struct settings *
 		__be32 *client = data + ETH_SIZE + (v6 ? 24 : 16);
 		if ((void *)client + (v6 ? 16 : 4) > (void *)(long)ctx->data_end)
 			return LONG_WAY;
-		way = route_known(route_name(set, client, s->addr, v6, ctx->ingress_ifindex, protocol), stamp);
+		way = route_known(route_name(client, s->addr, v6, ctx->ingress_ifindex, protocol), stamp);
 		if (e && way)
 			way_note(e, life, way);
 	}
@@ -240,7 +255,7 @@ static __always_inline __u32 straight_back(struct xdp_md *ctx, struct settings *
 	if (!w || (w->hop.ifindex & EK_HOP_TAGGED) || (w->mtu && bytes > w->mtu) ||
 	    l4 + sizeof(struct tcphdr) > (void *)(long)ctx->data_end)
 		return LONG_WAY;
-	keep(set, k, v6, protocol);
+	keep(k, v6, protocol);
 	count_out(k->service, k->dest, bytes);
 	put_end(data, l4, end_of(ctx, 0), v6, protocol, 1, s->addr, port);
 	on_to(data, v6, &w->hop);
@@ -255,11 +270,11 @@ static __always_inline __u32 bytes_of(void *ctx, int tc, __u32 said)
 }
 
 /* A flow of IPv4 that was seen of late, and its destination. It may be the client's flow to another service. */
-static __always_inline int recently_known(struct settings *set, struct known *k, __be32 client, __be16 port)
+static __always_inline int recently_known(struct known *k, __be32 client, __be16 port)
 {
 	struct recently r;
-	recent_of(&r, set, client, port);
-	__u32 is = recent_look(set, &r);
+	recent_of(&r, client, port);
+	__u32 is = recent_look(&r);
 	k->entry = 0;
 	k->number = 0;
 	k->noted = is;
@@ -268,53 +283,45 @@ static __always_inline int recently_known(struct settings *set, struct known *k,
 }
 
 /* A flow of IPv4 in the connection table. */
-static __always_inline int known4(struct settings *set, struct known *k, __u64 key0, __u64 key1, __u32 protocol)
+static __always_inline int known4(struct known *k, __u64 key0, __u64 key1, __u32 protocol)
 {
-	k->entry = conn_at_once(set, conn_hash(set, key0, key1) & set->conn_mask, key0, key1, &k->number);
+	k->entry = conn_at_once(conn_hash(key0, key1) & settings.conn_mask, key0, key1, &k->number);
 	return k->entry && settled(k->entry, protocol);
 }
 
 /* A function of its own for the sake of the stack of what comes behind the straight way. */
-__noinline __u32 xdp_straight_back4(struct xdp_md *ctx, struct settings *set)
+__noinline __u32 xdp_straight_back4(struct xdp_md *ctx)
 {
 	struct iphdr *ip = (void *)(long)ctx->data + ETH_SIZE;
 	struct known known, *k = &known;
-	if (!set || (void *)(ip + 1) + sizeof(struct tcphdr) > (void *)(long)ctx->data_end)
+	if ((void *)(ip + 1) + sizeof(struct tcphdr) > (void *)(long)ctx->data_end)
 		return LONG_WAY;
 	__u32 protocol = ip->protocol, number, bytes = bpf_ntohs(ip->tot_len);
 	__be16 from = READ(*(__be16 *)(ip + 1)), to = READ(*((__be16 *)(ip + 1) + 1));
 	__be32 client = ip->daddr;
-	struct dest *d = answers_for(set, &ip->saddr, 0, from, protocol, &number);
+	struct dest *d = answers_for(&ip->saddr, 0, from, protocol, &number);
 	struct service *s = d ? service_at(d->service) : 0;
 	if (!s)
 		return LONG_WAY;
 	__be16 port = asked_port(s, d, from);
 	k->service = d->service;
-	if (recently_known(set, k, client, to) && k->dest != number - 1)
+	if (recently_known(k, client, to) && k->dest != number - 1)
 		k->noted = RECENT_FULL;
-	k->way = recent_way(k->noted, way_stamp(set));
+	k->way = recent_way(k->noted, way_stamp());
 	/* where no way is noted, an answer might have to assure a template: see way_of() */
 	if (!(k->noted & RECENT_WAYS)) {
 		k->dest = number - 1;
-		if (!known4(set, k, conn_key0(client, s->addr[0]), conn_key1(to, port, protocol, KIND_CONN), protocol))
+		if (!known4(k, conn_key0(client, s->addr[0]), conn_key1(to, port, protocol, KIND_CONN), protocol))
 			return LONG_WAY;
 	}
 	asm volatile("" : "+r"(k->entry));
-	return straight_back(ctx, set, k, s, port, 0, protocol, bytes);
+	return straight_back(ctx, k, s, port, 0, protocol, bytes);
 }
 
-static __always_inline int is_of(__u32 dest, __u32 service)
+/* A frame of IPv4 with a whole TCP header, or as much of a UDP packet: ports lie alike. */
+static __always_inline __u32 straight4(void *ctx, int tc, struct iphdr *ip)
 {
-	struct dest *d = dest_at(dest);
-	return d && d->service == service;
-}
-
-static __always_inline __u32 straight4(void *ctx, int tc, struct settings *set)
-{
-	struct iphdr *ip = data_of(ctx, tc) + ETH_SIZE;
-	/* a whole TCP header, or as much of a UDP packet: ports lie alike */
-	if ((void *)(ip + 1) + sizeof(struct tcphdr) > end_of(ctx, tc) || *(__u8 *)ip != 0x45 ||
-	    (ip->frag_off & bpf_htons(0x3fff)) || ip->ttl <= 1)
+	if (*(__u8 *)ip != 0x45 || (ip->frag_off & bpf_htons(0x3fff)) || ip->ttl <= 1)
 		return LONG_WAY;
 	struct known k;
 	__u32 protocol = ip->protocol;
@@ -322,24 +329,28 @@ static __always_inline __u32 straight4(void *ctx, int tc, struct settings *set)
 		return LONG_WAY;
 	k.service = service_lookup(&ip->daddr, 0, READ(*((__be16 *)(ip + 1) + 1)), protocol);
 	if (!k.service--)
-		return tc || set->any_port || set->any_ftp || !set->any_nat ? LONG_WAY : xdp_straight_back4(ctx, set);
-	int noted = recently_known(set, &k, READ(ip->saddr), READ(*(__be16 *)(ip + 1)));
-	if (noted && !is_of(k.dest, k.service)) {
+		return tc || settings.any_port || settings.any_ftp || !settings.any_nat ? LONG_WAY : xdp_straight_back4(ctx);
+	int noted = recently_known(&k, READ(ip->saddr), READ(*(__be16 *)(ip + 1)));
+	__u32 bytes = bytes_of(ctx, tc, bpf_ntohs(ip->tot_len));
+	struct dest *d = noted ? dest_at(k.dest) : 0;
+	if (d && d->service == k.service) {
+		if (d->method == FORWARD_DR)
+			return straight_dr(ctx, tc, (void *)ip - ETH_SIZE, d, k.service, k.dest, bytes);
+	} else if (noted) {
 		k.noted = RECENT_FULL;
 		noted = 0;
 	}
-	if (!noted && !known4(set, &k, key0_of(ip), key1_of(ip + 1, READ(ip->protocol)), READ(ip->protocol)))
+	if (!noted && !known4(&k, key0_of(ip), key1_of(ip + 1, READ(ip->protocol)), READ(ip->protocol)))
 		return LONG_WAY;
 	asm volatile("" : "+r"(k.entry)); /* the verifier wants to see that it is asked for, and not what that was concluded from */
-	return straight_on(ctx, tc, set, &k, 0, READ(ip->protocol), bytes_of(ctx, tc, bpf_ntohs(ip->tot_len)));
+	return straight_on(ctx, tc, &k, 0, READ(ip->protocol), bytes);
 }
 
-static __always_inline __u32 straight_back6(struct xdp_md *ctx, struct settings *set, struct ipv6hdr *ip, struct known *k,
-					    struct key *key)
+static __always_inline __u32 straight_back6(struct xdp_md *ctx, struct ipv6hdr *ip, struct known *k, struct key *key)
 {
 	__u32 protocol = ip->nexthdr, number;
 	__be16 from = READ(*(__be16 *)(ip + 1)), to = READ(*((__be16 *)(ip + 1) + 1));
-	struct dest *d = answers_for(set, ip->saddr.s6_addr32, 1, from, protocol, &number);
+	struct dest *d = answers_for(ip->saddr.s6_addr32, 1, from, protocol, &number);
 	struct service *s = d ? service_at(d->service) : 0;
 	if (!s)
 		return LONG_WAY;
@@ -347,13 +358,13 @@ static __always_inline __u32 straight_back6(struct xdp_md *ctx, struct settings 
 	key_make(key, ip->daddr.s6_addr32, s->addr, 1, conn_key1(to, port, protocol, KIND_CONN));
 	k->service = d->service;
 	k->dest = number - 1;
-	k->entry = conn6_at_once(set, key_hash6(set, key) & set->conn_mask, key);
+	k->entry = conn6_at_once(key_hash6(key) & settings.conn_mask, key);
 	if (!k->entry || !settled(k->entry, protocol))
 		return LONG_WAY;
-	return straight_back(ctx, set, k, s, port, 1, protocol, bpf_ntohs(ip->payload_len) + sizeof(*ip));
+	return straight_back(ctx, k, s, port, 1, protocol, bpf_ntohs(ip->payload_len) + sizeof(*ip));
 }
 
-static __always_inline __u32 straight6(void *ctx, int tc, struct settings *set)
+static __always_inline __u32 straight6(void *ctx, int tc)
 {
 	struct ipv6hdr *ip = data_of(ctx, tc) + ETH_SIZE;
 	if ((void *)(ip + 1) + sizeof(struct tcphdr) > end_of(ctx, tc) || ip->version != 6 || ip->hop_limit <= 1)
@@ -364,46 +375,52 @@ static __always_inline __u32 straight6(void *ctx, int tc, struct settings *set)
 	if (!uneventful((void *)(ip + 1), protocol))
 		return LONG_WAY;
 	key6_of(&key, ip);
-	__u32 line = key_hash6(set, &key) & set->conn_mask;
+	__u32 line = key_hash6(&key) & settings.conn_mask;
 	k.service = service_lookup(ip->daddr.s6_addr32, 1, READ(*((__be16 *)(ip + 1) + 1)), protocol);
 	if (!k.service--)
-		return tc || set->any_port || set->any_ftp ? LONG_WAY : straight_back6(ctx, set, ip, &k, &key);
-	k.entry = conn6_at_once(set, line, &key);
+		return tc || settings.any_port || settings.any_ftp ? LONG_WAY : straight_back6(ctx, ip, &k, &key);
+	k.entry = conn6_at_once(line, &key);
 	if (!k.entry || !settled(k.entry, READ(ip->nexthdr)))
 		return LONG_WAY;
-	return straight_on(ctx, tc, set, &k, 1, READ(ip->nexthdr),
+	return straight_on(ctx, tc, &k, 1, READ(ip->nexthdr),
 			   bytes_of(ctx, tc, bpf_ntohs(ip->payload_len) + sizeof(*ip)));
 }
 
 /* Functions of their own, for the sake of the stack of what comes behind them; what calls cost, IPv4 is spared. */
-__noinline __u32 xdp_straight6(struct xdp_md *ctx, struct settings *set)
+__noinline __u32 xdp_straight6(struct xdp_md *ctx)
 {
-	return set ? straight6(ctx, 0, set) : LONG_WAY;
+	return straight6(ctx, 0);
 }
 
-__noinline __u32 tc_straight6(struct __sk_buff *skb, struct settings *set)
+__noinline __u32 tc_straight6(struct __sk_buff *skb)
 {
-	return set ? straight6(skb, 1, set) : LONG_WAY;
+	return straight6(skb, 1);
+}
+
+/* Is all there that straight4() looks at? */
+static __always_inline int is_whole4(void *ctx, int tc, void *data)
+{
+	return data + ETH_SIZE + sizeof(struct iphdr) + sizeof(struct tcphdr) <= end_of(ctx, tc);
 }
 
 /* Not a function of its own: a call and a return may cost as much as all of it. */
-static __always_inline __u32 xdp_straight(struct xdp_md *ctx, struct settings *set)
+static __always_inline __u32 xdp_straight(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data;
-	if (data + ETH_SIZE > (void *)(long)ctx->data_end || set->any_mark)
+	if (!is_whole4(ctx, 0, data) || settings.any_mark || !device_owns(ctx->ingress_ifindex, data))
 		return LONG_WAY;
 	__be16 protocol = *(__be16 *)(data + 12);
-	if ((protocol != bpf_htons(ETH_P_IP) && protocol != bpf_htons(ETH_P_IPV6)) ||
-	    !device_owns(ctx->ingress_ifindex, data))
-		return LONG_WAY;
-	return protocol == bpf_htons(ETH_P_IP) ? straight4(ctx, 0, set) : xdp_straight6(ctx, set);
+	if (protocol == bpf_htons(ETH_P_IP))
+		return straight4(ctx, 0, data + ETH_SIZE);
+	return protocol == bpf_htons(ETH_P_IPV6) ? xdp_straight6(ctx) : LONG_WAY;
 }
 
-static __always_inline __u32 tc_straight(struct __sk_buff *skb, struct settings *set)
+static __always_inline __u32 tc_straight(struct __sk_buff *skb)
 {
-	if (set->any_mark)
+	void *data = (void *)(long)skb->data;
+	if (settings.any_mark || !is_whole4(skb, 1, data))
 		return LONG_WAY;
-	return skb->protocol == bpf_htons(ETH_P_IP) ? straight4(skb, 1, set) : tc_straight6(skb, set);
+	return skb->protocol == bpf_htons(ETH_P_IP) ? straight4(skb, 1, data + ETH_SIZE) : tc_straight6(skb);
 }
 
 #endif

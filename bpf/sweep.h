@@ -48,22 +48,18 @@ static long sweep_line(__u32 i, struct sweep_walk *w)
 
 static int sweep_turn(void *map, __u32 *key, struct sweep_state *state)
 {
-	__u32 zero = 0;
-	struct settings *set = bpf_map_lookup_elem(&settings, &zero);
-	if (!set)
-		return 0;
 	struct sweep_walk w = {
 		.cursor = state->cursor,
-		.mask = set->conn_mask,
+		.mask = settings.conn_mask,
 		.now = (__u32)bpf_jiffies64(),
-		.grace = set->grace,
-		.rearm = set->control_rearm,
+		.grace = settings.grace,
+		.rearm = settings.control_rearm,
 	};
-	bpf_loop(set->sweep_lines, sweep_line, &w, 0);
-	state->cursor = (w.cursor + set->sweep_lines) & w.mask;
+	bpf_loop(settings.sweep_lines, sweep_line, &w, 0);
+	state->cursor = (w.cursor + settings.sweep_lines) & w.mask;
 	state->turns++;
 	state->freed += w.freed;
-	bpf_timer_start(&state->timer, set->sweep_ns, 0);
+	bpf_timer_start(&state->timer, settings.sweep_ns, 0);
 	return 0;
 }
 
@@ -84,12 +80,11 @@ SEC("xdp")
 int evenkeel_arm_sweep(struct xdp_md *ctx)
 {
 	__u32 zero = 0;
-	struct settings *set = bpf_map_lookup_elem(&settings, &zero);
 	struct sweep_state *state = bpf_map_lookup_elem(&sweep, &zero);
-	if (!set || !state)
+	if (!state)
 		return XDP_ABORTED;
 	bpf_timer_init(&state->timer, &sweep, EK_CLOCK_MONOTONIC); /* -EBUSY if an older program did it */
-	if (bpf_timer_set_callback(&state->timer, sweep_turn) || bpf_timer_start(&state->timer, set->sweep_ns, 0))
+	if (bpf_timer_set_callback(&state->timer, sweep_turn) || bpf_timer_start(&state->timer, settings.sweep_ns, 0))
 		return XDP_DROP;
 	return XDP_PASS;
 }

@@ -55,20 +55,20 @@ static __always_inline int passed(__u32 when, __u32 now)
 }
 
 /* Keyed, so that nobody outside can aim flows at one bucket. */
-static __always_inline __u32 conn_hash(struct settings *set, __u64 key0, __u64 key1)
+static __always_inline __u32 conn_hash(__u64 key0, __u64 key1)
 {
-	__u64 h = (key0 ^ set->secret[0]) * 0x9e3779b97f4a7c15ull;
+	__u64 h = (key0 ^ settings.secret[0]) * 0x9e3779b97f4a7c15ull;
 	h ^= h >> 32;
-	h = (h + (key1 ^ set->secret[1])) * 0xd6e8feb86659fd93ull;
+	h = (h + (key1 ^ settings.secret[1])) * 0xd6e8feb86659fd93ull;
 	h ^= h >> 29;
 	h *= 0xbf58476d1ce4e5b9ull;
 	h ^= h >> 32;
 	return (__u32)h;
 }
 
-static __always_inline __u32 key_hash6(struct settings *set, const struct key *k)
+static __always_inline __u32 key_hash6(const struct key *k)
 {
-	__u64 h = (k->a ^ set->secret[1]) * 0x9e3779b97f4a7c15ull;
+	__u64 h = (k->a ^ settings.secret[1]) * 0x9e3779b97f4a7c15ull;
 	h ^= h >> 32;
 	h = (h + k->b) * 0xd6e8feb86659fd93ull;
 	h ^= h >> 29;
@@ -76,12 +76,12 @@ static __always_inline __u32 key_hash6(struct settings *set, const struct key *k
 	h ^= h >> 32;
 	h = (h + k->d) * 0x9e3779b97f4a7c15ull;
 	h ^= h >> 31;
-	return conn_hash(set, h, k->key1);
+	return conn_hash(h, k->key1);
 }
 
-static __always_inline __u32 key_hash(struct settings *set, const struct key *k)
+static __always_inline __u32 key_hash(const struct key *k)
 {
-	return k->key1 & KEY_V6 ? key_hash6(set, k) : conn_hash(set, k->a, k->key1);
+	return k->key1 & KEY_V6 ? key_hash6(k) : conn_hash(k->a, k->key1);
 }
 
 static __always_inline __u64 conn_key0(__be32 client, __be32 vip)
@@ -185,10 +185,9 @@ static __always_inline int conn_look(struct conn *e, __u32 number, __u64 key0, _
 /* Looks a key of IPv4 up. Returns the entry's number + 1; `f` says as much, and where there is room. */
 __noinline __u32 conn_find4(__u64 key0, __u64 key1, __u32 now, struct found *f)
 {
-	struct settings *set = settings_get();
-	if (!set || !f)
+	if (!f)
 		return 0;
-	__u32 h = conn_hash(set, key0, key1), mask = set->conn_mask, grace = set->grace;
+	__u32 h = conn_hash(key0, key1), mask = settings.conn_mask, grace = settings.grace;
 	f->entry = f->room = 0;
 	for (int i = 0; i < EK_BUCKET_LINES; i++) {
 		__u32 line = (h + i) & mask;
@@ -216,10 +215,9 @@ static __always_inline int key_is6(struct conn_line *l, const struct key *k)
 /* The same for IPv6, which needs a whole line. */
 __noinline __u32 conn_find6(const struct key *k, __u32 now, struct found *f)
 {
-	struct settings *set = settings_get();
-	if (!set || !f || !k)
+	if (!f || !k)
 		return 0;
-	__u32 h = key_hash6(set, k), mask = set->conn_mask, grace = set->grace;
+	__u32 h = key_hash6(k), mask = settings.conn_mask, grace = settings.grace;
 	f->entry = f->room = 0;
 	for (int i = 0; i < EK_BUCKET_LINES; i++) {
 		__u32 line = (h + i) & mask;

@@ -56,8 +56,7 @@ __noinline __u32 template_find(__u32 service, struct packet *p)
 	__u32 number = conn_find(k, now, f);
 	struct conn *t = number ? conn_at(number - 1) : 0;
 	struct dest *d = t ? dest_at(t->dest) : 0;
-	struct settings *set = settings_get();
-	int quiet = set && (set->tuning & EXPIRE_QUIESCENT_TEMPLATE) && d && READ(d->weight) == 0;
+	int quiet = (settings.tuning & EXPIRE_QUIESCENT_TEMPLATE) && d && READ(d->weight) == 0;
 	if (t && (!d || !(READ(d->flags) & DEST_AVAILABLE) || quiet)) {
 		/* ip_vs_check_template(): its server is gone; keep it out of sight for what it still controls */
 		__u64 key1 = k->key1;

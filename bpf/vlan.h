@@ -17,9 +17,8 @@ static __always_inline struct device *device_at(__u32 ifindex)
 {
 #pragma unroll
 	for (int i = 0; i < EK_DEVICE_PROBES; i++) {
-		__u32 at = (ifindex + i) & (EK_DEVICES - 1);
-		struct device *dev = bpf_map_lookup_elem(&devices, &at);
-		if (!dev || !dev->ifindex)
+		struct device *dev = AT_LAST(devices, ifindex + i);
+		if (!dev->ifindex)
 			return 0;
 		if (dev->ifindex == ifindex)
 			return dev;

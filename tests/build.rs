@@ -1,4 +1,5 @@
-//! Compiles a packet path as a later version might be, whose maps are laid out otherwise; for the test of upgrades.
+//! Compiles packet paths of which the maps are laid out otherwise, as a later version might be and as earlier ones were; for
+//! the tests of upgrades.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -8,7 +9,7 @@ mod clang;
 
 /// What is different in abi.h.
 const CHANGES: &[(&str, &str)] = &[
-    ("#define EK_ABI 9\n", "#define EK_ABI 10\n"),
+    ("#define EK_ABI 10\n", "#define EK_ABI 11\n"),
     // Members that move, that are new, that grow.
     (
         "\t__be32 addr[4];\n\t__be16 port;\n\t__u8 protocol;\n\t__u8 family;\n\t__u8 scheduler;",
@@ -42,12 +43,36 @@ fn main() {
     }
     fs::write(out.join("abi.h"), abi).expect("OUT_DIR is writable");
     compile(&out, "evenkeel.bpf.c", "later.bpf.o");
+    earlier(&bpf, &out.join("earlier"));
     // One that no verifier takes: it reads a packet that may not be so long.
     let path = fs::read_to_string(out.join("evenkeel.bpf.c")).expect("copied");
     let check = "data + sizeof(struct ethhdr) > (void *)(long)ctx->data_end || ";
     assert!(path.contains(check), "bpf/evenkeel.bpf.c has changed; the test's refused program must follow");
     fs::write(out.join("refused.bpf.c"), path.replacen(check, "", 1)).expect("OUT_DIR is writable");
     compile(&out, "refused.bpf.c", "refused.bpf.o");
+}
+
+/// As maps were until layout 9: an element of a table is one of its map.
+fn earlier(bpf: &Path, out: &Path) {
+    fs::create_dir_all(out).expect("OUT_DIR is writable");
+    fs::copy(bpf.join("abi.h"), out.join("abi.h")).expect("OUT_DIR is writable");
+    let maps = fs::read_to_string(bpf.join("maps.h")).expect("maps.h is part of bpf/");
+    let line = |line: &str| {
+        let (declared, _) = line.split_once(" TABLE(")?;
+        let (declared, count) = declared.split_once('[').unwrap_or((declared, "1]"));
+        let (of, name) = declared.rsplit_once(' ')?;
+        Some(format!(
+            "struct {{ __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __uint(max_entries, {}); \
+             __type(key, __u32); __type(value, {of}); }} {name} SEC(\".maps\");\n",
+            count.trim_end_matches(']')
+        ))
+    };
+    let maps: String = maps.lines().map(|l| line(l).unwrap_or_else(|| format!("{l}\n"))).collect();
+    fs::write(out.join("maps.h"), maps).expect("OUT_DIR is writable");
+    let program = "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n#include \"abi.h\"\n#include \"maps.h\"\n\
+                   SEC(\"xdp\") int evenkeel_xdp(struct xdp_md *ctx) { return XDP_PASS; }\n";
+    fs::write(out.join("earlier.bpf.c"), program).expect("OUT_DIR is writable");
+    compile(out, "earlier.bpf.c", "earlier.bpf.o");
 }
 
 fn compile(out: &Path, source: &str, object: &str) {

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use evenkeel_sys::bpf::XdpPlane;
-use evenkeel_sys::bpf::abi::{EK_ABI, EK_OLDEST_ABI};
+use evenkeel_sys::bpf::abi::{EK_ABI, EK_OLDEST_ABI, place};
 use evenkeel_sys::bpf::program::Program;
 use evenkeel_testkit::frames::{Flags, look, tcp};
 use evenkeel_testkit::sequences::ipvsadm_step;
@@ -13,6 +13,7 @@ use crate::methods::{end, frame, with_ways};
 use crate::plane::{NO_TC, TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, can_load, mac_of, test_plane};
 
 const LATER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/later.bpf.o"));
+const EARLIER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/earlier/earlier.bpf.o"));
 const REFUSED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/refused.bpf.o"));
 /// Its layout, and the oldest that it understands.
 const LAYOUT: (u32, u32) = (EK_ABI + 1, EK_OLDEST_ABI);
@@ -91,6 +92,38 @@ fn a_later_layout_takes_over_what_an_earlier_one_has_left() {
         assert!(taken);
         let (_, out) = again.run("evenkeel_xdp", &segment(SERVICES[0], 51)).expect("runs");
         assert_eq!(out[..6], by_new[..6]);
+    });
+}
+
+#[test]
+fn tables_are_taken_over_from_versions_that_had_an_element_for_each_key() {
+    with_ways(|| {
+        let plane = busy_plane();
+        let dir = plane.plane.loaded.dir.clone();
+        let first = |service: &str, n| {
+            let (_, out) = plane.run(&frame("-t", client(service, n), end(service), b"x"));
+            (service.to_owned(), n, out[..6].to_vec())
+        };
+        let had: Vec<_> =
+            SERVICES.iter().flat_map(|s| (1..=20).map(move |n| (*s, n))).map(|(s, n)| first(s, n)).collect();
+        let (there, before) = (plane.plane.maps().view(), plane.plane.maps().connections().len());
+        // What is there becomes what an earlier version would have left.
+        let (earlier, taken) = Program::load(EARLIER, (EK_ABI, EK_OLDEST_ABI), &dir, 1024, NO_TC).expect("loaded");
+        assert!(
+            taken && earlier.value_at("places", &7u32.to_ne_bytes()).is_some_and(|v| v.len() == size_of::<place>())
+        );
+        let now = XdpPlane::load_without(&dir, 1024, NO_TC).expect("loaded");
+        assert!(now.loaded.adopted);
+        now.loaded.note_test_device();
+        assert_eq!(
+            (format!("{:?}", now.maps().view()), now.maps().connections().len()),
+            (format!("{there:?}"), before)
+        );
+        for (service, n, mac) in &had {
+            let segment = tcp(client(service, *n), end(service), Flags::of("A"), 64, b"y");
+            let (code, out) = now.loaded.run("evenkeel_xdp", &segment).expect("runs");
+            assert_eq!((code, &out[..6]), (XDP_TX, &mac[..]), "{service} {n}");
+        }
     });
 }
 

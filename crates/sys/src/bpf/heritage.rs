@@ -5,7 +5,6 @@
 //! with the old map until it is replaced on the devices. What the daemon writes anew anyway begins empty.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
@@ -144,13 +143,22 @@ pub fn put_in_place(dir: &Path, name: &str, map: &mut MapMut<'_>, how: &How, abi
 /// Where the layout's number lies in the settings.
 fn of_settings(map: &MapMut<'_>) -> Option<usize> {
     let handle = MapHandle::try_from(map).ok()?;
-    debug_assert_eq!(handle.name(), OsStr::new("settings"));
     Shape::of(&of_map(&handle)?, "settings")?.offset_of("abi")
+}
+
+/// Is it the one value of its map? Such a table has its elements in that, one behind the other (TABLE in bpf/maps.h).
+fn is_table(map: &impl MapCore) -> bool {
+    map.max_entries() == 1
+}
+
+/// How large an element of a map is.
+fn element_size(map: &impl MapCore, shape: Option<&Shape>) -> usize {
+    if is_table(map) { shape.map_or(size_of::<u32>(), Shape::size) } else { map.value_size() as usize }
 }
 
 /// Rewrites every element that is not all zeros.
 fn rewrite(old: &MapHandle, new: &MapMut<'_>, shapes: Option<&(Shape, Shape)>) -> libbpf_rs::Result<()> {
-    let size = new.value_size() as usize;
+    let size = element_size(new, shapes.map(|(_, is)| is));
     let one = |from: &[u8]| {
         let mut to = vec![0u8; size];
         match shapes {
@@ -162,20 +170,33 @@ fn rewrite(old: &MapHandle, new: &MapMut<'_>, shapes: Option<&(Shape, Shape)>) -
         }
         to
     };
-    for i in 0..old.max_entries().min(new.max_entries()) {
-        let key = i.to_ne_bytes();
-        if old.map_type() == MapType::PercpuArray {
-            let Some(all) = old.lookup_percpu(&key, MapFlags::ANY)? else { continue };
+    if old.map_type() == MapType::PercpuArray {
+        for i in 0..old.max_entries().min(new.max_entries()) {
+            let Some(all) = old.lookup_percpu(&i.to_ne_bytes(), MapFlags::ANY)? else { continue };
             if all.iter().flatten().any(|b| *b != 0) {
                 let all: Vec<Vec<u8>> = all.iter().map(|v| one(v)).collect();
-                new.update_percpu(&key, &all, MapFlags::ANY)?;
+                new.update_percpu(&i.to_ne_bytes(), &all, MapFlags::ANY)?;
             }
-            continue;
         }
-        let Some(from) = old.lookup(&key, MapFlags::ANY)? else { continue };
-        if from.iter().any(|b| *b != 0) {
-            new.update(&key, &one(&from), MapFlags::ANY)?;
+        return Ok(());
+    }
+    let mut table = vec![0; if is_table(new) { new.value_size() as usize } else { 0 }];
+    let each = element_size(old, shapes.map(|(was, _)| was)).max(1);
+    for key in 0..old.max_entries() {
+        let Some(value) = old.lookup(&key.to_ne_bytes(), MapFlags::ANY)? else { continue };
+        for (n, from) in value.chunks_exact(each).enumerate().filter(|(_, from)| from.iter().any(|b| *b != 0)) {
+            let i = key as usize + n;
+            if is_table(new) {
+                if let Some(to) = table.get_mut(i * size..(i + 1) * size) {
+                    to.copy_from_slice(&one(from));
+                }
+            } else if i < new.max_entries() as usize {
+                new.update(&(i as u32).to_ne_bytes(), &one(from), MapFlags::ANY)?;
+            }
         }
+    }
+    if is_table(new) {
+        new.update(&0u32.to_ne_bytes(), &table, MapFlags::ANY)?;
     }
     Ok(())
 }

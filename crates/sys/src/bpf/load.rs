@@ -94,11 +94,14 @@ pub struct Loaded {
 fn open_map<T: Copy>(dir: &Path, name: &str, write: bool) -> Result<Mapped<T>> {
     let path = dir.join(name);
     let map = MapHandle::from_pinned_path(&path).map_err(|e| bpf_error(format!("open {}", path.display()), e))?;
-    if map.value_size() as usize != size_of::<T>() {
-        let why = format!("its elements have {} bytes, this version's {}", map.value_size(), size_of::<T>());
+    let (value, entries) = (map.value_size() as usize, map.max_entries() as usize);
+    let table = entries == 1;
+    let len = if table { value / size_of::<T>() } else { entries };
+    if len == 0 || value * entries != size_of::<T>() * len {
+        let why = format!("it has {entries} elements of {value} bytes, this version's have {}", size_of::<T>());
         return Err(Error::new(format!("open {}", path.display()), why));
     }
-    Mapped::new(map.as_fd(), map.max_entries() as usize, write)
+    Mapped::new(map.as_fd(), len, table, write)
 }
 
 impl Maps {
@@ -243,6 +246,7 @@ impl Loaded {
         s.second_shift = s.hz.next_power_of_two().ilog2();
         s.spell_shift = s.second_shift + 2;
         s.recent_bits = self.maps.recent.len().ilog2();
+        s.recent_mask = self.maps.recent.len() as u32 - 1;
         s.sweep_lines = (self.maps.conns.len() as u32).div_ceil(SWEEP_TURNS);
         s.sweep_ns = SWEEP_TURN.as_nanos() as u64;
         (s.clock_jiffies, s.clock_ns) = (j0, t0);

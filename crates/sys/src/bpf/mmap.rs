@@ -15,7 +15,7 @@ use crate::{Context, Result};
 pub struct Mapped<T> {
     base: NonNull<T>,
     len: usize,
-    /// From one element to the next: the kernel rounds an array's elements up to 8 bytes.
+    /// From one element to the next.
     stride: usize,
     bytes: usize,
     _t: PhantomData<T>,
@@ -28,9 +28,10 @@ unsafe impl<T> Send for Mapped<T> {}
 unsafe impl<T> Sync for Mapped<T> {}
 
 impl<T: Copy> Mapped<T> {
-    /// Maps `len` elements of an array map; `write` asks for a writable mapping.
-    pub fn new(fd: impl AsFd, len: usize, write: bool) -> Result<Self> {
-        let stride = size_of::<T>().next_multiple_of(8);
+    /// Maps `len` elements of an array map, one for each key, which the kernel rounds up to 8 bytes; or the `table` of so many that
+    /// is its one value. `write` asks for a writable mapping.
+    pub fn new(fd: impl AsFd, len: usize, table: bool, write: bool) -> Result<Self> {
+        let stride = if table { size_of::<T>() } else { size_of::<T>().next_multiple_of(8) };
         let bytes = (len * stride).next_multiple_of(4096);
         let prot = if write { ProtFlags::PROT_READ | ProtFlags::PROT_WRITE } else { ProtFlags::PROT_READ };
         let size = NonZeroUsize::new(bytes).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput));

@@ -41,6 +41,17 @@ pub(super) const MAPS: &[&str] = &[
     "sweep",
 ];
 
+/// A map's name without the section's that a table of fixed size is (TABLE in bpf/maps.h).
+fn plain(name: &OsStr) -> &str {
+    let name = name.to_str().unwrap_or_default();
+    name.strip_prefix(".bss.").map_or(name, |table| if table == "slots" { "service_slots" } else { table })
+}
+
+/// As it stands in [`MAPS`].
+fn kept(name: &OsStr) -> Option<&'static str> {
+    MAPS.iter().find(|m| **m == plain(name)).copied()
+}
+
 /// An instruction of a program (RFC 9669).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Instruction {
@@ -141,15 +152,12 @@ impl Program {
             .name("evenkeel")
             .and_then(|b| b.open_memory(object))
             .map_err(|e| bpf_error("read the packet path's object".into(), e))?;
-        let mut hows: BTreeMap<String, How> = BTreeMap::new();
+        let mut hows: BTreeMap<&str, How> = BTreeMap::new();
         for mut map in open.maps_mut() {
-            let Some(name) = map.name().to_str().map(str::to_owned) else { continue };
-            if !MAPS.contains(&name.as_str()) {
-                continue;
-            }
-            let how = heritage.as_mut().map_or(How::Anew, |h| h.how(&name, &map));
-            let done = match (&how, name.as_str()) {
-                (How::AsItIs, _) => map.reuse_pinned_map(dir.join(&name)),
+            let Some(name) = kept(map.name()) else { continue };
+            let how = heritage.as_mut().map_or(How::Anew, |h| h.how(name, &map));
+            let done = match (&how, name) {
+                (How::AsItIs, _) => map.reuse_pinned_map(dir.join(name)),
                 (_, "conns") => map.set_max_entries(lines),
                 (_, "spills") => map.set_max_entries(lines.div_ceil(64)),
                 (_, "recent") => map.set_max_entries((lines / 8).max(EK_RECENT_LEAST)),
@@ -175,11 +183,10 @@ impl Program {
         })?;
         // The settings come last: their number makes the other maps usable.
         let mut maps: Vec<_> = object.maps_mut().collect();
-        maps.sort_by_key(|m| m.name() == OsStr::new("settings"));
+        maps.sort_by_key(|m| plain(m.name()) == "settings");
         for mut map in maps {
-            let Some(name) = map.name().to_str().map(str::to_owned) else { continue };
-            if let Some(how) = hows.get(&name) {
-                put_in_place(dir, &name, &mut map, how, abi)?;
+            if let Some((name, how)) = kept(map.name()).and_then(|n| hows.get_key_value(n)) {
+                put_in_place(dir, name, &mut map, how, abi)?;
             }
         }
         // Maps of another version that this one does not have.
@@ -254,12 +261,12 @@ impl Program {
     /// The map that an instruction names by its descriptor: its name, and the length of its keys.
     pub fn map_of(&self, fd: i32) -> Option<(String, usize)> {
         let m = self.object.maps().find(|m| std::os::fd::AsRawFd::as_raw_fd(&m.as_fd()) == fd)?;
-        Some((m.name().to_string_lossy().into_owned(), m.key_size() as usize))
+        Some((plain(m.name()).to_owned(), m.key_size() as usize))
     }
 
     /// What stands under a key of a map, on the first processor if each has its own.
     pub fn value_at(&self, map: &str, key: &[u8]) -> Option<Vec<u8>> {
-        let m = self.object.maps().find(|m| m.name() == OsStr::new(map))?;
+        let m = self.object.maps().find(|m| plain(m.name()) == map)?;
         if m.map_type() == libbpf_rs::MapType::PercpuArray {
             return m.lookup_percpu(key, MapFlags::ANY).ok()??.into_iter().next();
         }
