@@ -62,25 +62,15 @@ static __always_inline struct conn *conn_at_once(__u32 line, __u64 key0, __u64 k
 	return e ? e : conn_in((line + 1) & settings.conn_mask, key0, key1, number);
 }
 
-/* As key_make(). */
-static __always_inline void key6_of(struct key *k, struct ipv6hdr *ip)
-{
-	__u64 *w = (__u64 *)&ip->saddr;
-	k->a = READ(w[0]);
-	k->b = READ(w[1]);
-	k->c = READ(w[2]);
-	k->d = READ(w[3]);
-	k->key1 = key1_of(ip + 1, READ(ip->nexthdr)) | KEY_V6;
-}
-
 /* ... and one in four of IPv6, which fills a line. */
-static __always_inline struct conn *conn6_at_once(__u32 line, struct key *k)
+static __always_inline struct conn *conn6_at_once(const __u64 *client, const __u64 *vip, __u64 key1)
 {
+	__u32 line = conn_hash6(client, vip, key1);
 	for (int i = 0; i < 3; i++) {
 		struct conn_line *l = line_at((line + i) & settings.conn_mask);
 		if (!l)
 			return 0;
-		if (key_is6(l, k))
+		if (conn_is6(l, client, vip, key1))
 			return &l->entry[0];
 	}
 	return 0;
@@ -193,7 +183,7 @@ static __always_inline __u32 straight_on(void *ctx, int tc, struct known *k, int
 		return LONG_WAY;
 	__u32 method = d->method;
 	if (e)
-		k->way = method == FORWARD_NAT ? way_of(e, protocol) : 0;
+		k->way = method == FORWARD_NAT && !v6 ? way_of(e, protocol) : 0;
 	keep(k, v6, protocol);
 	count_in(k->service, dest, bytes);
 	if (method == FORWARD_DR) {
@@ -346,7 +336,7 @@ static __always_inline __u32 straight4(void *ctx, int tc, struct iphdr *ip)
 	return straight_on(ctx, tc, &k, 0, READ(ip->protocol), bytes);
 }
 
-static __always_inline __u32 straight_back6(struct xdp_md *ctx, struct ipv6hdr *ip, struct known *k, struct key *key)
+static __always_inline __u32 straight_back6(struct xdp_md *ctx, struct ipv6hdr *ip, struct known *k)
 {
 	__u32 protocol = ip->nexthdr, number;
 	__be16 from = READ(*(__be16 *)(ip + 1)), to = READ(*((__be16 *)(ip + 1) + 1));
@@ -355,10 +345,10 @@ static __always_inline __u32 straight_back6(struct xdp_md *ctx, struct ipv6hdr *
 	if (!s)
 		return LONG_WAY;
 	__be16 port = asked_port(s, d, from);
-	key_make(key, ip->daddr.s6_addr32, s->addr, 1, conn_key1(to, port, protocol, KIND_CONN));
+	__u64 key1 = conn_key1(to, port, protocol, KIND_CONN) | KEY_V6, *client = (__u64 *)&ip->daddr, *vip = (__u64 *)s->addr;
 	k->service = d->service;
 	k->dest = number - 1;
-	k->entry = conn6_at_once(key_hash6(key) & settings.conn_mask, key);
+	k->entry = conn6_at_once(client, vip, key1);
 	if (!k->entry || !settled(k->entry, protocol))
 		return LONG_WAY;
 	return straight_back(ctx, k, s, port, 1, protocol, bpf_ntohs(ip->payload_len) + sizeof(*ip));
@@ -370,16 +360,14 @@ static __always_inline __u32 straight6(void *ctx, int tc)
 	if ((void *)(ip + 1) + sizeof(struct tcphdr) > end_of(ctx, tc) || ip->version != 6 || ip->hop_limit <= 1)
 		return LONG_WAY;
 	struct known k;
-	struct key key;
 	__u32 protocol = ip->nexthdr;
 	if (!uneventful((void *)(ip + 1), protocol))
 		return LONG_WAY;
-	key6_of(&key, ip);
-	__u32 line = key_hash6(&key) & settings.conn_mask;
 	k.service = service_lookup(ip->daddr.s6_addr32, 1, READ(*((__be16 *)(ip + 1) + 1)), protocol);
 	if (!k.service--)
-		return tc || settings.any_port || settings.any_ftp ? LONG_WAY : straight_back6(ctx, ip, &k, &key);
-	k.entry = conn6_at_once(line, &key);
+		return tc || settings.any_port || settings.any_ftp ? LONG_WAY : straight_back6(ctx, ip, &k);
+	__u64 *addresses = (__u64 *)&ip->saddr, key1 = key1_of(ip + 1, READ(ip->nexthdr)) | KEY_V6;
+	k.entry = conn6_at_once(addresses, addresses + 2, key1);
 	if (!k.entry || !settled(k.entry, READ(ip->nexthdr)))
 		return LONG_WAY;
 	return straight_on(ctx, tc, &k, 1, READ(ip->nexthdr),

@@ -66,17 +66,23 @@ static __always_inline __u32 conn_hash(__u64 key0, __u64 key1)
 	return (__u32)h;
 }
 
+/* Of IPv6; the addresses in two words each, as they lie in a packet. */
+static __always_inline __u32 conn_hash6(const __u64 *client, const __u64 *vip, __u64 key1)
+{
+	__u64 h = (READ(client[0]) ^ settings.secret[1]) * 0x9e3779b97f4a7c15ull;
+	h ^= h >> 32;
+	h = (h + READ(client[1])) * 0xd6e8feb86659fd93ull;
+	h ^= h >> 29;
+	h = (h + READ(vip[0])) * 0xbf58476d1ce4e5b9ull;
+	h ^= h >> 32;
+	h = (h + READ(vip[1])) * 0x9e3779b97f4a7c15ull;
+	h ^= h >> 31;
+	return conn_hash(h, key1);
+}
+
 static __always_inline __u32 key_hash6(const struct key *k)
 {
-	__u64 h = (k->a ^ settings.secret[1]) * 0x9e3779b97f4a7c15ull;
-	h ^= h >> 32;
-	h = (h + k->b) * 0xd6e8feb86659fd93ull;
-	h ^= h >> 29;
-	h = (h + k->c) * 0xbf58476d1ce4e5b9ull;
-	h ^= h >> 32;
-	h = (h + k->d) * 0x9e3779b97f4a7c15ull;
-	h ^= h >> 31;
-	return conn_hash(h, k->key1);
+	return conn_hash6(&k->a, &k->c, k->key1);
 }
 
 static __always_inline __u32 key_hash(const struct key *k)
@@ -204,12 +210,17 @@ __noinline __u32 conn_find4(__u64 key0, __u64 key1, __u32 now, struct found *f)
 	return 0;
 }
 
-static __always_inline int key_is6(struct conn_line *l, const struct key *k)
+static __always_inline int conn_is6(struct conn_line *l, const __u64 *client, const __u64 *vip, __u64 key1)
 {
 	struct conn *e = &l->entry[0];
 	struct conn_tail *t = (struct conn_tail *)&l->entry[1];
-	return READ(e->key1) == k->key1 && READ(e->key0) == k->a && READ(t->client) == k->b && READ(t->vip[0]) == k->c &&
-	       READ(t->vip[1]) == k->d;
+	return READ(e->key1) == key1 && READ(e->key0) == READ(client[0]) && READ(t->client) == READ(client[1]) &&
+	       READ(t->vip[0]) == READ(vip[0]) && READ(t->vip[1]) == READ(vip[1]);
+}
+
+static __always_inline int key_is6(struct conn_line *l, const struct key *k)
+{
+	return conn_is6(l, &k->a, &k->c, k->key1);
 }
 
 /* The same for IPv6, which needs a whole line. */
