@@ -9,12 +9,11 @@ use evenkeel_core::plan::ServiceSpec;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::packets::{ACK, Bench, Kind, SYN, Way, median, plane};
+use crate::packets::{ACK, Bench, Kind, ROUNDS, SYN, Way, median, plane};
 
 const CONNECTIONS: u32 = 1_000_000;
 /// All flows that the wrapper can make.
 const FLOWS: u32 = 1 << 24;
-const ROUNDS: usize = 5;
 
 /// What was measured.
 pub struct Table {
