@@ -67,7 +67,7 @@ static __always_inline __be16 outer_id(__be32 client, __be16 inner)
 /* ip_vs_prepare_tunneled_skb(): as the inner packet says, with pmtu_disc; else it may be cut on its way. */
 static __always_inline __be16 outer_df(__be16 frag_off)
 {
-	return (settings.tuning & NO_PMTU_DISC) ? 0 : frag_off & bpf_htons(0x4000);
+	return settings.tuning & NO_PMTU_DISC ? 0 : frag_off & bpf_htons(0x4000);
 }
 
 static __always_inline void put16(__u8 *at, __be16 v)

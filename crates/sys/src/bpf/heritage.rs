@@ -11,6 +11,7 @@ use std::path::Path;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapMut, MapType, OpenMapMut};
 
 use super::layout::{Shape, of_map, of_object};
+use super::mmap::is_table;
 use super::program::{MAPS, bpf_error};
 use crate::{Context, Error, Result};
 
@@ -144,11 +145,6 @@ pub fn put_in_place(dir: &Path, name: &str, map: &mut MapMut<'_>, how: &How, abi
 fn of_settings(map: &MapMut<'_>) -> Option<usize> {
     let handle = MapHandle::try_from(map).ok()?;
     Shape::of(&of_map(&handle)?, "settings")?.offset_of("abi")
-}
-
-/// Is it the one value of its map? Such a table has its elements in that, one behind the other (TABLE in bpf/maps.h).
-fn is_table(map: &impl MapCore) -> bool {
-    map.max_entries() == 1
 }
 
 /// How large an element of a map is.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use libbpf_rs::{MapCore, MapHandle};
 
 use super::abi::*;
-use super::mmap::Mapped;
+use super::mmap::{Mapped, is_table};
 use super::program::{MAPS, Program, bpf_error};
 use super::slots::Slots;
 use crate::{Context, Error, Result, clock};
@@ -95,7 +95,7 @@ fn open_map<T: Copy>(dir: &Path, name: &str, write: bool) -> Result<Mapped<T>> {
     let path = dir.join(name);
     let map = MapHandle::from_pinned_path(&path).map_err(|e| bpf_error(format!("open {}", path.display()), e))?;
     let (value, entries) = (map.value_size() as usize, map.max_entries() as usize);
-    let table = entries == 1;
+    let table = is_table(&map);
     let len = if table { value / size_of::<T>() } else { entries };
     if len == 0 || value * entries != size_of::<T>() * len {
         let why = format!("it has {entries} elements of {value} bytes, this version's have {}", size_of::<T>());

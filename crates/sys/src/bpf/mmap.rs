@@ -7,9 +7,16 @@ use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
+use libbpf_rs::MapCore;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::{Context, Result};
+
+/// Has a map one value, in which its elements lie one behind the other (TABLE in bpf/maps.h)? Others have an element for each
+/// key.
+pub fn is_table(map: &impl MapCore) -> bool {
+    map.max_entries() == 1
+}
 
 /// An array of `T`, shared with the kernel. `T` is plain data out of the program's BTF.
 pub struct Mapped<T> {
@@ -28,8 +35,8 @@ unsafe impl<T> Send for Mapped<T> {}
 unsafe impl<T> Sync for Mapped<T> {}
 
 impl<T: Copy> Mapped<T> {
-    /// Maps `len` elements of an array map, one for each key, which the kernel rounds up to 8 bytes; or the `table` of so many that
-    /// is its one value. `write` asks for a writable mapping.
+    /// Maps `len` elements of an array map: of a `table`, see [`is_table`], or one for each key, which the kernel rounds up to 8
+    /// bytes. `write` asks for a writable mapping.
     pub fn new(fd: impl AsFd, len: usize, table: bool, write: bool) -> Result<Self> {
         let stride = if table { size_of::<T>() } else { size_of::<T>().next_multiple_of(8) };
         let bytes = (len * stride).next_multiple_of(4096);
