@@ -22,23 +22,23 @@
 #define EK_SERVICE_PROBES 8
 #define EK_NAT_SLOTS 131072u /* the same for real servers behind NAT, at most half full */
 #define EK_NAT_PROBES 16
-#define EK_NAT_TWINS 16 /* services that may share one real server's address and port by NAT */
+#define EK_NAT_SIBLINGS 16 /* services that may share one real server's address and port by NAT */
 #define EK_LIST_WORDS (1u << 20) /* server lists and scheduler tables of all services, both halves */
 #define EK_BLOCK 16u /* servers that stand together in a list, of whom the best one is remembered */
 #define EK_DEVICES 1024u
 #define EK_DEVICE_PROBES 4
-#define EK_HOPS 1024u /* next hops towards clients */
-#define EK_HOP_PROBES 4
-#define EK_ROUTES 32768u /* clients whose way is remembered for their other connections */
-#define EK_CLASSES 65536u /* of flows that have no entry */
-#define EK_RECENT_FLOWS 10 /* in a line of `recent` */
-#define EK_RECENT_HELD 1u /* in its `spell`, below the spell's number: somebody writes it */
-#define EK_RECENT_GONE 1u /* a flow that was there in this spell */
-#define EK_RECENT_LEAST 65536u /* lines of `recent`, so that what these do not say of a flow has 32 bits */
+#define EK_REPLY_ROUTES 1024u /* next hops towards clients */
+#define EK_REPLY_ROUTE_PROBES 4
+#define EK_ROUTE_CACHE 32768u /* clients whose way is remembered for their other connections */
+#define EK_FLOW_CLASSES 65536u /* of flows that have no entry */
+#define EK_FLOW_CACHE_ENTRIES 10 /* in a line of `recent` */
+#define EK_FLOW_CACHE_LOCKED 1u /* in its `spell`, below the spell's number: somebody writes it */
+#define EK_FLOW_CACHE_DELETED 1u /* a flow that was there in this spell */
+#define EK_FLOW_CACHE_MIN_LINES 65536u /* lines of `recent`, so that what these do not say of a flow has 32 bits */
 #define EK_SH_SIZE 256 /* IP_VS_SH_TAB_SIZE, and dh's */
 #define EK_MH_SIZE 4093 /* ip_vs_mh_primes[], IP_VS_MH_TAB_INDEX 12 */
-#define EK_MEMBER_NETS 65536u
-#define EK_MEMBERS 16 /* sets of members that may overlap at one address */
+#define EK_MARK_NETS 65536u
+#define EK_MARK_MEMBERS 16 /* sets of members that may overlap at one address */
 #define EK_BUCKET_LINES 12 /* a connection lives in one of these many adjoining lines of its hash */
 
 /*
@@ -51,31 +51,31 @@ struct settings {
 	__u32 abi;             /* EK_ABI */
 	__u32 conn_mask;       /* lines of the connection table - 1 */
 	__u32 hz;              /* jiffies in a second */
-	__u32 any_port;        /* services on port 0 exist: look for them too */
-	__u32 any_ftp;         /* services on TCP port 21 exist: they take data connections too */
-	__u32 any_nat;         /* real servers behind NAT exist: look for their replies */
+	__u32 has_wildcard_port;        /* services on port 0 exist: look for them too */
+	__u32 has_ftp;         /* services on TCP port 21 exist: they take data connections too */
+	__u32 has_nat;         /* real servers behind NAT exist: look for their replies */
 	__u32 timeout_tcp[16]; /* by enum tcp_state */
 	__u32 timeout_sctp[16]; /* by enum sctp_state */
 	__u32 timeout_udp;
 	__u32 timeout_fragment; /* how long the rest of a packet is waited for */
 	__u32 control_rearm; /* what a template that still controls connections gets when it expires */
 	__u32 grace;         /* an expired entry is freed for another flow only this much later */
-	__u32 sweep_lines;   /* lines looked at in one turn of the sweep */
+	__u32 expire_lines;   /* lines looked at in one turn of the sweep */
 	__u32 no_dest;       /* all ones: see no_dest() */
-	__u32 recent_bits;   /* lines of `recent`: 1 << this */
-	__u32 recent_mask;   /* that less 1 */
+	__u32 flow_cache_bits;   /* lines of `recent`: 1 << this */
+	__u32 flow_cache_mask;   /* that less 1 */
 	__u32 second_shift;  /* jiffies >> this: about a second; how long ways to clients are believed */
-	__u32 spell_shift;   /* jiffies >> this: four of those; how long recent flows are believed */
+	__u32 epoch_shift;   /* jiffies >> this: four of those; how long recent flows are believed */
 	__u32 lblc_expiration;  /* jiffies */
 	__u32 lblcr_expiration; /* jiffies */
 	__u32 conn_reuse_mode;  /* as the sysctl of this name */
 	__u32 tuning;           /* enum tuning */
 	__u32 error_limit;      /* ICMP errors of ours in a second on one CPU (RFC 1812, 4.3.2.8) */
 	__u32 changes;          /* turns that somebody has taken to change services; user space's own */
-	__u32 any_mark;       /* services on firewall marks exist */
-	__u32 any_members;    /* some marks have members */
-	__u32 any_marked_nat; /* such services have real servers behind NAT */
-	__u64 sweep_ns;      /* between two turns */
+	__u32 has_mark;       /* services on firewall marks exist */
+	__u32 has_mark_members;    /* some marks have members */
+	__u32 has_mark_nat; /* such services have real servers behind NAT */
+	__u64 expire_interval_ns;      /* between two turns */
 	__u64 clock_jiffies; /* jiffies at the moment clock_ns of CLOCK_MONOTONIC, for whoever lists timeouts */
 	__u64 clock_ns;
 };
@@ -129,7 +129,7 @@ enum service_flags {
 	SERVICE_FALLBACK = 8, /* sh-fallback, mh-fallback */
 	SERVICE_PORT = 16,    /* sh-port, mh-port */
 	SERVICE_FLAG3 = 32,   /* flag-3 */
-	SERVICE_BY_HAND = 64, /* not of a configuration; user space's own */
+	SERVICE_EXTERNAL = 64, /* not of a configuration; user space's own */
 };
 
 /* What becomes of a removed server's connections. */
@@ -191,7 +191,7 @@ struct service {
 };
 
 /* Addresses that packets get firewall marks for: the key of a longest-prefix match. IPv4 lies in ::ffff:0:0/96. */
-struct member_net {
+struct mark_net {
 	__u32 prefix;
 	__be32 addr[4];
 };
@@ -205,7 +205,7 @@ struct member {
 
 /* What is wanted of the packets to a network, its own members and those of the networks around it; the first one counts. */
 struct members {
-	struct member of[EK_MEMBERS];
+	struct member of[EK_MARK_MEMBERS];
 };
 
 enum dest_flags {
@@ -220,10 +220,10 @@ enum forwarding { FORWARD_NAT = 0, FORWARD_LOCAL = 1, FORWARD_TUN = 2, FORWARD_D
 enum tunnel { TUNNEL_IPIP = 0, TUNNEL_GUE = 1, TUNNEL_GRE = 2 };
 enum tunnel_flags { TUNNEL_CSUM = 1, TUNNEL_REMCSUM = 2 };
 
-#define EK_HOP_TAGGED (1u << 27) /* in next_hop.ifindex: it is a VLAN, which XDP sends to by its tags */
+#define EK_HOP_VLAN (1u << 27) /* in next_hop.ifindex: it is a VLAN, which XDP sends to by its tags */
 
 struct next_hop {
-	__u32 ifindex; /* and EK_HOP_TAGGED */
+	__u32 ifindex; /* and EK_HOP_VLAN */
 	__u8 dmac[6];
 	__u8 smac[6];
 };
@@ -309,8 +309,8 @@ enum conn_flags {
 	CONN_INACTIVE = 1,
 	CONN_TEMPLATE = 2,
 	CONN_ASSURED = 4,  /* a template: one of its connections has been established */
-	CONN_ONE_WAY = 8,  /* the server's half is not seen: DR, TUN (IP_VS_CONN_F_NOOUTPUT) */
-	CONN_NOTE = 16,    /* neither: a memory of a scheduler, a fragmented packet, answers; counts nowhere */
+	CONN_NO_OUTPUT = 8,  /* the server's half is not seen: DR, TUN (IP_VS_CONN_F_NOOUTPUT) */
+	CONN_AUX = 16,    /* neither: a memory of a scheduler, a fragmented packet, answers; counts nowhere */
 };
 
 /* What key1 means in its bits 40 to 46; bit 47: of IPv6, which takes a whole line. */
@@ -318,10 +318,10 @@ enum key_kind {
 	KIND_CONN = 1,
 	KIND_TEMPLATE = 2,
 	KIND_DEAD_TEMPLATE = 3,
-	KIND_CACHE = 4,    /* lblc, lblcr: key0 the packet's destination, key1 the service */
-	KIND_MEMBER = 5,   /* lblcr: key1 the service | destination << 14 */
+	KIND_LBLC = 4,    /* lblc, lblcr: key0 the packet's destination, key1 the service */
+	KIND_LBLCR_DEST = 5,   /* lblcr: key1 the service | destination << 14 */
 	KIND_FRAGMENT = 6, /* key0 the addresses, key1 the packet's identification */
-	KIND_ANSWER = 7,   /* key0 client and real server, key1 their ports: what a marked connection's answers look like */
+	KIND_REPLY_TUPLE = 7,   /* key0 client and real server, key1 their ports: what a marked connection's answers look like */
 };
 
 #define KEY_FREE 0ull
@@ -357,12 +357,12 @@ struct conn_tail {
 
 /*
  * Flows that have been seen of late, in one spell, whose number is << 1 there: see recent.h. A flow is called by what its line
- * does not say of its client's address and port. Who would be called 0, a free place, or EK_RECENT_GONE is never noted.
+ * does not say of its client's address and port. Who would be called 0, a free place, or EK_FLOW_CACHE_DELETED is never noted.
  */
-struct recent_line {
+struct flow_cache_line {
 	__u32 spell;
-	__u16 value[EK_RECENT_FLOWS];
-	__u32 flow[EK_RECENT_FLOWS];
+	__u16 value[EK_FLOW_CACHE_ENTRIES];
+	__u32 flow[EK_FLOW_CACHE_ENTRIES];
 };
 
 /* A next hop towards clients, found by a route look-up; a connection names it by its number + 1. */
@@ -372,7 +372,7 @@ struct way_back {
 	__u32 mtu; /* of the way, bytes; 0: not known */
 };
 
-#define EK_TAGS 2 /* of VLANs, one in the other */
+#define EK_VLAN_TAGS 2 /* of VLANs, one in the other */
 
 /*
  * A device that the XDP program is attached to, or a VLAN on one; the tc program need not ask. Open-addressed by ifindex.
@@ -383,13 +383,13 @@ struct device {
 	__u8 mac[6];
 	__u16 unused;
 	__u32 lower; /* a VLAN: the device whose frames have its tags */
-	__u32 tags[EK_TAGS];
+	__u32 tags[EK_VLAN_TAGS];
 };
 
 /* Which VLAN a tagged frame is of. */
 struct tagged {
 	__u32 ifindex; /* the device that it came by */
-	__u32 tags[EK_TAGS];
+	__u32 tags[EK_VLAN_TAGS];
 };
 
 /* Why a packet went where it went; one counter each. Those between REASON_LOCAL and REASON_ICMP deserve attention. */
@@ -399,27 +399,27 @@ enum reason {
 	REASON_REPLIED,        /* a real server's answer, translated back */
 	REASON_LOCAL,          /* for a real server that is this director: to the kernel */
 	REASON_FRAGMENT,       /* a later piece of a packet whose first piece was not seen; to the kernel */
-	REASON_NOT_FIRST,      /* TCP without a connection and without SYN; to the kernel, which answers RST */
+	REASON_NO_CONN,      /* TCP without a connection and without SYN; to the kernel, which answers RST */
 	REASON_NO_SERVER,      /* no real server can take it; to the kernel, which refuses it */
-	REASON_DEST_GONE,      /* its real server was removed: dropped, as IPVS does with expire_nodest_conn=0 */
-	REASON_NO_HOP,         /* the real server's MAC address is not known: dropped */
+	REASON_DEST_UNAVAILABLE,      /* its real server was removed: dropped, as IPVS does with expire_nodest_conn=0 */
+	REASON_NO_NEXT_HOP,         /* the real server's MAC address is not known: dropped */
 	REASON_TTL,            /* TTL used up: dropped */
 	REASON_TABLE_FULL,     /* forwarded by hash, without an entry */
-	REASON_RACE,           /* two CPUs met over one entry; the loser used the winner's */
-	REASON_NO_ROOM,        /* the driver leaves no room in front of the frame for a tunnel's header: dropped */
+	REASON_INSERT_RACE,           /* two CPUs met over one entry; the loser used the winner's */
+	REASON_NO_HEADROOM,        /* the driver leaves no room in front of the frame for a tunnel's header: dropped */
 	REASON_NO_ROUTE,       /* an answer to where the kernel knows no way: dropped */
 	REASON_TOO_BIG,        /* more than the way's MTU: dropped, and the sender told */
 	REASON_ICMP,           /* an ICMP error, carried to the side that it concerns */
 	REASON_DRAINED,        /* forwarded to a removed server that is drained */
 	REASON_REJECTED,       /* its real server was removed: its client told */
 	REASON_STANDBY,        /* of no connection that is known here, while others begin them: to the kernel */
-	REASON_BYPASS,         /* no real server can take it: to the kernel, which routes it to where it wants (cache_bypass) */
-	REASON_UNASKED,        /* a real server's, of no connection: it is told (nat_icmp_send) */
-	REASON_PUSHED_OUT,     /* in a full bucket a new connection took the place of one that was half-open */
+	REASON_CACHE_BYPASS,         /* no real server can take it: to the kernel, which routes it to where it wants (cache_bypass) */
+	REASON_UNEXPECTED_REPLY,        /* a real server's, of no connection: it is told (nat_icmp_send) */
+	REASON_EVICTED,     /* in a full bucket a new connection took the place of one that was half-open */
 	REASONS,
 };
 
-struct sweep_state {
+struct expire_state {
 	struct bpf_timer timer;
 	__u32 cursor;
 	__u32 turns;

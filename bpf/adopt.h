@@ -31,7 +31,7 @@ static __always_inline void adopt_answers(const struct fresh *n, __u32 number)
  * one. The frame's first word becomes the entry's number + 1, 0 if there was no room. XDP_PASS: it is there already.
  */
 SEC("xdp")
-int evenkeel_adopt(struct xdp_md *ctx)
+int evenkeel_import(struct xdp_md *ctx)
 {
 	struct fresh *from = (void *)(long)ctx->data;
 	if ((void *)(from + 1) > (void *)(long)ctx->data_end)

@@ -55,11 +55,11 @@ __noinline __u32 begin(__u32 service, struct packet *p, struct found *f)
 		template_leave(template);
 		return dest;
 	}
-	__u32 one_way = d->method == FORWARD_NAT ? 0 : CONN_ONE_WAY;
+	__u32 one_way = d->method == FORWARD_NAT ? 0 : CONN_NO_OUTPUT;
 	struct outlook o = outlook(one_way ? CLIENT_ONLY : FROM_CLIENT, TCP_NONE, p);
 	struct fresh *n = &mine->begin.fresh;
 	n->dest = dest;
-	n->life = CONN_LIFE(o.state, one_way | (o.active ? 0 : CONN_INACTIVE), 0);
+	n->life = CONN_STATUS(o.state, one_way | (o.active ? 0 : CONN_INACTIVE), 0);
 	n->control = template;
 	n->timeout = o.timeout;
 	key_make(&n->key, p->client, p->vip, p->family == 6,

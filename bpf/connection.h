@@ -46,7 +46,7 @@ static __always_inline void dest_changed(__u32 dest)
 /* A connection or template begins (1) or ceases (-1) to count at its destination. */
 static __always_inline void dest_count(struct dest *d, __u32 dest, __u32 flags, __s32 by)
 {
-	if (flags & CONN_NOTE)
+	if (flags & CONN_AUX)
 		return;
 	if (flags & CONN_TEMPLATE) {
 		__sync_fetch_and_add(&d->persistent, by);
@@ -64,7 +64,7 @@ static __always_inline void dest_count(struct dest *d, __u32 dest, __u32 flags, 
 static __always_inline void conn_uncount(struct conn *e)
 {
 	__u32 flags = CONN_FLAGS(e->life);
-	if (flags & CONN_NOTE)
+	if (flags & CONN_AUX)
 		return;
 	__u32 dest = e->dest;
 	struct dest *d = dest_at(dest);
@@ -97,13 +97,13 @@ static __always_inline void conn_touch(struct conn *e, struct dest *d, struct pa
 {
 	__u32 life = READ(e->life);
 	__u32 flags = CONN_FLAGS(life), was = CONN_STATE(life);
-	if (direction == FROM_CLIENT && (flags & CONN_ONE_WAY))
+	if (direction == FROM_CLIENT && (flags & CONN_NO_OUTPUT))
 		direction = CLIENT_ONLY;
 	struct outlook o = outlook(direction, was, p);
 	if (o.state != was) {
 		__u32 next = o.active ? flags & ~CONN_INACTIVE : flags | CONN_INACTIVE;
 		/* Only the CPU whose swap succeeds moves the counts; a packet that loses leaves the state as it is. */
-		if (__sync_val_compare_and_swap(&e->life, life, CONN_LIFE(o.state, next, CONN_WAY(life))) == life) {
+		if (__sync_val_compare_and_swap(&e->life, life, CONN_STATUS(o.state, next, CONN_ROUTE(life))) == life) {
 			if (is_settled(was, p->protocol))
 				recent_forget(READ(e->key0), READ(e->key1));
 			if (next != flags) {

@@ -27,7 +27,7 @@ static __always_inline __u32 class_of(const __be32 *client, const __be32 *vip, i
 
 static __always_inline __u64 *class_at(__u32 service, __u32 class)
 {
-	__u32 at = (class ^ service * 0x9e3779b1u) & (EK_CLASSES - 1);
+	__u32 at = (class ^ service * 0x9e3779b1u) & (EK_FLOW_CLASSES - 1);
 	return bpf_map_lookup_elem(&classes, &at);
 }
 
@@ -159,16 +159,16 @@ __noinline int crowd_in(__u32 service, __u32 dest, struct packet *p, struct foun
 	struct dest *d = dest_at(dest);
 	if (!d)
 		return 0;
-	__u32 flags = CONN_FLAGS(n->life) & ~CONN_ONE_WAY, one_way = d->method == FORWARD_NAT ? 0 : CONN_ONE_WAY;
+	__u32 flags = CONN_FLAGS(n->life) & ~CONN_NO_OUTPUT, one_way = d->method == FORWARD_NAT ? 0 : CONN_NO_OUTPUT;
 	n->dest = dest;
 	n->control = 0;
-	n->life = CONN_LIFE(CONN_STATE(n->life), flags | one_way, 0);
+	n->life = CONN_STATUS(CONN_STATE(n->life), flags | one_way, 0);
 	__u32 number = conn_insert(f, n);
 	struct service *s = service_at(service);
 	if (!number || !s)
 		return 0;
-	count_reason(REASON_PUSHED_OUT);
-	if (s->mark && !(CONN_FLAGS(n->life) & CONN_ONE_WAY))
+	count_reason(REASON_EVICTED);
+	if (s->mark && !(CONN_FLAGS(n->life) & CONN_NO_OUTPUT))
 		note_answers(p, dest, number);
 	return 1;
 }

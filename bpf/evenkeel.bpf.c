@@ -63,15 +63,15 @@ static __always_inline enum verdict verdict_of(__u32 reason)
 	case REASON_REPLIED:
 	case REASON_ICMP:
 		return OUT;
-	case REASON_DEST_GONE:
-	case REASON_NO_HOP:
+	case REASON_DEST_UNAVAILABLE:
+	case REASON_NO_NEXT_HOP:
 	case REASON_NO_SERVER:
 	case REASON_TTL:
-	case REASON_NO_ROOM:
+	case REASON_NO_HEADROOM:
 	case REASON_NO_ROUTE:
 	case REASON_TOO_BIG:
 	case REASON_REJECTED:
-	case REASON_UNASKED:
+	case REASON_UNEXPECTED_REPLY:
 		return AWAY;
 	default:
 		return TO_KERNEL;
@@ -102,7 +102,7 @@ static __always_inline int starts_anew(struct packet *p, struct conn *e)
 		return 0;
 	if (p->protocol == IPPROTO_TCP)
 		return state == TCP_TIME_WAIT || state == TCP_CLOSE ||
-		       ((mode & 2) && state == TCP_FIN_WAIT && (CONN_FLAGS(life) & CONN_ONE_WAY));
+		       ((mode & 2) && state == TCP_FIN_WAIT && (CONN_FLAGS(life) & CONN_NO_OUTPUT));
 	return state == SCTP_CLOSED;
 }
 
@@ -120,25 +120,25 @@ __noinline __u32 orphan(struct packet *p, __u32 service, __u32 number, __u32 des
 	struct service *s = service_at(service);
 	struct dest *d = dest_at(dest);
 	if (!p)
-		return REASON_DEST_GONE;
+		return REASON_DEST_UNAVAILABLE;
 	__u32 how = s ? s->on_removal : REMOVAL_DROP;
 	if (how == REMOVAL_DRAIN && d && !passed(READ(d->removed) + s->drain_timeout, now)) {
 		count_reason(REASON_DRAINED);
 		return REASON_FORWARDED;
 	}
 	if (how == REMOVAL_DROP && !(settings.tuning & EXPIRE_NODEST_CONN))
-		return REASON_DEST_GONE;
+		return REASON_DEST_UNAVAILABLE;
 	end_flow(p, number);
 	if ((how == REMOVAL_DROP || how == REMOVAL_RESCHEDULE) && may_begin(p))
 		return REASONS;
-	return how == REMOVAL_DROP ? REASON_NOT_FIRST : REASON_REJECTED;
+	return how == REMOVAL_DROP ? REASON_NO_CONN : REASON_REJECTED;
 }
 
 /* No real server can take it. ip_vs_leave(): of a firewall mark, with cache_bypass, it may go to where it wants. */
 static __always_inline __u32 nobody(__u32 service)
 {
 	struct service *s = settings.tuning & CACHE_BYPASS ? service_at(service) : 0;
-	return s && s->mark ? REASON_BYPASS : REASON_NO_SERVER;
+	return s && s->mark ? REASON_CACHE_BYPASS : REASON_NO_SERVER;
 }
 
 /* Which destination a packet of a service goes to. REASON_FORWARDED, or why to none. */
@@ -188,9 +188,9 @@ static __always_inline __u32 balance(struct packet *p, __u32 service, __u32 *des
 		else if (p->protocol != IPPROTO_UDP)
 			*dest = stateless(service, p, f.room); /* it may be a flow that found no room */
 		else
-			return REASON_NOT_FIRST;
+			return REASON_NO_CONN;
 		if (*dest == NO_DEST)
-			return f.room && !may_begin(p) ? REASON_NOT_FIRST : nobody(service);
+			return f.room && !may_begin(p) ? REASON_NO_CONN : nobody(service);
 	}
 	if (p->piece == FIRST_PIECE)
 		fragment_note(p, *dest, FROM_CLIENT, 0);
@@ -204,9 +204,9 @@ static __always_inline __u32 forward(void *ctx, int tc, struct packet *p, __u32 
 	struct dest *d = dest_at(dest);
 	struct next_hop hop;
 	if (!d)
-		return REASON_DEST_GONE;
+		return REASON_DEST_UNAVAILABLE;
 	if (!hop_of(d, &hop))
-		return READ(d->hop) == HOP_LOCAL ? REASON_LOCAL : REASON_NO_HOP;
+		return READ(d->hop) == HOP_LOCAL ? REASON_LOCAL : REASON_NO_NEXT_HOP;
 	*ifindex = hop.ifindex;
 	if (too_big(ctx, tc, p, d->mtu))
 		return REASON_TOO_BIG;
@@ -222,7 +222,7 @@ static __always_inline __u32 forward(void *ctx, int tc, struct packet *p, __u32 
 			return forward_ip6ip6(ctx, p->bytes, d, &hop);
 		return forward_tun(ctx, tc, p, dest, d, &hop);
 	default:
-		return REASON_NO_HOP;
+		return REASON_NO_NEXT_HOP;
 	}
 }
 
@@ -244,9 +244,9 @@ static __always_inline __u32 answer(void *ctx, int tc, __u32 ifindex, struct pac
 	if (reason != REASON_FORWARDED)
 		return reason;
 	if (q ? translate_error(ctx, tc, p, q, &a->to) : translate(ctx, tc, p, &a->to))
-		return REASON_NO_ROOM;
+		return REASON_NO_HEADROOM;
 	if (!unknown && address_frame(ctx, tc, &hop) != REASON_FORWARDED)
-		return REASON_NO_ROOM;
+		return REASON_NO_HEADROOM;
 	/* a neighbour that is not known yet is asked for by the kernel, which keeps the packet meanwhile */
 	*out = hop.ifindex;
 	return unknown ? REASON_ASK : REASON_REPLIED;
@@ -259,7 +259,7 @@ static __always_inline __u32 answered(void *ctx, int tc, __u32 ifindex, struct p
 	if (!mine)
 		return REASON_NOT_OURS;
 	if (!is_answer(p))
-		return settings.tuning & NAT_ICMP_SEND && unasked(p) ? REASON_UNASKED : REASON_NOT_OURS;
+		return settings.tuning & NAT_ICMP_SEND && unasked(p) ? REASON_UNEXPECTED_REPLY : REASON_NOT_OURS;
 	struct answer *a = &mine->answer.whose;
 	answer_touch(a, p);
 	if (p->piece == FIRST_PIECE)
@@ -313,16 +313,16 @@ static __always_inline __u32 icmp(void *ctx, int tc, __u32 ifindex, struct packe
 		if (d->method != FORWARD_NAT)
 			return forward(ctx, tc, p, dest, out);
 		if (!hop_of(d, &hop))
-			return REASON_NO_HOP;
+			return REASON_NO_NEXT_HOP;
 		struct translation t = { .port = server_port(d, q->client_port) };
 		__builtin_memcpy(t.addr, d->addr, 16);
 		*out = hop.ifindex;
 		__u32 reason = age(ctx, tc, p->family == 6);
 		if (reason != REASON_FORWARDED)
 			return reason;
-		return translate_error(ctx, tc, p, q, &t) ? REASON_NO_ROOM : address_frame(ctx, tc, &hop);
+		return translate_error(ctx, tc, p, q, &t) ? REASON_NO_HEADROOM : address_frame(ctx, tc, &hop);
 	}
-	if (!settings.any_nat)
+	if (!settings.has_nat)
 		return REASON_NOT_OURS;
 	/* about a packet to a real server: as if that server had sent it */
 	turn_round(q);
@@ -370,7 +370,7 @@ static __noinline int tc_expect(struct __sk_buff *skb, struct packet *p)
 /* Whose sender, a real server, is told. */
 static __always_inline int to_tell(__u32 reason)
 {
-	return reason == REASON_UNASKED || reason == REASON_TOO_BIG;
+	return reason == REASON_UNEXPECTED_REPLY || reason == REASON_TOO_BIG;
 }
 
 static __always_inline void count_done(__u32 reason)
@@ -428,7 +428,7 @@ static __always_inline __u32 path(struct xdp_md *ctx, struct packet *p, __u32 de
 		goto known;
 	if (!rare) {
 		number = service_find(p, 0);
-		if (!number && !settings.any_nat)
+		if (!number && !settings.has_nat)
 			return XDP_PASS;
 	}
 	void *data = (void *)(long)ctx->data;
@@ -482,7 +482,7 @@ static __always_inline int tc_done(struct __sk_buff *skb, __u32 reason, __u32 ou
 	if (reason == REASON_ASK)
 		return bpf_redirect_neigh(out, 0, 0, 0);
 	if (verdict_of(reason) == OUT)
-		return bpf_redirect(out & ~EK_HOP_TAGGED, 0);
+		return bpf_redirect(out & ~EK_HOP_VLAN, 0);
 	return verdict_of(reason) == AWAY ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
@@ -547,14 +547,14 @@ int evenkeel_tc(struct __sk_buff *skb)
 	}
 	number = service_find(p, skb->mark);
 	if (!number)
-		return settings.any_nat ? tc_answered(skb, p) : TC_ACT_UNSPEC;
+		return settings.has_nat ? tc_answered(skb, p) : TC_ACT_UNSPEC;
 	reason = balance(p, number - 1, &dest);
 known:
 	if (reason == REASON_FORWARDED)
 		reason = forward(skb, 1, p, dest, &ifindex);
 	count_reason(reason);
 	if (reason == REASON_FORWARDED)
-		return bpf_redirect(ifindex & ~EK_HOP_TAGGED, 0);
+		return bpf_redirect(ifindex & ~EK_HOP_VLAN, 0);
 	return tc_refuse(skb, p, reason, dest);
 }
 

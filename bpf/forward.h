@@ -69,7 +69,7 @@ static __always_inline __u32 address_frame(void *ctx, int tc, const struct next_
 {
 	struct ethhdr *eth = data_of(ctx, tc);
 	if ((void *)(eth + 1) > end_of(ctx, tc))
-		return REASON_NO_ROOM;
+		return REASON_NO_HEADROOM;
 	__builtin_memcpy(eth->h_dest, hop->dmac, 6);
 	__builtin_memcpy(eth->h_source, hop->smac, 6);
 	return REASON_FORWARDED;

@@ -24,7 +24,7 @@ __noinline int fragment_note(struct packet *p, __u32 dest, __u32 direction, __u3
 	if (conn_find(&n->key, (__u32)bpf_jiffies64(), &mine->template.found))
 		return 0;
 	n->dest = dest;
-	n->life = CONN_LIFE(direction, CONN_NOTE, 0);
+	n->life = CONN_STATUS(direction, CONN_AUX, 0);
 	n->control = number;
 	n->timeout = settings.timeout_fragment;
 	conn_place(&mine->template.found, n);

@@ -275,7 +275,7 @@ static __always_inline int error_for(void *ctx, int tc, struct packet *p, __u32 
 		return error_make(ctx, tc, p, v6 ? 3 : 11, 0, 0);
 	if (reason == REASON_REJECTED && p->protocol == IPPROTO_TCP)
 		return reset_make(ctx, tc, p);
-	if (reason == REASON_NO_SERVER || reason == REASON_REJECTED || reason == REASON_UNASKED) /* port unreachable */
+	if (reason == REASON_NO_SERVER || reason == REASON_REJECTED || reason == REASON_UNEXPECTED_REPLY) /* port unreachable */
 		return error_make(ctx, tc, p, v6 ? 1 : 3, v6 ? 4 : 3, 0);
 	if (reason == REASON_TOO_BIG) {
 		/* of a destination; else of an answer's way */

@@ -71,7 +71,7 @@ __noinline __u32 conn_settle(const struct key *k)
 			first = line * 2 + (i & 1) + 1;
 			continue;
 		}
-		count_reason(REASON_RACE);
+		count_reason(REASON_INSERT_RACE);
 		conn_expire(line * 2 + (i & 1) + 1);
 		recent_forget(k->a, k->key1);
 	}
@@ -150,7 +150,7 @@ __noinline __u32 conn_insert(const struct found *f, const struct fresh *n)
 	int v6 = (n->key.key1 & KEY_V6) != 0;
 	struct conn_line *l = line_at(at >> 1);
 	struct dest *d = dest_at(n->dest);
-	if (!l || (!d && !(CONN_FLAGS(n->life) & CONN_NOTE)))
+	if (!l || (!d && !(CONN_FLAGS(n->life) & CONN_AUX)))
 		return 0;
 	struct conn *e = &l->entry[at & 1], *tail = &l->entry[1];
 	if (!place_claim(e, tail, f, v6, now))

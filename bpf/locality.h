@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * lblc and lblcr: a destination address stays with the server, or the set of servers, that it was given. Their memory
- * lies in the connection table: KIND_CACHE for each address, KIND_MEMBER for each server of its set.
+ * lies in the connection table: KIND_LBLC for each address, KIND_LBLCR_DEST for each server of its set.
  */
 #ifndef EVENKEEL_LOCALITY_H
 #define EVENKEEL_LOCALITY_H
@@ -41,7 +41,7 @@ static __always_inline void remember(struct scratch *mine, __u32 dest, __u32 con
 	struct fresh *n = &mine->locality.fresh;
 	n->key = mine->locality.key;
 	n->dest = dest;
-	n->life = CONN_LIFE(0, CONN_NOTE, 0);
+	n->life = CONN_STATUS(0, CONN_AUX, 0);
 	n->control = control;
 	n->timeout = timeout;
 	conn_place(&mine->locality.found, n);
@@ -55,7 +55,7 @@ __noinline __u32 schedule_lblc(__u32 service, __u64 target)
 		return NO_DEST;
 	__u32 now = (__u32)bpf_jiffies64(), keep = settings.lblc_expiration;
 	struct key *k = &mine->locality.key;
-	cache_key(k, target, service, KIND_CACHE);
+	cache_key(k, target, service, KIND_LBLC);
 	__u32 number = conn_find4(k->a, k->key1, now, &mine->locality.found);
 	struct conn *e = number ? conn_at(number - 1) : 0;
 	if (e) {
@@ -90,7 +90,7 @@ static long scan_set(__u32 i, void *unused)
 	struct dest *d = dest_in_list(w->base + i, &index);
 	if (!d || !(READ(d->flags) & DEST_AVAILABLE))
 		return 0;
-	__u64 key1 = (__u64)(w->service | index << 14) | (__u64)KIND_MEMBER << 40;
+	__u64 key1 = (__u64)(w->service | index << 14) | (__u64)KIND_LBLCR_DEST << 40;
 	__u32 number = conn_find4(w->target, key1, w->now, &mine->answer.found);
 	struct conn *e = number ? conn_at(number - 1) : 0;
 	if (!e)
@@ -141,7 +141,7 @@ __noinline __u32 set_least(__u32 service, __u64 target, struct conn *e)
 	bpf_loop(half->list_len, scan_set, &nothing, 0);
 	e->expires = now + keep;
 	if (w->members > 1 && w->most != NO_DEST && passed(READ(e->dest) + keep, now)) {
-		__u64 key1 = (__u64)(service | w->most << 14) | (__u64)KIND_MEMBER << 40;
+		__u64 key1 = (__u64)(service | w->most << 14) | (__u64)KIND_LBLCR_DEST << 40;
 		conn_expire(conn_find4(target, key1, now, &mine->answer.found));
 		e->dest = now;
 	}
@@ -157,7 +157,7 @@ __noinline __u32 schedule_lblcr(__u32 service, __u64 target)
 		return NO_DEST;
 	__u32 now = (__u32)bpf_jiffies64(), keep = settings.lblcr_expiration, order = 1;
 	struct key *k = &mine->locality.key;
-	cache_key(k, target, service, KIND_CACHE);
+	cache_key(k, target, service, KIND_LBLC);
 	__u32 number = conn_find4(k->a, k->key1, now, &mine->locality.found);
 	struct conn *e = number ? conn_at(number - 1) : 0;
 	if (e) {
@@ -172,7 +172,7 @@ __noinline __u32 schedule_lblcr(__u32 service, __u64 target)
 		return NO_DEST;
 	if (!e)
 		remember(mine, now, 1, keep);
-	cache_key(k, target, service | dest << 14, KIND_MEMBER);
+	cache_key(k, target, service | dest << 14, KIND_LBLCR_DEST);
 	if (!conn_find4(k->a, k->key1, now, &mine->locality.found))
 		remember(mine, dest, order, keep);
 	return dest;

@@ -45,7 +45,7 @@ struct slot nat_slots[EK_NAT_SLOTS] TABLE(nat_slots);
 /* The program writes and reads: see route_known(). */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, EK_ROUTES);
+	__uint(max_entries, EK_ROUTE_CACHE);
 	__type(key, __u32);
 	__type(value, __u64);
 } routes SEC(".maps");
@@ -53,7 +53,7 @@ struct {
 /* The program writes and reads: where flows without an entry go, see crowded.h. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, EK_CLASSES);
+	__uint(max_entries, EK_FLOW_CLASSES);
 	__type(key, __u32);
 	__type(value, __u64);
 } classes SEC(".maps");
@@ -62,8 +62,8 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, EK_MEMBER_NETS);
-	__type(key, struct member_net);
+	__uint(max_entries, EK_MARK_NETS);
+	__type(key, struct mark_net);
 	__type(value, struct members);
 } members SEC(".maps");
 
@@ -71,7 +71,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, EK_HOPS);
+	__uint(max_entries, EK_REPLY_ROUTES);
 	__type(key, __u32);
 	__type(value, struct way_back);
 } ways SEC(".maps");
@@ -136,9 +136,9 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, EK_RECENT_LEAST);
+	__uint(max_entries, EK_FLOW_CACHE_MIN_LINES);
 	__type(key, __u32);
-	__type(value, struct recent_line);
+	__type(value, struct flow_cache_line);
 } recent SEC(".maps");
 
 /* User space writes, the XDP program reads. */
@@ -179,7 +179,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct sweep_state);
+	__type(value, struct expire_state);
 } sweep SEC(".maps");
 
 #endif

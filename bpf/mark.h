@@ -6,11 +6,11 @@
 #ifndef EVENKEEL_MARK_H
 #define EVENKEEL_MARK_H
 
-static __always_inline __u32 member_mark(struct packet *p)
+static __always_inline __u32 mark_lookup(struct packet *p)
 {
-	if (!settings.any_members)
+	if (!settings.has_mark_members)
 		return 0;
-	struct member_net net = { .prefix = 128 };
+	struct mark_net net = { .prefix = 128 };
 	if (p->family == 6) {
 		__builtin_memcpy(net.addr, p->vip, 16);
 	} else {
@@ -21,7 +21,7 @@ static __always_inline __u32 member_mark(struct packet *p)
 	__u32 port = bpf_ntohs(p->vport);
 	if (!m)
 		return 0;
-	for (int i = 0; i < EK_MEMBERS; i++) {
+	for (int i = 0; i < EK_MARK_MEMBERS; i++) {
 		struct member *one = &m->of[i];
 		if (!one->mark)
 			break;

@@ -220,7 +220,7 @@ static __always_inline __u32 forward_nat(void *ctx, int tc, struct packet *p, st
 	if (reason != REASON_FORWARDED)
 		return reason;
 	if (translate(ctx, tc, p, &t))
-		return REASON_NO_ROOM;
+		return REASON_NO_HEADROOM;
 	return address_frame(ctx, tc, hop);
 }
 

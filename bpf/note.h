@@ -57,7 +57,7 @@ __noinline int note_answers(struct packet *p, __u32 dest, __u32 number)
 		return 0;
 	struct fresh *n = &mine->template.fresh;
 	key_make(&n->key, p->client, d->addr, p->family == 6,
-		 conn_key1(p->client_port, server_port(d, p->vport), p->protocol, KIND_ANSWER));
+		 conn_key1(p->client_port, server_port(d, p->vport), p->protocol, KIND_REPLY_TUPLE));
 	__u32 known = conn_find(&n->key, (__u32)bpf_jiffies64(), &mine->template.found);
 	struct conn *e = known ? conn_at(known - 1) : 0;
 	if (e) {
@@ -66,7 +66,7 @@ __noinline int note_answers(struct packet *p, __u32 dest, __u32 number)
 		return 0;
 	}
 	n->dest = dest;
-	n->life = CONN_LIFE(0, CONN_NOTE | CONN_TEMPLATE, 0); /* controls(): while it leads somewhere it is kept */
+	n->life = CONN_STATUS(0, CONN_AUX | CONN_TEMPLATE, 0); /* controls(): while it leads somewhere it is kept */
 	n->control = number;
 	n->timeout = 0;
 	conn_place(&mine->template.found, n);

@@ -42,7 +42,7 @@ static __always_inline __u32 second_of(__u32 jiffies)
 /* As a line says it. */
 static __always_inline __u32 spell_now(void)
 {
-	return (__u32)(bpf_jiffies64() >> (settings.spell_shift & 31)) << 1;
+	return (__u32)(bpf_jiffies64() >> (settings.epoch_shift & 31)) << 1;
 }
 
 /* Is it the state of a connection in which nothing happens? UDP knows no other. */
@@ -54,13 +54,13 @@ static __always_inline int is_settled(__u32 state, __u8 protocol)
 /* Sixteen spells or more: else four seconds matter. */
 static __always_inline int is_long(__u32 timeout)
 {
-	return timeout >> (settings.spell_shift & 31) >= 16;
+	return timeout >> (settings.epoch_shift & 31) >= 16;
 }
 
 /* When a settled connection ends that is used now, and lives so long without use. */
 static __always_inline __u32 renewed(__u32 now, __u32 timeout)
 {
-	return (is_long(timeout) ? now | ((1u << (settings.spell_shift & 31)) - 1) : now) + timeout;
+	return (is_long(timeout) ? now | ((1u << (settings.epoch_shift & 31)) - 1) : now) + timeout;
 }
 
 static __always_inline __u32 settled_timeout(__u32 protocol)
@@ -74,15 +74,15 @@ static __always_inline __u32 settled_until(__u32 protocol)
 }
 
 /* Lines are 65,536 at least: what the line does not say of a flow has 32 bits. */
-static __always_inline void recent_of(struct recently *r, __be32 client, __be16 port)
+static __always_inline void flow_cache_key_make(struct recently *r, __be32 client, __be16 port)
 {
-	__u32 bits = settings.recent_bits & 31;
+	__u32 bits = settings.flow_cache_bits & 31;
 	__u64 flow = client | (__u64)port << 32, h;
 	r->flow = flow >> bits;
 	h = (r->flow ^ settings.secret[0]) * 0x9e3779b97f4a7c15ull;
 	h ^= h >> 32;
 	h = (h + settings.secret[1]) * 0xd6e8feb86659fd93ull;
-	r->line = ((__u32)flow ^ (__u32)(h >> 32)) & settings.recent_mask;
+	r->line = ((__u32)flow ^ (__u32)(h >> 32)) & settings.flow_cache_mask;
 }
 
 /* Where a flow goes, in 16 bits, and the way to its client, which is of this second; 0: none. ~0 if it cannot be said so. */
@@ -115,15 +115,15 @@ static __always_inline __u32 recent_home(__u32 flow)
 static __always_inline __u32 recent_look(const struct recently *r)
 {
 	__u32 line = r->line;
-	struct recent_line *l = bpf_map_lookup_elem(&recent, &line);
+	struct flow_cache_line *l = bpf_map_lookup_elem(&recent, &line);
 	__u64 flow = r->flow, at = recent_home(flow);
-	if (!l || READ(l->spell) != spell_now() || flow <= EK_RECENT_GONE)
+	if (!l || READ(l->spell) != spell_now() || flow <= EK_FLOW_CACHE_DELETED)
 		return 0;
 	if (READ(l->flow[at]) != flow) {
 		at = 0;
 		/* which of them it is nobody can guess: see conn_in() */
 #pragma unroll
-		for (int i = 0; i < EK_RECENT_FLOWS; i++) {
+		for (int i = 0; i < EK_FLOW_CACHE_ENTRIES; i++) {
 			__u64 mine = (__s64)((READ(l->flow[i]) ^ flow) - 1) >> 63;
 			asm volatile("" : "+r"(mine));
 			at |= mine & (i + 1);
@@ -131,36 +131,36 @@ static __always_inline __u32 recent_look(const struct recently *r)
 		at--;
 	}
 	asm volatile("" : "+r"(at)); /* the verifier wants to see its bounds here */
-	if (at >= EK_RECENT_FLOWS)
-		return READ(l->flow[EK_RECENT_FLOWS - 1]) == RECENT_FREE ? 0 : RECENT_FULL;
+	if (at >= EK_FLOW_CACHE_ENTRIES)
+		return READ(l->flow[EK_FLOW_CACHE_ENTRIES - 1]) == RECENT_FREE ? 0 : RECENT_FULL;
 	__u32 value = READ(l->value[at]);
 	/* emptied meanwhile, the place might be another's */
 	return READ(l->flow[at]) == r->flow ? value | RECENT_FOUND : 0;
 }
 
 /* Gets hold of a line in this spell; empties it if it is of one before. */
-static __always_inline int recent_hold(struct recent_line *l, __u32 spell)
+static __always_inline int recent_hold(struct flow_cache_line *l, __u32 spell)
 {
 	__u32 was = READ(l->spell);
-	if ((was & EK_RECENT_HELD) || (__s32)(was - spell) > 0 ||
-	    __sync_val_compare_and_swap(&l->spell, was, spell | EK_RECENT_HELD) != was)
+	if ((was & EK_FLOW_CACHE_LOCKED) || (__s32)(was - spell) > 0 ||
+	    __sync_val_compare_and_swap(&l->spell, was, spell | EK_FLOW_CACHE_LOCKED) != was)
 		return 0;
 	if (was == spell)
 		return 1;
 #pragma unroll
-	for (int i = 0; i < EK_RECENT_FLOWS; i++)
+	for (int i = 0; i < EK_FLOW_CACHE_ENTRIES; i++)
 		l->flow[i] = RECENT_FREE;
 	return 1;
 }
 
 /* Puts a flow into a line that is held; returns its place + 1, or 0. Who is there and goes elsewhere is another service's. */
-static __always_inline __u32 recent_put(struct recent_line *l, __u32 flow, __u32 value)
+static __always_inline __u32 recent_put(struct flow_cache_line *l, __u32 flow, __u32 value)
 {
 	__u32 at = recent_home(flow);
 	if (READ(l->flow[at]) != RECENT_FREE)
-		at = EK_RECENT_FLOWS;
+		at = EK_FLOW_CACHE_ENTRIES;
 #pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < EK_RECENT_FLOWS; i++) {
+	for (__u32 i = 0; i < EK_FLOW_CACHE_ENTRIES; i++) {
 		__u32 is = READ(l->flow[i]);
 		if (is == flow) {
 			if (recent_dest(READ(l->value[i])) != recent_dest(value))
@@ -168,10 +168,10 @@ static __always_inline __u32 recent_put(struct recent_line *l, __u32 flow, __u32
 			l->value[i] = value;
 			return i + 1;
 		}
-		if (is == RECENT_FREE && at >= EK_RECENT_FLOWS)
+		if (is == RECENT_FREE && at >= EK_FLOW_CACHE_ENTRIES)
 			at = i;
 	}
-	if (at >= EK_RECENT_FLOWS)
+	if (at >= EK_FLOW_CACHE_ENTRIES)
 		return 0;
 	l->value[at] = value;
 	__sync_lock_test_and_set(&l->flow[at], flow);
@@ -182,14 +182,14 @@ static __always_inline __u32 recent_put(struct recent_line *l, __u32 flow, __u32
 __noinline int recent_drop(__u32 client, __u32 port)
 {
 	struct recently r;
-	recent_of(&r, client, port);
-	struct recent_line *l = bpf_map_lookup_elem(&recent, &r.line);
-	if (!l || r.flow <= EK_RECENT_GONE)
+	flow_cache_key_make(&r, client, port);
+	struct flow_cache_line *l = bpf_map_lookup_elem(&recent, &r.line);
+	if (!l || r.flow <= EK_FLOW_CACHE_DELETED)
 		return 0;
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < EK_RECENT_FLOWS; i++)
+	for (int i = 0; i < EK_FLOW_CACHE_ENTRIES; i++)
 		if (READ(l->flow[i]) == r.flow)
-			__sync_val_compare_and_swap(&l->flow[i], r.flow, EK_RECENT_GONE);
+			__sync_val_compare_and_swap(&l->flow[i], r.flow, EK_FLOW_CACHE_DELETED);
 	return 0;
 }
 
@@ -212,17 +212,17 @@ __noinline int recent_learn(__u32 entry, __u32 value)
 		return 0;
 	__u64 key0 = READ(e->key0), key1 = READ(e->key1);
 	__u8 protocol = key1 >> 32;
-	recent_of(&r, key0, key1 & 0xffff);
-	struct recent_line *l = bpf_map_lookup_elem(&recent, &r.line);
-	if (!l || r.flow <= EK_RECENT_GONE || (key1 >> 40 & 0xff) != KIND_CONN || !recent_hold(l, spell_now()))
+	flow_cache_key_make(&r, key0, key1 & 0xffff);
+	struct flow_cache_line *l = bpf_map_lookup_elem(&recent, &r.line);
+	if (!l || r.flow <= EK_FLOW_CACHE_DELETED || (key1 >> 40 & 0xff) != KIND_CONN || !recent_hold(l, spell_now()))
 		return 0;
 	__u32 at = recent_put(l, r.flow, value) - 1;
-	__sync_fetch_and_sub(&l->spell, EK_RECENT_HELD);
-	if (at >= EK_RECENT_FLOWS)
+	__sync_fetch_and_sub(&l->spell, EK_FLOW_CACHE_LOCKED);
+	if (at >= EK_FLOW_CACHE_ENTRIES)
 		return 0;
 	if (READ(e->key1) != key1 || READ(e->key0) != key0 || READ(e->dest) != recent_dest(value) ||
 	    !is_settled(CONN_STATE(READ(e->life)), protocol) || READ(e->expires) != settled_until(protocol))
-		__sync_val_compare_and_swap(&l->flow[at], r.flow, EK_RECENT_GONE);
+		__sync_val_compare_and_swap(&l->flow[at], r.flow, EK_FLOW_CACHE_DELETED);
 	return 0;
 }
 

@@ -16,7 +16,7 @@ __noinline int answer_marked(struct packet *p)
 	struct answer *a = &mine->answer.whose;
 	struct key *k = &mine->answer.key;
 	__u32 now = (__u32)bpf_jiffies64();
-	key_make(k, p->vip, p->client, p->family == 6, conn_key1(p->vport, p->client_port, p->protocol, KIND_ANSWER));
+	key_make(k, p->vip, p->client, p->family == 6, conn_key1(p->vport, p->client_port, p->protocol, KIND_REPLY_TUPLE));
 	__u32 number = conn_find(k, now, &mine->answer.found);
 	struct conn_line *l = number ? line_at((number - 1) >> 1) : 0;
 	if (!l)
@@ -67,7 +67,7 @@ __noinline int answer_find(struct packet *p)
 		next = wild;
 		wild = 0;
 	}
-	for (int i = 0; i < EK_NAT_TWINS * 2 && next; i++) {
+	for (int i = 0; i < EK_NAT_SIBLINGS * 2 && next; i++) {
 		struct dest *d = dest_at(next - 1);
 		struct service *s = d ? service_at(d->service) : 0;
 		if (!s)
@@ -99,7 +99,7 @@ __noinline int answer_find(struct packet *p)
 /* Whose answer is it? What is found is in the scratch memory. */
 static __always_inline int is_answer(struct packet *p)
 {
-	return answer_find(p) || (settings.any_marked_nat && answer_marked(p));
+	return answer_find(p) || (settings.has_mark_nat && answer_marked(p));
 }
 
 /* Is it of a real server behind NAT, with nobody whom it could be for? A RST is not answered (ip_vs_out()). */
@@ -123,10 +123,10 @@ static __always_inline void answer_touch(struct answer *a, struct packet *p)
 static __always_inline __u32 way_number(const struct next_hop *hop, __u32 mtu)
 {
 	__u32 h = (hop->ifindex * 0x9e3779b1u ^ *(__u32 *)(hop->dmac + 2)) * 0x85ebca6bu >> 16;
-	for (int i = 0; i < RECENT_WAY + EK_HOP_PROBES; i++) {
+	for (int i = 0; i < RECENT_WAY + EK_REPLY_ROUTE_PROBES; i++) {
 		/* mostly ways are few: let `recent` have room for their numbers */
-		__u32 at = (h + i) & (i < RECENT_WAY ? RECENT_WAY - 1 : EK_HOPS - 1);
-		if (at == EK_HOPS - 1) /* its number would not fit */
+		__u32 at = (h + i) & (i < RECENT_WAY ? RECENT_WAY - 1 : EK_REPLY_ROUTES - 1);
+		if (at == EK_REPLY_ROUTES - 1) /* its number would not fit */
 			continue;
 		struct way_back *w = bpf_map_lookup_elem(&ways, &at);
 		if (!w)
@@ -176,7 +176,7 @@ static __always_inline __u64 route_name(const __be32 *client, const __be32 *vip,
  */
 static __always_inline __u32 route_known(__u64 name, __u32 stamp)
 {
-	__u32 at = name & (EK_ROUTES - 1);
+	__u32 at = name & (EK_ROUTE_CACHE - 1);
 	__u64 *route = bpf_map_lookup_elem(&routes, &at);
 	__u64 is = route ? READ(*route) : 0;
 	return (is ^ name) >> 16 || (is & 0xfc00) != stamp ? 0 : is & 0xffff;
@@ -184,7 +184,7 @@ static __always_inline __u32 route_known(__u64 name, __u32 stamp)
 
 static __always_inline void route_learn(__u64 name, __u32 way)
 {
-	__u32 at = name & (EK_ROUTES - 1);
+	__u32 at = name & (EK_ROUTE_CACHE - 1);
 	__u64 *route = bpf_map_lookup_elem(&routes, &at);
 	if (route)
 		*route = (name & ~0xffffull) | way;
@@ -193,7 +193,7 @@ static __always_inline void route_learn(__u64 name, __u32 way)
 /* A way by its number + 1, if it is one. Not one of another program's, whose ways these are not (an upgrade). */
 static __always_inline struct way_back *way_at(__u32 way)
 {
-	__u32 at = (way & (EK_HOPS - 1)) - 1;
+	__u32 at = (way & (EK_REPLY_ROUTES - 1)) - 1;
 	struct way_back *w = bpf_map_lookup_elem(&ways, &at);
 	return w && READ(w->taken) == 2 ? w : 0;
 }
@@ -201,7 +201,7 @@ static __always_inline struct way_back *way_at(__u32 way)
 /* The connection remembers its way. Who loses against another change looks it up again. */
 static __always_inline void way_note(struct conn *e, __u32 life, __u32 way)
 {
-	__sync_val_compare_and_swap(&e->life, life, CONN_LIFE(CONN_STATE(life), CONN_FLAGS(life), way));
+	__sync_val_compare_and_swap(&e->life, life, CONN_STATUS(CONN_STATE(life), CONN_FLAGS(life), way));
 }
 
 /*
@@ -212,7 +212,7 @@ static __always_inline void way_note(struct conn *e, __u32 life, __u32 way)
 static __always_inline int way_back(void *ctx, __u32 ifindex, struct packet *p, struct answer *a, struct next_hop *hop)
 {
 	struct conn *e = a->entry ? conn_at(a->entry - 1) : 0;
-	__u32 stamp = way_stamp(), life = e ? READ(e->life) : 0, way = CONN_WAY(life);
+	__u32 stamp = way_stamp(), life = e ? READ(e->life) : 0, way = CONN_ROUTE(life);
 	__u64 name = 0;
 	if ((way & 0xfc00) != stamp) {
 		name = p->family == 6 ? route_name(p->vip, a->to.addr, 1, ifindex, p->protocol)
@@ -252,7 +252,7 @@ static __always_inline int way_back(void *ctx, __u32 ifindex, struct packet *p, 
 	a->mtu = fib->mtu_result;
 	struct device *by = device_at(fib->ifindex);
 	if (by && by->lower)
-		hop->ifindex |= EK_HOP_TAGGED;
+		hop->ifindex |= EK_HOP_VLAN;
 	__builtin_memcpy(hop->dmac, fib->dmac, 6);
 	__builtin_memcpy(hop->smac, fib->smac, 6);
 	__u32 number = way_number(hop, a->mtu);

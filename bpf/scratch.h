@@ -95,7 +95,7 @@ struct scratch {
 		__u32 second, sent; /* how many in which */
 	} error;
 	struct {
-		__be16 words[2 * EK_TAGS]; /* what was taken off the frame, as it lay there */
+		__be16 words[2 * EK_VLAN_TAGS]; /* what was taken off the frame, as it lay there */
 		__u32 count;
 		__u32 vlan; /* the device of its VLAN */
 	} tags;

@@ -53,7 +53,7 @@ __noinline __u32 service_wildcard(struct packet *p)
 	if (!p)
 		return 0;
 	int v6 = p->family == 6;
-	if (settings.any_ftp && p->protocol == IPPROTO_TCP &&
+	if (settings.has_ftp && p->protocol == IPPROTO_TCP &&
 	    (p->vport == bpf_htons(20) || bpf_ntohs(p->vport) >= FIRST_PASSIVE_PORT)) {
 		__u32 number = v6 ? service_lookup(p->vip, 1, bpf_htons(21), IPPROTO_TCP)
 				  : service_lookup(p->vip, 0, bpf_htons(21), IPPROTO_TCP);
@@ -62,7 +62,7 @@ __noinline __u32 service_wildcard(struct packet *p)
 		if (s && (s->flags & SERVICE_PERSISTENT))
 			return number;
 	}
-	if (!settings.any_port)
+	if (!settings.has_wildcard_port)
 		return 0;
 	return v6 ? service_lookup(p->vip, 1, 0, p->protocol) : service_lookup(p->vip, 0, 0, p->protocol);
 }
@@ -72,7 +72,7 @@ __noinline __u32 service_marked(struct packet *p, __u32 mark)
 {
 	if (!p)
 		return 0;
-	__be32 name[4] = { mark ? mark : member_mark(p) };
+	__be32 name[4] = { mark ? mark : mark_lookup(p) };
 	if (!name[0])
 		return 0;
 	return p->family == 6 ? service_lookup(name, 1, 0, 0) : service_lookup(name, 0, 0, 0);
@@ -81,14 +81,14 @@ __noinline __u32 service_marked(struct packet *p, __u32 mark)
 /* The number + 1 of the service that a packet is for; `mark`: its firewall mark, where tc sees one. */
 static __always_inline __u32 service_find(struct packet *p, __u32 mark)
 {
-	if (settings.any_mark) {
+	if (settings.has_mark) {
 		__u32 marked = service_marked(p, mark);
 		if (marked)
 			return marked;
 	}
 	__u32 number = p->family == 6 ? service_lookup(p->vip, 1, p->vport, p->protocol)
 				      : service_lookup(p->vip, 0, p->vport, p->protocol);
-	if (!number && (settings.any_port | settings.any_ftp))
+	if (!number && (settings.has_wildcard_port | settings.has_ftp))
 		number = service_wildcard(p);
 	return number;
 }

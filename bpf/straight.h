@@ -122,7 +122,7 @@ static __always_inline void on_to(void *frame, int v6, struct next_hop *hop)
 static __always_inline __u32 out_by(void *ctx, int tc, __u32 ifindex)
 {
 	if (tc)
-		return bpf_redirect(ifindex & ~EK_HOP_TAGGED, 0);
+		return bpf_redirect(ifindex & ~EK_HOP_VLAN, 0);
 	return ifindex && ifindex != ((struct xdp_md *)ctx)->ingress_ifindex ? bpf_redirect(ifindex, 0) : XDP_TX;
 }
 
@@ -137,7 +137,7 @@ static __always_inline void put_end(void *frame, void *l4, void *end, int v6, __
 /* The way back that a connection remembers, if it is of this second; 0 otherwise. */
 static __always_inline __u32 way_of(struct conn *e, __u32 protocol)
 {
-	__u32 way = CONN_WAY(READ(e->life));
+	__u32 way = CONN_ROUTE(READ(e->life));
 	/* an answer by UDP assures the template */
 	return (way & 0xfc00) == way_stamp() && !(protocol == IPPROTO_UDP && e->control) ? way & 0x3ff : 0;
 }
@@ -149,7 +149,7 @@ static __always_inline struct next_hop *hop_at_once(struct dest *d, int tc, __u3
 	if (!(READ(d->flags) & DEST_AVAILABLE) || (which != 1 && which != 2))
 		return 0;
 	struct next_hop *hop = which == 2 ? &d->hops[1] : &d->hops[0];
-	return (!tc && (hop->ifindex & EK_HOP_TAGGED)) || (mtu && bytes > mtu) ? 0 : hop;
+	return (!tc && (hop->ifindex & EK_HOP_VLAN)) || (mtu && bytes > mtu) ? 0 : hop;
 }
 
 /* By DR nothing else is asked of a packet whose destination is known. */
@@ -210,7 +210,7 @@ static __always_inline __u32 straight_on(void *ctx, int tc, struct known *k, int
 /* The answer of a real server behind NAT. Whose it is: as answer_find() says it, if that is the first thing it finds. */
 static __always_inline struct dest *answers_for(__be32 *from, int v6, __be16 port, __u32 protocol, __u32 *number)
 {
-	*number = settings.any_nat ? nat_look(from, v6, port, protocol, NAT_PROBES) : 0;
+	*number = settings.has_nat ? nat_look(from, v6, port, protocol, NAT_PROBES) : 0;
 	struct dest *d = *number ? dest_at(*number - 1) : 0;
 	return d && !d->twin ? d : 0;
 }
@@ -225,7 +225,7 @@ static __always_inline __u32 straight_back(struct xdp_md *ctx, struct known *k, 
 	void *l4 = data + ETH_SIZE + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	if (e) {
 		life = READ(e->life);
-		way = CONN_WAY(life);
+		way = CONN_ROUTE(life);
 		/* an answer by UDP assures the template */
 		if (READ(e->dest) != k->dest || (protocol == IPPROTO_UDP && e->control) ||
 		    passed(READ(e->expires), (__u32)bpf_jiffies64()))
@@ -242,7 +242,7 @@ static __always_inline __u32 straight_back(struct xdp_md *ctx, struct known *k, 
 	if (e)
 		k->way = way & 0x3ff;
 	struct way_back *w = way_at(way);
-	if (!w || (w->hop.ifindex & EK_HOP_TAGGED) || (w->mtu && bytes > w->mtu) ||
+	if (!w || (w->hop.ifindex & EK_HOP_VLAN) || (w->mtu && bytes > w->mtu) ||
 	    l4 + sizeof(struct tcphdr) > (void *)(long)ctx->data_end)
 		return LONG_WAY;
 	keep(k, v6, protocol);
@@ -263,7 +263,7 @@ static __always_inline __u32 bytes_of(void *ctx, int tc, __u32 said)
 static __always_inline int recently_known(struct known *k, __be32 client, __be16 port)
 {
 	struct recently r;
-	recent_of(&r, client, port);
+	flow_cache_key_make(&r, client, port);
 	__u32 is = recent_look(&r);
 	k->entry = 0;
 	k->number = 0;
@@ -319,7 +319,7 @@ static __always_inline __u32 straight4(void *ctx, int tc, struct iphdr *ip)
 		return LONG_WAY;
 	k.service = service_lookup(&ip->daddr, 0, READ(*((__be16 *)(ip + 1) + 1)), protocol);
 	if (!k.service--)
-		return tc || settings.any_port || settings.any_ftp || !settings.any_nat ? LONG_WAY : xdp_straight_back4(ctx);
+		return tc || settings.has_wildcard_port || settings.has_ftp || !settings.has_nat ? LONG_WAY : xdp_straight_back4(ctx);
 	int noted = recently_known(&k, READ(ip->saddr), READ(*(__be16 *)(ip + 1)));
 	__u32 bytes = bytes_of(ctx, tc, bpf_ntohs(ip->tot_len));
 	struct dest *d = noted ? dest_at(k.dest) : 0;
@@ -365,7 +365,7 @@ static __always_inline __u32 straight6(void *ctx, int tc)
 		return LONG_WAY;
 	k.service = service_lookup(ip->daddr.s6_addr32, 1, READ(*((__be16 *)(ip + 1) + 1)), protocol);
 	if (!k.service--)
-		return tc || settings.any_port || settings.any_ftp ? LONG_WAY : straight_back6(ctx, ip, &k);
+		return tc || settings.has_wildcard_port || settings.has_ftp ? LONG_WAY : straight_back6(ctx, ip, &k);
 	__u64 *addresses = (__u64 *)&ip->saddr, key1 = key1_of(ip + 1, READ(ip->nexthdr)) | KEY_V6;
 	k.entry = conn6_at_once(addresses, addresses + 2, key1);
 	if (!k.entry || !settled(k.entry, READ(ip->nexthdr)))
@@ -395,7 +395,7 @@ static __always_inline int is_whole4(void *ctx, int tc, void *data)
 static __always_inline __u32 xdp_straight(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data;
-	if (!is_whole4(ctx, 0, data) || settings.any_mark || !device_owns(ctx->ingress_ifindex, data))
+	if (!is_whole4(ctx, 0, data) || settings.has_mark || !device_owns(ctx->ingress_ifindex, data))
 		return LONG_WAY;
 	__be16 protocol = *(__be16 *)(data + 12);
 	if (protocol == bpf_htons(ETH_P_IP))
@@ -406,7 +406,7 @@ static __always_inline __u32 xdp_straight(struct xdp_md *ctx)
 static __always_inline __u32 tc_straight(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data;
-	if (settings.any_mark || !is_whole4(skb, 1, data))
+	if (settings.has_mark || !is_whole4(skb, 1, data))
 		return LONG_WAY;
 	return skb->protocol == bpf_htons(ETH_P_IP) ? straight4(skb, 1, data + ETH_SIZE) : tc_straight6(skb);
 }

@@ -25,7 +25,7 @@ static __always_inline void sweep_entry(struct conn *e, struct conn *tail, struc
 	}
 	/* ip_vs_conn_expire(): what still controls others lives on for a while; so does a note that leads somewhere */
 	__u32 flags = CONN_FLAGS(e->life);
-	if ((flags & CONN_TEMPLATE) && (flags & CONN_NOTE ? noted(e, tail, key1, w->now) != 0 : READ(e->control) != 0)) {
+	if ((flags & CONN_TEMPLATE) && (flags & CONN_AUX ? noted(e, tail, key1, w->now) != 0 : READ(e->control) != 0)) {
 		e->expires = w->now + w->rearm;
 		__sync_lock_test_and_set(&e->key1, key1);
 		return;
@@ -46,7 +46,7 @@ static long sweep_line(__u32 i, struct sweep_walk *w)
 	return 0;
 }
 
-static int sweep_turn(void *map, __u32 *key, struct sweep_state *state)
+static int sweep_turn(void *map, __u32 *key, struct expire_state *state)
 {
 	struct sweep_walk w = {
 		.cursor = state->cursor,
@@ -55,17 +55,17 @@ static int sweep_turn(void *map, __u32 *key, struct sweep_state *state)
 		.grace = settings.grace,
 		.rearm = settings.control_rearm,
 	};
-	bpf_loop(settings.sweep_lines, sweep_line, &w, 0);
-	state->cursor = (w.cursor + settings.sweep_lines) & w.mask;
+	bpf_loop(settings.expire_lines, sweep_line, &w, 0);
+	state->cursor = (w.cursor + settings.expire_lines) & w.mask;
 	state->turns++;
 	state->freed += w.freed;
-	bpf_timer_start(&state->timer, settings.sweep_ns, 0);
+	bpf_timer_start(&state->timer, settings.expire_interval_ns, 0);
 	return 0;
 }
 
 /* What the kernel's clocks say: run by the loader on a frame of its own, which receives jiffies and CLOCK_MONOTONIC. */
 SEC("xdp")
-int evenkeel_clock(struct xdp_md *ctx)
+int evenkeel_read_clocks(struct xdp_md *ctx)
 {
 	__u64 *word = (void *)(long)ctx->data;
 	if ((void *)(word + 2) > (void *)(long)ctx->data_end)
@@ -77,14 +77,14 @@ int evenkeel_clock(struct xdp_md *ctx)
 
 /* Run once by every loader; the new program's sweep takes the timer over from the old one's. */
 SEC("xdp")
-int evenkeel_arm_sweep(struct xdp_md *ctx)
+int evenkeel_start_expiry(struct xdp_md *ctx)
 {
 	__u32 zero = 0;
-	struct sweep_state *state = bpf_map_lookup_elem(&sweep, &zero);
+	struct expire_state *state = bpf_map_lookup_elem(&sweep, &zero);
 	if (!state)
 		return XDP_ABORTED;
 	bpf_timer_init(&state->timer, &sweep, EK_CLOCK_MONOTONIC); /* -EBUSY if an older program did it */
-	if (bpf_timer_set_callback(&state->timer, sweep_turn) || bpf_timer_start(&state->timer, settings.sweep_ns, 0))
+	if (bpf_timer_set_callback(&state->timer, sweep_turn) || bpf_timer_start(&state->timer, settings.expire_interval_ns, 0))
 		return XDP_DROP;
 	return XDP_PASS;
 }

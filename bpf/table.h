@@ -20,8 +20,8 @@
 
 #define CONN_STATE(life) ((life) & 0xff)
 #define CONN_FLAGS(life) (((life) >> 8) & 0xff)
-#define CONN_WAY(life) ((life) >> 16)
-#define CONN_LIFE(state, flags, way) ((__u32)(state) | (__u32)(flags) << 8 | (__u32)(way) << 16)
+#define CONN_ROUTE(life) ((life) >> 16)
+#define CONN_STATUS(state, flags, way) ((__u32)(state) | (__u32)(flags) << 8 | (__u32)(way) << 16)
 
 /* What an entry is found by. IPv4: a is key0, and the rest 0. */
 struct key {

@@ -76,7 +76,7 @@ __noinline __u32 template_make(__u32 service, __u32 dest)
 		return 0;
 	struct fresh *n = &mine->template.fresh;
 	n->dest = dest;
-	n->life = CONN_LIFE(TCP_NONE, CONN_TEMPLATE, 0);
+	n->life = CONN_STATUS(TCP_NONE, CONN_TEMPLATE, 0);
 	n->timeout = s->persist_timeout;
 	n->control = 0;
 	return conn_insert(&mine->template.found, n);

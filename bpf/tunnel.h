@@ -222,15 +222,15 @@ static __always_inline __u32 forward_ipip4(struct xdp_md *ctx, __u32 bytes, stru
 		return reason;
 	struct iphdr *ip = (void *)(long)ctx->data + ETH_SIZE;
 	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
-		return REASON_NO_ROOM;
+		return REASON_NO_HEADROOM;
 	__u32 tos = ip->tos, ttl = ip->ttl, df = outer_df(ip->frag_off);
 	__u32 id = df ? 0 : outer_id(ip->saddr, ip->id);
 	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(*ip)))
-		return REASON_NO_ROOM;
+		return REASON_NO_HEADROOM;
 	struct ethhdr *eth = (void *)(long)ctx->data;
 	__be32 *w = (void *)(eth + 1);
 	if ((void *)(w + 5) > (void *)(long)ctx->data_end)
-		return REASON_NO_ROOM;
+		return REASON_NO_HEADROOM;
 	w[0] = bpf_htonl(0x45000000 | tos << 16 | ((bytes + sizeof(*ip)) & 0xffff));
 	w[1] = id | df << 16;
 	w[2] = bpf_htonl(ttl << 24 | IPPROTO_IPIP << 16);
@@ -254,14 +254,14 @@ static __always_inline __u32 forward_ip6ip6(struct xdp_md *ctx, __u32 bytes, str
 		return reason;
 	struct ipv6hdr *ip = (void *)(long)ctx->data + ETH_SIZE;
 	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
-		return REASON_NO_ROOM;
+		return REASON_NO_HEADROOM;
 	__u32 class = bpf_ntohl(*(__be32 *)ip) & 0x0ff00000, hops = ip->hop_limit;
 	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(*ip)))
-		return REASON_NO_ROOM;
+		return REASON_NO_HEADROOM;
 	struct ethhdr *eth = (void *)(long)ctx->data;
 	__be32 *w = (void *)(eth + 1);
 	if ((void *)(w + 10) > (void *)(long)ctx->data_end)
-		return REASON_NO_ROOM;
+		return REASON_NO_HEADROOM;
 	w[0] = bpf_htonl(6u << 28 | class);
 	w[1] = bpf_htonl(bytes << 16 | IPPROTO_IPV6 << 8 | hops);
 	__builtin_memcpy(w + 2, d->source, 16);
@@ -280,9 +280,9 @@ static __always_inline __u32 forward_tun(void *ctx, int tc, struct packet *p, __
 	if (reason != REASON_FORWARDED)
 		return reason;
 	if (!mine || inner_read(ctx, tc, p, &in) || outer_make(&mine->outer, p, &in, dest))
-		return REASON_NO_ROOM;
+		return REASON_NO_HEADROOM;
 	if (tc ? tc_encapsulate(ctx, &mine->outer, v6) : xdp_encapsulate(ctx, &mine->outer, v6))
-		return REASON_NO_ROOM;
+		return REASON_NO_HEADROOM;
 	return address_frame(ctx, tc, hop);
 }
 

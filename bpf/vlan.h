@@ -9,7 +9,7 @@
 
 /*
  * What the XDP program says of a frame: an action, and for XDP_TX << ACTION_BITS the device to send by, 0 for the one that
- * it came by, with EK_HOP_TAGGED if that is a VLAN.
+ * it came by, with EK_HOP_VLAN if that is a VLAN.
  */
 #define ACTION_BITS 4
 
@@ -117,7 +117,7 @@ static __always_inline int tag(struct xdp_md *ctx, const __be16 *words, __u32 co
 /* The rarer ends of a frame: of a VLAN, or to one. */
 static __noinline int leave_tagged(struct xdp_md *ctx, struct packet *p, __u32 what)
 {
-	__u32 action = what & ((1 << ACTION_BITS) - 1), out = what >> ACTION_BITS & ~EK_HOP_TAGGED;
+	__u32 action = what & ((1 << ACTION_BITS) - 1), out = what >> ACTION_BITS & ~EK_HOP_VLAN;
 	struct scratch *mine = scratch_get();
 	if (!mine || action == XDP_DROP)
 		return XDP_DROP;
@@ -129,11 +129,11 @@ static __noinline int leave_tagged(struct xdp_md *ctx, struct packet *p, __u32 w
 	out = out ? out : came_by(ctx, p);
 	struct device *to = device_at(out);
 	if (to && to->lower) {
-		__be16 words[2 * EK_TAGS] = {
+		__be16 words[2 * EK_VLAN_TAGS] = {
 			bpf_htons(to->tags[0] >> 16), bpf_htons(to->tags[0]), bpf_htons(to->tags[1] >> 16), bpf_htons(to->tags[1]),
 		};
 		if (tag(ctx, words, to->tags[1] ? 2 : 1)) {
-			count_reason(REASON_NO_ROOM);
+			count_reason(REASON_NO_HEADROOM);
 			return XDP_DROP;
 		}
 		out = to->lower;
@@ -145,7 +145,7 @@ static __noinline int leave_tagged(struct xdp_md *ctx, struct packet *p, __u32 w
 static __always_inline int leave(struct xdp_md *ctx, struct packet *p, __u32 what)
 {
 	__u32 out = what >> ACTION_BITS;
-	if (p->tagged || (out & EK_HOP_TAGGED))
+	if (p->tagged || (out & EK_HOP_VLAN))
 		return leave_tagged(ctx, p, what);
 	if ((what & ((1 << ACTION_BITS) - 1)) != XDP_TX || !out || out == ctx->ingress_ifindex)
 		return what & ((1 << ACTION_BITS) - 1);

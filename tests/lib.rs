@@ -9,12 +9,12 @@ use std::time::Duration;
 use evenkeel_core::ipc::{InstanceStatus, Reply, Request, ServerStatus, Status};
 use evenkeel_core::vrrp::State;
 use evenkeel_sys::paths::control_socket;
-use evenkeel_testkit::control::{ask, status};
+use evenkeel_testkit::control::{read_status, send_request};
+use evenkeel_testkit::demo_network;
 use evenkeel_testkit::lan::{Lan, Pid, eventually};
-use evenkeel_testkit::office;
 
 /// Generous, for a loaded machine with two cores.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A program of this workspace, built beside the test.
 pub fn program(name: &str) -> PathBuf {
@@ -42,15 +42,15 @@ pub struct Net {
 impl Net {
     /// The network of the demo, its files under target/lan/NAME.
     pub fn new(name: &str) -> Option<Net> {
-        Net::of(name, office::build)
+        Net::build(name, demo_network::build)
     }
 
     /// Only its directors and the switch between them.
     pub fn directors(name: &str) -> Option<Net> {
-        Net::of(name, office::directors)
+        Net::build(name, demo_network::build_directors)
     }
 
-    fn of(name: &str, build: fn(&Path) -> anyhow::Result<Lan>) -> Option<Net> {
+    fn build(name: &str, build: fn(&Path) -> anyhow::Result<Lan>) -> Option<Net> {
         if !is_root() {
             return None;
         }
@@ -63,7 +63,7 @@ impl Net {
     }
 
     /// Writes a host's configuration.
-    pub fn write(&self, host: &str, config: &str) -> PathBuf {
+    pub fn write_config(&self, host: &str, config: &str) -> PathBuf {
         let path = self.lan.dir.join(format!("{host}.conf"));
         // At once, as an editor does: the daemon may be reading it.
         let new = path.with_extension("new");
@@ -73,17 +73,17 @@ impl Net {
     }
 
     /// Starts a daemon with this configuration and waits until it answers.
-    pub fn start(&self, host: &str, config: &str) -> Pid {
-        self.start_program(host, config, &program("evenkeeld"))
+    pub fn start_daemon(&self, host: &str, config: &str) -> Pid {
+        self.start_daemon_program(host, config, &program("evenkeeld"))
     }
 
     /// The same with a daemon of another version.
-    pub fn start_program(&self, host: &str, config: &str, program: &Path) -> Pid {
-        let path = self.write(host, config);
+    pub fn start_daemon_program(&self, host: &str, config: &str, program: &Path) -> Pid {
+        let path = self.write_config(host, config);
         let instance = self.lan.instance(host);
         let args = ["-n", "-l", "-D", "-f", path.to_str().expect("UTF-8"), "--instance", &instance];
         let pid = self.lan.spawn(host, host, program, &args).expect("starts");
-        eventually("the daemon answers", SOON, || match self.lan.ended(pid) {
+        eventually("the daemon answers", TEST_TIMEOUT, || match self.lan.exit_status(pid) {
             Some(how) => panic!("the daemon on {host} ended with {how}:\n{}", self.lan.log(host)),
             None => self.status(host).filter(|s| s.pid == pid.0),
         });
@@ -92,7 +92,7 @@ impl Net {
 
     /// What a daemon says of itself.
     pub fn status(&self, host: &str) -> Option<Status> {
-        status(&control_socket(&self.lan.instance(host))).ok()
+        read_status(&control_socket(&self.lan.instance(host))).ok()
     }
 
     /// One of its instances.
@@ -101,13 +101,13 @@ impl Net {
     }
 
     /// One of its real servers, in the first service.
-    pub fn server(&self, host: &str, addr: Ipv4Addr) -> Option<ServerStatus> {
+    pub fn real_server(&self, host: &str, addr: Ipv4Addr) -> Option<ServerStatus> {
         self.status(host)?.services.into_iter().next()?.servers.into_iter().find(|r| r.addr == addr)
     }
 
     /// Waits until an instance is in a state.
     pub fn wait_state(&self, host: &str, name: &str, state: State) -> InstanceStatus {
-        eventually(&format!("{name} on {host} is {state}"), SOON, || {
+        eventually(&format!("{name} on {host} is {state}"), TEST_TIMEOUT, || {
             self.instance(host, name).filter(|i| i.state == state)
         })
     }
@@ -119,7 +119,7 @@ impl Net {
             let lists = tasks.filter_map(|t| std::fs::read_to_string(t.path().join("children")).ok());
             lists.flat_map(|l| l.split_whitespace().filter_map(|c| c.parse().ok()).collect::<Vec<_>>()).collect()
         };
-        eventually("a process for health checks and scripts", SOON, || {
+        eventually("a process for health checks and scripts", TEST_TIMEOUT, || {
             let parent = self.status(host)?.pid;
             let comm = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             children(parent).into_iter().flat_map(children).find(|p| comm(*p).trim() == "evenkeel-edge")
@@ -128,20 +128,20 @@ impl Net {
 
     /// Asks a daemon to reload.
     pub fn reload(&self, host: &str) -> Reply {
-        ask(&control_socket(&self.lan.instance(host)), &Request::Reload).expect("answers")
+        send_request(&control_socket(&self.lan.instance(host)), &Request::Reload).expect("answers")
     }
 
     /// Asks a daemon what a reload would change.
-    pub fn plan(&self, host: &str) -> Vec<String> {
+    pub fn plan_reload(&self, host: &str) -> Vec<String> {
         let file = self.lan.dir.join(format!("{host}.conf")).display().to_string();
-        match ask(&control_socket(&self.lan.instance(host)), &Request::Plan { file }).expect("answers") {
+        match send_request(&control_socket(&self.lan.instance(host)), &Request::Plan { file }).expect("answers") {
             Reply::Plan { steps } => steps,
             other => panic!("{other:?}"),
         }
     }
 
     /// Does a host hold an address?
-    pub fn holds(&self, host: &str, addr: Ipv4Addr) -> bool {
+    pub fn has_address(&self, host: &str, addr: Ipv4Addr) -> bool {
         self.lan.ip(host, "-4 addr show dev eth0").is_ok_and(|t| t.contains(&format!("inet {addr}/")))
     }
 
@@ -156,7 +156,7 @@ impl Net {
 }
 
 /// A `vrrp_instance` block for the demo's network.
-pub fn vrrp(priority: u8, more: &str) -> String {
+pub fn vrrp_instance(priority: u8, more: &str) -> String {
     format!(
         "vrrp_instance V {{\n interface eth0\n virtual_router_id 51\n priority {priority}\n \
          virtual_ipaddress {{\n  192.168.1.100/24 dev eth0 label eth0:0\n }}\n{more}\n}}\n"
@@ -164,7 +164,7 @@ pub fn vrrp(priority: u8, more: &str) -> String {
 }
 
 /// A `virtual_server` block over the demo's real servers, checked by TCP every half second.
-pub fn service(more: &str, servers: &[(&str, &str)]) -> String {
+pub fn virtual_server(more: &str, servers: &[(&str, &str)]) -> String {
     let mut text = format!(
         "virtual_server 192.168.1.100 80 {{\n delay_loop 0.5\n delay_before_retry 0.2\n warmup 0\n \
          connect_timeout 1\n lb_kind DR\n protocol TCP\n{more}\n"

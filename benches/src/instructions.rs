@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use evenkeel_core::ipvs::{Change, Dest, Service, ServiceId};
-use evenkeel_core::model::{ForwardingMethod, HookChoice, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
+use evenkeel_core::model::{ForwardingMethod, AttachChoice, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
 use evenkeel_sys::bpf::{Hooks, XdpPlane};
 use evenkeel_sys::ipvs::Ipvs;
@@ -235,7 +235,7 @@ fn ours(wire: &Wire) -> Result<(XdpPlane, Hooks)> {
         let links = netlink.links()?;
         let link = links.iter().find(|l| l.name == "eth0").context("eth0")?;
         let mut hooks = Hooks::default();
-        hooks.attach(&plane.loaded, link, HookChoice::NativeXdp)?;
+        hooks.attach(&plane.loaded, link, AttachChoice::NativeXdp)?;
         Ok((plane, hooks))
     })?
 }

@@ -11,7 +11,7 @@ use std::ffi::OsStr;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
-use evenkeel_core::model::{ForwardingMethod, HookChoice, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
+use evenkeel_core::model::{ForwardingMethod, AttachChoice, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
 use evenkeel_sys::bpf::{Hooks, NextHop, Path, XdpPlane};
 use evenkeel_sys::netlink::Netlink;
@@ -61,7 +61,7 @@ fn ours(wire: &Wire) -> Result<(XdpPlane, Hooks)> {
             plane.set_path(id, Path::Via { hop, mtu: 1500, source: None });
         }
         let mut hooks = Hooks::default();
-        hooks.attach(&plane.loaded, link, HookChoice::NativeXdp)?;
+        hooks.attach(&plane.loaded, link, AttachChoice::NativeXdp)?;
         Ok((plane, hooks))
     })?
 }

@@ -1,13 +1,13 @@
 //! Health checks against keepalived's recorded runs, and against real servers that fail in every way that can be staged.
 
-mod names;
-mod peers;
-mod programs;
-mod recorded;
+mod broken_servers;
+mod discovery;
+mod fixture;
+mod misc_check;
+mod mock_servers;
+mod real_servers;
+mod recording;
 mod replay;
-mod rough;
-mod servers;
-mod stage;
 
 /// Whoever replays what happened at certain moments holds it alone; those who load the machine share it.
-static QUIET: std::sync::RwLock<()> = std::sync::RwLock::new(());
+static TIMING_LOCK: std::sync::RwLock<()> = std::sync::RwLock::new(());

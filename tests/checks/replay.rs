@@ -13,31 +13,31 @@ use std::time::{Duration, Instant};
 
 use evenkeel_core::ipc::Request;
 use evenkeel_sys::paths::control_socket;
-use evenkeel_testkit::control::ask;
+use evenkeel_testkit::control::send_request;
 use evenkeel_testkit::lan::{Lan, eventually};
-use evenkeel_tests::{SOON, is_root, program};
+use evenkeel_tests::{TEST_TIMEOUT, is_root, program};
 use nix::sys::signal::Signal;
 
-use super::recorded::{Run, all, settled};
-use super::servers::Servers;
+use super::mock_servers::MockServers;
+use super::recording::{Run, merge_steps, read_all};
 
 /// A loaded machine may be this late.
-const LATE: f64 = 1.5;
+const MAX_LATENESS_S: f64 = 1.5;
 
 /// The address that stands for a recorded port.
-fn addr(port: u16) -> String {
+fn address_of_port(port: u16) -> String {
     format!("127.0.1.{}", port - 8000)
 }
 
 /// The recorded configuration as ours, with its files in `dir`.
-fn config(text: &str, dir: &Path) -> String {
+fn convert_config(text: &str, dir: &Path) -> String {
     let mut out = String::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             [word @ ("real_server" | "sorry_server"), "127.0.0.1", port, ..] => {
                 let brace = if word == "real_server" { " {" } else { "" };
-                out += &format!("{word} {} {port}{brace}\n", addr(port.parse().expect("a port")));
+                out += &format!("{word} {} {port}{brace}\n", address_of_port(port.parse().expect("a port")));
             }
             ["global_defs", "{"] => out += "global_defs {\nconnection_table_size 16384\n",
             _ => out += &format!("{}\n", line.replace("NAT", "DR").replace("WORK", &dir.display().to_string())),
@@ -47,26 +47,26 @@ fn config(text: &str, dir: &Path) -> String {
 }
 
 /// The configuration with which the run `reload` began.
-fn before_reload(conf: &str) -> String {
+fn config_before_reload(conf: &str) -> String {
     conf.replace("weight 5\n", "weight 10\n").replace("8004", "8002")
 }
 
 struct Outcome {
-    in_force: Vec<(f64, BTreeMap<u16, u32>)>,
-    asked: BTreeMap<u16, Vec<(f64, String)>>,
+    active_servers: Vec<(f64, BTreeMap<u16, u32>)>,
+    requests: BTreeMap<u16, Vec<(f64, String)>>,
     mails: Vec<String>,
     fifo: Vec<String>,
     scripts: Vec<String>,
 }
 
-fn script(dir: &Path, name: &str, text: &str) {
+fn write_script(dir: &Path, name: &str, text: &str) {
     let path = dir.join(name);
     fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("writable");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("ours");
 }
 
 /// Reads a FIFO until it is told to stop.
-fn reader(path: &Path) -> (Arc<std::sync::Mutex<Vec<u8>>>, std::fs::File) {
+fn spawn_fifo_reader(path: &Path) -> (Arc<std::sync::Mutex<Vec<u8>>>, std::fs::File) {
     use std::io::Read;
     nix::unistd::mkfifo(path, nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("made");
     // Both ends, so that it opens at once and never ends.
@@ -82,12 +82,12 @@ fn reader(path: &Path) -> (Arc<std::sync::Mutex<Vec<u8>>>, std::fs::File) {
     (all, keep)
 }
 
-fn play(lan: &Lan, run: &Run) -> Outcome {
+fn replay_run(lan: &Lan, run: &Run) -> Outcome {
     let dir = lan.dir.join(&run.name);
     fs::create_dir_all(&dir).expect("writable");
-    script(&dir, "n.sh", &format!("line=$(printf '%s|' \"$@\"); echo \"$line\" >>{}/notify.log", dir.display()));
-    script(&dir, "m.sh", &format!("exit $(cat {}/mrc)", dir.display()));
-    script(&dir, "m2.sh", "sleep 30");
+    write_script(&dir, "n.sh", &format!("line=$(printf '%s|' \"$@\"); echo \"$line\" >>{}/notify.log", dir.display()));
+    write_script(&dir, "m.sh", &format!("exit $(cat {}/mrc)", dir.display()));
+    write_script(&dir, "m2.sh", "sleep 30");
     let put = |file: &str, text: &str| {
         let new = dir.join(format!("{file}.new"));
         fs::write(&new, text).expect("writable");
@@ -95,17 +95,17 @@ fn play(lan: &Lan, run: &Run) -> Outcome {
     };
     put("mrc", "0");
     put("tf", "0\n");
-    let (fifo, _keep) = reader(&dir.join("fifo"));
-    let conf = config(&run.conf, &dir);
+    let (fifo, _keep) = spawn_fifo_reader(&dir.join("fifo"));
+    let conf = convert_config(&run.conf, &dir);
     let reloads = run.events.iter().any(|(_, who, _)| who == "R");
-    put("conf", &if reloads { config(&before_reload(&run.conf), &dir) } else { conf.clone() });
+    put("conf", &if reloads { convert_config(&config_before_reload(&run.conf), &dir) } else { conf.clone() });
 
     let (zero, wall) = (Instant::now(), std::time::SystemTime::now());
     let mut servers = lan
-        .within(&run.name, || {
-            let mut servers = Servers::new(zero);
-            run.servers().into_iter().for_each(|(port, kind)| servers.up(port, kind));
-            servers.up(2525, "smtp");
+        .run_in(&run.name, || {
+            let mut servers = MockServers::new(zero);
+            run.servers().into_iter().for_each(|(port, kind)| servers.listen(port, kind));
+            servers.listen(2525, "smtp");
             servers
         })
         .expect("the namespace is there");
@@ -114,7 +114,7 @@ fn play(lan: &Lan, run: &Run) -> Outcome {
     let args = ["-n", "-l", "-D", "-f", path.to_str().expect("UTF-8"), "--instance", &instance];
     let pid = lan.spawn(&run.name, &run.name, &program("evenkeeld"), &args).expect("starts");
     // A machine with eighteen daemons starts them late. What is done to them is done at the recorded times from there.
-    let begun = eventually("it starts", SOON, || {
+    let begun = eventually("it starts", TEST_TIMEOUT, || {
         lan.log(&run.name).lines().find_map(|l| Some(seconds_since(wall, l.split_once("  INFO started")?.0)))
     });
     let start = zero + Duration::from_secs_f64(begun);
@@ -127,20 +127,20 @@ fn play(lan: &Lan, run: &Run) -> Outcome {
             ("f", number) => fs::write(dir.join("tf"), format!("{number}\n")).expect("writable"),
             ("R", _) => {
                 put("conf", &conf);
-                ask(&control_socket(&instance), &Request::Reload).expect("answers");
+                send_request(&control_socket(&instance), &Request::Reload).expect("answers");
             }
             (port, what) => {
                 let port: u16 = port.parse().expect("a port");
-                lan.within(&run.name, || match what {
-                    "down" => servers.down(port),
-                    "up" => servers.up(port, "tcp"),
-                    mode => servers.mode(port, mode),
+                lan.run_in(&run.name, || match what {
+                    "down" => servers.stop_listening(port),
+                    "up" => servers.listen(port, "tcp"),
+                    mode => servers.set_mode(port, mode),
                 })
                 .expect("the namespace is there");
             }
         }
     }
-    rest(run.lasted);
+    rest(run.duration_s);
     lan.signal(pid, Signal::SIGTERM).expect("running");
     // Programs and mails of the stop.
     std::thread::sleep(Duration::from_secs(2));
@@ -168,7 +168,7 @@ fn play(lan: &Lan, run: &Run) -> Outcome {
     for (at, port, what) in servers.log.lock().expect("whole").iter() {
         if *port == 2525 {
             letters += what.strip_prefix("C: ").unwrap_or("");
-        } else if *at - begun < run.lasted {
+        } else if *at - begun < run.duration_s {
             asked.entry(*port).or_default().push((*at - begun, what.clone()));
         }
     }
@@ -178,10 +178,10 @@ fn play(lan: &Lan, run: &Run) -> Outcome {
     let fifo = String::from_utf8_lossy(&fifo.lock().expect("whole")).into_owned();
     let scripts = fs::read_to_string(dir.join("notify.log")).unwrap_or_default();
     Outcome {
-        in_force: settled(in_force).into_iter().map(|(at, s)| (at - begun, s)).collect(),
-        asked,
-        mails: mails.iter().map(|m| recorded_names(m)).collect(),
-        fifo: fifo.lines().map(recorded_names).collect(),
+        active_servers: merge_steps(in_force).into_iter().map(|(at, s)| (at - begun, s)).collect(),
+        requests: asked,
+        mails: mails.iter().map(|m| to_recorded_names(m)).collect(),
+        fifo: fifo.lines().map(to_recorded_names).collect(),
         scripts: scripts.lines().map(str::to_owned).collect(),
     }
 }
@@ -195,7 +195,7 @@ fn seconds_since(start: std::time::SystemTime, stamp: &str) -> f64 {
 }
 
 /// `[127.0.1.11]:tcp:80`, which stands for a recorded port, as it was recorded.
-fn recorded_names(line: &str) -> String {
+fn to_recorded_names(line: &str) -> String {
     let mut out = String::new();
     let mut rest = line;
     while let Some(at) = rest.find("[127.0.1.") {
@@ -210,16 +210,16 @@ fn recorded_names(line: &str) -> String {
     out + rest
 }
 
-fn compare(run: &Run, ours: &Outcome) -> Result<(), String> {
+fn compare_outcome(run: &Run, ours: &Outcome) -> Result<(), String> {
     let same = |what: &str, a: &dyn std::fmt::Debug, b: &dyn std::fmt::Debug| {
         let (a, b) = (format!("{a:#?}"), format!("{b:#?}"));
         if a == b { Ok(()) } else { Err(format!("{what}: keepalived {a}\nevenkeel {b}")) }
     };
     let states = |all: &[(f64, BTreeMap<u16, u32>)]| all.iter().map(|(_, s)| s.clone()).collect::<Vec<_>>();
-    same("in force", &states(&run.in_force), &states(&ours.in_force))?;
+    same("in force", &states(&run.active_servers), &states(&ours.active_servers))?;
     // Where in its warm-up a check begins is chance.
-    let late = if run.name == "startup_many" { LATE + 2.0 } else { LATE };
-    for ((theirs, state), (mine, _)) in run.in_force.iter().zip(&ours.in_force) {
+    let late = if run.name == "startup_many" { MAX_LATENESS_S + 2.0 } else { MAX_LATENESS_S };
+    for ((theirs, state), (mine, _)) in run.active_servers.iter().zip(&ours.active_servers) {
         if (theirs - mine).abs() > late {
             return Err(format!("{state:?} at {mine:.3}, keepalived at {theirs:.3}"));
         }
@@ -244,12 +244,12 @@ fn compare(run: &Run, ours: &Outcome) -> Result<(), String> {
     if !["misc_dynamic", "file_check", "tcp_alpha"].contains(&run.name.as_str()) {
         same("mails", &sorted(&run.mails), &sorted(&ours.mails))?;
     }
-    for (port, theirs) in &run.asked {
+    for (port, theirs) in &run.requests {
         let empty = Vec::new();
-        let mine = ours.asked.get(port).unwrap_or(&empty);
+        let mine = ours.requests.get(port).unwrap_or(&empty);
         let words = |all: &[(f64, String)], own: bool| -> Vec<String> {
             let one = |(_, what): &(f64, String)| {
-                let what = if own { what.replace(&addr(*port), "127.0.0.1") } else { what.clone() };
+                let what = if own { what.replace(&address_of_port(*port), "127.0.0.1") } else { what.clone() };
                 // A question's number is chance.
                 if matches!(port, 8053 | 8054) { what.replace(&what[4..8], "") } else { what }
             };
@@ -274,22 +274,22 @@ fn compare(run: &Run, ours: &Outcome) -> Result<(), String> {
 
 #[test]
 fn recorded_runs_of_keepalived_go_the_same_way() {
-    let _quiet = crate::QUIET.write();
+    let _quiet = crate::TIMING_LOCK.write();
     if !is_root() {
         return;
     }
-    let runs = all();
+    let runs = read_all();
     assert_eq!(runs.len(), 18);
     let dir = program("evenkeeld").parent().and_then(Path::parent).expect("target").join("lan/replay");
     let _ = fs::remove_dir_all(&dir);
     let mut lan = Lan::new(&dir).expect("a network");
     for run in &runs {
-        lan.host(&run.name).expect("a namespace");
+        lan.add_host(&run.name).expect("a namespace");
     }
     let failures: Vec<String> = std::thread::scope(|s| {
         let play = |run| {
             let lan = &lan;
-            move || compare(run, &play(lan, run)).err().map(|why| format!("{}: {why}", run.name))
+            move || compare_outcome(run, &replay_run(lan, run)).err().map(|why| format!("{}: {why}", run.name))
         };
         let threads: Vec<_> = runs.iter().map(|run| s.spawn(play(run))).collect();
         threads.into_iter().filter_map(|t| t.join().expect("no panic")).collect()

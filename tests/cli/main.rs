@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use evenkeel_tests::{is_root, program};
 
-fn file(name: &str, text: &str) -> PathBuf {
+fn write_file(name: &str, text: &str) -> PathBuf {
     let dir = program("evenkeel").parent().expect("target/PROFILE").join("cli-test");
     fs::create_dir_all(&dir).expect("writable");
     let path = dir.join(name);
@@ -17,10 +17,10 @@ fn file(name: &str, text: &str) -> PathBuf {
 }
 
 fn run(name: &str, args: &[&str]) -> (i32, String, String) {
-    seen(Command::new(program(name)).args(args).output().expect("runs"))
+    output_of(Command::new(program(name)).args(args).output().expect("runs"))
 }
 
-fn seen(out: Output) -> (i32, String, String) {
+fn output_of(out: Output) -> (i32, String, String) {
     let text = |b: Vec<u8>| String::from_utf8_lossy(&b).into_owned();
     (out.status.code().unwrap_or(-1), text(out.stdout), text(out.stderr))
 }
@@ -28,16 +28,16 @@ fn seen(out: Output) -> (i32, String, String) {
 const EXAMPLE: &str = include_str!("../../packaging/examples/keepalived.conf");
 
 /// Nothing is to be said of it on any machine.
-const CLEAN: &str = "virtual_server 192.0.2.1 80 {\n    lvs_sched rr\n    lvs_method DR\n    protocol TCP\n    \
+const VALID_CONFIG: &str = "virtual_server 192.0.2.1 80 {\n    lvs_sched rr\n    lvs_method DR\n    protocol TCP\n    \
                      real_server 127.0.0.1 80 {\n        weight 1\n    }\n}\n";
 
 #[test]
 fn check_finds_the_line_and_the_column() {
-    let good = file("good.conf", CLEAN);
+    let good = write_file("good.conf", VALID_CONFIG);
     let (code, out, err) = run("evenkeel", &["check", "--strict", good.to_str().expect("UTF-8")]);
     assert_eq!((code, err.as_str()), (0, ""));
     assert!(out.ends_with("good.conf: usable, 0 errors, 0 warnings\n"), "{out}");
-    let bad = file("bad.conf", &CLEAN.replace("lvs_method DR", "lvs_methud DR"));
+    let bad = write_file("bad.conf", &VALID_CONFIG.replace("lvs_method DR", "lvs_methud DR"));
     let (code, _, err) = run("evenkeel", &["check", bad.to_str().expect("UTF-8")]);
     assert_eq!(code, 1);
     assert!(err.contains("bad.conf:3:5") && err.contains("did you mean `lvs_method`?"), "{err}");
@@ -49,9 +49,9 @@ fn check_finds_the_line_and_the_column() {
 
 #[test]
 fn the_daemon_tests_a_file_with_keepaliveds_statuses() {
-    let good = file("t-good.conf", CLEAN);
+    let good = write_file("t-good.conf", VALID_CONFIG);
     assert_eq!(run("evenkeeld", &["-t", "-f", good.to_str().expect("UTF-8")]).0, 0);
-    let bad = file("t-bad.conf", "vrrp_instance {\n");
+    let bad = write_file("t-bad.conf", "vrrp_instance {\n");
     assert_eq!(run("evenkeeld", &["-t", "-f", bad.to_str().expect("UTF-8")]).0, 5);
     assert_eq!(run("evenkeeld", &["-t", "-f", "/nonexistent"]).0, 4);
     let (code, _, err) = run("evenkeeld", &["-n", "-f", bad.to_str().expect("UTF-8")]);
@@ -64,7 +64,7 @@ fn a_missing_device_is_one_clear_line_under_strict() {
     if !is_root() {
         return;
     }
-    let f = file("device.conf", &EXAMPLE.replace("eth0", "nosuch0"));
+    let f = write_file("device.conf", &EXAMPLE.replace("eth0", "nosuch0"));
     let name = format!("cli{}", std::process::id());
     let (code, _, err) =
         run("evenkeeld", &["-n", "-l", "--strict", "--instance", &name, "-f", f.to_str().expect("UTF-8")]);
@@ -78,7 +78,7 @@ fn without_privilege_each_says_so_in_one_line() {
     if !is_root() {
         return;
     }
-    let f = file("nobody.conf", EXAMPLE);
+    let f = write_file("nobody.conf", EXAMPLE);
     // Copies that nobody may run, wherever the build lies.
     let dir = std::env::temp_dir().join(format!("evenkeel-cli-{}", std::process::id()));
     fs::create_dir_all(&dir).expect("writable");
@@ -88,7 +88,7 @@ fn without_privilege_each_says_so_in_one_line() {
     };
     fs::copy(&f, dir.join("nobody.conf")).expect("copied");
     let as_nobody = |program: PathBuf, args: &[&str]| {
-        seen(Command::new(program).args(args).current_dir("/").uid(65534).gid(65534).output().expect("runs"))
+        output_of(Command::new(program).args(args).current_dir("/").uid(65534).gid(65534).output().expect("runs"))
     };
     let conf = dir.join("nobody.conf");
     let (code, _, err) = as_nobody(copy("evenkeeld"), &["-n", "-f", conf.to_str().expect("UTF-8")]);
@@ -109,7 +109,7 @@ fn a_root_without_its_capabilities_is_told_which_it_lacks() {
     if !is_root() {
         return;
     }
-    let f = file("caps.conf", EXAMPLE);
+    let f = write_file("caps.conf", EXAMPLE);
     for cap in ["net_admin", "net_raw", "bpf"] {
         let drop = format!("-{cap}");
         let daemon = program("evenkeeld");
@@ -120,7 +120,7 @@ fn a_root_without_its_capabilities_is_told_which_it_lacks() {
             .arg(&f)
             .output()
             .expect("setpriv runs");
-        let (code, _, err) = seen(out);
+        let (code, _, err) = output_of(out);
         let name = format!("CAP_{}", cap.to_uppercase());
         assert_eq!(code, 4, "{err}");
         let told = format!("evenkeeld: it lacks {name}; give it back, or run it as a root that has it\n");
@@ -148,7 +148,7 @@ fn explain_knows_codes_and_where_a_keyword_stands() {
 
 #[test]
 fn strict_refuses_warnings_and_json_has_everything() {
-    let f = file("strict.conf", &CLEAN.replace("weight 1", "weight 1 2"));
+    let f = write_file("strict.conf", &VALID_CONFIG.replace("weight 1", "weight 1 2"));
     let path = f.to_str().expect("UTF-8");
     assert_eq!(run("evenkeel", &["check", path]).0, 0);
     let (code, out, _) = run("evenkeel", &["check", "--strict", "--format", "json", path]);
@@ -161,7 +161,7 @@ fn strict_refuses_warnings_and_json_has_everything() {
 
 #[test]
 fn fmt_prints_writes_and_checks() {
-    let f = file(
+    let f = write_file(
         "fmt.conf",
         "virtual_server   192.0.2.1 80 {\n lvs_sched rr #c\nlvs_method DR\nprotocol TCP\nreal_server 127.0.0.1 80 { weight 1 }\n}\n",
     );
@@ -176,36 +176,36 @@ fn fmt_prints_writes_and_checks() {
 
 #[test]
 fn plan_without_a_daemon_compares_with_nothing_and_refuses_a_bad_file() {
-    let good = file("plan.conf", CLEAN);
+    let good = write_file("plan.conf", VALID_CONFIG);
     let (code, out, err) =
         run("evenkeel", &["--instance", "nobody", "plan", "-o", "json", good.to_str().expect("UTF-8")]);
     assert_eq!(code, 0, "{err}");
     let v: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(v["steps"][0], "add service TCP 192.0.2.1:80 rr");
     assert_eq!(v["steps"][1], "add 127.0.0.1:80 to TCP 192.0.2.1:80, weight 1");
-    let bad = file("plan-bad.conf", "vrrp_instance V {\n");
+    let bad = write_file("plan-bad.conf", "vrrp_instance V {\n");
     let (code, _, err) = run("evenkeel", &["--instance", "nobody", "plan", bad.to_str().expect("UTF-8")]);
     assert!(code == 1 && err.contains("the block of `vrrp_instance` is not closed"), "{err}");
 }
 
 #[test]
 fn includes_and_conditions_are_read_from_the_disk() {
-    let dir = file("x", "").parent().expect("a directory").join("inc");
+    let dir = write_file("x", "").parent().expect("a directory").join("inc");
     fs::create_dir_all(&dir).expect("writable");
-    fs::write(dir.join("a.conf"), CLEAN).expect("writable");
+    fs::write(dir.join("a.conf"), VALID_CONFIG).expect("writable");
     fs::write(dir.join("b.conf"), "wrong_keyword 1\n").expect("writable");
-    let main = file("include.conf", "@one include nothing\ninclude inc/[ab].conf\n@two $N=5\n");
+    let main = write_file("include.conf", "@one include nothing\ninclude inc/[ab].conf\n@two $N=5\n");
     let (code, _, err) = run("evenkeel", &["check", "-i", "two", main.to_str().expect("UTF-8")]);
     assert_eq!(code, 1);
     assert!(err.contains("inc/b.conf:1:1") && err.contains("included from here"), "{err}");
     assert_eq!(run("evenkeeld", &["-t", "-i", "two", "-f", main.to_str().expect("UTF-8")]).0, 5);
-    let strict = file("strict-include.conf", "includea nosuch*.conf\n");
+    let strict = write_file("strict-include.conf", "includea nosuch*.conf\n");
     assert_eq!(run("evenkeeld", &["-t", "-f", strict.to_str().expect("UTF-8")]).0, 6);
 }
 
 #[test]
 fn the_daemon_gives_keepaliveds_status_2_for_a_missing_parameter() {
-    let f = file("missing.conf", "vrrp_instance V {\n    priority\n}\n");
+    let f = write_file("missing.conf", "vrrp_instance V {\n    priority\n}\n");
     assert_eq!(run("evenkeeld", &["-t", "-f", f.to_str().expect("UTF-8")]).0, 2);
 }
 

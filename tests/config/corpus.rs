@@ -3,56 +3,56 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use evenkeel_core::config::environment::{Environment, NameTables, Program, Unreadable};
+use evenkeel_core::config::environment::{Environment, IprouteDirs, ProgramStatus, ReadError};
 use evenkeel_core::config::{Options, parse};
 
 /// The machine on which the recordings were made: eth0 and eth1, root and nobody, the usual programs.
-pub struct Recorded;
+pub struct RecordedMachine;
 
-impl Environment for Recorded {
-    fn read(&self, _: &Path) -> Result<Vec<u8>, Unreadable> {
-        Err(Unreadable::Missing)
+impl Environment for RecordedMachine {
+    fn read_file(&self, _: &Path) -> Result<Vec<u8>, ReadError> {
+        Err(ReadError::Missing)
     }
     fn glob(&self, _: &Path) -> Vec<PathBuf> {
         Vec::new()
     }
-    fn variable(&self, name: &str) -> Option<String> {
+    fn env_variable(&self, name: &str) -> Option<String> {
         (name == "KA_TEST_ENV").then(|| "envval".to_owned())
     }
     fn host_name(&self) -> String {
         "low".to_owned()
     }
-    fn seed(&self) -> u64 {
+    fn random_seed(&self) -> u64 {
         1
     }
-    fn interface(&self, name: &str) -> Option<bool> {
+    fn has_interface(&self, name: &str) -> Option<bool> {
         Some(matches!(name, "lo" | "eth0" | "eth1"))
     }
-    fn user(&self, name: &str) -> Option<bool> {
+    fn has_user(&self, name: &str) -> Option<bool> {
         Some(matches!(name, "root" | "nobody"))
     }
-    fn group(&self, name: &str) -> Option<bool> {
+    fn has_group(&self, name: &str) -> Option<bool> {
         Some(matches!(name, "root" | "nogroup"))
     }
-    fn routing_number(&self, _: &NameTables, _: &str, name: &str) -> Option<Option<u32>> {
+    fn iproute_id(&self, _: &IprouteDirs, _: &str, name: &str) -> Option<Option<u32>> {
         Some(matches!(name, "main" | "local" | "default" | "static" | "kernel" | "boot").then_some(4))
     }
-    fn processors(&self) -> Option<u32> {
+    fn cpu_count(&self) -> Option<u32> {
         Some(2)
     }
-    fn program(&self, path: &str) -> Program {
+    fn program_status(&self, path: &str) -> ProgramStatus {
         match path {
-            "/bin/true" | "/bin/sh" | "/bin/cat" | "/usr/bin/true" => Program::Safe,
-            _ => Program::Unusable("there is no such file".to_owned()),
+            "/bin/true" | "/bin/sh" | "/bin/cat" | "/usr/bin/true" => ProgramStatus::Safe,
+            _ => ProgramStatus::Unusable("there is no such file".to_owned()),
         }
     }
-    fn on_link(&self, _: IpAddr) -> Option<bool> {
+    fn is_on_link(&self, _: IpAddr) -> Option<bool> {
         None
     }
 }
 
 /// Files that both versions of keepalived reject and that are accepted here.
-const ACCEPTED: &[(&str, &str)] = &[
+const ACCEPTED_HERE: &[(&str, &str)] = &[
     (
         "global_defs__smtp_server__bad01",
         "names are resolved when mail is sent: a resolver that is down for a moment makes no file wrong",
@@ -80,9 +80,9 @@ fn every_recorded_file_gets_keepaliveds_verdict() {
         let v: serde_json::Value = serde_json::from_str(line).expect("JSON");
         let (name, text) = (v["name"].as_str().expect("name"), v["text"].as_str().expect("text"));
         let old_and_new = (v["rc_2_2_7"].as_i64(), v["rc_2_4_3"].as_i64());
-        let parsed = parse(name, text.to_owned(), &Recorded, &Options::default());
-        let ours = i64::from(parsed.keepalived_status());
-        let listed = ACCEPTED.iter().any(|(n, _)| *n == name);
+        let parsed = parse(name, text.to_owned(), &RecordedMachine, &Options::default());
+        let ours = i64::from(parsed.keepalived_exit_status());
+        let listed = ACCEPTED_HERE.iter().any(|(n, _)| *n == name);
         let agrees = match old_and_new {
             (Some(0), Some(0)) => ours == 0,
             (Some(0), _) | (_, Some(0)) => true, // the two disagree, so either will do
@@ -100,11 +100,11 @@ fn every_recorded_file_gets_keepaliveds_verdict() {
     }
     assert!(wrong.is_empty(), "{} files:\n{}", wrong.len(), wrong.join("\n"));
     // Where both versions agree, so does the status itself, but for these few.
-    assert!(statuses <= STATUS_DIFFERS, "{statuses} statuses differ");
+    assert!(statuses <= MAX_STATUS_DIFFERENCES, "{statuses} statuses differ");
 }
 
 /// Files rejected by both versions, and here with another status: keepalived crashes, or gives 5 where others give 2.
-const STATUS_DIFFERS: i64 = 12;
+const MAX_STATUS_DIFFERENCES: i64 = 12;
 
 /// What keepalived accepts of real servers and their checks must be in force here as well.
 #[test]
@@ -117,17 +117,17 @@ fn every_checker_is_in_force() {
         if !name.starts_with("virtual_server") {
             continue;
         }
-        let parsed = parse(name, text.to_owned(), &Recorded, &Options::default());
+        let parsed = parse(name, text.to_owned(), &RecordedMachine, &Options::default());
         let checks: Vec<&str> = parsed
             .config
             .virtual_servers
             .iter()
             .flat_map(|v| &v.servers)
-            .flat_map(|r| r.checks.iter().map(|c| c.kind.name()))
+            .flat_map(|r| r.checks.iter().map(|c| c.kind.keyword()))
             .collect();
         kinds.extend(checks.iter().map(|k| (*k).to_owned()));
         let accepted = (v["rc_2_2_7"].as_i64(), v["rc_2_4_3"].as_i64()) == (Some(0), Some(0));
-        if accepted && text.contains("_CHECK {") && checks.is_empty() && parsed.clean().is_some() {
+        if accepted && text.contains("_CHECK {") && checks.is_empty() && parsed.valid_config().is_some() {
             missing.push(name.to_owned());
         }
     }

@@ -1,26 +1,26 @@
 //! `evenkeel fmt`: layout changes, meaning does not, and a second run changes nothing.
 
-use evenkeel_core::config::fmt::layout;
+use evenkeel_core::config::fmt::format_text;
 use evenkeel_core::config::{Options, parse};
 use proptest::prelude::*;
 
-use crate::corpus::Recorded;
+use crate::corpus::RecordedMachine;
 
-fn same(text: &str) -> Result<(), String> {
-    let new = layout(text);
+fn check_same_meaning(text: &str) -> Result<(), String> {
+    let new = format_text(text);
     let (a, b) = (
-        parse("x", text.to_owned(), &Recorded, &Options::default()),
-        parse("x", new.clone(), &Recorded, &Options::default()),
+        parse("x", text.to_owned(), &RecordedMachine, &Options::default()),
+        parse("x", new.clone(), &RecordedMachine, &Options::default()),
     );
-    if a.typed != b.typed || a.keepalived_status() != b.keepalived_status() {
+    if a.typed != b.typed || a.keepalived_exit_status() != b.keepalived_exit_status() {
         return Err(format!(
             "another meaning:\n{text}\n---\n{new}\n---\n{}\n---\n{}",
             a.render(false),
             b.render(false)
         ));
     }
-    if layout(&new) != new {
-        return Err(format!("not at rest:\n{new}\n---\n{}", layout(&new)));
+    if format_text(&new) != new {
+        return Err(format!("not at rest:\n{new}\n---\n{}", format_text(&new)));
     }
     let comments = |t: &str| t.matches("#c").count();
     if comments(text) != comments(&new) {
@@ -34,7 +34,7 @@ fn every_recorded_file_keeps_its_meaning() {
     let mut wrong = Vec::new();
     for line in include_str!("keepalived-config.jsonl").lines() {
         let v: serde_json::Value = serde_json::from_str(line).expect("JSON");
-        wrong.extend(same(v["text"].as_str().expect("text")).err());
+        wrong.extend(check_same_meaning(v["text"].as_str().expect("text")).err());
     }
     let folder = std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/config/syntax"));
     for entry in std::fs::read_dir(folder).expect("readable").flatten() {
@@ -42,7 +42,7 @@ fn every_recorded_file_keeps_its_meaning() {
         if let Ok(text) = std::fs::read_to_string(entry.path())
             && !text.contains('\0')
         {
-            wrong.extend(same(&text).err().map(|e| format!("{:?} {e}", entry.path())));
+            wrong.extend(check_same_meaning(&text).err().map(|e| format!("{:?} {e}", entry.path())));
         }
     }
     assert!(wrong.is_empty(), "{} files:\n{}", wrong.len(), wrong.join("\n=====\n"));
@@ -56,7 +56,7 @@ fn the_layout_is_this() {
     let want = "! VRRP\nvrrp_instance V1 { #c first\n\n    interface eth0 #c second\n    virtual_router_id 51\n    \
                 virtual_ipaddress {\n        10.0.0.1/24 dev eth0\n    }\n    #c third\n    @low priority   100\n}\n\
                 $X=a   b\nvirtual_server 10.0.0.1 80 {\n    protocol TCP\n}\n";
-    assert_eq!(layout(text), want);
+    assert_eq!(format_text(text), want);
 }
 
 proptest! {
@@ -68,9 +68,9 @@ proptest! {
     ]), 0..50)) {
         // What cannot be read at all has no meaning to keep.
         let text: String = parts.concat();
-        if let Err(e) = same(&text) {
-            let parsed = parse("x", text.clone(), &Recorded, &Options::default());
-            prop_assert!(parsed.errors() > 0 && !e.starts_with("not at rest") , "{}", e);
+        if let Err(e) = check_same_meaning(&text) {
+            let parsed = parse("x", text.clone(), &RecordedMachine, &Options::default());
+            prop_assert!(parsed.error_count() > 0 && !e.starts_with("not at rest") , "{}", e);
         }
     }
 }

@@ -5,16 +5,16 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use evenkeel_core::config::keywords::{Standing, blocks, entries};
-use evenkeel_core::config::{codes, compatibility_table, man_page, reference};
+use evenkeel_core::config::keywords::{Support, blocks, entries};
+use evenkeel_core::config::{codes, compatibility_page, man_page, reference_page};
 use evenkeel_tests::program;
 
 #[test]
 fn the_pages_in_the_repository_are_those_of_the_registry() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let pages = [
-        ("docs/configuration.md", reference()),
-        ("docs/compatibility-keywords.md", compatibility_table()),
+        ("docs/configuration.md", reference_page()),
+        ("docs/compatibility-keywords.md", compatibility_page()),
         ("packaging/man/evenkeel.conf.5", man_page()),
     ];
     for (path, text) in pages {
@@ -44,7 +44,7 @@ fn the_registry_has_every_keyword_of_keepalived() {
             k.name,
             k.since
         );
-        if let Standing::Never(why) = k.standing {
+        if let Support::NoEffect(why) = k.support {
             assert!(!why.is_empty());
         }
     }

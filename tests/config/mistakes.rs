@@ -6,58 +6,58 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use evenkeel_core::config::environment::{Environment, NameTables, Program, Unreadable};
+use evenkeel_core::config::environment::{Environment, IprouteDirs, ProgramStatus, ReadError};
 use evenkeel_core::config::{Options, Severity, parse};
 
-use crate::corpus::Recorded;
+use crate::corpus::RecordedMachine;
 
 /// The machine of the transcripts: it has an eth0, a script that anybody may write, a file that nobody may read.
 struct Director;
 
 impl Environment for Director {
-    fn read(&self, path: &Path) -> Result<Vec<u8>, Unreadable> {
+    fn read_file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
         match path.to_str() {
-            Some("conf.d/services.conf") => Err(Unreadable::Other("Permission denied (os error 13)".into())),
-            _ => Err(Unreadable::Missing),
+            Some("conf.d/services.conf") => Err(ReadError::Other("Permission denied (os error 13)".into())),
+            _ => Err(ReadError::Missing),
         }
     }
     fn glob(&self, _: &Path) -> Vec<PathBuf> {
         Vec::new()
     }
-    fn variable(&self, _: &str) -> Option<String> {
+    fn env_variable(&self, _: &str) -> Option<String> {
         None
     }
     fn host_name(&self) -> String {
         "director-1".into()
     }
-    fn seed(&self) -> u64 {
+    fn random_seed(&self) -> u64 {
         1
     }
-    fn interface(&self, name: &str) -> Option<bool> {
+    fn has_interface(&self, name: &str) -> Option<bool> {
         Some(name == "eth0")
     }
-    fn user(&self, name: &str) -> Option<bool> {
-        Recorded.user(name)
+    fn has_user(&self, name: &str) -> Option<bool> {
+        RecordedMachine.has_user(name)
     }
-    fn group(&self, name: &str) -> Option<bool> {
-        Recorded.group(name)
+    fn has_group(&self, name: &str) -> Option<bool> {
+        RecordedMachine.has_group(name)
     }
-    fn routing_number(&self, _: &NameTables, _: &str, _: &str) -> Option<Option<u32>> {
+    fn iproute_id(&self, _: &IprouteDirs, _: &str, _: &str) -> Option<Option<u32>> {
         None
     }
-    fn processors(&self) -> Option<u32> {
+    fn cpu_count(&self) -> Option<u32> {
         Some(2)
     }
-    fn program(&self, _: &str) -> Program {
-        Program::Unsafe { element: "/opt/checks".into(), owner: "deploy".into(), mode: 0o775 }
+    fn program_status(&self, _: &str) -> ProgramStatus {
+        ProgramStatus::Unsafe { element: "/opt/checks".into(), owner: "deploy".into(), mode: 0o775 }
     }
-    fn on_link(&self, _: IpAddr) -> Option<bool> {
+    fn is_on_link(&self, _: IpAddr) -> Option<bool> {
         None
     }
 }
 
 #[test]
-fn each_common_mistake_is_told_where_it_is_and_how_to_mend_it() {
+fn each_common_mistake_is_reported_with_its_place_and_a_fix() {
     let dir = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/config/mistakes"));
     let mut files: Vec<PathBuf> = fs::read_dir(&dir).expect("readable").map(|e| e.expect("an entry").path()).collect();
     files.retain(|f| f.extension().is_some_and(|e| e == "conf"));
@@ -81,6 +81,6 @@ fn each_common_mistake_is_told_where_it_is_and_how_to_mend_it() {
             "{name}:\n{shown}"
         );
         let kept = found.iter().any(|d| d.severity == Severity::Warning);
-        assert_eq!(parsed.clean().is_some(), kept, "{name}: a warning keeps the file, an error does not");
+        assert_eq!(parsed.valid_config().is_some(), kept, "{name}: a warning keeps the file, an error does not");
     }
 }

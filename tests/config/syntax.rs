@@ -2,63 +2,63 @@
 
 use std::path::PathBuf;
 
-use evenkeel_core::config::environment::{Environment, NameTables, Program, Unreadable};
+use evenkeel_core::config::environment::{Environment, IprouteDirs, ProgramStatus, ReadError};
 use evenkeel_core::config::{Options, parse};
-use evenkeel_sys::environment::Machine;
+use evenkeel_sys::environment::HostEnvironment;
 
-use crate::corpus::Recorded;
+use crate::corpus::RecordedMachine;
 
 /// Read differently on purpose.
-const DIFFERENT: &[(&str, &str)] = &[(
+const INTENDED_DIFFERENCES: &[(&str, &str)] = &[(
     "33_long_line_1100.conf",
     "keepalived's lines end after 1,024 bytes, and the rest is read as another line; here lines have no limit",
 )];
 
 /// Files that are read as keepalived reads them, and in which other words are unknown.
-const OTHER_WORDS: &[(&str, &str)] = &[
+const DIFFERENT_UNKNOWN_WORDS: &[(&str, &str)] = &[
     ("62_var_undefined.conf", "an undefined `${NAME}` is one word, told as undefined, and does not open a block"),
     ("66_var_space_before_eq.conf", "as 62"),
     ("68_var_bad_name.conf", "as 62"),
 ];
 
 /// The recorded machine, with the files of this folder.
-struct Folder(Machine);
+struct SyntaxFolder(HostEnvironment);
 
-impl Environment for Folder {
-    fn read(&self, path: &std::path::Path) -> Result<Vec<u8>, Unreadable> {
-        self.0.read(path)
+impl Environment for SyntaxFolder {
+    fn read_file(&self, path: &std::path::Path) -> Result<Vec<u8>, ReadError> {
+        self.0.read_file(path)
     }
     fn glob(&self, pattern: &std::path::Path) -> Vec<PathBuf> {
         self.0.glob(pattern)
     }
-    fn variable(&self, name: &str) -> Option<String> {
-        Recorded.variable(name)
+    fn env_variable(&self, name: &str) -> Option<String> {
+        RecordedMachine.env_variable(name)
     }
     fn host_name(&self) -> String {
-        Recorded.host_name()
+        RecordedMachine.host_name()
     }
-    fn seed(&self) -> u64 {
+    fn random_seed(&self) -> u64 {
         1
     }
-    fn interface(&self, name: &str) -> Option<bool> {
-        Recorded.interface(name)
+    fn has_interface(&self, name: &str) -> Option<bool> {
+        RecordedMachine.has_interface(name)
     }
-    fn user(&self, name: &str) -> Option<bool> {
-        Recorded.user(name)
+    fn has_user(&self, name: &str) -> Option<bool> {
+        RecordedMachine.has_user(name)
     }
-    fn group(&self, name: &str) -> Option<bool> {
-        Recorded.group(name)
+    fn has_group(&self, name: &str) -> Option<bool> {
+        RecordedMachine.has_group(name)
     }
-    fn routing_number(&self, at: &NameTables, table: &str, name: &str) -> Option<Option<u32>> {
-        Recorded.routing_number(at, table, name)
+    fn iproute_id(&self, at: &IprouteDirs, table: &str, name: &str) -> Option<Option<u32>> {
+        RecordedMachine.iproute_id(at, table, name)
     }
-    fn processors(&self) -> Option<u32> {
-        Recorded.processors()
+    fn cpu_count(&self) -> Option<u32> {
+        RecordedMachine.cpu_count()
     }
-    fn program(&self, path: &str) -> Program {
-        Recorded.program(path)
+    fn program_status(&self, path: &str) -> ProgramStatus {
+        RecordedMachine.program_status(path)
     }
-    fn on_link(&self, _: std::net::IpAddr) -> Option<bool> {
+    fn is_on_link(&self, _: std::net::IpAddr) -> Option<bool> {
         None
     }
 }
@@ -76,9 +76,9 @@ fn the_grammar_is_keepaliveds() {
         let bytes = std::fs::read(&path).expect("readable");
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let options = Options { config_id: Some("low".into()) };
-        let parsed = parse(&path.display().to_string(), text, &Folder(Machine::new()), &options);
-        let status = parsed.keepalived_status().to_string();
-        let listed = DIFFERENT.iter().any(|(n, _)| *n == file);
+        let parsed = parse(&path.display().to_string(), text, &SyntaxFolder(HostEnvironment::new()), &options);
+        let status = parsed.keepalived_exit_status().to_string();
+        let listed = INTENDED_DIFFERENCES.iter().any(|(n, _)| *n == file);
         if !listed && status != new && status != old {
             wrong.push(format!("{file}: status {status}, not {new}\n{}", parsed.render(false)));
         }
@@ -98,7 +98,7 @@ fn the_grammar_is_keepaliveds() {
         // The same finding at the same place is told once, and where keepalived exits at once we read on.
         got.dedup();
         expected.dedup();
-        if got != expected && status != "6" && !OTHER_WORDS.iter().any(|(n, _)| *n == file) {
+        if got != expected && status != "6" && !DIFFERENT_UNKNOWN_WORDS.iter().any(|(n, _)| *n == file) {
             wrong.push(format!("{file}: unknown are {got:?}, not {expected:?}"));
         }
     }

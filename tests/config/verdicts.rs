@@ -6,7 +6,7 @@ use std::process::Command;
 use evenkeel_core::config::{Options, parse};
 use evenkeel_tests::{is_root, program};
 
-use crate::corpus::Recorded;
+use crate::corpus::RecordedMachine;
 
 /// 3,000 files that nobody looked at while the reader was written: keywords of the corpus with other values, drawn at
 /// random, and what keepalived 2.2.7 said of them. Its agreement is part of the interface.
@@ -16,22 +16,22 @@ fn of_files_held_back_99_in_100_get_the_same_verdict() {
     for line in include_str!("held-back.jsonl").lines() {
         let v: serde_json::Value = serde_json::from_str(line).expect("JSON");
         let text = v["text"].as_str().expect("text");
-        let parsed = parse("x", text.to_owned(), &Recorded, &Options::default());
+        let parsed = parse("x", text.to_owned(), &RecordedMachine, &Options::default());
         files += 1;
-        let same = (parsed.keepalived_status() == 0) == (v["rc"].as_i64() == Some(0));
+        let same = (parsed.keepalived_exit_status() == 0) == (v["rc"].as_i64() == Some(0));
         agree += usize::from(same);
         if !same {
-            println!("{}: keepalived {}, here {}", v["name"], v["rc"], parsed.keepalived_status());
+            println!("{}: keepalived {}, here {}", v["name"], v["rc"], parsed.keepalived_exit_status());
         }
     }
     assert!(files == 3000 && agree * 100 >= files * 99, "{agree} of {files} agree");
 }
 
 /// A namespace with the interfaces of the recorded machine; gone when it is dropped.
-struct Machine(String);
+struct Namespace(String);
 
-impl Machine {
-    fn named(name: &str) -> Self {
+impl Namespace {
+    fn create(name: &str) -> Self {
         let name = format!("ek{name}{}", std::process::id());
         let ip =
             |args: &[&str]| assert!(Command::new("ip").args(args).status().expect("ip runs").success(), "ip {args:?}");
@@ -39,17 +39,17 @@ impl Machine {
         ip(&["-n", &name, "link", "add", "eth0", "type", "veth", "peer", "name", "eth1"]);
         ip(&["-n", &name, "link", "set", "eth0", "up"]);
         ip(&["-n", &name, "link", "set", "eth1", "up"]);
-        Machine(name)
+        Namespace(name)
     }
 
-    fn status(&self, program: &str, file: &str) -> Option<i32> {
+    fn run_check(&self, program: &str, file: &str) -> Option<i32> {
         let mut c = Command::new("ip");
         c.args(["netns", "exec", &self.0, program, "-t", "-f", file]);
         c.output().expect("runs").status.code()
     }
 }
 
-impl Drop for Machine {
+impl Drop for Namespace {
     fn drop(&mut self) {
         let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
     }
@@ -61,7 +61,7 @@ fn the_program_says_what_keepalived_says() {
     if !is_root() {
         return;
     }
-    let machine = Machine::named("cfg");
+    let machine = Namespace::create("cfg");
     let dir = std::env::temp_dir().join(format!("evenkeel-verdicts-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("writable");
     let ours: PathBuf = program("evenkeeld");
@@ -75,7 +75,8 @@ fn the_program_says_what_keepalived_says() {
         }
         std::fs::write(&file, v["text"].as_str().expect("text")).expect("writable");
         let path = file.to_str().expect("UTF-8");
-        let (theirs, here) = (machine.status("keepalived", path), machine.status(ours.to_str().expect("UTF-8"), path));
+        let (theirs, here) =
+            (machine.run_check("keepalived", path), machine.run_check(ours.to_str().expect("UTF-8"), path));
         seen += 1;
         if theirs != here {
             wrong.push(format!("{}: keepalived {theirs:?}, here {here:?}", v["name"]));
@@ -92,14 +93,15 @@ fn keepaliveds_own_samples_get_its_status() {
     if !is_root() {
         return;
     }
-    let machine = Machine::named("smp");
+    let machine = Namespace::create("smp");
     let ours = program("evenkeeld");
     for sample in samples.flatten().map(|e| e.path()) {
         let path = sample.to_str().expect("UTF-8");
         if !path.contains("keepalived.conf") || path.ends_with(".gz") {
             continue;
         }
-        let (theirs, here) = (machine.status("keepalived", path), machine.status(ours.to_str().expect("UTF-8"), path));
+        let (theirs, here) =
+            (machine.run_check("keepalived", path), machine.run_check(ours.to_str().expect("UTF-8"), path));
         assert_eq!(here, theirs, "{path}");
     }
 }
@@ -110,7 +112,7 @@ fn weights_in_a_sync_group_get_keepaliveds_status() {
     if !is_root() {
         return;
     }
-    let machine = Machine::named("wgt");
+    let machine = Namespace::create("wgt");
     let ours = program("evenkeeld");
     let file = std::env::temp_dir().join(format!("evenkeel-weights-{}.conf", std::process::id()));
     let path = file.to_str().expect("UTF-8");
@@ -142,7 +144,8 @@ fn weights_in_a_sync_group_get_keepaliveds_status() {
             instance("B", 2, "")
         );
         std::fs::write(&file, text).expect("writable");
-        let (theirs, here) = (machine.status("keepalived", path), machine.status(ours.to_str().expect("UTF-8"), path));
+        let (theirs, here) =
+            (machine.run_check("keepalived", path), machine.run_check(ours.to_str().expect("UTF-8"), path));
         assert_eq!(here, theirs, "{kind} {line} {group}");
     }
     std::fs::remove_file(&file).expect("removable");

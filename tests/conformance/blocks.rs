@@ -5,82 +5,86 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use evenkeel_core::model::{ForwardingMethod, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
-use evenkeel_core::schedulers::{Load, scan};
-use evenkeel_testkit::dice::Dice;
-use evenkeel_testkit::frames::{self, Flags};
+use evenkeel_core::schedulers::{ServerLoad, select_by_scan};
+use evenkeel_testkit::frames::{self, TcpFlags};
+use evenkeel_testkit::rng::Rng;
 
-use crate::plane::{Fate, TestPlane, test_plane};
+use crate::plane::{TestPlane, Verdict, test_plane};
 use crate::table::client;
 
 const SERVERS: u64 = 150;
 
-fn key() -> ServiceKey {
-    ServiceKey::at(Protocol::Tcp, Ipv4Addr::new(10, 2, 0, 100).into(), 80)
+fn service_key() -> ServiceKey {
+    ServiceKey::new(Protocol::Tcp, Ipv4Addr::new(10, 2, 0, 100).into(), 80)
 }
 
-fn server(n: u64) -> ServerKey {
+fn server_key(n: u64) -> ServerKey {
     ServerKey { addr: Ipv4Addr::from(0x0a02_0100 + n as u32).into(), port: 80 }
 }
 
 /// What a look at every server comes to, by the counts as they are now.
-fn expected(plane: &TestPlane) -> Option<IpAddr> {
-    let view = plane.plane.maps().view_one(key()).expect("the service");
-    let load = |d: &evenkeel_sys::bpf::DestView| Load {
+fn expected_server(plane: &TestPlane) -> Option<IpAddr> {
+    let view = plane.plane.maps().service_record(service_key()).expect("the service");
+    let load = |d: &evenkeel_sys::bpf::DestRecord| ServerLoad {
         weight: d.spec.weight.get(),
         active: d.active,
         inactive: d.inactive,
         overload: d.overload,
     };
-    let list: Vec<Load> = view.dests.iter().map(load).collect();
-    scan(view.spec.scheduler, &list).map(|at| view.dests[at].key.addr)
+    let list: Vec<ServerLoad> = view.dests.iter().map(load).collect();
+    select_by_scan(view.spec.scheduler, &list).map(|at| view.dests[at].key.addr)
 }
 
 /// A new connection goes where it should.
-fn open(plane: &TestPlane, n: u32, scheduler: Scheduler) {
-    let (expected, fate) = (expected(plane), plane.tcp(client(n), (key().addr, 80), "S"));
+fn open_connection(plane: &TestPlane, n: u32, scheduler: Scheduler) {
+    let (expected, fate) = (expected_server(plane), plane.send_tcp(client(n), (service_key().addr, 80), "S"));
     match expected {
-        Some(server) => assert_eq!(fate, Fate::Sent(server), "{scheduler:?}, connection {n}"),
+        Some(server) => assert_eq!(fate, Verdict::Forwarded(server), "{scheduler:?}, connection {n}"),
         None => {
-            assert!(!matches!(fate, Fate::Sent(_)), "{scheduler:?}, connection {n}: {fate:?}, and nobody can take it")
+            assert!(
+                !matches!(fate, Verdict::Forwarded(_)),
+                "{scheduler:?}, connection {n}: {fate:?}, and nobody can take it"
+            )
         }
     }
 }
 
-fn spec(dice: &mut Dice) -> DestSpec {
-    let weight = Weight::new(dice.roll(5) as u32).expect("a weight");
-    let u_threshold = if dice.chance(25) { 1 + dice.roll(40) as u32 } else { 0 };
+fn random_dest_spec(dice: &mut Rng) -> DestSpec {
+    let weight = Weight::new(dice.below(5) as u32).expect("a weight");
+    let u_threshold = if dice.chance(25) { 1 + dice.below(40) as u32 } else { 0 };
     DestSpec { weight, method: ForwardingMethod::Dr, u_threshold, l_threshold: 0 }
 }
 
 #[test]
-fn many_servers_are_chosen_among_as_if_each_was_looked_at() {
+fn choices_among_many_servers_are_those_of_a_full_scan() {
     // Where random histories are to be few, two schedulers will do.
     let most = std::env::var("EVENKEEL_HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
     let all = [Scheduler::Wlc, Scheduler::Ovf, Scheduler::Lc, Scheduler::Sed, Scheduler::Nq, Scheduler::Fo];
     for scheduler in all.into_iter().take(most) {
         let Some(mut plane) = test_plane(1 << 16) else { return };
-        let mut dice = Dice(7);
-        plane.apply(&[Step::AddService(key(), ServiceSpec::of(scheduler))]);
-        let all: Vec<Step> = (0..SERVERS).map(|n| Step::AddDest(key(), server(n), spec(&mut dice))).collect();
+        let mut dice = Rng(7);
+        plane.apply(&[Step::AddService(service_key(), ServiceSpec::with_scheduler(scheduler))]);
+        let all: Vec<Step> =
+            (0..SERVERS).map(|n| Step::AddDest(service_key(), server_key(n), random_dest_spec(&mut dice))).collect();
         plane.apply(&all);
         let (mut opened, mut there) = (0, vec![true; SERVERS as usize]);
         for _ in 0..1500 {
-            let old = client(dice.roll(opened.max(1) as usize) as u32);
-            match dice.roll(40) {
+            let old = client(dice.below(opened.max(1) as usize) as u32);
+            match dice.below(40) {
                 0..28 => {
-                    open(&plane, opened, scheduler);
+                    open_connection(&plane, opened, scheduler);
                     opened += 1;
                 }
                 // What is known becomes established, inactive, or both in turn.
-                28..34 => drop(plane.tcp(old, (key().addr, 80), "A")),
-                34..38 => drop(plane.tcp(old, (key().addr, 80), "F")),
+                28..34 => drop(plane.send_tcp(old, (service_key().addr, 80), "A")),
+                34..38 => drop(plane.send_tcp(old, (service_key().addr, 80), "F")),
                 _ => {
-                    let n = dice.roll(SERVERS as usize) as u64;
+                    let n = dice.below(SERVERS as usize) as u64;
                     let gone = !there[n as usize];
-                    let step = match dice.roll(3) {
-                        _ if gone => Step::AddDest(key(), server(n), spec(&mut dice)),
-                        0 => Step::RemoveDest(key(), server(n)),
-                        _ => Step::EditDest(key(), server(n), spec(&mut dice)),
+                    let step = match dice.below(3) {
+                        _ if gone => Step::AddDest(service_key(), server_key(n), random_dest_spec(&mut dice)),
+                        0 => Step::RemoveDest(service_key(), server_key(n)),
+                        _ => Step::EditDest(service_key(), server_key(n), random_dest_spec(&mut dice)),
                     };
                     there[n as usize] = !matches!(step, Step::RemoveDest(..));
                     plane.apply(&[step]);
@@ -88,12 +92,14 @@ fn many_servers_are_chosen_among_as_if_each_was_looked_at() {
             }
         }
         // Another scheduler over the same servers; then as few of them as are looked at all.
-        plane.apply(&[Step::EditService(key(), ServiceSpec::of(Scheduler::Lc))]);
-        (0..100).for_each(|n| open(&plane, opened + n, Scheduler::Lc));
-        let most: Vec<Step> =
-            (20..SERVERS).filter(|n| there[*n as usize]).map(|n| Step::RemoveDest(key(), server(n))).collect();
+        plane.apply(&[Step::EditService(service_key(), ServiceSpec::with_scheduler(Scheduler::Lc))]);
+        (0..100).for_each(|n| open_connection(&plane, opened + n, Scheduler::Lc));
+        let most: Vec<Step> = (20..SERVERS)
+            .filter(|n| there[*n as usize])
+            .map(|n| Step::RemoveDest(service_key(), server_key(n)))
+            .collect();
         plane.apply(&most);
-        (100..200).for_each(|n| open(&plane, opened + n, Scheduler::Lc));
+        (100..200).for_each(|n| open_connection(&plane, opened + n, Scheduler::Lc));
     }
 }
 
@@ -101,23 +107,23 @@ fn many_servers_are_chosen_among_as_if_each_was_looked_at() {
 fn twos_loads_many_servers_by_their_weights() {
     const FLOWS: u32 = 20_000;
     let Some(mut plane) = test_plane(1 << 17) else { return };
-    plane.apply(&[Step::AddService(key(), ServiceSpec::of(Scheduler::Twos))]);
+    plane.apply(&[Step::AddService(service_key(), ServiceSpec::with_scheduler(Scheduler::Twos))]);
     let weight = |n: u64| DestSpec {
         weight: Weight::new((n % 5) as u32).expect("a weight"),
         method: ForwardingMethod::Dr,
         u_threshold: 0,
         l_threshold: 0,
     };
-    let all: Vec<Step> = (0..SERVERS).map(|n| Step::AddDest(key(), server(n), weight(n))).collect();
+    let all: Vec<Step> = (0..SERVERS).map(|n| Step::AddDest(service_key(), server_key(n), weight(n))).collect();
     plane.apply(&all);
     let begin = |plane: &TestPlane, flows: std::ops::Range<u32>| {
         for n in flows {
-            assert!(matches!(plane.tcp(client(n), (key().addr, 80), "S"), Fate::Sent(_)));
+            assert!(matches!(plane.send_tcp(client(n), (service_key().addr, 80), "S"), Verdict::Forwarded(_)));
         }
     };
     let connections = |plane: &TestPlane| -> Vec<u32> {
-        let view = plane.plane.maps().view_one(key()).expect("the service");
-        let one = |n| view.dests.iter().find(|d| d.key == server(n)).map_or(0, |d| d.active + d.inactive);
+        let view = plane.plane.maps().service_record(service_key()).expect("the service");
+        let one = |n| view.dests.iter().find(|d| d.key == server_key(n)).map_or(0, |d| d.active + d.inactive);
         (0..SERVERS).map(one).collect()
     };
     begin(&plane, 0..FLOWS);
@@ -129,10 +135,12 @@ fn twos_loads_many_servers_by_their_weights() {
     }
     // A block of which nothing is left, and one server that weighs more than all others.
     let mut changes: Vec<Step> = (40..110)
-        .map(|n| Step::EditDest(key(), server(n), DestSpec { weight: Weight::new(0).expect("0"), ..weight(0) }))
+        .map(|n| {
+            Step::EditDest(service_key(), server_key(n), DestSpec { weight: Weight::new(0).expect("0"), ..weight(0) })
+        })
         .collect();
     let heavy = DestSpec { weight: Weight::new(60_000).expect("a weight"), ..weight(0) };
-    changes.push(Step::EditDest(key(), server(3), heavy));
+    changes.push(Step::EditDest(service_key(), server_key(3), heavy));
     plane.apply(&changes);
     begin(&plane, FLOWS..FLOWS + 2000);
     let after = connections(&plane);
@@ -141,12 +149,12 @@ fn twos_loads_many_servers_by_their_weights() {
 }
 
 #[test]
-fn what_two_cpus_have_found_best_at_once_holds_afterwards() {
+fn what_two_cpus_store_as_best_at_once_is_right_afterwards() {
     const FLOWS: u32 = 20_000;
     let Some(mut plane) = test_plane(1 << 19) else { return };
-    plane.apply(&[Step::AddService(key(), ServiceSpec::of(Scheduler::Wlc))]);
+    plane.apply(&[Step::AddService(service_key(), ServiceSpec::with_scheduler(Scheduler::Wlc))]);
     let same = DestSpec { weight: Weight::DEFAULT, method: ForwardingMethod::Dr, u_threshold: 0, l_threshold: 0 };
-    let all: Vec<Step> = (0..SERVERS).map(|n| Step::AddDest(key(), server(n), same)).collect();
+    let all: Vec<Step> = (0..SERVERS).map(|n| Step::AddDest(service_key(), server_key(n), same)).collect();
     plane.apply(&all);
     let plane = &plane;
     for round in 0..5 {
@@ -154,19 +162,25 @@ fn what_two_cpus_have_found_best_at_once_holds_afterwards() {
             for t in 0..2u32 {
                 s.spawn(move || {
                     for n in (t..FLOWS).step_by(2) {
-                        let begin = frames::tcp(client(round * FLOWS + n), (key().addr, 80), Flags::of("S"), 64, b"");
-                        assert!(matches!(plane.frame(&begin), Fate::Sent(_)));
+                        let begin = frames::tcp(
+                            client(round * FLOWS + n),
+                            (service_key().addr, 80),
+                            TcpFlags::parse("S"),
+                            64,
+                            b"",
+                        );
+                        assert!(matches!(plane.forward(&begin), Verdict::Forwarded(_)));
                         // Every other one goes on, and is about to end; none ends, which might be at any moment.
                         if n & 2 != 0 {
-                            plane.tcp(client(round * FLOWS + n), (key().addr, 80), "A");
-                            plane.tcp(client(round * FLOWS + n), (key().addr, 80), "F");
+                            plane.send_tcp(client(round * FLOWS + n), (service_key().addr, 80), "A");
+                            plane.send_tcp(client(round * FLOWS + n), (service_key().addr, 80), "F");
                         }
                     }
                 });
             }
         });
         for n in 0..300 {
-            open(plane, 1 << 20 | round << 10 | n, Scheduler::Wlc);
+            open_connection(plane, 1 << 20 | round << 10 | n, Scheduler::Wlc);
         }
     }
 }

@@ -6,41 +6,42 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use evenkeel_core::model::{ForwardingMethod, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
 use evenkeel_sys::bpf::XdpPlane;
-use evenkeel_testkit::frames::{self, Flags};
+use evenkeel_testkit::frames::{self, TcpFlags};
 
-use crate::plane::{NO_TC, XDP_TX, mac_of, test_plane};
+use crate::plane::{NO_TC, XDP_TX, server_mac, test_plane};
 
 const CHANGES: u64 = 10_000;
 const SERVERS: u64 = 8;
 /// How many are in service at a time; each change adds the next one and removes the oldest.
-const AT_A_TIME: u64 = 4;
+const AVAILABLE_SERVERS: u64 = 4;
 
-fn server(n: u64) -> ServerKey {
+fn server_key(n: u64) -> ServerKey {
     ServerKey { addr: Ipv4Addr::new(10, 2, 0, 21 + (n % SERVERS) as u8).into(), port: 80 }
 }
 
 #[test]
 fn ten_thousand_changes_under_traffic_are_seen_whole_or_not_at_all() {
     let Some(mut plane) = test_plane(1 << 16) else { return };
-    let key = ServiceKey::at(Protocol::Tcp, Ipv4Addr::new(10, 2, 0, 100).into(), 80);
+    let key = ServiceKey::new(Protocol::Tcp, Ipv4Addr::new(10, 2, 0, 100).into(), 80);
     let spec = DestSpec { weight: Weight::DEFAULT, method: ForwardingMethod::Dr, u_threshold: 0, l_threshold: 0 };
-    plane.apply(&[Step::AddService(key, ServiceSpec::of(Scheduler::Rr))]);
-    let all: Vec<Step> = (0..SERVERS).map(|n| Step::AddDest(key, server(n), spec)).collect();
+    plane.apply(&[Step::AddService(key, ServiceSpec::with_scheduler(Scheduler::Rr))]);
+    let all: Vec<Step> = (0..SERVERS).map(|n| Step::AddDest(key, server_key(n), spec)).collect();
     plane.apply(&all);
-    let rest: Vec<Step> = (AT_A_TIME..SERVERS).map(|n| Step::RemoveDest(key, server(n))).collect();
+    let rest: Vec<Step> = (AVAILABLE_SERVERS..SERVERS).map(|n| Step::RemoveDest(key, server_key(n))).collect();
     plane.apply(&rest);
 
     // A program of its own for the traffic, over the same maps.
-    let traffic = XdpPlane::load_without(&plane.plane.loaded.dir, 1 << 16, NO_TC).expect("adopted");
-    assert!(traffic.loaded.adopted);
-    traffic.loaded.note_test_device();
+    let traffic = XdpPlane::load_without_programs(&plane.plane.packet_path.dir, 1 << 16, NO_TC).expect("adopted");
+    assert!(traffic.packet_path.reused_maps);
+    traffic.packet_path.record_test_device();
     let (begun, done) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|s| {
         s.spawn(|| {
             for n in 0..CHANGES {
                 begun.store(n + 1, Ordering::SeqCst);
-                let steps = [Step::AddDest(key, server(n + AT_A_TIME), spec), Step::RemoveDest(key, server(n))];
-                let errors = plane.plane.apply(&steps);
+                let steps =
+                    [Step::AddDest(key, server_key(n + AVAILABLE_SERVERS), spec), Step::RemoveDest(key, server_key(n))];
+                let errors = plane.plane.apply_steps(&steps);
                 assert!(errors.is_empty(), "{errors:?}");
                 done.store(n + 1, Ordering::SeqCst);
             }
@@ -49,12 +50,15 @@ fn ten_thousand_changes_under_traffic_are_seen_whole_or_not_at_all() {
         while done.load(Ordering::SeqCst) < CHANGES {
             sent += 1;
             let client: IpAddr = Ipv4Addr::from(0x0a01_0000 + (sent >> 10)).into();
-            let frame = frames::tcp((client, 1024 + (sent & 1023) as u16), (key.addr, 80), Flags::of("S"), 64, b"");
+            let frame =
+                frames::tcp((client, 1024 + (sent & 1023) as u16), (key.addr, 80), TcpFlags::parse("S"), 64, b"");
             let before = done.load(Ordering::SeqCst);
-            let (code, out) = traffic.loaded.run("evenkeel_xdp", &frame).expect("runs");
+            let (code, out) = traffic.packet_path.test_run("evenkeel_xdp", &frame).expect("runs");
             let after = begun.load(Ordering::SeqCst);
             assert_eq!(code, XDP_TX, "packet {sent} between change {before} and {after}");
-            let there = (before..after + AT_A_TIME).take(SERVERS as usize).any(|n| mac_of(server(n).addr) == out[..6]);
+            let there = (before..after + AVAILABLE_SERVERS)
+                .take(SERVERS as usize)
+                .any(|n| server_mac(server_key(n).addr) == out[..6]);
             assert!(there, "packet {sent} between change {before} and {after} went to {:?}", &out[..6]);
         }
         println!("{sent} packets");

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evenkeel_sys::bpf::program::Instruction;
+use evenkeel_sys::bpf::object::Instruction;
 
 use crate::plane::TestPlane;
 
@@ -17,7 +17,7 @@ pub struct Cost {
     /// Look-ups into maps, by map.
     pub lookups: BTreeMap<String, u32>,
     /// Lines of the connection table that were looked at.
-    pub lines: usize,
+    pub conn_lines: usize,
 }
 
 /// Addresses: a region's number + 1 << 32, and a place in it. The first ones are what the program is given.
@@ -27,9 +27,9 @@ const STACK: usize = 2;
 const HEADROOM: usize = 256;
 const STACK_BYTES: usize = 512;
 /// Marks the number of a map, which is no address.
-const MAP: u64 = 1 << 63;
+const MAP_FLAG: u64 = 1 << 63;
 
-fn address(region: usize, at: usize) -> u64 {
+fn virtual_address(region: usize, at: usize) -> u64 {
     ((region as u64 + 1) << 32) + at as u64
 }
 
@@ -38,7 +38,7 @@ struct Machine<'p> {
     code: Vec<Instruction>,
     regions: Vec<Vec<u8>>,
     /// The region of each value that was looked up.
-    values: BTreeMap<(String, Vec<u8>), Option<usize>>,
+    value_regions: BTreeMap<(String, Vec<u8>), Option<usize>>,
     data: usize,
     ifindex: u32,
     jiffies: u64,
@@ -53,33 +53,33 @@ pub fn emulate(plane: &TestPlane, frame: &[u8], ifindex: u32) -> (u32, Vec<u8>, 
     packet.extend(frame);
     let mut m = Machine {
         plane,
-        code: plane.plane.loaded.instructions("evenkeel_xdp"),
+        code: plane.plane.packet_path.instructions("evenkeel_xdp"),
         regions: vec![vec![0; 24], packet, Vec::new()],
-        values: BTreeMap::new(),
+        value_regions: BTreeMap::new(),
         data: HEADROOM,
         ifindex,
         jiffies: plane.plane.maps().jiffies64(),
         lines: BTreeSet::new(),
         cost: Cost::default(),
     };
-    let verdict = m.call(0, [0, address(CONTEXT, 0), 0, 0, 0, 0]) as u32;
-    m.cost.lines = m.lines.len();
+    let verdict = m.call_function(0, [0, virtual_address(CONTEXT, 0), 0, 0, 0, 0]) as u32;
+    m.cost.conn_lines = m.lines.len();
     (verdict, m.regions[FRAME][m.data..].to_vec(), m.cost)
 }
 
 impl Machine<'_> {
-    fn split(a: u64) -> (usize, usize) {
+    fn split_address(a: u64) -> (usize, usize) {
         let region = (a >> 32).checked_sub(1).unwrap_or_else(|| panic!("no address: {a:#x}"));
         (region as usize, a as u32 as usize)
     }
 
-    fn load(&mut self, a: u64, bytes: usize) -> u64 {
-        let (region, at) = Self::split(a);
+    fn load_word(&mut self, a: u64, bytes: usize) -> u64 {
+        let (region, at) = Self::split_address(a);
         if region == CONTEXT {
             // struct xdp_md
             return match at {
-                0 => address(FRAME, self.data),
-                4 => address(FRAME, self.regions[FRAME].len()),
+                0 => virtual_address(FRAME, self.data),
+                4 => virtual_address(FRAME, self.regions[FRAME].len()),
                 12 => u64::from(self.ifindex),
                 other => panic!("the context's word {other}"),
             };
@@ -89,37 +89,37 @@ impl Machine<'_> {
         u64::from_le_bytes(word)
     }
 
-    fn store(&mut self, a: u64, bytes: usize, value: u64) {
-        let (region, at) = Self::split(a);
+    fn store_word(&mut self, a: u64, bytes: usize, value: u64) {
+        let (region, at) = Self::split_address(a);
         assert!(region != CONTEXT, "the context is not written");
         self.regions[region][at..at + bytes].copy_from_slice(&value.to_le_bytes()[..bytes]);
     }
 
-    fn value(&mut self, map: &str, key: Vec<u8>) -> Option<usize> {
-        if let Some(known) = self.values.get(&(map.to_owned(), key.clone())) {
+    fn map_value_region(&mut self, map: &str, key: Vec<u8>) -> Option<usize> {
+        if let Some(known) = self.value_regions.get(&(map.to_owned(), key.clone())) {
             return *known;
         }
-        let region = self.plane.plane.loaded.value_at(map, &key).map(|v| {
+        let region = self.plane.plane.packet_path.lookup_value(map, &key).map(|v| {
             self.regions.push(v);
             self.regions.len() - 1
         });
-        self.values.insert((map.to_owned(), key), region);
+        self.value_regions.insert((map.to_owned(), key), region);
         region
     }
 
     /// bpf-helpers(7)
-    fn helper(&mut self, number: i32, args: [u64; 6]) -> u64 {
+    fn call_helper(&mut self, number: i32, args: [u64; 6]) -> u64 {
         match number {
             1 => {
                 let (name, key) =
-                    self.plane.plane.loaded.map_of((args[1] & !MAP) as i32).expect("a map of the program");
-                let key: Vec<u8> = (0..key).map(|i| self.load(args[2] + i as u64, 1) as u8).collect();
+                    self.plane.plane.packet_path.map_by_fd((args[1] & !MAP_FLAG) as i32).expect("a map of the program");
+                let key: Vec<u8> = (0..key).map(|i| self.load_word(args[2] + i as u64, 1) as u8).collect();
                 *self.cost.lookups.entry(name.clone()).or_default() += 1;
-                let Some(region) = self.value(&name, key) else { return 0 };
+                let Some(region) = self.map_value_region(&name, key) else { return 0 };
                 if name == "conns" {
                     self.lines.insert(region);
                 }
-                return address(region, 0);
+                return virtual_address(region, 0);
             }
             // bpf_redirect
             23 => self.cost.helpers += 1,
@@ -136,10 +136,10 @@ impl Machine<'_> {
         4 // XDP_REDIRECT
     }
 
-    fn atomic(&mut self, i: Instruction, r: &mut [u64; 11]) {
+    fn execute_atomic(&mut self, i: Instruction, r: &mut [u64; 11]) {
         let bytes = if i.code & 0x18 == 0x18 { 8 } else { 4 };
         let a = r[usize::from(i.dst)].wrapping_add_signed(i64::from(i.off));
-        let (old, operand) = (self.load(a, bytes), r[usize::from(i.src)]);
+        let (old, operand) = (self.load_word(a, bytes), r[usize::from(i.src)]);
         let new = match i.imm & 0xf0 {
             0x00 => old.wrapping_add(operand),
             0x40 => old | operand,
@@ -150,24 +150,24 @@ impl Machine<'_> {
                 let same = old == if bytes == 8 { r[0] } else { r[0] & 0xffff_ffff };
                 r[0] = old;
                 return if same {
-                    self.store(a, bytes, operand)
+                    self.store_word(a, bytes, operand)
                 };
             }
             other => panic!("atomic {other:#x}"),
         };
-        self.store(a, bytes, new);
+        self.store_word(a, bytes, new);
         if i.imm & 1 != 0 {
             r[usize::from(i.src)] = old;
         }
     }
 
     /// A function of the program's, from its first instruction until it returns.
-    fn call(&mut self, mut at: usize, args: [u64; 6]) -> u64 {
+    fn call_function(&mut self, mut at: usize, args: [u64; 6]) -> u64 {
         let frame = self.regions[STACK].len();
         self.regions[STACK].resize(frame + STACK_BYTES, 0);
         let mut r = [0; 11];
         r[1..6].copy_from_slice(&args[1..]);
-        r[10] = address(STACK, frame + STACK_BYTES);
+        r[10] = virtual_address(STACK, frame + STACK_BYTES);
         loop {
             let i = self.code[at];
             at += 1;
@@ -188,20 +188,21 @@ impl Machine<'_> {
                     at += 1;
                     r[d] = match i.src {
                         0 => u64::from(i.imm as u32) | (u64::from(high as u32) << 32),
-                        1 => MAP | u64::from(i.imm as u32),
+                        1 => MAP_FLAG | u64::from(i.imm as u32),
                         2 => {
-                            let (name, _) = self.plane.plane.loaded.map_of(i.imm).expect("a map of the program");
-                            let region = self.value(&name, vec![0; 4]).expect("constants");
-                            address(region, high as usize)
+                            let (name, _) =
+                                self.plane.plane.packet_path.map_by_fd(i.imm).expect("a map of the program");
+                            let region = self.map_value_region(&name, vec![0; 4]).expect("constants");
+                            virtual_address(region, high as usize)
                         }
                         other => panic!("a pseudo source {other}"),
                     };
                 }
                 // LDX, ST, STX
-                1 => r[d] = self.load(place(r[s]), size),
-                2 => self.store(place(r[d]), size, imm),
-                3 if i.code & 0xe0 == 0xc0 => self.atomic(i, &mut r),
-                3 => self.store(place(r[d]), size, r[s]),
+                1 => r[d] = self.load_word(place(r[s]), size),
+                2 => self.store_word(place(r[d]), size, imm),
+                3 if i.code & 0xe0 == 0xc0 => self.execute_atomic(i, &mut r),
+                3 => self.store_word(place(r[d]), size, r[s]),
                 // JMP32, JMP
                 5 | 6 => {
                     let wide = i.code & 7 == 5;
@@ -230,8 +231,8 @@ impl Machine<'_> {
                         0x80 => {
                             let args = [0, r[1], r[2], r[3], r[4], r[5]];
                             r[0] = match i.src {
-                                1 => self.call(at.wrapping_add_signed(i.imm as isize), args),
-                                _ => self.helper(i.imm, args),
+                                1 => self.call_function(at.wrapping_add_signed(i.imm as isize), args),
+                                _ => self.call_helper(i.imm, args),
                             };
                             false
                         }

@@ -3,12 +3,12 @@
 
 use std::net::IpAddr;
 
-use evenkeel_core::oracle::frame::{self, Seen};
-use evenkeel_core::oracle::{Fate, Oracle};
-use evenkeel_testkit::frames::{self, Flags};
-use evenkeel_testkit::sequences::ipvsadm_step;
+use evenkeel_core::oracle::frame::{self, ParsedFrame};
+use evenkeel_core::oracle::{Oracle, Verdict};
+use evenkeel_testkit::frames::{self, TcpFlags};
+use evenkeel_testkit::ipvs_recording::parse_ipvsadm_command;
 
-use crate::plane::{mac_of, test_plane};
+use crate::plane::{server_mac, test_plane};
 
 /// `EVENKEEL_FRAMES=10000000` tries more of them.
 #[test]
@@ -23,7 +23,7 @@ fn no_mutated_frame_of_any_kind_confuses_the_program() {
         {
             let add = format!("-a {option} {service} -r {server} {how}");
             let new = if how == "-g" { vec![format!("-A {option} {service} -s rr -p 60")] } else { Vec::new() };
-            all.extend(new.iter().chain([&add]).map(|c| ipvsadm_step(c).expect("a step")));
+            all.extend(new.iter().chain([&add]).map(|c| parse_ipvsadm_command(c).expect("a step")));
         }
     }
     let end = |text: &str| -> (IpAddr, u16) {
@@ -35,11 +35,11 @@ fn no_mutated_frame_of_any_kind_confuses_the_program() {
         let (c, v) = (end(c), end(v));
         let udp = frames::udp(c, v, 64, &[1; 1500]);
         frames.extend(frames::fragments(&udp, 1200));
-        let answer = frames::tcp(v, c, Flags::of("A"), 64, b"hello");
+        let answer = frames::tcp(v, c, TcpFlags::parse("A"), 64, b"hello");
         let router = if v.0.is_ipv6() { "fd00:9::9" } else { "10.9.9.9" }.parse().expect("an address");
         frames.push(frames::icmp_error(router, v.0, (3, 4), 1400, &answer[14..]));
         frames.push(frames::icmp_error(router, v.0, (1, 4), 0, &answer[14..]));
-        frames.extend(["S", "A", "FA", "R"].map(|f| frames::tcp(c, v, Flags::of(f), 64, b"hello")));
+        frames.extend(["S", "A", "FA", "R"].map(|f| frames::tcp(c, v, TcpFlags::parse(f), 64, b"hello")));
         frames.extend([udp, answer, frames::sctp(c, v, 1, b"xxxx"), frames::sctp(c, v, 10, b"xxxx")]);
     }
     let count = std::env::var("EVENKEEL_FRAMES").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000u64);
@@ -53,10 +53,10 @@ fn no_mutated_frame_of_any_kind_confuses_the_program() {
     for n in 0..count {
         // Begun anew before anything expires.
         if n % 2000 == 0 {
-            plane.clear();
+            plane.remove_all();
             plane.apply(&all);
             twin = Oracle::default();
-            all.iter().for_each(|s| twin.apply(s, 0));
+            all.iter().for_each(|s| twin.apply_step(s, 0));
         }
         let mut f = frames[dice(frames.len())].clone();
         for _ in 0..dice(5) {
@@ -72,24 +72,24 @@ fn no_mutated_frame_of_any_kind_confuses_the_program() {
         assert!(matches!(code, 1..=4), "{code}: {f:02x?}");
         assert!(code != 2 || out == f, "left to the kernel, and changed: {f:02x?}");
         verdicts[code as usize] += 1;
-        let fate = match frame::read(&f) {
-            _ if f[..6] != frames::DIRECTOR_MAC => Fate::Kernel,
-            Seen::Nothing => Fate::Kernel,
-            Seen::Other => continue,
-            Seen::Packet { packet, ttl, bytes } => match twin.packet(&packet, 0) {
+        let fate = match frame::parse_frame(&f) {
+            _ if f[..6] != frames::DIRECTOR_MAC => Verdict::Pass,
+            ParsedFrame::Unsupported => Verdict::Pass,
+            ParsedFrame::Other => continue,
+            ParsedFrame::Packet { packet, ttl, ip_len: bytes } => match twin.handle_packet(&packet, 0) {
                 // Too old, or too big for any way there is.
-                Fate::Sent(_) if ttl <= 1 || bytes > 1500 - 40 => continue,
+                Verdict::Forward(_) if ttl <= 1 || bytes > 1500 - 40 => continue,
                 fate => fate,
             },
         };
         compared += 1;
         let right = match fate {
-            Fate::Kernel => code == 2,
-            Fate::Sent(server) => code == 3 && out[..6] == mac_of(server.addr),
-            Fate::Dropped => code == 1,
+            Verdict::Pass => code == 2,
+            Verdict::Forward(server) => code == 3 && out[..6] == server_mac(server.addr),
+            Verdict::Drop => code == 1,
             // There is no way to clients here.
-            Fate::Replied(_) => code == 1,
-            Fate::Refused | Fate::Reset => code == 3 || code == 1,
+            Verdict::Reply(_) => code == 1,
+            Verdict::Unreachable | Verdict::Reset => code == 3 || code == 1,
         };
         assert!(right, "frame {n}: {code} instead of {fate:?}: {f:02x?}");
     }

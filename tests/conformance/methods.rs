@@ -7,21 +7,21 @@ use evenkeel_core::model::{
     ForwardingMethod, Protocol, Scheduler, ServerKey, ServiceKey, Tunnel, TunnelChecksum, TunnelKind, Weight,
 };
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
-use evenkeel_sys::bpf::{NextHop, Path};
-use evenkeel_testkit::frames::{self, End, Flags, look, look_icmp};
-use evenkeel_testkit::sequences::ipvsadm_step;
-use evenkeel_testkit::ways::{self, GATEWAY_MAC};
+use evenkeel_sys::bpf::{DestPath, NextHop};
+use evenkeel_testkit::frames::{self, Endpoint, TcpFlags, parse_frame, parse_icmp};
+use evenkeel_testkit::ipvs_recording::parse_ipvsadm_command;
+use evenkeel_testkit::routed_namespace::{self, GATEWAY_MAC};
 
 use crate::plane::{TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, can_load, test_plane};
 
 /// Runs a test in a network of its own, whose way to clients leads by a gateway on `d0`.
-pub fn with_ways(test: impl FnOnce() + Send + 'static) {
+pub fn with_client_route(test: impl FnOnce() + Send + 'static) {
     if can_load() {
-        ways::with_ways(test).expect("a network");
+        routed_namespace::run_in_routed_namespace(test).expect("a network");
     }
 }
 
-pub fn end(text: &str) -> End {
+pub fn endpoint(text: &str) -> Endpoint {
     let at: std::net::SocketAddr = text.parse().expect("an address");
     (at.ip(), at.port())
 }
@@ -36,7 +36,7 @@ pub fn families() -> [[&'static str; 3]; 2] {
 
 fn setup(plane: &mut TestPlane, option: &str, service: &str, server: &str, how: &str) {
     let steps = [format!("-A {option} {service} -s rr"), format!("-a {option} {service} -r {server} {how} -w 1")];
-    plane.apply(&steps.map(|s| ipvsadm_step(&s).expect("a step")));
+    plane.apply(&steps.map(|s| parse_ipvsadm_command(&s).expect("a step")));
 }
 
 fn plane(option: &str, service: &str, server: &str, how: &str) -> TestPlane {
@@ -45,9 +45,9 @@ fn plane(option: &str, service: &str, server: &str, how: &str) -> TestPlane {
     plane
 }
 
-pub fn frame(option: &str, from: End, to: End, payload: &[u8]) -> Vec<u8> {
+pub fn frame(option: &str, from: Endpoint, to: Endpoint, payload: &[u8]) -> Vec<u8> {
     match option {
-        "-t" => frames::tcp(from, to, Flags::of("S"), 64, payload),
+        "-t" => frames::tcp(from, to, TcpFlags::parse("S"), 64, payload),
         "-u" => frames::udp(from, to, 64, payload),
         _ => frames::sctp(from, to, 1, payload), // INIT
     }
@@ -55,22 +55,22 @@ pub fn frame(option: &str, from: End, to: End, payload: &[u8]) -> Vec<u8> {
 
 #[test]
 fn nat_translates_there_and_back() {
-    with_ways(|| {
+    with_client_route(|| {
         let mut plane = test_plane(4096).expect("root");
         for [client, service, server] in families() {
             for option in ["-t", "-u", "--sctp-service"] {
                 setup(&mut plane, option, service, server, "-m");
-                let (client, service, server) = (end(client), end(service), end(server));
+                let (client, service, server) = (endpoint(client), endpoint(service), endpoint(server));
                 for payload in [&b""[..], b"x", b"hello", &[7; 1301]] {
                     let (code, out) = plane.run(&frame(option, client, service, payload));
                     assert_eq!(code, XDP_TX, "{option} {client:?}");
-                    let seen = look(&out);
+                    let seen = parse_frame(&out);
                     assert_eq!((seen.from, seen.to, seen.ttl), (client, server, 63));
                     // Twice: by the kernel's routes, then by the way that the connection remembers.
                     for _ in 0..2 {
                         let (code, out) = plane.run(&frame(option, server, client, payload));
                         assert_eq!(code, XDP_REDIRECT, "{option} {client:?}");
-                        let seen = look(&out);
+                        let seen = parse_frame(&out);
                         assert_eq!((seen.from, seen.to, seen.ttl), (service, client, 63));
                         assert_eq!(seen.dmac, GATEWAY_MAC);
                     }
@@ -78,9 +78,9 @@ fn nat_translates_there_and_back() {
                 let stranger = (client.0, client.1 + 1);
                 let answer = frame(option, server, stranger, b"");
                 assert_eq!(plane.run(&answer), (XDP_PASS, answer), "no connection's answer is left alone");
-                let view = plane.plane.maps().view();
+                let view = plane.plane.maps().service_records();
                 assert_eq!((view[0].stats.in_packets, view[0].stats.out_packets), (4, 8));
-                plane.clear();
+                plane.remove_all();
             }
         }
     });
@@ -88,10 +88,10 @@ fn nat_translates_there_and_back() {
 
 #[test]
 fn udp_without_a_checksum_stays_without_one() {
-    with_ways(|| {
+    with_client_route(|| {
         let [client, service, server] = families()[0];
         let plane = plane("-u", service, server, "-m");
-        let mut f = frame("-u", end(client), end(service), b"x");
+        let mut f = frame("-u", endpoint(client), endpoint(service), b"x");
         f[14 + 20 + 6..14 + 20 + 8].fill(0);
         let (code, out) = plane.run(&f);
         assert_eq!((code, &out[14 + 20 + 6..14 + 20 + 8]), (XDP_TX, &[0, 0][..]));
@@ -100,27 +100,31 @@ fn udp_without_a_checksum_stays_without_one() {
 
 #[test]
 fn one_real_server_of_two_services_answers_for_the_right_one() {
-    with_ways(|| {
+    with_client_route(|| {
         let mut plane = test_plane(4096).expect("root");
-        let (client, server) = (end("10.1.1.1:40000"), end("10.2.0.21:8080"));
+        let (client, server) = (endpoint("10.1.1.1:40000"), endpoint("10.2.0.21:8080"));
         let services = ["10.2.0.100:80", "10.2.0.101:80", "10.2.0.102:8080"];
         for s in services {
             let steps = [format!("-A -t {s} -s rr"), format!("-a -t {s} -r 10.2.0.21:8080 -m")];
-            plane.apply(&steps.map(|s| ipvsadm_step(&s).expect("a step")));
+            plane.apply(&steps.map(|s| parse_ipvsadm_command(&s).expect("a step")));
         }
         let answer = |plane: &TestPlane, port: u16| {
             let (code, out) = plane.run(&frame("-t", server, (client.0, port), b""));
-            (code == XDP_REDIRECT).then(|| look(&out).from)
+            (code == XDP_REDIRECT).then(|| parse_frame(&out).from)
         };
         for (n, s) in services.iter().enumerate() {
             let port = client.1 + n as u16;
-            assert_eq!(plane.run(&frame("-t", (client.0, port), end(s), b"")).0, XDP_TX);
-            assert_eq!(answer(&plane, port), Some(end(s)));
+            assert_eq!(plane.run(&frame("-t", (client.0, port), endpoint(s), b"")).0, XDP_TX);
+            assert_eq!(answer(&plane, port), Some(endpoint(s)));
         }
         let gone = [format!("-d -t {} -r 10.2.0.21:8080", services[1])];
-        plane.apply(&gone.map(|s| ipvsadm_step(&s).expect("a step")));
+        plane.apply(&gone.map(|s| parse_ipvsadm_command(&s).expect("a step")));
         for (n, s) in services.iter().enumerate() {
-            assert_eq!(answer(&plane, client.1 + n as u16), Some(end(s)), "a removed server still ends its answers");
+            assert_eq!(
+                answer(&plane, client.1 + n as u16),
+                Some(endpoint(s)),
+                "a removed server still ends its answers"
+            );
         }
     });
 }
@@ -129,13 +133,13 @@ fn one_real_server_of_two_services_answers_for_the_right_one() {
 fn assert_inner(before: &[u8], inner: &[u8]) {
     let mut eth = before[..14].to_vec();
     eth.extend(inner);
-    let (a, b) = (look(before), look(&eth));
+    let (a, b) = (parse_frame(before), parse_frame(&eth));
     assert_eq!((a.from, a.to, a.ttl - 1), (b.from, b.to, b.ttl));
     assert_eq!(before.len(), eth.len());
 }
 
 /// The ones' complement sum of whole data with its checksum in it is ~0.
-fn sums_up(parts: &[&[u8]]) -> bool {
+fn is_checksum_valid(parts: &[&[u8]]) -> bool {
     let bytes = parts.concat();
     let word = |c: &[u8]| u32::from(c[0]) << 8 | c.get(1).map_or(0, |b| u32::from(*b));
     let mut sum: u32 = bytes.chunks(2).map(word).sum();
@@ -146,19 +150,19 @@ fn sums_up(parts: &[&[u8]]) -> bool {
 }
 
 #[test]
-fn tunnels_wrap_what_they_carry() {
-    with_ways(|| {
+fn tunnels_encapsulate_packets() {
+    with_client_route(|| {
         let mut plane = test_plane(4096).expect("root");
-        let outer = ["10.2.0.21:80", "[fd00:2::21]:80"].map(end);
+        let outer = ["10.2.0.21:80", "[fd00:2::21]:80"].map(endpoint);
         let kinds = [TunnelKind::Ipip, TunnelKind::Gre, TunnelKind::Gue(6080)];
         let checksums = [TunnelChecksum::None, TunnelChecksum::Full];
         let mut port = 100;
         for [client, service, _] in families() {
             for (server, kind, checksum, option) in combinations(&outer, &kinds, &checksums, &["-t", "-u"]) {
                 port += 1;
-                let (client, service) = (end(client), (end(service).0, port));
+                let (client, service) = (endpoint(client), (endpoint(service).0, port));
                 let protocol = if option == "-t" { Protocol::Tcp } else { Protocol::Udp };
-                let key = ServiceKey::at(protocol, service.0, port);
+                let key = ServiceKey::new(protocol, service.0, port);
                 let spec = DestSpec {
                     weight: Weight::DEFAULT,
                     method: ForwardingMethod::Tun(Tunnel { kind, checksum }),
@@ -166,13 +170,13 @@ fn tunnels_wrap_what_they_carry() {
                     l_threshold: 0,
                 };
                 plane.apply(&[
-                    Step::AddService(key, ServiceSpec::of(Scheduler::Rr)),
+                    Step::AddService(key, ServiceSpec::with_scheduler(Scheduler::Rr)),
                     Step::AddDest(key, ServerKey { addr: server.0, port }, spec),
                 ]);
                 // The first one, and one of a connection that is known, which may take another way.
                 let begins = frame(option, client, service, &[9; 333]);
                 let goes_on = match protocol {
-                    Protocol::Tcp => frames::tcp(client, service, Flags::of("A"), 64, &[9; 333]),
+                    Protocol::Tcp => frames::tcp(client, service, TcpFlags::parse("A"), 64, &[9; 333]),
                     _ => begins.clone(),
                 };
                 for mut f in [begins, goes_on.clone(), goes_on] {
@@ -181,7 +185,7 @@ fn tunnels_wrap_what_they_carry() {
                     }
                     let (code, out) = plane.run(&f);
                     assert_eq!(code, XDP_TX);
-                    assert_wrapped(&f, &out, server.0, kind, checksum == TunnelChecksum::Full);
+                    assert_encapsulated(&f, &out, server.0, kind, checksum == TunnelChecksum::Full);
                 }
             }
         }
@@ -201,7 +205,7 @@ fn combinations<A: Copy, B: Copy, C: Copy, D: Copy>(a: &[A], b: &[B], c: &[C], d
     all
 }
 
-fn assert_wrapped(before: &[u8], out: &[u8], server: IpAddr, kind: TunnelKind, summed: bool) {
+fn assert_encapsulated(before: &[u8], out: &[u8], server: IpAddr, kind: TunnelKind, summed: bool) {
     let inner_v6 = before[12] == 0x86;
     let v6 = server.is_ipv6();
     assert_eq!(out[12..14], if v6 { [0x86, 0xdd] } else { [8, 0] });
@@ -209,7 +213,7 @@ fn assert_wrapped(before: &[u8], out: &[u8], server: IpAddr, kind: TunnelKind, s
     let (header, protocol, source, destination, ttl, length) = if v6 {
         (40, ip[6], &ip[8..24], &ip[24..40], ip[7], u16::from_be_bytes([ip[4], ip[5]]) as usize + 40)
     } else {
-        assert!(sums_up(&[&ip[..20]]), "outer header checksum");
+        assert!(is_checksum_valid(&[&ip[..20]]), "outer header checksum");
         (20, ip[9], &ip[12..16], &ip[16..20], ip[8], u16::from_be_bytes([ip[2], ip[3]]) as usize)
     };
     assert_eq!(length, ip.len(), "outer length");
@@ -231,7 +235,7 @@ fn assert_wrapped(before: &[u8], out: &[u8], server: IpAddr, kind: TunnelKind, s
         TunnelKind::Gre => {
             assert_eq!((protocol, rest[0], rest[1]), (47, if summed { 0x80 } else { 0 }, 0));
             assert_eq!(rest[2..4], before[12..14], "the inner Ethertype");
-            assert!(!summed || sums_up(&[rest]), "GRE checksum");
+            assert!(!summed || is_checksum_valid(&[rest]), "GRE checksum");
             assert_inner(before, &rest[if summed { 8 } else { 4 }..]);
         }
         TunnelKind::Gue(port) => {
@@ -240,7 +244,7 @@ fn assert_wrapped(before: &[u8], out: &[u8], server: IpAddr, kind: TunnelKind, s
             assert_eq!(rest[8..12], [0, next, 0, 0]);
             let len = (rest.len() as u32).to_be_bytes();
             if summed {
-                assert!(sums_up(&[source, destination, &[0, 17], &len, rest]), "UDP checksum");
+                assert!(is_checksum_valid(&[source, destination, &[0, 17], &len, rest]), "UDP checksum");
             } else {
                 assert_eq!(rest[6..8], [0, 0]);
             }
@@ -250,48 +254,48 @@ fn assert_wrapped(before: &[u8], out: &[u8], server: IpAddr, kind: TunnelKind, s
 }
 
 #[test]
-fn a_packet_too_big_for_its_way_is_answered_with_what_would_fit() {
-    with_ways(|| {
+fn a_packet_above_the_path_mtu_is_answered_with_the_mtu() {
+    with_client_route(|| {
         for ([client, service, _], server, kind, largest) in
             [(families()[0], "10.2.0.21:80", (3, 4), 1480), (families()[1], "[fd00:2::21]:80", (2, 0), 1460)]
         {
             let plane = plane("-t", service, server, "-i");
-            let (client, service) = (end(client), end(service));
+            let (client, service) = (endpoint(client), endpoint(service));
             let header = if client.0.is_ipv6() { 60 } else { 40 };
             // The way takes 1,500 bytes, of which the tunnel's header takes some.
             let fits = vec![1; largest - header];
             assert_eq!(plane.run(&frame("-t", client, service, &fits)).0, XDP_TX);
             let mut f = frame("-t", client, service, &[&fits[..], &[1]].concat());
             if client.0.is_ipv4() {
-                frames::dont_fragment(&mut f, false); // whether it might be cut does not matter
+                frames::set_dont_fragment(&mut f, false); // whether it might be cut does not matter
             }
             let (code, out) = plane.run(&f);
-            let error = look_icmp(&out).expect("an error");
+            let error = parse_icmp(&out).expect("an error");
             assert_eq!((code, error.kind, error.rest), (XDP_TX, kind, largest as u32));
             assert_eq!((error.from, error.to), (service.0, client.0));
             assert_eq!(error.quote, f[14..14 + 128], "as much of the packet as is quoted");
-            assert_eq!(plane.reason("too_big"), 1);
+            assert_eq!(plane.packet_count("too_big"), 1);
         }
     });
 }
 
 #[test]
-fn an_answer_too_big_for_its_way_is_told_to_the_real_server() {
-    with_ways(|| {
+fn a_reply_above_the_path_mtu_is_reported_to_the_real_server() {
+    with_client_route(|| {
         let done = Command::new("ip").args(["link", "set", "d0", "mtu", "1300"]).status().expect("ip runs");
         assert!(done.success());
         for [client, service, server] in families() {
-            let (c, v, r) = (end(client), end(service), end(server));
+            let (c, v, r) = (endpoint(client), endpoint(service), endpoint(server));
             let plane = plane("-u", service, server, "-m");
             assert_eq!(plane.run(&frame("-u", c, v, b"?")).0, XDP_TX);
             let header = if c.0.is_ipv6() { 48 } else { 28 };
             // By the kernel's routes, then by what the connection remembers.
             for _ in 0..2 {
                 let (code, out) = plane.run(&frame("-u", r, c, &vec![1; 1300 - header]));
-                assert_eq!((code, look(&out).from), (XDP_REDIRECT, v));
+                assert_eq!((code, parse_frame(&out).from), (XDP_REDIRECT, v));
                 let f = frame("-u", r, c, &vec![1; 1301 - header]);
                 let (code, out) = plane.run(&f);
-                let error = look_icmp(&out).expect("an error");
+                let error = parse_icmp(&out).expect("an error");
                 let kind = if c.0.is_ipv6() { (2, 0) } else { (3, 4) };
                 assert_eq!((code, error.kind, error.rest, error.to), (XDP_TX, kind, 1300, r.0));
                 assert_eq!(error.quote[..header], f[14..14 + header]);
@@ -302,28 +306,28 @@ fn an_answer_too_big_for_its_way_is_told_to_the_real_server() {
 
 #[test]
 fn jumbo_frames_lie_in_several_buffers() {
-    with_ways(|| {
+    with_client_route(|| {
         let mut plane = test_plane(4096).expect("root");
         let outer = [9000 - 40, 9000 - 60];
         for ([client, service, server], largest) in families().into_iter().zip(outer) {
             for (port, how) in [(81, "-g"), (82, "-m"), (83, "-i"), (84, "-i --tun-type gue --tun-port 6080")] {
-                let (c, v) = (end(client), (end(service).0, port));
-                let (at, r) = (std::net::SocketAddr::from(v).to_string(), (end(server).0, port));
+                let (c, v) = (endpoint(client), (endpoint(service).0, port));
+                let (at, r) = (std::net::SocketAddr::from(v).to_string(), (endpoint(server).0, port));
                 setup(&mut plane, "-u", &at, &std::net::SocketAddr::from(r).to_string(), how);
                 for (id, _) in plane.plane.dest_addresses() {
                     let hop = NextHop { ifindex: 1, dmac: [2, 9, 9, 9, 9, 9], smac: [2; 6] };
                     let source = if c.0.is_ipv6() { "2001:db8::d" } else { "10.2.0.10" };
-                    plane.plane.set_path(id, Path::Via { hop, mtu: 9000, source: source.parse().ok() });
+                    plane.plane.set_dest_path(id, DestPath::Via { hop, mtu: 9000, source: source.parse().ok() });
                 }
                 for size in [3000, 8000, largest - 8 - 60] {
                     let f = frame("-u", c, v, &vec![7; size]);
                     let (code, out) = plane.run(&f);
                     assert_eq!(code, XDP_TX, "{how} {size}");
-                    let seen = look(&[&f[..14], &out[out.len() - f.len() + 14..]].concat());
+                    let seen = parse_frame(&[&f[..14], &out[out.len() - f.len() + 14..]].concat());
                     assert_eq!((seen.from, seen.to), (c, if how == "-m" { r } else { v }), "{how} {size}");
                 }
                 let (_, out) = plane.run(&frame("-u", c, v, &[7; 9000]));
-                let error = look_icmp(&out).expect("an error");
+                let error = parse_icmp(&out).expect("an error");
                 assert!(error.rest <= 9000 && error.rest > 8900, "{how}: {}", error.rest);
             }
         }
@@ -331,10 +335,10 @@ fn jumbo_frames_lie_in_several_buffers() {
 }
 
 #[test]
-fn errors_about_answers_reach_the_real_server() {
-    with_ways(|| {
+fn errors_about_replies_reach_the_real_server() {
+    with_client_route(|| {
         for [client, service, server] in families() {
-            let (c, v, r) = (end(client), end(service), end(server));
+            let (c, v, r) = (endpoint(client), endpoint(service), endpoint(server));
             let router: IpAddr = if v.0.is_ipv6() { "fd00:9::9" } else { "10.9.9.9" }.parse().expect("an address");
             let kind = if v.0.is_ipv6() { (2, 0) } else { (3, 4) };
             for (how, shown) in [("-g", v), ("-m", r)] {
@@ -345,7 +349,7 @@ fn errors_about_answers_reach_the_real_server() {
                 assert_eq!(plane.run(&error), (XDP_PASS, error.clone()), "of no connection: the kernel's");
                 assert_eq!(plane.run(&frame("-t", c, v, b"")).0, XDP_TX);
                 let (code, out) = plane.run(&error);
-                let got = look_icmp(&out).expect("an error");
+                let got = parse_icmp(&out).expect("an error");
                 assert_eq!((code, got.from, got.to, got.kind, got.rest), (XDP_TX, router, shown.0, kind, 1400));
                 // Its headers, as far as addresses and ports, are those of the packet that the real server sent.
                 let sent = frame("-t", shown, c, &[1; 900]);
@@ -358,16 +362,16 @@ fn errors_about_answers_reach_the_real_server() {
 
 #[test]
 fn errors_about_requests_reach_the_client_behind_nat() {
-    with_ways(|| {
+    with_client_route(|| {
         for [client, service, server] in families() {
-            let (c, v, r) = (end(client), end(service), end(server));
+            let (c, v, r) = (endpoint(client), endpoint(service), endpoint(server));
             let plane = plane("-u", service, server, "-m");
             let kind = if v.0.is_ipv6() { (1, 4) } else { (3, 3) };
             let (code, request) = plane.run(&frame("-u", c, v, b"hello"));
             assert_eq!(code, XDP_TX);
             let error = frames::icmp_error(r.0, c.0, kind, 0, &request[14..]);
             let (code, out) = plane.run(&error);
-            let got = look_icmp(&out).expect("an error");
+            let got = parse_icmp(&out).expect("an error");
             assert_eq!((code, got.from, got.to, got.kind), (XDP_REDIRECT, v.0, c.0, kind));
             let asked = frame("-u", c, v, b"hello");
             let header = if v.0.is_ipv6() { 40 } else { 20 };
@@ -382,10 +386,10 @@ fn errors_about_requests_reach_the_client_behind_nat() {
 }
 
 #[test]
-fn pieces_of_a_packet_go_where_its_first_one_goes() {
-    with_ways(|| {
+fn later_fragments_go_where_the_first_one_goes() {
+    with_client_route(|| {
         for [client, service, server] in families() {
-            let (c, v, r) = (end(client), end(service), end(server));
+            let (c, v, r) = (endpoint(client), endpoint(service), endpoint(server));
             let mut plane = test_plane(4096).expect("root");
             for n in 21..25 {
                 let server = server.replace("21", &n.to_string());
@@ -393,7 +397,7 @@ fn pieces_of_a_packet_go_where_its_first_one_goes() {
                     setup(&mut plane, "-u", service, &server, "-m");
                 } else {
                     let add = format!("-a -u {service} -r {server} -m");
-                    plane.apply(&[ipvsadm_step(&add).expect("a step")]);
+                    plane.apply(&[parse_ipvsadm_command(&add).expect("a step")]);
                 }
             }
             let whole = frame("-u", c, v, &[5; 3000]);
@@ -403,13 +407,13 @@ fn pieces_of_a_packet_go_where_its_first_one_goes() {
             let sent: Vec<_> = pieces.iter().map(|p| plane.run(p)).collect();
             assert!(sent.iter().all(|(code, _)| *code == XDP_TX));
             let frames: Vec<_> = sent.into_iter().map(|(_, f)| f).collect();
-            let seen = look(&frames::reassemble(&frames)); // verifies the checksum over all of it
+            let seen = parse_frame(&frames::reassemble(&frames)); // verifies the checksum over all of it
             assert_eq!((seen.from, seen.to.1), (c, r.1));
             let answer = frames::fragments(&frame("-u", seen.to, c, &[6; 2000]), 1200);
             let back: Vec<_> = answer.iter().map(|p| plane.run(p)).collect();
             assert!(back.iter().all(|(code, _)| *code == XDP_REDIRECT), "{:?}", back[1].0);
             let frames: Vec<_> = back.into_iter().map(|(_, f)| f).collect();
-            let seen = look(&frames::reassemble(&frames));
+            let seen = parse_frame(&frames::reassemble(&frames));
             assert_eq!((seen.from, seen.to), (v, c));
         }
     });

@@ -2,30 +2,30 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use evenkeel_core::model::{OnRemoval, Protocol, Scheduler, ServiceKey, Tuning};
+use evenkeel_core::model::{Protocol, RemovalPolicy, Scheduler, ServiceKey, Tuning};
 use evenkeel_core::plan::{ServiceSpec, Step};
-use evenkeel_testkit::frames::End;
+use evenkeel_testkit::frames::Endpoint;
 
-use crate::plane::{Fate, TestPlane, test_plane};
+use crate::plane::{TestPlane, Verdict, test_plane};
 
-const VIP: End = (IpAddr::V4(Ipv4Addr::new(10, 2, 0, 100)), 80);
-const CLIENT: End = (IpAddr::V4(Ipv4Addr::new(10, 1, 1, 1)), 40_000);
+const VIP: Endpoint = (IpAddr::V4(Ipv4Addr::new(10, 2, 0, 100)), 80);
+const CLIENT: Endpoint = (IpAddr::V4(Ipv4Addr::new(10, 1, 1, 1)), 40_000);
 const R1: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 21));
 const R2: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 22));
 
 /// TCP and UDP services with two servers; the connections of a client at the first one, which then goes.
-fn orphaned(on_removal: OnRemoval, tuning: Tuning) -> Option<TestPlane> {
+fn plane_with_removed_server(on_removal: RemovalPolicy, tuning: Tuning) -> Option<TestPlane> {
     let mut plane = test_plane(4096)?;
-    plane.plane.tune(&tuning);
+    plane.plane.apply_tuning(&tuning);
     for (protocol, option) in [(Protocol::Tcp, "-t"), (Protocol::Udp, "-u")] {
-        let key = ServiceKey::at(protocol, VIP.0, VIP.1);
-        let spec = ServiceSpec { on_removal, ..ServiceSpec::of(Scheduler::Rr) };
+        let key = ServiceKey::new(protocol, VIP.0, VIP.1);
+        let spec = ServiceSpec { removal_policy: on_removal, ..ServiceSpec::with_scheduler(Scheduler::Rr) };
         plane.apply(&[Step::AddService(key, spec)]);
         plane.ipvsadm(&[&format!("-a {option} 10.2.0.100:80 -r 10.2.0.21:80 -g")]);
     }
-    assert_eq!(plane.tcp(CLIENT, VIP, "S"), Fate::Sent(R1));
-    assert_eq!(plane.tcp(CLIENT, VIP, "A"), Fate::Sent(R1));
-    assert_eq!(plane.udp(CLIENT, VIP), Fate::Sent(R1));
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "S"), Verdict::Forwarded(R1));
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Forwarded(R1));
+    assert_eq!(plane.send_udp(CLIENT, VIP), Verdict::Forwarded(R1));
     for option in ["-t", "-u"] {
         let add = format!("-a {option} 10.2.0.100:80 -r 10.2.0.22:80 -g");
         let gone = format!("-d {option} 10.2.0.100:80 -r 10.2.0.21:80");
@@ -36,68 +36,68 @@ fn orphaned(on_removal: OnRemoval, tuning: Tuning) -> Option<TestPlane> {
 
 #[test]
 fn by_default_their_packets_are_dropped_as_ipvs_does() {
-    let Some(plane) = orphaned(OnRemoval::Drop, Tuning::default()) else { return };
-    assert_eq!(plane.tcp(CLIENT, VIP, "A"), Fate::Dropped);
-    assert_eq!(plane.tcp(CLIENT, VIP, "S"), Fate::Dropped, "an established connection's");
-    assert_eq!(plane.udp(CLIENT, VIP), Fate::Dropped);
+    let Some(plane) = plane_with_removed_server(RemovalPolicy::Drop, Tuning::default()) else { return };
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Dropped);
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "S"), Verdict::Dropped, "an established connection's");
+    assert_eq!(plane.send_udp(CLIENT, VIP), Verdict::Dropped);
 }
 
 #[test]
-fn with_expire_nodest_conn_they_end_and_may_begin_anew() {
+fn with_expire_nodest_conn_they_end_and_may_be_rescheduled() {
     let tuning = Tuning { expire_nodest_conn: true, ..Tuning::default() };
-    let Some(mut plane) = orphaned(OnRemoval::Drop, tuning) else { return };
-    assert_eq!(plane.tcp(CLIENT, VIP, "A"), Fate::Kernel, "the director's stack answers RST");
-    assert_eq!(plane.tcp(CLIENT, VIP, "S"), Fate::Sent(R2));
-    assert_eq!(plane.udp(CLIENT, VIP), Fate::Sent(R2));
+    let Some(mut plane) = plane_with_removed_server(RemovalPolicy::Drop, tuning) else { return };
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Passed, "the director's stack answers RST");
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "S"), Verdict::Forwarded(R2));
+    assert_eq!(plane.send_udp(CLIENT, VIP), Verdict::Forwarded(R2));
     // A quiesced server keeps what it has, but for who begins anew.
     plane.ipvsadm(&["-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g", "-e -t 10.2.0.100:80 -r 10.2.0.22:80 -g -w 0"]);
-    assert_eq!(plane.tcp(CLIENT, VIP, "A"), Fate::Sent(R2));
-    assert_eq!(plane.tcp(CLIENT, VIP, "S"), Fate::Sent(R1));
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Forwarded(R2));
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "S"), Verdict::Forwarded(R1));
 }
 
 #[test]
 fn drained_they_go_on_until_the_time_is_up() {
-    let Some(plane) = orphaned(OnRemoval::Drain(60), Tuning::default()) else { return };
-    assert_eq!(plane.tcp(CLIENT, VIP, "A"), Fate::Sent(R1));
-    assert_eq!(plane.udp(CLIENT, VIP), Fate::Sent(R1));
-    assert_eq!(plane.tcp((CLIENT.0, 40_001), VIP, "S"), Fate::Sent(R2), "who is new goes elsewhere");
-    assert_eq!(plane.reason("drained"), 2);
-    let Some(plane) = orphaned(OnRemoval::Drain(1), Tuning::default()) else { return };
+    let Some(plane) = plane_with_removed_server(RemovalPolicy::Drain(60), Tuning::default()) else { return };
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Forwarded(R1));
+    assert_eq!(plane.send_udp(CLIENT, VIP), Verdict::Forwarded(R1));
+    assert_eq!(plane.send_tcp((CLIENT.0, 40_001), VIP, "S"), Verdict::Forwarded(R2), "who is new goes elsewhere");
+    assert_eq!(plane.packet_count("drained"), 2);
+    let Some(plane) = plane_with_removed_server(RemovalPolicy::Drain(1), Tuning::default()) else { return };
     std::thread::sleep(std::time::Duration::from_millis(1300));
-    assert_eq!(plane.tcp(CLIENT, VIP, "A"), Fate::Reset);
-    assert_eq!(plane.udp(CLIENT, VIP), Fate::Refused(3, 3));
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Reset);
+    assert_eq!(plane.send_udp(CLIENT, VIP), Verdict::IcmpError(3, 3));
 }
 
 #[test]
-fn rejected_their_clients_are_told() {
-    let Some(plane) = orphaned(OnRemoval::Reject, Tuning::default()) else { return };
-    assert_eq!(plane.tcp(CLIENT, VIP, "A"), Fate::Reset);
-    assert_eq!(plane.tcp(CLIENT, VIP, "S"), Fate::Sent(R2), "then it may begin anew");
-    assert_eq!(plane.udp(CLIENT, VIP), Fate::Refused(3, 3));
-    assert_eq!(plane.reason("rejected"), 2);
+fn rejected_their_clients_get_a_reset_or_an_icmp_error() {
+    let Some(plane) = plane_with_removed_server(RemovalPolicy::Reject, Tuning::default()) else { return };
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Reset);
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "S"), Verdict::Forwarded(R2), "then it may begin anew");
+    assert_eq!(plane.send_udp(CLIENT, VIP), Verdict::IcmpError(3, 3));
+    assert_eq!(plane.packet_count("rejected"), 2);
 }
 
 #[test]
-fn rescheduled_they_begin_anew_where_they_can() {
-    let Some(plane) = orphaned(OnRemoval::Reschedule, Tuning::default()) else { return };
-    assert_eq!(plane.udp(CLIENT, VIP), Fate::Sent(R2));
-    assert_eq!(plane.tcp(CLIENT, VIP, "A"), Fate::Reset, "another server knows nothing of it");
-    let Some(plane) = orphaned(OnRemoval::Reschedule, Tuning::default()) else { return };
-    assert_eq!(plane.tcp(CLIENT, VIP, "S"), Fate::Sent(R2));
+fn rescheduled_they_go_to_another_server_where_possible() {
+    let Some(plane) = plane_with_removed_server(RemovalPolicy::Reschedule, Tuning::default()) else { return };
+    assert_eq!(plane.send_udp(CLIENT, VIP), Verdict::Forwarded(R2));
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Reset, "another server knows nothing of it");
+    let Some(plane) = plane_with_removed_server(RemovalPolicy::Reschedule, Tuning::default()) else { return };
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "S"), Verdict::Forwarded(R2));
 }
 
 #[test]
-fn a_quiesced_server_keeps_its_persistent_clients_unless_told_otherwise() {
+fn a_quiesced_server_keeps_its_persistent_clients_unless_expire_quiescent_template_is_set() {
     for (expire, expected) in [(false, R1), (true, R2)] {
         let Some(mut plane) = test_plane(4096) else { return };
-        plane.plane.tune(&Tuning { expire_quiescent_template: expire, ..Tuning::default() });
+        plane.plane.apply_tuning(&Tuning { expire_quiescent_template: expire, ..Tuning::default() });
         let add = "-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g";
         plane.ipvsadm(&["-A -t 10.2.0.100:80 -s rr -p 60", add]);
-        assert_eq!(plane.tcp(CLIENT, VIP, "S"), Fate::Sent(R1));
+        assert_eq!(plane.send_tcp(CLIENT, VIP, "S"), Verdict::Forwarded(R1));
         let quiesce = "-e -t 10.2.0.100:80 -r 10.2.0.21:80 -g -w 0";
         plane.ipvsadm(&["-a -t 10.2.0.100:80 -r 10.2.0.22:80 -g", quiesce]);
-        assert_eq!(plane.tcp((CLIENT.0, 40_001), VIP, "S"), Fate::Sent(expected));
-        assert_eq!(plane.tcp(CLIENT, VIP, "A"), Fate::Sent(R1), "what is there goes on");
+        assert_eq!(plane.send_tcp((CLIENT.0, 40_001), VIP, "S"), Verdict::Forwarded(expected));
+        assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Forwarded(R1), "what is there goes on");
     }
 }
 
@@ -105,18 +105,18 @@ fn a_quiesced_server_keeps_its_persistent_clients_unless_told_otherwise() {
 fn sloppy_a_segment_in_the_middle_begins_a_connection() {
     let Some(mut plane) = test_plane(4096) else { return };
     plane.ipvsadm(&["-A -t 10.2.0.100:80 -s rr", "-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g"]);
-    assert_eq!(plane.tcp(CLIENT, VIP, "A"), Fate::Kernel);
-    plane.plane.tune(&Tuning { sloppy_tcp: true, ..Tuning::default() });
-    assert_eq!(plane.tcp(CLIENT, VIP, "R"), Fate::Kernel);
-    assert_eq!(plane.tcp(CLIENT, VIP, "A"), Fate::Sent(R1));
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Passed);
+    plane.plane.apply_tuning(&Tuning { sloppy_tcp: true, ..Tuning::default() });
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "R"), Verdict::Passed);
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Forwarded(R1));
 }
 
 #[test]
 fn timeouts_are_what_they_are_set_to() {
     let Some(mut plane) = test_plane(4096) else { return };
     plane.ipvsadm(&["-A -u 10.2.0.100:80 -s rr", "-a -u 10.2.0.100:80 -r 10.2.0.21:80 -g"]);
-    plane.plane.tune(&Tuning { udp_s: 7, ..Tuning::default() });
-    plane.udp(CLIENT, VIP);
+    plane.plane.apply_tuning(&Tuning { udp_s: 7, ..Tuning::default() });
+    plane.send_udp(CLIENT, VIP);
     let left = plane.plane.maps().connections()[0].expires_s;
     assert!((5..=7).contains(&left), "{left}");
 }

@@ -5,15 +5,15 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use evenkeel_core::model::{Member, Protocol, Scheduler, ServerKey, Tuning};
+use evenkeel_core::model::{MarkRule, Protocol, Scheduler, ServerKey, Tuning};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
-use evenkeel_core::schedulers::{self, Load, Server, Walked, hash};
-use evenkeel_testkit::frames::End;
-use evenkeel_testkit::sequences::{Op, Sequence, parse};
+use evenkeel_core::schedulers::{self, Server, ServerLoad, WalkCursor, hash};
+use evenkeel_testkit::frames::Endpoint;
+use evenkeel_testkit::ipvs_recording::{RecordedOp, Recording, parse_recording};
 
-use crate::plane::{Fate, TestPlane, test_plane};
+use crate::plane::{TestPlane, Verdict, test_plane};
 
-fn recordings(prefixes: &[&str]) -> Vec<(String, Sequence)> {
+fn recordings(prefixes: &[&str]) -> Vec<(String, Recording)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/ipvs-sequences");
     let mut all: Vec<_> = fs::read_dir(&dir)
         .expect("recordings are part of the project")
@@ -21,7 +21,7 @@ fn recordings(prefixes: &[&str]) -> Vec<(String, Sequence)> {
             let path = e.expect("readable").path();
             let name = path.file_stem()?.to_string_lossy().into_owned();
             let text = fs::read_to_string(&path).expect("readable");
-            prefixes.iter().any(|p| name.starts_with(p)).then(|| (name, parse(&text)))
+            prefixes.iter().any(|p| name.starts_with(p)).then(|| (name, parse_recording(&text)))
         })
         .collect();
     all.sort_by(|a, b| a.0.cmp(&b.0));
@@ -29,32 +29,32 @@ fn recordings(prefixes: &[&str]) -> Vec<(String, Sequence)> {
     all
 }
 
-fn replay_in_kernel(plane: &mut TestPlane, name: &str, seq: &Sequence) {
+fn replay_in_kernel(plane: &mut TestPlane, name: &str, seq: &Recording) {
     plane.apply(&seq.setup);
     for (line, op) in &seq.ops {
         match op {
-            Op::Admin(step) => plane.apply(std::slice::from_ref(step)),
-            Op::Packet { kind, from, to, chosen } => {
+            RecordedOp::Change(step) => plane.apply(std::slice::from_ref(step)),
+            RecordedOp::Packet { kind, from, to, server: chosen } => {
                 let fate = match kind.as_str() {
-                    "udp" => plane.udp(*from, *to),
-                    "syn" | "again" => plane.tcp(*from, *to, "S"),
-                    "ack" => plane.tcp(*from, *to, "A"),
-                    "fin" => plane.tcp(*from, *to, "FA"),
-                    "rst" => plane.tcp(*from, *to, "R"),
+                    "udp" => plane.send_udp(*from, *to),
+                    "syn" | "again" => plane.send_tcp(*from, *to, "S"),
+                    "ack" => plane.send_tcp(*from, *to, "A"),
+                    "fin" => plane.send_tcp(*from, *to, "FA"),
+                    "rst" => plane.send_tcp(*from, *to, "R"),
                     other => panic!("{name}:{line}: packet {other}"),
                 };
                 // ip_vs_leave(): who is refused hears that the port is unreachable. What could not begin a connection is
                 // left to the kernel.
                 let refused = match (to.0.is_ipv6(), kind.as_str()) {
-                    (_, "ack" | "fin" | "rst") => Fate::Kernel,
-                    (false, _) => Fate::Refused(3, 3),
-                    (true, _) => Fate::Refused(1, 4),
+                    (_, "ack" | "fin" | "rst") => Verdict::Passed,
+                    (false, _) => Verdict::IcmpError(3, 3),
+                    (true, _) => Verdict::IcmpError(1, 4),
                 };
-                let expected = chosen.map_or(refused, Fate::Sent);
+                let expected = chosen.map_or(refused, Verdict::Forwarded);
                 assert_eq!(fate, expected, "{name}:{line}: {kind} from {from:?}");
             }
-            Op::Counts(expected) => {
-                let view = plane.plane.maps().view();
+            RecordedOp::Counts(expected) => {
+                let view = plane.plane.maps().service_records();
                 for (server, active, inactive) in expected {
                     let d = view[0].dests.iter().find(|d| d.key.addr == *server);
                     let d = d.unwrap_or_else(|| panic!("{name}:{line}: no {server}"));
@@ -63,7 +63,7 @@ fn replay_in_kernel(plane: &mut TestPlane, name: &str, seq: &Sequence) {
             }
         }
     }
-    plane.clear();
+    plane.remove_all();
 }
 
 #[test]
@@ -80,8 +80,8 @@ fn destination_hashing_and_locality_choose_as_ipvs_did() {
     let Some(mut plane) = test_plane(4096) else { return };
     // As nftables did at the recording: TCP port 80 of these addresses has the mark 1.
     let [first, last] = ["10.2.200.0", "10.2.200.255"].map(|a| a.parse().expect("an address"));
-    let member = Member { first, last, protocol: Some(Protocol::Tcp), ports: (80, 80) };
-    plane.plane.maps().set_members(&[(1, member)]).expect("room");
+    let member = MarkRule { first, last, protocol: Some(Protocol::Tcp), ports: (80, 80) };
+    plane.plane.maps().write_mark_members(&[(1, member)]).expect("room");
     for (name, seq) in recordings(&["dh", "lblc"]) {
         replay_in_kernel(&mut plane, &name, &seq);
     }
@@ -92,37 +92,37 @@ fn persistence_and_reuse_are_ipvss() {
     let Some(mut plane) = test_plane(4096) else { return };
     for (name, seq) in recordings(&["persist", "reuse"]) {
         let conn_reuse_mode = if name == "reuse-mode3" { 3 } else { 1 };
-        plane.plane.tune(&Tuning { conn_reuse_mode, ..Tuning::default() });
+        plane.plane.apply_tuning(&Tuning { conn_reuse_mode, ..Tuning::default() });
         replay_in_kernel(&mut plane, &name, &seq);
     }
 }
 
 /// The twin: a service in plain Rust, with a table walked or looked into as the program does.
-struct Twin {
+struct ServiceModel {
     spec: ServiceSpec,
-    list: Vec<(ServerKey, DestSpec, Load, u32)>, // newest first; the last is the last weight that was not 0
+    list: Vec<(ServerKey, DestSpec, ServerLoad, u32)>, // newest first; the last is the last weight that was not 0
     table: Vec<u32>,
-    walked: Walked,
+    cursor: WalkCursor,
     /// server, active, established
-    conns: BTreeMap<End, (IpAddr, bool, bool)>,
+    conns: BTreeMap<Endpoint, (IpAddr, bool, bool)>,
 }
 
-fn id(a: IpAddr) -> u32 {
-    hash::fold(a)
+fn server_id(a: IpAddr) -> u32 {
+    hash::fold_addr(a)
 }
 
-impl Twin {
-    fn new() -> Twin {
-        let spec = ServiceSpec::of(Scheduler::Rr);
-        Twin { spec, list: vec![], table: vec![], walked: Walked::default(), conns: BTreeMap::new() }
+impl ServiceModel {
+    fn new() -> ServiceModel {
+        let spec = ServiceSpec::with_scheduler(Scheduler::Rr);
+        ServiceModel { spec, list: vec![], table: vec![], cursor: WalkCursor::default(), conns: BTreeMap::new() }
     }
 
     fn servers(&self) -> Vec<Server> {
-        let server = |(k, s, _, last): &(ServerKey, DestSpec, Load, u32)| Server {
-            id: id(k.addr),
+        let server = |(k, s, _, last): &(ServerKey, DestSpec, ServerLoad, u32)| Server {
+            id: server_id(k.addr),
             weight: s.weight.get(),
             last_weight: *last,
-            name: hash::fold(k.addr).wrapping_add(k.port.into()),
+            hash_key: hash::fold_addr(k.addr).wrapping_add(k.port.into()),
         };
         self.list.iter().map(server).collect()
     }
@@ -130,11 +130,11 @@ impl Twin {
     fn apply(&mut self, step: &Step) {
         let scheduler = self.spec.scheduler;
         let old = self.servers();
-        let place = schedulers::place(scheduler, &old, self.walked);
+        let place = schedulers::walk_position(scheduler, &old, self.cursor);
         match *step {
             Step::AddService(_, spec) => self.spec = spec,
             Step::AddDest(_, k, spec) => {
-                let load = Load { weight: spec.weight.get(), active: 0, inactive: 0, overload: false };
+                let load = ServerLoad { weight: spec.weight.get(), active: 0, inactive: 0, overload: false };
                 self.list.insert(0, (k, spec, load, spec.weight.get()));
             }
             Step::EditDest(_, k, spec) => {
@@ -147,27 +147,27 @@ impl Twin {
             _ => panic!("not in the recordings"),
         }
         let scheduler = self.spec.scheduler;
-        let place = schedulers::change(scheduler, place, &old, &self.servers());
-        let table = schedulers::table(scheduler, &self.servers(), place);
-        self.walked = Walked { next: table.start, start: table.start, place };
+        let place = schedulers::position_after_change(scheduler, place, &old, &self.servers());
+        let table = schedulers::build_table(scheduler, &self.servers(), place);
+        self.cursor = WalkCursor { next: table.start, start: table.start, position: place };
         self.table = table.entries;
     }
 
-    fn choose(&mut self, from: End, active: bool) -> Option<IpAddr> {
+    fn choose_server(&mut self, from: Endpoint, active: bool) -> Option<IpAddr> {
         let list = &self.list;
-        let open = |want| list.iter().any(|(k, _, l, _)| id(k.addr) == want && l.eligible());
+        let open = |want| list.iter().any(|(k, _, l, _)| server_id(k.addr) == want && l.is_eligible());
         let flags = self.spec.flags;
         let port = if flags.port { from.1 } else { 0 };
         let found = match self.spec.scheduler {
-            Scheduler::Rr | Scheduler::Wrr => schedulers::walk(&self.table, &mut self.walked.next, open),
-            Scheduler::Sh => hash::look(&self.table, |o| hash::sh_index(from.0, port, o), flags.fallback, open),
-            Scheduler::Mh => hash::look(&self.table, |o| hash::mh_index(from.0, port, o), flags.fallback, open),
+            Scheduler::Rr | Scheduler::Wrr => schedulers::walk_table(&self.table, &mut self.cursor.next, open),
+            Scheduler::Sh => hash::lookup(&self.table, |o| hash::sh_index(from.0, port, o), flags.fallback, open),
+            Scheduler::Mh => hash::lookup(&self.table, |o| hash::mh_index(from.0, port, o), flags.fallback, open),
             scan => {
-                let loads: Vec<Load> = list.iter().map(|(_, _, l, _)| *l).collect();
-                schedulers::scan(scan, &loads).map(|i| id(list[i].0.addr))
+                let loads: Vec<ServerLoad> = list.iter().map(|(_, _, l, _)| *l).collect();
+                schedulers::select_by_scan(scan, &loads).map(|i| server_id(list[i].0.addr))
             }
         }?;
-        let chosen = list.iter().find(|(k, ..)| id(k.addr) == found)?.0.addr;
+        let chosen = list.iter().find(|(k, ..)| server_id(k.addr) == found)?.0.addr;
         for (_, s, l, _) in self.list.iter_mut().filter(|(k, ..)| k.addr == chosen) {
             *(if active { &mut l.active } else { &mut l.inactive }) += 1;
             l.overload |= s.u_threshold > 0 && l.active + l.inactive >= s.u_threshold;
@@ -175,7 +175,7 @@ impl Twin {
         Some(chosen)
     }
 
-    fn forget(&mut self, from: End) {
+    fn remove_connection(&mut self, from: Endpoint) {
         let Some((server, active, _)) = self.conns.remove(&from) else { return };
         for (_, s, l, _) in self.list.iter_mut().filter(|(k, ..)| k.addr == server) {
             *(if active { &mut l.active } else { &mut l.inactive }) -= 1;
@@ -185,7 +185,7 @@ impl Twin {
         }
     }
 
-    fn ends(&mut self, from: End, by_rst: bool) -> Option<IpAddr> {
+    fn end_connection(&mut self, from: Endpoint, by_rst: bool) -> Option<IpAddr> {
         let (server, active, established) = self.conns.get_mut(&from)?;
         // A RST in SYN_RECV changes nothing; see the state table.
         if (*established || !by_rst) && std::mem::replace(active, false) {
@@ -199,20 +199,20 @@ impl Twin {
 }
 
 #[test]
-fn the_twin_chooses_as_ipvs_did() {
+fn the_model_chooses_as_ipvs_did() {
     for (name, seq) in recordings(&["rr", "wrr", "lc-", "wlc", "sed", "nq", "fo", "ovf", "sh", "mh"]) {
-        let mut twin = Twin::new();
+        let mut twin = ServiceModel::new();
         seq.setup.iter().for_each(|s| twin.apply(s));
         for (line, op) in &seq.ops {
             match op {
-                Op::Admin(step) => twin.apply(step),
-                Op::Packet { kind, from, chosen, .. } => {
+                RecordedOp::Change(step) => twin.apply(step),
+                RecordedOp::Packet { kind, from, server: chosen, .. } => {
                     let got = match kind.as_str() {
                         "syn" | "udp" | "again" => {
                             if kind == "again" {
-                                twin.forget(*from); // closed, and so begun anew
+                                twin.remove_connection(*from); // closed, and so begun anew
                             }
-                            let got = twin.choose(*from, kind != "udp");
+                            let got = twin.choose_server(*from, kind != "udp");
                             twin.conns.extend(got.map(|s| (*from, (s, kind != "udp", false))));
                             got
                         }
@@ -220,11 +220,11 @@ fn the_twin_chooses_as_ipvs_did() {
                             c.2 = true;
                             c.0
                         }),
-                        _ => twin.ends(*from, kind == "rst"),
+                        _ => twin.end_connection(*from, kind == "rst"),
                     };
                     assert_eq!(got, *chosen, "{name}:{line}");
                 }
-                Op::Counts(expected) => {
+                RecordedOp::Counts(expected) => {
                     for (server, active, inactive) in expected {
                         let load = twin.list.iter().find(|(k, ..)| k.addr == *server);
                         let load = load.map(|(_, _, l, _)| (l.active, l.inactive));

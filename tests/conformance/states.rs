@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use evenkeel_core::model::Tuning;
-use evenkeel_testkit::frames::{self, Flags};
-use evenkeel_testkit::sequences::ipvsadm_step;
+use evenkeel_testkit::frames::{self, TcpFlags};
+use evenkeel_testkit::ipvs_recording::parse_ipvsadm_command;
 
 use crate::plane::test_plane;
 
@@ -32,8 +32,8 @@ fn states_and_timeouts_with_secure_tcp_are_ipvss() {
 fn replay(name: &str, how: &str) {
     let Some(mut plane) = test_plane(4096) else { return };
     let add = format!("-a -t 10.2.0.100:80 -r 10.2.0.21:80 {how} -w 1");
-    plane.apply(&["-A -t 10.2.0.100:80 -s rr", &add].map(|c| ipvsadm_step(c).expect("a step")));
-    plane.plane.tune(&Tuning { secure_tcp: name.ends_with("-secure"), ..Tuning::default() });
+    plane.apply(&["-A -t 10.2.0.100:80 -s rr", &add].map(|c| parse_ipvsadm_command(c).expect("a step")));
+    plane.plane.apply_tuning(&Tuning { secure_tcp: name.ends_with("-secure"), ..Tuning::default() });
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("conformance/ipvs-sequences/{name}.tsv"));
     let text = fs::read_to_string(path).expect("recordings are part of the project");
     let server = (IpAddr::from([10, 2, 0, 21]), 80);
@@ -44,7 +44,7 @@ fn replay(name: &str, how: &str) {
         for step in steps.split(' ') {
             let (side, step) = step.split_once(':').expect("side:step");
             let (flags, expected) = step.split_once('=').expect("flags=state");
-            let frame = |a, b| frames::tcp(a, b, Flags::of(flags), 64, b"x");
+            let frame = |a, b| frames::tcp(a, b, TcpFlags::parse(flags), 64, b"x");
             match side {
                 "i" => plane.run(&frame(from, VIP)),
                 // Server-to-client packets never pass a director in DR; the recording's are from a probe that the program

@@ -5,19 +5,19 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use evenkeel_testkit::frames::{self, Flags};
-use evenkeel_testkit::sequences::ipvsadm_step;
+use evenkeel_testkit::frames::{self, TcpFlags};
+use evenkeel_testkit::ipvs_recording::parse_ipvsadm_command;
 
-use crate::plane::{Fate, TestPlane, test_plane};
+use crate::plane::{TestPlane, Verdict, test_plane};
 
 pub const VIP: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::new(10, 2, 0, 100)), 80);
 
 pub fn plane(entries: u32, scheduler: &str, servers: u8) -> Option<TestPlane> {
     let mut plane = test_plane(entries)?;
-    let mut steps = vec![ipvsadm_step(&format!("-A -t 10.2.0.100:80 -s {scheduler}")).expect("a step")];
+    let mut steps = vec![parse_ipvsadm_command(&format!("-A -t 10.2.0.100:80 -s {scheduler}")).expect("a step")];
     for n in 0..servers {
         let add = format!("-a -t 10.2.0.100:80 -r 10.2.0.{}:80 -g -w 1", 21 + n);
-        steps.push(ipvsadm_step(&add).expect("a step"));
+        steps.push(parse_ipvsadm_command(&add).expect("a step"));
     }
     plane.apply(&steps);
     Some(plane)
@@ -39,7 +39,7 @@ pub fn audit(plane: &TestPlane) -> usize {
         let c = counts.entry(e.dest).or_default();
         if e.life >> 8 & 1 == 0 { c.0 += 1 } else { c.1 += 1 }
     }
-    for d in &maps.view()[0].dests {
+    for d in &maps.service_records()[0].dests {
         assert_eq!((d.active, d.inactive), counts.get(&d.id).copied().unwrap_or_default(), "counts of {}", d.key);
     }
     entries.len()
@@ -54,17 +54,17 @@ fn two_cpus_that_insert_the_same_flows_at_once_make_one_entry_each() {
         for _ in 0..2 {
             s.spawn(|| {
                 for n in 0..flows {
-                    let frame = frames::tcp(client(n), VIP, Flags::of("S"), 64, b"");
-                    assert!(matches!(plane.frame(&frame), Fate::Sent(_)));
+                    let frame = frames::tcp(client(n), VIP, TcpFlags::parse("S"), 64, b"");
+                    assert!(matches!(plane.forward(&frame), Verdict::Forwarded(_)));
                 }
             });
         }
     });
     // A CPU that loses its place twice forwards by hash; the other one's entry stays.
-    let (kept, full) = (audit(&plane) as u64, plane.reason("table_full"));
+    let (kept, full) = (audit(&plane) as u64, plane.packet_count("table_full"));
     let all = u64::from(flows);
     assert!(kept <= all && kept + full >= all && full < all / 50, "{kept} entries, {full} without room");
-    let conns: u64 = plane.plane.maps().view()[0].dests.iter().map(|d| u64::from(d.active)).sum();
+    let conns: u64 = plane.plane.maps().service_records()[0].dests.iter().map(|d| u64::from(d.active)).sum();
     assert_eq!(conns, kept);
 }
 
@@ -72,10 +72,10 @@ fn two_cpus_that_insert_the_same_flows_at_once_make_one_entry_each() {
 fn the_sweep_frees_what_has_expired_and_counts_it_out() {
     let Some(plane) = plane(4096, "rr", 2) else { return };
     for n in 0..500 {
-        plane.tcp(client(n), VIP, "S");
+        plane.send_tcp(client(n), VIP, "S");
     }
     assert_eq!(audit(&plane), 500);
-    plane.plane.maps().age_connections(-1);
+    plane.plane.maps().set_expiry_of_all(-1);
     assert!(plane.plane.maps().connections().is_empty(), "past its time is absent, swept or not");
     let until = Instant::now() + Duration::from_secs(20);
     while !plane.plane.maps().raw_entries().is_empty() {
@@ -92,7 +92,7 @@ fn establish(plane: &TestPlane, flows: u32) {
         for t in 0..THREADS {
             s.spawn(move || {
                 // Only the client changes from one frame to the next; nobody looks at the checksums.
-                let mut frames = ["S", "A"].map(|flags| frames::tcp(client(0), VIP, Flags::of(flags), 64, b""));
+                let mut frames = ["S", "A"].map(|flags| frames::tcp(client(0), VIP, TcpFlags::parse(flags), 64, b""));
                 for n in (t..flows).step_by(THREADS as usize) {
                     let (IpAddr::V4(addr), port) = client(n) else { unreachable!() };
                     for frame in &mut frames {
@@ -113,17 +113,17 @@ fn a_million_connections_are_counted_right_and_gone_in_time() {
     const ESTABLISHED_S: u32 = 900;
     let Some(plane) = plane(1 << 21, "wlc", 8) else { return };
     let maps = plane.plane.maps();
-    let sum = || maps.view()[0].dests.iter().fold((0, 0), |(a, i), d| (a + d.active, i + d.inactive));
+    let sum = || maps.service_records()[0].dests.iter().fold((0, 0), |(a, i), d| (a + d.active, i + d.inactive));
     let begun = Instant::now();
     establish(&plane, FLOWS);
     let kept = audit(&plane) as u32;
     assert_eq!(
-        kept + plane.reason("table_full") as u32 / 2,
+        kept + plane.packet_count("table_full") as u32 / 2,
         FLOWS,
         "each has an entry, or both packets count as without"
     );
     assert!(kept > FLOWS / 10_000 * 9_995, "twice as many places are enough for nearly all: {kept}");
-    assert_eq!(maps.connection_bytes(), (1 << 21) * 32);
+    assert_eq!(maps.conn_table_bytes(), (1 << 21) * 32);
     assert_eq!(sum(), (kept, 0), "established, and active all of them");
     // The one that was used first has this much less left than the last one; what follows takes its time as well.
     let took = begun.elapsed().as_secs() as u32 + 60;
@@ -145,12 +145,12 @@ fn a_thousand_services_and_ten_thousand_servers_are_set_up_in_one_go() {
     use evenkeel_core::model::{ForwardingMethod, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
     use evenkeel_core::plan::{DestSpec, ServiceSpec, Step, diff};
     let Some(mut plane) = test_plane(1024) else { return };
-    let spec = ServiceSpec::of(Scheduler::Wrr);
+    let spec = ServiceSpec::with_scheduler(Scheduler::Wrr);
     let weight = Weight::new(3).expect("a weight");
     let dest = DestSpec { weight, method: ForwardingMethod::Dr, u_threshold: 0, l_threshold: 0 };
     let mut steps = Vec::new();
     for n in 0..1000u32 {
-        let key = ServiceKey::at(Protocol::Tcp, Ipv4Addr::from(0x0a02_0000 + n).into(), 80);
+        let key = ServiceKey::new(Protocol::Tcp, Ipv4Addr::from(0x0a02_0000 + n).into(), 80);
         steps.push(Step::AddService(key, spec));
         steps.extend(
             (0..10).map(|i| {
@@ -158,16 +158,16 @@ fn a_thousand_services_and_ten_thousand_servers_are_set_up_in_one_go() {
             }),
         );
     }
-    let errors = plane.plane.apply(&steps);
+    let errors = plane.plane.apply_steps(&steps);
     assert!(errors.is_empty(), "{errors:?}");
     let mut wanted = evenkeel_core::plan::Services::new();
     evenkeel_core::plan::apply(&steps, &mut wanted);
-    let seen = plane.plane.maps().observe();
+    let seen = plane.plane.maps().observe_services();
     assert_eq!(diff(&wanted, &seen), []);
     let removals: Vec<Step> = wanted.keys().map(|k| Step::RemoveService(*k)).collect();
-    assert!(plane.plane.apply(&removals).is_empty());
-    assert!(plane.plane.maps().observe().is_empty());
-    assert!(plane.plane.apply(&steps).is_empty(), "every place is free again");
+    assert!(plane.plane.apply_steps(&removals).is_empty());
+    assert!(plane.plane.maps().observe_services().is_empty());
+    assert!(plane.plane.apply_steps(&steps).is_empty(), "every place is free again");
 }
 
 #[test]
@@ -175,16 +175,16 @@ fn a_template_lives_while_it_controls_connections() {
     let Some(mut plane) = test_plane(4096) else { return };
     plane.apply(
         &["-A -t 10.2.0.100:80 -s rr -p 50", "-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g -w 1"]
-            .map(|c| ipvsadm_step(c).expect("a step")),
+            .map(|c| parse_ipvsadm_command(c).expect("a step")),
     );
-    plane.tcp(client(1), VIP, "S");
-    plane.tcp(client(2), VIP, "S");
+    plane.send_tcp(client(1), VIP, "S");
+    plane.send_tcp(client(2), VIP, "S");
     let view = |plane: &TestPlane| {
         let conns = plane.plane.maps().connections();
         let templates: Vec<_> = conns.iter().filter(|c| c.is_template()).map(|c| (c.control, c.state_name())).collect();
-        (templates, plane.plane.maps().view()[0].dests[0].persistent)
+        (templates, plane.plane.maps().service_records()[0].dests[0].persistent)
     };
     assert_eq!(view(&plane), (vec![(2, "NONE")], 1));
-    plane.tcp(client(1), VIP, "A");
+    plane.send_tcp(client(1), VIP, "A");
     assert_eq!(view(&plane), (vec![(2, "ASSURED")], 1), "an established connection assures it");
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use evenkeel_core::bfd::State;
 use evenkeel_core::ipc::BfdStatus;
 use evenkeel_testkit::lan::{Pid, eventually};
-use evenkeel_tests::{Net, SMALL_TABLE, SOON, service};
+use evenkeel_tests::{Net, SMALL_TABLE, TEST_TIMEOUT, virtual_server};
 use nix::sys::signal::Signal;
 
 /// A neighbour on d2: the processes that it is, and whether it says that its session is up.
@@ -17,7 +17,7 @@ trait Neighbour {
     fn is_up(&self, net: &Net) -> bool;
 }
 
-fn program(path: &str, package: &str) -> Option<PathBuf> {
+fn find_program(path: &str, package: &str) -> Option<PathBuf> {
     let found = Path::new(path).exists().then(|| path.into());
     if found.is_none() {
         eprintln!("skipped: it needs Debian's {package} (make test-deps)");
@@ -25,13 +25,13 @@ fn program(path: &str, package: &str) -> Option<PathBuf> {
     found
 }
 
-fn run(net: &Net, host: &str, program: &str, args: &[&str]) -> String {
+fn run_in_host(net: &Net, host: &str, program: &str, args: &[&str]) -> String {
     let out = net.lan.command(host, program.as_ref()).args(args).output().expect("runs");
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
 /// A directory for sockets; its path is short, for theirs may not be long.
-fn sockets(net: &Net) -> PathBuf {
+fn socket_dir(net: &Net) -> PathBuf {
     let dir = std::env::temp_dir().join(net.lan.instance("bfd"));
     fs::create_dir_all(&dir).expect("writable");
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).expect("ours");
@@ -41,14 +41,14 @@ fn sockets(net: &Net) -> PathBuf {
 struct Bird;
 
 /// Starts BIRD on a host, with a session to this address.
-fn bird(net: &Net, host: &str, ours: &str) -> Option<Pid> {
-    let bird = program("/usr/sbin/bird", "bird2")?;
+fn start_bird(net: &Net, host: &str, ours: &str) -> Option<Pid> {
+    let bird = find_program("/usr/sbin/bird", "bird2")?;
     let text = format!(
         "router id 192.168.1.3;\nprotocol device {{\n}}\nprotocol bfd {{\n interface \"*\" {{\n  min rx interval 60 ms;\n  \
          min tx interval 50 ms;\n  multiplier 4;\n }};\n neighbor {ours} dev \"eth0\";\n}}\n"
     );
-    let config = net.write(&format!("{host}-bird"), &text);
-    let socket = sockets(net).join(format!("{host}.ctl"));
+    let config = net.write_config(&format!("{host}-bird"), &text);
+    let socket = socket_dir(net).join(format!("{host}.ctl"));
     let _ = fs::remove_file(&socket);
     let args = ["-f", "-c", config.to_str().expect("UTF-8"), "-s", socket.to_str().expect("UTF-8")];
     Some(net.lan.spawn(host, &format!("{host}-bird"), &bird, &args).expect("starts"))
@@ -56,12 +56,13 @@ fn bird(net: &Net, host: &str, ours: &str) -> Option<Pid> {
 
 impl Neighbour for Bird {
     fn start(&self, net: &Net, ours: &str) -> Option<Vec<Pid>> {
-        Some(vec![bird(net, "d2", ours)?])
+        Some(vec![start_bird(net, "d2", ours)?])
     }
 
     fn is_up(&self, net: &Net) -> bool {
-        let socket = sockets(net).join("d2.ctl");
-        let shown = run(net, "d2", "/usr/sbin/birdc", &["-s", socket.to_str().expect("UTF-8"), "show bfd sessions"]);
+        let socket = socket_dir(net).join("d2.ctl");
+        let shown =
+            run_in_host(net, "d2", "/usr/sbin/birdc", &["-s", socket.to_str().expect("UTF-8"), "show bfd sessions"]);
         shown.lines().any(|l| l.split_whitespace().any(|w| w == "Up"))
     }
 }
@@ -70,8 +71,8 @@ struct Frr;
 
 impl Neighbour for Frr {
     fn start(&self, net: &Net, ours: &str) -> Option<Vec<Pid>> {
-        let (zebra, bfdd) = (program("/usr/lib/frr/zebra", "frr")?, program("/usr/lib/frr/bfdd", "frr")?);
-        let dir = sockets(net);
+        let (zebra, bfdd) = (find_program("/usr/lib/frr/zebra", "frr")?, find_program("/usr/lib/frr/bfdd", "frr")?);
+        let dir = socket_dir(net);
         let path = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
         for name in ["zebra.vty", "bfdd.vty", "zserv", "bfdd.sock"] {
             let _ = fs::remove_file(dir.join(name));
@@ -91,16 +92,16 @@ impl Neighbour for Frr {
             }
             pids.push(net.lan.spawn("d2", &format!("d2-{name}"), program, &args).expect("starts"));
             if name == "zebra" {
-                eventually("zebra listens", SOON, || dir.join("zserv").exists().then_some(()));
+                eventually("zebra listens", TEST_TIMEOUT, || dir.join("zserv").exists().then_some(()));
             }
         }
         Some(pids)
     }
 
     fn is_up(&self, net: &Net) -> bool {
-        let dir = sockets(net);
+        let dir = socket_dir(net);
         let args = ["--vty_socket", dir.to_str().expect("UTF-8"), "-d", "bfdd", "-c", "show bfd peers brief"];
-        run(net, "d2", "/usr/bin/vtysh", &args).lines().any(|l| l.split_whitespace().last() == Some("up"))
+        run_in_host(net, "d2", "/usr/bin/vtysh", &args).lines().any(|l| l.split_whitespace().last() == Some("up"))
     }
 }
 
@@ -115,7 +116,7 @@ impl Neighbour for Keepalived {
              multiplier 4\n}}\nvrrp_instance V {{\ninterface eth0\nvirtual_router_id 51\npriority 100\n\
              track_bfd {{\nb\n}}\nvirtual_ipaddress {{\n192.168.1.100/24\n}}\n}}\n"
         );
-        crate::keepalived(net, "d2", &config).map(|p| vec![p])
+        crate::start_keepalived(net, "d2", &config).map(|p| vec![p])
     }
 
     /// Its virtual router learns of a session that is lost, and not of one that we end (RFC 5882, 3.2).
@@ -126,24 +127,24 @@ impl Neighbour for Keepalived {
 }
 
 /// keepalived's children follow it, and hold its pid files until then.
-fn children_are_gone(net: &Net) {
+fn wait_for_keepalived_children(net: &Net) {
     for file in ["r", "b"] {
         let Ok(pid) = fs::read_to_string(net.lan.dir.join("d2-keepalived").join(file)) else { continue };
         let gone = || (!Path::new("/proc").join(pid.trim()).exists()).then_some(());
-        eventually("keepalived's children are gone", SOON, gone);
+        eventually("keepalived's children are gone", TEST_TIMEOUT, gone);
     }
 }
 
-fn session(net: &Net) -> Option<BfdStatus> {
-    net.status("d1")?.bfd.into_iter().next()
+fn bfd_session(net: &Net) -> Option<BfdStatus> {
+    net.status("d1")?.bfd_sessions.into_iter().next()
 }
 
-fn wait(net: &Net, state: State) -> BfdStatus {
+fn wait_for_session(net: &Net, state: State) -> BfdStatus {
     let is = |s: &BfdStatus| (s.state == State::Up) == (state == State::Up);
-    eventually(&format!("the session is {state}"), SOON, || session(net).filter(is))
+    eventually(&format!("the session is {state}"), TEST_TIMEOUT, || bfd_session(net).filter(is))
 }
 
-fn interoperates(name: &str, peer: &dyn Neighbour, ipv6: bool) {
+fn check_interoperation(name: &str, peer: &dyn Neighbour, ipv6: bool) {
     let Some(net) = Net::directors(&format!("bfd-{name}")) else { return };
     for (host, own) in [("d1", "fd99::2"), ("d2", "fd99::3")] {
         net.lan.sysctl(host, "net/ipv6/conf/eth0/disable_ipv6", "0").expect("IPv6");
@@ -156,82 +157,83 @@ fn interoperates(name: &str, peer: &dyn Neighbour, ipv6: bool) {
          vrrp_instance W {{\n interface eth0\n virtual_router_id 52\n priority 100\n track_bfd {{\n  b weight -10\n }}\n \
          virtual_ipaddress {{\n  192.168.1.99/24\n }}\n}}\n"
     );
-    let d1 = net.start("d1", &config);
-    let up = wait(&net, State::Up);
-    assert!(up.refused.is_empty(), "{name}: {up:?}");
-    eventually("the neighbour says so too", SOON, || peer.is_up(&net).then_some(()));
+    let d1 = net.start_daemon("d1", &config);
+    let up = wait_for_session(&net, State::Up);
+    assert!(up.rejected.is_empty(), "{name}: {up:?}");
+    eventually("the neighbour says so too", TEST_TIMEOUT, || peer.is_up(&net).then_some(()));
     // What both agreed upon: 60 ms apart, lost after four of them.
-    let agreed = eventually("the intervals hold", SOON, || session(&net).filter(|s| s.interval_us == 60_000));
-    assert_eq!(agreed.detection_us, 240_000, "{name}: {agreed:?}");
+    let agreed =
+        eventually("the intervals hold", TEST_TIMEOUT, || bfd_session(&net).filter(|s| s.interval_us == 60_000));
+    assert_eq!(agreed.detection_time_us, 240_000, "{name}: {agreed:?}");
     assert_eq!(net.instance("d1", "W").expect("answers").priority, 100);
     // It dies.
     for pid in &pids {
         net.lan.signal(*pid, Signal::SIGKILL).expect("dies");
     }
-    children_are_gone(&net);
-    let down = wait(&net, State::Down);
-    assert_eq!(down.why.as_deref(), Some("the detection time has passed without a packet"), "{name}");
-    eventually("the priority follows", SOON, || net.instance("d1", "W").filter(|i| i.priority == 90));
+    wait_for_keepalived_children(&net);
+    let down = wait_for_session(&net, State::Down);
+    assert_eq!(down.last_down_reason.as_deref(), Some("the detection time has passed without a packet"), "{name}");
+    eventually("the priority follows", TEST_TIMEOUT, || net.instance("d1", "W").filter(|i| i.priority == 90));
     // It returns, and we go.
     let _ = net.lan.ip("d2", "addr del 192.168.1.100/24 dev eth0");
     let pids = peer.start(&net, ours).expect("it was there before");
-    wait(&net, State::Up);
-    eventually("the neighbour says so too", SOON, || peer.is_up(&net).then_some(()));
+    wait_for_session(&net, State::Up);
+    eventually("the neighbour says so too", TEST_TIMEOUT, || peer.is_up(&net).then_some(()));
     net.lan.signal(d1, Signal::SIGTERM).expect("stops");
-    eventually("the neighbour knows that we are gone", SOON, || (!peer.is_up(&net)).then_some(()));
+    eventually("the neighbour knows that we are gone", TEST_TIMEOUT, || (!peer.is_up(&net)).then_some(()));
     for pid in pids {
         let _ = net.lan.signal(pid, Signal::SIGTERM);
     }
-    let _ = fs::remove_dir_all(sockets(&net));
+    let _ = fs::remove_dir_all(socket_dir(&net));
 }
 
 #[test]
 fn bird_over_ipv4() {
-    interoperates("bird", &Bird, false);
+    check_interoperation("bird", &Bird, false);
 }
 
 #[test]
 fn bird_over_ipv6() {
-    interoperates("bird6", &Bird, true);
+    check_interoperation("bird6", &Bird, true);
 }
 
 #[test]
 fn frr_over_ipv4() {
-    interoperates("frr", &Frr, false);
+    check_interoperation("frr", &Frr, false);
 }
 
 #[test]
 fn frr_over_ipv6() {
-    interoperates("frr6", &Frr, true);
+    check_interoperation("frr6", &Frr, true);
 }
 
 #[test]
 fn keepalived_over_ipv4() {
-    interoperates("keepalived", &Keepalived, false);
+    check_interoperation("keepalived", &Keepalived, false);
 }
 
 #[test]
 fn keepalived_over_ipv6() {
-    interoperates("keepalived6", &Keepalived, true);
+    check_interoperation("keepalived6", &Keepalived, true);
 }
 
 /// BFD_CHECK: a real server lives while its session is up.
 #[test]
 fn a_real_server_leaves_with_its_session_and_comes_back() {
     let Some(net) = Net::new("bfd-check") else { return };
-    let Some(r1) = bird(&net, "r1", "192.168.1.2") else { return };
+    let Some(r1) = start_bird(&net, "r1", "192.168.1.2") else { return };
     let session = "bfd_instance r1 {\n neighbor_ip 192.168.1.11\n min_rx 60\n min_tx 50\n}\n";
-    let servers = service("", &[("192.168.1.11", "")]).replace("TCP_CHECK {\n", "BFD_CHECK {\n   name r1\n");
-    net.start("d1", &format!("{SMALL_TABLE}{session}{servers}"));
+    let servers = virtual_server("", &[("192.168.1.11", "")]).replace("TCP_CHECK {\n", "BFD_CHECK {\n   name r1\n");
+    net.start_daemon("d1", &format!("{SMALL_TABLE}{session}{servers}"));
     let r1_is = |up: bool| move |s: evenkeel_core::ipc::ServerStatus| (s.up == up).then_some(s);
-    let look = |up: bool| net.server("d1", "192.168.1.11".parse().expect("an address")).and_then(r1_is(up));
-    wait(&net, State::Up);
+    let look = |up: bool| net.real_server("d1", "192.168.1.11".parse().expect("an address")).and_then(r1_is(up));
+    wait_for_session(&net, State::Up);
     look(true).expect("it is up from the start");
     net.lan.signal(r1, Signal::SIGKILL).expect("dies");
-    let s = eventually("it is taken out", SOON, || look(false));
-    assert_eq!(s.weight_in_force, None);
-    let why = s.checks[0].last.as_ref().expect("a result").detail.clone();
+    let s = eventually("it is taken out", TEST_TIMEOUT, || look(false));
+    assert_eq!(s.effective_weight, None);
+    let why = s.checks[0].last_probe.as_ref().expect("a result").detail.clone();
     assert!(why.starts_with("BFD session r1 is down: the detection time has passed"), "{why}");
-    bird(&net, "r1", "192.168.1.2").expect("it was there before");
-    eventually("it is back", SOON, || look(true));
+    start_bird(&net, "r1", "192.168.1.2").expect("it was there before");
+    eventually("it is back", TEST_TIMEOUT, || look(true));
 }

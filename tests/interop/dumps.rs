@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use evenkeel_sys::signals::{json, pass_on, stats_clear};
+use evenkeel_sys::signals::{forward_signal, sig_json, sig_stats_clear};
+use evenkeel_testkit::demo_network::VIP;
 use evenkeel_testkit::lan::{Pid, eventually};
-use evenkeel_testkit::office::VIP;
-use evenkeel_tests::{Net, SOON, program};
+use evenkeel_tests::{Net, TEST_TIMEOUT, program};
 use nix::sys::signal::Signal;
 
 const CONFIG: &str = "global_defs {\n script_user root\n enable_script_security\n}\n\
@@ -26,11 +26,11 @@ struct Dumps {
 }
 
 /// Asks by a signal, and reads what is new.
-fn ask(pid: Pid, signal: i32, file: &Path) -> String {
+fn request_dump(pid: Pid, signal: i32, file: &Path) -> String {
     let _ = fs::remove_file(file);
-    pass_on(nix::unistd::Pid::from_raw(pid.0 as i32), signal);
+    forward_signal(nix::unistd::Pid::from_raw(pid.0 as i32), signal);
     let mut before = String::new();
-    eventually(&format!("{}", file.display()), SOON, || {
+    eventually(&format!("{}", file.display()), TEST_TIMEOUT, || {
         // keepalived writes as it goes: it is done when nothing more comes.
         let now = fs::read_to_string(file).ok()?;
         let done = !now.is_empty() && now == before;
@@ -40,18 +40,18 @@ fn ask(pid: Pid, signal: i32, file: &Path) -> String {
     })
 }
 
-fn dumps(net: &Net, name: &str, run: &Path, args: &[&str]) -> Dumps {
+fn take_dumps(net: &Net, name: &str, run: &Path, args: &[&str]) -> Dumps {
     let dir = net.lan.dir.join(format!("{name}-dumps"));
     fs::create_dir_all(&dir).expect("writable");
     let (tmp, run) = (format!("TMPDIR={}", dir.display()), run.to_string_lossy().into_owned());
     let args: Vec<&str> = [tmp.as_str(), &run].into_iter().chain(args.iter().copied()).collect();
     let pid = net.lan.spawn("d1", name, Path::new("/usr/bin/env"), &args).expect("starts");
-    eventually("master", SOON, || net.holds("d1", VIP).then_some(()));
-    eventually("of both", SOON, || {
+    eventually("master", TEST_TIMEOUT, || net.has_address("d1", VIP).then_some(()));
+    eventually("of both", TEST_TIMEOUT, || {
         let text = net.lan.ip("d1", "-4 addr show dev eth0").ok()?;
         text.contains("192.168.1.102/").then_some(())
     });
-    let text = ask(pid, json(), &dir.join("keepalived.json"));
+    let text = request_dump(pid, sig_json(), &dir.join("keepalived.json"));
     let mut json: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
     for i in json.as_array_mut().expect("an array") {
         i["data"]["last_transition"] = 0.into();
@@ -60,11 +60,11 @@ fn dumps(net: &Net, name: &str, run: &Path, args: &[&str]) -> Dumps {
             i["data"]["auth_data"] = "hidden since keepalived 2.4".into();
         }
     }
-    let stats = ask(pid, stats_clear(), &dir.join("keepalived.stats"));
-    let cleared = ask(pid, Signal::SIGUSR2 as i32, &dir.join("keepalived.stats"));
+    let stats = request_dump(pid, sig_stats_clear(), &dir.join("keepalived.stats"));
+    let cleared = request_dump(pid, Signal::SIGUSR2 as i32, &dir.join("keepalived.stats"));
     assert!(stats.contains("Became master: 1") && cleared.contains("Became master: 0"), "{cleared}");
     let stats = stats.lines().filter(|l| !l.contains("Sent:")).collect::<Vec<_>>().join("\n");
-    let data = ask(pid, Signal::SIGUSR1 as i32, &dir.join("keepalived.data"));
+    let data = request_dump(pid, Signal::SIGUSR1 as i32, &dir.join("keepalived.data"));
     net.lan.signal(pid, Signal::SIGTERM).expect("stops");
     Dumps { json, stats, data }
 }
@@ -77,10 +77,12 @@ fn the_second_version_of_json_tells_of_processes() {
     let global = format!("global_defs {{\n json_version 2\n json_dump_file {}\n}}\n", file.display());
     let process =
         "vrrp_track_process P {\n process evenkeeld\n quorum 1\n}\nvrrp_track_process Q {\n process none-such\n}\n";
-    let pid = net
-        .start("d1", &format!("{global}{process}{}", evenkeel_tests::vrrp(150, "track_process {\nP\nQ weight 2\n}")));
-    eventually("master", SOON, || net.holds("d1", VIP).then_some(()));
-    let j: serde_json::Value = serde_json::from_str(&ask(pid, json(), &file)).expect("JSON");
+    let pid = net.start_daemon(
+        "d1",
+        &format!("{global}{process}{}", evenkeel_tests::vrrp_instance(150, "track_process {\nP\nQ weight 2\n}")),
+    );
+    eventually("master", TEST_TIMEOUT, || net.has_address("d1", VIP).then_some(()));
+    let j: serde_json::Value = serde_json::from_str(&request_dump(pid, sig_json(), &file)).expect("JSON");
     assert_eq!(j["vrrp"][0]["data"]["iname"], "V");
     let of = |i: usize, member: &str| j["track_process"][i][member].clone();
     assert_eq!((of(0, "name"), of(0, "have_quorum")), ("P".into(), true.into()), "{j}");
@@ -98,14 +100,14 @@ fn dumps_are_keepaliveds() {
         return eprintln!("skipped: it needs Debian's keepalived (make test-deps)");
     }
     net.lan.sysctl("d1", "net/ipv6/conf/eth0/disable_ipv6", "0").expect("IPv6");
-    let file = net.write("d1", CONFIG).to_string_lossy().into_owned();
+    let file = net.write_config("d1", CONFIG).to_string_lossy().into_owned();
     let at = |name: &str| net.lan.dir.join(name).to_string_lossy().into_owned();
     let (p, r) = (at("p"), at("r"));
     let args = ["-n", "-l", "-P", "-B", "-f", &file, "-p", &p, "-r", &r];
-    let theirs = dumps(&net, "keepalived", keepalived, &args);
+    let theirs = take_dumps(&net, "keepalived", keepalived, &args);
     let instance = net.lan.instance("d1");
     let args = ["-n", "-l", "-f", &file, "--instance", &instance];
-    let ours = dumps(&net, "evenkeel", &program("evenkeeld"), &args);
+    let ours = take_dumps(&net, "evenkeel", &program("evenkeeld"), &args);
     assert_eq!(ours.json, theirs.json);
     assert_eq!(ours.stats, theirs.stats);
     let known: Vec<&str> = theirs.data.lines().collect();

@@ -14,13 +14,13 @@ use evenkeel_testkit::lan::Pid;
 use evenkeel_tests::Net;
 
 /// Starts keepalived in the foreground.
-pub fn keepalived(net: &Net, host: &str, config: &str) -> Option<Pid> {
+pub fn start_keepalived(net: &Net, host: &str, config: &str) -> Option<Pid> {
     let program = Path::new("/usr/sbin/keepalived");
     if !program.exists() {
         eprintln!("skipped: it needs Debian's keepalived (make test-deps)");
         return None;
     }
-    let file = net.write(host, &format!("global_defs {{\n script_user root\n}}\n{config}"));
+    let file = net.write_config(host, &format!("global_defs {{\n script_user root\n}}\n{config}"));
     let dir = net.lan.dir.join(format!("{host}-keepalived"));
     std::fs::create_dir_all(&dir).expect("writable");
     let pid_file = |name: &str| dir.join(name).to_string_lossy().into_owned();

@@ -3,15 +3,15 @@
 use std::fs;
 use std::path::Path;
 
+use evenkeel_testkit::demo_network::VIP;
 use evenkeel_testkit::lan::{Pid, eventually};
-use evenkeel_testkit::office::VIP;
-use evenkeel_tests::{Net, SOON, vrrp};
+use evenkeel_tests::{Net, TEST_TIMEOUT, vrrp_instance};
 use nix::sys::signal::Signal;
 
-use crate::keepalived;
+use crate::start_keepalived;
 
 /// A script that writes its arguments, one run a line, and the directory that it and the FIFO's copy are in.
-fn script(net: &Net, name: &str) -> (String, std::path::PathBuf) {
+fn write_script(net: &Net, name: &str) -> (String, std::path::PathBuf) {
     let dir = net.lan.dir.join(name);
     fs::create_dir_all(&dir).expect("writable");
     let path = dir.join("n.sh");
@@ -26,19 +26,19 @@ fn script(net: &Net, name: &str) -> (String, std::path::PathBuf) {
 }
 
 /// Reads a FIFO into a file beside it until it is closed.
-fn follow(net: &Net, host: &str, dir: &Path) -> Pid {
+fn read_fifo(net: &Net, host: &str, dir: &Path) -> Pid {
     let fifo = dir.join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("made");
     let command = format!("exec cat {0}/fifo >{0}/lines", dir.display());
     net.lan.spawn(host, &format!("{host}-fifo"), Path::new("/bin/sh"), &["-c", &command]).expect("starts")
 }
 
-fn lines(dir: &Path, file: &str) -> Vec<String> {
+fn read_lines(dir: &Path, file: &str) -> Vec<String> {
     let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
     text.lines().map(|l| l.trim_matches('\0').to_owned()).collect()
 }
 
-fn config(script: &str, dir: &Path) -> String {
+fn notify_config(script: &str, dir: &Path) -> String {
     let notify = format!(
         "version 3\nadvert_int 0.2\nnotify \"{script} any\"\nnotify_master \"{script} m 'a b'\"\nnotify_backup \"{script} b\"\n\
          notify_fault \"{script} f\"\nnotify_stop \"{script} s\"\n"
@@ -46,39 +46,40 @@ fn config(script: &str, dir: &Path) -> String {
     format!(
         "global_defs {{\n script_user root\n enable_script_security\n vrrp_notify_fifo {}/fifo\n}}\n{}",
         dir.display(),
-        vrrp(150, &notify)
+        vrrp_instance(150, &notify)
     )
 }
 
 /// Start, master, the link lost and found, stop; what was told in the FIFO and to scripts, the latter sorted: keepalived
 /// starts them at once, and they overtake each other.
-fn life(net: &Net, name: &str, start: impl Fn(&str) -> Option<Pid>) -> Option<(Vec<String>, Vec<String>)> {
-    let (script, dir) = script(net, name);
-    let reader = follow(net, "d1", &dir);
-    let pid = start(&config(&script, &dir))?;
-    let told =
-        |n: usize| eventually(&format!("{name}: {n} lines"), SOON, || (lines(&dir, "lines").len() >= n).then_some(()));
-    eventually("master", SOON, || net.holds("d1", VIP).then_some(()));
+fn run_life_cycle(net: &Net, name: &str, start: impl Fn(&str) -> Option<Pid>) -> Option<(Vec<String>, Vec<String>)> {
+    let (script, dir) = write_script(net, name);
+    let reader = read_fifo(net, "d1", &dir);
+    let pid = start(&notify_config(&script, &dir))?;
+    let told = |n: usize| {
+        eventually(&format!("{name}: {n} lines"), TEST_TIMEOUT, || (read_lines(&dir, "lines").len() >= n).then_some(()))
+    };
+    eventually("master", TEST_TIMEOUT, || net.has_address("d1", VIP).then_some(()));
     told(2);
     net.lan.ip("d1", "link set eth0 down").expect("down");
     told(3);
     net.lan.ip("d1", "link set eth0 up").expect("up");
-    eventually("master again", SOON, || net.holds("d1", VIP).then_some(()));
+    eventually("master again", TEST_TIMEOUT, || net.has_address("d1", VIP).then_some(()));
     told(5);
     net.lan.signal(pid, Signal::SIGTERM).expect("stops");
     told(6);
-    eventually(&format!("{name}: twelve runs"), SOON, || (lines(&dir, "runs").len() >= 12).then_some(()));
+    eventually(&format!("{name}: twelve runs"), TEST_TIMEOUT, || (read_lines(&dir, "runs").len() >= 12).then_some(()));
     let _ = net.lan.signal(reader, Signal::SIGTERM);
-    let mut runs = lines(&dir, "runs");
+    let mut runs = read_lines(&dir, "runs");
     runs.sort();
-    Some((lines(&dir, "lines"), runs))
+    Some((read_lines(&dir, "lines"), runs))
 }
 
 #[test]
 fn scripts_and_fifos_are_told_what_keepalived_tells() {
     let Some(net) = Net::directors("interop-notify") else { return };
-    let Some(theirs) = life(&net, "keepalived", |c| keepalived(&net, "d1", c)) else { return };
-    let ours = life(&net, "evenkeel", |c| Some(net.start("d1", c))).expect("it starts");
+    let Some(theirs) = run_life_cycle(&net, "keepalived", |c| start_keepalived(&net, "d1", c)) else { return };
+    let ours = run_life_cycle(&net, "evenkeel", |c| Some(net.start_daemon("d1", c))).expect("it starts");
     assert_eq!(ours, theirs);
     let expected = ["BACKUP", "MASTER", "FAULT", "BACKUP", "MASTER", "STOP"].map(|s| format!("INSTANCE \"V\" {s} 150"));
     assert_eq!(ours.0, expected);
@@ -91,8 +92,8 @@ fn scripts_and_fifos_are_told_what_keepalived_tells() {
 #[test]
 fn a_removed_instance_is_told_as_deleted_and_servers_as_up_and_down() {
     let Some(net) = Net::directors("notify-lvs") else { return };
-    let (script, dir) = script(&net, "evenkeel");
-    let reader = follow(&net, "d1", &dir);
+    let (script, dir) = write_script(&net, "evenkeel");
+    let reader = read_fifo(&net, "d1", &dir);
     let text = |instance: &str| {
         format!(
             "global_defs {{\n script_user root\n enable_script_security\n connection_table_size 16384\n notify_fifo {}/fifo\n}}\n\
@@ -102,21 +103,23 @@ fn a_removed_instance_is_told_as_deleted_and_servers_as_up_and_down() {
             dir.display()
         )
     };
-    let instance = vrrp(150, "version 3\nadvert_int 0.1\nnotify_deleted\n");
-    net.start("d1", &text(&instance));
-    let has = |line: &str| eventually(line, SOON, || lines(&dir, "lines").contains(&line.to_owned()).then_some(()));
+    let instance = vrrp_instance(150, "version 3\nadvert_int 0.1\nnotify_deleted\n");
+    net.start_daemon("d1", &text(&instance));
+    let has = |line: &str| {
+        eventually(line, TEST_TIMEOUT, || read_lines(&dir, "lines").contains(&line.to_owned()).then_some(()))
+    };
     has("INSTANCE \"V\" MASTER 150");
     // Nobody listens on port 81.
     has("RS [192.168.1.11]:tcp:80 [192.168.1.100]:tcp:80 DOWN");
-    eventually("the script", SOON, || lines(&dir, "runs").contains(&"down|".to_owned()).then_some(()));
-    net.write("d1", &text(""));
+    eventually("the script", TEST_TIMEOUT, || read_lines(&dir, "runs").contains(&"down|".to_owned()).then_some(()));
+    net.write_config("d1", &text(""));
     net.reload("d1");
     has("INSTANCE \"V\" DELETED 150");
     let _ = net.lan.signal(reader, Signal::SIGTERM);
 }
 
 /// Two instances on two links and the group that holds them together.
-fn grouped(script: &str, dir: &Path) -> String {
+fn sync_group_config(script: &str, dir: &Path) -> String {
     let times = "version 3\nadvert_int 0.2\n";
     format!(
         "global_defs {{\n script_user root\n enable_script_security\n vrrp_notify_fifo {}/fifo\n}}\n\
@@ -124,34 +127,34 @@ fn grouped(script: &str, dir: &Path) -> String {
          notify_fault \"{script} f\"\n}}\n{}\
          vrrp_instance W {{\n interface w0\n virtual_router_id 52\n priority 120\n {times} virtual_ipaddress {{\n  10.9.0.100/24\n }}\n}}\n",
         dir.display(),
-        vrrp(150, times)
+        vrrp_instance(150, times)
     )
 }
 
 /// Start, and steps of `ip` or `write FILE TEXT`, and stop, each with the number of FIFO lines that it brings. What came in each stage, in any
 /// order (members of a group are told of in the order of their timers), and what the scripts were given.
-fn stages(
+fn run_stages(
     net: &Net,
     name: &str,
     text: impl Fn(&str, &Path) -> String,
     (first, steps, last, runs): (usize, &[(&str, usize)], usize, usize),
     start: impl Fn(&str) -> Option<Pid>,
 ) -> Option<(Vec<Vec<String>>, Vec<String>)> {
-    let (script, dir) = script(net, name);
-    let reader = follow(net, "d1", &dir);
+    let (script, dir) = write_script(net, name);
+    let reader = read_fifo(net, "d1", &dir);
     let pid = start(&text(&script, &dir))?;
     let mut seen = 0;
     let mut out = Vec::new();
     let mut stage = |n: usize| {
-        let all = eventually(&format!("{name}: {n} more lines after {out:?}"), SOON, || {
-            Some(lines(&dir, "lines")).filter(|l| l.len() >= seen + n)
+        let all = eventually(&format!("{name}: {n} more lines after {out:?}"), TEST_TIMEOUT, || {
+            Some(read_lines(&dir, "lines")).filter(|l| l.len() >= seen + n)
         });
         let mut new = all.get(seen..).unwrap_or_default().to_vec();
         seen = all.len();
         new.sort();
         out.push(new);
     };
-    eventually("master", SOON, || net.holds("d1", VIP).then_some(()));
+    eventually("master", TEST_TIMEOUT, || net.has_address("d1", VIP).then_some(()));
     stage(first);
     for (command, n) in steps {
         match command.strip_prefix("write ").and_then(|c| c.split_once(' ')) {
@@ -162,15 +165,17 @@ fn stages(
     }
     net.lan.signal(pid, Signal::SIGTERM).expect("stops");
     stage(last);
-    eventually(&format!("{name}: {runs} runs"), SOON, || (lines(&dir, "runs").len() >= runs).then_some(()));
+    eventually(&format!("{name}: {runs} runs"), TEST_TIMEOUT, || {
+        (read_lines(&dir, "runs").len() >= runs).then_some(())
+    });
     let _ = net.lan.signal(reader, Signal::SIGTERM);
-    let mut runs = lines(&dir, "runs");
+    let mut runs = read_lines(&dir, "runs");
     runs.sort();
     Some((out, runs))
 }
 
 /// More links for d1: `w0` and its far end `w1`, and so on.
-fn links(net: &Net, names: &[char]) {
+fn add_links(net: &Net, names: &[char]) {
     for n in names {
         for command in [
             format!("link add {n}0 type veth peer name {n}1"),
@@ -185,20 +190,24 @@ fn links(net: &Net, names: &[char]) {
 #[test]
 fn a_sync_group_changes_as_keepalived_has_it() {
     let Some(net) = Net::directors("interop-sync-group") else { return };
-    links(&net, &['w']);
+    add_links(&net, &['w']);
     net.lan.ip("d1", "addr add 10.9.0.1/24 dev w0").expect("set up");
     let steps = (6, &[("link set w1 down", 3), ("link set w1 up", 6)][..], 3, 9);
-    let Some(theirs) = stages(&net, "keepalived", grouped, steps, |c| keepalived(&net, "d1", c)) else { return };
-    let ours = stages(&net, "evenkeel", grouped, steps, |c| Some(net.start("d1", c))).expect("it starts");
+    let Some(theirs) = run_stages(&net, "keepalived", sync_group_config, steps, |c| start_keepalived(&net, "d1", c))
+    else {
+        return;
+    };
+    let ours =
+        run_stages(&net, "evenkeel", sync_group_config, steps, |c| Some(net.start_daemon("d1", c))).expect("it starts");
     assert_eq!(ours, theirs);
 }
 
 /// An instance that tracks one link as a condition, and others that add to its priority and take from it.
-fn tracking(_: &str, dir: &Path) -> String {
+fn track_interface_config(_: &str, dir: &Path) -> String {
     format!(
         "global_defs {{\n vrrp_notify_fifo {}/fifo\n vrrp_notify_priority_changes\n}}\n{}",
         dir.display(),
-        vrrp(
+        vrrp_instance(
             150,
             "version 3\nadvert_int 0.2\ntrack_interface {\n t0\n u0 weight 10\n v0 weight -20\n w0 weight 40 reverse\n \
              x0 weight -60 reverse\n}"
@@ -209,7 +218,7 @@ fn tracking(_: &str, dir: &Path) -> String {
 #[test]
 fn tracked_interfaces_do_what_they_do_in_keepalived() {
     let Some(net) = Net::directors("interop-track") else { return };
-    links(&net, &['t', 'u', 'v', 'w', 'x']);
+    add_links(&net, &['t', 'u', 'v', 'w', 'x']);
     let steps = [
         ("link set u1 down", 1),
         ("link set u1 up", 1),
@@ -224,21 +233,26 @@ fn tracked_interfaces_do_what_they_do_in_keepalived() {
         ("link del u0", 1),
     ];
     let steps = (3, &steps[..], 1, 0);
-    let Some(theirs) = stages(&net, "keepalived", tracking, steps, |c| keepalived(&net, "d1", c)) else { return };
-    links(&net, &['u']);
-    let ours = stages(&net, "evenkeel", tracking, steps, |c| Some(net.start("d1", c))).expect("it starts");
+    let Some(theirs) =
+        run_stages(&net, "keepalived", track_interface_config, steps, |c| start_keepalived(&net, "d1", c))
+    else {
+        return;
+    };
+    add_links(&net, &['u']);
+    let ours = run_stages(&net, "evenkeel", track_interface_config, steps, |c| Some(net.start_daemon("d1", c)))
+        .expect("it starts");
     assert_eq!(ours, theirs);
 }
 
 /// An instance that weighs the numbers in two files, and must not find one in a third.
-fn files(_: &str, dir: &Path) -> String {
+fn track_file_config(_: &str, dir: &Path) -> String {
     let at = dir.display();
     format!(
         "global_defs {{\n vrrp_notify_fifo {at}/fifo\n vrrp_notify_priority_changes\n}}\n\
          track_file a {{\n file {at}/a\n init_file 5\n}}\n\
          track_file b {{\n file {at}/b\n weight 2 reverse\n init_file 0 overwrite\n}}\n\
          track_file c {{\n file {at}/c\n weight 0\n init_file\n}}\n{}",
-        vrrp(100, "version 3\nadvert_int 0.2\ntrack_file {\n a\n b\n c\n}")
+        vrrp_instance(100, "version 3\nadvert_int 0.2\ntrack_file {\n a\n b\n c\n}")
     )
 }
 
@@ -256,7 +270,11 @@ fn tracked_files_do_what_they_do_in_keepalived() {
         ("write a 0", 2),
     ];
     let steps = (3, &steps[..], 1, 0);
-    let Some(theirs) = stages(&net, "keepalived", files, steps, |c| keepalived(&net, "d1", c)) else { return };
-    let ours = stages(&net, "evenkeel", files, steps, |c| Some(net.start("d1", c))).expect("it starts");
+    let Some(theirs) = run_stages(&net, "keepalived", track_file_config, steps, |c| start_keepalived(&net, "d1", c))
+    else {
+        return;
+    };
+    let ours =
+        run_stages(&net, "evenkeel", track_file_config, steps, |c| Some(net.start_daemon("d1", c))).expect("it starts");
     assert_eq!(ours, theirs);
 }

@@ -1,14 +1,14 @@
 //! Routes and rules as keepalived puts them in: the same lines in `ip route` and `ip rule`.
 
 use evenkeel_core::vrrp::State;
+use evenkeel_testkit::demo_network::VIP;
 use evenkeel_testkit::lan::{Pid, eventually};
-use evenkeel_testkit::office::VIP;
-use evenkeel_tests::{Net, SOON, vrrp};
+use evenkeel_tests::{Net, TEST_TIMEOUT, vrrp_instance};
 use nix::sys::signal::Signal;
 
-use crate::keepalived;
+use crate::start_keepalived;
 
-fn config() -> String {
+fn routes_config() -> String {
     let more = "version 3\nadvert_int 0.2\nvirtual_routes {\n\
         10.7.0.0/16 via 192.168.1.1 dev eth0\n\
         10.8.0.0/16 dev eth0 scope link src 192.168.1.100\n\
@@ -40,11 +40,11 @@ fn config() -> String {
     let statics = "static_ipaddress {\n10.5.0.1/24 dev eth0\n}\n\
         static_routes {\n10.6.0.0/16 via 10.5.0.2 dev eth0\n}\n\
         static_rules {\nfrom 10.6.0.0/16 table 100 priority 1000\n}\n";
-    format!("{statics}{}", vrrp(150, more))
+    format!("{statics}{}", vrrp_instance(150, more))
 }
 
 /// What `ip` shows of keepalived's protocol, and the static address.
-fn seen(net: &Net) -> Vec<String> {
+fn read_routes_and_rules(net: &Net) -> Vec<String> {
     let mut all = Vec::new();
     for command in ["-4 route show table all", "-6 route show table all", "-4 rule show", "-6 rule show"] {
         let text = net.lan.ip("d1", command).expect("shown");
@@ -58,13 +58,14 @@ fn seen(net: &Net) -> Vec<String> {
 }
 
 /// As master, and after the stop.
-fn life(net: &Net, start: impl Fn(&str) -> Option<Pid>) -> Option<[Vec<String>; 2]> {
-    let pid = start(&config())?;
-    eventually("master", SOON, || net.holds("d1", VIP).then_some(()));
+fn run_life_cycle(net: &Net, start: impl Fn(&str) -> Option<Pid>) -> Option<[Vec<String>; 2]> {
+    let pid = start(&routes_config())?;
+    eventually("master", TEST_TIMEOUT, || net.has_address("d1", VIP).then_some(()));
     // Both put everything in within the turn that makes them master, rules last.
-    let master = eventually("all of it", SOON, || Some(seen(net)).filter(|s| s.len() >= 30));
+    let master = eventually("all of it", TEST_TIMEOUT, || Some(read_routes_and_rules(net)).filter(|s| s.len() >= 30));
     net.lan.signal(pid, Signal::SIGTERM).expect("stops");
-    let after = eventually("all of it is gone", SOON, || Some(seen(net)).filter(Vec::is_empty));
+    let after =
+        eventually("all of it is gone", TEST_TIMEOUT, || Some(read_routes_and_rules(net)).filter(Vec::is_empty));
     Some([master, after])
 }
 
@@ -73,8 +74,8 @@ fn routes_and_rules_are_keepaliveds() {
     let Some(net) = Net::directors("interop-routes") else { return };
     net.lan.sysctl("d1", "net/ipv6/conf/eth0/disable_ipv6", "0").expect("IPv6");
     net.lan.ip("d1", "addr add fd99::2/64 dev eth0 nodad").expect("an address");
-    let Some(theirs) = life(&net, |c| keepalived(&net, "d1", c)) else { return };
-    let ours = life(&net, |c| Some(net.start("d1", c))).expect("it starts");
+    let Some(theirs) = run_life_cycle(&net, |c| start_keepalived(&net, "d1", c)) else { return };
+    let ours = run_life_cycle(&net, |c| Some(net.start_daemon("d1", c))).expect("it starts");
     for (ours, theirs) in ours.iter().zip(&theirs) {
         let (only_ours, only_theirs): (Vec<_>, Vec<_>) = (
             ours.iter().filter(|l| !theirs.contains(l)).collect(),
@@ -86,7 +87,7 @@ fn routes_and_rules_are_keepaliveds() {
 }
 
 /// The virtual addresses as `ip addr` shows them, each with its lifetimes.
-fn addresses(net: &Net) -> Vec<String> {
+fn read_addresses(net: &Net) -> Vec<String> {
     let text = ["-4", "-6"].map(|f| net.lan.ip("d1", &format!("{f} addr show dev eth0")).expect("shown")).concat();
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let own = |l: &str| l.contains("192.168.1.2/24") || l.contains("fd99::2/64") || l.contains("inet6 fe80:");
@@ -102,22 +103,22 @@ fn addresses_are_keepaliveds() {
     let more = "version 3\nadvert_int 0.2\nvirtual_ipaddress_excluded {\n192.168.1.101/24 noprefixroute\n\
         192.168.3.1/32 peer 192.168.3.2\n192.168.4.1/24 brd + scope link\n192.168.1.102/24 preferred_lft 1000\n\
         fd99::70/64 preferred_lft 0\nfd99::71/128 preferred_lft forever\nfd99::72/128\nfd99::73/64 noprefixroute\n}\n";
-    let config = vrrp(150, more);
+    let config = vrrp_instance(150, more);
     let life = |pid: Pid, ours: bool| {
-        let all = eventually("all of them", SOON, || Some(addresses(&net)).filter(|a| a.len() == 9));
+        let all = eventually("all of them", TEST_TIMEOUT, || Some(read_addresses(&net)).filter(|a| a.len() == 9));
         net.lan.signal(pid, Signal::SIGTERM).expect("stops");
         // keepalived 2.2.7 leaves the one with a peer.
         if !ours {
-            eventually("they are gone", SOON, || (addresses(&net).len() <= 1).then_some(()));
+            eventually("they are gone", TEST_TIMEOUT, || (read_addresses(&net).len() <= 1).then_some(()));
             let _ = net.lan.ip("d1", "addr del 192.168.3.1 peer 192.168.3.2/32 dev eth0");
         }
-        eventually("they are gone", SOON, || addresses(&net).is_empty().then_some(()));
+        eventually("they are gone", TEST_TIMEOUT, || read_addresses(&net).is_empty().then_some(()));
         // Seconds pass between the two looks.
         all.into_iter().map(|l| l.replace("999sec", "1000sec")).collect::<Vec<_>>()
     };
-    let Some(k) = keepalived(&net, "d1", &config) else { return };
+    let Some(k) = start_keepalived(&net, "d1", &config) else { return };
     let theirs = life(k, false);
-    assert_eq!(life(net.start("d1", &config), true), theirs);
+    assert_eq!(life(net.start_daemon("d1", &config), true), theirs);
 }
 
 /// `no_track`: whoever takes an address away may. `track_group`: without a static address its instances stand still.
@@ -127,16 +128,16 @@ fn addresses_are_put_back_unless_nobody_tracks_them() {
     let statics = "static_ipaddress {\n10.5.0.1/24 dev eth0 track_group G\n}\ntrack_group G {\n group {\n  V\n }\n}\n";
     let more =
         "version 3\nadvert_int 0.2\nvirtual_ipaddress_excluded {\n192.168.1.101/24\n192.168.1.102/24 no_track\n}\n";
-    net.start("d1", &format!("{statics}{}", vrrp(150, more)));
+    net.start_daemon("d1", &format!("{statics}{}", vrrp_instance(150, more)));
     let there = |vip: &str| net.lan.ip("d1", "addr show dev eth0").is_ok_and(|t| t.contains(&format!("inet {vip}/")));
-    eventually("master", SOON, || (there("192.168.1.101") && there("192.168.1.102")).then_some(()));
+    eventually("master", TEST_TIMEOUT, || (there("192.168.1.101") && there("192.168.1.102")).then_some(()));
     for vip in ["192.168.1.102", "192.168.1.101"] {
         net.lan.ip("d1", &format!("addr del {vip}/24 dev eth0")).expect("gone");
     }
-    eventually("it is put back", SOON, || there("192.168.1.101").then_some(()));
+    eventually("it is put back", TEST_TIMEOUT, || there("192.168.1.101").then_some(()));
     assert!(!there("192.168.1.102"));
     let i = net.instance("d1", "V").expect("answers");
-    assert_eq!(i.state, State::Master, "the static address is there: {}", i.because);
+    assert_eq!(i.state, State::Master, "the static address is there: {}", i.reason);
 }
 
 /// `no_track`: whoever takes a route or rule out may. `track_group`: without a static route its instances stand still.
@@ -152,14 +153,14 @@ fn routes_and_rules_are_put_back_unless_nobody_tracks_them() {
         virtual_rules {\nfrom 192.168.1.100 table 100 priority 1001\n\
         from 10.7.0.0/16 table 100 priority 1002 no_track\n}";
     net.lan.ip("d1", "addr add 192.168.55.2/24 dev eth0").expect("a way to a router");
-    net.start("d1", &format!("{statics}{}", vrrp(150, more)));
+    net.start_daemon("d1", &format!("{statics}{}", vrrp_instance(150, more)));
     let there = |what: &str| {
         let shown =
             ["route show", "route show table 100", "rule show"].map(|c| net.lan.ip("d1", c).unwrap_or_default());
         shown.iter().any(|t| t.contains(what))
     };
-    let state = || net.instance("d1", "V").map(|i| (i.state, i.because));
-    eventually("master", SOON, || (there("1001:") && there("1002:") && there("10.8.0.0/16")).then_some(()));
+    let state = || net.instance("d1", "V").map(|i| (i.state, i.reason));
+    eventually("master", TEST_TIMEOUT, || (there("1001:") && there("1002:") && there("10.8.0.0/16")).then_some(()));
     let taken = [
         "route del 10.8.0.0/16 dev eth0",
         "rule del priority 1002",
@@ -173,20 +174,20 @@ fn routes_and_rules_are_put_back_unless_nobody_tracks_them() {
         net.lan.ip("d1", command).expect("gone");
     }
     for put_back in ["10.7.0.0/16 via", "default via 192.168.1.1", "1001:", "1000:", "10.6.0.0/16 via"] {
-        eventually(&format!("{put_back} is put back"), SOON, || there(put_back).then_some(()));
+        eventually(&format!("{put_back} is put back"), TEST_TIMEOUT, || there(put_back).then_some(()));
     }
     assert!(!there("10.8.0.0/16") && !there("1002:"), "whoever takes them out may");
     // The next change of an address is no reason to put them back.
     net.lan.ip("d1", "addr add 192.168.1.55/24 dev eth0").expect("another address");
-    eventually("it was seen", SOON, || there("10.7.0.0/16").then_some(()));
+    eventually("it was seen", TEST_TIMEOUT, || there("10.7.0.0/16").then_some(()));
     assert!(!there("10.8.0.0/16") && !there("1002:"), "and still may");
     assert_eq!(state().expect("answers").0, State::Master);
     // Where there is no way to its router any more, a static route cannot be put back.
     net.lan.ip("d1", "addr del 192.168.55.2/24 dev eth0").expect("no way");
     net.lan.ip("d1", "route del 10.6.0.0/16").expect("gone");
-    let why = eventually("it stands still", SOON, || state().filter(|(s, _)| *s == State::Fault)).1;
+    let why = eventually("it stands still", TEST_TIMEOUT, || state().filter(|(s, _)| *s == State::Fault)).1;
     assert!(why.contains("route 10.6.0.0/16 via 192.168.55.1 dev eth0 is not there"), "{why}");
     net.lan.ip("d1", "addr add 192.168.55.2/24 dev eth0").expect("a way");
-    eventually("master again", SOON, || state().filter(|(s, _)| *s == State::Master));
+    eventually("master again", TEST_TIMEOUT, || state().filter(|(s, _)| *s == State::Master));
     assert!(there("10.6.0.0/16 via"));
 }

@@ -3,7 +3,7 @@
 
 /// What is different, line by line; `None` if nothing is.
 pub fn difference(name: &str, recorded: &str, got: &str) -> Option<String> {
-    let (a, b) = (comparable(name, recorded), comparable(name, got));
+    let (a, b) = (normalize(name, recorded), normalize(name, got));
     if a == b {
         return None;
     }
@@ -18,7 +18,7 @@ pub fn difference(name: &str, recorded: &str, got: &str) -> Option<String> {
 }
 
 /// A session's lines; those that a command printed sorted where their order says nothing.
-fn comparable(name: &str, text: &str) -> Vec<String> {
+fn normalize(name: &str, text: &str) -> Vec<String> {
     let mut out = Vec::new();
     let mut command = String::new();
     let mut block: Vec<String> = Vec::new();
@@ -35,19 +35,19 @@ fn comparable(name: &str, text: &str) -> Vec<String> {
             out.append(&mut block);
             command = line.to_owned();
             out.push(line.to_owned());
-        } else if is_ours(&command) {
-            block.push(masked(name, &command, line));
+        } else if is_compared(&command) {
+            block.push(mask_variable_fields(name, &command, line));
         }
     }
     out
 }
 
 /// Is it our program that printed it? The kernel's own files and settings are not compared.
-fn is_ours(command: &str) -> bool {
+fn is_compared(command: &str) -> bool {
     command.contains("ipvsadm") || command.contains("@c ") || command.contains("@b ")
 }
 
-fn masked(name: &str, command: &str, line: &str) -> String {
+fn mask_variable_fields(name: &str, command: &str, line: &str) -> String {
     let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
     let numbers_of_traffic = command.contains("--rate") || command.contains("--stats");
     let traffic = name >= "30";

@@ -11,35 +11,35 @@ use evenkeel_core::ipvs::{Change, Dest, Service, ServiceId, SyncRole};
 use evenkeel_core::model::Protocol;
 use evenkeel_core::vrrp::State;
 use evenkeel_sys::ipvs::Ipvs;
-use evenkeel_sys::table::Table;
+use evenkeel_sys::ipvs_backend::IpvsBackend;
+use evenkeel_testkit::demo_network::{SERVERS, VIP};
 use evenkeel_testkit::lan::eventually;
-use evenkeel_testkit::office::{SERVERS, VIP};
 use evenkeel_testkit::{http, uml};
-use evenkeel_tests::{Net, SOON, program, service, vrrp};
+use evenkeel_tests::{Net, TEST_TIMEOUT, program, virtual_server, vrrp_instance};
 
 const MODULES: &[&str] = &["ip_vs", "ip_vs_rr", "ip_vs_wlc", "ip_vs_wrr", "veth", "bridge", "dummy", "ipv6", "nlmon"];
 
-fn inside(test: &str) {
+fn run_in_uml(test: &str) {
     if !evenkeel_tests::is_root() {
         return;
     }
-    assert!(uml::is_here(), "package user-mode-linux is missing: make test-deps");
-    uml::run_test(&format!("daemon::{test}"), &[("INSIDE", test)], MODULES, Duration::from_secs(400));
+    assert!(uml::is_installed(), "package user-mode-linux is missing: make test-deps");
+    uml::run_test_in_guest(&format!("daemon::{test}"), &[("INSIDE", test)], MODULES, Duration::from_secs(400));
 }
 
 #[test]
 fn services_are_made_adopted_repaired_and_left_alone() {
-    inside("guest_services");
+    run_in_uml("guest_services");
 }
 
 #[test]
 fn one_change_is_one_message_and_none_is_none() {
-    inside("guest_messages");
+    run_in_uml("guest_messages");
 }
 
 #[test]
 fn ipvs_may_be_in_another_namespace_and_tell_a_peer() {
-    inside("guest_namespace_and_sync");
+    run_in_uml("guest_namespace_and_sync");
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn without_ipvs_the_daemon_says_what_to_do() {
     let dir = program("evenkeel").parent().and_then(|p| p.parent()).expect("target").join("cli");
     fs::create_dir_all(&dir).expect("writable");
     let file = dir.join("no-ipvs.conf");
-    fs::write(&file, format!("global_defs {{\n dataplane ipvs\n}}\n{}", service("", &[("192.0.2.1", "")])))
+    fs::write(&file, format!("global_defs {{\n dataplane ipvs\n}}\n{}", virtual_server("", &[("192.0.2.1", "")])))
         .expect("writable");
     let instance = format!("noipvs{}", std::process::id());
     let out = std::process::Command::new(program("evenkeeld"))
@@ -64,17 +64,17 @@ fn without_ipvs_the_daemon_says_what_to_do() {
     assert!(text.contains("the kernel's IPVS cannot be used") && text.contains("modprobe ip_vs"), "{text}");
 }
 
-fn at(port: u16) -> ServiceId {
-    ServiceId::At { protocol: Protocol::Tcp, addr: VIP.into(), port }
+fn service_id(port: u16) -> ServiceId {
+    ServiceId::Address { protocol: Protocol::Tcp, addr: VIP.into(), port }
 }
 
 /// IPVS of a host.
-fn on<T: Send>(net: &Net, host: &str, work: impl FnOnce(&mut Ipvs) -> T + Send) -> T {
-    net.lan.within(host, || work(&mut Ipvs::open().expect("IPVS"))).expect("a host")
+fn with_ipvs<T: Send>(net: &Net, host: &str, work: impl FnOnce(&mut Ipvs) -> T + Send) -> T {
+    net.lan.run_in(host, || work(&mut Ipvs::open().expect("IPVS"))).expect("a host")
 }
 
-fn weights(net: &Net, id: ServiceId) -> Vec<(u8, i32)> {
-    on(net, "d1", |ipvs| {
+fn server_weights(net: &Net, id: ServiceId) -> Vec<(u8, i32)> {
+    with_ipvs(net, "d1", |ipvs| {
         let dests = ipvs.dests(id).expect("a list");
         let mut all: Vec<(u8, i32)> = dests
             .iter()
@@ -85,7 +85,7 @@ fn weights(net: &Net, id: ServiceId) -> Vec<(u8, i32)> {
     })
 }
 
-fn servers() -> [(&'static str, &'static str); 3] {
+fn real_servers() -> [(&'static str, &'static str); 3] {
     [("192.168.1.11", ""), ("192.168.1.12", ""), ("192.168.1.13", "")]
 }
 
@@ -100,113 +100,120 @@ fn guest_services() {
         http.push(http::Server::start(&net.lan, host, 80));
     }
     // Somebody has made the very service already, and another one.
-    let (mine, other) = (at(80), at(99));
-    on(&net, "d1", |ipvs| {
+    let (mine, other) = (service_id(80), service_id(99));
+    with_ipvs(&net, "d1", |ipvs| {
         for (id, scheduler) in [(mine, "wlc"), (other, "rr")] {
-            ipvs.change(&Change::AddService(Service::of(id, scheduler))).expect("a service");
+            ipvs.apply_change(&Change::AddService(Service::new(id, scheduler))).expect("a service");
         }
         for (_, addr) in SERVERS {
-            ipvs.change(&Change::AddDest(mine, Dest::of(addr.into(), 80))).expect("a server");
+            ipvs.apply_change(&Change::AddDest(mine, Dest::new(addr.into(), 80))).expect("a server");
         }
     });
-    let ask = || net.lan.within("client", || http::get(std::net::SocketAddrV4::new(VIP, 80), Duration::from_secs(5)));
+    let ask = || net.lan.run_in("client", || http::get(std::net::SocketAddrV4::new(VIP, 80), Duration::from_secs(5)));
     ask().expect("the client").expect("an answer");
-    let config = |more: &str| format!("global_defs {{\n dataplane ipvs\n{more}\n}}\n{}", service("", &servers()));
-    let pid = net.start("d1", &config(""));
+    let config =
+        |more: &str| format!("global_defs {{\n dataplane ipvs\n{more}\n}}\n{}", virtual_server("", &real_servers()));
+    let pid = net.start_daemon("d1", &config(""));
     let status = net.status("d1").expect("a status");
     assert_eq!(status.dataplane.kind, "ipvs");
-    assert_eq!(status.dataplane.foreign, [other.to_string()]);
-    let conns =
-        on(&net, "d1", |ipvs| ipvs.dests(mine).expect("a list").iter().map(|d| d.active + d.inactive).sum::<u32>());
+    assert_eq!(status.dataplane.external_services, [other.to_string()]);
+    let conns = with_ipvs(&net, "d1", |ipvs| {
+        ipvs.dests(mine).expect("a list").iter().map(|d| d.active + d.inactive).sum::<u32>()
+    });
     assert_eq!(conns, 1, "the table that was there was not made anew");
 
     // Health.
     http.pop().expect("a server").stop();
-    eventually("the dead server is out", SOON, || (weights(&net, mine).len() == 2).then_some(()));
+    eventually("the dead server is out", TEST_TIMEOUT, || (server_weights(&net, mine).len() == 2).then_some(()));
     http.push(http::Server::start(&net.lan, "r3", 80));
-    eventually("it is back", SOON, || (weights(&net, mine).len() == 3).then_some(()));
+    eventually("it is back", TEST_TIMEOUT, || (server_weights(&net, mine).len() == 3).then_some(()));
 
     // By hand: set back, or left.
-    let heavy = Dest { weight: 9, ..Dest::of([192, 168, 1, 11].into(), 80) };
-    on(&net, "d1", |ipvs| ipvs.change(&Change::EditDest(mine, heavy)).expect("changes"));
-    eventually("the weight is set back", SOON, || (weights(&net, mine)[0] == (11, 1)).then_some(()));
-    on(&net, "d1", |ipvs| ipvs.change(&Change::RemoveService(mine)).expect("changes"));
-    eventually("the service is back", SOON, || (weights(&net, mine).len() == 3).then_some(()));
+    let heavy = Dest { weight: 9, ..Dest::new([192, 168, 1, 11].into(), 80) };
+    with_ipvs(&net, "d1", |ipvs| ipvs.apply_change(&Change::EditDest(mine, heavy)).expect("changes"));
+    eventually("the weight is set back", TEST_TIMEOUT, || (server_weights(&net, mine)[0] == (11, 1)).then_some(()));
+    with_ipvs(&net, "d1", |ipvs| ipvs.apply_change(&Change::RemoveService(mine)).expect("changes"));
+    eventually("the service is back", TEST_TIMEOUT, || (server_weights(&net, mine).len() == 3).then_some(()));
     assert!(net.status("d1").expect("a status").dataplane.repaired >= 2);
-    net.write("d1", &config(" hand_changes leave"));
+    net.write_config("d1", &config(" hand_changes leave"));
     net.reload("d1");
-    on(&net, "d1", |ipvs| ipvs.change(&Change::EditDest(mine, heavy)).expect("changes"));
-    let drift = eventually("the change is shown", SOON, || {
+    with_ipvs(&net, "d1", |ipvs| ipvs.apply_change(&Change::EditDest(mine, heavy)).expect("changes"));
+    let drift = eventually("the change is shown", TEST_TIMEOUT, || {
         net.status("d1").map(|s| s.dataplane.drift).filter(|d| !d.is_empty())
     });
     assert_eq!(drift, [format!("change 192.168.1.11:80 of {mine}, weight 1")]);
-    assert_eq!(weights(&net, mine)[0], (11, 9), "it stays");
+    assert_eq!(server_weights(&net, mine)[0], (11, 9), "it stays");
 
     // Somebody else is at it all the time; in the end it is as configured.
-    net.write("d1", &config(""));
+    net.write_config("d1", &config(""));
     net.reload("d1");
-    on(&net, "d1", |ipvs| {
+    with_ipvs(&net, "d1", |ipvs| {
         for n in 0..200u8 {
-            let _ = ipvs.change(&Change::RemoveDest(mine, Dest::of([192, 168, 1, 11 + n % 3].into(), 80)));
-            let _ = ipvs.change(&Change::AddDest(mine, Dest::of([192, 168, 1, 100 + n % 5].into(), 80)));
+            let _ = ipvs.apply_change(&Change::RemoveDest(mine, Dest::new([192, 168, 1, 11 + n % 3].into(), 80)));
+            let _ = ipvs.apply_change(&Change::AddDest(mine, Dest::new([192, 168, 1, 100 + n % 5].into(), 80)));
             if n % 50 == 0 {
-                let _ = ipvs.change(&Change::RemoveService(mine));
+                let _ = ipvs.apply_change(&Change::RemoveService(mine));
                 std::thread::sleep(Duration::from_secs(3));
             }
         }
     });
-    eventually("it is as configured", SOON, || (weights(&net, mine) == [(11, 1), (12, 1), (13, 1)]).then_some(()));
+    eventually("it is as configured", TEST_TIMEOUT, || {
+        (server_weights(&net, mine) == [(11, 1), (12, 1), (13, 1)]).then_some(())
+    });
 
     // A connection that is ended is refused at its next packet.
-    let mut held = net.lan.within("client", || {
+    let mut held = net.lan.run_in("client", || {
         let stream = std::net::TcpStream::connect((VIP, 80)).expect("connects");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
         stream
     });
     let stream = held.as_mut().expect("the client");
     let from = stream.local_addr().expect("an address");
-    let ended =
-        on(&net, "d1", |ipvs| ipvs.end_connections(&|c| c.client == (from.ip(), from.port())).expect("IPVS takes it"));
+    let ended = with_ipvs(&net, "d1", |ipvs| {
+        ipvs.end_connections(&|c| c.client == (from.ip(), from.port())).expect("IPVS takes it")
+    });
     assert_eq!(ended, 1);
     let mut buf = [0; 1];
     let refused = stream.write_all(b"GET / HTTP/1.0\r\n\r\n").and_then(|()| stream.read(&mut buf)).expect_err("a RST");
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionReset);
 
     // A scheduler whose module this kernel does not have.
-    net.write("d1", &config("").replace("protocol TCP", "protocol TCP\n lvs_sched twos"));
+    net.write_config("d1", &config("").replace("protocol TCP", "protocol TCP\n lvs_sched twos"));
     net.reload("d1");
-    eventually("the log says which", SOON, || {
+    eventually("the log says which", TEST_TIMEOUT, || {
         net.lan.log("d1").contains("the module ip_vs_twos cannot be loaded").then_some(())
     });
-    assert_eq!(weights(&net, mine).len(), 3, "what worked works");
+    assert_eq!(server_weights(&net, mine).len(), 3, "what worked works");
 
     // What somebody removes, and makes again when it is configured no more, is theirs.
-    net.write("d1", &config(" hand_changes leave"));
+    net.write_config("d1", &config(" hand_changes leave"));
     net.reload("d1");
-    on(&net, "d1", |ipvs| ipvs.change(&Change::RemoveService(mine)).expect("changes"));
+    with_ipvs(&net, "d1", |ipvs| ipvs.apply_change(&Change::RemoveService(mine)).expect("changes"));
     let held = config("").replace(" 80 {", " 82 {");
-    net.write("d1", &held);
+    net.write_config("d1", &held);
     net.reload("d1");
-    eventually("the other port is there", SOON, || (weights(&net, at(82)).len() == 3).then_some(()));
-    on(&net, "d1", |ipvs| ipvs.change(&Change::AddService(Service::of(mine, "rr"))).expect("a service"));
+    eventually("the other port is there", TEST_TIMEOUT, || {
+        (server_weights(&net, service_id(82)).len() == 3).then_some(())
+    });
+    with_ipvs(&net, "d1", |ipvs| ipvs.apply_change(&Change::AddService(Service::new(mine, "rr"))).expect("a service"));
     let foreign = [mine.to_string(), other.to_string()];
-    eventually("it is theirs", SOON, || net.status("d1").filter(|s| s.dataplane.foreign == foreign));
+    eventually("it is theirs", TEST_TIMEOUT, || net.status("d1").filter(|s| s.dataplane.external_services == foreign));
 
     // A stop removes what is ours.
     net.lan.signal(pid, nix::sys::signal::Signal::SIGTERM).expect("it stops");
     let left: Vec<ServiceId> =
-        on(&net, "d1", |ipvs| ipvs.services().expect("a list").iter().map(|s| s.service.id).collect());
+        with_ipvs(&net, "d1", |ipvs| ipvs.services().expect("a list").iter().map(|s| s.service.id).collect());
     assert_eq!(left.into_iter().collect::<BTreeSet<_>>(), BTreeSet::from([mine, other]));
 }
 
 /// The changes of IPVS that a host's netlink carries meanwhile, by their command numbers.
-fn heard(net: &Net, work: impl FnOnce()) -> Vec<u8> {
+fn recorded_commands(net: &Net, work: impl FnOnce()) -> Vec<u8> {
     let file: PathBuf = net.lan.dir.join("netlink.pcap");
     let _ = fs::remove_file(&file);
     let path = file.to_str().expect("UTF-8");
     let args = ["-i", "nlmon0", "-s", "512", "-B", "65536", "-U", "-Z", "root", "-w", path];
     let pid = net.lan.spawn("d1", "nlmon", &PathBuf::from("tcpdump"), &args).expect("tcpdump");
-    eventually("tcpdump listens", SOON, || fs::metadata(&file).ok().filter(|m| m.len() >= 24));
+    eventually("tcpdump listens", TEST_TIMEOUT, || fs::metadata(&file).ok().filter(|m| m.len() >= 24));
     std::thread::sleep(Duration::from_millis(500));
     work();
     std::thread::sleep(Duration::from_secs(1));
@@ -259,22 +266,22 @@ fn guest_messages() {
         }
         text
     };
-    let pid = net.start("d1", &config(20, 1));
-    assert_eq!(heard(&net, || drop(net.reload("d1"))), [0; 0], "an unchanged file");
-    net.write("d1", &config(20, 5));
+    let pid = net.start_daemon("d1", &config(20, 1));
+    assert_eq!(recorded_commands(&net, || drop(net.reload("d1"))), [0; 0], "an unchanged file");
+    net.write_config("d1", &config(20, 5));
     let reload = || assert!(matches!(net.reload("d1"), Reply::Reloaded { .. }));
-    assert_eq!(heard(&net, reload), [6], "one weight is one SET_DEST");
+    assert_eq!(recorded_commands(&net, reload), [6], "one weight is one SET_DEST");
     // The same file once more, as a new text.
-    net.write("d1", &format!("# another comment\n{}", config(20, 5)));
-    assert_eq!(heard(&net, reload), [0; 0], "nothing but a comment");
+    net.write_config("d1", &format!("# another comment\n{}", config(20, 5)));
+    assert_eq!(recorded_commands(&net, reload), [0; 0], "nothing but a comment");
     net.lan.signal(pid, nix::sys::signal::Signal::SIGTERM).expect("it stops");
 
     let count = 10_000;
-    net.start("d1", &config(count, 1));
-    let there = on(&net, "d1", |ipvs| ipvs.services().expect("a list").len());
+    net.start_daemon("d1", &config(count, 1));
+    let there = with_ipvs(&net, "d1", |ipvs| ipvs.services().expect("a list").len());
     assert_eq!(there, count as usize);
     let began = Instant::now();
-    let changes: Vec<Change> = on(&net, "d1", |ipvs| {
+    let changes: Vec<Change> = with_ipvs(&net, "d1", |ipvs| {
         let all = ipvs.services().expect("a list");
         let mut changes = Vec::new();
         for s in all {
@@ -287,15 +294,15 @@ fn guest_messages() {
     });
     let looked = began.elapsed();
     assert_eq!(changes.len(), 5 * count as usize);
-    let made = on(&net, "d2", |ipvs| {
+    let made = with_ipvs(&net, "d2", |ipvs| {
         let began = Instant::now();
-        let failed = ipvs.change_all(&changes).into_iter().filter_map(Result::err).next();
+        let failed = ipvs.apply_changes(&changes).into_iter().filter_map(Result::err).next();
         (began.elapsed(), failed)
     });
     assert!(made.1.is_none(), "{:?}", made.1);
     println!("{count} services of 4 servers: looked at in {looked:?}, made in {:?}", made.0);
-    net.write("d1", &config(count, 5));
-    assert_eq!(heard(&net, || drop(net.reload("d1"))), [6], "one weight of 40,000");
+    net.write_config("d1", &config(count, 5));
+    assert_eq!(recorded_commands(&net, || drop(net.reload("d1"))), [6], "one weight of 40,000");
 }
 
 #[test]
@@ -308,23 +315,28 @@ fn guest_namespace_and_sync() {
     let _servers = SERVERS.map(|(host, _)| http::Server::start(&net.lan, host, 80));
     let sync = "global_defs {\n lvs_sync_daemon eth0 V id 7\n}\n";
     for (host, priority) in [("d1", 150), ("d2", 100)] {
-        net.start(host, &format!("{sync}{}{}", vrrp(priority, ""), service("", &servers())));
+        net.start_daemon(
+            host,
+            &format!("{sync}{}{}", vrrp_instance(priority, ""), virtual_server("", &real_servers())),
+        );
     }
     net.wait_state("d1", "V", State::Master);
     net.wait_state("d2", "V", State::Backup);
     let roles = |host: &str| {
-        on(&net, host, |ipvs| ipvs.daemons().expect("a list").iter().map(|d| (d.role, d.syncid)).collect::<Vec<_>>())
+        with_ipvs(&net, host, |ipvs| {
+            ipvs.sync_daemons().expect("a list").iter().map(|d| (d.role, d.syncid)).collect::<Vec<_>>()
+        })
     };
     let is = |host: &'static str, role| {
-        eventually(&format!("{host} is {role}"), SOON, || (roles(host) == [(role, 7)]).then_some(()))
+        eventually(&format!("{host} is {role}"), TEST_TIMEOUT, || (roles(host) == [(role, 7)]).then_some(()))
     };
     is("d1", SyncRole::Master);
     is("d2", SyncRole::Backup);
     assert_eq!(net.status("d1").expect("a status").dataplane.kind, "ipvs", "auto, because of what only IPVS has");
     // A connection of enough packets is known to the other director.
-    let known = || on(&net, "d2", |ipvs| ipvs.connections().expect("a list").len());
-    eventually("the peer hears of connections", SOON, || {
-        let _ = net.lan.within("client", || http::get(std::net::SocketAddrV4::new(VIP, 80), Duration::from_secs(5)));
+    let known = || with_ipvs(&net, "d2", |ipvs| ipvs.connections().expect("a list").len());
+    eventually("the peer hears of connections", TEST_TIMEOUT, || {
+        let _ = net.lan.run_in("client", || http::get(std::net::SocketAddrV4::new(VIP, 80), Duration::from_secs(5)));
         (known() > 0).then_some(())
     });
     net.lan.ip("d1", "link set eth0 down").expect("a device");
@@ -334,9 +346,10 @@ fn guest_namespace_and_sync() {
 
     // Another namespace's IPVS.
     let other = Net::directors("ipvs-namespace").expect("root");
-    let text = format!("net_namespace_ipvs {}\n{}", other.lan.ns("d2"), service("", &[("192.168.1.11", "")]));
-    other.start("d1", &text);
-    let count = |host: &str| on(&other, host, |ipvs| ipvs.services().expect("a list").len());
+    let text =
+        format!("net_namespace_ipvs {}\n{}", other.lan.namespace("d2"), virtual_server("", &[("192.168.1.11", "")]));
+    other.start_daemon("d1", &text);
+    let count = |host: &str| with_ipvs(&other, host, |ipvs| ipvs.services().expect("a list").len());
     assert_eq!((count("d1"), count("d2")), (0, 1));
     assert!(other.status("d1").expect("a status").dataplane.detail.contains("/run/netns/"));
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use evenkeel_sys::paths::bpf_dir;
 use evenkeel_testkit::uml;
 
-use crate::stage::{HERE, Stage};
+use crate::network::{TEST_DIR, TestNetwork};
 
 /// Modules that the sessions need besides what is loaded as it is asked for.
 const MODULES: &[&str] = &[
@@ -47,32 +47,32 @@ fn replay(sessions: &str) {
     if !evenkeel_tests::is_root() {
         return;
     }
-    assert!(uml::is_here(), "package user-mode-linux is missing: make test-deps");
-    uml::run_test("golden::guest", &[("SESSIONS", sessions)], MODULES, Duration::from_secs(600));
+    assert!(uml::is_installed(), "package user-mode-linux is missing: make test-deps");
+    uml::run_test_in_guest("golden::guest", &[("SESSIONS", sessions)], MODULES, Duration::from_secs(600));
 }
 
 /// The sessions whose names begin with one of these words.
-fn named(words: &str) -> Vec<String> {
+fn session_names(words: &str) -> Vec<String> {
     let file =
         |e: std::io::Result<fs::DirEntry>| e.ok()?.file_name().to_str()?.strip_suffix(".cmds").map(str::to_owned);
-    let all = fs::read_dir(format!("{HERE}/golden")).expect("the sessions").filter_map(file);
+    let all = fs::read_dir(format!("{TEST_DIR}/golden")).expect("the sessions").filter_map(file);
     let mut names: Vec<String> = all.filter(|n| words.split_whitespace().any(|w| n.starts_with(w))).collect();
     names.sort();
     assert!(!names.is_empty(), "{words}");
     names
 }
 
-fn recorded(name: &str, what: &str) -> String {
-    fs::read_to_string(format!("{HERE}/golden/{name}.{what}")).expect("a session")
+fn read_session(name: &str, what: &str) -> String {
+    fs::read_to_string(format!("{TEST_DIR}/golden/{name}.{what}")).expect("a session")
 }
 
 #[test]
 #[ignore = "runs inside user-mode Linux"]
 fn guest() {
-    let mut stage = Stage::new("", Path::new("/run/stage"));
+    let mut stage = TestNetwork::new("", Path::new("/run/stage"));
     let mut wrong = Vec::new();
-    for name in named(&std::env::var("SESSIONS").expect("which sessions")) {
-        match stage.play(&name, &recorded(&name, "cmds"), &recorded(&name, "out")) {
+    for name in session_names(&std::env::var("SESSIONS").expect("which sessions")) {
+        match stage.replay_session(&name, &read_session(&name, "cmds"), &read_session(&name, "out")) {
             None => println!("{name}: the same"),
             Some(text) => {
                 println!("{name}:\n{text}");
@@ -85,19 +85,19 @@ fn guest() {
 
 /// Commands that are the kernel's own, or that our packet path does not have: persistence engines, connection
 /// synchronisation; a scheduler that the recorded kernel lacked; netfilter.
-const NOT_OURS: &[&str] = &["--pe ", "-daemon", "--daemon", "twos", "iptables", "sysctl"];
+const UNSUPPORTED_COMMANDS: &[&str] = &["--pe ", "-daemon", "--daemon", "twos", "iptables", "sysctl"];
 /// What belongs to such services in listings.
-const LINES_NOT_OURS: &[&str] = &["100:5060", "100:5061"];
+const UNSUPPORTED_LINES: &[&str] = &["100:5060", "100:5061"];
 
 /// What of a session is left without that: of its commands, or of what was recorded. A changed sysctl ends it.
-fn possible(text: &str) -> String {
+fn supported_part(text: &str) -> String {
     let (mut out, mut skipped) = (String::new(), false);
     for line in text.lines().take_while(|l| !l.contains("sysctl -w")) {
         let command = line.strip_prefix("$ ").or((!text.contains("\n$ ")).then_some(line));
         if let Some(command) = command {
-            skipped = NOT_OURS.iter().any(|n| command.contains(n));
+            skipped = UNSUPPORTED_COMMANDS.iter().any(|n| command.contains(n));
         }
-        if !skipped && !LINES_NOT_OURS.iter().any(|n| line.contains(n)) {
+        if !skipped && !UNSUPPORTED_LINES.iter().any(|n| line.contains(n)) {
             out += line;
             out.push('\n');
         }
@@ -115,14 +115,15 @@ fn replay_on_xdp(sessions: &str) {
     let part = sessions.split_whitespace().next().unwrap_or_default();
     let own = format!("ekgold{}x{part}", std::process::id());
     let dir = std::env::temp_dir().join(&own);
-    let mut stage = Stage::new(&format!("{own}-"), &dir);
+    let mut stage = TestNetwork::new(&format!("{own}-"), &dir);
     stage.set_env("EVENKEEL_DATAPLANE", "xdp");
     let mut wrong = Vec::new();
-    for name in named(sessions) {
+    for name in session_names(sessions) {
         let instance = format!("{own}-{}", &name[..2]);
         stage.set_env("EVENKEEL_INSTANCE", &instance);
-        let (commands, was) = (possible(&recorded(&name, "cmds")), possible(&recorded(&name, "out")));
-        match stage.play(&name, &commands, &was) {
+        let (commands, was) =
+            (supported_part(&read_session(&name, "cmds")), supported_part(&read_session(&name, "out")));
+        match stage.replay_session(&name, &commands, &was) {
             None => println!("{name}: the same"),
             Some(text) => {
                 println!("{name}:\n{text}");

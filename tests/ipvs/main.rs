@@ -1,9 +1,9 @@
 //! The kernel's IPVS: what is said to it, and `ipvsadm` on it and on our own packet path.
 
-mod both;
 mod compare;
 mod daemon;
-mod extras;
+mod data_planes;
+mod extensions;
 mod golden;
 mod messages;
-mod stage;
+mod network;

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use evenkeel_core::ipvs::message::{self, Command};
 use evenkeel_core::ipvs::{
-    Change, Dest, DestEntry, GUE, Info, Method, ONE_PACKET, PERSISTENT, SCHED2, Service, ServiceId, SyncDaemon,
-    SyncRole, TUNNEL_CSUM, Timeouts,
+    Change, Dest, DestEntry, FwdMethod, IpvsInfo, SVC_F_ONEPACKET, SVC_F_PERSISTENT, SVC_F_SCHED2, Service, ServiceId,
+    SyncDaemon, SyncRole, TUNNEL_FLAG_CSUM, TUNNEL_TYPE_GUE, Timeouts,
 };
 use evenkeel_core::model::Protocol;
 
@@ -14,7 +14,7 @@ use evenkeel_core::model::Protocol;
 const IPVS: u16 = 28;
 
 /// The messages of IPVS's family without their netlink headers: to the kernel, and from it.
-fn recorded() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+fn recorded_messages() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let pcap = include_bytes!("recorded/genl.pcap");
     let (mut asked, mut answered) = (Vec::new(), Vec::new());
     let mut rest = &pcap[24..];
@@ -36,24 +36,24 @@ fn recorded() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     (asked, answered)
 }
 
-fn at(protocol: Protocol, addr: &str, port: u16) -> ServiceId {
-    ServiceId::At { protocol, addr: addr.parse().expect("an address"), port }
+fn service_id(protocol: Protocol, addr: &str, port: u16) -> ServiceId {
+    ServiceId::Address { protocol, addr: addr.parse().expect("an address"), port }
 }
 
 fn dest(n: u8, port: u16) -> Dest {
-    Dest::of([10, 0, 0, n].into(), port)
+    Dest::new([10, 0, 0, n].into(), port)
 }
 
-fn nat(weight: i32) -> Dest {
-    Dest { method: Method::Masq, weight, ..dest(1, 8080) }
+fn nat_dest(weight: i32) -> Dest {
+    Dest { method: FwdMethod::Masq, weight, ..dest(1, 8080) }
 }
 
-fn tunnelled() -> Dest {
-    let method = Method::Tunnel;
-    Dest { method, tunnel: GUE, tunnel_port: 6080, tunnel_flags: TUNNEL_CSUM, ..dest(2, 80) }
+fn tunnel_dest() -> Dest {
+    let method = FwdMethod::Tunnel;
+    Dest { method, tunnel_type: TUNNEL_TYPE_GUE, tunnel_port: 6080, tunnel_flags: TUNNEL_FLAG_CSUM, ..dest(2, 80) }
 }
 
-fn master() -> SyncDaemon {
+fn master_daemon() -> SyncDaemon {
     SyncDaemon {
         role: SyncRole::Master,
         interface: "eth0".into(),
@@ -65,22 +65,22 @@ fn master() -> SyncDaemon {
     }
 }
 
-fn resolver() -> Service {
-    let flags = PERSISTENT | ONE_PACKET;
-    let id = at(Protocol::Udp, "fd00::100", 53);
-    Service { flags, timeout_s: 60, engine: "sip".into(), ..Service::of(id, "rr") }
+fn sip_service() -> Service {
+    let flags = SVC_F_PERSISTENT | SVC_F_ONEPACKET;
+    let id = service_id(Protocol::Udp, "fd00::100", 53);
+    Service { flags, timeout_s: 60, persistence_engine: "sip".into(), ..Service::new(id, "rr") }
 }
 
 #[test]
 fn requests_are_ipvsadms_to_the_byte() {
-    let web = at(Protocol::Tcp, "10.0.0.100", 80);
-    let mark = |ipv6| ServiceId::Mark { mark: 7, ipv6 };
-    let change = |c| message::change(&c);
+    let web = service_id(Protocol::Tcp, "10.0.0.100", 80);
+    let mark = |ipv6| ServiceId::Fwmark { mark: 7, ipv6 };
+    let change = |c| message::change_request(&c);
     let persistent = Service {
-        flags: PERSISTENT,
+        flags: SVC_F_PERSISTENT,
         timeout_s: 360,
         netmask: u32::from_be_bytes([255, 255, 255, 0]),
-        ..Service::of(web, "wlc")
+        ..Service::new(web, "wlc")
     };
     let stop = SyncDaemon {
         interface: String::new(),
@@ -89,27 +89,27 @@ fn requests_are_ipvsadms_to_the_byte() {
         group: None,
         port: None,
         ttl: None,
-        ..master()
+        ..master_daemon()
     };
     let mine = [
         change(Change::AddService(persistent)),
-        change(Change::AddDest(web, Dest { u_threshold: 100, l_threshold: 50, ..nat(5) })),
-        change(Change::AddDest(web, tunnelled())),
-        change(Change::AddService(Service::of(web, "rr"))),
-        change(Change::EditService(Service { flags: SCHED2, ..Service::of(web, "sh") })),
-        change(Change::AddService(Service::of(mark(true), "rr"))),
-        change(Change::AddService(resolver())),
-        change(Change::EditDest(web, nat(0))),
-        message::get_service(web),
-        message::get_dests(web),
-        message::plain(Command::GetService),
-        message::get_dests(web),
-        message::get_dests(at(Protocol::Udp, "fd00::100", 53)),
-        message::get_dests(mark(true)),
+        change(Change::AddDest(web, Dest { u_threshold: 100, l_threshold: 50, ..nat_dest(5) })),
+        change(Change::AddDest(web, tunnel_dest())),
+        change(Change::AddService(Service::new(web, "rr"))),
+        change(Change::EditService(Service { flags: SVC_F_SCHED2, ..Service::new(web, "sh") })),
+        change(Change::AddService(Service::new(mark(true), "rr"))),
+        change(Change::AddService(sip_service())),
+        change(Change::EditDest(web, nat_dest(0))),
+        message::get_service_request(web),
+        message::get_dests_request(web),
+        message::request(Command::GetService),
+        message::get_dests_request(web),
+        message::get_dests_request(service_id(Protocol::Udp, "fd00::100", 53)),
+        message::get_dests_request(mark(true)),
         change(Change::SetTimeouts(Timeouts { tcp_s: 100, tcpfin_s: 20, udp_s: 30 })),
-        message::plain(Command::GetConfig),
-        change(Change::StartDaemon(master())),
-        message::plain(Command::GetDaemon),
+        message::request(Command::GetConfig),
+        change(Change::StartDaemon(master_daemon())),
+        message::request(Command::GetDaemon),
         change(Change::StopDaemon(stop)),
         change(Change::Zero(Some(web))),
         change(Change::Zero(None)),
@@ -119,8 +119,8 @@ fn requests_are_ipvsadms_to_the_byte() {
         change(Change::Flush),
     ];
     // Before each command ipvsadm asks for the version, which nothing needs.
-    let asks = message::plain(Command::GetInfo);
-    let theirs: Vec<Vec<u8>> = recorded().0.into_iter().filter(|m| *m != asks).collect();
+    let asks = message::request(Command::GetInfo);
+    let theirs: Vec<Vec<u8>> = recorded_messages().0.into_iter().filter(|m| *m != asks).collect();
     assert_eq!(theirs.len(), mine.len());
     for (n, (theirs, mine)) in theirs.iter().zip(&mine).enumerate() {
         assert_eq!(theirs, mine, "request {n}");
@@ -128,47 +128,47 @@ fn requests_are_ipvsadms_to_the_byte() {
 }
 
 #[test]
-fn answers_say_what_was_asked_for() {
-    let answers = recorded().1;
+fn replies_are_parsed() {
+    let answers = recorded_messages().1;
     let of = |command: Command| answers.iter().filter(move |m| m.first() == Some(&(command as u8)));
-    let info = of(Command::SetInfo).next().and_then(|m| message::read_info(m));
-    assert_eq!(info, Some(Info { version: 0x01_02_01, conn_tab_size: 4096 }));
-    let timeouts = of(Command::SetConfig).next().and_then(|m| message::read_timeouts(m));
+    let info = of(Command::SetInfo).next().and_then(|m| message::parse_info(m));
+    assert_eq!(info, Some(IpvsInfo { version: 0x01_02_01, conn_tab_size: 4096 }));
+    let timeouts = of(Command::SetConfig).next().and_then(|m| message::parse_timeouts(m));
     assert_eq!(timeouts, Some(Timeouts { tcp_s: 100, tcpfin_s: 20, udp_s: 30 }));
-    let daemon = of(Command::NewDaemon).next().and_then(|m| message::read_daemon(m));
-    assert_eq!(daemon, Some(master()));
+    let daemon = of(Command::NewDaemon).next().and_then(|m| message::parse_daemon(m));
+    assert_eq!(daemon, Some(master_daemon()));
 
     let services: Vec<Service> =
-        of(Command::NewService).filter_map(|m| message::read_service(m)).map(|e| e.service).collect();
-    let web = Service { flags: SCHED2, ..Service::of(at(Protocol::Tcp, "10.0.0.100", 80), "sh") };
-    let mark = Service::of(ServiceId::Mark { mark: 7, ipv6: true }, "rr");
+        of(Command::NewService).filter_map(|m| message::parse_service(m)).map(|e| e.service).collect();
+    let web = Service { flags: SVC_F_SCHED2, ..Service::new(service_id(Protocol::Tcp, "10.0.0.100", 80), "sh") };
+    let mark = Service::new(ServiceId::Fwmark { mark: 7, ipv6: true }, "rr");
     // The first of a service asked for by name, the others of the whole table.
-    assert_eq!(services, [web.clone(), web, resolver(), mark]);
+    assert_eq!(services, [web.clone(), web, sip_service(), mark]);
 
-    let dests: Vec<DestEntry> = of(Command::NewDest).filter_map(|m| message::read_dest(m, false)).collect();
-    let known = [tunnelled(), nat(0), tunnelled(), nat(0)];
+    let dests: Vec<DestEntry> = of(Command::NewDest).filter_map(|m| message::parse_dest(m, false)).collect();
+    let known = [tunnel_dest(), nat_dest(0), tunnel_dest(), nat_dest(0)];
     assert_eq!(dests.iter().map(|d| d.dest).collect::<Vec<_>>(), known);
 }
 
 #[test]
-fn what_is_no_message_is_none() {
-    for m in recorded().1.iter().chain(&recorded().0) {
+fn a_malformed_message_is_rejected() {
+    for m in recorded_messages().1.iter().chain(&recorded_messages().0) {
         for n in 0..m.len() {
             // Cut anywhere: nothing, or less.
             let cut = &m[..n];
-            let _ = (message::read_service(cut), message::read_dest(cut, true), message::read_daemon(cut));
-            let _ = (message::read_info(cut), message::read_timeouts(cut));
+            let _ = (message::parse_service(cut), message::parse_dest(cut, true), message::parse_daemon(cut));
+            let _ = (message::parse_info(cut), message::parse_timeouts(cut));
             let mut bent = m.clone();
             bent[n] ^= 0xff;
-            let _ = (message::read_service(&bent), message::read_dest(&bent, false), message::read_daemon(&bent));
+            let _ = (message::parse_service(&bent), message::parse_dest(&bent, false), message::parse_daemon(&bent));
         }
     }
     // An IPv4 address in sixteen bytes, of which the last twelve are what happened to be there.
-    let id = at(Protocol::Tcp, "10.0.0.100", 80);
-    let mut m = message::change(&Change::AddService(Service::of(id, "rr")));
+    let id = service_id(Protocol::Tcp, "10.0.0.100", 80);
+    let mut m = message::change_request(&Change::AddService(Service::new(id, "rr")));
     let place = m.windows(4).position(|w| w == [10, 0, 0, 100]).expect("the address");
     m[place + 4..place + 16].fill(0xa5);
-    let read = message::read_service(&m).expect("a service");
+    let read = message::parse_service(&m).expect("a service");
     assert_eq!(read.service.id, id);
-    assert!(matches!(read.service.id, ServiceId::At { addr: IpAddr::V4(_), .. }));
+    assert!(matches!(read.service.id, ServiceId::Address { addr: IpAddr::V4(_), .. }));
 }

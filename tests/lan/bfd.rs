@@ -5,9 +5,9 @@ use std::time::Duration;
 use evenkeel_core::bfd;
 use evenkeel_core::vrrp::State;
 use evenkeel_testkit::lan::eventually;
-use evenkeel_tests::{Net, SOON, vrrp};
+use evenkeel_tests::{Net, TEST_TIMEOUT, vrrp_instance};
 
-fn session(neighbour: &str) -> String {
+fn bfd_instance(neighbour: &str) -> String {
     format!("bfd_instance peer {{\n neighbor_ip {neighbour}\n min_rx 50\n min_tx 50\n multiplier 5\n}}\n")
 }
 
@@ -16,23 +16,23 @@ fn losing_the_session_with_the_master_starts_the_take_over() {
     let Some(net) = Net::directors("bfd-takeover") else { return };
     // Its adverts are missed after half a minute; the session is lost after a quarter of a second.
     let slow = "advert_int 10\nbfd_takeover peer\n";
-    net.start("d1", &format!("{}{}", session("192.168.1.3"), vrrp(255, slow)));
+    net.start_daemon("d1", &format!("{}{}", bfd_instance("192.168.1.3"), vrrp_instance(255, slow)));
     net.wait_state("d1", "V", State::Master);
-    net.start("d2", &format!("{}{}", session("192.168.1.2"), vrrp(200, slow)));
+    net.start_daemon("d2", &format!("{}{}", bfd_instance("192.168.1.2"), vrrp_instance(200, slow)));
     net.wait_state("d2", "V", State::Backup);
     let both_up = || {
-        let up = |host| net.status(host).is_some_and(|s| s.bfd.iter().all(|b| b.state == bfd::State::Up));
+        let up = |host| net.status(host).is_some_and(|s| s.bfd_sessions.iter().all(|b| b.state == bfd::State::Up));
         (up("d1") && up("d2")).then_some(())
     };
-    eventually("the session is up", SOON, both_up);
-    eventually("d2 has heard the master", SOON, || net.instance("d2", "V").filter(|i| i.master.is_some()));
+    eventually("the session is up", TEST_TIMEOUT, both_up);
+    eventually("d2 has heard the master", TEST_TIMEOUT, || net.instance("d2", "V").filter(|i| i.master.is_some()));
     net.lan.ip("sw", "link set p-d1 nomaster").expect("cut");
     let i = net.wait_state("d2", "V", State::Master);
-    assert_eq!(i.because, "the BFD session with the master, 192.168.1.2, was lost");
+    assert_eq!(i.reason, "the BFD session with the master, 192.168.1.2, was lost");
     // A session that is lost with somebody else than the master changes nothing.
     net.lan.ip("sw", "link set p-d1 master br0").expect("mended");
     net.wait_state("d2", "V", State::Backup);
-    eventually("the session is up again", SOON, both_up);
+    eventually("the session is up again", TEST_TIMEOUT, both_up);
     net.lan.ip("sw", "link set p-d2 nomaster").expect("cut");
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(net.instance("d1", "V").map(|i| i.state), Some(State::Master));

@@ -7,76 +7,76 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use evenkeel_core::model::HookChoice;
+use evenkeel_core::model::AttachChoice;
 use evenkeel_core::vrrp::State;
-use evenkeel_sys::bpf::{Hooks, XdpPlane};
+use evenkeel_sys::bpf::{Attachments, XdpPlane};
 use evenkeel_sys::netlink::Netlink;
+use evenkeel_testkit::demo_network::{HttpLoad, SERVERS, VIP};
 use evenkeel_testkit::http::{self, Server};
 use evenkeel_testkit::lan::eventually;
-use evenkeel_testkit::office::{Load, SERVERS, VIP};
-use evenkeel_tests::{Net, SMALL_TABLE, SOON, program, service, vrrp};
+use evenkeel_tests::{Net, SMALL_TABLE, TEST_TIMEOUT, program, virtual_server, vrrp_instance};
 use nix::sys::signal::Signal;
 
-const TWO: &[(&str, &str)] = &[("192.168.1.11", "weight 1"), ("192.168.1.12", "weight 2")];
+const TWO_SERVERS: &[(&str, &str)] = &[("192.168.1.11", "weight 1"), ("192.168.1.12", "weight 2")];
 
-fn request(net: &Net) -> anyhow::Result<http::Answer> {
-    net.lan.within("client", || http::get(SocketAddrV4::new(VIP, 80), Duration::from_secs(3)))?
+fn request(net: &Net) -> anyhow::Result<http::Response> {
+    net.lan.run_in("client", || http::get(SocketAddrV4::new(VIP, 80), Duration::from_secs(3)))?
 }
 
 /// 30 requests reach both servers, which see the client.
-fn works_by(net: &Net, hook: &str) {
+fn check_attachment(net: &Net, hook: &str) {
     net.wait_state("d1", "V", State::Master);
-    let hooks = net.status("d1").expect("answers").dataplane.hooks;
+    let hooks = net.status("d1").expect("answers").dataplane.attachments;
     assert!(hooks.len() == 1 && hooks[0].0 == "eth0" && hooks[0].1.starts_with(hook), "{hooks:?}");
-    eventually("the first answer", SOON, || request(net).ok());
+    eventually("the first answer", TEST_TIMEOUT, || request(net).ok());
     let mut names = BTreeSet::new();
     for _ in 0..30 {
         let a = request(net).expect("answered");
-        assert_eq!(a.seen, "10.77.0.2");
+        assert_eq!(a.client_address, "10.77.0.2");
         names.insert(a.server);
     }
     assert_eq!(names.len(), 2, "{names:?}");
 }
 
-fn servers(net: &Net) -> Vec<Server> {
+fn start_servers(net: &Net) -> Vec<Server> {
     SERVERS.iter().map(|(n, _)| Server::start(&net.lan, n, 80)).collect()
 }
 
-fn config(hook: &str) -> String {
+fn director_config(hook: &str) -> String {
     format!("global_defs {{\n connection_table_size 16384\n dataplane_interface eth0 {hook}\n}}\n")
-        + &vrrp(100, "version 3\nadvert_int 0.1")
-        + &service("lb_algo wrr", TWO)
+        + &vrrp_instance(100, "version 3\nadvert_int 0.1")
+        + &virtual_server("lb_algo wrr", TWO_SERVERS)
 }
 
 #[test]
 fn tc_is_chosen_on_what_sockets_feed() {
     let Some(net) = Net::new("tc") else { return };
-    let _servers = servers(&net);
-    net.start("d1", &config("auto"));
-    works_by(&net, "tc ("); // tcx, or clsact before Linux 6.6
+    let _servers = start_servers(&net);
+    net.start_daemon("d1", &director_config("auto"));
+    check_attachment(&net, "tc ("); // tcx, or clsact before Linux 6.6
 }
 
 #[test]
 fn generic_xdp_works() {
     let Some(net) = Net::new("generic") else { return };
-    let _servers = servers(&net);
-    net.start("d1", &config("generic"));
-    works_by(&net, "generic XDP");
+    let _servers = start_servers(&net);
+    net.start_daemon("d1", &director_config("generic"));
+    check_attachment(&net, "generic XDP");
 }
 
 /// What native XDP on the veth of the first director needs: a program on the peer, which wakes its receiver, checksums that
 /// are made, and tags that are in the frames. It goes with the value.
-pub fn able_peer(net: &Net) -> XdpPlane {
-    let (ns, dir) = (net.lan.ns("sw"), evenkeel_sys::paths::bpf_dir(&net.lan.instance("sw")));
+pub fn prepare_veth_peer_for_xdp(net: &Net) -> XdpPlane {
+    let (ns, dir) = (net.lan.namespace("sw"), evenkeel_sys::paths::bpf_dir(&net.lan.instance("sw")));
     let off = Command::new("nsenter")
         .arg(format!("--net=/run/netns/{ns}"))
         .args(["ethtool", "-K", "p-d1", "tx", "off", "txvlan", "off"])
         .output();
     assert!(off.expect("ethtool runs").status.success());
-    let peer = net.lan.within("sw", || {
+    let peer = net.lan.run_in("sw", || {
         let plane = XdpPlane::load(&dir, 1024)?;
-        let link = Netlink::new()?.link("p-d1")?.expect("the port");
-        Hooks::default().attach(&plane.loaded, &link, HookChoice::NativeXdp)?;
+        let link = Netlink::new()?.link_by_name("p-d1")?.expect("the port");
+        Attachments::default().attach(&plane.packet_path, &link, AttachChoice::NativeXdp)?;
         Ok::<_, evenkeel_sys::Error>(plane)
     });
     peer.expect("entered").expect("attached")
@@ -85,38 +85,38 @@ pub fn able_peer(net: &Net) -> XdpPlane {
 #[test]
 fn native_xdp_works() {
     let Some(net) = Net::new("native") else { return };
-    let _servers = servers(&net);
-    let _peer = able_peer(&net);
-    net.start("d1", &config("xdp"));
-    works_by(&net, "native XDP");
+    let _servers = start_servers(&net);
+    let _peer = prepare_veth_peer_for_xdp(&net);
+    net.start_daemon("d1", &director_config("xdp"));
+    check_attachment(&net, "native XDP");
 }
 
 #[test]
 fn another_xdp_program_stays_and_is_told_of() {
     let Some(net) = Net::new("other-xdp") else { return };
-    let _servers = servers(&net);
+    let _servers = start_servers(&net);
     let other = evenkeel_sys::paths::bpf_dir(&net.lan.instance("other"));
-    let plane = net.lan.within("d1", || {
+    let plane = net.lan.run_in("d1", || {
         let plane = XdpPlane::load(&other, 1024)?;
-        let link = Netlink::new()?.link("eth0")?.expect("the device");
-        Hooks::default().attach(&plane.loaded, &link, HookChoice::NativeXdp)?;
+        let link = Netlink::new()?.link_by_name("eth0")?.expect("the device");
+        Attachments::default().attach(&plane.packet_path, &link, AttachChoice::NativeXdp)?;
         Ok::<_, evenkeel_sys::Error>(plane)
     });
     let plane = plane.expect("entered").expect("attached");
-    net.start("d1", &config("xdp"));
+    net.start_daemon("d1", &director_config("xdp"));
     net.wait_state("d1", "V", State::Master);
-    assert_eq!(net.status("d1").expect("answers").dataplane.hooks, []);
+    assert_eq!(net.status("d1").expect("answers").dataplane.attachments, []);
     assert!(net.lan.log("d1").contains("another XDP program is there"), "{}", net.lan.log("d1"));
     assert!(net.lan.ip("d1", "link show eth0").expect("shown").contains("xdp"), "it stays");
     // What it does not take goes on to tc.
-    net.write("d1", &config("tc"));
+    net.write_config("d1", &director_config("tc"));
     net.evenkeel("d1", &["reload"]);
-    eventually("an answer", SOON, || request(&net).ok());
+    eventually("an answer", TEST_TIMEOUT, || request(&net).ok());
     assert!(net.lan.ip("d1", "link show eth0").expect("shown").contains("xdp"), "it stays");
     for entry in std::fs::read_dir(&other).expect("pinned").flatten() {
         let _ = std::fs::remove_file(entry.path());
     }
-    plane.loaded.unpin();
+    plane.packet_path.unpin();
 }
 
 #[test]
@@ -124,16 +124,18 @@ fn a_director_is_its_own_real_server() {
     let Some(net) = Net::new("local") else { return };
     let _servers = [Server::start(&net.lan, "d1", 80), Server::start(&net.lan, "r1", 80)];
     let both = [("192.168.1.2", "weight 1"), ("192.168.1.11", "weight 1")];
-    net.start(
+    net.start_daemon(
         "d1",
-        &(SMALL_TABLE.to_owned() + &vrrp(100, "version 3\nadvert_int 0.1") + &service("lb_algo rr", &both)),
+        &(SMALL_TABLE.to_owned()
+            + &vrrp_instance(100, "version 3\nadvert_int 0.1")
+            + &virtual_server("lb_algo rr", &both)),
     );
     net.wait_state("d1", "V", State::Master);
-    eventually("the first answer", SOON, || request(&net).ok());
+    eventually("the first answer", TEST_TIMEOUT, || request(&net).ok());
     let mut names = Vec::new();
     for _ in 0..20 {
         let a = request(&net).expect("answered");
-        assert_eq!(a.seen, "10.77.0.2");
+        assert_eq!(a.client_address, "10.77.0.2");
         names.push(a.server);
     }
     names.sort();
@@ -149,20 +151,22 @@ fn a_director_is_its_own_real_server() {
 fn clients_of_a_removed_server_fare_as_the_service_says() {
     for (how, told, served) in [("drop", false, false), ("drain 60", false, true), ("reject", true, false)] {
         let Some(net) = Net::new(&format!("removed-{}", &how[..4])) else { return };
-        let _servers = servers(&net);
+        let _servers = start_servers(&net);
         let with = |servers: &[(&str, &str)]| {
-            let service = service("lb_algo rr", servers);
+            let service = virtual_server("lb_algo rr", servers);
             let service = service.replacen("lb_algo rr", &format!("lb_algo rr\n removed_server {how}"), 1);
-            SMALL_TABLE.to_owned() + &vrrp(100, "version 3\nadvert_int 0.1") + &service
+            SMALL_TABLE.to_owned() + &vrrp_instance(100, "version 3\nadvert_int 0.1") + &service
         };
-        net.start("d1", &with(TWO));
+        net.start_daemon("d1", &with(TWO_SERVERS));
         net.wait_state("d1", "V", State::Master);
-        eventually("the first answer", SOON, || request(&net).ok());
+        eventually("the first answer", TEST_TIMEOUT, || request(&net).ok());
         let connect = || (0..2).map(|_| TcpStream::connect((VIP, 80))).collect::<Result<Vec<_>, _>>();
-        let open = net.lan.within("client", connect).expect("entered").expect("connected");
-        net.write("d1", &with(&TWO[..1]));
+        let open = net.lan.run_in("client", connect).expect("entered").expect("connected");
+        net.write_config("d1", &with(&TWO_SERVERS[..1]));
         net.evenkeel("d1", &["reload"]);
-        eventually("the server has left", SOON, || (net.status("d1")?.services[0].servers.len() == 1).then_some(()));
+        eventually("the server has left", TEST_TIMEOUT, || {
+            (net.status("d1")?.services[0].servers.len() == 1).then_some(())
+        });
         // One of the two was at each server.
         let mut fates: Vec<String> = Vec::new();
         for mut stream in open {
@@ -218,24 +222,25 @@ fn native_xdp_carries_vlans() {
     for (host, _) in SERVERS {
         net.lan.ip(host, "addr add 192.168.5.100/32 dev lo").expect("the address");
     }
-    let _servers = servers(&net);
-    let _peer = able_peer(&net);
-    net.start(
+    let _servers = start_servers(&net);
+    let _peer = prepare_veth_peer_for_xdp(&net);
+    net.start_daemon(
         "d1",
         "global_defs {\n connection_table_size 16384\n dataplane_interface eth0 xdp\n}\n\
          virtual_server 192.168.5.100 80 {\n lb_algo rr\n lb_kind DR\n protocol TCP\n\
          real_server 192.168.5.11 80 {\n}\n real_server 192.168.7.12 80 {\n}\n real_server 192.168.7.13 80 {\n}\n}\n",
     );
     let at = SocketAddrV4::new([192, 168, 5, 100].into(), 80);
-    let ask = || net.lan.within("client", || http::get(at, Duration::from_secs(3))).expect("entered");
+    let ask = || net.lan.run_in("client", || http::get(at, Duration::from_secs(3))).expect("entered");
     for _ in 0..3 {
-        eventually("an answer", SOON, || ask().ok());
+        eventually("an answer", TEST_TIMEOUT, || ask().ok());
     }
-    let hooks = net.status("d1").expect("answers").dataplane.hooks;
+    let hooks = net.status("d1").expect("answers").dataplane.attachments;
     assert!(hooks.contains(&("eth0".to_owned(), "native XDP".to_owned())), "{hooks:?}");
     let received = || {
         let path = "/sys/class/net/eth0.100/statistics/rx_packets";
-        let seen = Command::new("ip").args(["netns", "exec", &net.lan.ns("d1"), "cat", path]).output().expect("runs");
+        let seen =
+            Command::new("ip").args(["netns", "exec", &net.lan.namespace("d1"), "cat", path]).output().expect("runs");
         String::from_utf8_lossy(&seen.stdout).trim().parse::<u64>().expect("a number")
     };
     let before = received();
@@ -248,11 +253,11 @@ fn native_xdp_carries_vlans() {
 #[test]
 fn the_example_runs_as_it_stands_and_persistence_holds() {
     let Some(net) = Net::new("example") else { return };
-    let _servers = servers(&net);
+    let _servers = start_servers(&net);
     // As it is in packaging/examples; the addresses and the device's name are the demo's already.
-    net.start("d1", include_str!("../../packaging/examples/keepalived.conf"));
+    net.start_daemon("d1", include_str!("../../packaging/examples/keepalived.conf"));
     net.wait_state("d1", "VI_1", State::Master);
-    eventually("an answer", SOON, || request(&net).ok());
+    eventually("an answer", TEST_TIMEOUT, || request(&net).ok());
     let first = request(&net).expect("answered").server;
     for _ in 0..20 {
         assert_eq!(request(&net).expect("answered").server, first, "one client stays with one server");
@@ -279,15 +284,16 @@ fn the_example_runs_as_it_stands_and_persistence_holds() {
 #[test]
 fn the_packet_path_needs_no_daemon() {
     let Some(net) = Net::new("no-daemon") else { return };
-    let _servers = servers(&net);
-    let pid = net.start("d1", &(SMALL_TABLE.to_owned() + &vrrp(100, "") + &service("", TWO)));
+    let _servers = start_servers(&net);
+    let pid =
+        net.start_daemon("d1", &(SMALL_TABLE.to_owned() + &vrrp_instance(100, "") + &virtual_server("", TWO_SERVERS)));
     net.wait_state("d1", "V", State::Master);
-    eventually("the first answer", SOON, || request(&net).ok());
-    let load = Load::start(&net.lan, 80, 2, Duration::from_secs(3));
+    eventually("the first answer", TEST_TIMEOUT, || request(&net).ok());
+    let load = HttpLoad::start(&net.lan, 80, 2, Duration::from_secs(3));
     std::thread::sleep(Duration::from_millis(300));
     net.lan.signal(pid, Signal::SIGKILL).expect("killed");
-    let done = load.done();
-    eventually("500 requests without a daemon", SOON, || (load.done() > done + 500).then_some(()));
+    let done = load.finished_requests();
+    eventually("500 requests without a daemon", TEST_TIMEOUT, || (load.finished_requests() > done + 500).then_some(()));
     let failed: Vec<_> = load.finish().into_iter().filter(|s| s.outcome.is_err()).collect();
     assert!(failed.is_empty(), "{failed:?}");
     let list = net.evenkeel("d1", &["ipvsadm", "-Ln"]);
@@ -298,36 +304,36 @@ fn the_packet_path_needs_no_daemon() {
 #[test]
 fn a_hand_over_loses_nothing() {
     let Some(net) = Net::new("hand-over") else { return };
-    let _servers = servers(&net);
-    let config = SMALL_TABLE.to_owned() + &vrrp(100, "") + &service("lb_algo rr", TWO);
+    let _servers = start_servers(&net);
+    let config = SMALL_TABLE.to_owned() + &vrrp_instance(100, "") + &virtual_server("lb_algo rr", TWO_SERVERS);
     let first = std::env::var_os("EVENKEEL_EARLIER").map_or_else(|| program("evenkeeld"), PathBuf::from);
-    let pid = net.start_program("d1", &config, &first);
+    let pid = net.start_daemon_program("d1", &config, &first);
     net.wait_state("d1", "V", State::Master);
-    eventually("the first answer", SOON, || request(&net).ok());
+    eventually("the first answer", TEST_TIMEOUT, || request(&net).ok());
     // Connections that say nothing until it is over.
     let connect = || (0..20).map(|_| TcpStream::connect((VIP, 80))).collect::<Result<Vec<_>, _>>();
     let opened = Instant::now();
-    let open = net.lan.within("client", connect).expect("entered").expect("connected");
-    let load = Load::start(&net.lan, 80, 2, Duration::from_secs(3));
+    let open = net.lan.run_in("client", connect).expect("entered").expect("connected");
+    let load = HttpLoad::start(&net.lan, 80, 2, Duration::from_secs(3));
     std::thread::sleep(Duration::from_millis(300));
     net.lan.signal(pid, Signal::SIGQUIT).expect("ends"); // what systemd sends for a restart
-    assert!(net.holds("d1", VIP));
-    net.start("d1", &config);
+    assert!(net.has_address("d1", VIP));
+    net.start_daemon("d1", &config);
     let s = net.status("d1").expect("answers");
-    assert!(s.dataplane.adopted);
+    assert!(s.dataplane.maps_reused);
     // In an emulated machine a start takes longer than the real servers wait for a request.
     let in_time = opened.elapsed() < Duration::from_secs(2);
     for mut stream in open.into_iter().filter(|_| in_time) {
-        stream.set_read_timeout(Some(SOON)).expect("a time");
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("a time");
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("sent");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("answered");
         assert!(answer.contains("200"), "{answer}");
     }
-    assert!(net.holds("d1", VIP), "whether it was back in time to stay master or not");
+    assert!(net.has_address("d1", VIP), "whether it was back in time to stay master or not");
     net.wait_state("d1", "V", State::Master);
-    let done = load.done();
-    eventually("more requests", SOON, || (load.done() > done + 100).then_some(()));
+    let done = load.finished_requests();
+    eventually("more requests", TEST_TIMEOUT, || (load.finished_requests() > done + 100).then_some(()));
     let failed: Vec<_> = load.finish().into_iter().filter(|s| s.outcome.is_err()).collect();
     assert!(failed.is_empty(), "{failed:?}");
 }
@@ -337,21 +343,21 @@ fn udp_is_balanced_and_a_client_keeps_its_server() {
     use std::net::UdpSocket;
     let Some(net) = Net::new("udp") else { return };
     for (host, _) in SERVERS {
-        net.lan.spawn_within(host, move || {
+        net.lan.spawn_thread_in(host, move || {
             let socket = UdpSocket::bind((VIP, 5300)).expect("the virtual address is on lo");
-            let _ = socket.set_read_timeout(Some(SOON));
+            let _ = socket.set_read_timeout(Some(TEST_TIMEOUT));
             let mut buf = [0u8; 64];
             while let Ok((_, from)) = socket.recv_from(&mut buf) {
                 let _ = socket.send_to(format!("{host} {from}").as_bytes(), from);
             }
         });
     }
-    let mut config = SMALL_TABLE.to_owned() + &vrrp(100, "version 3\nadvert_int 0.1");
+    let mut config = SMALL_TABLE.to_owned() + &vrrp_instance(100, "version 3\nadvert_int 0.1");
     config += "virtual_server 192.168.1.100 5300 {\n lb_algo rr\n lb_kind DR\n protocol UDP\n";
     for (_, addr) in SERVERS {
         config += &format!(" real_server {addr} 5300 {{\n }}\n");
     }
-    net.start("d1", &(config + "}\n"));
+    net.start_daemon("d1", &(config + "}\n"));
     net.wait_state("d1", "V", State::Master);
     let ask = |socket: &UdpSocket| {
         socket.send_to(b"?", (VIP, 5300)).ok()?;
@@ -365,14 +371,14 @@ fn udp_is_balanced_and_a_client_keeps_its_server() {
         socket.set_read_timeout(Some(Duration::from_millis(500))).expect("settable");
         socket
     };
-    let servers = net.lan.within("client", || {
+    let servers = net.lan.run_in("client", || {
         let mut servers = BTreeSet::new();
         for _ in 0..9 {
             let socket = client();
-            let first = eventually("an answer", SOON, || ask(&socket));
+            let first = eventually("an answer", TEST_TIMEOUT, || ask(&socket));
             assert!(first.contains("10.77.0.2:"), "{first}");
             for _ in 0..5 {
-                assert_eq!(eventually("an answer", SOON, || ask(&socket)), first, "one flow, one server");
+                assert_eq!(eventually("an answer", TEST_TIMEOUT, || ask(&socket)), first, "one flow, one server");
             }
             servers.insert(first.split(' ').next().unwrap_or_default().to_owned());
         }

@@ -1,10 +1,10 @@
 //! Dead real servers leave, live ones return, and the operator sees why.
 
 use evenkeel_core::health::Phase;
+use evenkeel_testkit::demo_network::SERVERS;
 use evenkeel_testkit::http::Server;
 use evenkeel_testkit::lan::eventually;
-use evenkeel_testkit::office::SERVERS;
-use evenkeel_tests::{Net, SMALL_TABLE, SOON};
+use evenkeel_tests::{Net, SMALL_TABLE, TEST_TIMEOUT};
 
 const CONFIG: &str = "virtual_server 192.168.1.100 80 {\n delay_loop 0.3\n delay_before_retry 0.1\n warmup 0\n \
     connect_timeout 1\n lb_kind DR\n protocol TCP\n \
@@ -17,35 +17,35 @@ fn servers_leave_and_return_by_their_checks() {
     let Some(net) = Net::new("health") else { return };
     let mut r1 = Server::start(&net.lan, "r1", 80);
     let mut r2 = Server::start(&net.lan, "r2", 80);
-    net.start("d1", &(SMALL_TABLE.to_owned() + CONFIG));
-    let server = |i: usize| net.server("d1", SERVERS[i].1);
+    net.start_daemon("d1", &(SMALL_TABLE.to_owned() + CONFIG));
+    let server = |i: usize| net.real_server("d1", SERVERS[i].1);
     let up = |i: usize, want: bool| {
-        eventually(&format!("server {i} up: {want}"), SOON, || server(i).filter(|s| s.up == want))
+        eventually(&format!("server {i} up: {want}"), TEST_TIMEOUT, || server(i).filter(|s| s.up == want))
     };
     assert!(!server(2).expect("configured").up, "alpha begins dead");
-    assert_eq!(server(2).expect("configured").weight_in_force, None);
+    assert_eq!(server(2).expect("configured").effective_weight, None);
     up(0, true);
     up(1, true);
 
     r1.set_health(503);
     let s = up(0, false);
-    let last = s.checks[0].last.clone().expect("probed");
+    let last = s.checks[0].last_probe.clone().expect("probed");
     assert_eq!(last.failed, Some(Phase::Expect));
     assert!(last.detail.ends_with("/healthz answered 503"), "{}", last.detail);
-    assert_eq!(s.weight_in_force, None, "out of the service");
+    assert_eq!(s.effective_weight, None, "out of the service");
     r1.set_health(204);
     up(0, true);
 
     r2.stop();
     let s = up(1, false);
-    assert_eq!(s.weight_in_force, Some(0), "inhibited, not removed");
-    assert_eq!(s.checks[0].last.as_ref().and_then(|l| l.failed), Some(Phase::Connect));
+    assert_eq!(s.effective_weight, Some(0), "inhibited, not removed");
+    assert_eq!(s.checks[0].last_probe.as_ref().and_then(|l| l.failed), Some(Phase::Connect));
     let _r2 = Server::start(&net.lan, "r2", 80);
     up(1, true);
     let _r3 = Server::start(&net.lan, "r3", 80);
-    assert_eq!(up(2, true).weight_in_force, Some(1));
+    assert_eq!(up(2, true).effective_weight, Some(1));
     r1.stop();
-    assert_eq!(up(0, false).checks[0].last.as_ref().and_then(|l| l.failed), Some(Phase::Connect));
+    assert_eq!(up(0, false).checks[0].last_probe.as_ref().and_then(|l| l.failed), Some(Phase::Connect));
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_server_that_answers_garbage_or_nothing_fails_its_check() {
     use std::net::{Ipv4Addr, TcpListener};
     let Some(net) = Net::new("garbage") else { return };
     for (host, garbage) in [("r1", true), ("r2", false)] {
-        net.lan.spawn_within(host, move || {
+        net.lan.spawn_thread_in(host, move || {
             let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 80)).expect("free");
             let mut open = Vec::new();
             for stream in listener.incoming().flatten().take(100) {
@@ -73,11 +73,11 @@ fn a_server_that_answers_garbage_or_nothing_fails_its_check() {
     for addr in ["192.168.1.11", "192.168.1.12"] {
         config += &format!(" real_server {addr} 80 {{\n{check} }}\n");
     }
-    net.start("d1", &(SMALL_TABLE.to_owned() + &config + "}\n"));
+    net.start_daemon("d1", &(SMALL_TABLE.to_owned() + &config + "}\n"));
     let failed = |i: usize| {
-        eventually("it fails", SOON, || {
-            let s = net.server("d1", SERVERS[i].1)?;
-            let last = s.checks[0].last.clone()?;
+        eventually("it fails", TEST_TIMEOUT, || {
+            let s = net.real_server("d1", SERVERS[i].1)?;
+            let last = s.checks[0].last_probe.clone()?;
             (!s.up).then_some(last)
         })
     };
@@ -93,16 +93,17 @@ fn a_new_daemon_does_not_bring_a_dead_server_back() {
     let _r1 = Server::start(&net.lan, "r1", 80);
     let mut r2 = Server::start(&net.lan, "r2", 80);
     let config = SMALL_TABLE.to_owned()
-        + &evenkeel_tests::service("", &[("192.168.1.11", ""), ("192.168.1.12", "")]).replace("warmup 0", "warmup 30");
+        + &evenkeel_tests::virtual_server("", &[("192.168.1.11", ""), ("192.168.1.12", "")])
+            .replace("warmup 0", "warmup 30");
     // A long warm-up: the second daemon has probed nothing when it is asked.
-    let first = net.start("d1", &config.replace("warmup 30", "warmup 0"));
+    let first = net.start_daemon("d1", &config.replace("warmup 30", "warmup 0"));
     r2.stop();
-    eventually("r2 has left", SOON, || net.server("d1", SERVERS[1].1).filter(|s| !s.up));
+    eventually("r2 has left", TEST_TIMEOUT, || net.real_server("d1", SERVERS[1].1).filter(|s| !s.up));
     net.lan.signal(first, nix::sys::signal::Signal::SIGKILL).expect("killed");
-    net.start("d1", &config);
-    let s = net.server("d1", SERVERS[1].1).expect("configured");
-    assert_eq!((s.up, s.weight_in_force), (false, None));
-    assert!(net.server("d1", SERVERS[0].1).expect("configured").up);
+    net.start_daemon("d1", &config);
+    let s = net.real_server("d1", SERVERS[1].1).expect("configured");
+    assert_eq!((s.up, s.effective_weight), (false, None));
+    assert!(net.real_server("d1", SERVERS[0].1).expect("configured").up);
 }
 
 #[test]
@@ -112,24 +113,24 @@ fn a_server_that_does_not_hold_the_virtual_address_is_found_out() {
     let Some(net) = Net::new("through") else { return };
     let _r1 = Server::start(&net.lan, "r1", 80);
     let _r2 = Server::start(&net.lan, "r2", 80);
-    net.lan.spawn_within("r3", || {
+    net.lan.spawn_thread_in("r3", || {
         let listener = TcpListener::bind((SERVERS[2].1, 80)).expect("free");
         listener.incoming().flatten().for_each(drop);
     });
     net.lan.ip("r2", "addr del 192.168.1.100/32 dev lo").expect("it was there");
     let servers =
-        evenkeel_tests::service("", &SERVERS.map(|(_, a)| a.to_string()).each_ref().map(|a| (a.as_str(), "")))
+        evenkeel_tests::virtual_server("", &SERVERS.map(|(_, a)| a.to_string()).each_ref().map(|a| (a.as_str(), "")))
             .replace("TCP_CHECK {\n", "TCP_CHECK {\n through_service\n");
     for (host, priority) in [("d1", 200), ("d2", 100)] {
-        net.start(host, &format!("{SMALL_TABLE}{}{servers}", evenkeel_tests::vrrp(priority, "")));
+        net.start_daemon(host, &format!("{SMALL_TABLE}{}{servers}", evenkeel_tests::vrrp_instance(priority, "")));
     }
     net.wait_state("d1", "V", State::Master);
     // The master holds the address itself, the backup does not; both must find out.
     for director in ["d1", "d2"] {
         let ends = |i: usize, failed: Option<Phase>, words: &str| {
-            eventually(&format!("{director}: server {i} {failed:?}"), SOON, || {
-                let s = net.server(director, SERVERS[i].1)?;
-                let last = s.checks[0].last.as_ref()?;
+            eventually(&format!("{director}: server {i} {failed:?}"), TEST_TIMEOUT, || {
+                let s = net.real_server(director, SERVERS[i].1)?;
+                let last = s.checks[0].last_probe.as_ref()?;
                 (last.failed == failed && last.detail.contains(words)).then_some(())
             });
         };
@@ -139,19 +140,19 @@ fn a_server_that_does_not_hold_the_virtual_address_is_found_out() {
     }
     net.lan.ip("r2", "addr add 192.168.1.100/32 dev lo").expect("mended");
     for director in ["d1", "d2"] {
-        eventually("it is up", SOON, || net.server(director, SERVERS[1].1).filter(|s| s.up));
+        eventually("it is up", TEST_TIMEOUT, || net.real_server(director, SERVERS[1].1).filter(|s| s.up));
     }
     // It holds the address, and tells everybody: clients would come to it past the director.
     net.lan.sysctl("r2", "net/ipv4/conf/all/arp_ignore", "0").expect("a setting");
     for director in ["d1", "d2"] {
-        eventually("it is found out", SOON, || {
-            let s = net.server(director, SERVERS[1].1)?;
-            let last = s.checks[0].last.as_ref()?;
+        eventually("it is found out", TEST_TIMEOUT, || {
+            let s = net.real_server(director, SERVERS[1].1)?;
+            let last = s.checks[0].last_probe.as_ref()?;
             (last.failed == Some(Phase::Expect) && last.detail.contains("arp_ignore=1")).then_some(())
         });
     }
     net.lan.sysctl("r2", "net/ipv4/conf/all/arp_ignore", "1").expect("a setting");
     for director in ["d1", "d2"] {
-        eventually("it is up", SOON, || net.server(director, SERVERS[1].1).filter(|s| s.up));
+        eventually("it is up", TEST_TIMEOUT, || net.real_server(director, SERVERS[1].1).filter(|s| s.up));
     }
 }

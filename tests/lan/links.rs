@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use evenkeel_core::vrrp::State;
 use evenkeel_testkit::lan::eventually;
-use evenkeel_tests::{Net, SOON, vrrp};
+use evenkeel_tests::{Net, TEST_TIMEOUT, vrrp_instance};
 
 #[test]
 fn an_interface_that_comes_late_or_comes_back_is_taken_up() {
     let Some(net) = Net::directors("late-interface") else { return };
-    let config = vrrp(200, "version 3\nadvert_int 0.1\n").replace("eth0", "eth7");
-    net.start("d1", &config);
+    let config = vrrp_instance(200, "version 3\nadvert_int 0.1\n").replace("eth0", "eth7");
+    net.start_daemon("d1", &config);
     let i = net.wait_state("d1", "V", State::Fault);
-    assert_eq!(i.because, "its interface is down");
+    assert_eq!(i.reason, "its interface is down");
     let here = || {
         for args in ["link add eth7 type veth peer name eth8", "addr add 192.168.7.2/24 dev eth7", "link set eth7 up"] {
             net.lan.ip("d1", args).expect("made");
@@ -26,7 +26,7 @@ fn an_interface_that_comes_late_or_comes_back_is_taken_up() {
     net.wait_state("d1", "V", State::Fault);
     here();
     net.wait_state("d1", "V", State::Master);
-    eventually("its address is there again", SOON, || {
+    eventually("its address is there again", TEST_TIMEOUT, || {
         net.lan.ip("d1", "addr show dev eth7").ok().filter(|t| t.contains("192.168.1.100/24"))
     });
 }
@@ -35,7 +35,7 @@ fn an_interface_that_comes_late_or_comes_back_is_taken_up() {
 fn a_link_that_flaps_counts_as_up_with_a_delay() {
     let Some(net) = Net::directors("flap") else { return };
     let delays = "interface_up_down_delays {\n eth0 2 0.1\n}\n";
-    net.start("d1", &format!("{delays}{}", vrrp(200, "version 3\nadvert_int 1\n")));
+    net.start_daemon("d1", &format!("{delays}{}", vrrp_instance(200, "version 3\nadvert_int 1\n")));
     net.wait_state("d1", "V", State::Master);
     let before = net.instance("d1", "V").expect("answers").counters.became_master;
     for _ in 0..5 {
@@ -45,7 +45,7 @@ fn a_link_that_flaps_counts_as_up_with_a_delay() {
         std::thread::sleep(Duration::from_millis(300));
     }
     let i = net.instance("d1", "V").expect("answers");
-    assert_eq!((i.state, i.counters.became_master), (State::Master, before), "{}", i.because);
+    assert_eq!((i.state, i.counters.became_master), (State::Master, before), "{}", i.reason);
     net.lan.ip("sw", "link set p-d1 down").expect("cut");
     net.wait_state("d1", "V", State::Fault);
     net.lan.ip("sw", "link set p-d1 up").expect("mended");
@@ -58,13 +58,13 @@ fn nobody_becomes_master_behind_a_port_that_does_not_forward_yet() {
     let Some(net) = Net::directors("first-frame") else { return };
     let hold = "global_defs {\n vrrp_hold_until_frame 600\n}\n";
     let fast = "version 3\nadvert_int 0.1\n";
-    net.start("d2", &vrrp(200, fast));
+    net.start_daemon("d2", &vrrp_instance(200, fast));
     net.wait_state("d2", "V", State::Master);
     net.lan.ip("sw", "link set p-d1 nomaster").expect("it does not forward");
-    net.start("d1", &format!("{hold}{}", vrrp(100, fast)));
+    net.start_daemon("d1", &format!("{hold}{}", vrrp_instance(100, fast)));
     std::thread::sleep(Duration::from_secs(2));
     let i = net.instance("d1", "V").expect("answers");
-    assert_eq!((i.state, i.counters.became_master), (State::Init, 0), "{}", i.because);
+    assert_eq!((i.state, i.counters.became_master), (State::Init, 0), "{}", i.reason);
     net.lan.ip("sw", "link set p-d1 master br0").expect("it forwards");
     net.wait_state("d1", "V", State::Backup);
     // The port goes down, and comes back as before.

@@ -1,18 +1,18 @@
 //! Real packets between network namespaces. Each test builds its own network and removes it.
 
+mod auth_hmac;
 mod bfd;
 mod demo;
 mod edge;
 mod failover;
 mod forwarding;
-mod guard;
 mod health;
 mod links;
 mod methods;
-mod orders;
+mod notifications;
+mod overrides;
+mod process_environment;
 mod reload;
-mod rough;
-mod signed;
-mod surroundings;
-mod tell;
+mod robustness;
+mod supervisor;
 mod vmac;

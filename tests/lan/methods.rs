@@ -5,19 +5,19 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use evenkeel_testkit::bulk;
+use evenkeel_testkit::demo_network::{SERVERS, VIP, VIP6, add_ipv6, route_replies_through_d1};
 use evenkeel_testkit::lan::eventually;
-use evenkeel_testkit::office::{SERVERS, VIP, VIP6, add_ipv6, behind_nat};
-use evenkeel_tests::{Net, SOON, program};
+use evenkeel_testkit::stream;
+use evenkeel_tests::{Net, TEST_TIMEOUT, program};
 
-use crate::forwarding::able_peer;
+use crate::forwarding::prepare_veth_peer_for_xdp;
 
-const BULK: u16 = 9000;
-const NAMES: u16 = 5300;
+const STREAM_PORT: u16 = 9000;
+const ECHO_PORT: u16 = 5300;
 
 /// A host answers on UDP with its name, and whom it saw; from the address that it was asked at.
-fn name_server(net: &Net, host: &'static str, at: SocketAddr) {
-    net.lan.spawn_within(host, move || {
+fn start_echo_server(net: &Net, host: &'static str, at: SocketAddr) {
+    net.lan.spawn_thread_in(host, move || {
         let socket = UdpSocket::bind(at).expect("free");
         let mut buf = vec![0u8; 65_536];
         while let Ok((n, from)) = socket.recv_from(&mut buf) {
@@ -30,7 +30,7 @@ fn name_server(net: &Net, host: &'static str, at: SocketAddr) {
     });
 }
 
-fn ask(to: SocketAddr, question: &[u8]) -> Option<Vec<u8>> {
+fn query_echo_server(to: SocketAddr, question: &[u8]) -> Option<Vec<u8>> {
     let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
     let socket = UdpSocket::bind(any).ok()?;
     socket.set_read_timeout(Some(Duration::from_millis(500))).ok()?;
@@ -42,10 +42,10 @@ fn ask(to: SocketAddr, question: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The services of a test: TCP and UDP, on both families; real servers listen `shift` ports above the service.
-fn config(method: &str, shift: u16) -> String {
+fn services_config(method: &str, shift: u16) -> String {
     let mut text = "global_defs {\n connection_table_size 131072\n dataplane_interface eth0 auto\n}\n".to_owned();
     for (vip, net) in [(VIP.to_string(), "192.168.1."), (VIP6.to_string(), "fd00:1::")] {
-        for (port, protocol) in [(BULK, "TCP"), (NAMES, "UDP")] {
+        for (port, protocol) in [(STREAM_PORT, "TCP"), (ECHO_PORT, "UDP")] {
             text +=
                 &format!("virtual_server {vip} {port} {{\n lvs_sched rr\n lvs_method {method}\n protocol {protocol}\n");
             text += " delay_loop 1\n warmup 0\n connect_timeout 1\n delay_before_retry 0.2\n";
@@ -76,23 +76,23 @@ fn bare_network(name: &str) -> Option<Net> {
 }
 
 /// Services on every real server.
-fn serve(net: &Net, method: &str, shift: u16) {
+fn start_servers(net: &Net, method: &str, shift: u16) {
     for (host, addr) in SERVERS {
-        bulk::server(&net.lan, host, BULK + shift);
+        stream::start_server(&net.lan, host, STREAM_PORT + shift);
         let own = [IpAddr::V4(addr), format!("fd00:1::{}", addr.octets()[3]).parse().expect("an address")];
         for at in if method == "NAT" { own } else { [VIP.into(), VIP6.into()] } {
-            name_server(net, host, (at, NAMES + shift).into());
+            start_echo_server(net, host, (at, ECHO_PORT + shift).into());
         }
     }
 }
 
 /// The same services as two sets of members, one for each family.
-fn config_of_marks(method: &str) -> String {
+fn fwmark_config(method: &str) -> String {
     let mut text =
         "global_defs {\n dataplane xdp\n connection_table_size 131072\n dataplane_interface eth0 auto\n}\n".to_owned();
     for (mark, vip, net) in [(5, VIP.to_string(), "192.168.1."), (6, VIP6.to_string(), "fd00:1::")] {
         text += &format!("virtual_server fwmark {mark} {{\n lvs_sched rr\n lvs_method {method}\n");
-        text += &format!(" member {vip} tcp {BULK}\n member {vip} udp {}-{}\n", NAMES - 1, NAMES + 1);
+        text += &format!(" member {vip} tcp {STREAM_PORT}\n member {vip} udp {}-{}\n", ECHO_PORT - 1, ECHO_PORT + 1);
         for (_, addr) in SERVERS {
             text += &format!(" real_server {net}{} 0 {{\n }}\n", addr.octets()[3]);
         }
@@ -102,38 +102,38 @@ fn config_of_marks(method: &str) -> String {
 }
 
 /// A network with the services.
-fn network(name: &str, method: &str, shift: u16) -> Option<Net> {
-    network_with(name, method, shift, &config(method, shift))
+fn start_network(name: &str, method: &str, shift: u16) -> Option<Net> {
+    start_network_with(name, method, shift, &services_config(method, shift))
 }
 
-fn network_with(name: &str, method: &str, shift: u16, config: &str) -> Option<Net> {
+fn start_network_with(name: &str, method: &str, shift: u16, config: &str) -> Option<Net> {
     let net = bare_network(name)?;
     if method == "NAT" {
-        behind_nat(&net.lan).expect("routes");
+        route_replies_through_d1(&net.lan).expect("routes");
     } else {
         for (host, _) in SERVERS {
-            let (done, text) = real_server(&net, host, &["up", &VIP.to_string(), &VIP6.to_string()]);
+            let (done, text) = run_real_server_command(&net, host, &["up", &VIP.to_string(), &VIP6.to_string()]);
             assert!(done, "{text}");
         }
     }
-    serve(&net, method, shift);
-    net.start("d1", config);
+    start_servers(&net, method, shift);
+    net.start_daemon("d1", config);
     Some(net)
 }
 
 /// More of it, if somebody asks: `EVENKEEL_BULK_MIB=1024`, `EVENKEEL_SHORT=10000`, `EVENKEEL_HOLD_S=180`.
-fn often(name: &str, usual: u64) -> u64 {
+fn env_or(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }
 
 /// Streams, short connections and datagrams to every virtual address.
-fn works(net: &Net) {
+fn check_traffic(net: &Net) {
     for (vip, seen) in [(IpAddr::V4(VIP), "10.77.0.2"), (IpAddr::V6(VIP6), "fd00:77::2")] {
-        let done = net.lan.within("client", || {
-            eventually("the first answer", SOON, || ask((vip, NAMES).into(), b"?"));
+        let done = net.lan.run_in("client", || {
+            eventually("the first answer", TEST_TIMEOUT, || query_echo_server((vip, ECHO_PORT).into(), b"?"));
             let mut servers = BTreeSet::new();
             for _ in 0..9 {
-                let answer = eventually("an answer", SOON, || ask((vip, NAMES).into(), b"?"));
+                let answer = eventually("an answer", TEST_TIMEOUT, || query_echo_server((vip, ECHO_PORT).into(), b"?"));
                 let answer = String::from_utf8(answer).expect("text");
                 let (name, client) = answer.split_once(' ').expect("two words");
                 assert_eq!(client, seen, "real servers see the client");
@@ -142,12 +142,15 @@ fn works(net: &Net) {
             assert_eq!(servers.len(), 3, "round robin reaches all: {servers:?}");
             for size in [1400, 20_000] {
                 let large = vec![7; size]; // the second one goes in pieces, there and back
-                assert_eq!(eventually("a large answer", SOON, || ask((vip, NAMES).into(), &large)), large);
+                assert_eq!(
+                    eventually("a large answer", TEST_TIMEOUT, || query_echo_server((vip, ECHO_PORT).into(), &large)),
+                    large
+                );
             }
-            bulk::exchange((vip, BULK).into(), often("EVENKEEL_BULK_MIB", 64))?;
-            bulk::exchange_slowly((vip, BULK).into(), Duration::from_secs(often("EVENKEEL_HOLD_S", 1)))?;
-            for _ in 0..often("EVENKEEL_SHORT", 200) {
-                bulk::exchange((vip, BULK).into(), 0)?;
+            stream::exchange((vip, STREAM_PORT).into(), env_or("EVENKEEL_BULK_MIB", 64))?;
+            stream::exchange_slowly((vip, STREAM_PORT).into(), Duration::from_secs(env_or("EVENKEEL_HOLD_S", 1)))?;
+            for _ in 0..env_or("EVENKEEL_SHORT", 200) {
+                stream::exchange((vip, STREAM_PORT).into(), 0)?;
             }
             Ok::<_, anyhow::Error>(())
         });
@@ -157,20 +160,20 @@ fn works(net: &Net) {
 
 #[test]
 fn direct_routing_carries_both_families() {
-    let Some(net) = network("method-dr", "DR", 0) else { return };
-    works(&net);
-    let seen = found(&net, true);
+    let Some(net) = start_network("method-dr", "DR", 0) else { return };
+    check_traffic(&net);
+    let seen = wait_for_check_results(&net, true);
     assert!(seen[0].contains("at 192.168.1.100:9000 as well") && seen[1].contains("at [fd00:1::100]:9000"), "{seen:?}");
     net.lan.ip("r1", &format!("addr del {VIP}/32 dev lo")).expect("an address");
     net.lan.ip("r1", &format!("addr del {VIP6}/128 dev lo")).expect("an address");
-    let seen = found(&net, false);
+    let seen = wait_for_check_results(&net, false);
     assert!(seen.iter().all(|s| s.contains("does it hold that address on `lo`?")), "{seen:?}");
 }
 
 #[test]
 fn nat_carries_both_families_and_maps_ports() {
-    let Some(net) = network("method-nat", "NAT", 7) else { return };
-    works(&net);
+    let Some(net) = start_network("method-nat", "NAT", 7) else { return };
+    check_traffic(&net);
     assert_eq!(net.status("d1").expect("answers").warnings, Vec::<String>::new());
     net.lan.sysctl("d1", "net/ipv4/ip_forward", "0").expect("a setting");
     let warnings = net.status("d1").expect("answers").warnings;
@@ -187,23 +190,26 @@ fn nat_carries_both_families_and_maps_ports() {
     let stats = String::from_utf8_lossy(&stats.stdout).into_owned();
     let line = stats.lines().find(|l| l.starts_with("TCP  192.168.1.100:9000")).expect("the service");
     let numbers: Vec<u64> = line.split_whitespace().skip(2).map(|n| n.parse().expect("a number")).collect();
-    assert!(numbers[0] == 2 + often("EVENKEEL_SHORT", 200) && numbers[3] > 64 << 20 && numbers[4] > 64 << 20, "{line}");
+    assert!(
+        numbers[0] == 2 + env_or("EVENKEEL_SHORT", 200) && numbers[3] > 64 << 20 && numbers[4] > 64 << 20,
+        "{line}"
+    );
 }
 
 /// The director has sent its client nothing yet, who does not ask for it either: what an answer needs to be sent is asked for.
 #[test]
 fn answers_find_a_client_whom_the_director_has_not_met() {
     let Some(net) = bare_network("method-unmet") else { return };
-    behind_nat(&net.lan).expect("routes");
-    serve(&net, "NAT", 7);
-    let _peer = able_peer(&net);
-    net.start("d1", &config("NAT", 7).replacen("eth0 auto", "eth0 xdp", 1));
+    route_replies_through_d1(&net.lan).expect("routes");
+    start_servers(&net, "NAT", 7);
+    let _peer = prepare_veth_peer_for_xdp(&net);
+    net.start_daemon("d1", &services_config("NAT", 7).replacen("eth0 auto", "eth0 xdp", 1));
     let mac = net.lan.ip("d1", "-br link show eth0").expect("shown");
     let mac = mac.split_whitespace().nth(2).expect("an address");
     net.lan.ip("router", &format!("neigh replace {VIP} lladdr {mac} dev eth1 nud permanent")).expect("known");
     let _ = net.lan.ip("d1", "neigh del 192.168.1.1 dev eth0");
-    let answer = || eventually("an answer", SOON, || ask((VIP, NAMES).into(), b"?"));
-    net.lan.within("client", answer).expect("entered");
+    let answer = || eventually("an answer", TEST_TIMEOUT, || query_echo_server((VIP, ECHO_PORT).into(), b"?"));
+    net.lan.run_in("client", answer).expect("entered");
 }
 
 /// Where the kernel has no SCTP: `KERNEL_COMMAND="target/debug/deps/lan-… methods::sctp" tests/kernel/run` (a minute).
@@ -213,7 +219,7 @@ fn sctp_is_carried_by_every_method() {
     for (method, name) in [("DR", "dr"), ("NAT", "nat"), ("TUN", "tun")] {
         let Some(net) = bare_network(&format!("sctp-{name}")) else { return };
         if method == "NAT" {
-            behind_nat(&net.lan).expect("routes");
+            route_replies_through_d1(&net.lan).expect("routes");
         }
         let vips = [VIP.to_string(), VIP6.to_string()];
         let mut text = "global_defs {\n connection_table_size 131072\n dataplane_interface eth0 auto\n}\n".to_owned();
@@ -228,23 +234,23 @@ fn sctp_is_carried_by_every_method() {
             if method != "NAT" {
                 let mut args = vec!["up", &vips[0], &vips[1], "--dev", "eth0"];
                 args.extend((method == "TUN").then_some("--tunnel"));
-                let (done, text) = real_server(&net, host, &args);
+                let (done, text) = run_real_server_command(&net, host, &args);
                 assert!(done, "{text}");
             }
             let own = [IpAddr::V4(addr), format!("fd00:1::{}", addr.octets()[3]).parse().expect("an address")];
             for at in if method == "NAT" { own } else { [VIP.into(), VIP6.into()] } {
-                if !bulk::sctp_server(&net.lan, host, (at, PORT).into()).expect("bound") {
+                if !stream::start_sctp_server(&net.lan, host, (at, PORT).into()).expect("bound") {
                     eprintln!("skipped: this kernel has no SCTP");
                     return;
                 }
             }
         }
-        net.start("d1", &text);
+        net.start_daemon("d1", &text);
         for (from, vip) in [("10.77.0.2", IpAddr::V4(VIP)), ("fd00:77::2", IpAddr::V6(VIP6))] {
             let from = from.parse().expect("an address");
-            let done = net.lan.within("client", || {
-                eventually("an association", SOON, || bulk::sctp_exchange(from, (vip, PORT).into(), 0).ok());
-                (0..6).try_for_each(|n| bulk::sctp_exchange(from, (vip, PORT).into(), u64::from(n == 0)))
+            let done = net.lan.run_in("client", || {
+                eventually("an association", TEST_TIMEOUT, || stream::sctp_exchange(from, (vip, PORT).into(), 0).ok());
+                (0..6).try_for_each(|n| stream::sctp_exchange(from, (vip, PORT).into(), u64::from(n == 0)))
             });
             done.expect("entered").unwrap_or_else(|e| panic!("{method} {vip}: {e:#}"));
         }
@@ -258,17 +264,19 @@ fn sctp_is_carried_by_every_method() {
 #[test]
 fn marks_carry_all_their_members_to_the_same_servers() {
     for method in ["DR", "NAT"] {
-        let Some(net) = network_with(&format!("marks-{method}"), method, 0, &config_of_marks(method)) else { return };
-        works(&net);
+        let Some(net) = start_network_with(&format!("marks-{method}"), method, 0, &fwmark_config(method)) else {
+            return;
+        };
+        check_traffic(&net);
         let list = net.evenkeel("d1", &["ipvsadm", "-Ln"]);
         let list = String::from_utf8_lossy(&list.stdout).into_owned();
         assert!(list.contains("FWM  5 rr\n  -> 192.168.1.11:0") && list.contains("FWM  6 IPv6 rr\n"), "{list}");
         // A member less, by a reload: what was for it is the director's own again, which nobody answers.
-        let fewer = config_of_marks(method).replace(&format!(" member {VIP} tcp {BULK}\n"), "");
-        net.write("d1", &fewer);
-        assert_eq!(net.plan("d1"), ["change the members of FWM 5, 1 from now on"]);
+        let fewer = fwmark_config(method).replace(&format!(" member {VIP} tcp {STREAM_PORT}\n"), "");
+        net.write_config("d1", &fewer);
+        assert_eq!(net.plan_reload("d1"), ["change the members of FWM 5, 1 from now on"]);
         net.reload("d1");
-        let refused = net.lan.within("client", || bulk::exchange((VIP, BULK).into(), 0)).expect("entered");
+        let refused = net.lan.run_in("client", || stream::exchange((VIP, STREAM_PORT).into(), 0)).expect("entered");
         assert!(format!("{:#}", refused.expect_err("nobody is there")).contains("refused"), "{method}");
     }
 }
@@ -276,14 +284,14 @@ fn marks_carry_all_their_members_to_the_same_servers() {
 #[test]
 fn a_narrow_way_is_told_to_the_client() {
     for method in ["DR", "NAT"] {
-        let Some(net) = network(&format!("narrow-{method}"), method, 0) else { return };
+        let Some(net) = start_network(&format!("narrow-{method}"), method, 0) else { return };
         // The director's way to its real servers takes less than the client sends at first.
         net.lan.ip("d1", "route replace 192.168.1.0/24 dev eth0 src 192.168.1.2 mtu 1300").expect("a route");
         net.lan.ip("d1", "-6 route replace fd00:1::/64 dev eth0 metric 256 mtu 1300").expect("a route");
         for vip in [IpAddr::V4(VIP), IpAddr::V6(VIP6)] {
-            let done = net.lan.within("client", || {
-                eventually("a stream", SOON, || bulk::exchange((vip, BULK).into(), 1).ok());
-                bulk::exchange((vip, BULK).into(), 8)
+            let done = net.lan.run_in("client", || {
+                eventually("a stream", TEST_TIMEOUT, || stream::exchange((vip, STREAM_PORT).into(), 1).ok());
+                stream::exchange((vip, STREAM_PORT).into(), 8)
             });
             done.expect("entered").unwrap_or_else(|e| panic!("{method} {vip}: {e:#}"));
             let known = net.lan.ip("client", &format!("route get {vip}")).expect("a route");
@@ -293,12 +301,12 @@ fn a_narrow_way_is_told_to_the_client() {
 }
 
 /// What the check of the first real server found last, in the TCP services of both families: once it `passed` or not.
-fn found(net: &Net, passed: bool) -> Vec<String> {
-    eventually(&format!("both passed: {passed}"), SOON, || {
+fn wait_for_check_results(net: &Net, passed: bool) -> Vec<String> {
+    eventually(&format!("both passed: {passed}"), TEST_TIMEOUT, || {
         let services = net.status("d1")?.services;
         let lasts: Vec<_> = services
             .iter()
-            .filter_map(|s| s.servers[0].checks.first()?.last.clone())
+            .filter_map(|s| s.servers[0].checks.first()?.last_probe.clone())
             .map(|l| (l.passed(), l))
             .collect();
         let right = lasts.len() == 2 && lasts.iter().all(|(p, _)| *p == passed);
@@ -307,7 +315,7 @@ fn found(net: &Net, passed: bool) -> Vec<String> {
 }
 
 /// Makes hosts real servers by the operator's own command, and says what it said.
-fn real_server(net: &Net, host: &str, args: &[&str]) -> (bool, String) {
+fn run_real_server_command(net: &Net, host: &str, args: &[&str]) -> (bool, String) {
     let done = net
         .lan
         .command(host, &program("evenkeel"))
@@ -330,31 +338,31 @@ fn tunnels_carry_both_families_to_servers_that_the_command_prepared() {
         let all = |command| [&[command, vips[0].as_str(), vips[1].as_str(), "--dev", "eth0"][..], more].concat();
         let Some(net) = bare_network(&format!("method-{name}")) else { return };
         for (host, _) in SERVERS {
-            let (ready, text) = real_server(&net, host, &all("check"));
+            let (ready, text) = run_real_server_command(&net, host, &all("check"));
             assert!(
                 !ready && text.contains("192.168.1.100 is not on this host") && text.contains("arp_ignore is 0"),
                 "{text}"
             );
-            let (done, text) = real_server(&net, host, &all("up"));
+            let (done, text) = run_real_server_command(&net, host, &all("up"));
             assert!(done && text.contains("tunnels are unwrapped on eth0"), "{text}");
-            let (ready, text) = real_server(&net, host, &all("check"));
+            let (ready, text) = run_real_server_command(&net, host, &all("check"));
             assert!(ready, "{text}");
         }
-        serve(&net, method, 0);
-        net.start("d1", &config(method, 0));
-        works(&net);
-        let (ready, text) = real_server(&net, "r1", &all("check"));
+        start_servers(&net, method, 0);
+        net.start_daemon("d1", &services_config(method, 0));
+        check_traffic(&net);
+        let (ready, text) = run_real_server_command(&net, "r1", &all("check"));
         assert!(ready && !text.contains(" 0 packets unwrapped"), "{text}");
         let before = net.lan.ip("r1", "addr show dev lo").expect("addresses");
         assert!(before.contains(&vips[0]) && before.contains(&vips[1]), "{before}");
-        found(&net, true);
-        let (done, text) = real_server(&net, "r1", &["down"]);
+        wait_for_check_results(&net, true);
+        let (done, text) = run_real_server_command(&net, "r1", &["down"]);
         assert!(done, "{text}");
-        let seen = found(&net, false);
+        let seen = wait_for_check_results(&net, false);
         assert!(seen.iter().all(|s| s.contains("does it unwrap tunnels")), "{name}: {seen:?}");
         let after = net.lan.ip("r1", "addr show dev lo").expect("addresses");
         assert!(!after.contains(&vips[0]) && !after.contains(&vips[1]), "{after}");
-        let (done, text) = real_server(&net, "r1", &["down"]);
+        let (done, text) = run_real_server_command(&net, "r1", &["down"]);
         assert!(!done && text.contains("nothing is known"), "{text}");
     }
 }

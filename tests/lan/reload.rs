@@ -2,18 +2,20 @@
 
 use evenkeel_core::ipc::Reply;
 use evenkeel_core::vrrp::State;
+use evenkeel_testkit::demo_network::VIP;
 use evenkeel_testkit::lan::eventually;
-use evenkeel_testkit::office::VIP;
-use evenkeel_tests::{Net, SMALL_TABLE, SOON, service, vrrp};
+use evenkeel_tests::{Net, SMALL_TABLE, TEST_TIMEOUT, virtual_server, vrrp_instance};
 use nix::sys::signal::Signal;
 
-fn config(priority: u8, weight: u32) -> String {
+fn director_config(priority: u8, weight: u32) -> String {
     // Without checks: nothing changes but by reloads.
-    let service = service("lb_algo wrr", &[("192.168.1.11", ""), ("192.168.1.12", &format!("weight {weight}"))]);
-    SMALL_TABLE.to_owned() + &vrrp(priority, "version 3\nadvert_int 0.1") + &service.replace("TCP_CHECK {\n  }", "")
+    let service = virtual_server("lb_algo wrr", &[("192.168.1.11", ""), ("192.168.1.12", &format!("weight {weight}"))]);
+    SMALL_TABLE.to_owned()
+        + &vrrp_instance(priority, "version 3\nadvert_int 0.1")
+        + &service.replace("TCP_CHECK {\n  }", "")
 }
 
-fn steps(reply: Reply) -> Vec<String> {
+fn reload_steps(reply: Reply) -> Vec<String> {
     match reply {
         Reply::Reloaded { steps } => steps,
         other => panic!("{other:?}"),
@@ -23,59 +25,63 @@ fn steps(reply: Reply) -> Vec<String> {
 #[test]
 fn a_reload_changes_only_what_differs() {
     let Some(net) = Net::new("reload") else { return };
-    let pid = net.start("d1", &config(100, 2));
+    let pid = net.start_daemon("d1", &director_config(100, 2));
     let master = net.wait_state("d1", "V", State::Master);
-    assert_eq!(steps(net.reload("d1")), [] as [String; 0], "the same file");
-    net.write("d1", &config(100, 5));
-    let plan = net.plan("d1");
+    assert_eq!(reload_steps(net.reload("d1")), [] as [String; 0], "the same file");
+    net.write_config("d1", &director_config(100, 5));
+    let plan = net.plan_reload("d1");
     assert_eq!(plan, ["change 192.168.1.12:80 of TCP 192.168.1.100:80, weight 5"]);
-    assert_eq!(steps(net.reload("d1")), plan, "a reload does what the plan says");
-    net.write("d1", &config(120, 5));
+    assert_eq!(reload_steps(net.reload("d1")), plan, "a reload does what the plan says");
+    net.write_config("d1", &director_config(120, 5));
     net.lan.signal(pid, Signal::SIGHUP).expect("sent");
-    let i = eventually("the new priority", SOON, || net.instance("d1", "V").filter(|i| i.priority == 120));
+    let i = eventually("the new priority", TEST_TIMEOUT, || net.instance("d1", "V").filter(|i| i.priority == 120));
     assert_eq!((i.state, i.counters.became_master), (State::Master, master.counters.became_master), "it stayed master");
     // A service, an address and an instance that are no longer there.
-    net.write(
+    net.write_config(
         "d1",
-        &vrrp(120, "version 3\nadvert_int 0.1").replace("192.168.1.100/24 dev eth0 label eth0:0", "192.168.1.99/32"),
+        &vrrp_instance(120, "version 3\nadvert_int 0.1")
+            .replace("192.168.1.100/24 dev eth0 label eth0:0", "192.168.1.99/32"),
     );
-    let plan = net.plan("d1");
+    let plan = net.plan_reload("d1");
     assert_eq!(plan[0], "remove service TCP 192.168.1.100:80");
     assert!(plan[2].starts_with("change instance V: add address 192.168.1.99/32 dev eth0, remove address"), "{plan:?}");
-    assert_eq!(steps(net.reload("d1")), plan, "a reload does what the plan says");
-    eventually("the other address", SOON, || {
-        (net.holds("d1", "192.168.1.99".parse().expect("an address")) && !net.holds("d1", VIP)).then_some(())
+    assert_eq!(reload_steps(net.reload("d1")), plan, "a reload does what the plan says");
+    eventually("the other address", TEST_TIMEOUT, || {
+        (net.has_address("d1", "192.168.1.99".parse().expect("an address")) && !net.has_address("d1", VIP))
+            .then_some(())
     });
-    net.write("d1", "global_defs {\n router_id alone\n}\n");
+    net.write_config("d1", "global_defs {\n router_id alone\n}\n");
     net.reload("d1");
-    eventually("no address", SOON, || (!net.holds("d1", "192.168.1.99".parse().expect("an address"))).then_some(()));
+    eventually("no address", TEST_TIMEOUT, || {
+        (!net.has_address("d1", "192.168.1.99".parse().expect("an address"))).then_some(())
+    });
 }
 
 #[test]
 fn a_bad_file_is_refused_whole_and_the_old_one_stays() {
     let Some(net) = Net::new("bad-reload") else { return };
-    let pid = net.start("d1", &config(100, 2));
+    let pid = net.start_daemon("d1", &director_config(100, 2));
     net.wait_state("d1", "V", State::Master);
     let before = net.status("d1").expect("answers");
     for (bad, needle) in [
-        (config(100, 9).replace("priority", "prioritee"), "did you mean `priority`?"),
-        (config(100, 9).replace("interface eth0", "interface eth7"), "there is no such device"),
-        (config(100, 9) + "}", "an extra `}`"),
+        (director_config(100, 9).replace("priority", "prioritee"), "did you mean `priority`?"),
+        (director_config(100, 9).replace("interface eth0", "interface eth7"), "there is no such device"),
+        (director_config(100, 9) + "}", "an extra `}`"),
         (String::new(), "configures nothing"),
     ] {
-        net.write("d1", &bad);
-        let Reply::Refused { error } = net.reload("d1") else { panic!("taken: {bad}") };
+        net.write_config("d1", &bad);
+        let Reply::Rejected { error } = net.reload("d1") else { panic!("taken: {bad}") };
         assert!(error.contains(needle), "{error}");
         net.lan.signal(pid, Signal::SIGHUP).expect("sent");
     }
     let after = net.status("d1").expect("answers");
     assert!(after.config_error.is_some());
     let weights = |s: &evenkeel_core::ipc::Status| -> Vec<_> {
-        s.services[0].servers.iter().map(|r| (r.addr, r.weight, r.weight_in_force)).collect()
+        s.services[0].servers.iter().map(|r| (r.addr, r.weight, r.effective_weight)).collect()
     };
     assert_eq!(weights(&after), weights(&before), "no weight of the refused files is in force");
     assert_eq!(after.instances[0].state, State::Master);
-    net.write("d1", &config(100, 2));
+    net.write_config("d1", &director_config(100, 2));
     net.reload("d1");
     assert_eq!(net.status("d1").expect("answers").config_error, None);
 }
@@ -83,15 +89,15 @@ fn a_bad_file_is_refused_whole_and_the_old_one_stays() {
 #[test]
 fn a_start_leaves_out_what_is_wrong_as_keepalived_does_and_status_says_so() {
     let Some(net) = Net::new("lenient-start") else { return };
-    let wrong = config(100, 2) + "virtual_serwer 192.168.1.100 81 {\n protocol TCP\n}\n";
-    net.start("d1", &wrong);
+    let wrong = director_config(100, 2) + "virtual_serwer 192.168.1.100 81 {\n protocol TCP\n}\n";
+    net.start_daemon("d1", &wrong);
     net.wait_state("d1", "V", State::Master);
     let status = net.status("d1").expect("answers");
     assert_eq!(status.services.len(), 1, "what is right is in force");
     assert!(status.config_error.is_some_and(|e| e.starts_with("1 error in the file")));
-    let Reply::Refused { error } = net.reload("d1") else { panic!("taken: {wrong}") };
+    let Reply::Rejected { error } = net.reload("d1") else { panic!("taken: {wrong}") };
     assert!(error.contains("did you mean `virtual_server`?"), "{error}");
-    net.write("d1", &config(100, 2));
+    net.write_config("d1", &director_config(100, 2));
     net.reload("d1");
     assert_eq!(net.status("d1").expect("answers").config_error, None);
 }
@@ -101,18 +107,18 @@ fn hooks_follow_the_configuration() {
     let Some(net) = Net::new("hooks") else { return };
     let with =
         |hook: &str| format!("global_defs {{\n connection_table_size 16384\n dataplane_interface eth0 {hook}\n}}\n");
-    let rest = vrrp(100, "version 3\nadvert_int 0.1") + &service("", &[]);
-    let pid = net.start("d1", &(with("tc") + &rest));
-    let hooks = || net.status("d1").expect("answers").dataplane.hooks;
+    let rest = vrrp_instance(100, "version 3\nadvert_int 0.1") + &virtual_server("", &[]);
+    let pid = net.start_daemon("d1", &(with("tc") + &rest));
+    let hooks = || net.status("d1").expect("answers").dataplane.attachments;
     assert!(hooks()[0].1.starts_with("tc ("), "{:?}", hooks());
-    net.write("d1", &(with("generic") + &rest));
+    net.write_config("d1", &(with("generic") + &rest));
     net.reload("d1");
     assert_eq!(hooks(), [("eth0".to_owned(), "generic XDP".to_owned())]);
     let link = net.lan.ip("d1", "link show eth0").expect("lists");
     assert!(link.contains("xdpgeneric"), "{link}");
     // The next daemon has nothing to balance: it takes services and hooks off that were left.
     net.lan.signal(pid, Signal::SIGKILL).expect("killed");
-    net.start("d1", &vrrp(100, "version 3\nadvert_int 0.1"));
+    net.start_daemon("d1", &vrrp_instance(100, "version 3\nadvert_int 0.1"));
     assert!(!net.lan.ip("d1", "link show eth0").expect("lists").contains("xdp"));
     let listed = net.evenkeel("d1", &["ipvsadm", "-Ln"]);
     assert!(!String::from_utf8_lossy(&listed.stdout).contains("192.168.1.100"));
@@ -124,18 +130,18 @@ fn a_reload_comes_when_the_file_says() {
     let (when, mark) = (net.lan.dir.join("when"), net.lan.dir.join("reading"));
     let planned = |priority| {
         let (when, mark) = (when.display(), mark.display());
-        format!("global_defs {{\n reload_time_file {when}\n reload_file {mark}\n}}\n{}", config(priority, 2))
+        format!("global_defs {{\n reload_time_file {when}\n reload_file {mark}\n}}\n{}", director_config(priority, 2))
     };
-    net.start("d1", &planned(100));
+    net.start_daemon("d1", &planned(100));
     net.wait_state("d1", "V", State::Master);
-    net.write("d1", &planned(120));
+    net.write_config("d1", &planned(120));
     std::fs::write(&when, "no time").expect("written");
-    eventually("a warning", SOON, || net.lan.log("d1").contains("`no time` is no time").then_some(()));
+    eventually("a warning", TEST_TIMEOUT, || net.lan.log("d1").contains("`no time` is no time").then_some(()));
     let soon =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs() % 86_400 + 3;
     let (h, m, s) = (soon / 3600 % 24, soon / 60 % 60, soon % 60);
     std::fs::write(&when, format!("{h:02}:{m:02}:{s:02}Z\n")).expect("written");
     assert_eq!(net.instance("d1", "V").expect("there").priority, 100, "not before its time");
-    eventually("the new priority", SOON, || net.instance("d1", "V").filter(|i| i.priority == 120));
-    eventually("the file is gone", SOON, || (!when.exists() && !mark.exists()).then_some(()));
+    eventually("the new priority", TEST_TIMEOUT, || net.instance("d1", "V").filter(|i| i.priority == 120));
+    eventually("the file is gone", TEST_TIMEOUT, || (!when.exists() && !mark.exists()).then_some(()));
 }

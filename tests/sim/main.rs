@@ -3,52 +3,53 @@
 use std::time::Duration;
 
 use evenkeel_core::model::{Track, VrrpVersion};
-use evenkeel_testkit::sim::{Cluster, Rng, Weather, instance, tracked};
+use evenkeel_testkit::sim::{Cluster, LinkFaults, Rng, instance, tracked_script};
 
 /// One history: a few rounds of faults, each healed; after each heal exactly one master, the best one, within the
 /// protocol's bound, and it stays. In every third history each host has two links and a sync group over them.
-fn history(seed: u64) {
+fn run_history(seed: u64) {
     let mut r = Rng::new(seed ^ 0x5eed);
     let n = 2 + r.below(4) as usize;
-    let version = if r.percent(50) { VrrpVersion::V2 } else { VrrpVersion::V3 };
+    let version = if r.chance(50) { VrrpVersion::V2 } else { VrrpVersion::V3 };
     let interval = match version {
         VrrpVersion::V2 => Duration::from_secs(1 + r.below(3)),
         VrrpVersion::V3 => Duration::from_millis(10 * (2 + r.below(300))),
     };
     // Equal priorities happen in practice; the higher address decides.
-    let kinds = if r.percent(30) { 3 } else { 254 };
-    let links = if r.percent(33) { 2 } else { 1 };
+    let kinds = if r.chance(30) { 3 } else { 254 };
+    let links = if r.chance(33) { 2 } else { 1 };
     let weight = [None, Some(0), Some(-30), Some(20)][r.below(4) as usize];
     let hosts = (0..n).map(|_| {
         let mut i = instance(1 + r.below(kinds) as u8, version, interval);
-        i.tracks = weight.map(|weight| Track { object: tracked(), weight, reverse: false }).into_iter().collect();
-        i.group = (links > 1).then(|| "G".to_owned());
+        i.tracks =
+            weight.map(|weight| Track { object: tracked_script(), weight, reverse: false }).into_iter().collect();
+        i.sync_group = (links > 1).then(|| "G".to_owned());
         vec![i; links]
     });
-    let mut c = Cluster::of(hosts.collect(), seed);
+    let mut c = Cluster::with_links(hosts.collect(), seed);
     for round in 0..6 {
         for _ in 0..c.rng().below(12) {
-            fault(&mut c, interval, kinds);
+            inject_fault(&mut c, interval, kinds);
             let ms = c.rng().below(interval.as_millis() as u64 * 3);
             c.run(Duration::from_millis(ms));
         }
         c.heal();
-        c.run(c.bound());
-        settled(&c, seed, round);
+        c.run(c.convergence_bound());
+        assert_converged(&c, seed, round);
         for _ in 0..5 {
             c.run(interval / 2);
-            settled(&c, seed, round);
+            assert_converged(&c, seed, round);
         }
     }
 }
 
-fn fault(c: &mut Cluster, interval: Duration, kinds: u64) {
+fn inject_fault(c: &mut Cluster, interval: Duration, kinds: u64) {
     let (n, links) = (c.len() as u64, c.links() as u64);
     let i = c.rng().below(n) as usize;
     let link = c.rng().below(links) as usize;
     match c.rng().below(14) {
         0 => c.crash(i),
-        1 => c.die(i),
+        1 => c.kill_process(i),
         2 => c.stop(i),
         3 => c.boot(i),
         4 | 5 => {
@@ -60,24 +61,26 @@ fn fault(c: &mut Cluster, interval: Duration, kinds: u64) {
             c.pause(i, length);
         }
         7 => {
-            let up = c.rng().percent(50);
+            let up = c.rng().chance(50);
             c.set_link(i, link, up);
         }
         8 | 9 => {
-            let good = c.rng().percent(50);
-            c.set_tracked(i, good);
+            let good = c.rng().chance(50);
+            c.set_script_result(i, good);
         }
         10 => {
             let priority = 1 + c.rng().below(kinds) as u8;
             c.reload(i, |cfg| cfg.priority = priority);
         }
-        11 => c.weather = Weather { loss: c.rng().below(100), ..c.weather },
-        12 => c.weather = Weather { double: c.rng().below(100), ..c.weather },
-        _ => c.weather = Weather { delay_ms: c.rng().below(interval.as_millis() as u64 * 2), ..c.weather },
+        11 => c.link_faults = LinkFaults { loss_percent: c.rng().below(100), ..c.link_faults },
+        12 => c.link_faults = LinkFaults { duplicate_percent: c.rng().below(100), ..c.link_faults },
+        _ => {
+            c.link_faults = LinkFaults { max_delay_ms: c.rng().below(interval.as_millis() as u64 * 2), ..c.link_faults }
+        }
     }
 }
 
-fn settled(c: &Cluster, seed: u64, round: u32) {
+fn assert_converged(c: &Cluster, seed: u64, round: u32) {
     for link in 0..c.links() {
         let masters = c.masters(link);
         assert_eq!(
@@ -93,17 +96,17 @@ fn settled(c: &Cluster, seed: u64, round: u32) {
     }
 }
 
-fn number(name: &str) -> Option<u64> {
+fn env_number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
 #[test]
 fn after_every_heal_there_is_one_master_within_the_bound() {
-    if let Some(seed) = number("EVENKEEL_SEED") {
-        return history(seed);
+    if let Some(seed) = env_number("EVENKEEL_SEED") {
+        return run_history(seed);
     }
-    for seed in 0..number("EVENKEEL_SEEDS").unwrap_or(10_000) {
-        history(seed);
+    for seed in 0..env_number("EVENKEEL_SEEDS").unwrap_or(10_000) {
+        run_history(seed);
     }
 }
 
@@ -135,22 +138,22 @@ fn a_clean_stop_hands_over_within_skew() {
 /// What can be done to a host.
 const ACTIONS: [fn(&mut Cluster, usize); 9] = [
     |c, i| c.crash(i),
-    |c, i| c.die(i),
+    |c, i| c.kill_process(i),
     |c, i| c.stop(i),
     |c, i| c.boot(i),
     |c, i| c.partition(i, 0, 1),
     |c, i| c.partition(i, 0, 0),
     |c, i| c.set_link(i, 0, false),
-    |c, i| c.set_tracked(i, false),
+    |c, i| c.set_script_result(i, false),
     |c, i| c.pause(i, Duration::from_millis(1500)),
 ];
 
 /// Every sequence of so many actions on any host, each after a short or a long while. Whatever was done: once everything
 /// is heard again there is one master, the best, within the bound; no two masters go on hearing each other.
-fn explore(c: &Cluster, depth: usize, done: &mut Vec<(usize, usize)>, count: &mut u64) {
+fn explore_faults(c: &Cluster, depth: usize, done: &mut Vec<(usize, usize)>, count: &mut u64) {
     let mut healed = c.clone();
     healed.heal();
-    healed.run(healed.bound());
+    healed.run(healed.convergence_bound());
     assert_eq!(healed.masters(0).len(), 1, "after {done:?}: {:?}", healed.masters(0));
     healed.run(Duration::from_secs(2));
     assert_eq!(healed.masters(0), [0], "after {done:?}");
@@ -165,7 +168,7 @@ fn explore(c: &Cluster, depth: usize, done: &mut Vec<(usize, usize)>, count: &mu
                 action(&mut next, i);
                 next.run(Duration::from_millis(ms));
                 done.push((a, i));
-                explore(&next, depth - 1, done, count);
+                explore_faults(&next, depth - 1, done, count);
                 done.pop();
             }
         }
@@ -174,17 +177,17 @@ fn explore(c: &Cluster, depth: usize, done: &mut Vec<(usize, usize)>, count: &mu
 
 #[test]
 fn no_sequence_of_faults_leaves_two_masters_that_hear_each_other() {
-    let deeper = number("EVENKEEL_DEEPER").unwrap_or(0) as usize;
+    let deeper = env_number("EVENKEEL_DEEPER").unwrap_or(0) as usize;
     for (priorities, depth) in [(&[150, 100][..], 2), (&[150, 100, 50][..], 2)] {
         let mut hosts = priorities.iter().map(|&p| {
             let mut i = instance(p, VrrpVersion::V2, Duration::from_secs(1));
-            i.tracks = vec![Track { object: tracked(), weight: -80, reverse: false }];
+            i.tracks = vec![Track { object: tracked_script(), weight: -80, reverse: false }];
             i
         });
         let mut c = Cluster::new(hosts.by_ref().collect(), 1);
         c.run(Duration::from_secs(5));
         let mut count = 0;
-        explore(&c, depth + deeper, &mut Vec::new(), &mut count);
+        explore_faults(&c, depth + deeper, &mut Vec::new(), &mut count);
         assert!(count > 1000, "only {count}");
     }
 }

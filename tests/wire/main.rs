@@ -8,18 +8,18 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use evenkeel_core::config::parse_file;
-use evenkeel_core::model::{AnnounceGaps, Family, Vmac, VrrpInstance};
+use evenkeel_core::config::parse_text;
+use evenkeel_core::model::{AnnounceIntervals, Family, Vmac, VrrpInstance};
 use evenkeel_core::time::Instant;
-use evenkeel_core::vrrp::wire::announce::announcement;
-use evenkeel_core::vrrp::wire::multicast_frame;
-use evenkeel_core::vrrp::{Announcer, Input, Output, Past, Router, State};
+use evenkeel_core::vrrp::packet::announce::announcement_frame;
+use evenkeel_core::vrrp::packet::multicast_frame;
+use evenkeel_core::vrrp::{AnnounceQueue, Input, Output, PreviousState, Router, State};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0xa, 1];
 const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0xc, 1];
 
 /// Where keepalived's frames are not ours, and why.
-const DIFFERENT: &[(&str, &str)] = &[
+const KNOWN_DIFFERENCES: &[(&str, &str)] = &[
     ("2.2.7/auth_hmac", "2.2.7 does not know the block, and loses what follows it"),
     ("2.2.7/v3_csum_as_v2", "2.2.7 does not know the keyword"),
     ("2.2.7/garp_delay", "it loses the last announcement of a block with gaps; 2.4.3 does not, nor do we"),
@@ -30,11 +30,11 @@ struct Frame {
     bytes: Vec<u8>,
 }
 
-fn folder() -> PathBuf {
+fn recordings_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("wire/recorded")
 }
 
-fn recorded(path: &Path) -> Vec<Frame> {
+fn read_recording(path: &Path) -> Vec<Frame> {
     let text = std::fs::read_to_string(path).expect("readable");
     let frame = |line: &str| {
         let (ms, hex) = line.split_once(' ').expect("two columns");
@@ -56,7 +56,7 @@ fn is_advert(frame: &[u8]) -> bool {
 }
 
 /// The frame around what a raw socket is given, as the kernel makes it.
-fn framed(mac: [u8; 6], source: IpAddr, to: IpAddr, ttl: u8, packet: &[u8]) -> Vec<u8> {
+fn ethernet_frame(mac: [u8; 6], source: IpAddr, to: IpAddr, ttl: u8, packet: &[u8]) -> Vec<u8> {
     if let Some(frame) = multicast_frame(mac, source, to, ttl, packet) {
         return frame;
     }
@@ -73,39 +73,48 @@ fn framed(mac: [u8; 6], source: IpAddr, to: IpAddr, ttl: u8, packet: &[u8]) -> V
 }
 
 /// Everything that an instance sends if it is stopped so long after its advert of this number.
-fn ours(cfg: VrrpInstance, vmacs: &[Vmac], gaps: AnnounceGaps, count: usize, rest: Duration) -> Vec<Frame> {
+fn simulate_instance(
+    cfg: VrrpInstance,
+    vmacs: &[Vmac],
+    gaps: AnnounceIntervals,
+    count: usize,
+    rest: Duration,
+) -> Vec<Frame> {
     let mac = |dev: &str| vmacs.iter().find(|v| v.name == dev).and_then(Vmac::mac).unwrap_or(MAC);
-    let address: IpAddr = match (cfg.source, cfg.family) {
+    let address: IpAddr = match (cfg.source_address, cfg.family) {
         (Some(source), _) => source,
         (None, Family::V4) => IpAddr::from([10, 99, 0, 1]),
         (None, Family::V6) => "fe80::ff:fe00:a01".parse().expect("an address"),
     };
     let start = Instant::default();
     let mut r = Router::new(cfg.clone(), start);
-    let mut announcer = Announcer::default();
+    let mut announcer = AnnounceQueue::default();
     announcer.configure(gaps);
     let (mut now, mut frames, mut sent, mut end) = (start, Vec::new(), 0, None);
     r.handle(now, Input::Link(true));
-    r.handle(now, Input::Address(Some(address)));
-    r.handle(now, Input::Start(Past::Nothing));
+    r.handle(now, Input::SourceAddress(Some(address)));
+    r.handle(now, Input::Start(PreviousState::Unknown));
     loop {
         while let Some(o) = r.poll_output() {
             match o {
                 Output::Send { to, ttl, packet, .. } => {
-                    let from = cfg.speaks_through().map_or(MAC, mac);
+                    let from = cfg.transmit_device().map_or(MAC, mac);
                     sent += 1;
                     end = (sent == count).then_some(now + rest).or(end);
-                    frames.push(Frame { at: now.since(start), bytes: framed(from, address, to, ttl, &packet) });
+                    frames.push(Frame {
+                        at: now.duration_since(start),
+                        bytes: ethernet_frame(from, address, to, ttl, &packet),
+                    });
                 }
                 Output::Announce(rounds) => {
-                    announcer.announce(0, cfg.all_vips().map(|v| (v.dev.clone(), v.addr)), rounds);
+                    announcer.push(0, cfg.all_vips().map(|v| (v.dev.clone(), v.addr)), rounds);
                 }
                 Output::RemoveVips => announcer.cancel(0),
                 _ => {}
             }
         }
-        while let Some((dev, addr)) = announcer.next(now) {
-            frames.push(Frame { at: now.since(start), bytes: announcement(mac(&dev), addr, false) });
+        while let Some((dev, addr)) = announcer.pop_due(now) {
+            frames.push(Frame { at: now.duration_since(start), bytes: announcement_frame(mac(&dev), addr, false) });
         }
         if r.state() == State::Init {
             return frames;
@@ -127,7 +136,7 @@ fn ours(cfg: VrrpInstance, vmacs: &[Vmac], gaps: AnnounceGaps, count: usize, res
 
 /// Without what the kernel draws by lot, IPv6's flow label, and without the time and the MAC of a signature, which
 /// keepalived takes over bytes that are not known here.
-fn comparable(frame: &[u8]) -> Vec<u8> {
+fn normalize_frame(frame: &[u8]) -> Vec<u8> {
     let mut f = frame.to_vec();
     let signed = |f: &[u8]| f.len() == 14 + 20 + 8 + 4 * usize::from(f[14 + 20 + 3]) + 8 + 28;
     if f[12..14] == [0x08, 0x00] && f[23] == 112 && signed(&f) {
@@ -141,20 +150,26 @@ fn comparable(frame: &[u8]) -> Vec<u8> {
     f
 }
 
-fn difference(scenario: &Path, frames: &Path) -> Option<String> {
+fn compare_scenario(scenario: &Path, frames: &Path) -> Option<String> {
     let text = std::fs::read_to_string(scenario).expect("readable");
-    let parsed = parse_file("recorded", &text);
+    let parsed = parse_text("recorded", &text);
     let config = &parsed.config;
-    let theirs = recorded(frames);
+    let theirs = read_recording(frames);
     let adverts: Vec<&Frame> = theirs.iter().filter(|f| is_advert(&f.bytes)).collect();
     let [first, .., before, last] = adverts[..] else { return Some("it sent nothing".into()) };
-    let gaps = config.announce_gaps.clone();
-    let ours = ours(config.instances.first()?.clone(), &config.vmacs, gaps, adverts.len() - 1, last.at - before.at);
+    let gaps = config.announce_intervals.clone();
+    let ours = simulate_instance(
+        config.instances.first()?.clone(),
+        &config.vmacs,
+        gaps,
+        adverts.len() - 1,
+        last.at - before.at,
+    );
     // Which of two timers of one moment fires first is not compared, hence adverts and announcements each by themselves.
     for kind in [true, false] {
         let of_kind = |all: &[Frame]| -> Vec<Vec<u8>> {
             let all = all.iter().filter(|f| is_advert(&f.bytes) == kind);
-            all.map(|f| comparable(&f.bytes)).collect()
+            all.map(|f| normalize_frame(&f.bytes)).collect()
         };
         let (a, b) = (of_kind(&theirs), of_kind(&ours));
         if let Some(i) = (0..a.len().max(b.len())).find(|i| a.get(*i) != b.get(*i)) {
@@ -181,14 +196,16 @@ fn every_frame_equals_keepaliveds() {
     let mut wrong = Vec::new();
     let mut compared = 0;
     for version in ["2.2.7", "2.4.3"] {
-        let mut files: Vec<PathBuf> =
-            std::fs::read_dir(folder().join(version)).expect("recordings").map(|f| f.expect("a file").path()).collect();
+        let mut files: Vec<PathBuf> = std::fs::read_dir(recordings_dir().join(version))
+            .expect("recordings")
+            .map(|f| f.expect("a file").path())
+            .collect();
         files.sort();
         for frames in files {
             let name = frames.file_stem().and_then(|s| s.to_str()).expect("a name").to_owned();
             let id = format!("{version}/{name}");
-            let found = difference(&folder().join(format!("{name}.conf")), &frames);
-            match (DIFFERENT.iter().find(|(d, _)| *d == id), found) {
+            let found = compare_scenario(&recordings_dir().join(format!("{name}.conf")), &frames);
+            match (KNOWN_DIFFERENCES.iter().find(|(d, _)| *d == id), found) {
                 (None, Some(d)) => wrong.push(format!("{id}: {d}")),
                 (Some((_, why)), None) => wrong.push(format!("{id} is the same now; it was not because {why}")),
                 (known, _) => compared += usize::from(known.is_none()),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use evenkeel_core::ipvs::Connection;
 
-use crate::{Format, ipvsadm, out};
+use crate::{Format, ipvsadm, output};
 
 /// Which connections, and what is to be done with them.
 #[derive(Args)]
@@ -17,10 +17,10 @@ pub struct Options {
     client: Option<Network>,
     /// To this virtual address, with or without a port
     #[arg(long, value_name = "ADDRESS[:PORT]")]
-    service: Option<Place>,
+    service: Option<Endpoint>,
     /// At this real server, with or without a port
     #[arg(long, value_name = "ADDRESS[:PORT]")]
-    server: Option<Place>,
+    server: Option<Endpoint>,
     /// In this state, as `ipvsadm -Lc` names it
     #[arg(long)]
     state: Option<String>,
@@ -34,21 +34,23 @@ pub struct Options {
 
 /// An address and perhaps a port.
 #[derive(Clone, Copy, Debug)]
-struct Place(IpAddr, Option<u16>);
+struct Endpoint(IpAddr, Option<u16>);
 
-impl std::str::FromStr for Place {
+impl std::str::FromStr for Endpoint {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
         if let Ok(at) = s.parse::<SocketAddr>() {
-            return Ok(Place(at.ip(), Some(at.port())));
+            return Ok(Endpoint(at.ip(), Some(at.port())));
         }
         let bare = s.trim_start_matches('[').trim_end_matches(']');
-        bare.parse().map(|a| Place(a, None)).map_err(|_| "expected ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT".to_owned())
+        bare.parse()
+            .map(|a| Endpoint(a, None))
+            .map_err(|_| "expected ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT".to_owned())
     }
 }
 
-impl Place {
-    fn holds(self, at: (IpAddr, u16)) -> bool {
+impl Endpoint {
+    fn matches_endpoint(self, at: (IpAddr, u16)) -> bool {
         self.0 == at.0 && self.1.is_none_or(|p| p == at.1)
     }
 }
@@ -69,7 +71,7 @@ impl std::str::FromStr for Network {
 }
 
 impl Network {
-    fn holds(self, a: IpAddr) -> bool {
+    fn contains_address(self, a: IpAddr) -> bool {
         let alike = |x: u128, y: u128, bits: u8, len: u8| (x ^ y).checked_shr(u32::from(bits - len)).unwrap_or(0) == 0;
         match (self.0, a) {
             (IpAddr::V4(n), IpAddr::V4(a)) => alike(u32::from(n).into(), u32::from(a).into(), 32, self.1),
@@ -80,39 +82,39 @@ impl Network {
 }
 
 impl Options {
-    fn wants(&self, c: &Connection) -> bool {
-        self.client.is_none_or(|n| n.holds(c.client.0))
-            && self.service.is_none_or(|s| s.holds(c.service))
-            && self.server.is_none_or(|s| s.holds(c.dest))
+    fn matches_filter(&self, c: &Connection) -> bool {
+        self.client.is_none_or(|n| n.contains_address(c.client.0))
+            && self.service.is_none_or(|s| s.matches_endpoint(c.service))
+            && self.server.is_none_or(|s| s.matches_endpoint(c.dest))
             && self.state.as_ref().is_none_or(|s| s.eq_ignore_ascii_case(&c.state))
     }
 
-    fn all(&self) -> bool {
+    fn is_unfiltered(&self) -> bool {
         self.client.is_none() && self.service.is_none() && self.server.is_none() && self.state.is_none()
     }
 }
 
 /// Lists, or ends.
 pub fn run(instance: &str, options: &Options) -> Result<ExitCode> {
-    let mut table = ipvsadm::open(instance, options.end).context("there is neither a packet path nor IPVS")?;
+    let mut table = ipvsadm::open_table(instance, options.end).context("there is neither a packet path nor IPVS")?;
     if options.end {
-        if options.all() {
+        if options.is_unfiltered() {
             bail!("say which: --client, --service, --server or --state");
         }
-        let ended = table.end_connections(&|c| options.wants(c))?;
-        out::print(&format!("{ended} connections ended\n"));
+        let ended = table.end_connections(&|c| options.matches_filter(c))?;
+        output::print(&format!("{ended} connections ended\n"));
         return Ok(ExitCode::SUCCESS);
     }
-    let all: Vec<Connection> = table.connections()?.into_iter().filter(|c| options.wants(c)).collect();
-    out::print(&if options.output == Format::Json { json(&all)? } else { text(&all) });
+    let all: Vec<Connection> = table.connections()?.into_iter().filter(|c| options.matches_filter(c)).collect();
+    output::print(&if options.output == Format::Json { format_json(&all)? } else { format_text(&all) });
     Ok(ExitCode::SUCCESS)
 }
 
-fn at((addr, port): (IpAddr, u16)) -> String {
+fn format_endpoint((addr, port): (IpAddr, u16)) -> String {
     SocketAddr::new(addr, port).to_string()
 }
 
-fn text(all: &[Connection]) -> String {
+fn format_text(all: &[Connection]) -> String {
     let mut t =
         format!("{:<5} {:<12} {:>8}  {:<26} {:<26} {}\n", "", "state", "expires", "client", "service", "real server");
     for c in all {
@@ -121,19 +123,19 @@ fn text(all: &[Connection]) -> String {
             c.protocol,
             if c.is_template() { "template" } else { &c.state },
             c.expires_s,
-            at(c.client),
-            at(c.service),
-            at(c.dest),
+            format_endpoint(c.client),
+            format_endpoint(c.service),
+            format_endpoint(c.dest),
             c.controls.map_or_else(String::new, |n| format!(", holds {n}"))
         );
     }
     t + &format!("{} in all\n", all.len())
 }
 
-fn json(all: &[Connection]) -> Result<String> {
+fn format_json(all: &[Connection]) -> Result<String> {
     let one = |c: &Connection| {
         serde_json::json!({"protocol": c.protocol, "state": c.state, "template": c.is_template(),
-            "expires_s": c.expires_s, "client": at(c.client), "service": at(c.service), "server": at(c.dest),
+            "expires_s": c.expires_s, "client": format_endpoint(c.client), "service": format_endpoint(c.service), "server": format_endpoint(c.dest),
             "controls": c.controls.unwrap_or(0)})
     };
     Ok(serde_json::to_string_pretty(&all.iter().map(one).collect::<Vec<_>>())? + "\n")
@@ -145,18 +147,22 @@ mod tests {
 
     #[test]
     fn networks_and_places_are_read_and_compared() {
-        let net = |s: &str, a: &str| s.parse::<Network>().expect("a network").holds(a.parse().expect("an address"));
+        let net = |s: &str, a: &str| {
+            s.parse::<Network>().expect("a network").contains_address(a.parse().expect("an address"))
+        };
         assert!(net("10.1.0.0/16", "10.1.255.3") && !net("10.1.0.0/16", "10.2.0.1"));
         assert!(net("0.0.0.0/0", "10.2.0.1") && !net("0.0.0.0/0", "::1") && net("::/0", "::1"));
         assert!(net("2001:db8::1", "2001:db8::1") && !net("2001:db8::1", "2001:db8::2"));
         for bad in ["10.0.0.0/33", "10.0.0/8", "10.0.0.0/x", ""] {
             assert!(bad.parse::<Network>().is_err(), "{bad}");
         }
-        let place = |s: &str| s.parse::<Place>().expect("a place");
+        let place = |s: &str| s.parse::<Endpoint>().expect("a place");
         let at = ("2001:db8::1".parse().expect("an address"), 80);
         assert!(
-            place("[2001:db8::1]:80").holds(at) && place("2001:db8::1").holds(at) && place("[2001:db8::1]").holds(at)
+            place("[2001:db8::1]:80").matches_endpoint(at)
+                && place("2001:db8::1").matches_endpoint(at)
+                && place("[2001:db8::1]").matches_endpoint(at)
         );
-        assert!(!place("[2001:db8::1]:81").holds(at) && "here".parse::<Place>().is_err());
+        assert!(!place("[2001:db8::1]:81").matches_endpoint(at) && "here".parse::<Endpoint>().is_err());
     }
 }

@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use evenkeel_core::config::keywords::{ROOT_PATH, Standing, entries};
+use evenkeel_core::config::keywords::{ROOT_PATH, Support, entries};
 use evenkeel_core::config::{codes, diag};
 
-use crate::out;
+use crate::output;
 
 /// Prints a keyword in every block that has it, a diagnostic's code, or a line for each of all keywords.
 pub fn run(what: Option<&str>) -> anyhow::Result<ExitCode> {
@@ -18,7 +18,7 @@ pub fn run(what: Option<&str>) -> anyhow::Result<ExitCode> {
             let path = if block.path == ROOT_PATH { String::new() } else { format!("{}/", block.path) };
             let _ = writeln!(text, "{path}{}  {}", k.name, k.doc);
         }
-        out::print(&text);
+        output::print(&text);
         return Ok(ExitCode::SUCCESS);
     };
     // Blocks that say the same of it are told together: eight checkers share `retry`.
@@ -34,23 +34,23 @@ pub fn run(what: Option<&str>) -> anyhow::Result<ExitCode> {
             format!("since keepalived {}", k.since)
         };
         let _ = writeln!(entry, "    {since}");
-        if let Some((new, _)) = k.old {
+        if let Some((new, _)) = k.deprecated {
             let _ = writeln!(
                 entry,
                 "    {}",
                 if new.is_empty() { "old".to_owned() } else { format!("an old name of `{new}`") }
             );
         }
-        match k.standing {
-            Standing::InForce if !k.differs.is_empty() => {
+        match k.support {
+            Support::Full if !k.differs.is_empty() => {
                 let _ = writeln!(entry, "    differs from keepalived: {}", k.differs);
             }
-            Standing::InForce => {}
-            Standing::Later => entry.push_str("    accepted, not in force yet\n"),
-            Standing::Needed => {
+            Support::Full => {}
+            Support::NotYet => entry.push_str("    accepted, not in force yet\n"),
+            Support::Refused => {
                 entry.push_str("    not in force yet, and harmful to go without: a file that has it is refused\n")
             }
-            Standing::Never(why) => {
+            Support::NoEffect(why) => {
                 let _ = writeln!(entry, "    accepted, and never in force: {why}");
             }
         }
@@ -68,11 +68,11 @@ pub fn run(what: Option<&str>) -> anyhow::Result<ExitCode> {
     }
     if text.is_empty() {
         let names = all.iter().map(|(_, k)| k.name).chain(codes::CODES.iter().map(|c| c.name));
-        match diag::nearest(what, names) {
+        match diag::nearest_word(what, names) {
             Some(near) => bail!("no keyword and no diagnostic is called `{what}`; did you mean `{near}`?"),
             None => bail!("no keyword and no diagnostic is called `{what}`"),
         }
     }
-    out::print(&text);
+    output::print(&text);
     Ok(ExitCode::SUCCESS)
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use evenkeel_core::health::{Ask, Probe, hex};
-use evenkeel_core::model::{HttpUrl, HttpVersion, Path, StatusRange, Tls};
+use evenkeel_core::health::{Probe, ProbeKind, to_hex};
+use evenkeel_core::model::{ConnectOptions, HttpUrl, HttpVersion, StatusRange, Tls};
 use evenkeel_probe::Prober;
 
-use crate::out;
+use crate::output;
 
 /// As genhash(1).
 #[derive(Args)]
@@ -73,18 +73,18 @@ pub fn run(o: &Options) -> anyhow::Result<ExitCode> {
         pattern: None,
     };
     let probe = Probe {
-        ask: Ask::Http { url: Box::new(url), version, tls, limit: None },
-        to: Some((addr, port)),
-        path: Path { fwmark: o.fwmark, ..Path::default() },
+        kind: ProbeKind::Http { url: Box::new(url), version, tls, limit: None },
+        target: Some((addr, port)),
+        path: ConnectOptions { fwmark: o.fwmark, ..ConnectOptions::default() },
         timeout: Duration::from_secs(o.timeout),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match runtime.block_on(Prober::new(false).digest(&probe)) {
         Ok((code, bytes, digest)) => {
             if o.verbose {
-                out::print(&format!("status {code}, {bytes} bytes from {addr} port {port}\n"));
+                output::print(&format!("status {code}, {bytes} bytes from {addr} port {port}\n"));
             }
-            out::print(&format!("MD5SUM = {}\n", hex(&digest)));
+            output::print(&format!("MD5SUM = {}\n", to_hex(&digest)));
             Ok(ExitCode::SUCCESS)
         }
         Err((phase, why)) => bail!("{} port {port}, {}: {why}", o.server, phase.name()),

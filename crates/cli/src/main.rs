@@ -7,7 +7,7 @@ mod demo;
 mod explain;
 mod genhash;
 mod ipvsadm;
-mod out;
+mod output;
 mod plan;
 mod real_server;
 mod server;
@@ -151,7 +151,7 @@ fn main() -> ExitCode {
         Command::Check { file, format, strict, config_id } => {
             check::run(&file, format == Format::Json, strict, config_id.as_deref())
         }
-        Command::Fmt { file, write, check } => check::format(&file, write, check),
+        Command::Fmt { file, write, check } => check::run_fmt(&file, write, check),
         Command::Plan { file, output } => plan::run(&cli.instance, &file, output == Format::Json),
         Command::Status { output } => status::run(&cli.instance, output == Format::Json),
         Command::Reload => status::reload(&cli.instance),
@@ -161,9 +161,9 @@ fn main() -> ExitCode {
         Command::Genhash(options) => genhash::run(&options),
         Command::Explain { what } => explain::run(what.as_deref()),
         Command::Manual { page } => {
-            out::print(&match page {
-                Page::Reference => config::reference(),
-                Page::Compatibility => config::compatibility_table(),
+            output::print(&match page {
+                Page::Reference => config::reference_page(),
+                Page::Compatibility => config::compatibility_page(),
                 Page::Man => config::man_page(),
             });
             Ok(ExitCode::SUCCESS)
@@ -171,7 +171,7 @@ fn main() -> ExitCode {
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "evenkeel", &mut text);
-            out::print(&String::from_utf8_lossy(&text));
+            output::print(&String::from_utf8_lossy(&text));
             Ok(ExitCode::SUCCESS)
         }
         Command::Ipvsadm { args } => return ipvsadm::run(&cli.instance, &args),

@@ -14,7 +14,7 @@ use evenkeel_sys::netlink::{Link, Netlink};
 use evenkeel_sys::{paths, sysctl};
 use serde::{Deserialize, Serialize};
 
-use crate::out;
+use crate::output;
 
 /// What `evenkeel real-server` can do.
 #[derive(Subcommand)]
@@ -45,17 +45,18 @@ pub struct Options {
 }
 
 impl Options {
-    fn tunnels(&self) -> bool {
+    fn has_tunnels(&self) -> bool {
         self.tunnel || self.gue_port.is_some()
     }
 
     fn device(&self, netlink: &mut Netlink) -> Result<Link> {
         match &self.dev {
-            Some(name) => netlink.link(name)?.with_context(|| format!("there is no device {name}")),
+            Some(name) => netlink.link_by_name(name)?.with_context(|| format!("there is no device {name}")),
             None => {
                 let far = if self.addresses.iter().all(IpAddr::is_ipv6) { "2000::" } else { "192.0.2.1" };
-                let route =
-                    netlink.route_to(far.parse()?)?.context("there is no default route: name the device by --dev")?;
+                let route = netlink
+                    .lookup_route(far.parse()?)?
+                    .context("there is no default route: name the device by --dev")?;
                 let link = netlink.links()?.into_iter().find(|l| l.index == route.oif);
                 link.context("the default route's device is gone")
             }
@@ -65,28 +66,28 @@ impl Options {
 
 /// What `up` changed, for `down`.
 #[derive(Default, Serialize, Deserialize)]
-struct Changed {
+struct AppliedChanges {
     /// Put on `lo`.
     addresses: Vec<IpAddr>,
     /// (setting of all devices, its value before).
     sysctls: Vec<(String, i32)>,
     /// Tunnels are unwrapped on this device.
-    unwraps_on: Option<u32>,
+    decap_ifindex: Option<u32>,
 }
 
 /// What keeps a host quiet about addresses that are not the device's own (ip-sysctl.txt): it answers ARP only for those,
 /// and asks in the name of none but those.
-const QUIET: [(&str, i32); 2] = [("arp_ignore", 1), ("arp_announce", 2)];
+const ARP_SYSCTLS: [(&str, i32); 2] = [("arp_ignore", 1), ("arp_announce", 2)];
 
 fn state_file(instance: &str) -> PathBuf {
     paths::run_dir(instance).join("real-server.json")
 }
 
-fn pins(instance: &str) -> PathBuf {
+fn pin_dir(instance: &str) -> PathBuf {
     paths::bpf_dir(&format!("{instance}-real-server"))
 }
 
-fn prefix(a: IpAddr) -> u8 {
+fn host_prefix_len(a: IpAddr) -> u8 {
     if a.is_ipv6() { 128 } else { 32 }
 }
 
@@ -99,13 +100,13 @@ pub fn run(instance: &str, command: &Command) -> Result<ExitCode> {
     }
 }
 
-fn remember(instance: &str, changed: &Changed) -> Result<()> {
+fn save_state(instance: &str, changed: &AppliedChanges) -> Result<()> {
     let file = state_file(instance);
     fs::create_dir_all(paths::run_dir(instance)).context("make the directory of what was changed")?;
     fs::write(&file, serde_json::to_vec(changed)?).with_context(|| format!("write {}", file.display()))
 }
 
-fn remembered(instance: &str) -> Result<Option<Changed>> {
+fn load_state(instance: &str) -> Result<Option<AppliedChanges>> {
     let file = state_file(instance);
     match fs::read(&file) {
         Ok(text) => Ok(Some(serde_json::from_slice(&text).with_context(|| format!("read {}", file.display()))?)),
@@ -116,67 +117,67 @@ fn remembered(instance: &str) -> Result<Option<Changed>> {
 
 fn up(instance: &str, options: &Options) -> Result<ExitCode> {
     let mut netlink = Netlink::new()?;
-    let mut changed = remembered(instance)?.unwrap_or_default();
-    let lo = netlink.link("lo")?.context("there is no device lo")?;
+    let mut changed = load_state(instance)?.unwrap_or_default();
+    let lo = netlink.link_by_name("lo")?.context("there is no device lo")?;
     let device = options.device(&mut netlink)?;
     let mut said = String::new();
     // Quiet first: an address that is answered for even once draws the service's packets away from the director.
     if options.addresses.iter().any(IpAddr::is_ipv4) {
-        for (setting, want) in QUIET {
-            let had = sysctl::get(Family::V4, "all", setting).unwrap_or(0);
+        for (setting, want) in ARP_SYSCTLS {
+            let had = sysctl::get_conf(Family::V4, "all", setting).unwrap_or(0);
             if had < want {
-                sysctl::set(Family::V4, "all", setting, want)?;
+                sysctl::set_conf(Family::V4, "all", setting, want)?;
                 if !changed.sysctls.iter().any(|(s, _)| s == setting) {
                     changed.sysctls.push((setting.to_owned(), had));
                 }
-                remember(instance, &changed)?;
+                save_state(instance, &changed)?;
                 said += &format!("net.ipv4.conf.all.{setting} = {want} (was {had})\n");
             }
         }
     }
     for &addr in &options.addresses {
-        if netlink.add_address(lo.index, &VipSpec::bare(addr, prefix(addr), "lo".to_owned()))? {
+        if netlink.add_address(lo.index, &VipSpec::new(addr, host_prefix_len(addr), "lo".to_owned()))? {
             changed.addresses.push(addr);
-            remember(instance, &changed)?;
-            said += &format!("{addr}/{} on lo\n", prefix(addr));
+            save_state(instance, &changed)?;
+            said += &format!("{addr}/{} on lo\n", host_prefix_len(addr));
         }
     }
-    if options.tunnels() {
-        if let Some(before) = changed.unwraps_on.filter(|i| *i != device.index) {
-            decap::detach(&pins(instance), before)?;
+    if options.has_tunnels() {
+        if let Some(before) = changed.decap_ifindex.filter(|i| *i != device.index) {
+            decap::detach(&pin_dir(instance), before)?;
         }
-        let hook = decap::attach(&pins(instance), &device, &options.addresses, options.gue_port)?;
-        changed.unwraps_on = Some(device.index);
-        remember(instance, &changed)?;
+        let hook = decap::attach(&pin_dir(instance), &device, &options.addresses, options.gue_port)?;
+        changed.decap_ifindex = Some(device.index);
+        save_state(instance, &changed)?;
         said += &format!("tunnels are unwrapped on {} by {hook}\n", device.name);
     }
-    out::print(if said.is_empty() { "nothing to do\n" } else { &said });
+    output::print(if said.is_empty() { "nothing to do\n" } else { &said });
     Ok(ExitCode::SUCCESS)
 }
 
 fn down(instance: &str) -> Result<ExitCode> {
-    let Some(changed) = remembered(instance)? else {
+    let Some(changed) = load_state(instance)? else {
         bail!("nothing is known to have been set up here (there is no {})", state_file(instance).display());
     };
     let mut netlink = Netlink::new()?;
-    let lo = netlink.link("lo")?.context("there is no device lo")?;
+    let lo = netlink.link_by_name("lo")?.context("there is no device lo")?;
     // The addresses first, and only then may the host speak about what it has.
     for &addr in &changed.addresses {
-        if netlink.remove_address(lo.index, &VipSpec::bare(addr, prefix(addr), "lo".to_owned()))? {
-            out::print(&format!("{addr} is off lo\n"));
+        if netlink.remove_address(lo.index, &VipSpec::new(addr, host_prefix_len(addr), "lo".to_owned()))? {
+            output::print(&format!("{addr} is off lo\n"));
         }
     }
-    if let Some(device) = changed.unwraps_on {
-        decap::detach(&pins(instance), device)?;
-        out::print("tunnels are not unwrapped any more\n");
+    if let Some(device) = changed.decap_ifindex {
+        decap::detach(&pin_dir(instance), device)?;
+        output::print("tunnels are not unwrapped any more\n");
     }
     for (setting, had) in &changed.sysctls {
-        let now = sysctl::get(Family::V4, "all", setting);
-        if now == QUIET.iter().find(|(s, _)| s == setting).map(|(_, v)| *v) {
-            sysctl::set(Family::V4, "all", setting, *had)?;
-            out::print(&format!("net.ipv4.conf.all.{setting} = {had}\n"));
+        let now = sysctl::get_conf(Family::V4, "all", setting);
+        if now == ARP_SYSCTLS.iter().find(|(s, _)| s == setting).map(|(_, v)| *v) {
+            sysctl::set_conf(Family::V4, "all", setting, *had)?;
+            output::print(&format!("net.ipv4.conf.all.{setting} = {had}\n"));
         } else {
-            out::print(&format!("net.ipv4.conf.all.{setting} was changed by somebody else: left alone\n"));
+            output::print(&format!("net.ipv4.conf.all.{setting} was changed by somebody else: left alone\n"));
         }
     }
     fs::remove_file(state_file(instance)).context("forget what was changed")?;
@@ -185,9 +186,9 @@ fn down(instance: &str) -> Result<ExitCode> {
 
 /// One line of a check.
 struct Finding {
-    what: String,
+    text: String,
     /// Nothing if it is as it should be.
-    mend: Option<String>,
+    fix: Option<String>,
 }
 
 fn check(instance: &str, options: &Options) -> Result<ExitCode> {
@@ -197,7 +198,7 @@ fn check(instance: &str, options: &Options) -> Result<ExitCode> {
     let links = netlink.links()?;
     let mut all = Vec::new();
     let mut find = |good: bool, what: String, mend: String| {
-        all.push(Finding { what, mend: (!good).then_some(mend) });
+        all.push(Finding { text: what, fix: (!good).then_some(mend) });
     };
     for &addr in &options.addresses {
         let at = held.iter().find(|h| h.addr == addr);
@@ -206,25 +207,25 @@ fn check(instance: &str, options: &Options) -> Result<ExitCode> {
             None => find(
                 false,
                 format!("{addr} is not on this host"),
-                format!("evenkeel real-server up {addr}, or: ip addr add {addr}/{} dev lo", prefix(addr)),
+                format!("evenkeel real-server up {addr}, or: ip addr add {addr}/{} dev lo", host_prefix_len(addr)),
             ),
             Some(h) if addr.is_ipv6() && name(h.ifindex) != "lo" => find(
                 false,
                 format!("{addr} is on {}, where neighbour solicitations for it are answered", name(h.ifindex)),
-                format!("put it on lo: ip -6 addr del {addr}/{} dev {}", h.prefix, name(h.ifindex)),
+                format!("put it on lo: ip -6 addr del {addr}/{} dev {}", h.prefix_len, name(h.ifindex)),
             ),
-            Some(h) if h.prefix != prefix(addr) => find(
+            Some(h) if h.prefix_len != host_prefix_len(addr) => find(
                 false,
-                format!("{addr} is on {} with a network of /{}", name(h.ifindex), h.prefix),
-                format!("packets to its neighbours would stay here: use /{}", prefix(addr)),
+                format!("{addr} is on {} with a network of /{}", name(h.ifindex), h.prefix_len),
+                format!("packets to its neighbours would stay here: use /{}", host_prefix_len(addr)),
             ),
             Some(h) => find(true, format!("{addr} is on {}", name(h.ifindex)), String::new()),
         }
     }
     if options.addresses.iter().any(IpAddr::is_ipv4) {
-        for (setting, want) in QUIET {
+        for (setting, want) in ARP_SYSCTLS {
             // The kernel goes by the larger of the two.
-            let value = |d: &str| sysctl::get(Family::V4, d, setting).unwrap_or(0);
+            let value = |d: &str| sysctl::get_conf(Family::V4, d, setting).unwrap_or(0);
             let now = value("all").max(value(&device.name));
             let mend = format!("sysctl -w net.ipv4.conf.all.{setting}={want}");
             let consequence = if setting == "arp_ignore" {
@@ -240,8 +241,8 @@ fn check(instance: &str, options: &Options) -> Result<ExitCode> {
             find(now >= want, what, mend);
         }
     }
-    if options.tunnels() {
-        match decap::look(&pins(instance), &options.addresses) {
+    if options.has_tunnels() {
+        match decap::read_status(&pin_dir(instance), &options.addresses) {
             None => find(
                 false,
                 "tunnels are not unwrapped by evenkeel here".to_owned(),
@@ -256,7 +257,7 @@ fn check(instance: &str, options: &Options) -> Result<ExitCode> {
                     );
                 }
                 let what =
-                    format!("{} packets unwrapped, {} not for a virtual address", counts.unwrapped, counts.not_ours);
+                    format!("{} packets unwrapped, {} not for a virtual address", counts.decapsulated, counts.not_ours);
                 find(true, what, String::new());
                 let failed = format!("{} packets could not be unwrapped", counts.failed);
                 if counts.failed > 0 {
@@ -267,11 +268,11 @@ fn check(instance: &str, options: &Options) -> Result<ExitCode> {
     }
     let mut text = String::new();
     for f in &all {
-        text += &format!("{} {}\n", if f.mend.is_none() { "ok   " } else { "wrong" }, f.what);
-        if let Some(mend) = &f.mend {
+        text += &format!("{} {}\n", if f.fix.is_none() { "ok   " } else { "wrong" }, f.text);
+        if let Some(mend) = &f.fix {
             text += &format!("      {mend}\n");
         }
     }
-    out::print(&text);
-    Ok(if all.iter().all(|f| f.mend.is_none()) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    output::print(&text);
+    Ok(if all.iter().all(|f| f.fix.is_none()) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

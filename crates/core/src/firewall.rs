@@ -10,9 +10,9 @@ use std::net::IpAddr;
 
 /// Everything that the tables say.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Firewall {
+pub struct FirewallRules {
     /// Packets from and to these are dropped. The device matters for addresses that are of one link only.
-    pub refused: BTreeSet<(IpAddr, String)>,
+    pub blocked: BTreeSet<(IpAddr, String)>,
     /// Interfaces with a virtual MAC address, each with the one that its frames go through, if that is there.
     pub vmacs: BTreeMap<String, Option<String>>,
     /// `nftables_priority`: before (negative) or behind the filters of others, which stand at 0.
@@ -21,10 +21,10 @@ pub struct Firewall {
     pub counters: bool,
 }
 
-impl Firewall {
+impl FirewallRules {
     /// Is there nothing to be told?
     pub fn is_empty(&self) -> bool {
-        self.refused.is_empty() && self.vmacs.is_empty()
+        self.blocked.is_empty() && self.vmacs.is_empty()
     }
 
     /// The file for `nft -f`: whatever the tables of this name said, they say this afterwards, or are gone.
@@ -33,7 +33,7 @@ impl Firewall {
         for (family, v6) in [("ip", false), ("ip6", true)] {
             // A table that is not there cannot be deleted, one that is added twice is there once.
             let _ = writeln!(out, "table {family} {table} {{}}\ndelete table {family} {table}");
-            let chains = self.chains(family, v6);
+            let chains = self.table_body(family, v6);
             if !chains.is_empty() {
                 let _ = writeln!(out, "table {family} {table} {{\n{chains}}}");
             }
@@ -41,9 +41,9 @@ impl Firewall {
         out
     }
 
-    fn chains(&self, family: &str, v6: bool) -> String {
+    fn table_body(&self, family: &str, v6: bool) -> String {
         let count = if self.counters { "counter " } else { "" };
-        let of_family = || self.refused.iter().filter(move |(a, _)| a.is_ipv6() == v6);
+        let of_family = || self.blocked.iter().filter(move |(a, _)| a.is_ipv6() == v6);
         let everywhere: Vec<String> =
             of_family().filter(|(a, _)| !is_link_local(*a)).map(|(a, _)| a.to_string()).collect();
         let on_a_link: Vec<String> =
@@ -104,16 +104,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_to_say_removes_what_was_said() {
-        let text = Firewall::default().ruleset("evenkeel");
+    fn empty_rules_delete_the_tables() {
+        let text = FirewallRules::default().ruleset("evenkeel");
         assert_eq!(text.matches("delete table").count(), 2, "{text}");
         assert!(!text.contains("chain"), "{text}");
     }
 
     #[test]
-    fn a_report_leaves_by_the_device_underneath_or_not_at_all() {
+    fn a_multicast_report_leaves_by_the_base_device_or_is_dropped() {
         let vmacs = [("vrrp.1".to_owned(), Some("eth0".to_owned())), ("vrrp.2".to_owned(), None)].into();
-        let text = Firewall { vmacs, ..Firewall::default() }.ruleset("evenkeel");
+        let text = FirewallRules { vmacs, ..FirewallRules::default() }.ruleset("evenkeel");
         for line in [
             "oifname \"vrrp.1\" ip protocol igmp dup to ip daddr device \"eth0\" drop",
             "oifname \"vrrp.2\" ip protocol igmp drop",
@@ -123,9 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_answered_for_an_address_that_is_refused() {
+    fn neighbour_discovery_is_accepted_for_a_blocked_address() {
         let refused = ["10.0.0.9", "fd00::9", "fe80::9"].map(|a| (a.parse().expect("an address"), "eth0".to_owned()));
-        let text = Firewall { refused: refused.into(), priority: -1, ..Firewall::default() }.ruleset("evenkeel");
+        let text =
+            FirewallRules { blocked: refused.into(), priority: -1, ..FirewallRules::default() }.ruleset("evenkeel");
         for line in [
             "set vips { type ipv4_addr; elements = { 10.0.0.9 } }",
             "ip daddr @vips drop",

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bfd;
 use crate::health::{Phase, ProbeResult};
-use crate::model::{Found, TrackedObject};
-use crate::orders::Order;
+use crate::model::{TrackResult, TrackedObject};
+use crate::overrides::Override;
 use crate::vrrp::{Counters, State};
 
 /// What a client asks for.
@@ -22,12 +22,12 @@ pub enum Request {
     /// Read the configuration file again; the reply says whether it was taken.
     Reload,
     /// A change by hand.
-    Order {
+    Override {
         /// Which.
-        order: Order,
+        change: Override,
     },
     /// Somebody has changed the data plane by hand: look at it now.
-    Look,
+    Observe,
     /// What would a reload with this file change? Nothing is changed.
     Plan {
         /// An absolute path.
@@ -47,19 +47,19 @@ pub enum Reply {
         steps: Vec<String>,
     },
     /// To [`Request::Order`], when it is in force.
-    Ordered {
+    Overridden {
         /// The steps that it took.
         steps: Vec<String>,
     },
     /// To [`Request::Look`].
-    Looked,
+    Observed,
     /// To [`Request::Plan`].
     Plan {
         /// The steps that a reload would take.
         steps: Vec<String>,
     },
     /// The request was refused; nothing changed.
-    Refused {
+    Rejected {
         /// Why.
         error: String,
     },
@@ -83,18 +83,18 @@ pub struct Status {
     /// VRRP instances.
     pub instances: Vec<InstanceStatus>,
     /// Adverts on our interfaces for virtual routers that nobody here knows.
-    pub foreign_adverts: u64,
+    pub unknown_vrid_adverts: u64,
     /// BFD sessions.
-    pub bfd: Vec<BfdStatus>,
+    pub bfd_sessions: Vec<BfdStatus>,
     /// Tracked scripts.
     pub scripts: Vec<ScriptStatus>,
     /// Tracked files and processes.
-    pub tracked: Vec<TrackedStatus>,
+    pub tracked_objects: Vec<TrackedStatus>,
     /// How programs that were told of something fared, the last run of each.
-    pub notified: Vec<NotifiedStatus>,
+    pub notifications: Vec<NotificationStatus>,
     /// What an operator has ordered that the file does not say, in words.
     #[serde(default)]
-    pub orders: Vec<String>,
+    pub overrides: Vec<String>,
     /// Virtual services.
     pub services: Vec<ServiceStatus>,
     /// What health checks cost.
@@ -124,7 +124,7 @@ pub struct InstanceStatus {
     /// How long it has been there, ms.
     pub since_ms: u64,
     /// Why it is there.
-    pub because: String,
+    pub reason: String,
     /// Priority in the configuration.
     pub base_priority: u8,
     /// Priority that it advertises.
@@ -134,17 +134,17 @@ pub struct InstanceStatus {
     /// The master's priority.
     pub master_priority: Option<u8>,
     /// The address that it sends from.
-    pub address: Option<IpAddr>,
+    pub source_address: Option<IpAddr>,
     /// The interval of the master's adverts, ms.
     pub master_interval_ms: u64,
     /// Silence for this long makes it master, ms.
     pub master_down_ms: u64,
     /// Whom it hears, in words.
-    pub hears: Vec<String>,
+    pub accepted_senders: Vec<String>,
     /// The interface with the virtual MAC address that they are on.
     pub vmac: Option<String>,
     /// Are packets to them taken in by a master that does not own them?
-    pub accepts: bool,
+    pub accept_mode: bool,
     /// Its addresses, as `ip addr` writes them.
     pub vips: Vec<String>,
     /// Its numbers.
@@ -163,17 +163,17 @@ pub struct BfdStatus {
     /// How long it has been there, ms.
     pub since_ms: u64,
     /// Why it went down last, in words.
-    pub why: Option<String>,
+    pub last_down_reason: Option<String>,
     /// Our packets are so far apart, us.
     pub interval_us: u64,
     /// Silence for so long means that the neighbour is gone, us.
-    pub detection_us: u64,
+    pub detection_time_us: u64,
     /// Packets sent.
     pub sent: u64,
     /// Packets accepted.
     pub received: u64,
     /// Packets refused, by cause.
-    pub refused: BTreeMap<String, u64>,
+    pub rejected: BTreeMap<String, u64>,
 }
 
 /// A tracked script at one moment.
@@ -184,16 +184,16 @@ pub struct ScriptStatus {
     /// Good, bad, or not known yet.
     pub good: Option<bool>,
     /// How its last run ended.
-    pub last: String,
+    pub last_result: String,
     /// Runs so far.
     pub runs: u64,
 }
 
 /// How a program fared that was told of something.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct NotifiedStatus {
+pub struct NotificationStatus {
     /// Of what: `INSTANCE V`, `GROUP G`, `RS …`.
-    pub of: String,
+    pub object: String,
     /// What happened to it: its new state.
     pub state: String,
     /// The program.
@@ -203,7 +203,7 @@ pub struct NotifiedStatus {
     /// Did it end with status 0?
     pub ok: bool,
     /// How long it ran, ms.
-    pub took_ms: u64,
+    pub duration_ms: u64,
 }
 
 /// A tracked file or process at one moment.
@@ -212,7 +212,7 @@ pub struct TrackedStatus {
     /// What it is, and its name.
     pub object: TrackedObject,
     /// How it was found; nothing before the first look.
-    pub found: Option<Found>,
+    pub result: Option<TrackResult>,
     /// What there is to say of it: the number, how many processes run, or why nobody knows.
     pub detail: String,
 }
@@ -247,43 +247,43 @@ pub struct ServiceStatus {
     pub since_ms: u64,
     /// The weights of its healthy servers.
     #[serde(default)]
-    pub live_weight: u64,
+    pub healthy_weight: u64,
     /// The quorum and its hysteresis.
     #[serde(default)]
     pub quorum: (u32, u32),
     /// Who takes over while the quorum is lost.
     #[serde(default)]
-    pub sorry: Option<SorryStatus>,
+    pub sorry_server: Option<SorryServerStatus>,
     /// Its checks rest, as its address is not on this director (`ha_suspend`).
     #[serde(default)]
     pub suspended: bool,
     /// Its transitions, the last one first.
     #[serde(default)]
-    pub history: Vec<Turn>,
+    pub history: Vec<HealthTransition>,
     /// Its real servers, in the order of the configuration.
     pub servers: Vec<ServerStatus>,
 }
 
 /// A sorry server at one moment.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct SorryStatus {
+pub struct SorryServerStatus {
     /// Address.
     pub addr: IpAddr,
     /// Port.
     pub port: u16,
     /// Does it take the connections?
-    pub in_force: bool,
+    pub in_use: bool,
 }
 
 /// A transition of a service or a real server.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Turn {
+pub struct HealthTransition {
     /// How long ago, ms.
     pub ago_ms: u64,
     /// To what.
     pub up: bool,
     /// Why.
-    pub because: String,
+    pub reason: String,
     /// The phase in which the probe failed.
     pub phase: Option<Phase>,
 }
@@ -298,9 +298,9 @@ pub struct CheckLoad {
     /// Probes under way.
     pub running: usize,
     /// Probes begun so far.
-    pub begun: u64,
+    pub started: u64,
     /// How late the probes are that wait for their turn, ms.
-    pub behind_ms: u64,
+    pub queue_delay_ms: u64,
 }
 
 /// A real server at one moment.
@@ -316,14 +316,14 @@ pub struct ServerStatus {
     /// Weight in the configuration.
     pub weight: u32,
     /// Weight in force; `None` while it is out of the service.
-    pub weight_in_force: Option<u32>,
+    pub effective_weight: Option<u32>,
     /// Do its checks pass?
     pub up: bool,
     /// How long it has been so, ms.
     pub since_ms: u64,
     /// Its transitions, the last one first.
     #[serde(default)]
-    pub history: Vec<Turn>,
+    pub history: Vec<HealthTransition>,
     /// Its checks.
     pub checks: Vec<CheckStatus>,
     /// Active connections.
@@ -349,12 +349,12 @@ pub struct CheckStatus {
     pub up: bool,
     /// Failed probes that it is being forgiven.
     #[serde(default)]
-    pub forgiven: u32,
+    pub failed_attempts: u32,
     /// How many checks take the result of the same probe.
     #[serde(default)]
-    pub shared: usize,
+    pub shared_by: usize,
     /// Its last probe.
-    pub last: Option<ProbeResult>,
+    pub last_probe: Option<ProbeResult>,
 }
 
 /// The packet path at one moment.
@@ -368,7 +368,7 @@ pub struct DataPlaneStatus {
     pub detail: String,
     /// Services that somebody else has made; they are left alone.
     #[serde(default)]
-    pub foreign: Vec<String>,
+    pub external_services: Vec<String>,
     /// What somebody else has changed in configured services, and stays so for now: the steps that would set it back.
     #[serde(default)]
     pub drift: Vec<String>,
@@ -376,13 +376,13 @@ pub struct DataPlaneStatus {
     #[serde(default)]
     pub repaired: u64,
     /// Devices and how each is hooked: (device, hook).
-    pub hooks: Vec<(String, String)>,
+    pub attachments: Vec<(String, String)>,
     /// Why packets went where they went: (reason, packets).
-    pub reasons: Vec<(String, u64)>,
+    pub packet_counters: Vec<(String, u64)>,
     /// Entries that the connection table can hold.
     pub conn_capacity: u64,
     /// Was the state of an earlier daemon adopted?
-    pub adopted: bool,
+    pub maps_reused: bool,
     /// Why there is none.
     pub error: Option<String>,
 }

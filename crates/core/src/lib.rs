@@ -10,17 +10,17 @@
 
 pub mod bfd;
 pub mod config;
+pub mod discovery;
 pub mod dump;
 pub mod firewall;
 pub mod health;
 pub mod ipc;
 pub mod ipvs;
 pub mod model;
-pub mod names;
 pub mod oracle;
-pub mod orders;
+pub mod overrides;
 pub mod plan;
+pub mod reload_time;
 pub mod schedulers;
 pub mod time;
 pub mod vrrp;
-pub mod when;

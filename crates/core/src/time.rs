@@ -21,7 +21,7 @@ impl Instant {
     }
 
     /// How long ago `earlier` was; zero if it lies ahead.
-    pub fn since(self, earlier: Instant) -> Duration {
+    pub fn duration_since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }

@@ -46,7 +46,7 @@ pub struct Args {
     #[arg(short = 'G', long)]
     pub no_syslog: bool,
     /// What syslog takes the log for: 0 to 7 and local0 to local7, user or daemon
-    #[arg(short = 'S', long, value_name = "FACILITY", default_value = "daemon", value_parser = facility)]
+    #[arg(short = 'S', long, value_name = "FACILITY", default_value = "daemon", value_parser = parse_facility)]
     pub log_facility: Facility,
     /// Log the configuration at the start
     #[arg(short = 'd', long)]
@@ -67,7 +67,7 @@ pub struct Args {
     #[arg(short = 's', long, value_name = "NAME")]
     pub namespace: Option<String>,
     /// Octal: what others may not do with files that are made
-    #[arg(short = 'u', long, value_name = "MASK", value_parser = umask)]
+    #[arg(short = 'u', long, value_name = "MASK", value_parser = parse_umask)]
     pub umask: Option<u32>,
     /// Take away addresses that an earlier daemon left, and go on from none of its states
     #[arg(short = 'X', long)]
@@ -128,7 +128,7 @@ pub struct Args {
     #[arg(short = 'I', long)]
     pub dont_release_ipvs: bool,
     /// Several daemons on one machine: each has its own run directory and maps
-    #[arg(long, default_value = "main", value_parser = instance_name)]
+    #[arg(long, default_value = "main", value_parser = parse_instance_name)]
     pub instance: String,
     /// How log lines look on standard error
     #[arg(long, value_enum, default_value = "text")]
@@ -139,7 +139,7 @@ pub struct Args {
 }
 
 /// keepalived(8): 0 to 7 stand for local0 to local7.
-fn facility(s: &str) -> Result<Facility, String> {
+fn parse_facility(s: &str) -> Result<Facility, String> {
     let local = [
         Facility::Local0,
         Facility::Local1,
@@ -161,11 +161,11 @@ fn facility(s: &str) -> Result<Facility, String> {
     }
 }
 
-fn umask(s: &str) -> Result<u32, String> {
+fn parse_umask(s: &str) -> Result<u32, String> {
     u32::from_str_radix(s, 8).ok().filter(|n| *n <= 0o777).ok_or_else(|| "an octal number up to 777".into())
 }
 
-fn instance_name(s: &str) -> Result<String, String> {
+fn parse_instance_name(s: &str) -> Result<String, String> {
     // The BPF file system keeps names with dots to itself.
     let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if !s.is_empty() && s.len() <= 64 && s.chars().all(good) {
@@ -204,32 +204,32 @@ impl Args {
     }
 
     /// What names of real servers stood for.
-    pub fn names_file(&self) -> PathBuf {
+    pub fn resolved_servers_file(&self) -> PathBuf {
         self.run_dir().join("names.json")
     }
 
     /// What was ordered by hand.
-    pub fn orders_file(&self) -> PathBuf {
+    pub fn overrides_file(&self) -> PathBuf {
         self.run_dir().join("orders.json")
     }
 
     /// The services that were made in the kernel's IPVS.
-    pub fn services_file(&self) -> PathBuf {
+    pub fn ipvs_services_file(&self) -> PathBuf {
         self.run_dir().join("services.json")
     }
 
     /// When each virtual router last spoke as master.
-    pub fn memo_file(&self) -> PathBuf {
+    pub fn mastership_file(&self) -> PathBuf {
         self.run_dir().join("vrrp.memo")
     }
 
     /// What was changed of devices that others own, and will be set back.
-    pub fn borrowed_file(&self) -> PathBuf {
+    pub fn saved_sysctls_file(&self) -> PathBuf {
         self.run_dir().join("borrowed")
     }
 
     /// The name of our tables of nftables, unless the configuration has one.
-    pub fn table(&self) -> String {
+    pub fn nft_table_name(&self) -> String {
         if self.instance == "main" { "evenkeel".into() } else { format!("evenkeel_{}", self.instance) }
     }
 
@@ -239,19 +239,19 @@ impl Args {
     }
 
     /// Where it stands besides.
-    pub fn more_pid_files(&self) -> impl Iterator<Item = &PathBuf> {
+    pub fn extra_pid_files(&self) -> impl Iterator<Item = &PathBuf> {
         [&self.vrrp_pid, &self.checkers_pid, &self.bfd_pid].into_iter().flatten()
     }
 
     /// What of a configuration is to run.
-    pub fn narrow(&self, mut config: Config) -> Config {
+    pub fn restrict_config(&self, mut config: Config) -> Config {
         let only = self.vrrp || self.check;
         if only && !self.check {
             config.virtual_servers.clear();
         }
         if only && !self.vrrp {
             config.instances.clear();
-            config.groups.clear();
+            config.sync_groups.clear();
             config.vmacs.clear();
             config.statics = Default::default();
         }

@@ -7,14 +7,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use evenkeel_core::firewall::Firewall;
+use evenkeel_core::firewall::FirewallRules;
 
 /// What the thread is told.
 enum Message {
     /// Something is wanted otherwise now.
-    Change(Box<dyn FnOnce(&mut Firewall) + Send>),
+    Update(Box<dyn FnOnce(&mut FirewallRules) + Send>),
     /// Say when nftables know what was wanted until here, or when they could not be told.
-    Tell(Sender<()>),
+    Flush(Sender<()>),
     /// It was the last.
     Close,
 }
@@ -25,15 +25,15 @@ pub struct Handle(Sender<Message>);
 
 impl Handle {
     /// Something is wanted otherwise now.
-    pub fn change(&self, how: impl FnOnce(&mut Firewall) + Send + 'static) {
-        let _ = self.0.send(Message::Change(Box::new(how)));
+    pub fn update(&self, how: impl FnOnce(&mut FirewallRules) + Send + 'static) {
+        let _ = self.0.send(Message::Update(Box::new(how)));
     }
 
     /// Waits until nftables know what is wanted; not for long.
-    pub fn settle(&self) {
+    pub fn flush(&self) {
         let (done, wait) = channel();
-        if self.0.send(Message::Tell(done)).is_ok() {
-            let _ = wait.recv_timeout(PATIENCE);
+        if self.0.send(Message::Flush(done)).is_ok() {
+            let _ = wait.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 
@@ -44,7 +44,7 @@ impl Handle {
 }
 
 /// A start or a reload waits for so long at most.
-const PATIENCE: Duration = Duration::from_secs(5);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Starts the thread. `table` is the tables' name.
 pub fn start(table: String) -> std::io::Result<(Handle, JoinHandle<()>)> {
@@ -54,9 +54,9 @@ pub fn start(table: String) -> std::io::Result<(Handle, JoinHandle<()>)> {
 }
 
 fn run(table: &str, messages: &Receiver<Message>) {
-    let mut wanted = Firewall::default();
+    let mut wanted = FirewallRules::default();
     // What an earlier daemon left is replaced even if nothing is wanted.
-    let mut told: Option<Firewall> = None;
+    let mut told: Option<FirewallRules> = None;
     let mut open = true;
     while open {
         let Ok(first) = messages.recv() else { return };
@@ -64,17 +64,17 @@ fn run(table: &str, messages: &Receiver<Message>) {
         let mut waiting = Vec::new();
         for message in std::iter::once(first).chain(messages.try_iter()) {
             match message {
-                Message::Change(how) => how(&mut wanted),
-                Message::Tell(done) => waiting.push(done),
+                Message::Update(how) => how(&mut wanted),
+                Message::Flush(done) => waiting.push(done),
                 Message::Close => open = false,
             }
         }
         if told.as_ref() == Some(&wanted) {
             continue;
         }
-        match tell(&wanted.ruleset(table)) {
+        match run_nft(&wanted.ruleset(table)) {
             Ok(()) => {
-                let (refused, vmacs) = (wanted.refused.len(), wanted.vmacs.len());
+                let (refused, vmacs) = (wanted.blocked.len(), wanted.vmacs.len());
                 if told.is_some() || !wanted.is_empty() {
                     tracing::info!(
                         refused,
@@ -95,7 +95,7 @@ fn run(table: &str, messages: &Receiver<Message>) {
 }
 
 /// Runs `nft -f -`.
-fn tell(ruleset: &str) -> Result<(), String> {
+fn run_nft(ruleset: &str) -> Result<(), String> {
     let mut nft = Command::new("nft");
     if let Some(path) = std::env::var_os("PATH") {
         // Where root's programs are may not be in a service's PATH.

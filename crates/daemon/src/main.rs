@@ -5,21 +5,21 @@
 //! ([`control`]). A third process makes health checks and runs scripts, which may hang or crash as they like ([`edge`]). They
 //! talk by messages.
 
-mod api;
 mod args;
+mod backoff;
 mod control;
+mod control_socket;
 mod dump;
 mod edge;
 mod firewall;
-mod guard;
-mod hold;
+mod instance_lock;
 mod log;
-mod notify;
-mod pauses;
+mod notifications;
 mod plane;
 mod router;
 mod services;
 mod status;
+mod supervisor;
 mod vmacs;
 
 use std::fs;
@@ -31,7 +31,7 @@ use anyhow::Context;
 use clap::Parser;
 use evenkeel_core::config::{Options, Parsed, parse};
 use evenkeel_core::model::{Config, ScriptCommand};
-use evenkeel_sys::environment::Machine;
+use evenkeel_sys::environment::HostEnvironment;
 
 use args::Args;
 
@@ -43,7 +43,8 @@ mod exit {
 }
 
 /// Capabilities, by their numbers in capability.h: for addresses and sockets, then for the packet path.
-const NEEDED: &[(&str, u32)] = &[("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
+const REQUIRED_CAPS: &[(&str, u32)] =
+    &[("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -64,22 +65,26 @@ fn main() -> ExitCode {
         log::init(&args);
         return edge::run_role();
     }
-    if let Err(e) = surroundings(&args) {
+    if let Err(e) = apply_process_options(&args) {
         eprintln!("evenkeeld: {e}");
         return ExitCode::from(exit::FATAL);
     }
     let path = args.config_file();
-    let (config, left_out) = match first_reading(&args, &path) {
+    let (config, left_out) = match load_initial_config(&args, &path) {
         Ok(read) => read,
         Err(code) => return code,
     };
     // Both processes would keep what reading a large file took.
-    evenkeel_sys::rt::trim_memory();
+    evenkeel_sys::sched::trim_heap();
     if !evenkeel_sys::user::is_root() {
         eprintln!("evenkeeld: it needs root, to hold addresses and to load the packet path");
         return ExitCode::from(exit::NO_PERMISSION);
     }
-    let lacking = evenkeel_sys::user::lacking(if config.virtual_servers.is_empty() { &NEEDED[..2] } else { NEEDED });
+    let lacking = evenkeel_sys::user::missing_capabilities(if config.virtual_servers.is_empty() {
+        &REQUIRED_CAPS[..2]
+    } else {
+        REQUIRED_CAPS
+    });
     if !lacking.is_empty() {
         eprintln!("evenkeeld: it lacks {}; give it back, or run it as a root that has it", lacking.join(", "));
         return ExitCode::from(exit::NO_PERMISSION);
@@ -96,10 +101,10 @@ fn main() -> ExitCode {
     if args.dump_conf {
         tracing::info!("the configuration in force: {config:#?}");
     }
-    if let Some((script, limit)) = &config.global.startup {
-        run_once("startup_script", script, *limit, config.global.enable_script_security);
+    if let Some((script, limit)) = &config.global.startup_script {
+        run_startup_script("startup_script", script, *limit, config.global.enable_script_security);
     }
-    match serve(&args, &path, (config, left_out)) {
+    match run_supervised(&args, &path, (config, left_out)) {
         Ok(code) => code,
         Err(e) => {
             tracing::error!("{e:#}");
@@ -109,10 +114,10 @@ fn main() -> ExitCode {
 }
 
 /// Runs a script to its end, or until its time is over; what comes of it is told.
-fn run_once(name: &str, script: &ScriptCommand, limit: Duration, secure: bool) {
+fn run_startup_script(name: &str, script: &ScriptCommand, limit: Duration, secure: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = match runtime {
-        Ok(rt) => rt.block_on(evenkeel_probe::program::once(script, limit, secure)),
+        Ok(rt) => rt.block_on(evenkeel_probe::program::run_program(script, limit, secure)),
         Err(e) => Err(e.to_string()),
     };
     match ended {
@@ -123,9 +128,9 @@ fn run_once(name: &str, script: &ScriptCommand, limit: Duration, secure: bool) {
 }
 
 /// Reads the configuration for the start, or for `-t`, which ends with it. What is wrong with it is told.
-fn first_reading(args: &Args, path: &Path) -> Result<(Config, Option<String>), ExitCode> {
+fn load_initial_config(args: &Args, path: &Path) -> Result<(Config, Option<String>), ExitCode> {
     let reading = || {
-        read(path, &args.options()).map_err(|e| {
+        read_config(path, &args.options()).map_err(|e| {
             eprintln!("evenkeeld: cannot read {}: {e}", path.display());
             ExitCode::from(exit::NO_PERMISSION)
         })
@@ -151,42 +156,42 @@ fn first_reading(args: &Args, path: &Path) -> Result<(Config, Option<String>), E
         eprint!("{told}");
     }
     if args.config_test.is_some() {
-        return Err(ExitCode::from(parsed.keepalived_status()));
+        return Err(ExitCode::from(parsed.keepalived_exit_status()));
     }
-    if !parsed.starts() || (args.strict && parsed.errors() > 0) {
+    if !parsed.may_start() || (args.strict && parsed.error_count() > 0) {
         eprintln!("evenkeeld: {} is not usable; nothing was started", path.display());
         return Err(ExitCode::from(exit::CONFIG));
     }
-    let left_out = left_out(&parsed);
+    let left_out = skipped_blocks_message(&parsed);
     if let Some(told) = &left_out {
         eprintln!("evenkeeld: {}: {told}; a reload will refuse it", path.display());
     }
-    Ok((args.narrow(parsed.config), left_out))
+    Ok((args.restrict_config(parsed.config), left_out))
 }
 
 /// What the command line says of the process itself.
-fn surroundings(args: &Args) -> evenkeel_sys::Result<()> {
+fn apply_process_options(args: &Args) -> evenkeel_sys::Result<()> {
     if let Some(mask) = args.umask {
-        evenkeel_sys::rt::umask(mask);
+        evenkeel_sys::sched::set_umask(mask);
     }
     if let Some(name) = &args.namespace {
         evenkeel_sys::netns::enter(&Path::new("/run/netns").join(name))?;
     }
     if args.ignore_sigint {
-        evenkeel_sys::rt::ignore_sigint();
+        evenkeel_sys::sched::ignore_sigint();
     }
     if args.core_dump {
-        evenkeel_sys::rt::allow_core_dumps()?;
+        evenkeel_sys::sched::allow_core_dumps()?;
     }
     Ok(())
 }
 
 /// Holds the instance, and runs the daemon under its guard.
-fn serve(args: &Args, path: &Path, first: (Config, Option<String>)) -> anyhow::Result<ExitCode> {
-    let _hold = hold::take(args)?;
-    guard::run(!args.dont_respawn, &args.memo_file(), first, |charge, first| {
-        die_whole();
-        let (config, left_out) = match first.map_or_else(|| again(args, path), Ok) {
+fn run_supervised(args: &Args, path: &Path, first: (Config, Option<String>)) -> anyhow::Result<ExitCode> {
+    let _hold = instance_lock::acquire(args)?;
+    supervisor::run(!args.dont_respawn, &args.mastership_file(), first, |charge, first| {
+        abort_on_panic();
+        let (config, left_out) = match first.map_or_else(|| reread_config(args, path), Ok) {
             Ok(read) => read,
             Err(e) => {
                 tracing::error!("{e:#}");
@@ -205,7 +210,7 @@ fn serve(args: &Args, path: &Path, first: (Config, Option<String>)) -> anyhow::R
 
 /// A thread that panics takes the process with it: a process without its VRRP thread would hold addresses that nobody
 /// speaks for, and its parent knows what to do.
-fn die_whole() {
+fn abort_on_panic() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         usual(info);
@@ -214,23 +219,23 @@ fn die_whole() {
 }
 
 /// Reads the configuration again, as it is now.
-fn again(args: &Args, path: &Path) -> anyhow::Result<(Config, Option<String>)> {
-    let parsed = read(path, &args.options()).with_context(|| format!("read {}", path.display()))?;
-    anyhow::ensure!(parsed.starts(), "{} is not usable any more", path.display());
-    let left_out = left_out(&parsed);
-    Ok((args.narrow(parsed.config), left_out))
+fn reread_config(args: &Args, path: &Path) -> anyhow::Result<(Config, Option<String>)> {
+    let parsed = read_config(path, &args.options()).with_context(|| format!("read {}", path.display()))?;
+    anyhow::ensure!(parsed.may_start(), "{} is not usable any more", path.display());
+    let left_out = skipped_blocks_message(&parsed);
+    Ok((args.restrict_config(parsed.config), left_out))
 }
 
 /// What a start leaves out, in words.
-fn left_out(parsed: &Parsed) -> Option<String> {
-    let n = parsed.errors();
+fn skipped_blocks_message(parsed: &Parsed) -> Option<String> {
+    let n = parsed.error_count();
     let errors = if n == 1 { "1 error".to_owned() } else { format!("{n} errors") };
     (n > 0).then(|| format!("{errors} in the file: started without what is concerned, as keepalived does"))
 }
 
 /// Reads and parses a configuration file.
-fn read(path: &Path, options: &Options) -> std::io::Result<Parsed> {
+fn read_config(path: &Path, options: &Options) -> std::io::Result<Parsed> {
     let bytes = fs::read(path)?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    Ok(parse(&path.display().to_string(), text, &Machine::new(), options))
+    Ok(parse(&path.display().to_string(), text, &HostEnvironment::new(), options))
 }

@@ -12,24 +12,24 @@ use evenkeel_sys::netlink::{Link, Netlink};
 use evenkeel_sys::{Error, Result, sysctl};
 
 /// Settings of a device underneath, and what they must be at least.
-const BORROWED: [(&str, i32); 2] = [("arp_ignore", 1), ("arp_announce", 2)];
+const BASE_SYSCTLS: [(&str, i32); 2] = [("arp_ignore", 1), ("arp_announce", 2)];
 
 /// The interfaces that are wanted, and what was changed for their sake.
 pub struct Vmacs {
     wanted: Vec<Vmac>,
     /// What an earlier daemon left was looked for.
-    looked: bool,
+    leftovers_checked: bool,
     /// What stands on those of ours.
     alias: String,
     /// Settings of the devices underneath, before they were changed; kept in a file, for a daemon that died restores nothing.
-    borrowed: BTreeMap<(String, String), i32>,
-    file: PathBuf,
+    saved_sysctls: BTreeMap<(String, String), i32>,
+    saved_file: PathBuf,
     /// What was told already, so that it is told once.
-    trouble: BTreeSet<String>,
+    logged_errors: BTreeSet<String>,
 }
 
 /// Is this device what is wanted, whatever it stands on?
-fn is(link: &Link, v: &Vmac) -> bool {
+fn matches_config(link: &Link, v: &Vmac) -> bool {
     match v.kind {
         VmacKind::Macvlan(mac) => link.macvlan && link.mac == mac,
         VmacKind::Ipvlan { .. } => link.ipvlan,
@@ -38,38 +38,46 @@ fn is(link: &Link, v: &Vmac) -> bool {
 
 impl Vmacs {
     /// Nothing is wanted yet. `file` holds what an earlier daemon changed.
-    pub fn new(instance: &str, file: PathBuf) -> Self {
-        let text = fs::read_to_string(&file).unwrap_or_default();
+    pub fn new(instance: &str, saved_file: PathBuf) -> Self {
+        let text = fs::read_to_string(&saved_file).unwrap_or_default();
         let line = |l: &str| match l.split(' ').collect::<Vec<_>>()[..] {
             [dev, setting, was] => Some(((dev.to_owned(), setting.to_owned()), was.parse().ok()?)),
             _ => None,
         };
-        let borrowed = text.lines().filter_map(line).collect();
+        let saved_sysctls = text.lines().filter_map(line).collect();
         let alias = format!("evenkeel {instance}");
-        Vmacs { wanted: Vec::new(), looked: false, alias, borrowed, file, trouble: BTreeSet::new() }
+        Vmacs {
+            wanted: Vec::new(),
+            leftovers_checked: false,
+            alias,
+            saved_sysctls,
+            saved_file,
+            logged_errors: BTreeSet::new(),
+        }
     }
 
     /// Takes away what is not wanted any more, and makes what is.
-    pub fn follow(&mut self, netlink: &mut Netlink, wanted: &[Vmac]) {
+    pub fn configure(&mut self, netlink: &mut Netlink, wanted: &[Vmac]) {
         let before = std::mem::replace(&mut self.wanted, wanted.to_vec());
-        let first = !std::mem::replace(&mut self.looked, true);
-        if before.is_empty() && wanted.is_empty() && self.borrowed.is_empty() && !first {
+        let first = !std::mem::replace(&mut self.leftovers_checked, true);
+        if before.is_empty() && wanted.is_empty() && self.saved_sysctls.is_empty() && !first {
             return;
         }
-        self.trouble.clear();
+        self.logged_errors.clear();
         for link in netlink.links().unwrap_or_default() {
             if self.is_ours(&link) && !wanted.iter().any(|v| v.name == link.name) {
                 self.remove(netlink, &link);
             }
         }
-        self.ensure(netlink);
+        self.create_missing(netlink);
         let bases: BTreeSet<&str> = wanted.iter().map(|v| v.base.as_str()).collect();
-        let idle: Vec<_> = self.borrowed.keys().filter(|(dev, _)| !bases.contains(dev.as_str())).cloned().collect();
-        idle.iter().for_each(|b| self.give_back(b));
+        let idle: Vec<_> =
+            self.saved_sysctls.keys().filter(|(dev, _)| !bases.contains(dev.as_str())).cloned().collect();
+        idle.iter().for_each(|b| self.restore_sysctl(b));
     }
 
     /// Makes what is missing.
-    pub fn ensure(&mut self, netlink: &mut Netlink) {
+    pub fn create_missing(&mut self, netlink: &mut Netlink) {
         if self.wanted.is_empty() {
             return;
         }
@@ -77,17 +85,17 @@ impl Vmacs {
         for v in self.wanted.clone() {
             let Some(base) = links.iter().find(|l| l.name == v.base) else { continue };
             let there = links.iter().find(|l| l.name == v.name);
-            if let Err(e) = self.make(netlink, &v, base, there)
-                && self.trouble.insert(v.name.clone())
+            if let Err(e) = self.create(netlink, &v, base, there)
+                && self.logged_errors.insert(v.name.clone())
             {
                 tracing::error!("{e}");
             }
         }
     }
 
-    fn make(&mut self, netlink: &mut Netlink, v: &Vmac, base: &Link, there: Option<&Link>) -> Result<()> {
+    fn create(&mut self, netlink: &mut Netlink, v: &Vmac, base: &Link, there: Option<&Link>) -> Result<()> {
         let there = match there {
-            Some(l) if is(l, v) && l.base == Some(base.index) => {
+            Some(l) if matches_config(l, v) && l.lower == Some(base.index) => {
                 if l.running || !base.running {
                     return Ok(());
                 }
@@ -100,7 +108,7 @@ impl Vmacs {
             Some(_) => {
                 let why = "there is one of this name, and it is another one";
                 let e = Error::new(format!("make the interface {} on {}", v.name, v.base), why);
-                return Err(e.hint("remove it, or write another name behind `use_vmac` or `use_ipvlan`"));
+                return Err(e.with_hint("remove it, or write another name behind `use_vmac` or `use_ipvlan`"));
             }
             None => None,
         };
@@ -109,20 +117,20 @@ impl Vmacs {
             let kind = if v.mac().is_some() { "with the virtual router's MAC address" } else { "an ipvlan" };
             tracing::info!("made the interface {} on {}, {kind}", v.name, v.base);
         }
-        self.settle(v);
-        let index = there.map_or_else(|| netlink.link(&v.name).map(|l| l.map(|l| l.index)), |i| Ok(Some(i)))?;
+        self.set_sysctls(v);
+        let index = there.map_or_else(|| netlink.link_by_name(&v.name).map(|l| l.map(|l| l.index)), |i| Ok(Some(i)))?;
         let Some(index) = index else { return Ok(()) };
         if let VmacKind::Ipvlan { address: Some((addr, prefix)), .. } = v.kind {
-            netlink.add_address(index, &VipSpec::bare(addr, prefix, v.name.clone()))?;
+            netlink.add_address(index, &VipSpec::new(addr, prefix, v.name.clone()))?;
         }
-        netlink.set_up(index, &v.name)
+        netlink.set_link_up(index, &v.name)
     }
 
     /// The kernel's ip-sysctl: each of the two answers ARP for its own addresses only, and asks for others in the name of
     /// its own only, or peers would learn the virtual address at the wrong one; what comes in by the one and is answered
     /// by the other is no forgery; and nothing is said under the virtual MAC address that nobody asked for.
-    fn settle(&mut self, v: &Vmac) {
-        let all_filter = sysctl::get(Family::V4, "all", "rp_filter").unwrap_or(0);
+    fn set_sysctls(&mut self, v: &Vmac) {
+        let all_filter = sysctl::get_conf(Family::V4, "all", "rp_filter").unwrap_or(0);
         let loose = if all_filter > 0 { 2 } else { 0 };
         let settings = [
             (Family::V4, "arp_ignore", 1),
@@ -134,22 +142,22 @@ impl Vmacs {
         ];
         for (family, setting, value) in settings {
             // IPv6 may be off.
-            if sysctl::get(family, &v.name, setting).is_some_and(|is| is != value) {
-                sysctl::set(family, &v.name, setting, value).unwrap_or_else(|e| tracing::warn!("{e}"));
+            if sysctl::get_conf(family, &v.name, setting).is_some_and(|is| is != value) {
+                sysctl::set_conf(family, &v.name, setting, value).unwrap_or_else(|e| tracing::warn!("{e}"));
             }
         }
         // An ipvlan has no other MAC address that peers could take for it.
-        for (setting, least) in BORROWED.into_iter().filter(|_| v.mac().is_some()) {
-            let Some(was) = sysctl::get(Family::V4, &v.base, setting).filter(|is| *is < least) else { continue };
-            self.borrowed.entry((v.base.clone(), setting.to_owned())).or_insert(was);
-            self.remember();
-            sysctl::set(Family::V4, &v.base, setting, least).unwrap_or_else(|e| tracing::warn!("{e}"));
+        for (setting, least) in BASE_SYSCTLS.into_iter().filter(|_| v.mac().is_some()) {
+            let Some(was) = sysctl::get_conf(Family::V4, &v.base, setting).filter(|is| *is < least) else { continue };
+            self.saved_sysctls.entry((v.base.clone(), setting.to_owned())).or_insert(was);
+            self.save_sysctls();
+            sysctl::set_conf(Family::V4, &v.base, setting, least).unwrap_or_else(|e| tracing::warn!("{e}"));
         }
     }
 
     /// Takes all of ours away, and sets everything to what it was.
     pub fn release(&mut self, netlink: &mut Netlink) {
-        self.follow(netlink, &[]);
+        self.configure(netlink, &[]);
     }
 
     /// Each with a MAC address of its own, and the device underneath if that is there.
@@ -170,28 +178,28 @@ impl Vmacs {
         }
     }
 
-    fn give_back(&mut self, what: &(String, String)) {
-        let Some(was) = self.borrowed.remove(what) else { return };
+    fn restore_sysctl(&mut self, what: &(String, String)) {
+        let Some(was) = self.saved_sysctls.remove(what) else { return };
         let (base, setting) = what;
-        let ours = BORROWED.iter().find(|(s, _)| s == setting).map(|(_, n)| *n);
-        if sysctl::get(Family::V4, base, setting) == ours
-            && let Err(e) = sysctl::set(Family::V4, base, setting, was)
+        let ours = BASE_SYSCTLS.iter().find(|(s, _)| s == setting).map(|(_, n)| *n);
+        if sysctl::get_conf(Family::V4, base, setting) == ours
+            && let Err(e) = sysctl::set_conf(Family::V4, base, setting, was)
         {
             tracing::warn!("{e}");
         }
-        self.remember();
+        self.save_sysctls();
     }
 
-    fn remember(&self) {
-        let written = if self.borrowed.is_empty() {
-            fs::remove_file(&self.file)
+    fn save_sysctls(&self) {
+        let written = if self.saved_sysctls.is_empty() {
+            fs::remove_file(&self.saved_file)
         } else {
             let lines: String =
-                self.borrowed.iter().map(|((dev, setting), n)| format!("{dev} {setting} {n}\n")).collect();
-            fs::write(&self.file, lines)
+                self.saved_sysctls.iter().map(|((dev, setting), n)| format!("{dev} {setting} {n}\n")).collect();
+            fs::write(&self.saved_file, lines)
         };
         if let Err(e) = written.or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) }) {
-            tracing::warn!("write {}: {e}", self.file.display());
+            tracing::warn!("write {}: {e}", self.saved_file.display());
         }
     }
 }

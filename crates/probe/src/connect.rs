@@ -5,19 +5,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use evenkeel_core::health::Phase;
-use evenkeel_core::model::Path;
+use evenkeel_core::model::ConnectOptions;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
-use super::{Failure, Watch};
+use super::{PhaseTimer, ProbeFailure};
 
 /// A socket that is bound to where its probe is to come from.
-pub fn socket(to: IpAddr, kind: Type, protocol: Option<Protocol>, path: &Path) -> io::Result<Socket> {
+pub fn bound_socket(to: IpAddr, kind: Type, protocol: Option<Protocol>, path: &ConnectOptions) -> io::Result<Socket> {
     let domain = if to.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, kind.nonblocking(), protocol)?;
     if let Some(device) = &path.bind_if {
-        socket.bind_device(Some(device.as_bytes())).map_err(|e| named(e, device))?;
+        socket.bind_device(Some(device.as_bytes())).map_err(|e| error_with_object(e, device))?;
     }
     if path.fwmark != 0 {
         socket.set_mark(path.fwmark)?;
@@ -27,24 +27,29 @@ pub fn socket(to: IpAddr, kind: Type, protocol: Option<Protocol>, path: &Path) -
         let from = SocketAddr::from((path.bindto.unwrap_or(any), path.bind_port.unwrap_or(0)));
         // The next probe must not wait until the kernel has forgotten this one.
         socket.set_reuse_address(path.bind_port.is_some())?;
-        socket.bind(&from.into()).map_err(|e| named(e, &from.to_string()))?;
+        socket.bind(&from.into()).map_err(|e| error_with_object(e, &from.to_string()))?;
     }
     Ok(socket)
 }
 
-fn named(e: io::Error, what: &str) -> io::Error {
+fn error_with_object(e: io::Error, what: &str) -> io::Error {
     io::Error::new(e.kind(), format!("{what}: {e}"))
 }
 
 /// A TCP connection.
-pub async fn tcp(to: (IpAddr, u16), path: &Path, watch: &mut Watch) -> Result<TcpStream, Failure> {
-    let socket = socket(to.0, Type::STREAM, Some(Protocol::TCP), path).map_err(|e| (Phase::Prepare, e.to_string()))?;
+pub async fn tcp_connect(
+    to: (IpAddr, u16),
+    path: &ConnectOptions,
+    watch: &mut PhaseTimer,
+) -> Result<TcpStream, ProbeFailure> {
+    let socket =
+        bound_socket(to.0, Type::STREAM, Some(Protocol::TCP), path).map_err(|e| (Phase::Prepare, e.to_string()))?;
     let socket = TcpSocket::from_std_stream(socket.into());
-    watch.phase(Phase::Connect, socket.connect(SocketAddr::from(to))).await
+    watch.run_phase(Phase::Connect, socket.connect(SocketAddr::from(to))).await
 }
 
 /// Reads packets of a socket until one says what is waited for; none of them has more than 256 bytes that matter.
-pub async fn hear<T>(socket: &AsyncFd<OwnedFd>, says: impl Fn(&[u8]) -> Option<T>) -> io::Result<T> {
+pub async fn receive_matching<T>(socket: &AsyncFd<OwnedFd>, says: impl Fn(&[u8]) -> Option<T>) -> io::Result<T> {
     let mut packet = [0; 256];
     loop {
         let mut guard = socket.readable().await?;
@@ -61,9 +66,9 @@ pub async fn hear<T>(socket: &AsyncFd<OwnedFd>, says: impl Fn(&[u8]) -> Option<T
 }
 
 /// A UDP socket that only this peer can answer.
-pub fn udp(to: (IpAddr, u16), path: &Path) -> Result<UdpSocket, Failure> {
+pub fn udp_socket(to: (IpAddr, u16), path: &ConnectOptions) -> Result<UdpSocket, ProbeFailure> {
     let open = || {
-        let socket = socket(to.0, Type::DGRAM, Some(Protocol::UDP), path)?;
+        let socket = bound_socket(to.0, Type::DGRAM, Some(Protocol::UDP), path)?;
         socket.connect(&SocketAddr::from(to).into())?;
         UdpSocket::from_std(socket.into())
     };

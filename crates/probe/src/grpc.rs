@@ -4,29 +4,29 @@ use std::future::Future;
 use std::net::IpAddr;
 
 use evenkeel_core::health::Phase;
-use evenkeel_core::model::{Path, Tls};
+use evenkeel_core::model::{ConnectOptions, Tls};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{HeaderMap, Request, Response, Version, header};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::http::with_cause;
-use super::talk::{Heard, Talk};
-use super::{Failure, Found, Prober, Watch, connect};
+use super::driver::{ConnectionDriver, CountingStream};
+use super::http::error_with_cause;
+use super::{PhaseTimer, ProbeFailure, ProbeSuccess, Prober, connect};
 
 /// An answer has no more bytes: a number, and room for what may come.
-const LONGEST: usize = 4096;
+const MAX_REPLY_BYTES: usize = 4096;
 /// HealthCheckResponse.ServingStatus
 const SERVING: u64 = 1;
 
 pub async fn run(
     prober: &Prober,
     to: (IpAddr, u16),
-    path: &Path,
+    path: &ConnectOptions,
     (service, tls): (&str, Option<&Tls>),
-    watch: &mut Watch,
-) -> Result<Found, Failure> {
+    watch: &mut PhaseTimer,
+) -> Result<ProbeSuccess, ProbeFailure> {
     let scheme = if tls.is_some() { "https" } else { "http" };
     let at = std::net::SocketAddr::from(to);
     let request = Request::post(format!("{scheme}://{at}/grpc.health.v1.Health/Check"))
@@ -34,9 +34,9 @@ pub async fn run(
         .header(header::CONTENT_TYPE, "application/grpc")
         .header(header::TE, "trailers")
         .header(header::USER_AGENT, "evenkeel")
-        .body(Full::new(Bytes::from(question(service))))
+        .body(Full::new(Bytes::from(encode_request(service))))
         .map_err(|e| (Phase::Prepare, e.to_string()))?;
-    let stream = connect::tcp(to, path, watch).await?;
+    let stream = connect::tcp_connect(to, path, watch).await?;
     match tls {
         None => exchange(stream, request, watch).await,
         Some(tls) => exchange(prober.tls.handshake(tls, to.0, stream, watch).await?, request, watch).await,
@@ -44,17 +44,17 @@ pub async fn run(
 }
 
 /// A message that is not compressed: its length, and the service's name as the first field.
-fn question(service: &str) -> Vec<u8> {
+fn encode_request(service: &str) -> Vec<u8> {
     let mut message = Vec::new();
     if !service.is_empty() {
         message.push(0x0a);
-        varint(service.len() as u64, &mut message);
+        encode_varint(service.len() as u64, &mut message);
         message.extend(service.as_bytes());
     }
     [&[0][..], &(message.len() as u32).to_be_bytes(), &message].concat()
 }
 
-fn varint(mut n: u64, to: &mut Vec<u8>) {
+fn encode_varint(mut n: u64, to: &mut Vec<u8>) {
     while n >= 0x80 {
         to.push(n as u8 | 0x80);
         n >>= 7;
@@ -65,61 +65,61 @@ fn varint(mut n: u64, to: &mut Vec<u8>) {
 async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     request: Request<Full<Bytes>>,
-    watch: &mut Watch,
-) -> Result<Found, Failure> {
-    let (stream, heard) = Heard::new(stream);
+    watch: &mut PhaseTimer,
+) -> Result<ProbeSuccess, ProbeFailure> {
+    let (stream, heard) = CountingStream::new(stream);
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|e| (Phase::Send, e.to_string()))?;
     let connection = std::pin::pin!(connection);
-    let mut talk = Talk::new(connection, heard, watch.patience);
-    let answer = talk.wait(sender.send_request(request)).await;
-    watch.done(Phase::FirstByte);
-    let silent = || format!("no answer for {} s", watch.patience.as_secs_f64());
+    let mut talk = ConnectionDriver::new(connection, heard, watch.phase_timeout);
+    let answer = talk.drive_until(sender.send_request(request)).await;
+    watch.end_phase(Phase::FirstByte);
+    let silent = || format!("no answer for {} s", watch.phase_timeout.as_secs_f64());
     let answer = match answer {
         Some(Ok(answer)) => answer,
-        Some(Err(e)) => return Err((Phase::FirstByte, with_cause(&e))),
+        Some(Err(e)) => return Err((Phase::FirstByte, error_with_cause(&e))),
         None => return Err((Phase::FirstByte, silent())),
     };
     if answer.status() != 200 {
         return Err((Phase::Expect, format!("answered {}, not as gRPC does", answer.status().as_u16())));
     }
-    let (whole, late) = (collect(answer, &mut talk).await, silent());
-    watch.done(Phase::Body);
+    let (whole, late) = (read_response(answer, &mut talk).await, silent());
+    watch.end_phase(Phase::Body);
     let (message, trailers) = whole.unwrap_or(Err(late)).map_err(|why| (Phase::Body, why))?;
-    judge(&message, &trailers).map_err(|why| (Phase::Expect, why))?;
+    check_response(&message, &trailers).map_err(|why| (Phase::Expect, why))?;
     Ok("serves".to_owned().into())
 }
 
 /// The message, and what stands behind it, or before it if there is no message.
-async fn collect(
+async fn read_response(
     answer: Response<Incoming>,
-    talk: &mut Talk<'_, impl Future<Output = hyper::Result<()>>>,
+    talk: &mut ConnectionDriver<'_, impl Future<Output = hyper::Result<()>>>,
 ) -> Option<Result<(Vec<u8>, HeaderMap), String>> {
     let (head, mut body) = answer.into_parts();
     let (mut message, mut trailers) = (Vec::new(), head.headers);
-    while let Some(frame) = talk.wait(body.frame()).await? {
+    while let Some(frame) = talk.drive_until(body.frame()).await? {
         match frame {
-            Err(e) => return Some(Err(with_cause(&e))),
+            Err(e) => return Some(Err(error_with_cause(&e))),
             Ok(frame) => match frame.into_data() {
                 Ok(bytes) => message.extend_from_slice(&bytes),
                 Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
             },
         }
-        if message.len() > LONGEST {
+        if message.len() > MAX_REPLY_BYTES {
             return Some(Err("its answer does not end".to_owned()));
         }
     }
     Some(Ok((message, trailers)))
 }
 
-fn judge(message: &[u8], trailers: &HeaderMap) -> Result<(), String> {
+fn check_response(message: &[u8], trailers: &HeaderMap) -> Result<(), String> {
     let word = |name: &str| trailers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
     match word("grpc-status").as_str() {
         "0" => {}
         "" => return Err("an answer without a gRPC status".to_owned()),
         code => return Err(format!("gRPC status {code}: {}", word("grpc-message"))),
     }
-    match status(message.get(5..).unwrap_or(&[])) {
+    match serving_status(message.get(5..).unwrap_or(&[])) {
         Some(SERVING) => Ok(()),
         Some(0) => Err("UNKNOWN".to_owned()),
         Some(2) => Err("NOT_SERVING".to_owned()),
@@ -130,7 +130,7 @@ fn judge(message: &[u8], trailers: &HeaderMap) -> Result<(), String> {
 }
 
 /// The first field of a HealthCheckResponse; what is not there is 0 (Protocol Buffers, "Encoding").
-fn status(message: &[u8]) -> Option<u64> {
+fn serving_status(message: &[u8]) -> Option<u64> {
     match message {
         [] => Some(0),
         [0x08, rest @ ..] => {
@@ -153,9 +153,9 @@ mod tests {
 
     #[test]
     fn a_question_is_a_framed_message() {
-        assert_eq!(question(""), [0, 0, 0, 0, 0]);
-        assert_eq!(question("a.B"), [0, 0, 0, 0, 5, 0x0a, 3, b'a', b'.', b'B']);
-        assert_eq!(question(&"x".repeat(200))[5..8], [0x0a, 0xc8, 0x01], "a length of two bytes");
+        assert_eq!(encode_request(""), [0, 0, 0, 0, 0]);
+        assert_eq!(encode_request("a.B"), [0, 0, 0, 0, 5, 0x0a, 3, b'a', b'.', b'B']);
+        assert_eq!(encode_request(&"x".repeat(200))[5..8], [0x0a, 0xc8, 0x01], "a length of two bytes");
     }
 
     #[test]
@@ -165,12 +165,12 @@ mod tests {
             t.insert("grpc-status", status.parse().expect("ASCII"));
             t
         };
-        let answer = |message: &[u8], code| judge(&[&[0, 0, 0, 0, 2], message].concat(), &trailers(code));
+        let answer = |message: &[u8], code| check_response(&[&[0, 0, 0, 0, 2], message].concat(), &trailers(code));
         assert_eq!(answer(&[8, 1], "0"), Ok(()));
         assert_eq!(answer(&[8, 2], "0"), Err("NOT_SERVING".into()));
         assert_eq!(answer(&[], "0"), Err("UNKNOWN".into()));
         assert!(answer(&[], "5").is_err_and(|w| w.starts_with("gRPC status 5")));
-        assert!(judge(&[], &HeaderMap::new()).is_err());
+        assert!(check_response(&[], &HeaderMap::new()).is_err());
         for garbage in [&[9][..], &[8], &[8, 0x80], &[8; 40]] {
             assert!(answer(garbage, "0").is_err());
         }

@@ -4,8 +4,9 @@
 //! a tokio runtime with I/O and time, and may be dropped at any point.
 
 mod connect;
+mod database;
 mod dns;
-mod greet;
+mod driver;
 mod grpc;
 mod http;
 pub mod lookup;
@@ -13,8 +14,7 @@ mod misc;
 mod ping;
 pub mod program;
 mod smtp;
-mod talk;
-mod through;
+mod through_service;
 mod tls;
 mod udp;
 
@@ -23,44 +23,44 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use evenkeel_core::health::{Ask, Phase, Probe, ProbeResult};
+use evenkeel_core::health::{Phase, Probe, ProbeKind, ProbeResult};
 use tokio::time::timeout;
 
 /// Why a probe failed: where, and in words.
-pub type Failure = (Phase, String);
+pub type ProbeFailure = (Phase, String);
 
 /// What a good probe found: in words, and the weight that it asks for.
-struct Found {
+struct ProbeSuccess {
     detail: String,
     weight: Option<u32>,
 }
 
-impl From<String> for Found {
-    fn from(detail: String) -> Found {
-        Found { detail, weight: None }
+impl From<String> for ProbeSuccess {
+    fn from(detail: String) -> ProbeSuccess {
+        ProbeSuccess { detail, weight: None }
     }
 }
 
 /// What probes share: compiled expressions, TLS settings, who runs programs.
 #[derive(Default)]
 pub struct Prober {
-    patterns: http::Patterns,
-    tls: tls::Configs,
-    secure: bool,
+    patterns: http::RegexCache,
+    tls: tls::TlsConfigs,
+    script_security: bool,
 }
 
 impl Prober {
     /// `secure`: `enable_script_security`.
-    pub fn new(secure: bool) -> Prober {
-        Prober { secure, ..Prober::default() }
+    pub fn new(script_security: bool) -> Prober {
+        Prober { script_security, ..Prober::default() }
     }
 
     /// Runs a probe. It never takes longer than the probe's patience allows each of its phases.
     pub async fn run(&self, probe: &Probe) -> ProbeResult {
-        let mut watch = Watch::new(probe.timeout);
-        let ended = self.ask(probe, &mut watch).await;
+        let mut watch = PhaseTimer::new(probe.timeout);
+        let ended = self.run_phases(probe, &mut watch).await;
         let took_us = watch.started.elapsed().as_micros() as u64;
-        let (failed, Found { detail, weight }) = match ended {
+        let (failed, ProbeSuccess { detail, weight }) = match ended {
             Ok(found) => (None, found),
             Err((phase, why)) => (Some(phase), why.into()),
         };
@@ -69,73 +69,79 @@ impl Prober {
 
     /// Gets a page for its digest, as an HTTP_GET with this url and nothing to judge would: its status, its length in bytes
     /// and its MD5. An error says where and why it failed.
-    pub async fn digest(&self, probe: &Probe) -> Result<(u16, u64, [u8; 16]), Failure> {
-        let mut watch = Watch::new(probe.timeout);
-        let to = probe.to.ok_or_else(|| (Phase::Prepare, "nobody to ask".to_owned()))?;
+    pub async fn digest(&self, probe: &Probe) -> Result<(u16, u64, [u8; 16]), ProbeFailure> {
+        let mut watch = PhaseTimer::new(probe.timeout);
+        let to = probe.target.ok_or_else(|| (Phase::Prepare, "nobody to ask".to_owned()))?;
         let (code, page) = http::fetch(self, probe, to, &mut watch).await?;
         Ok((code, page.length(), page.digest()))
     }
 
-    async fn ask(&self, probe: &Probe, watch: &mut Watch) -> Result<Found, Failure> {
-        match (&probe.ask, probe.to) {
-            (Ask::Tcp { through }, Some(to)) => {
-                let stream = connect::tcp(to, &probe.path, watch).await?;
+    async fn run_phases(&self, probe: &Probe, watch: &mut PhaseTimer) -> Result<ProbeSuccess, ProbeFailure> {
+        match (&probe.kind, probe.target) {
+            (ProbeKind::Tcp { through }, Some(to)) => {
+                let stream = connect::tcp_connect(to, &probe.path, watch).await?;
                 let Some(way) = through else { return Ok("connected".to_owned().into()) };
                 let from = stream.local_addr().map_err(|e| (Phase::Prepare, e.to_string()))?;
-                through::run(from.ip(), way, watch).await?;
+                through_service::run(from.ip(), way, watch).await?;
                 Ok(format!("connected, and at {} as well", SocketAddr::new(way.addr, way.port)).into())
             }
-            (Ask::Http { .. }, Some(to)) => http::run(self, probe, to, watch).await,
-            (Ask::Grpc { service, tls }, Some(to)) => {
+            (ProbeKind::Http { .. }, Some(to)) => http::run(self, probe, to, watch).await,
+            (ProbeKind::Grpc { service, tls }, Some(to)) => {
                 grpc::run(self, to, &probe.path, (service, tls.as_ref()), watch).await
             }
-            (Ask::Smtp { helo }, Some(to)) => smtp::run(to, &probe.path, helo.as_deref(), watch).await,
-            (Ask::Dns { name, kind }, Some(to)) => dns::run(to, &probe.path, (name, *kind), watch).await,
-            (Ask::Udp { payload, reply }, Some(to)) => {
+            (ProbeKind::Smtp { helo }, Some(to)) => smtp::run(to, &probe.path, helo.as_deref(), watch).await,
+            (ProbeKind::Dns { name, kind }, Some(to)) => dns::run(to, &probe.path, (name, *kind), watch).await,
+            (ProbeKind::Udp { payload, reply }, Some(to)) => {
                 udp::run(to, &probe.path, (payload.as_deref(), reply.as_ref()), watch).await
             }
-            (Ask::Greet(database), Some(to)) => greet::run(to, &probe.path, database, watch).await,
-            (Ask::Ping, Some((to, _))) => ping::run(to, &probe.path, watch).await,
-            (Ask::Misc { command, dynamic }, _) => misc::run(command, *dynamic, self.secure, watch).await,
+            (ProbeKind::Database(database), Some(to)) => database::run(to, &probe.path, database, watch).await,
+            (ProbeKind::Ping, Some((to, _))) => ping::run(to, &probe.path, watch).await,
+            (ProbeKind::Misc { command, dynamic }, _) => {
+                misc::run(command, *dynamic, self.script_security, watch).await
+            }
             (_, None) => Err((Phase::Prepare, "nobody to ask".to_owned())),
         }
     }
 }
 
 /// Patience, and the time that each phase takes.
-struct Watch {
+struct PhaseTimer {
     started: Instant,
-    last: Instant,
-    patience: Duration,
+    phase_started: Instant,
+    phase_timeout: Duration,
     phases: Vec<(Phase, u64)>,
 }
 
-impl Watch {
-    fn new(patience: Duration) -> Watch {
+impl PhaseTimer {
+    fn new(phase_timeout: Duration) -> PhaseTimer {
         let now = Instant::now();
-        Watch { started: now, last: now, patience, phases: Vec::new() }
+        PhaseTimer { started: now, phase_started: now, phase_timeout, phases: Vec::new() }
     }
 
     /// A phase has ended.
-    fn done(&mut self, phase: Phase) {
+    fn end_phase(&mut self, phase: Phase) {
         let now = Instant::now();
-        self.phases.push((phase, (now - self.last).as_micros() as u64));
-        self.last = now;
+        self.phases.push((phase, (now - self.phase_started).as_micros() as u64));
+        self.phase_started = now;
     }
 
     /// Waits for a phase no longer than patience lasts.
-    async fn phase<T>(&mut self, phase: Phase, what: impl Future<Output = io::Result<T>>) -> Result<T, Failure> {
-        let done = match timeout(self.patience, what).await {
+    async fn run_phase<T>(
+        &mut self,
+        phase: Phase,
+        what: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, ProbeFailure> {
+        let done = match timeout(self.phase_timeout, what).await {
             Ok(done) => done.map_err(|e| (phase, e.to_string())),
-            Err(_) => Err((phase, format!("no answer for {} s", self.patience.as_secs_f64()))),
+            Err(_) => Err((phase, format!("no answer for {} s", self.phase_timeout.as_secs_f64()))),
         };
-        self.done(phase);
+        self.end_phase(phase);
         done
     }
 }
 
 /// A few bytes that nobody can foresee; chance for messages, not for secrets.
-fn random() -> [u8; 8] {
+fn random_bytes() -> [u8; 8] {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0).to_ne_bytes()
 }

@@ -4,16 +4,21 @@
 use evenkeel_core::health::Phase;
 use evenkeel_core::model::ScriptCommand;
 
-use super::{Failure, Found, Watch, program};
+use super::{PhaseTimer, ProbeFailure, ProbeSuccess, program};
 
-pub async fn run(command: &ScriptCommand, dynamic: bool, secure: bool, watch: &mut Watch) -> Result<Found, Failure> {
-    let ended = program::once(command, watch.patience, secure).await;
-    watch.done(Phase::Expect);
+pub async fn run(
+    command: &ScriptCommand,
+    dynamic: bool,
+    secure: bool,
+    watch: &mut PhaseTimer,
+) -> Result<ProbeSuccess, ProbeFailure> {
+    let ended = program::run_program(command, watch.phase_timeout, secure).await;
+    watch.end_phase(Phase::Expect);
     let status = ended.map_err(|why| (Phase::Expect, why))?;
     match status.code() {
         Some(0) => Ok("exit status 0".to_owned().into()),
         Some(n) if dynamic && n > 1 => {
-            Ok(Found { detail: format!("exit status {n}: weight {}", n - 2), weight: Some(n as u32 - 2) })
+            Ok(ProbeSuccess { detail: format!("exit status {n}: weight {}", n - 2), weight: Some(n as u32 - 2) })
         }
         _ => Err((Phase::Expect, status.to_string())),
     }

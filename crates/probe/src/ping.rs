@@ -5,32 +5,32 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use evenkeel_core::health::Phase;
-use evenkeel_core::model::Path;
-use evenkeel_sys::readable::readable;
+use evenkeel_core::model::ConnectOptions;
+use evenkeel_sys::async_fd::register_readable;
 use socket2::{Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
-use super::{Failure, Found, Watch, connect, random};
+use super::{PhaseTimer, ProbeFailure, ProbeSuccess, connect, random_bytes};
 
-pub async fn run(to: IpAddr, path: &Path, watch: &mut Watch) -> Result<Found, Failure> {
-    let (socket, raw) = open(to, path).map_err(|e| (Phase::Prepare, e.to_string()))?;
-    let token = random();
-    let request = request(to.is_ipv4(), token);
-    let socket: AsyncFd<OwnedFd> = readable(socket.into()).map_err(|e| (Phase::Prepare, e.to_string()))?;
+pub async fn run(to: IpAddr, path: &ConnectOptions, watch: &mut PhaseTimer) -> Result<ProbeSuccess, ProbeFailure> {
+    let (socket, raw) = open_socket(to, path).map_err(|e| (Phase::Prepare, e.to_string()))?;
+    let token = random_bytes();
+    let request = echo_request(to.is_ipv4(), token);
+    let socket: AsyncFd<OwnedFd> = register_readable(socket.into()).map_err(|e| (Phase::Prepare, e.to_string()))?;
     nix::unistd::write(socket.get_ref(), &request).map_err(|e| (Phase::Send, e.to_string()))?;
-    watch.done(Phase::Send);
-    let heard = connect::hear(&socket, |b| answers(b, raw && to.is_ipv4(), token).then_some(()));
-    watch.phase(Phase::FirstByte, heard).await?;
+    watch.end_phase(Phase::Send);
+    let heard = connect::receive_matching(&socket, |b| is_echo_reply(b, raw && to.is_ipv4(), token).then_some(()));
+    watch.run_phase(Phase::FirstByte, heard).await?;
     Ok("answered".to_owned().into())
 }
 
 /// The kernel's own echo socket (icmp(7), Linux 3.0); where `ping_group_range` leaves us out, a raw one.
-fn open(to: IpAddr, path: &Path) -> io::Result<(Socket, bool)> {
+fn open_socket(to: IpAddr, path: &ConnectOptions) -> io::Result<(Socket, bool)> {
     let protocol = if to.is_ipv4() { Protocol::ICMPV4 } else { Protocol::ICMPV6 };
-    let (socket, raw) = match connect::socket(to, Type::DGRAM, Some(protocol), path) {
+    let (socket, raw) = match connect::bound_socket(to, Type::DGRAM, Some(protocol), path) {
         Ok(s) => (s, false),
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            (connect::socket(to, Type::RAW, Some(protocol), path)?, true)
+            (connect::bound_socket(to, Type::RAW, Some(protocol), path)?, true)
         }
         Err(e) => return Err(e),
     };
@@ -39,7 +39,7 @@ fn open(to: IpAddr, path: &Path) -> io::Result<(Socket, bool)> {
 }
 
 /// The checksum is for raw sockets; the others make their own, and their own identifier.
-fn request(v4: bool, token: [u8; 8]) -> Vec<u8> {
+fn echo_request(v4: bool, token: [u8; 8]) -> Vec<u8> {
     let mut b = vec![if v4 { 8 } else { 128 }, 0, 0, 0, token[0], token[1], 0, 1];
     b.extend(token);
     if v4 {
@@ -52,7 +52,7 @@ fn request(v4: bool, token: [u8; 8]) -> Vec<u8> {
 }
 
 /// Is this the reply to the request with this token? A raw socket of IPv4 hands over the IP header as well.
-fn answers(bytes: &[u8], headed: bool, token: [u8; 8]) -> bool {
+fn is_echo_reply(bytes: &[u8], headed: bool, token: [u8; 8]) -> bool {
     let skip = if headed { bytes.first().map_or(0, |b| usize::from(b & 0xf) * 4) } else { 0 };
     bytes.get(skip..).is_some_and(|b| b.len() >= 16 && matches!(b[0], 0 | 129) && b[8..16] == token)
 }
@@ -63,14 +63,14 @@ mod tests {
 
     #[test]
     fn a_reply_is_known_by_its_token() {
-        let mut b = request(true, *b"12345678");
-        assert!(!answers(&b, false, *b"12345678"), "our own request, looped back");
+        let mut b = echo_request(true, *b"12345678");
+        assert!(!is_echo_reply(&b, false, *b"12345678"), "our own request, looped back");
         b[0] = 0;
-        assert!(answers(&b, false, *b"12345678") && !answers(&b, false, *b"12345679"));
+        assert!(is_echo_reply(&b, false, *b"12345678") && !is_echo_reply(&b, false, *b"12345679"));
         let headed = [vec![0x45; 20], b.clone()].concat();
-        assert!(answers(&headed, true, *b"12345678") && !answers(&b[..9], false, *b"12345678"));
+        assert!(is_echo_reply(&headed, true, *b"12345678") && !is_echo_reply(&b[..9], false, *b"12345678"));
         // RFC 1071: a sum over a packet with its checksum is all ones.
-        let b = request(true, *b"abcdefgh");
+        let b = echo_request(true, *b"abcdefgh");
         let sum: u32 = b.chunks(2).map(|p| u32::from(u16::from_be_bytes([p[0], p[1]]))).sum();
         assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
     }

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use evenkeel_core::model::ScriptCommand;
-use evenkeel_sys::signals::signal_group;
+use evenkeel_sys::signals::send_signal_to_group;
 use nix::sys::signal::Signal;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -16,46 +16,46 @@ use tokio::time::timeout;
 /// keepalived's default user, if it exists.
 const DEFAULT_USER: &str = "keepalived_script";
 /// From SIGTERM to SIGKILL.
-const GRACE: Duration = Duration::from_secs(2);
+const TERM_GRACE: Duration = Duration::from_secs(2);
 
 /// A program as its user, in a process group of its own.
-pub fn command(script: &ScriptCommand, secure: bool) -> Result<Command, String> {
+pub fn program_command(script: &ScriptCommand, secure: bool) -> Result<Command, String> {
     let Some((program, arguments)) = script.argv.split_first() else { return Err("nothing to run".into()) };
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.process_group(0);
     let user = match &script.user {
-        Some((user, group)) => Some(evenkeel_sys::user::lookup(user, group.as_deref()).map_err(|e| e.to_string())?),
-        None => evenkeel_sys::user::lookup(DEFAULT_USER, None).ok(),
+        Some((user, group)) => Some(evenkeel_sys::user::lookup_ids(user, group.as_deref()).map_err(|e| e.to_string())?),
+        None => evenkeel_sys::user::lookup_ids(DEFAULT_USER, None).ok(),
     };
     match user {
         Some((uid, gid)) if uid != 0 && script.groups => {
             let name = script.user.as_ref().map_or(DEFAULT_USER, |(name, _)| name);
-            evenkeel_sys::process::run_as(command.as_std_mut(), name, uid, gid).map_err(|e| e.to_string())?;
+            evenkeel_sys::process::run_as_user(command.as_std_mut(), name, uid, gid).map_err(|e| e.to_string())?;
         }
         Some((uid, gid)) if uid != 0 => {
             command.uid(uid).gid(gid);
         }
-        _ if secure => unwritable(Path::new(program))?,
+        _ if secure => check_writable_by_root_only(Path::new(program))?,
         _ => {}
     }
     Ok(command)
 }
 
 /// Runs a program for no longer than `limit`, and ends what it leaves behind if it takes longer.
-pub async fn once(script: &ScriptCommand, limit: Duration, secure: bool) -> Result<ExitStatus, String> {
-    let mut command = command(script, secure)?;
+pub async fn run_program(script: &ScriptCommand, limit: Duration, secure: bool) -> Result<ExitStatus, String> {
+    let mut command = program_command(script, secure)?;
     let program = script.argv.first().map_or("", String::as_str);
     let child = command.spawn().map_err(|e| format!("cannot run {program}: {e}"))?;
     if let Some(group) = child.id() {
-        note(group, true);
+        set_running(group, true);
     }
-    let mut run = Run(Some(child));
+    let mut run = RunningProgram(Some(child));
     let Some(child) = &mut run.0 else { return Err("it is gone".to_owned()) };
     let group = child.id().unwrap_or(0);
     match timeout(limit, child.wait()).await {
         Ok(ended) => {
-            note(group, false);
+            set_running(group, false);
             run.0 = None;
             ended.map_err(|e| e.to_string())
         }
@@ -66,7 +66,7 @@ pub async fn once(script: &ScriptCommand, limit: Duration, secure: bool) -> Resu
 /// The groups of programs that run and are not let out of sight.
 static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
-fn note(group: u32, runs: bool) {
+fn set_running(group: u32, runs: bool) {
     if let Ok(mut all) = RUNNING.lock() {
         if runs {
             all.insert(group)
@@ -77,37 +77,37 @@ fn note(group: u32, runs: bool) {
 }
 
 /// Ends every program that [`once`] runs, and all that it has started: for a process that ends itself.
-pub fn end_all() {
+pub fn kill_all() {
     for group in RUNNING.lock().iter().flat_map(|all| all.iter()) {
-        signal_group(*group, Signal::SIGKILL);
+        send_signal_to_group(*group, Signal::SIGKILL);
     }
 }
 
 /// A program that runs. Whoever gives it up ends it and its group, first kindly.
-struct Run(Option<Child>);
+struct RunningProgram(Option<Child>);
 
-impl Drop for Run {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         let Some(mut child) = self.0.take() else { return };
         let Some(group) = child.id() else { return };
-        signal_group(group, Signal::SIGTERM);
+        send_signal_to_group(group, Signal::SIGTERM);
         let end = async move {
-            let _ = timeout(GRACE, child.wait()).await;
+            let _ = timeout(TERM_GRACE, child.wait()).await;
             // Those that it has started may not have heard, or may not care.
-            signal_group(group, Signal::SIGKILL);
+            send_signal_to_group(group, Signal::SIGKILL);
             let _ = child.wait().await;
-            note(group, false);
+            set_running(group, false);
         };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(end);
         } else {
-            signal_group(group, Signal::SIGKILL);
+            send_signal_to_group(group, Signal::SIGKILL);
         }
     }
 }
 
 /// `enable_script_security`: root runs nothing that somebody else may change, nor from a directory that they may.
-fn unwritable(program: &Path) -> Result<(), String> {
+fn check_writable_by_root_only(program: &Path) -> Result<(), String> {
     for part in program.ancestors() {
         let meta = part.metadata().map_err(|e| format!("{}: {e}", part.display()))?;
         let others = meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0;
@@ -135,7 +135,7 @@ mod tests {
             groups,
         };
         for groups in [false, true] {
-            let mut command = command(&of(groups), false).expect("a program");
+            let mut command = program_command(&of(groups), false).expect("a program");
             let out = command.stdout(Stdio::piped()).output().await.expect("runs");
             assert_eq!(String::from_utf8_lossy(&out.stdout), "nobody\n", "{groups}");
         }

@@ -3,26 +3,31 @@
 use std::net::IpAddr;
 
 use evenkeel_core::health::Phase;
-use evenkeel_core::model::Path;
-use evenkeel_sys::names::host_name;
+use evenkeel_core::model::ConnectOptions;
+use evenkeel_sys::resolver::host_name;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Failure, Found, Watch, connect};
+use super::{PhaseTimer, ProbeFailure, ProbeSuccess, connect};
 
 /// A reply has no more bytes: 512 a line (RFC 5321, 4.5.3.1.5), and some lines.
-const LONGEST: usize = 16 << 10;
+const MAX_REPLY_BYTES: usize = 16 << 10;
 
-pub async fn run(to: (IpAddr, u16), path: &Path, helo: Option<&str>, watch: &mut Watch) -> Result<Found, Failure> {
-    let mut stream = connect::tcp(to, path, watch).await?;
+pub async fn run(
+    to: (IpAddr, u16),
+    path: &ConnectOptions,
+    helo: Option<&str>,
+    watch: &mut PhaseTimer,
+) -> Result<ProbeSuccess, ProbeFailure> {
+    let mut stream = connect::tcp_connect(to, path, watch).await?;
     let helo = helo.map_or_else(host_name, str::to_owned);
     let mut greeting = String::new();
     let talk = [("", "220"), (&*format!("HELO {helo}\r\n"), "250"), ("QUIT\r\n", "221")];
     for (say, expected) in talk {
         if !say.is_empty() {
-            watch.phase(Phase::Send, stream.write_all(say.as_bytes())).await?;
+            watch.run_phase(Phase::Send, stream.write_all(say.as_bytes())).await?;
         }
-        let reply = reply(&mut stream, watch).await?;
+        let reply = read_reply(&mut stream, watch).await?;
         if !reply.starts_with(expected) {
             let to_what =
                 if say.is_empty() { "its greeting is".to_owned() } else { format!("it answers {}", say.trim()) };
@@ -36,24 +41,24 @@ pub async fn run(to: (IpAddr, u16), path: &Path, helo: Option<&str>, watch: &mut
 }
 
 /// A whole reply: lines with a hyphen behind the code, and a last one without.
-async fn reply(stream: &mut TcpStream, watch: &mut Watch) -> Result<String, Failure> {
+async fn read_reply(stream: &mut TcpStream, watch: &mut PhaseTimer) -> Result<String, ProbeFailure> {
     let mut bytes = Vec::new();
     loop {
         let mut some = [0; 512];
         let phase = if bytes.is_empty() { Phase::FirstByte } else { Phase::Body };
-        let n = watch.phase(phase, stream.read(&mut some)).await?;
+        let n = watch.run_phase(phase, stream.read(&mut some)).await?;
         bytes.extend_from_slice(&some[..n]);
-        if n == 0 || bytes.len() > LONGEST {
+        if n == 0 || bytes.len() > MAX_REPLY_BYTES {
             let why = if n == 0 { "it hung up" } else { "its reply does not end" };
             return Err((phase, why.to_owned()));
         }
-        if whole(&bytes) {
+        if is_reply_complete(&bytes) {
             return Ok(String::from_utf8_lossy(&bytes).into_owned());
         }
     }
 }
 
-fn whole(reply: &[u8]) -> bool {
+fn is_reply_complete(reply: &[u8]) -> bool {
     let Some(lines) = reply.strip_suffix(b"\n") else { return false };
     let last = lines.rsplit(|b| *b == b'\n').next().unwrap_or(lines);
     last.get(3) != Some(&b'-')
@@ -63,8 +68,14 @@ fn whole(reply: &[u8]) -> bool {
 mod tests {
     #[test]
     fn a_reply_ends_with_a_line_without_a_hyphen() {
-        use super::whole;
-        assert!(whole(b"220 x\r\n") && whole(b"220-x\r\n220 y\r\n") && whole(b"250\r\n"));
-        assert!(!whole(b"220 x") && !whole(b"220-x\r\n") && !whole(b"220-x\r\n220 y"));
+        use super::is_reply_complete;
+        assert!(
+            is_reply_complete(b"220 x\r\n")
+                && is_reply_complete(b"220-x\r\n220 y\r\n")
+                && is_reply_complete(b"250\r\n")
+        );
+        assert!(
+            !is_reply_complete(b"220 x") && !is_reply_complete(b"220-x\r\n") && !is_reply_complete(b"220-x\r\n220 y")
+        );
     }
 }

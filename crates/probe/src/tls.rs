@@ -19,21 +19,21 @@ use tokio_rustls::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
-use super::{Failure, Watch};
+use super::{PhaseTimer, ProbeFailure};
 
 /// TLS settings that were used, each once. A file that changes is read again at the next reload.
 #[derive(Default)]
-pub struct Configs(Mutex<HashMap<Tls, Arc<ClientConfig>>>);
+pub struct TlsConfigs(Mutex<HashMap<Tls, Arc<ClientConfig>>>);
 
-impl Configs {
+impl TlsConfigs {
     /// Agrees on TLS over a connection.
     pub async fn handshake(
         &self,
         tls: &Tls,
         to: IpAddr,
         stream: TcpStream,
-        watch: &mut Watch,
-    ) -> Result<TlsStream<TcpStream>, Failure> {
+        watch: &mut PhaseTimer,
+    ) -> Result<TlsStream<TcpStream>, ProbeFailure> {
         let config = self.get(tls).map_err(|why| (Phase::Prepare, why))?;
         // The name that is sent, or else the one that the certificate must be for.
         let name = match tls.sni.as_ref().or(tls.name.as_ref()) {
@@ -41,7 +41,7 @@ impl Configs {
             None => ServerName::IpAddress(to.into()),
         };
         let connector = TlsConnector::from(config);
-        watch.phase(Phase::Tls, connector.connect(name, stream)).await
+        watch.run_phase(Phase::Tls, connector.connect(name, stream)).await
     }
 
     fn get(&self, tls: &Tls) -> Result<Arc<ClientConfig>, String> {
@@ -49,13 +49,13 @@ impl Configs {
         if let Some(c) = known.get(tls) {
             return Ok(c.clone());
         }
-        let config = Arc::new(config(tls)?);
+        let config = Arc::new(build_config(tls)?);
         known.insert(tls.clone(), config.clone());
         Ok(config)
     }
 }
 
-fn config(tls: &Tls) -> Result<ClientConfig, String> {
+fn build_config(tls: &Tls) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -65,7 +65,7 @@ fn config(tls: &Tls) -> Result<ClientConfig, String> {
     let mut config = match &tls.identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
-            let chain = certificates(certificate)?;
+            let chain = load_certificates(certificate)?;
             let key = PrivateKeyDer::from_pem_file(key).map_err(|e| format!("{key}: {e}"))?;
             builder.with_client_auth_cert(chain, key).map_err(|e| format!("{certificate}: {e}"))?
         }
@@ -77,7 +77,7 @@ fn config(tls: &Tls) -> Result<ClientConfig, String> {
     Ok(config)
 }
 
-fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+fn load_certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let all = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match all {
         Ok(all) if all.is_empty() => Err(format!("{file} holds no certificate")),
@@ -90,23 +90,23 @@ fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
 struct Verifier {
     provider: Arc<CryptoProvider>,
     chain: Option<Arc<WebPkiServerVerifier>>,
-    name: bool,
+    verify_name: bool,
 }
 
 impl Verifier {
     fn new(tls: &Tls, provider: Arc<CryptoProvider>) -> Result<Verifier, String> {
-        let Some(by) = &tls.verify else { return Ok(Verifier { provider, chain: None, name: false }) };
+        let Some(by) = &tls.verify else { return Ok(Verifier { provider, chain: None, verify_name: false }) };
         let mut roots = RootCertStore::empty();
         match by {
             Some(file) => {
-                for c in certificates(file)? {
+                for c in load_certificates(file)? {
                     roots.add(c).map_err(|e| format!("{file}: {e}"))?;
                 }
             }
             None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
         }
         let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
-        Ok(Verifier { provider, chain: Some(chain.map_err(|e| e.to_string())?), name: tls.name.is_some() })
+        Ok(Verifier { provider, chain: Some(chain.map_err(|e| e.to_string())?), verify_name: tls.name.is_some() })
     }
 }
 
@@ -124,7 +124,7 @@ impl ServerCertVerifier for Verifier {
             // The name is compared last, so that everything else is as it should be.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if !self.name => Ok(ServerCertVerified::assertion()),
+            )) if !self.verify_name => Ok(ServerCertVerified::assertion()),
             verified => verified,
         }
     }

@@ -2,33 +2,33 @@
 
 use std::time::Duration;
 
+use evenkeel_core::reload_time::ReloadTime;
 use evenkeel_core::time::Instant;
-use evenkeel_core::when::When;
 use nix::time::{ClockId, clock_gettime};
 
-fn read(id: ClockId) -> Duration {
+fn read_clock(id: ClockId) -> Duration {
     // Both clocks exist on every kernel that this program runs on.
     clock_gettime(id).map(Duration::from).unwrap_or_default()
 }
 
 /// CLOCK_BOOTTIME: goes on while the machine sleeps, and no operator sets it.
 pub fn now() -> Instant {
-    Instant::from_nanos(read(ClockId::CLOCK_BOOTTIME).as_nanos() as u64)
+    Instant::from_nanos(read_clock(ClockId::CLOCK_BOOTTIME).as_nanos() as u64)
 }
 
 /// CLOCK_MONOTONIC in nanoseconds, as the kernel's jiffies count.
 pub fn monotonic_ns() -> u64 {
-    read(ClockId::CLOCK_MONOTONIC).as_nanos() as u64
+    read_clock(ClockId::CLOCK_MONOTONIC).as_nanos() as u64
 }
 
 /// The time of day, since 1970; an operator may set it.
 pub fn time_of_day() -> Duration {
-    read(ClockId::CLOCK_REALTIME)
+    read_clock(ClockId::CLOCK_REALTIME)
 }
 
 /// The moment of a date and time, in seconds since 1970; without a date the next time that it is that late. `None` if the
 /// calendar has no such day.
-pub fn moment(when: &When) -> Option<i64> {
+pub fn to_unix_seconds(when: &ReloadTime) -> Option<i64> {
     // SAFETY: a zeroed tm is valid.
     let mut tm: libc::tm = unsafe { std::mem::zeroed() };
     let now = time_of_day().as_secs() as libc::time_t;
@@ -59,5 +59,5 @@ pub fn moment(when: &When) -> Option<i64> {
 
 /// Seconds since 1970, for what has to go on counting over a restart.
 pub fn unix_seconds() -> u32 {
-    read(ClockId::CLOCK_REALTIME).as_secs() as u32
+    read_clock(ClockId::CLOCK_REALTIME).as_secs() as u32
 }

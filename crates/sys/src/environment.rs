@@ -7,26 +7,26 @@ use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use evenkeel_core::config::environment::{Environment, NameTables, Program, Unreadable};
+use evenkeel_core::config::environment::{Environment, IprouteDirs, ProgramStatus, ReadError};
 use nix::unistd::{AccessFlags, Group, User, access};
 
 /// The running machine. What was asked once is remembered, so that thousands of lines cost one look each.
 #[derive(Default)]
-pub struct Machine {
-    links: OnceCell<Vec<(IpAddr, IpAddr)>>,
+pub struct HostEnvironment {
+    addresses: OnceCell<Vec<(IpAddr, IpAddr)>>,
     interfaces: RefCell<HashMap<String, bool>>,
     users: RefCell<HashMap<String, bool>>,
 }
 
-impl Machine {
+impl HostEnvironment {
     /// Nothing is looked at before it is asked for.
     pub fn new() -> Self {
-        Machine::default()
+        HostEnvironment::default()
     }
 
     /// Addresses of this machine with their netmasks, loopback apart.
-    fn links(&self) -> &[(IpAddr, IpAddr)] {
-        self.links.get_or_init(|| {
+    fn addresses(&self) -> &[(IpAddr, IpAddr)] {
+        self.addresses.get_or_init(|| {
             let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
             let ip = |a: nix::sys::socket::SockaddrStorage| {
                 let v4 = a.as_sockaddr_in().map(|a| IpAddr::from(a.ip()));
@@ -37,7 +37,7 @@ impl Machine {
     }
 }
 
-fn remembered(cache: &RefCell<HashMap<String, bool>>, name: &str, look: impl FnOnce() -> bool) -> bool {
+fn cached_lookup(cache: &RefCell<HashMap<String, bool>>, name: &str, look: impl FnOnce() -> bool) -> bool {
     if let Some(known) = cache.borrow().get(name) {
         return *known;
     }
@@ -46,19 +46,19 @@ fn remembered(cache: &RefCell<HashMap<String, bool>>, name: &str, look: impl FnO
     found
 }
 
-impl Environment for Machine {
-    fn read(&self, path: &Path) -> Result<Vec<u8>, Unreadable> {
+impl Environment for HostEnvironment {
+    fn read_file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
         let other = |e: std::io::Error| match e.kind() {
-            std::io::ErrorKind::NotFound => Unreadable::Missing,
-            _ => Unreadable::Other(e.to_string()),
+            std::io::ErrorKind::NotFound => ReadError::Missing,
+            _ => ReadError::Other(e.to_string()),
         };
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let meta = fs::metadata(path).map_err(other)?;
         if meta.is_dir() {
-            return Err(Unreadable::Directory);
+            return Err(ReadError::Directory);
         }
         if !meta.is_file() || meta.permissions().mode() & 0o111 != 0 {
-            return Err(Unreadable::Executable);
+            return Err(ReadError::Executable);
         }
         fs::read(path).map_err(other)
     }
@@ -70,35 +70,35 @@ impl Environment for Machine {
         files
     }
 
-    fn variable(&self, name: &str) -> Option<String> {
+    fn env_variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
 
     fn host_name(&self) -> String {
-        crate::names::host_name().split('.').next().unwrap_or("").to_owned()
+        crate::resolver::host_name().split('.').next().unwrap_or("").to_owned()
     }
 
-    fn seed(&self) -> u64 {
+    fn random_seed(&self) -> u64 {
         std::time::UNIX_EPOCH.elapsed().map_or(1, |t| t.as_nanos() as u64)
     }
 
-    fn interface(&self, name: &str) -> Option<bool> {
-        Some(remembered(&self.interfaces, name, || nix::net::if_::if_nametoindex(name).is_ok()))
+    fn has_interface(&self, name: &str) -> Option<bool> {
+        Some(cached_lookup(&self.interfaces, name, || nix::net::if_::if_nametoindex(name).is_ok()))
     }
 
-    fn user(&self, name: &str) -> Option<bool> {
-        Some(remembered(&self.users, name, || {
+    fn has_user(&self, name: &str) -> Option<bool> {
+        Some(cached_lookup(&self.users, name, || {
             let number = name.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty();
             number || matches!(User::from_name(name), Ok(Some(_)))
         }))
     }
 
-    fn group(&self, name: &str) -> Option<bool> {
+    fn has_group(&self, name: &str) -> Option<bool> {
         let number = name.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty();
         Some(number || matches!(Group::from_name(name), Ok(Some(_))))
     }
 
-    fn routing_number(&self, at: &NameTables, table: &str, name: &str) -> Option<Option<u32>> {
+    fn iproute_id(&self, at: &IprouteDirs, table: &str, name: &str) -> Option<Option<u32>> {
         let or = |dir: &Option<PathBuf>, usual: &[&str]| {
             dir.clone().map_or_else(|| usual.iter().map(PathBuf::from).collect(), |d| vec![d])
         };
@@ -117,31 +117,31 @@ impl Environment for Machine {
         (!texts.is_empty()).then(|| texts.iter().flat_map(|t| t.lines()).find_map(number))
     }
 
-    fn processors(&self) -> Option<u32> {
+    fn cpu_count(&self) -> Option<u32> {
         std::thread::available_parallelism().ok().map(|n| n.get() as u32)
     }
 
-    fn program(&self, path: &str) -> Program {
-        let Some(full) = find(path) else {
+    fn program_status(&self, path: &str) -> ProgramStatus {
+        let Some(full) = find_program(path) else {
             let where_ = if path.contains('/') { "there is no such file" } else { "no directory of PATH holds it" };
-            return Program::Unusable(where_.to_owned());
+            return ProgramStatus::Unusable(where_.to_owned());
         };
         match fs::metadata(&full) {
-            Ok(m) if m.is_dir() => return Program::Unusable("it is a directory".to_owned()),
+            Ok(m) if m.is_dir() => return ProgramStatus::Unusable("it is a directory".to_owned()),
             Ok(_) if access(&full, AccessFlags::X_OK).is_err() => {
-                return Program::Unusable("it is not executable; `chmod +x` it".to_owned());
+                return ProgramStatus::Unusable("it is not executable; `chmod +x` it".to_owned());
             }
             Ok(_) => {}
-            Err(e) => return Program::Unusable(e.to_string()),
+            Err(e) => return ProgramStatus::Unusable(e.to_string()),
         }
-        unsafe_element(&full).unwrap_or(Program::Safe)
+        find_unsafe_component(&full).unwrap_or(ProgramStatus::Safe)
     }
 
-    fn on_link(&self, addr: IpAddr) -> Option<bool> {
+    fn is_on_link(&self, addr: IpAddr) -> Option<bool> {
         if addr.is_loopback() {
             return Some(true);
         }
-        let of_family: Vec<_> = self.links().iter().filter(|(a, _)| a.is_ipv4() == addr.is_ipv4()).collect();
+        let of_family: Vec<_> = self.addresses().iter().filter(|(a, _)| a.is_ipv4() == addr.is_ipv4()).collect();
         if of_family.is_empty() {
             return None;
         }
@@ -154,7 +154,7 @@ impl Environment for Machine {
 }
 
 /// A program by its path, or in the directories of PATH.
-fn find(path: &str) -> Option<PathBuf> {
+fn find_program(path: &str) -> Option<PathBuf> {
     if path.contains('/') {
         return Path::new(path).exists().then(|| PathBuf::from(path));
     }
@@ -164,7 +164,7 @@ fn find(path: &str) -> Option<PathBuf> {
 
 /// The first element of a path, links followed, that somebody else than root can change. A directory with the sticky bit
 /// lets nobody replace what is another's.
-fn unsafe_element(path: &Path) -> Option<Program> {
+fn find_unsafe_component(path: &Path) -> Option<ProgramStatus> {
     let real = path.canonicalize().ok()?;
     let mut elements: Vec<&Path> = real.ancestors().collect();
     elements.reverse();
@@ -175,7 +175,7 @@ fn unsafe_element(path: &Path) -> Option<Program> {
         let by_group = mode & 0o020 != 0 && meta.gid() != 0;
         if meta.uid() != 0 || ((by_group || mode & 0o002 != 0) && !sticky) {
             let owner = User::from_uid(meta.uid().into()).ok().flatten().map_or(meta.uid().to_string(), |u| u.name);
-            return Some(Program::Unsafe { element: e.display().to_string(), owner, mode });
+            return Some(ProgramStatus::Unsafe { element: e.display().to_string(), owner, mode });
         }
     }
     None
@@ -191,11 +191,11 @@ mod tests {
         fs::create_dir_all(dir.join("rt_tables.d")).expect("writable");
         fs::write(dir.join("rt_tables"), "# names\n4711 blue\n0x10 green\n").expect("writable");
         fs::write(dir.join("rt_tables.d/more.conf"), "12 red\n").expect("writable");
-        let at = NameTables { etc: Some(dir.clone()), usr: Some(dir.join("nowhere")) };
-        let m = Machine::new();
-        let found = ["blue", "green", "red", "main"].map(|n| m.routing_number(&at, "rt_tables", n));
+        let at = IprouteDirs { etc: Some(dir.clone()), usr: Some(dir.join("nowhere")) };
+        let m = HostEnvironment::new();
+        let found = ["blue", "green", "red", "main"].map(|n| m.iproute_id(&at, "rt_tables", n));
         assert_eq!(found, [Some(Some(4711)), Some(Some(16)), Some(Some(12)), Some(None)]);
-        assert_eq!(m.routing_number(&at, "rt_protos", "bird"), None, "there is no such table");
+        assert_eq!(m.iproute_id(&at, "rt_protos", "bird"), None, "there is no such table");
         fs::remove_dir_all(dir).expect("removed");
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 #[derive(Debug)]
 pub struct Error {
     /// Operation and object, as `attach XDP to eth0`.
-    pub what: String,
+    pub operation: String,
     /// What the kernel said.
     pub source: io::Error,
     /// How to mend it, where that is known.
@@ -16,7 +16,7 @@ pub struct Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.source)?;
+        write!(f, "{}: {}", self.operation, self.source)?;
         match self.hint {
             Some(h) => write!(f, " ({h})"),
             None => Ok(()),
@@ -33,7 +33,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error of our own making.
     pub fn new(what: impl Into<String>, why: impl Into<String>) -> Self {
-        Error { what: what.into(), source: io::Error::other(why.into()), hint: None }
+        Error { operation: what.into(), source: io::Error::other(why.into()), hint: None }
     }
 
     /// The error number, if the kernel gave one.
@@ -42,7 +42,7 @@ impl Error {
     }
 
     /// Adds how to mend it.
-    pub fn hint(mut self, hint: &'static str) -> Self {
+    pub fn with_hint(mut self, hint: &'static str) -> Self {
         self.hint = Some(hint);
         self
     }
@@ -56,6 +56,6 @@ pub trait Context<T> {
 
 impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
     fn context(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|e| Error { what: what(), source: e.into(), hint: None })
+        self.map_err(|e| Error { operation: what(), source: e.into(), hint: None })
     }
 }

@@ -15,7 +15,7 @@ use crate::{Context, Error, Result};
 pub struct Fifo {
     path: PathBuf,
     file: File,
-    made: bool,
+    created: bool,
 }
 
 impl Fifo {
@@ -35,11 +35,11 @@ impl Fifo {
         }
         // Open for reading as well, so that there is always somebody at the other end and no write fails for want of one.
         let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path).context(what)?;
-        Ok(Fifo { path: path.to_owned(), file, made })
+        Ok(Fifo { path: path.to_owned(), file, created: made })
     }
 
     /// Writes a line whole, or not at all if nobody has read for so long that the FIFO is full.
-    pub fn tell(&mut self, line: &[u8]) -> io::Result<()> {
+    pub fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
         // At most PIPE_BUF bytes are written at once (pipe(7)).
         self.file.write_all(line)
     }
@@ -47,7 +47,7 @@ impl Fifo {
 
 impl Drop for Fifo {
     fn drop(&mut self) {
-        if self.made {
+        if self.created {
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Every error says which operation on which object failed, and what the kernel said.
 
+pub mod async_fd;
 pub mod bpf;
 pub mod clock;
 pub mod environment;
@@ -9,19 +10,18 @@ mod error;
 pub mod fifo;
 pub mod fsutil;
 pub mod ipvs;
-pub mod last_words;
-pub mod memo;
-pub mod names;
+pub mod ipvs_backend;
+pub mod last_will;
+pub mod mastership_record;
 pub mod netlink;
 pub mod netns;
 pub mod nexthop;
 pub mod paths;
 pub mod process;
-pub mod readable;
-pub mod rt;
+pub mod resolver;
+pub mod sched;
 pub mod signals;
 pub mod sysctl;
-pub mod table;
 pub mod user;
 pub mod wire;
 

@@ -1,13 +1,13 @@
 //! rtnetlink: links, addresses, routes, neighbours. One module, so that a breaking release of the message crates touches
 //! one place.
 
+mod deletions;
 mod encap;
 mod links;
 mod rules;
-mod vanished;
 
+pub use deletions::{Deletion, DeletionSubscription};
 pub use links::{Link, require_link};
-pub use vanished::{Interest, Vanished};
 
 use std::io;
 use std::net::IpAddr;
@@ -30,13 +30,13 @@ use crate::{Context, Result};
 
 /// An address on a device.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Addr {
+pub struct InterfaceAddr {
     /// The device's number.
     pub ifindex: u32,
     /// The address.
     pub addr: IpAddr,
     /// Its prefix length.
-    pub prefix: u8,
+    pub prefix_len: u8,
     /// Its label.
     pub label: Option<String>,
     /// Packets can be sent from it: it is not being tried for a duplicate, and none was found (RFC 4862, 5.4).
@@ -68,7 +68,7 @@ pub struct Neighbour {
     /// Its hardware address.
     pub mac: [u8; 6],
     /// Somebody has written it down for good (`ip neigh … nud permanent`).
-    pub fixed: bool,
+    pub permanent: bool,
 }
 
 /// A socket for requests.
@@ -92,7 +92,7 @@ impl Netlink {
     }
 
     /// The number by which events name whoever caused them.
-    pub fn port(&self) -> u32 {
+    pub fn port_id(&self) -> u32 {
         let mut address = SocketAddr::new(0, 0);
         self.socket.get_address(&mut address).map_or(0, |()| address.port_number())
     }
@@ -148,11 +148,11 @@ impl Netlink {
     }
 
     /// All addresses.
-    pub fn addresses(&mut self) -> Result<Vec<Addr>> {
+    pub fn addresses(&mut self) -> Result<Vec<InterfaceAddr>> {
         let get = AddressMessage::default(); // of no family in particular
         let answers = self.request(RouteNetlinkMessage::GetAddress(get), NLM_F_DUMP, || "list addresses".into())?;
         let addrs = answers.into_iter().filter_map(|m| match m {
-            RouteNetlinkMessage::NewAddress(a) => addr_of(&a),
+            RouteNetlinkMessage::NewAddress(a) => parse_address(&a),
             _ => None,
         });
         Ok(addrs.collect())
@@ -178,7 +178,7 @@ impl Netlink {
     }
 
     /// Takes an address from a device whose other end nobody knows any more. False if it was not there.
-    pub fn remove_address_of_any_peer(&mut self, ifindex: u32, vip: &VipSpec) -> Result<bool> {
+    pub fn remove_address_any_peer(&mut self, ifindex: u32, vip: &VipSpec) -> Result<bool> {
         let mut message = address_message(ifindex, vip, false);
         message.attributes.retain(|a| matches!(a, AddressAttribute::Local(_)));
         match self.request(RouteNetlinkMessage::DelAddress(message), NLM_F_ACK, || format!("remove address {vip}")) {
@@ -188,7 +188,7 @@ impl Netlink {
     }
 
     /// The way to an address; `None` if there is none.
-    pub fn route_to(&mut self, addr: IpAddr) -> Result<Option<Route>> {
+    pub fn lookup_route(&mut self, addr: IpAddr) -> Result<Option<Route>> {
         let mut get = RouteMessage::default();
         let (family, prefix, to) = match addr {
             IpAddr::V4(a) => (AddressFamily::Inet, 32, RouteAddress::Inet(a)),
@@ -239,7 +239,7 @@ impl Netlink {
             let answers =
                 self.request(RouteNetlinkMessage::GetNeighbour(get), NLM_F_DUMP, || "list neighbours".into())?;
             all.extend(answers.into_iter().filter_map(|m| match m {
-                RouteNetlinkMessage::NewNeighbour(n) => neighbour_of(&n),
+                RouteNetlinkMessage::NewNeighbour(n) => parse_neighbour(&n),
                 _ => None,
             }));
         }
@@ -247,14 +247,14 @@ impl Netlink {
     }
 
     /// The hardware address of one neighbour; `None` if it is not known, or not known to be right.
-    pub fn neighbour(&mut self, ifindex: u32, addr: IpAddr) -> Result<Option<[u8; 6]>> {
+    pub fn lookup_neighbour(&mut self, ifindex: u32, addr: IpAddr) -> Result<Option<[u8; 6]>> {
         let get = RouteNetlinkMessage::GetNeighbour(neighbour_message(ifindex, addr));
         let answers = match self.request(get, 0, || format!("look neighbour {addr} up")) {
             Err(e) if e.errno().is_some() => return Ok(None),
             other => other?,
         };
         Ok(answers.iter().find_map(|m| match m {
-            RouteNetlinkMessage::NewNeighbour(n) => neighbour_of(n).map(|n| n.mac),
+            RouteNetlinkMessage::NewNeighbour(n) => parse_neighbour(n).map(|n| n.mac),
             _ => None,
         }))
     }
@@ -328,7 +328,7 @@ fn address_message(ifindex: u32, vip: &VipSpec, whole: bool) -> AddressMessage {
     m
 }
 
-fn addr_of(a: &AddressMessage) -> Option<Addr> {
+fn parse_address(a: &AddressMessage) -> Option<InterfaceAddr> {
     let (mut local, mut addr, mut label) = (None, None, None);
     let mut flags = AddressFlags::from_bits_retain(u32::from(a.header.flags.bits()));
     for attr in &a.attributes {
@@ -342,10 +342,16 @@ fn addr_of(a: &AddressMessage) -> Option<Addr> {
     }
     let tried = flags.contains(AddressFlags::Tentative) && !flags.contains(AddressFlags::Optimistic);
     let usable = !tried && !flags.contains(AddressFlags::Dadfailed);
-    Some(Addr { ifindex: a.header.index, addr: local.or(addr)?, prefix: a.header.prefix_len, label, usable })
+    Some(InterfaceAddr {
+        ifindex: a.header.index,
+        addr: local.or(addr)?,
+        prefix_len: a.header.prefix_len,
+        label,
+        usable,
+    })
 }
 
-fn neighbour_of(n: &NeighbourMessage) -> Option<Neighbour> {
+fn parse_neighbour(n: &NeighbourMessage) -> Option<Neighbour> {
     if !matches!(
         n.header.state,
         NeighbourState::Reachable
@@ -368,27 +374,27 @@ fn neighbour_of(n: &NeighbourMessage) -> Option<Neighbour> {
         }
     }
     let fixed = matches!(n.header.state, NeighbourState::Permanent | NeighbourState::Noarp);
-    Some(Neighbour { ifindex: n.header.ifindex, addr: addr?, mac: mac?, fixed })
+    Some(Neighbour { ifindex: n.header.ifindex, addr: addr?, mac: mac?, permanent: fixed })
 }
 
 /// What changed, as far as anybody here asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Changes {
+pub struct NetworkChanges {
     /// Devices.
     pub links: bool,
     /// Addresses.
     pub addresses: bool,
     /// Routes or neighbours.
-    pub paths: bool,
+    pub routes_or_neighbours: bool,
 }
 
-impl Changes {
+impl NetworkChanges {
     /// What either of two says.
-    pub fn and(self, more: Changes) -> Changes {
-        Changes {
+    pub fn merge(self, more: NetworkChanges) -> NetworkChanges {
+        NetworkChanges {
             links: self.links || more.links,
             addresses: self.addresses || more.addresses,
-            paths: self.paths || more.paths,
+            routes_or_neighbours: self.routes_or_neighbours || more.routes_or_neighbours,
         }
     }
 }
@@ -397,9 +403,9 @@ impl Changes {
 pub struct Monitor {
     socket: Socket,
     /// Routes and rules that somebody took out, since it was last asked.
-    vanished: Vec<Vanished>,
+    deletions: Vec<Deletion>,
     /// Who does not count as somebody.
-    ourselves: u32,
+    own_port: u32,
 }
 
 impl Monitor {
@@ -415,18 +421,18 @@ impl Monitor {
             Ok::<_, io::Error>(socket)
         };
         let socket = open().context(|| "listen to netlink events".into())?;
-        Ok(Monitor { socket, vanished: Vec::new(), ourselves: 0 })
+        Ok(Monitor { socket, deletions: Vec::new(), own_port: 0 })
     }
 
     /// Routes and rules that vanish by the hand of this one are no news.
-    pub fn ignore(&mut self, netlink: &Netlink) {
-        self.ourselves = netlink.port();
+    pub fn ignore_changes_of(&mut self, netlink: &Netlink) {
+        self.own_port = netlink.port_id();
     }
 
     /// The routes and rules that somebody took out, of those that have been read since the last call. An [`Interest`] has
     /// to be there for any to come.
-    pub fn vanished(&mut self) -> Vec<Vanished> {
-        std::mem::take(&mut self.vanished)
+    pub fn take_deletions(&mut self) -> Vec<Deletion> {
+        std::mem::take(&mut self.deletions)
     }
 
     /// Waits until something has come.
@@ -440,8 +446,8 @@ impl Monitor {
     }
 
     /// Reads everything that has come, and says which kinds it was. A lost event counts as every kind.
-    pub fn drain(&mut self) -> Changes {
-        let mut changes = Changes::default();
+    pub fn read_events(&mut self) -> NetworkChanges {
+        let mut changes = NetworkChanges::default();
         let mut buf = [0u8; 32 * 1024];
         loop {
             match self.socket.recv(&mut &mut buf[..], 0) {
@@ -451,11 +457,11 @@ impl Monitor {
                         let len = u32::from_ne_bytes(rest[..4].try_into().unwrap_or_default()) as usize;
                         let kind = u16::from_ne_bytes([rest[4], rest[5]]);
                         let message = rest.get(..len).unwrap_or_default();
-                        self.vanished.extend(vanished::read(message, kind, self.ourselves));
+                        self.deletions.extend(deletions::parse_deletion(message, kind, self.own_port));
                         match kind {
                             16 | 17 => changes.links = true,
                             20 | 21 => changes.addresses = true,
-                            _ => changes.paths = true,
+                            _ => changes.routes_or_neighbours = true,
                         }
                         if len < 16 {
                             break;
@@ -465,8 +471,8 @@ impl Monitor {
                 }
                 Ok(_) => {}
                 Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
-                    changes = Changes { links: true, addresses: true, paths: true };
-                    self.vanished.push(Vanished::Anything);
+                    changes = NetworkChanges { links: true, addresses: true, routes_or_neighbours: true };
+                    self.deletions.push(Deletion::EventsLost);
                 }
                 Err(_) => return changes,
             }

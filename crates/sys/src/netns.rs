@@ -15,7 +15,7 @@ pub fn enter(path: &Path) -> Result<()> {
 }
 
 /// Does something in another network namespace, or in this thread's if none is named. This thread's stays as it is.
-pub fn within<T: Send>(path: Option<&Path>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub fn run_in<T: Send>(path: Option<&Path>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let Some(path) = path else { return work() };
     std::thread::scope(|s| {
         let done = s.spawn(|| {
@@ -27,7 +27,7 @@ pub fn within<T: Send>(path: Option<&Path>, work: impl FnOnce() -> Result<T> + S
 }
 
 /// Does a device of this thread's namespace forward IPv6 packets? Not, if it cannot be read.
-pub fn forwards_ipv6(device: &str) -> bool {
+pub fn is_ipv6_forwarding(device: &str) -> bool {
     // The name comes from the kernel, which lets no slash into it.
     std::fs::read(format!("/proc/sys/net/ipv6/conf/{device}/forwarding")).is_ok_and(|v| v.first() == Some(&b'1'))
 }

@@ -21,17 +21,17 @@ pub fn daemonize() -> Result<()> {
 }
 
 /// keepalived's signal for its JSON: SIGRTMIN+2, as the C library counts.
-pub fn json() -> i32 {
+pub fn sig_json() -> i32 {
     libc::SIGRTMIN() + 2
 }
 
 /// keepalived's signal for statistics that are counted anew: SIGRTMAX-1.
-pub fn stats_clear() -> i32 {
+pub fn sig_stats_clear() -> i32 {
     libc::SIGRTMAX() - 1
 }
 
 /// nix knows no real-time signals.
-fn set_of(numbers: impl Iterator<Item = i32>) -> SigSet {
+fn signal_set(numbers: impl Iterator<Item = i32>) -> SigSet {
     let mut set = SigSet::empty();
     // SAFETY: the set is valid, and stays so: sigaddset refuses what is no signal.
     unsafe {
@@ -45,27 +45,27 @@ fn set_of(numbers: impl Iterator<Item = i32>) -> SigSet {
 }
 
 /// Sends a signal by its number.
-pub fn pass_on(to: Pid, number: i32) {
+pub fn forward_signal(to: Pid, number: i32) {
     // SAFETY: no pointers are involved.
     unsafe { libc::kill(to.as_raw(), number) };
 }
 
 /// Signals that come in as things to be read, and do nothing else; SIGCHLD is always among them.
-pub struct Inbox {
+pub struct SignalReceiver {
     fd: SignalFd,
     set: SigSet,
 }
 
-impl Inbox {
+impl SignalReceiver {
     /// Blocks them in this thread, which must be the only one.
     pub fn new(signals: &[i32]) -> Result<Self> {
-        let set = set_of(signals.iter().copied().chain([libc::SIGCHLD]));
+        let set = signal_set(signals.iter().copied().chain([libc::SIGCHLD]));
         let open = || {
             sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
             SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
         };
         let fd = open().map_err(io::Error::from).context(|| "wait for signals".into())?;
-        Ok(Inbox { fd, set })
+        Ok(SignalReceiver { fd, set })
     }
 
     /// The number of one that has come.
@@ -74,7 +74,7 @@ impl Inbox {
     }
 }
 
-impl AsFd for Inbox {
+impl AsFd for SignalReceiver {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -82,7 +82,7 @@ impl AsFd for Inbox {
 
 /// A child, in which this returns `None`: signals do there what they usually do, and it is killed when its parent dies.
 /// Only while there is one thread.
-pub fn fork_child(inbox: &Inbox) -> Result<Option<Pid>> {
+pub fn fork_worker(inbox: &SignalReceiver) -> Result<Option<Pid>> {
     let parent = nix::unistd::getpid();
     // SAFETY: the process has one thread, so the child may do anything.
     match unsafe { fork() }.context(|| "start the working process".into())? {
@@ -102,12 +102,12 @@ pub fn fork_child(inbox: &Inbox) -> Result<Option<Pid>> {
 }
 
 /// Sends a signal to every process of a group.
-pub fn signal_group(group: u32, signal: Signal) {
+pub fn send_signal_to_group(group: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(-(group as i32)), signal);
 }
 
 /// Sends a signal to one process.
-pub fn signal(pid: u32, signal: Signal) -> Result<()> {
+pub fn send_signal(pid: u32, signal: Signal) -> Result<()> {
     kill(Pid::from_raw(pid as i32), signal).map_err(io::Error::from).context(|| format!("signal process {pid}"))
 }
 

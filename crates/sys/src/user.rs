@@ -5,7 +5,7 @@ use nix::unistd::{Group, User};
 use crate::{Context, Error, Result};
 
 /// Numbers of a user and a group; the user's own group if none is named.
-pub fn lookup(user: &str, group: Option<&str>) -> Result<(u32, u32)> {
+pub fn lookup_ids(user: &str, group: Option<&str>) -> Result<(u32, u32)> {
     let what = || format!("look up user {user}");
     let u = User::from_name(user).context(what)?.ok_or_else(|| Error::new(what(), "there is no such user"))?;
     let gid = match group {
@@ -25,7 +25,7 @@ pub fn is_root() -> bool {
 
 /// Gives up every capability but these (by number, as capability.h has them), for good as far as this process is concerned: a
 /// program that root executes has those of its bounding set again (capabilities(7)).
-pub fn keep_capabilities(kept: &[u32]) -> Result<()> {
+pub fn drop_capabilities_except(kept: &[u32]) -> Result<()> {
     /// _LINUX_CAPABILITY_VERSION_3: two words for each set.
     const VERSION: u32 = 0x2008_0522;
     let header = [VERSION, 0];
@@ -50,7 +50,7 @@ pub fn keep_capabilities(kept: &[u32]) -> Result<()> {
 }
 
 /// Those capabilities of `wanted` (name and number, as capability.h has them) that this process lacks.
-pub fn lacking<'a>(wanted: &[(&'a str, u32)]) -> Vec<&'a str> {
+pub fn missing_capabilities<'a>(wanted: &[(&'a str, u32)]) -> Vec<&'a str> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|l| u64::from_str_radix(l.strip_prefix("CapEff:")?.trim(), 16).ok());
     let has = |n: u32| effective.is_none_or(|e| e & (1 << n) != 0);

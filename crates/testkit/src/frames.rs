@@ -6,7 +6,7 @@ use etherparse::{NetSlice, PacketBuilder, PacketBuilderStep, SlicedPacket, Trans
 
 /// TCP flags of a segment.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Flags {
+pub struct TcpFlags {
     /// SYN
     pub syn: bool,
     /// ACK
@@ -17,22 +17,22 @@ pub struct Flags {
     pub rst: bool,
 }
 
-impl Flags {
+impl TcpFlags {
     /// `S`, `A`, `F`, `R` in any order; anything else means nothing.
-    pub fn of(letters: &str) -> Flags {
+    pub fn parse(letters: &str) -> TcpFlags {
         let has = |c| letters.contains(c);
-        Flags { syn: has('S'), ack: has('A'), fin: has('F'), rst: has('R') }
+        TcpFlags { syn: has('S'), ack: has('A'), fin: has('F'), rst: has('R') }
     }
 }
 
 /// Address and port.
-pub type End = (IpAddr, u16);
+pub type Endpoint = (IpAddr, u16);
 
 const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// The frame's destination in everything that this module builds: XDP test runs come in by the loopback device.
 pub const DIRECTOR_MAC: [u8; 6] = [0; 6];
 
-fn ip(from: IpAddr, to: IpAddr, ttl: u8) -> PacketBuilderStep<etherparse::IpHeaders> {
+fn ip_builder(from: IpAddr, to: IpAddr, ttl: u8) -> PacketBuilderStep<etherparse::IpHeaders> {
     let b = PacketBuilder::ethernet2(CLIENT_MAC, DIRECTOR_MAC);
     match (from, to) {
         (IpAddr::V4(f), IpAddr::V4(t)) => b.ipv4(f.octets(), t.octets(), ttl),
@@ -42,8 +42,8 @@ fn ip(from: IpAddr, to: IpAddr, ttl: u8) -> PacketBuilderStep<etherparse::IpHead
 }
 
 /// A TCP segment with some payload.
-pub fn tcp(from: End, to: End, flags: Flags, ttl: u8, payload: &[u8]) -> Vec<u8> {
-    let mut b = ip(from.0, to.0, ttl).tcp(from.1, to.1, 1000, 1024);
+pub fn tcp(from: Endpoint, to: Endpoint, flags: TcpFlags, ttl: u8, payload: &[u8]) -> Vec<u8> {
+    let mut b = ip_builder(from.0, to.0, ttl).tcp(from.1, to.1, 1000, 1024);
     if flags.syn {
         b = b.syn();
     }
@@ -62,15 +62,15 @@ pub fn tcp(from: End, to: End, flags: Flags, ttl: u8, payload: &[u8]) -> Vec<u8>
 }
 
 /// A UDP datagram.
-pub fn udp(from: End, to: End, ttl: u8, payload: &[u8]) -> Vec<u8> {
-    let b = ip(from.0, to.0, ttl).udp(from.1, to.1);
+pub fn udp(from: Endpoint, to: Endpoint, ttl: u8, payload: &[u8]) -> Vec<u8> {
+    let b = ip_builder(from.0, to.0, ttl).udp(from.1, to.1);
     let mut out = Vec::new();
     b.write(&mut out, payload).unwrap_or_else(|e| panic!("build a datagram: {e}"));
     out
 }
 
 /// An SCTP packet with one chunk of this type (RFC 9260, 3).
-pub fn sctp(from: End, to: End, chunk: u8, payload: &[u8]) -> Vec<u8> {
+pub fn sctp(from: Endpoint, to: Endpoint, chunk: u8, payload: &[u8]) -> Vec<u8> {
     let mut p = Vec::new();
     p.extend(from.1.to_be_bytes());
     p.extend(to.1.to_be_bytes());
@@ -82,7 +82,7 @@ pub fn sctp(from: End, to: End, chunk: u8, payload: &[u8]) -> Vec<u8> {
     let crc = crc32c(&p);
     p[8..12].copy_from_slice(&crc.to_le_bytes());
     let mut out = Vec::new();
-    let done = ip(from.0, to.0, 64).write(&mut out, etherparse::ip_number::SCTP, &p);
+    let done = ip_builder(from.0, to.0, 64).write(&mut out, etherparse::ip_number::SCTP, &p);
     done.unwrap_or_else(|e| panic!("build a packet: {e}"));
     out
 }
@@ -91,7 +91,7 @@ pub fn sctp(from: End, to: End, chunk: u8, payload: &[u8]) -> Vec<u8> {
 pub fn esp(from: IpAddr, to: IpAddr, payload: &[u8]) -> Vec<u8> {
     let p = [&[0, 0, 0x10, 1, 0, 0, 0, 1], payload].concat();
     let mut out = Vec::new();
-    let done = ip(from, to, 64).write(&mut out, etherparse::ip_number::ENCAPSULATING_SECURITY_PAYLOAD, &p);
+    let done = ip_builder(from, to, 64).write(&mut out, etherparse::ip_number::ENCAPSULATING_SECURITY_PAYLOAD, &p);
     done.unwrap_or_else(|e| panic!("build a packet: {e}"));
     out
 }
@@ -103,7 +103,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 }
 
 /// Ports of an SCTP packet; panics if its checksum is wrong.
-fn look_sctp(p: &[u8]) -> (u16, u16) {
+fn parse_sctp_ports(p: &[u8]) -> (u16, u16) {
     let port = |i: usize| u16::from_be_bytes([p[i], p[i + 1]]);
     let mut blank = p.to_vec();
     blank[8..12].fill(0);
@@ -113,22 +113,22 @@ fn look_sctp(p: &[u8]) -> (u16, u16) {
 
 /// What a frame is, taken apart and with its checksums verified.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Seen {
+pub struct ParsedFrame {
     /// Destination hardware address.
     pub dmac: [u8; 6],
     /// Source hardware address.
     pub smac: [u8; 6],
     /// Where it comes from.
-    pub from: End,
+    pub from: Endpoint,
     /// Where it goes.
-    pub to: End,
+    pub to: Endpoint,
     /// TTL, or hop limit.
     pub ttl: u8,
 }
 
 /// An ICMP or ICMPv6 message.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Icmp {
+pub struct IcmpMessage {
     /// Destination hardware address.
     pub dmac: [u8; 6],
     /// Who says it.
@@ -144,7 +144,7 @@ pub struct Icmp {
 }
 
 /// The ones' complement sum of words.
-fn sum(parts: &[&[u8]]) -> u16 {
+fn internet_checksum(parts: &[&[u8]]) -> u16 {
     let mut sum: u32 = parts
         .iter()
         .flat_map(|p| p.chunks(2))
@@ -157,7 +157,7 @@ fn sum(parts: &[&[u8]]) -> u16 {
 }
 
 /// Takes an ICMP message apart, if the frame is one; panics if a checksum is wrong.
-pub fn look_icmp(frame: &[u8]) -> Option<Icmp> {
+pub fn parse_icmp(frame: &[u8]) -> Option<IcmpMessage> {
     let p = SlicedPacket::from_ethernet(frame).ok()?;
     let (from, to) = match &p.net {
         Some(NetSlice::Ipv4(ip)) => {
@@ -177,8 +177,8 @@ pub fn look_icmp(frame: &[u8]) -> Option<Icmp> {
         _ => return None,
     };
     let m = payload.payload;
-    assert_eq!(sum(&[&pseudo, m]), 0xffff, "ICMP checksum");
-    Some(Icmp {
+    assert_eq!(internet_checksum(&[&pseudo, m]), 0xffff, "ICMP checksum");
+    Some(IcmpMessage {
         dmac: frame[..6].try_into().ok()?,
         from,
         to,
@@ -200,18 +200,18 @@ pub fn icmp_error(from: IpAddr, to: IpAddr, kind: (u8, u8), rest: u32, about: &[
         }
         _ => (etherparse::ip_number::ICMP, Vec::new()),
     };
-    let check = !sum(&[&pseudo, &m]);
+    let check = !internet_checksum(&[&pseudo, &m]);
     m[2..4].copy_from_slice(&check.to_be_bytes());
     let mut out = Vec::new();
-    ip(from, to, 64).write(&mut out, number, &m).unwrap_or_else(|e| panic!("build an error: {e}"));
+    ip_builder(from, to, 64).write(&mut out, number, &m).unwrap_or_else(|e| panic!("build an error: {e}"));
     out
 }
 
 /// Sets or clears the flag of an IPv4 packet.
-pub fn dont_fragment(frame: &mut [u8], yes: bool) {
+pub fn set_dont_fragment(frame: &mut [u8], yes: bool) {
     frame[20] = if yes { 0x40 } else { 0 };
     frame[24..26].fill(0);
-    let check = !sum(&[&frame[14..34]]);
+    let check = !internet_checksum(&[&frame[14..34]]);
     frame[24..26].copy_from_slice(&check.to_be_bytes());
 }
 
@@ -237,7 +237,7 @@ pub fn fragments(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
                 let word = offset as u16 | if more { 0x2000 } else { 0 };
                 ip[6..8].copy_from_slice(&word.to_be_bytes());
                 ip[10..12].fill(0);
-                let check = !sum(&[&ip]);
+                let check = !internet_checksum(&[&ip]);
                 ip[10..12].copy_from_slice(&check.to_be_bytes());
             }
             [eth, &ip, &extra, piece].concat()
@@ -258,14 +258,14 @@ pub fn reassemble(pieces: &[Vec<u8>]) -> Vec<u8> {
         head[16..18].copy_from_slice(&((20 + payload.len()) as u16).to_be_bytes());
         head[20..22].fill(0);
         head[24..26].fill(0);
-        let check = !sum(&[&head[14..34]]);
+        let check = !internet_checksum(&[&head[14..34]]);
         head[24..26].copy_from_slice(&check.to_be_bytes());
     }
     [head, payload].concat()
 }
 
 /// Takes a frame apart; panics if it is not whole or a checksum is wrong.
-pub fn look(frame: &[u8]) -> Seen {
+pub fn parse_frame(frame: &[u8]) -> ParsedFrame {
     let p = SlicedPacket::from_ethernet(frame).unwrap_or_else(|e| panic!("not a frame: {e}"));
     let Some(etherparse::LinkSlice::Ethernet2(eth)) = &p.link else { panic!("no Ethernet header") };
     let (source, destination, ttl) = match &p.net {
@@ -303,11 +303,11 @@ pub fn look(frame: &[u8]) -> Seen {
         _ => {
             let payload = p.net.as_ref().and_then(|n| n.ip_payload_ref()).unwrap_or_else(|| panic!("no payload"));
             match payload.ip_number {
-                etherparse::ip_number::SCTP => look_sctp(payload.payload),
+                etherparse::ip_number::SCTP => parse_sctp_ports(payload.payload),
                 etherparse::ip_number::ENCAPSULATING_SECURITY_PAYLOAD => (0, 0),
                 other => panic!("neither TCP, UDP, SCTP nor ESP: {other:?}"),
             }
         }
     };
-    Seen { dmac: eth.destination(), smac: eth.source(), from: (source, sport), to: (destination, dport), ttl }
+    ParsedFrame { dmac: eth.destination(), smac: eth.source(), from: (source, sport), to: (destination, dport), ttl }
 }

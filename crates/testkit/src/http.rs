@@ -26,7 +26,7 @@ impl Server {
         let status = Arc::new(AtomicU16::new(200));
         let (end, count, code, name) = (stop.clone(), requests.clone(), status.clone(), host.to_owned());
         let (tx, rx) = std::sync::mpsc::channel();
-        let thread = lan.spawn_within(host, move || {
+        let thread = lan.spawn_thread_in(host, move || {
             let listener = match TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)) {
                 Ok(l) => l,
                 Err(e) => return eprintln!("{name}: {e}"),
@@ -37,7 +37,7 @@ impl Server {
                 match listener.accept() {
                     Ok((stream, peer)) => {
                         let (name, count, code) = (name.clone(), count.clone(), code.clone());
-                        std::thread::spawn(move || answer(stream, peer, &name, &count, &code));
+                        std::thread::spawn(move || serve_request(stream, peer, &name, &count, &code));
                     }
                     Err(_) => std::thread::sleep(Duration::from_micros(300)),
                 }
@@ -72,7 +72,7 @@ impl Drop for Server {
     }
 }
 
-fn answer(mut stream: TcpStream, peer: SocketAddr, name: &str, count: &AtomicU64, code: &AtomicU16) {
+fn serve_request(mut stream: TcpStream, peer: SocketAddr, name: &str, count: &AtomicU64, code: &AtomicU16) {
     let _ = stream.set_nonblocking(false);
     let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
     let mut buf = [0u8; 1024];
@@ -94,15 +94,15 @@ fn answer(mut stream: TcpStream, peer: SocketAddr, name: &str, count: &AtomicU64
 
 /// What a client got.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Answer {
+pub struct Response {
     /// Who answered.
     pub server: String,
     /// The address that the server saw.
-    pub seen: String,
+    pub client_address: String,
 }
 
 /// One request on a connection of its own, from this thread's host.
-pub fn get(to: SocketAddrV4, patience: Duration) -> Result<Answer> {
+pub fn get(to: SocketAddrV4, patience: Duration) -> Result<Response> {
     let mut stream = TcpStream::connect_timeout(&to.into(), patience).context("connect")?;
     stream.set_read_timeout(Some(patience))?;
     stream.write_all(b"GET / HTTP/1.0\r\nHost: demo\r\n\r\n").context("send")?;
@@ -110,5 +110,5 @@ pub fn get(to: SocketAddrV4, patience: Duration) -> Result<Answer> {
     stream.read_to_string(&mut text).context("read")?;
     let body = text.split("\r\n\r\n").nth(1).unwrap_or("").trim();
     let Some((server, seen)) = body.split_once(' ') else { bail!("an answer without a body: {text:?}") };
-    Ok(Answer { server: server.to_owned(), seen: seen.to_owned() })
+    Ok(Response { server: server.to_owned(), client_address: seen.to_owned() })
 }

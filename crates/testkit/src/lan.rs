@@ -31,7 +31,7 @@ struct Process {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pid(pub u32);
 
-fn run(program: &str, args: &[&str]) -> Result<String> {
+fn run_command(program: &str, args: &[&str]) -> Result<String> {
     let out = Command::new(program).args(args).output().with_context(|| format!("run {program}"))?;
     if !out.status.success() {
         bail!("{program} {}: {}", args.join(" "), String::from_utf8_lossy(&out.stderr).trim());
@@ -40,14 +40,14 @@ fn run(program: &str, args: &[&str]) -> Result<String> {
 }
 
 /// Networks of processes that were killed before they could clean up.
-fn remove_stale() {
+fn remove_stale_namespaces() {
     for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let owner = name.strip_prefix("ek").and_then(|r| r.split('x').next()?.parse::<u32>().ok());
         if let Some(pid) = owner
             && !Path::new(&format!("/proc/{pid}")).exists()
         {
-            let _ = run("ip", &["netns", "del", &name]);
+            let _ = run_command("ip", &["netns", "del", &name]);
         }
     }
 }
@@ -59,7 +59,7 @@ impl Lan {
         if !evenkeel_sys::user::is_root() {
             bail!("network namespaces need root");
         }
-        remove_stale();
+        remove_stale_namespaces();
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let prefix = format!("ek{}x{}", std::process::id(), N.fetch_add(1, Ordering::Relaxed));
         let dir = dir.to_owned();
@@ -67,22 +67,22 @@ impl Lan {
     }
 
     /// The namespace's name, as `ip netns` knows it.
-    pub fn ns(&self, host: &str) -> String {
+    pub fn namespace(&self, host: &str) -> String {
         format!("{}-{host}", self.prefix)
     }
 
-    fn ns_path(&self, host: &str) -> PathBuf {
-        Path::new("/run/netns").join(self.ns(host))
+    fn namespace_path(&self, host: &str) -> PathBuf {
+        Path::new("/run/netns").join(self.namespace(host))
     }
 
     /// The name that a daemon on this host has among all daemons of this machine.
     pub fn instance(&self, host: &str) -> String {
-        self.ns(host)
+        self.namespace(host)
     }
 
     /// Adds a host.
-    pub fn host(&mut self, host: &str) -> Result<()> {
-        run("ip", &["netns", "add", &self.ns(host)]).context("make a network namespace")?;
+    pub fn add_host(&mut self, host: &str) -> Result<()> {
+        run_command("ip", &["netns", "add", &self.namespace(host)]).context("make a network namespace")?;
         self.hosts.push(host.to_owned());
         self.ip(host, "link set lo up")?;
         // Duplicate address detection and router solicitations are noise here.
@@ -91,15 +91,15 @@ impl Lan {
 
     /// `ip ARGS` in a host.
     pub fn ip(&self, host: &str, args: &str) -> Result<String> {
-        let ns = self.ns(host);
+        let ns = self.namespace(host);
         let all: Vec<&str> = ["-n", &ns].into_iter().chain(args.split_whitespace()).collect();
-        run("ip", &all)
+        run_command("ip", &all)
     }
 
     /// A link between two hosts: device and hardware address on either side.
-    pub fn link(&self, a: (&str, &str), b: (&str, &str)) -> Result<()> {
-        let (na, nb) = (self.ns(a.0), self.ns(b.0));
-        run("ip", &["link", "add", a.1, "netns", &na, "type", "veth", "peer", "name", b.1, "netns", &nb])?;
+    pub fn add_link(&self, a: (&str, &str), b: (&str, &str)) -> Result<()> {
+        let (na, nb) = (self.namespace(a.0), self.namespace(b.0));
+        run_command("ip", &["link", "add", a.1, "netns", &na, "type", "veth", "peer", "name", b.1, "netns", &nb])?;
         for (host, dev) in [a, b] {
             self.ip(host, &format!("link set {dev} up"))?;
         }
@@ -110,12 +110,12 @@ impl Lan {
     pub fn sysctl(&self, host: &str, path: &str, value: &str) -> Result<()> {
         let file = format!("/proc/sys/{path}");
         let value = value.to_owned();
-        self.within(host, move || fs::write(&file, value).with_context(|| format!("write {file}")))?
+        self.run_in(host, move || fs::write(&file, value).with_context(|| format!("write {file}")))?
     }
 
     /// Runs something in a host, on a thread of its own.
-    pub fn within<T: Send>(&self, host: &str, work: impl FnOnce() -> T + Send) -> Result<T> {
-        let path = self.ns_path(host);
+    pub fn run_in<T: Send>(&self, host: &str, work: impl FnOnce() -> T + Send) -> Result<T> {
+        let path = self.namespace_path(host);
         std::thread::scope(|s| {
             let thread = s.spawn(move || {
                 evenkeel_sys::netns::enter(&path)?;
@@ -129,8 +129,8 @@ impl Lan {
     }
 
     /// Starts a thread in a host and leaves it running.
-    pub fn spawn_within(&self, host: &str, work: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
-        let path = self.ns_path(host);
+    pub fn spawn_thread_in(&self, host: &str, work: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
+        let path = self.namespace_path(host);
         std::thread::spawn(move || match evenkeel_sys::netns::enter(&path) {
             Ok(()) => work(),
             Err(e) => eprintln!("{e}"),
@@ -141,7 +141,7 @@ impl Lan {
     pub fn command(&self, host: &str, program: &Path) -> Command {
         // Not `ip netns exec`: that mounts another /sys and hides the BPF file system.
         let mut c = Command::new("nsenter");
-        c.arg(format!("--net={}", self.ns_path(host).display())).arg(program);
+        c.arg(format!("--net={}", self.namespace_path(host).display())).arg(program);
         c
     }
 
@@ -178,7 +178,7 @@ impl Lan {
 
     /// Sends a signal to a process and, unless it is a mere message (HUP, USR1, USR2), waits for its end.
     pub fn signal(&self, pid: Pid, signal: Signal) -> Result<()> {
-        evenkeel_sys::signals::signal(pid.0, signal)?;
+        evenkeel_sys::signals::send_signal(pid.0, signal)?;
         if matches!(signal, Signal::SIGHUP | Signal::SIGUSR1 | Signal::SIGUSR2 | Signal::SIGSTOP | Signal::SIGCONT) {
             return Ok(());
         }
@@ -191,14 +191,14 @@ impl Lan {
     }
 
     /// How a process ended, if it has.
-    pub fn ended(&self, pid: Pid) -> Option<std::process::ExitStatus> {
+    pub fn exit_status(&self, pid: Pid) -> Option<std::process::ExitStatus> {
         let mut all = self.processes.lock().ok()?;
         let p = all.iter_mut().find(|p| p.child.id() == pid.0)?;
         p.child.try_wait().ok().flatten()
     }
 
     /// What can be seen of every host, for whoever has to find out what went wrong.
-    fn dump(&self) {
+    fn dump_state(&self) {
         eprintln!("== what was seen, in {}", self.dir.display());
         for host in &self.hosts {
             let mut text = String::new();
@@ -207,12 +207,12 @@ impl Lan {
             }
             let maps = evenkeel_sys::bpf::Maps::open(&evenkeel_sys::paths::bpf_dir(&self.instance(host)), false);
             if let Ok(maps) = maps {
-                text += &format!("$ services\n{:#?}\n", maps.view());
+                text += &format!("$ services\n{:#?}\n", maps.service_records());
                 text += &format!("$ connections\n{:#?}\n", maps.connections());
-                text += &format!("$ reasons\n{:?}\n", maps.reasons());
+                text += &format!("$ reasons\n{:?}\n", maps.packet_counters());
             }
             let socket = evenkeel_sys::paths::control_socket(&self.instance(host));
-            if let Ok(status) = crate::control::ask(&socket, &evenkeel_core::ipc::Request::Status) {
+            if let Ok(status) = crate::control::send_request(&socket, &evenkeel_core::ipc::Request::Status) {
                 text += &format!("$ status\n{status:#?}\n");
             }
             let _ = fs::write(self.dir.join(format!("{host}.dump")), text);
@@ -230,7 +230,7 @@ impl Drop for Lan {
     fn drop(&mut self) {
         let failed = std::thread::panicking();
         if failed {
-            self.dump();
+            self.dump_state();
         }
         for p in self.processes.get_mut().into_iter().flatten() {
             let _ = p.child.kill();
@@ -245,15 +245,15 @@ impl Drop for Lan {
                 evenkeel_sys::paths::bpf_dir(&format!("{instance}-real-server")),
                 evenkeel_sys::paths::run_dir(&instance),
             ] {
-                let _ = remove_pins(&dir);
+                let _ = remove_flat_dir(&dir);
             }
-            let _ = run("ip", &["netns", "del", &self.ns(host)]);
+            let _ = run_command("ip", &["netns", "del", &self.namespace(host)]);
         }
     }
 }
 
 /// Removes a directory of files; the BPF file system does not let remove_dir_all look at its entries.
-fn remove_pins(dir: &Path) -> io::Result<()> {
+fn remove_flat_dir(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)?.flatten() {
         fs::remove_file(entry.path())?;
     }
@@ -262,14 +262,14 @@ fn remove_pins(dir: &Path) -> io::Result<()> {
 
 /// Waits until something holds; panics with `what` if it takes too long.
 pub fn eventually<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
-    match within(limit, &mut look) {
+    match wait_for(limit, &mut look) {
         Some(found) => found,
         None => panic!("not within {limit:?}: {what}"),
     }
 }
 
 /// Waits until something holds, or gives up.
-pub fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn wait_for<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let until = Instant::now() + limit;
     loop {
         if let Some(found) = look() {

@@ -3,15 +3,15 @@
 //! ([`frames`]), recordings of the kernel's IPVS ([`sequences`]), another kernel ([`uml`]), choices that a seed repeats
 //! ([`dice`]).
 
-pub mod bulk;
 pub mod control;
-pub mod dice;
+pub mod demo_network;
+pub mod frame_counter;
 pub mod frames;
 pub mod http;
+pub mod ipvs_recording;
 pub mod lan;
-pub mod office;
-pub mod sequences;
+pub mod rng;
+pub mod routed_namespace;
 pub mod sim;
+pub mod stream;
 pub mod uml;
-pub mod watch;
-pub mod ways;

@@ -21,12 +21,12 @@ const KERNEL: &str = "/usr/bin/linux.uml";
 const MODULES: &str = "/usr/lib/uml/modules";
 
 /// Is it there?
-pub fn is_here() -> bool {
+pub fn is_installed() -> bool {
     Path::new(KERNEL).exists()
 }
 
 /// What ran inside, and how it ended.
-pub struct Ended {
+pub struct GuestExit {
     /// Its exit status.
     pub status: i32,
     /// What it printed.
@@ -34,18 +34,24 @@ pub struct Ended {
 }
 
 /// A shell's word.
-fn quoted(word: &str) -> String {
+fn shell_quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Runs a program inside, as root, with these arguments, environment and kernel modules; `dir` is where the kernel's files
 /// lie until it ends, and stay if it fails.
-pub fn run(dir: &Path, argv: &[&str], env: &[(&str, &str)], modules: &[&str], limit: Duration) -> Result<Ended> {
+pub fn run_in_guest(
+    dir: &Path,
+    argv: &[&str],
+    env: &[(&str, &str)],
+    modules: &[&str],
+    limit: Duration,
+) -> Result<GuestExit> {
     let _ = fs::remove_dir_all(dir);
     fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
     fs::create_dir_all("/lib/modules").context("make /lib/modules")?;
     let init = dir.join("init");
-    let file = |name: &str| quoted(&dir.join(name).display().to_string());
+    let file = |name: &str| shell_quote(&dir.join(name).display().to_string());
     let mut script = String::from("#!/bin/bash\n");
     script += &format!("exec </dev/null >{} 2>&1\n", file("console"));
     script += "mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs -o mode=755 tmpfs /run\n\
@@ -58,9 +64,9 @@ pub fn run(dir: &Path, argv: &[&str], env: &[(&str, &str)], modules: &[&str], li
     }
     script += "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8\n";
     for (name, value) in env {
-        script += &format!("export {name}={}\n", quoted(value));
+        script += &format!("export {name}={}\n", shell_quote(value));
     }
-    let words: Vec<String> = argv.iter().map(|a| quoted(a)).collect();
+    let words: Vec<String> = argv.iter().map(|a| shell_quote(a)).collect();
     script += &format!("{} >{} 2>&1\n", words.join(" "), file("output"));
     // The status last, and whole.
     script += &format!("echo $? >{}; mv {} {}; sync\n", file("status.new"), file("status.new"), file("status"));
@@ -106,11 +112,11 @@ pub fn run(dir: &Path, argv: &[&str], env: &[(&str, &str)], modules: &[&str], li
     if status == 0 {
         let _ = fs::remove_dir_all(dir);
     }
-    Ok(Ended { status, output })
+    Ok(GuestExit { status, output })
 }
 
 /// Runs one test of the calling test binary inside, an ignored one; panics with what it printed if it fails.
-pub fn run_test(name: &str, env: &[(&str, &str)], modules: &[&str], limit: Duration) {
+pub fn run_test_in_guest(name: &str, env: &[(&str, &str)], modules: &[&str], limit: Duration) {
     let me = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
     let target = me.parent().and_then(Path::parent).and_then(Path::parent).unwrap_or(Path::new("/tmp"));
     let suffix = env.iter().map(|(_, v)| v.chars().filter(char::is_ascii_alphanumeric).take(12).collect::<String>());
@@ -118,7 +124,7 @@ pub fn run_test(name: &str, env: &[(&str, &str)], modules: &[&str], limit: Durat
     let dir = target.join("uml").join(folder);
     let program = me.display().to_string();
     let argv = [program.as_str(), "--exact", name, "--ignored", "--nocapture", "--test-threads=1"];
-    match run(&dir, &argv, env, modules, limit) {
+    match run_in_guest(&dir, &argv, env, modules, limit) {
         Ok(ended) if ended.status == 0 => {
             let _ = std::io::stdout().write_all(ended.output.as_bytes());
         }

@@ -15,7 +15,7 @@ const EOPNOTSUPP: i32 = 95;
 const EAFNOSUPPORT: i32 = 97;
 
 /// Why a change was refused.
-pub fn of_change(change: &Change, e: &Error) -> String {
+pub fn change_error(change: &Change, e: &Error) -> String {
     use Change as C;
     let special = match (change, e.errno()) {
         (C::AddService(_), Some(EEXIST)) => Some("Service already exists"),
@@ -28,11 +28,11 @@ pub fn of_change(change: &Change, e: &Error) -> String {
         (C::StopDaemon(_), Some(ESRCH)) => Some("No daemon is running"),
         _ => None,
     };
-    special.map_or_else(|| general(e), str::to_owned)
+    special.map_or_else(|| general_error(e), str::to_owned)
 }
 
 /// Why something could not be looked at.
-pub fn general(e: &Error) -> String {
+pub fn general_error(e: &Error) -> String {
     let text = match e.errno() {
         Some(EPERM | EACCES) => "Permission denied (you must be root)",
         Some(EINVAL) => "Invalid operation.  Possibly wrong module version, address not unicast, ...",

@@ -45,14 +45,14 @@ impl Command {
     }
 
     /// The command of an option, if it is one.
-    pub fn of(option: Opt) -> Option<Command> {
+    pub fn from_option(option: Opt) -> Option<Command> {
         Some(match option {
             Opt::Command(c) => c,
             _ => return None,
         })
     }
 
-    fn needs(self, o: Opt) -> bool {
+    fn requires(self, o: Opt) -> bool {
         use Command as C;
         match o {
             Opt::Service => matches!(
@@ -66,11 +66,16 @@ impl Command {
 
     fn allows(self, o: Opt) -> bool {
         use Command as C;
-        self.needs(o)
+        self.requires(o)
             || match self {
                 C::AddService | C::EditService => matches!(
                     o,
-                    Opt::Scheduler | Opt::Persistent | Opt::Netmask | Opt::OnePacket | Opt::Engine | Opt::SchedFlags
+                    Opt::Scheduler
+                        | Opt::Persistent
+                        | Opt::Netmask
+                        | Opt::OnePacket
+                        | Opt::PersistenceEngine
+                        | Opt::SchedFlags
                 ),
                 C::AddServer | C::EditServer => {
                     matches!(o, Opt::Forward | Opt::Weight | Opt::UThreshold | Opt::LThreshold) || o.is_tunnel()
@@ -113,11 +118,11 @@ impl Command {
     }
 
     /// Says which option is missing or out of place, in the order of [`ORDER`].
-    pub fn check(self, given: &[Opt]) -> Result<(), String> {
+    pub fn check_options(self, given: &[Opt]) -> Result<(), String> {
         for o in ORDER {
             let name = o.name();
             if !given.contains(&o) {
-                if self.needs(o) {
+                if self.requires(o) {
                     return Err(format!("You need to supply the '{name}' option for the '{}' command", self.name()));
                 }
             } else if !self.allows(o) {
@@ -154,7 +159,7 @@ pub enum Opt {
     SyncId,
     Exact,
     OnePacket,
-    Engine,
+    PersistenceEngine,
     SchedFlags,
     TunInfo,
     TunType,
@@ -204,7 +209,7 @@ const ORDER: [Opt; 41] = [
     Opt::SyncId,
     Opt::Exact,
     Opt::OnePacket,
-    Opt::Engine,
+    Opt::PersistenceEngine,
     Opt::SchedFlags,
     Opt::TunInfo,
     Opt::TunType,
@@ -252,7 +257,7 @@ impl Opt {
             Opt::SyncId => "syncid",
             Opt::Exact => "exact",
             Opt::OnePacket => "ops",
-            Opt::Engine => "pe",
+            Opt::PersistenceEngine => "pe",
             Opt::SchedFlags => "sched-flags",
             Opt::TunInfo => "tun-info",
             Opt::TunType => "tun-type",
@@ -284,36 +289,36 @@ impl Opt {
 }
 
 /// A way to write an option.
-pub struct Spelling {
+pub struct OptionSpec {
     pub long: &'static str,
     pub short: char,
     pub option: Opt,
     /// A value must follow.
-    pub value: bool,
+    pub takes_value: bool,
     /// What tells options apart that are one: the protocol of a service, the method of a server.
     pub kind: u8,
 }
 
-const fn flag(long: &'static str, short: char, option: Opt) -> Spelling {
-    Spelling { long, short, option, value: false, kind: 0 }
+const fn flag(long: &'static str, short: char, option: Opt) -> OptionSpec {
+    OptionSpec { long, short, option, takes_value: false, kind: 0 }
 }
 
-const fn value(long: &'static str, short: char, option: Opt) -> Spelling {
-    Spelling { long, short, option, value: true, kind: 0 }
+const fn value(long: &'static str, short: char, option: Opt) -> OptionSpec {
+    OptionSpec { long, short, option, takes_value: true, kind: 0 }
 }
 
-const fn kind(mut s: Spelling, kind: u8) -> Spelling {
+const fn with_kind(mut s: OptionSpec, kind: u8) -> OptionSpec {
     s.kind = kind;
     s
 }
 
 /// No short form.
-const NO: char = '\0';
+const NO_SHORT: char = '\0';
 /// The kind of `-f`; those of other services are protocol numbers.
-pub const MARK: u8 = 0;
+pub const KIND_FWMARK: u8 = 0;
 
 /// All of them.
-pub const SPELLINGS: &[Spelling] = &[
+pub const OPTION_SPECS: &[OptionSpec] = &[
     flag("add-service", 'A', Opt::Command(Command::AddService)),
     flag("edit-service", 'E', Opt::Command(Command::EditService)),
     flag("delete-service", 'D', Opt::Command(Command::DeleteService)),
@@ -324,60 +329,60 @@ pub const SPELLINGS: &[Spelling] = &[
     flag("add-server", 'a', Opt::Command(Command::AddServer)),
     flag("edit-server", 'e', Opt::Command(Command::EditServer)),
     flag("delete-server", 'd', Opt::Command(Command::DeleteServer)),
-    flag("set", NO, Opt::Command(Command::Set)),
+    flag("set", NO_SHORT, Opt::Command(Command::Set)),
     flag("help", 'h', Opt::Command(Command::Help)),
     flag("version", 'v', Opt::Command(Command::Version)),
     flag("restore", 'R', Opt::Command(Command::Restore)),
     flag("save", 'S', Opt::Command(Command::Save)),
-    value("start-daemon", NO, Opt::Command(Command::StartDaemon)),
-    value("stop-daemon", NO, Opt::Command(Command::StopDaemon)),
-    kind(value("tcp-service", 't', Opt::Service), 6),
-    kind(value("udp-service", 'u', Opt::Service), 17),
-    kind(value("sctp-service", NO, Opt::Service), 132),
-    kind(value("fwmark-service", 'f', Opt::Service), MARK),
+    value("start-daemon", NO_SHORT, Opt::Command(Command::StartDaemon)),
+    value("stop-daemon", NO_SHORT, Opt::Command(Command::StopDaemon)),
+    with_kind(value("tcp-service", 't', Opt::Service), 6),
+    with_kind(value("udp-service", 'u', Opt::Service), 17),
+    with_kind(value("sctp-service", NO_SHORT, Opt::Service), 132),
+    with_kind(value("fwmark-service", 'f', Opt::Service), KIND_FWMARK),
     value("scheduler", 's', Opt::Scheduler),
     value("persistent", 'p', Opt::Persistent),
     value("netmask", 'M', Opt::Netmask),
     value("real-server", 'r', Opt::Server),
-    kind(flag("masquerading", 'm', Opt::Forward), 0),
-    kind(flag("ipip", 'i', Opt::Forward), 2),
-    kind(flag("gatewaying", 'g', Opt::Forward), 3),
+    with_kind(flag("masquerading", 'm', Opt::Forward), 0),
+    with_kind(flag("ipip", 'i', Opt::Forward), 2),
+    with_kind(flag("gatewaying", 'g', Opt::Forward), 3),
     value("weight", 'w', Opt::Weight),
     value("u-threshold", 'x', Opt::UThreshold),
     value("l-threshold", 'y', Opt::LThreshold),
     flag("numeric", 'n', Opt::Numeric),
     flag("connection", 'c', Opt::Connection),
-    value("mcast-interface", NO, Opt::McastInterface),
-    value("syncid", NO, Opt::SyncId),
-    value("sync-maxlen", NO, Opt::SyncMaxlen),
-    value("mcast-group", NO, Opt::McastGroup),
-    value("mcast-port", NO, Opt::McastPort),
-    value("mcast-ttl", NO, Opt::McastTtl),
-    flag("timeout", NO, Opt::Timeout),
-    flag("daemon", NO, Opt::Daemon),
-    flag("stats", NO, Opt::Stats),
-    flag("rate", NO, Opt::Rate),
-    flag("thresholds", NO, Opt::Thresholds),
-    flag("persistent-conn", NO, Opt::PersistentConn),
-    flag("nosort", NO, Opt::NoSort),
-    flag("sort", NO, Opt::Sort),
+    value("mcast-interface", NO_SHORT, Opt::McastInterface),
+    value("syncid", NO_SHORT, Opt::SyncId),
+    value("sync-maxlen", NO_SHORT, Opt::SyncMaxlen),
+    value("mcast-group", NO_SHORT, Opt::McastGroup),
+    value("mcast-port", NO_SHORT, Opt::McastPort),
+    value("mcast-ttl", NO_SHORT, Opt::McastTtl),
+    flag("timeout", NO_SHORT, Opt::Timeout),
+    flag("daemon", NO_SHORT, Opt::Daemon),
+    flag("stats", NO_SHORT, Opt::Stats),
+    flag("rate", NO_SHORT, Opt::Rate),
+    flag("thresholds", NO_SHORT, Opt::Thresholds),
+    flag("persistent-conn", NO_SHORT, Opt::PersistentConn),
+    flag("nosort", NO_SHORT, Opt::NoSort),
+    flag("sort", NO_SHORT, Opt::Sort),
     flag("exact", 'X', Opt::Exact),
     flag("ipv6", '6', Opt::Ipv6),
     flag("ops", 'o', Opt::OnePacket),
-    value("pe", NO, Opt::Engine),
+    value("pe", NO_SHORT, Opt::PersistenceEngine),
     value("sched-flags", 'b', Opt::SchedFlags),
-    flag("tun-info", NO, Opt::TunInfo),
-    value("tun-type", NO, Opt::TunType),
-    value("tun-port", NO, Opt::TunPort),
-    flag("tun-nocsum", NO, Opt::TunNoCsum),
-    flag("tun-csum", NO, Opt::TunCsum),
-    flag("tun-remcsum", NO, Opt::TunRemCsum),
-    flag("json", NO, Opt::Json),
-    value("watch", NO, Opt::Watch),
-    flag("complete", NO, Opt::Complete),
-    flag("atomic", NO, Opt::Atomic),
-    value("client", NO, Opt::Client),
-    value("state", NO, Opt::State),
-    flag("end", NO, Opt::End),
-    value("dataplane", NO, Opt::DataPlane),
+    flag("tun-info", NO_SHORT, Opt::TunInfo),
+    value("tun-type", NO_SHORT, Opt::TunType),
+    value("tun-port", NO_SHORT, Opt::TunPort),
+    flag("tun-nocsum", NO_SHORT, Opt::TunNoCsum),
+    flag("tun-csum", NO_SHORT, Opt::TunCsum),
+    flag("tun-remcsum", NO_SHORT, Opt::TunRemCsum),
+    flag("json", NO_SHORT, Opt::Json),
+    value("watch", NO_SHORT, Opt::Watch),
+    flag("complete", NO_SHORT, Opt::Complete),
+    flag("atomic", NO_SHORT, Opt::Atomic),
+    value("client", NO_SHORT, Opt::Client),
+    value("state", NO_SHORT, Opt::State),
+    flag("end", NO_SHORT, Opt::End),
+    value("dataplane", NO_SHORT, Opt::DataPlane),
 ];

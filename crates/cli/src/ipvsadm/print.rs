@@ -4,25 +4,26 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use evenkeel_core::ipvs::{
-    Connection, Dest, DestEntry, GRE, GUE, Method, ONE_PACKET, PERSISTENT, Rates, SCHED1, SCHED2, SCHED3, SYNC_GROUP,
-    SYNC_PORT, Service, ServiceEntry, ServiceId, Stats, SyncDaemon, TUNNEL_CSUM, TUNNEL_REMCSUM, Timeouts,
+    Connection, Dest, DestEntry, FwdMethod, Rates, SVC_F_ONEPACKET, SVC_F_PERSISTENT, SVC_F_SCHED1, SVC_F_SCHED2,
+    SVC_F_SCHED3, SYNC_GROUP, SYNC_PORT, Service, ServiceEntry, ServiceId, Stats, SyncDaemon, TUNNEL_FLAG_CSUM,
+    TUNNEL_FLAG_REMCSUM, TUNNEL_TYPE_GRE, TUNNEL_TYPE_GUE, Timeouts,
 };
 use evenkeel_core::model::Protocol;
-use evenkeel_sys::names;
+use evenkeel_sys::resolver;
 
-use super::parse::{Columns, List};
+use super::parse::{Columns, ListOptions};
 
 /// Address and port by number or by name.
-fn endpoint(addr: IpAddr, port: u16, protocol: Protocol, numeric: bool) -> String {
+fn format_endpoint(addr: IpAddr, port: u16, protocol: Protocol, numeric: bool) -> String {
     if numeric {
         return SocketAddr::new(addr, port).to_string();
     }
-    let (host, service) = names::of(addr, port, protocol == Protocol::Udp);
+    let (host, service) = resolver::reverse_lookup(addr, port, protocol == Protocol::Udp);
     if addr.is_ipv6() { format!("[{host}]:{service}") } else { format!("{host}:{service}") }
 }
 
 /// Names of IPv4 are cut; those of IPv6 move the columns.
-fn cut(name: String, addr: IpAddr, most: usize) -> String {
+fn truncate_name(name: String, addr: IpAddr, most: usize) -> String {
     if addr.is_ipv6() { name } else { name.chars().take(most).collect() }
 }
 
@@ -34,7 +35,7 @@ pub fn heading(columns: Columns) -> String {
     };
     let four = |names: &str| format!("{:<33} {names}\n  -> RemoteAddress:Port\n", "Prot LocalAddress:Port");
     match columns {
-        Columns::Usual => "Prot LocalAddress:Port Scheduler Flags\n  \
+        Columns::Default => "Prot LocalAddress:Port Scheduler Flags\n  \
              -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n"
             .to_owned(),
         Columns::TunInfo => "Prot LocalAddress:Port Scheduler Flags\n  \
@@ -54,86 +55,90 @@ pub fn title(version: u32, size: u32) -> String {
 }
 
 /// The protocol in whose names a service's ports are.
-fn protocol_of(id: ServiceId) -> Protocol {
+fn service_protocol(id: ServiceId) -> Protocol {
     match id {
-        ServiceId::At { protocol, .. } => protocol,
-        ServiceId::Mark { .. } => Protocol::Tcp,
+        ServiceId::Address { protocol, .. } => protocol,
+        ServiceId::Fwmark { .. } => Protocol::Tcp,
     }
 }
 
 /// What the flags of a scheduler are called, `None` if there are none.
 fn scheduler_flags(s: &Service) -> Option<String> {
     let names: [(&str, u32); 3] = match s.scheduler.as_str() {
-        "sh" => [("sh-fallback", SCHED1), ("sh-port", SCHED2), ("", SCHED3)],
-        "mh" => [("mh-fallback", SCHED1), ("mh-port", SCHED2), ("", SCHED3)],
-        _ => [("flag-1", SCHED1), ("flag-2", SCHED2), ("flag-3", SCHED3)],
+        "sh" => [("sh-fallback", SVC_F_SCHED1), ("sh-port", SVC_F_SCHED2), ("", SVC_F_SCHED3)],
+        "mh" => [("mh-fallback", SVC_F_SCHED1), ("mh-port", SVC_F_SCHED2), ("", SVC_F_SCHED3)],
+        _ => [("flag-1", SVC_F_SCHED1), ("flag-2", SVC_F_SCHED2), ("flag-3", SVC_F_SCHED3)],
     };
-    s.has(SCHED1 | SCHED2 | SCHED3).then(|| {
-        let set = names.iter().filter(|(name, flag)| !name.is_empty() && s.has(*flag));
+    s.has_flag(SVC_F_SCHED1 | SVC_F_SCHED2 | SVC_F_SCHED3).then(|| {
+        let set = names.iter().filter(|(name, flag)| !name.is_empty() && s.has_flag(*flag));
         set.map(|(name, _)| *name).collect::<Vec<_>>().join(",")
     })
 }
 
 /// The mask of a persistent service, if it is not the whole address.
-fn mask(s: &Service) -> Option<String> {
-    (s.netmask != s.id.whole_mask())
+fn netmask(s: &Service) -> Option<String> {
+    (s.netmask != s.id.full_netmask())
         .then(|| if s.id.is_ipv6() { s.netmask.to_string() } else { Ipv4Addr::from(s.netmask).to_string() })
 }
 
 /// A service's line and those of its servers.
-pub fn service(e: &ServiceEntry, dests: &[DestEntry], list: &List) -> String {
+pub fn service(e: &ServiceEntry, dests: &[DestEntry], list: &ListOptions) -> String {
     let s = &e.service;
     let mut text = match s.id {
-        ServiceId::At { protocol, addr, port } => {
-            format!("{:<4} {}", protocol.to_string(), cut(endpoint(addr, port, protocol, list.numeric), addr, 33))
+        ServiceId::Address { protocol, addr, port } => {
+            format!(
+                "{:<4} {}",
+                protocol.to_string(),
+                truncate_name(format_endpoint(addr, port, protocol, list.numeric), addr, 33)
+            )
         }
         // Printed as a signed number, which `-f` does not take back.
-        ServiceId::Mark { mark, ipv6 } => format!("FWM  {}{}", mark.cast_signed(), if ipv6 { " IPv6" } else { "" }),
+        ServiceId::Fwmark { mark, ipv6 } => format!("FWM  {}{}", mark.cast_signed(), if ipv6 { " IPv6" } else { "" }),
     };
     match list.columns {
-        Columns::Stats => text = format!("{text:<33}{}", numbers(stats(e.stats), list.exact)),
-        Columns::Rate => text = format!("{text:<33}{}", numbers(rates(e.rates), list.exact)),
+        Columns::Stats => text = format!("{text:<33}{}", number_columns(stats(e.stats), list.exact)),
+        Columns::Rate => text = format!("{text:<33}{}", number_columns(rates(e.rates), list.exact)),
         _ => {
             text += &format!(" {}", s.scheduler);
             if let Some(flags) = scheduler_flags(s) {
                 text += &format!(" ({flags})");
             }
-            if s.has(PERSISTENT) {
+            if s.has_flag(SVC_F_PERSISTENT) {
                 text += &format!(" persistent {}", s.timeout_s);
-                if let Some(mask) = mask(s) {
+                if let Some(mask) = netmask(s) {
                     text += &format!(" mask {mask}");
                 }
-                if !s.engine.is_empty() {
-                    text += &format!(" pe {}", s.engine);
+                if !s.persistence_engine.is_empty() {
+                    text += &format!(" pe {}", s.persistence_engine);
                 }
             }
-            if s.has(ONE_PACKET) {
+            if s.has_flag(SVC_F_ONEPACKET) {
                 text += " ops";
             }
         }
     }
     text.push('\n');
     for d in dests {
-        text += &dest(d, protocol_of(s.id), list);
+        text += &dest(d, service_protocol(s.id), list);
     }
     text
 }
 
-fn dest(e: &DestEntry, protocol: Protocol, list: &List) -> String {
+fn dest(e: &DestEntry, protocol: Protocol, list: &ListOptions) -> String {
     let d = &e.dest;
-    let name = cut(endpoint(d.addr, d.port, protocol, list.numeric), d.addr, 28);
+    let name = truncate_name(format_endpoint(d.addr, d.port, protocol, list.numeric), d.addr, 28);
     let conns = format!("{:<10} {:<10}", e.active, e.inactive);
     let method = match d.method {
-        Method::Masq => "Masq",
-        Method::Local => "Local",
-        Method::Tunnel => "Tunnel",
-        Method::Route => "Route",
-        Method::Bypass | Method::Unknown(_) => "Unknwn",
+        FwdMethod::Masq => "Masq",
+        FwdMethod::Local => "Local",
+        FwdMethod::Tunnel => "Tunnel",
+        FwdMethod::Route => "Route",
+        FwdMethod::Bypass | FwdMethod::Unknown(_) => "Unknwn",
     };
     let rest = match list.columns {
-        Columns::Stats => return format!("  -> {name:<28}{}\n", numbers(stats(e.stats), list.exact)),
+        Columns::Stats => return format!("  -> {name:<28}{}\n", number_columns(stats(e.stats), list.exact)),
         Columns::Rate => return format!("  -> {name:<28}{}\n", server_rates(e.rates, list.exact)),
-        Columns::Usual => format!("{method:<7} {:<6} {conns}", d.weight),
+        Columns::Default => format!("{method:<7} {:<6} {conns}", d.weight),
         Columns::TunInfo => format!("{method:<7} {:<13} {:<6} {conns}", tunnel(d), d.weight),
         Columns::Thresholds => format!("{:<10} {:<10} {conns}", d.u_threshold, d.l_threshold),
         Columns::PersistentConn => format!("{:<9} {:<11} {conns}", d.weight, e.persistent),
@@ -144,14 +149,14 @@ fn dest(e: &DestEntry, protocol: Protocol, list: &List) -> String {
 fn tunnel(d: &Dest) -> String {
     let sum = match d.tunnel_flags {
         0 => "-c",
-        TUNNEL_CSUM => "+c",
-        TUNNEL_REMCSUM => "r+c",
+        TUNNEL_FLAG_CSUM => "+c",
+        TUNNEL_FLAG_REMCSUM => "r+c",
         _ => "?",
     };
-    match (d.method, d.tunnel) {
-        (Method::Tunnel, GUE) => format!("gue:{}:{sum}", d.tunnel_port),
-        (Method::Tunnel, GRE) => format!("gre:{sum}"),
-        (Method::Tunnel, _) => "ipip".to_owned(),
+    match (d.method, d.tunnel_type) {
+        (FwdMethod::Tunnel, TUNNEL_TYPE_GUE) => format!("gue:{}:{sum}", d.tunnel_port),
+        (FwdMethod::Tunnel, TUNNEL_TYPE_GRE) => format!("gre:{sum}"),
+        (FwdMethod::Tunnel, _) => "ipip".to_owned(),
         _ => "n/a".to_owned(),
     }
 }
@@ -164,19 +169,19 @@ fn rates(r: Rates) -> [u64; 5] {
     [r.cps, r.in_pps, r.out_pps, r.in_bps, r.out_bps]
 }
 
-fn numbers(all: [u64; 5], exact: bool) -> String {
-    all.map(|n| large(n, exact)).concat()
+fn number_columns(all: [u64; 5], exact: bool) -> String {
+    all.map(|n| large_number(n, exact)).concat()
 }
 
 /// The first three are printed plainly in a server's line.
 fn server_rates(r: Rates, exact: bool) -> String {
     let [cps, in_pps, out_pps, in_bps, out_bps] = rates(r);
     let plain = [cps, in_pps, out_pps].map(|n| format!(" {n:>8}")).concat();
-    plain + &large(in_bps, exact) + &large(out_bps, exact)
+    plain + &large_number(in_bps, exact) + &large_number(out_bps, exact)
 }
 
 /// Nine wide, in K, M, G and T from the ninth digit on, cut and not rounded (print_largenum()).
-fn large(n: u64, exact: bool) -> String {
+fn large_number(n: u64, exact: bool) -> String {
     match n {
         _ if exact => {
             let digits = n.to_string();
@@ -191,23 +196,23 @@ fn large(n: u64, exact: bool) -> String {
 }
 
 /// All connections.
-pub fn connections(all: &[Connection], list: &List) -> String {
+pub fn connections(all: &[Connection], list: &ListOptions) -> String {
     let mut text =
         "IPVS connection entries\npro expire state       source             virtual            destination".to_owned();
-    text += if list.engines { "        pe name          pe_data\n" } else { "\n" };
+    text += if list.persistence_engines { "        pe name          pe_data\n" } else { "\n" };
     for c in all {
         text += &connection(c, list);
     }
     text
 }
 
-fn connection(c: &Connection, list: &List) -> String {
+fn connection(c: &Connection, list: &ListOptions) -> String {
     let protocol = if c.protocol == "UDP" { Protocol::Udp } else { Protocol::Tcp };
-    let end = |(addr, port): (IpAddr, u16)| endpoint(addr, port, protocol, list.numeric);
+    let end = |(addr, port): (IpAddr, u16)| format_endpoint(addr, port, protocol, list.numeric);
     let expire = format!("{:02}:{:02}", c.expires_s / 60, c.expires_s % 60);
     let (client, service, dest) = (end(c.client), end(c.service), end(c.dest));
     let mut text = format!("{:<3} {expire:<6} {:<11} {client:<18} {service:<18} ", c.protocol, c.state);
-    text += &match (&c.engine, list.engines) {
+    text += &match (&c.persistence_engine, list.persistence_engines) {
         (Some((name, data)), true) => format!("{dest:<16} {name:<18} {data}"),
         _ => dest,
     };
@@ -234,37 +239,37 @@ pub fn daemon(d: &SyncDaemon) -> String {
     )
 }
 
-fn saved_service(id: ServiceId, numeric: bool) -> String {
+fn service_option(id: ServiceId, numeric: bool) -> String {
     match id {
-        ServiceId::At { protocol, addr, port } => {
+        ServiceId::Address { protocol, addr, port } => {
             let option = match protocol {
                 Protocol::Tcp => "-t",
                 Protocol::Udp => "-u",
                 Protocol::Sctp => "--sctp-service",
             };
-            format!("{option} {}", endpoint(addr, port, protocol, numeric))
+            format!("{option} {}", format_endpoint(addr, port, protocol, numeric))
         }
-        ServiceId::Mark { mark, ipv6 } => format!("-f {}{}", mark.cast_signed(), if ipv6 { " -6" } else { "" }),
+        ServiceId::Fwmark { mark, ipv6 } => format!("-f {}{}", mark.cast_signed(), if ipv6 { " -6" } else { "" }),
     }
 }
 
 /// `-S`: the commands that make a service. `complete`: thresholds as well, and marks that `-f` takes back.
-pub fn save(s: &Service, dests: &[DestEntry], numeric: bool, complete: bool) -> String {
+pub fn save_commands(s: &Service, dests: &[DestEntry], numeric: bool, complete: bool) -> String {
     let id = match s.id {
-        ServiceId::Mark { mark, ipv6 } if complete => format!("-f {mark}{}", if ipv6 { " -6" } else { "" }),
-        id => saved_service(id, numeric),
+        ServiceId::Fwmark { mark, ipv6 } if complete => format!("-f {mark}{}", if ipv6 { " -6" } else { "" }),
+        id => service_option(id, numeric),
     };
     let mut text = format!("-A {id} -s {}", s.scheduler);
-    if s.has(PERSISTENT) {
+    if s.has_flag(SVC_F_PERSISTENT) {
         text += &format!(" -p {}", s.timeout_s);
-        if let Some(mask) = mask(s) {
+        if let Some(mask) = netmask(s) {
             text += &format!(" -M {mask}");
         }
     }
-    if !s.engine.is_empty() {
-        text += &format!(" --pe {}", s.engine);
+    if !s.persistence_engine.is_empty() {
+        text += &format!(" --pe {}", s.persistence_engine);
     }
-    if s.has(ONE_PACKET) {
+    if s.has_flag(SVC_F_ONEPACKET) {
         text += " -o";
     }
     if let Some(flags) = scheduler_flags(s) {
@@ -273,17 +278,17 @@ pub fn save(s: &Service, dests: &[DestEntry], numeric: bool, complete: bool) -> 
     text.push('\n');
     for e in dests {
         let d = &e.dest;
-        let server = endpoint(d.addr, d.port, protocol_of(s.id), numeric);
+        let server = format_endpoint(d.addr, d.port, service_protocol(s.id), numeric);
         let method = match d.method {
-            Method::Masq => "-m",
-            Method::Tunnel => "-i",
+            FwdMethod::Masq => "-m",
+            FwdMethod::Tunnel => "-i",
             _ => "-g",
         };
         text += &format!("-a {id} -r {server} {method} -w {}", d.weight);
-        if d.method == Method::Tunnel {
-            text += &match d.tunnel {
-                GUE => format!(" --tun-type gue --tun-port {} {}", d.tunnel_port, sum(d)),
-                GRE => format!(" --tun-type gre {}", sum(d)),
+        if d.method == FwdMethod::Tunnel {
+            text += &match d.tunnel_type {
+                TUNNEL_TYPE_GUE => format!(" --tun-type gue --tun-port {} {}", d.tunnel_port, checksum_option(d)),
+                TUNNEL_TYPE_GRE => format!(" --tun-type gre {}", checksum_option(d)),
                 _ => " --tun-type ipip".to_owned(),
             };
         }
@@ -298,16 +303,16 @@ pub fn save(s: &Service, dests: &[DestEntry], numeric: bool, complete: bool) -> 
     text
 }
 
-fn sum(d: &Dest) -> &'static str {
+fn checksum_option(d: &Dest) -> &'static str {
     match d.tunnel_flags {
-        TUNNEL_CSUM => "--tun-csum",
-        TUNNEL_REMCSUM => "--tun-remcsum",
+        TUNNEL_FLAG_CSUM => "--tun-csum",
+        TUNNEL_FLAG_REMCSUM => "--tun-remcsum",
         _ => "--tun-nocsum",
     }
 }
 
 /// What `-S --complete` adds: timeouts and daemons.
-pub fn save_rest(t: Timeouts, daemons: &[SyncDaemon]) -> String {
+pub fn save_settings(t: Timeouts, daemons: &[SyncDaemon]) -> String {
     let mut text = format!("--set {} {} {}\n", t.tcp_s, t.tcpfin_s, t.udp_s);
     for d in daemons {
         text += &format!("--start-daemon {} --mcast-interface {} --syncid {}", d.role, d.interface, d.syncid);

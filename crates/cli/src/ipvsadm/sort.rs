@@ -4,40 +4,40 @@ use std::net::IpAddr;
 
 use evenkeel_core::ipvs::{DestEntry, ServiceEntry, ServiceId};
 
-use super::parse::Sorting;
+use super::parse::SortOrder;
 
 /// Negative, zero or positive, as C's comparison functions.
 type Compare<T> = fn(&T, &T) -> i32;
 
 /// Sorts services.
-pub fn services(all: &mut Vec<ServiceEntry>, how: Sorting) {
+pub fn sort_services(all: &mut Vec<ServiceEntry>, how: SortOrder) {
     match how {
-        Sorting::None => {}
-        Sorting::Ipvsadm => merge_sort(all, by_ipvsadm),
-        Sorting::Correct => all.sort_by_key(|s| match s.service.id {
-            ServiceId::At { protocol, addr, port } => {
+        SortOrder::None => {}
+        SortOrder::Ipvsadm => merge_sort(all, compare_services),
+        SortOrder::Correct => all.sort_by_key(|s| match s.service.id {
+            ServiceId::Address { protocol, addr, port } => {
                 (0, addr.is_ipv6(), protocol.number(), Some(addr), u32::from(port))
             }
-            ServiceId::Mark { mark, ipv6 } => (1, ipv6, 0, None, mark),
+            ServiceId::Fwmark { mark, ipv6 } => (1, ipv6, 0, None, mark),
         }),
     }
 }
 
 /// Sorts the servers of a service.
-pub fn dests(all: &mut Vec<DestEntry>, how: Sorting) {
+pub fn sort_dests(all: &mut Vec<DestEntry>, how: SortOrder) {
     match how {
-        Sorting::None => {}
-        Sorting::Ipvsadm => merge_sort(all, dests_by_ipvsadm),
-        Sorting::Correct => all.sort_by_key(|d| (d.dest.addr, d.dest.port)),
+        SortOrder::None => {}
+        SortOrder::Ipvsadm => merge_sort(all, compare_dests),
+        SortOrder::Correct => all.sort_by_key(|d| (d.dest.addr, d.dest.port)),
     }
 }
 
 /// By mark, family, protocol, address and port, each by the sign of a 32-bit difference: so 172.16.0.0 comes before
 /// 10.0.0.0, and a mark of 2^31 after 2 and before -1.
-fn by_ipvsadm(a: &ServiceEntry, b: &ServiceEntry) -> i32 {
+fn compare_services(a: &ServiceEntry, b: &ServiceEntry) -> i32 {
     let parts = |id: ServiceId| match id {
-        ServiceId::At { protocol, addr, port } => (0, protocol.number(), addr, port),
-        ServiceId::Mark { mark, .. } => (mark, 0, IpAddr::from([0; 4]), 0),
+        ServiceId::Address { protocol, addr, port } => (0, protocol.number(), addr, port),
+        ServiceId::Fwmark { mark, .. } => (mark, 0, IpAddr::from([0; 4]), 0),
     };
     let ((mark, protocol, addr, port), (b_mark, b_protocol, b_addr, b_port)) =
         (parts(a.service.id), parts(b.service.id));
@@ -46,21 +46,21 @@ fn by_ipvsadm(a: &ServiceEntry, b: &ServiceEntry) -> i32 {
         mark.wrapping_sub(b_mark).cast_signed(),
         family,
         i32::from(protocol) - i32::from(b_protocol),
-        difference(addr, b_addr),
+        address_difference(addr, b_addr),
         i32::from(port) - i32::from(b_port),
     ];
     differences.into_iter().find(|d| *d != 0).unwrap_or(0)
 }
 
-fn dests_by_ipvsadm(a: &DestEntry, b: &DestEntry) -> i32 {
-    match difference(a.dest.addr, b.dest.addr) {
+fn compare_dests(a: &DestEntry, b: &DestEntry) -> i32 {
+    match address_difference(a.dest.addr, b.dest.addr) {
         0 => i32::from(a.dest.port) - i32::from(b.dest.port),
         d => d,
     }
 }
 
 /// Of the first words that differ. An IPv4 address is a first word with three zero words behind it.
-fn difference(a: IpAddr, b: IpAddr) -> i32 {
+fn address_difference(a: IpAddr, b: IpAddr) -> i32 {
     let words = |addr: IpAddr| match addr {
         IpAddr::V4(a) => [u32::from(a), 0, 0, 0],
         IpAddr::V6(a) => {
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn addresses_differ_as_ipvsadm_subtracts_them() {
-        let less = |a: &str, b: &str| difference(a.parse().expect("one"), b.parse().expect("another")) < 0;
+        let less = |a: &str, b: &str| address_difference(a.parse().expect("one"), b.parse().expect("another")) < 0;
         assert!(less("172.16.0.1", "10.0.0.1") && less("192.168.0.1", "10.0.0.1") && less("172.16.0.1", "192.168.0.1"));
         assert!(less("fd00::1", "2001:db8::1") && less("fd00::2", "10.0.0.1"));
     }

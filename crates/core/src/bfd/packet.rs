@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// Without authentication, as ours always is.
-pub const LENGTH: usize = 24;
+pub const PACKET_LEN: usize = 24;
 
 const VERSION: u8 = 1;
 const POLL: u8 = 0x20;
@@ -29,7 +29,7 @@ pub enum State {
 }
 
 impl State {
-    const fn of(number: u8) -> State {
+    const fn from_bits(number: u8) -> State {
         match number & 3 {
             0 => State::AdminDown,
             1 => State::Down,
@@ -58,11 +58,11 @@ impl Diagnostic {
     /// Nothing to say.
     pub const NONE: Diagnostic = Diagnostic(0);
     /// No packet came for the detection time.
-    pub const EXPIRED: Diagnostic = Diagnostic(1);
+    pub const TIME_EXPIRED: Diagnostic = Diagnostic(1);
     /// The neighbour said so.
-    pub const NEIGHBOUR: Diagnostic = Diagnostic(3);
+    pub const NEIGHBOUR_DOWN: Diagnostic = Diagnostic(3);
     /// The operator.
-    pub const ADMINISTRATIVE: Diagnostic = Diagnostic(7);
+    pub const ADMIN_DOWN: Diagnostic = Diagnostic(7);
 }
 
 impl fmt::Display for Diagnostic {
@@ -92,15 +92,15 @@ pub struct Packet {
     /// An answer is wanted at once (P).
     pub poll: bool,
     /// This is that answer (F).
-    pub last: bool,
+    pub final_bit: bool,
     /// The sender does not want packets at intervals (D).
     pub demand: bool,
     /// The sender may miss so many packets of its own before it counts as gone.
     pub multiplier: u8,
     /// The sender's number for the session; never 0.
-    pub mine: u32,
+    pub my_discr: u32,
     /// The receiver's, as far as the sender knows it; else 0.
-    pub yours: u32,
+    pub your_discr: u32,
     /// The sender sends at least so far apart.
     pub desired_min_tx: Duration,
     /// The sender can take packets so far apart; zero: it wants none.
@@ -109,7 +109,7 @@ pub struct Packet {
 
 /// Why a packet was refused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-pub enum Reject {
+pub enum RejectReason {
     /// Not version 1.
     Version,
     /// Shorter than a packet, or than it says; or longer than what came.
@@ -123,15 +123,15 @@ pub enum Reject {
     /// Authentication, which we do not speak.
     Authentication,
     /// No session is with this neighbour.
-    Stranger,
+    UnknownNeighbour,
     /// It came from farther away than `max_hops`.
     Hops,
 }
 
 impl Packet {
     /// As bytes; intervals are cut to whole microseconds.
-    pub fn bytes(&self) -> [u8; LENGTH] {
-        let mut b = [0; LENGTH];
+    pub fn encode(&self) -> [u8; PACKET_LEN] {
+        let mut b = [0; PACKET_LEN];
         b[0] = VERSION << 5 | (self.diagnostic.0 & 0x1f);
         let state = match self.state {
             State::AdminDown => 0,
@@ -140,11 +140,11 @@ impl Packet {
             State::Up => 3,
         };
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-        b[1] = state << 6 | flag(self.poll, POLL) | flag(self.last, FINAL) | flag(self.demand, DEMAND);
+        b[1] = state << 6 | flag(self.poll, POLL) | flag(self.final_bit, FINAL) | flag(self.demand, DEMAND);
         b[2] = self.multiplier;
-        b[3] = LENGTH as u8;
-        b[4..8].copy_from_slice(&self.mine.to_be_bytes());
-        b[8..12].copy_from_slice(&self.yours.to_be_bytes());
+        b[3] = PACKET_LEN as u8;
+        b[4..8].copy_from_slice(&self.my_discr.to_be_bytes());
+        b[8..12].copy_from_slice(&self.your_discr.to_be_bytes());
         b[12..16].copy_from_slice(&micros(self.desired_min_tx).to_be_bytes());
         b[16..20].copy_from_slice(&micros(self.required_min_rx).to_be_bytes());
         // The echo function (bytes 20 to 23) is not wanted.
@@ -152,41 +152,41 @@ impl Packet {
     }
 
     /// Reads the payload of a UDP packet, with those checks of RFC 5880, 6.8.6, that need no session.
-    pub fn read(b: &[u8]) -> Result<Packet, Reject> {
-        let Some(fixed) = b.first_chunk::<LENGTH>() else { return Err(Reject::Length) };
+    pub fn parse(b: &[u8]) -> Result<Packet, RejectReason> {
+        let Some(fixed) = b.first_chunk::<PACKET_LEN>() else { return Err(RejectReason::Length) };
         let number = |at: usize| u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
         let interval = |at: usize| Duration::from_micros(u64::from(number(at)));
         let (flags, length) = (fixed[1], usize::from(fixed[3]));
         if fixed[0] >> 5 != VERSION {
-            return Err(Reject::Version);
+            return Err(RejectReason::Version);
         }
-        if length < LENGTH || length > b.len() {
-            return Err(Reject::Length);
+        if length < PACKET_LEN || length > b.len() {
+            return Err(RejectReason::Length);
         }
         if fixed[2] == 0 {
-            return Err(Reject::Multiplier);
+            return Err(RejectReason::Multiplier);
         }
         if flags & MULTIPOINT != 0 {
-            return Err(Reject::Multipoint);
+            return Err(RejectReason::Multipoint);
         }
         let packet = Packet {
             diagnostic: Diagnostic(fixed[0] & 0x1f),
-            state: State::of(flags >> 6),
+            state: State::from_bits(flags >> 6),
             poll: flags & POLL != 0,
-            last: flags & FINAL != 0,
+            final_bit: flags & FINAL != 0,
             demand: flags & DEMAND != 0,
             multiplier: fixed[2],
-            mine: number(4),
-            yours: number(8),
+            my_discr: number(4),
+            your_discr: number(8),
             desired_min_tx: interval(12),
             required_min_rx: interval(16),
         };
         let early = matches!(packet.state, State::Down | State::AdminDown);
-        if packet.mine == 0 || (packet.yours == 0 && !early) {
-            return Err(Reject::Discriminator);
+        if packet.my_discr == 0 || (packet.your_discr == 0 && !early) {
+            return Err(RejectReason::Discriminator);
         }
         if flags & AUTHENTICATION != 0 {
-            return Err(Reject::Authentication);
+            return Err(RejectReason::Authentication);
         }
         Ok(packet)
     }

@@ -5,19 +5,19 @@
 //! touched, only the blanks around its words. That nothing else changed is proven by reading both.
 
 /// Lays out a file.
-pub fn layout(text: &str) -> String {
-    let mut out = Layout::default();
+pub fn format_text(text: &str) -> String {
+    let mut out = Formatter::default();
     let mut definition = false;
     for raw in text.lines() {
         let line = raw.trim();
         // The lines of a definition are left alone: its blanks are its value.
         if definition || is_definition(line) {
-            out.line(line, out.depth);
-            out.fixed = true;
+            out.push_line(line, out.depth);
+            out.last_line_fixed = true;
             definition = line.ends_with('\\');
             continue;
         }
-        out.source_line(line);
+        out.format_line(line);
     }
     out.finish()
 }
@@ -33,12 +33,12 @@ fn is_definition(line: &str) -> bool {
 }
 
 #[derive(Default)]
-struct Layout {
+struct Formatter {
     out: String,
     depth: usize,
-    blank: bool,
+    pending_blank_line: bool,
     /// Is the last line one that nothing may be added to?
-    fixed: bool,
+    last_line_fixed: bool,
 }
 
 /// A piece of a line.
@@ -50,7 +50,7 @@ enum Part<'t> {
 }
 
 /// The parts of a line: quoted strings, `${…}`, the parentheses of `~SEQ` and escapes stay in one piece.
-fn parts(line: &str) -> Vec<Part<'_>> {
+fn split_parts(line: &str) -> Vec<Part<'_>> {
     let bytes = line.as_bytes();
     let mut out = Vec::new();
     let mut at = 0;
@@ -116,51 +116,51 @@ fn word_end(bytes: &[u8], from: usize) -> usize {
     at.min(bytes.len())
 }
 
-impl Layout {
-    fn source_line(&mut self, line: &str) {
+impl Formatter {
+    fn format_line(&mut self, line: &str) {
         if line.is_empty() {
-            self.blank = !self.out.is_empty();
+            self.pending_blank_line = !self.out.is_empty();
             return;
         }
         // What another machine reads differently, what repeats, and what names files stays on its line.
         if line.starts_with(['@', '~']) || (line.starts_with("include") && !line.starts_with("include_check")) {
-            return self.whole(line);
+            return self.push_verbatim(line);
         }
-        let parts = parts(line);
+        let parts = split_parts(line);
         // A word behind a brace that would mean something else at the beginning of a line stays behind it.
         let moved = parts.windows(2).any(|p| match p {
             [Part::Open | Part::Close, Part::Word(w)] => w.starts_with(['$', '@', '~']) || w.starts_with("include"),
             _ => false,
         });
         if moved {
-            return self.whole(line);
+            return self.push_verbatim(line);
         }
         let mut words: Vec<&str> = Vec::new();
         let mut parts = parts.into_iter().peekable();
         while let Some(part) = parts.next() {
             match part {
                 Part::Word(w) => words.push(w),
-                Part::Open => self.open(&mut words, &mut parts),
+                Part::Open => self.push_open_brace(&mut words, &mut parts),
                 Part::Close => {
-                    self.words(&mut words);
+                    self.flush_words(&mut words);
                     self.depth = self.depth.saturating_sub(1);
-                    self.blank = false;
-                    self.line("}", self.depth);
+                    self.pending_blank_line = false;
+                    self.push_line("}", self.depth);
                 }
-                Part::Comment(c) if words.is_empty() => self.comment(c, line),
+                Part::Comment(c) if words.is_empty() => self.push_comment(c, line),
                 Part::Comment(c) => {
                     let text = format!("{} {c}", words.join(" "));
                     words.clear();
-                    self.line(&text, self.depth);
+                    self.push_line(&text, self.depth);
                 }
             }
         }
-        self.words(&mut words);
+        self.flush_words(&mut words);
     }
 
     /// A line that must stay one.
-    fn whole(&mut self, line: &str) {
-        let braces = parts(line).iter().fold(0isize, |n, p| match p {
+    fn push_verbatim(&mut self, line: &str) {
+        let braces = split_parts(line).iter().fold(0isize, |n, p| match p {
             Part::Open => n + 1,
             Part::Close => n - 1,
             _ => n,
@@ -168,17 +168,17 @@ impl Layout {
         if braces < 0 {
             self.depth = self.depth.saturating_sub(braces.unsigned_abs());
         }
-        self.line(line, self.depth);
-        self.fixed = true;
+        self.push_line(line, self.depth);
+        self.last_line_fixed = true;
         if braces > 0 {
             self.depth += braces.unsigned_abs();
         }
     }
 
     /// A comment alone, or behind a brace of its line.
-    fn comment(&mut self, comment: &str, line: &str) {
+    fn push_comment(&mut self, comment: &str, line: &str) {
         if line.starts_with(['#', '!']) || self.out.is_empty() {
-            return self.line(comment, self.depth);
+            return self.push_line(comment, self.depth);
         }
         self.out.pop();
         self.out.push(' ');
@@ -186,21 +186,25 @@ impl Layout {
         self.out.push('\n');
     }
 
-    fn words(&mut self, words: &mut Vec<&str>) {
+    fn flush_words(&mut self, words: &mut Vec<&str>) {
         if !words.is_empty() {
             let text = words.join(" ");
             words.clear();
-            self.line(&text, self.depth);
+            self.push_line(&text, self.depth);
         }
     }
 
-    fn open<'t>(&mut self, words: &mut Vec<&str>, parts: &mut std::iter::Peekable<impl Iterator<Item = Part<'t>>>) {
+    fn push_open_brace<'t>(
+        &mut self,
+        words: &mut Vec<&str>,
+        parts: &mut std::iter::Peekable<impl Iterator<Item = Part<'t>>>,
+    ) {
         let empty = matches!(parts.peek(), Some(Part::Close));
         if empty {
             parts.next();
         }
         let brace = if empty { "{ }" } else { "{" };
-        if words.is_empty() && self.can_take_brace() {
+        if words.is_empty() && self.may_append_brace() {
             // Its keyword stands on a line above.
             self.out.pop();
             self.out.push(' ');
@@ -208,27 +212,32 @@ impl Layout {
             self.out.push('\n');
         } else {
             words.push(brace);
-            self.words(words);
+            self.flush_words(words);
         }
         if !empty {
             self.depth += 1;
         }
-        self.blank = false;
+        self.pending_blank_line = false;
     }
 
     /// Can a brace be put behind the last line? Not where a comment, another brace or an open quote ends it, or a condition
     /// begins it.
-    fn can_take_brace(&self) -> bool {
+    fn may_append_brace(&self) -> bool {
         let last = self.out.trim_end().rsplit('\n').next().unwrap_or("").trim();
-        let plain = parts(last).iter().all(|p| matches!(p, Part::Word(_)));
+        let plain = split_parts(last).iter().all(|p| matches!(p, Part::Word(_)));
         let with = format!("{last} {{");
-        let taken = matches!(parts(&with).last(), Some(Part::Open));
-        !self.blank && !self.fixed && !last.is_empty() && plain && taken && !last.starts_with(['@', '$', '~'])
+        let taken = matches!(split_parts(&with).last(), Some(Part::Open));
+        !self.pending_blank_line
+            && !self.last_line_fixed
+            && !last.is_empty()
+            && plain
+            && taken
+            && !last.starts_with(['@', '$', '~'])
     }
 
-    fn line(&mut self, text: &str, depth: usize) {
-        self.fixed = false;
-        if std::mem::take(&mut self.blank) {
+    fn push_line(&mut self, text: &str, depth: usize) {
+        self.last_line_fixed = false;
+        if std::mem::take(&mut self.pending_blank_line) {
             self.out.push('\n');
         }
         for _ in 0..depth.min(64) {

@@ -14,9 +14,9 @@ pub(crate) enum Token<'a> {
     /// A word or a quoted string, without its quotes.
     Word(Word<'a>),
     /// `{`
-    Open(Span),
+    OpenBrace(Span),
     /// `}`
-    Close(Span),
+    CloseBrace(Span),
 }
 
 /// A word with its place.
@@ -31,9 +31,9 @@ pub(crate) struct Word<'a> {
 }
 
 /// The tokens of a line; comments are left out. `base` is the place of its first byte.
-pub(crate) fn lex<'a>(line: &'a str, base: u32, out: &mut Vec<Token<'a>>, diagnostics: &mut Vec<Diagnostic>) {
-    let mut lexer = Lexer { line, base, at: 0 };
-    while let Some(token) = lexer.next(diagnostics) {
+pub(crate) fn lex_line<'a>(line: &'a str, base: u32, out: &mut Vec<Token<'a>>, diagnostics: &mut Vec<Diagnostic>) {
+    let mut lexer = Lexer { line, base, pos: 0 };
+    while let Some(token) = lexer.next_token(diagnostics) {
         out.push(token);
     }
 }
@@ -41,49 +41,49 @@ pub(crate) fn lex<'a>(line: &'a str, base: u32, out: &mut Vec<Token<'a>>, diagno
 struct Lexer<'a> {
     line: &'a str,
     base: u32,
-    at: usize,
+    pos: usize,
 }
 
 impl<'a> Lexer<'a> {
     fn span(&self, from: usize) -> Span {
-        Span { start: self.base + from as u32, end: self.base + self.at as u32 }
+        Span { start: self.base + from as u32, end: self.base + self.pos as u32 }
     }
 
     fn peek(&self, ahead: usize) -> Option<u8> {
-        self.line.as_bytes().get(self.at + ahead).copied()
+        self.line.as_bytes().get(self.pos + ahead).copied()
     }
 
-    fn next(&mut self, diagnostics: &mut Vec<Diagnostic>) -> Option<Token<'a>> {
-        let rest = self.line.get(self.at..)?;
-        self.at += rest.len() - rest.trim_start().len();
-        let from = self.at;
+    fn next_token(&mut self, diagnostics: &mut Vec<Diagnostic>) -> Option<Token<'a>> {
+        let rest = self.line.get(self.pos..)?;
+        self.pos += rest.len() - rest.trim_start().len();
+        let from = self.pos;
         match self.peek(0)? {
             b'#' | b'!' => None,
             b'{' => {
-                self.at += 1;
-                Some(Token::Open(self.span(from)))
+                self.pos += 1;
+                Some(Token::OpenBrace(self.span(from)))
             }
             b'}' => {
-                self.at += 1;
-                Some(Token::Close(self.span(from)))
+                self.pos += 1;
+                Some(Token::CloseBrace(self.span(from)))
             }
-            b'"' => Some(Token::Word(self.quoted(diagnostics))),
-            _ => Some(Token::Word(self.plain(diagnostics))),
+            b'"' => Some(Token::Word(self.lex_quoted(diagnostics))),
+            _ => Some(Token::Word(self.lex_plain(diagnostics))),
         }
     }
 
-    fn quoted(&mut self, diagnostics: &mut Vec<Diagnostic>) -> Word<'a> {
-        let from = self.at;
-        self.at += 1;
+    fn lex_quoted(&mut self, diagnostics: &mut Vec<Diagnostic>) -> Word<'a> {
+        let from = self.pos;
+        self.pos += 1;
         let mut escaped = false;
         loop {
             match self.peek(0) {
                 Some(b'"') => break,
                 Some(b'\\') if matches!(self.peek(1), Some(b'"' | b'\\')) => {
                     escaped = true;
-                    self.at += 2;
+                    self.pos += 2;
                 }
-                Some(_) => self.at += 1,
+                Some(_) => self.pos += 1,
                 None => {
                     diagnostics.push(
                         Diagnostic::error(
@@ -97,46 +97,46 @@ impl<'a> Lexer<'a> {
                 }
             }
         }
-        let inner = self.line.get(from + 1..self.at).unwrap_or("");
-        self.at = (self.at + 1).min(self.line.len());
+        let inner = self.line.get(from + 1..self.pos).unwrap_or("");
+        self.pos = (self.pos + 1).min(self.line.len());
         let text = if escaped { unescape(inner, b"\"\\") } else { Cow::Borrowed(inner) };
         Word { text, span: self.span(from), quoted: true }
     }
 
-    fn plain(&mut self, diagnostics: &mut Vec<Diagnostic>) -> Word<'a> {
-        let from = self.at;
+    fn lex_plain(&mut self, diagnostics: &mut Vec<Diagnostic>) -> Word<'a> {
+        let from = self.pos;
         let mut escaped = false;
         while let Some(b) = self.peek(0) {
             match b {
                 b'\\' if matches!(self.peek(1), Some(b'#' | b'!')) => {
                     escaped = true;
-                    self.at += 2;
+                    self.pos += 2;
                 }
-                b'$' if self.peek(1) == Some(b'{') => self.undefined(diagnostics),
+                b'$' if self.peek(1) == Some(b'{') => self.report_undefined_name(diagnostics),
                 b'{' | b'}' | b'"' | b'#' | b'!' => break,
                 b if b.is_ascii_whitespace() || b == 0x0b => break,
-                b if b < 0x80 => self.at += 1,
+                b if b < 0x80 => self.pos += 1,
                 _ => {
-                    let Some(c) = self.line.get(self.at..).and_then(|l| l.chars().next()) else { break };
+                    let Some(c) = self.line.get(self.pos..).and_then(|l| l.chars().next()) else { break };
                     if c.is_whitespace() {
                         break;
                     }
-                    self.at += c.len_utf8();
+                    self.pos += c.len_utf8();
                 }
             }
         }
-        let raw = self.line.get(from..self.at).unwrap_or("");
+        let raw = self.line.get(from..self.pos).unwrap_or("");
         let text = if escaped { unescape(raw, b"#!") } else { Cow::Borrowed(raw) };
         Word { text, span: self.span(from), quoted: false }
     }
 
     /// A `${…}` that nothing replaced; keepalived would take its braces for a block's.
-    fn undefined(&mut self, diagnostics: &mut Vec<Diagnostic>) {
-        let from = self.at;
-        let rest = self.line.get(self.at..).unwrap_or("");
+    fn report_undefined_name(&mut self, diagnostics: &mut Vec<Diagnostic>) {
+        let from = self.pos;
+        let rest = self.line.get(self.pos..).unwrap_or("");
         let end = rest.find(['}', ' ', '"', '#', '!']).unwrap_or(rest.len());
-        self.at += end + usize::from(rest.as_bytes().get(end) == Some(&b'}'));
-        let what = self.line.get(from..self.at).unwrap_or("");
+        self.pos += end + usize::from(rest.as_bytes().get(end) == Some(&b'}'));
+        let what = self.line.get(from..self.pos).unwrap_or("");
         diagnostics.push(
             Diagnostic::error("undefined-name", self.span(from), format!("`{what}` is not defined"))
                 .label("nothing replaces it")

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::codes::CODES;
-use super::keywords::{Block, Keyword, ROOT_PATH, Standing, blocks};
+use super::keywords::{Block, Keyword, ROOT_PATH, Support, blocks};
 
 /// A block's name for a heading.
 fn heading(block: &Block) -> String {
@@ -14,11 +14,11 @@ fn heading(block: &Block) -> String {
 }
 
 /// In one word, how far a keyword does what it does in keepalived, and what is to be said of it.
-fn standing(k: &Keyword) -> (&'static str, String) {
+fn support_summary(k: &Keyword) -> (&'static str, String) {
     if k.since == "evenkeel" {
         return ("ours", "an addition".to_owned());
     }
-    let old = match k.old {
+    let old = match k.deprecated {
         Some(("", _)) => "an old keyword".to_owned(),
         Some((new, _)) => format!("old name of `{new}`"),
         None => String::new(),
@@ -27,17 +27,17 @@ fn standing(k: &Keyword) -> (&'static str, String) {
         (false, false) => format!("{a}; {b}"),
         _ => format!("{a}{b}"),
     };
-    match k.standing {
-        Standing::InForce if k.differs.is_empty() => ("same", old),
-        Standing::InForce => ("differs", join(&old, k.differs)),
-        Standing::Later => ("accepted", join(&old, "not in force yet")),
-        Standing::Needed => ("refused", join(&old, "not in force yet, and harmful to go without")),
-        Standing::Never(why) => ("never", join(&old, why)),
+    match k.support {
+        Support::Full if k.differs.is_empty() => ("same", old),
+        Support::Full => ("differs", join(&old, k.differs)),
+        Support::NotYet => ("accepted", join(&old, "not in force yet")),
+        Support::Refused => ("refused", join(&old, "not in force yet, and harmful to go without")),
+        Support::NoEffect(why) => ("never", join(&old, why)),
     }
 }
 
 /// For a cell of a table.
-fn cell(text: &str) -> String {
+fn escape_cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
@@ -71,7 +71,7 @@ const GRAMMAR: &[(&str, &str)] = &[
 ];
 
 /// `docs/configuration.md`
-pub fn reference() -> String {
+pub fn reference_page() -> String {
     let mut out = String::from(
         "# The configuration\n\nThis page is generated from the registry that reads the file (`evenkeel manual reference`). \
          `evenkeel explain KEYWORD` prints one entry.\n\n## Grammar\n\n",
@@ -88,30 +88,30 @@ pub fn reference() -> String {
         for k in block.keywords {
             let usage = k.usage();
             let usage = if usage.is_empty() { String::new() } else { format!(" {usage}") };
-            let note = match standing(k) {
+            let note = match support_summary(k) {
                 ("same" | "ours", _) => String::new(),
                 (_, why) => format!(" *({why})*"),
             };
             let _ = writeln!(
                 out,
                 "| `{}` | {} | {}{} | {} |",
-                cell(&(k.name.to_owned() + &usage)),
-                cell(k.default),
-                cell(k.doc),
-                cell(&note),
+                escape_cell(&(k.name.to_owned() + &usage)),
+                escape_cell(k.default),
+                escape_cell(k.doc),
+                escape_cell(&note),
                 k.since
             );
         }
     }
     out.push_str("\n## Diagnostics\n\n| code | meaning |\n| --- | --- |\n");
     for c in CODES {
-        let _ = writeln!(out, "| `{}` | {} |", c.name, cell(c.text));
+        let _ = writeln!(out, "| `{}` | {} |", c.name, escape_cell(c.text));
     }
     out
 }
 
 /// The table of keywords in `docs/compatibility-keywords.md`.
-pub fn compatibility_table() -> String {
+pub fn compatibility_page() -> String {
     let mut out = String::from(
         "# Keywords beside keepalived 2.4.3\n\nThis page is generated from the registry (`evenkeel manual compatibility`). **same**: as in \
          keepalived. **differs**: in force, with the difference said. **accepted**: read, checked and kept, not in force yet; told once \
@@ -123,9 +123,9 @@ pub fn compatibility_table() -> String {
     for block in blocks() {
         let _ = write!(tables, "\n## {}\n\n| keyword | here | |\n| --- | --- | --- |\n", heading(block));
         for k in block.keywords {
-            let (word, why) = standing(k);
+            let (word, why) = support_summary(k);
             *counts.entry(word).or_default() += 1;
-            let _ = writeln!(tables, "| `{}` | {word} | {} |", k.name, cell(&why));
+            let _ = writeln!(tables, "| `{}` | {word} | {} |", k.name, escape_cell(&why));
         }
     }
     let counts: Vec<String> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
@@ -134,7 +134,7 @@ pub fn compatibility_table() -> String {
 }
 
 /// For roff: a backslash, and a dot or a quote at the beginning of a line, mean something there.
-fn roff(text: &str) -> String {
+fn escape_roff(text: &str) -> String {
     let escaped = text.replace('\\', "\\e").replace('-', "\\-").replace("**", "").replace('`', "");
     if escaped.starts_with(['.', '\'']) { format!("\\&{escaped}") } else { escaped }
 }
@@ -148,19 +148,20 @@ pub fn man_page() -> String {
          A file for keepalived means the same here, or what differs is told with line and column.\n.SH GRAMMAR\n",
     );
     for (name, text) in GRAMMAR {
-        let _ = write!(out, ".TP\n.B {name}\n{}\n", roff(text));
+        let _ = write!(out, ".TP\n.B {name}\n{}\n", escape_roff(text));
     }
     for block in blocks() {
-        let _ = writeln!(out, ".SH {}", roff(&heading(block).to_uppercase().replace(" → ", " / ")));
+        let _ = writeln!(out, ".SH {}", escape_roff(&heading(block).to_uppercase().replace(" → ", " / ")));
         for k in block.keywords {
-            let _ = write!(out, ".TP\n\\fB{}\\fR {}\n{}", roff(k.name), roff(&k.usage()), roff(k.doc));
+            let _ =
+                write!(out, ".TP\n\\fB{}\\fR {}\n{}", escape_roff(k.name), escape_roff(&k.usage()), escape_roff(k.doc));
             if !k.default.is_empty() {
-                let _ = write!(out, " Default: {}.", roff(k.default));
+                let _ = write!(out, " Default: {}.", escape_roff(k.default));
             }
-            match standing(k) {
+            match support_summary(k) {
                 ("same" | "ours", _) => {}
                 (_, why) => {
-                    let _ = write!(out, " ({}.)", roff(&why));
+                    let _ = write!(out, " ({}.)", escape_roff(&why));
                 }
             }
             out.push('\n');

@@ -29,9 +29,9 @@ pub mod stages;
 mod tree;
 pub mod value;
 
-pub use diag::{Diagnostic, Severity, Verdict};
-pub use environment::{Environment, NameTables, Nowhere};
-pub use manual::{compatibility_table, man_page, reference};
+pub use diag::{Diagnostic, KeepalivedVerdict, Severity};
+pub use environment::{Environment, IprouteDirs, NullEnvironment};
+pub use manual::{compatibility_page, man_page, reference_page};
 pub use source::{Sources, Span};
 pub use value::Section;
 
@@ -65,43 +65,43 @@ impl Parsed {
         for d in &self.diagnostics {
             let n: &mut usize = counts.entry(d.code).or_default();
             *n += 1;
-            if *n <= MOST_OF_A_KIND {
+            if *n <= MAX_RENDERED_PER_CODE {
                 shown.push(d.render(&self.sources, colour));
             }
         }
-        for (code, n) in counts.into_iter().filter(|(_, n)| *n > MOST_OF_A_KIND) {
-            shown.push(format!("and {} more findings `{code}`\n", n - MOST_OF_A_KIND));
+        for (code, n) in counts.into_iter().filter(|(_, n)| *n > MAX_RENDERED_PER_CODE) {
+            shown.push(format!("and {} more findings `{code}`\n", n - MAX_RENDERED_PER_CODE));
         }
         shown.join("\n")
     }
 
     /// How many errors there are.
-    pub fn errors(&self) -> usize {
+    pub fn error_count(&self) -> usize {
         self.diagnostics.iter().filter(|d| d.severity == Severity::Error).count()
     }
 
     /// The configuration, if nothing in the file is an error: a reload takes it whole or not at all.
-    pub fn clean(&self) -> Option<&Config> {
-        (self.errors() == 0).then_some(&self.config)
+    pub fn valid_config(&self) -> Option<&Config> {
+        (self.error_count() == 0).then_some(&self.config)
     }
 
     /// May a daemon start with it? It may where keepalived would, leaving out what is wrong, unless this version lacks
     /// something without which to run would do harm.
-    pub fn starts(&self) -> bool {
-        self.diagnostics.iter().all(|d| d.severity != Severity::Error || d.keepalived_starts())
-            && (self.errors() == 0 || !self.config.is_empty())
+    pub fn may_start(&self) -> bool {
+        self.diagnostics.iter().all(|d| d.severity != Severity::Error || d.keepalived_would_start())
+            && (self.error_count() == 0 || !self.config.is_empty())
     }
 
     /// The exit status of `keepalived -t` (by recordings of 2.2.7 and 2.4.3): 0 nothing to say, 2 a parameter is missing,
     /// 4 a file cannot be read, 5 an error, a warning or an old name, 6 unsafe scripts or a missing include.
-    pub fn keepalived_status(&self) -> u8 {
+    pub fn keepalived_exit_status(&self) -> u8 {
         let mut status = 0;
         for d in &self.diagnostics {
             match d.verdict {
-                Verdict::Exits(n) => return n,
-                Verdict::Reports => status = 5,
-                Verdict::Script if status == 0 => status = 6,
-                Verdict::Script | Verdict::Ours => {}
+                KeepalivedVerdict::Exits(n) => return n,
+                KeepalivedVerdict::Reports => status = 5,
+                KeepalivedVerdict::ReportsScript if status == 0 => status = 6,
+                KeepalivedVerdict::ReportsScript | KeepalivedVerdict::Silent => {}
             }
         }
         status
@@ -113,13 +113,13 @@ impl Parsed {
 pub fn parse(name: &str, text: String, environment: &dyn Environment, options: &Options) -> Parsed {
     let sources = Sources::default();
     let mut diagnostics = Vec::new();
-    let mut tables = NameTables::default();
+    let mut tables = IprouteDirs::default();
     let typed = match sources.add_file(name, text, None) {
         Some(file) => {
             let path = std::path::Path::new(name);
             let items = expand::expand(&sources, environment, options, path, file, &mut diagnostics);
-            let tree = tree::build(&sources, &items, &mut diagnostics);
-            tables = read::name_tables(&tree);
+            let tree = tree::build_tree(&sources, &items, &mut diagnostics);
+            tables = read::find_name_tables(&tree);
             read::read(&tree, &sources, environment, &tables, &mut diagnostics)
         }
         None => {
@@ -129,17 +129,17 @@ pub fn parse(name: &str, text: String, environment: &dyn Environment, options: &
     };
     check::check(&typed, environment, &mut diagnostics);
     let config = lower::lower(&typed, environment, &tables, &mut diagnostics);
-    diagnostics.sort_by_key(|d| (sources.written(d.span).span, d.span));
+    diagnostics.sort_by_key(|d| (sources.written_location(d.span).span, d.span));
     diagnostics.dedup();
     Parsed { config, typed, diagnostics, sources }
 }
 
 /// Nobody reads more of one kind.
-const MOST_OF_A_KIND: usize = 100;
+const MAX_RENDERED_PER_CODE: usize = 100;
 
 /// [`parse`] for a file that needs nothing of the machine: tests, generators.
-pub fn parse_file(name: &str, text: &str) -> Parsed {
-    parse(name, text.to_owned(), &Nowhere, &Options::default())
+pub fn parse_text(name: &str, text: &str) -> Parsed {
+    parse(name, text.to_owned(), &NullEnvironment, &Options::default())
 }
 
 #[cfg(test)]

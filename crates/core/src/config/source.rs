@@ -26,44 +26,44 @@ impl Span {
 
 /// A piece of a made text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Piece {
+pub(crate) struct Segment {
     /// Where it begins in the made text.
-    pub at: u32,
+    pub start: u32,
     /// Where it stands as written: itself if `verbatim`, else the reference that it replaces.
     pub origin: Span,
     /// Byte for byte as it stands at its origin?
     pub verbatim: bool,
     /// Where what replaces the reference is defined.
-    pub defined: Option<Span>,
+    pub definition: Option<Span>,
 }
 
 /// One text: a file, or what an expansion made.
 #[derive(Debug)]
-struct Text {
+struct SourceText {
     start: u32,
     name: String,
     text: String,
-    pieces: Vec<Piece>,
-    included: Option<Span>,
+    segments: Vec<Segment>,
+    included_from: Option<Span>,
     /// Where each line begins; made when somebody asks for a line's number.
-    lines: OnceCell<Vec<u32>>,
+    line_starts: OnceCell<Vec<u32>>,
 }
 
 /// The place of something, as written in a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Written {
+pub struct WrittenLocation {
     /// In a file.
     pub span: Span,
     /// The line that an expansion made of it, if one did.
-    pub became: Option<String>,
+    pub expanded_line: Option<String>,
     /// Where what it was replaced by is defined.
-    pub defined: Option<Span>,
+    pub definition: Option<Span>,
 }
 
 /// Every text of a configuration: the file itself, what it includes, and what was made of their lines.
 #[derive(Default)]
 pub struct Sources {
-    texts: FrozenVec<Box<Text>>,
+    texts: FrozenVec<Box<SourceText>>,
     end: Cell<u32>,
 }
 
@@ -77,15 +77,29 @@ impl Sources {
     /// Adds a file. `name` is what diagnostics call it, `included` the word that named it in another file. `None` if all
     /// texts together would exceed 4 GiB.
     pub(crate) fn add_file(&self, name: &str, text: String, included: Option<Span>) -> Option<(&str, u32)> {
-        self.add(Text { start: 0, name: name.to_owned(), text, pieces: Vec::new(), included, lines: OnceCell::new() })
+        self.add(SourceText {
+            start: 0,
+            name: name.to_owned(),
+            text,
+            segments: Vec::new(),
+            included_from: included,
+            line_starts: OnceCell::new(),
+        })
     }
 
     /// Adds what an expansion made.
-    pub(crate) fn add_made(&self, text: String, pieces: Vec<Piece>) -> Option<(&str, u32)> {
-        self.add(Text { start: 0, name: String::new(), text, pieces, included: None, lines: OnceCell::new() })
+    pub(crate) fn add_expanded(&self, text: String, pieces: Vec<Segment>) -> Option<(&str, u32)> {
+        self.add(SourceText {
+            start: 0,
+            name: String::new(),
+            text,
+            segments: pieces,
+            included_from: None,
+            line_starts: OnceCell::new(),
+        })
     }
 
-    fn add(&self, mut text: Text) -> Option<(&str, u32)> {
+    fn add(&self, mut text: SourceText) -> Option<(&str, u32)> {
         let start = self.end.get();
         // One byte between texts, so that no place belongs to two.
         let end = start.checked_add(u32::try_from(text.text.len()).ok()?)?.checked_add(1)?;
@@ -95,11 +109,11 @@ impl Sources {
     }
 
     /// Bytes in all texts.
-    pub(crate) fn size(&self) -> u32 {
+    pub(crate) fn total_size(&self) -> u32 {
         self.end.get()
     }
 
-    fn at(&self, offset: u32) -> Option<&Text> {
+    fn text_at(&self, offset: u32) -> Option<&SourceText> {
         let (mut low, mut high) = (0, self.texts.len());
         while low < high {
             let middle = low.midpoint(high);
@@ -109,35 +123,35 @@ impl Sources {
     }
 
     /// The name and the whole text of the file that a place is in, and where that text starts.
-    pub fn file(&self, span: Span) -> (&str, &str, u32) {
-        self.at(span.start).map_or(("", "", 0), |t| (&t.name, &t.text, t.start))
+    pub fn containing_text(&self, span: Span) -> (&str, &str, u32) {
+        self.text_at(span.start).map_or(("", "", 0), |t| (&t.name, &t.text, t.start))
     }
 
     /// The text at a place; empty if it spans two texts.
     pub fn text(&self, span: Span) -> &str {
-        let Some(t) = self.at(span.start) else { return "" };
+        let Some(t) = self.text_at(span.start) else { return "" };
         t.text.get((span.start - t.start) as usize..span.end.saturating_sub(t.start) as usize).unwrap_or("")
     }
 
     /// The word that named the file which a place is in, if it was included.
     pub fn included_from(&self, span: Span) -> Option<Span> {
-        self.at(span.start)?.included
+        self.text_at(span.start)?.included_from
     }
 
     /// How far a place's line is indented, in characters, if the place is the first on its line.
-    pub(crate) fn indent(&self, span: Span) -> Option<usize> {
-        let t = self.at(span.start)?;
+    pub(crate) fn line_indent(&self, span: Span) -> Option<usize> {
+        let t = self.text_at(span.start)?;
         let before = t.text.get(..(span.start - t.start) as usize)?;
         let line = &before[before.rfind('\n').map_or(0, |n| n + 1)..];
         line.chars().all(char::is_whitespace).then(|| line.chars().count())
     }
 
     /// Follows a place back to the line as written.
-    pub fn written(&self, span: Span) -> Written {
-        let mut out = Written { span, became: None, defined: None };
+    pub fn written_location(&self, span: Span) -> WrittenLocation {
+        let mut out = WrittenLocation { span, expanded_line: None, definition: None };
         // Each step goes to a text that was there before, so this ends.
-        while let Some(t) = self.at(out.span.start)
-            && !t.pieces.is_empty()
+        while let Some(t) = self.text_at(out.span.start)
+            && !t.segments.is_empty()
         {
             let line = |at: u32| {
                 let at = (at as usize).min(t.text.len());
@@ -145,11 +159,11 @@ impl Sources {
                 t.text.get(from..).and_then(|s| s.lines().next()).unwrap_or("").trim().to_owned()
             };
             let (start, end) = (out.span.start - t.start, out.span.end.saturating_sub(t.start));
-            out.became.get_or_insert_with(|| line(start));
-            let (first, last) = (t.piece(start), t.piece(end.saturating_sub(1).max(start)));
-            out.defined = out.defined.or(first.defined).or(last.defined);
-            let from = first.origin.start + if first.verbatim { start - first.at } else { 0 };
-            let to = if last.verbatim { last.origin.start + (end - last.at) } else { last.origin.end };
+            out.expanded_line.get_or_insert_with(|| line(start));
+            let (first, last) = (t.segment_at(start), t.segment_at(end.saturating_sub(1).max(start)));
+            out.definition = out.definition.or(first.definition).or(last.definition);
+            let from = first.origin.start + if first.verbatim { start - first.start } else { 0 };
+            let to = if last.verbatim { last.origin.start + (end - last.start) } else { last.origin.end };
             out.span = Span { start: from, end: to.max(from) };
         }
         out
@@ -157,51 +171,51 @@ impl Sources {
 
     /// File, line and column (both from 1; the column counts characters) of a place as written.
     pub fn position(&self, at: u32) -> (&str, usize, usize) {
-        let Some(t) = self.at(at) else { return ("", 0, 0) };
+        let Some(t) = self.text_at(at) else { return ("", 0, 0) };
         let at = (at - t.start).min(t.text.len() as u32);
-        let line = t.line(at);
+        let line = t.line_number(at);
         let column = t.text.get(t.line_start(line)..at as usize).unwrap_or("").chars().count() + 1;
         (&t.name, line + 1, column)
     }
 
     /// The lines of a file that a place is in, from its first to its last and a few around them: where they begin in all
     /// texts, the number of the first, and their text.
-    pub(crate) fn around(&self, span: Span) -> (u32, usize, &str) {
-        let Some(t) = self.at(span.start) else { return (0, 1, "") };
+    pub(crate) fn lines_around(&self, span: Span) -> (u32, usize, &str) {
+        let Some(t) = self.text_at(span.start) else { return (0, 1, "") };
         let inside = |at: u32| (at.saturating_sub(t.start)).min(t.text.len() as u32);
-        let first = t.line(inside(span.start)).saturating_sub(1);
+        let first = t.line_number(inside(span.start)).saturating_sub(1);
         let from = t.line_start(first);
-        let to = t.line_start(t.line(inside(span.end)) + 2);
+        let to = t.line_start(t.line_number(inside(span.end)) + 2);
         (t.start + from as u32, first + 1, t.text.get(from..to).unwrap_or(""))
     }
 }
 
-impl Text {
-    fn lines(&self) -> &[u32] {
-        self.lines.get_or_init(|| {
+impl SourceText {
+    fn line_starts(&self) -> &[u32] {
+        self.line_starts.get_or_init(|| {
             let ends = self.text.bytes().enumerate().filter(|(_, b)| *b == b'\n');
             std::iter::once(0).chain(ends.map(|(n, _)| n as u32 + 1)).collect()
         })
     }
 
     /// The number of the line that a byte is in, from 0.
-    fn line(&self, at: u32) -> usize {
-        self.lines().partition_point(|start| *start <= at).saturating_sub(1)
+    fn line_number(&self, at: u32) -> usize {
+        self.line_starts().partition_point(|start| *start <= at).saturating_sub(1)
     }
 
     /// Where a line begins; the end of the text for lines behind its last.
     fn line_start(&self, line: usize) -> usize {
-        self.lines().get(line).map_or(self.text.len(), |start| *start as usize)
+        self.line_starts().get(line).map_or(self.text.len(), |start| *start as usize)
     }
 
     /// The piece that a byte is in.
-    fn piece(&self, at: u32) -> Piece {
-        let n = self.pieces.partition_point(|p| p.at <= at);
-        self.pieces.get(n.saturating_sub(1)).copied().unwrap_or(Piece {
-            at: 0,
+    fn segment_at(&self, at: u32) -> Segment {
+        let n = self.segments.partition_point(|p| p.start <= at);
+        self.segments.get(n.saturating_sub(1)).copied().unwrap_or(Segment {
+            start: 0,
             origin: Span::default(),
             verbatim: false,
-            defined: None,
+            definition: None,
         })
     }
 }

@@ -5,17 +5,17 @@ use crate::model::*;
 
 const EXAMPLE: &str = include_str!("../../../../packaging/examples/keepalived.conf");
 
-fn ok(text: &str) -> Config {
-    let parsed = parse_file("test.conf", text);
-    match parsed.clean() {
+fn parse_ok(text: &str) -> Config {
+    let parsed = parse_text("test.conf", text);
+    match parsed.valid_config() {
         Some(c) => c.clone(),
         None => panic!("refused:\n{}", parsed.render(false)),
     }
 }
 
 fn first_error(text: &str) -> (Diagnostic, String, (usize, usize)) {
-    let parsed = parse_file("test.conf", text);
-    assert!(parsed.clean().is_none(), "accepted: {text}");
+    let parsed = parse_text("test.conf", text);
+    assert!(parsed.valid_config().is_none(), "accepted: {text}");
     let d = parsed.diagnostics.iter().find(|d| d.severity == Severity::Error).expect("an error").clone();
     let (_, line, column) = parsed.sources.position(d.span.start);
     let at = (line, column);
@@ -23,7 +23,7 @@ fn first_error(text: &str) -> (Diagnostic, String, (usize, usize)) {
 }
 
 /// An instance around the lines under test.
-fn instance(lines: &str) -> String {
+fn instance_text(lines: &str) -> String {
     format!(
         "vrrp_instance V {{\ninterface eth0\nvirtual_router_id 1\nvirtual_ipaddress {{\n192.0.2.1/32\n}}\n{lines}\n}}\n"
     )
@@ -31,7 +31,7 @@ fn instance(lines: &str) -> String {
 
 #[test]
 fn the_example_runs_as_it_stands() {
-    let parsed = parse_file("keepalived.conf", EXAMPLE);
+    let parsed = parse_text("keepalived.conf", EXAMPLE);
     assert!(parsed.diagnostics.is_empty(), "{}", parsed.render(false));
     let c = parsed.config;
     let i = &c.instances[0];
@@ -49,39 +49,41 @@ fn the_example_runs_as_it_stands() {
     let http = &v.servers[1].checks[0];
     assert_eq!((http.timing.retry, http.timing.delay_before_retry), (1, Duration::from_secs(3)));
     let CheckKind::Http { urls, .. } = &http.kind else { panic!("not HTTP") };
-    assert!(urls[0].accepts(204) && !urls[0].accepts(304));
+    assert!(urls[0].accepts_status(204) && !urls[0].accepts_status(304));
 }
 
 #[test]
 fn an_unknown_keyword_is_pointed_at_with_the_nearest_one() {
-    let (d, shown, at) = first_error(&instance("    prioritee 100"));
+    let (d, shown, at) = first_error(&instance_text("    prioritee 100"));
     assert_eq!((d.code, at), ("unknown-keyword", (7, 5)));
     assert_eq!(d.help.as_deref(), Some("did you mean `priority`?"));
     assert!(shown.contains("test.conf:7:5") && shown.contains("^^^^^^^^^"), "{shown}");
 }
 
 #[test]
-fn every_error_of_a_file_is_told_in_one_pass() {
-    let text = instance("state MASTR\npriority 300\nadvert_int soon");
-    let parsed = parse_file("test.conf", &text);
+fn every_error_of_a_file_is_reported_in_one_pass() {
+    let text = instance_text("state MASTR\npriority 300\nadvert_int soon");
+    let parsed = parse_text("test.conf", &text);
     let codes: Vec<_> = parsed.diagnostics.iter().map(|d| d.code).collect();
     assert_eq!(codes, ["unknown-value", "out-of-range", "not-a-number"]);
     assert_eq!(parsed.diagnostics[0].help.as_deref(), Some("did you mean `MASTER`?"));
 }
 
 #[test]
-fn keywords_of_keepalived_that_do_nothing_yet_are_told_once() {
-    let text = format!("SSL {{\npassword a\npassword b\n}}\n{}", instance(""));
-    let parsed = parse_file("test.conf", &text);
-    assert!(parsed.clean().is_some());
+fn keywords_of_keepalived_that_do_nothing_yet_are_reported_once() {
+    let text = format!("SSL {{\npassword a\npassword b\n}}\n{}", instance_text(""));
+    let parsed = parse_text("test.conf", &text);
+    assert!(parsed.valid_config().is_some());
     let codes: Vec<_> = parsed.diagnostics.iter().map(|d| (d.severity, d.code)).collect();
     assert_eq!(codes, [(Severity::Warning, "not-in-force")]);
 }
 
 #[test]
 fn comments_quotes_and_braces_as_keepalived_reads_them() {
-    let c = ok("vrrp_instance V{ # glued\n! a comment\ninterface eth0#glued\nvirtual_router_id 1\n\
-                virtual_ipaddress\n{\n192.0.2.1/24 }\nvirtual_ipaddress_excluded { 192.0.2.2 }\n}\r\n");
+    let c = parse_ok(
+        "vrrp_instance V{ # glued\n! a comment\ninterface eth0#glued\nvirtual_router_id 1\n\
+                virtual_ipaddress\n{\n192.0.2.1/24 }\nvirtual_ipaddress_excluded { 192.0.2.2 }\n}\r\n",
+    );
     let i = &c.instances[0];
     assert_eq!(i.interface, "eth0");
     assert_eq!(i.vips[0].prefix, 24);
@@ -92,7 +94,7 @@ fn comments_quotes_and_braces_as_keepalived_reads_them() {
 fn braces_that_do_not_match_are_pointed_at() {
     let (d, _, at) = first_error("vrrp_instance V {\ninterface eth0\nvirtual_router_id 1\n");
     assert_eq!((d.code, at), ("missing-brace", (1, 17)));
-    let (d, _, at) = first_error(&(instance("") + "}\n"));
+    let (d, _, at) = first_error(&(instance_text("") + "}\n"));
     assert_eq!((d.code, at.1), ("unexpected-brace", 1));
 }
 
@@ -115,26 +117,26 @@ fn a_vrid_used_twice_shows_both_places() {
 
 #[test]
 fn times_are_checked_against_the_version() {
-    let (d, ..) = first_error(&instance("advert_int 0.5"));
+    let (d, ..) = first_error(&instance_text("advert_int 0.5"));
     assert_eq!(d.code, "advert-int");
-    let c = ok(&instance("version 3\nadvert_int 0.05"));
+    let c = parse_ok(&instance_text("version 3\nadvert_int 0.05"));
     assert_eq!(c.instances[0].advert_int, Duration::from_millis(50));
-    let (d, ..) = first_error(&instance("version 3\nadvert_int 41"));
+    let (d, ..) = first_error(&instance_text("version 3\nadvert_int 41"));
     assert_eq!(d.code, "advert-int");
 }
 
 #[test]
 fn defaults_are_keepaliveds() {
-    let c = ok(&instance(""));
+    let c = parse_ok(&instance_text(""));
     let i = &c.instances[0];
     assert_eq!((i.priority, i.version, i.advert_int), (100, VrrpVersion::V2, Duration::from_secs(1)));
     assert_eq!((i.garp.master_repeat, i.garp.master_delay), (5, Duration::from_secs(5)));
-    let c = ok(&instance("state MASTER"));
+    let c = parse_ok(&instance_text("state MASTER"));
     assert_eq!(c.instances[0].priority, 255, "state MASTER without a priority means the owner's");
 }
 
 #[test]
-fn what_is_not_built_yet_is_said_so() {
+fn missing_keywords_and_unknown_schedulers_are_reported() {
     let server =
         |lines: &str| format!("virtual_server 192.0.2.1 80 {{\n{lines}\nreal_server 192.0.2.9 80 {{\n}}\n}}\n");
     for (lines, code) in [
@@ -145,7 +147,7 @@ fn what_is_not_built_yet_is_said_so() {
         assert_eq!(first_error(&server(lines)).0.code, code, "{lines}");
     }
     let mark = "virtual_server fwmark 7 {\nlb_kind DR\nreal_server 192.0.2.9 80 {\n}\n}\n";
-    assert!(ok(mark).virtual_servers[0].key.mark == 7);
+    assert!(parse_ok(mark).virtual_servers[0].key.fwmark == 7);
 }
 
 #[test]
@@ -157,18 +159,18 @@ fn a_mark_has_members_by_address_protocol_and_port() {
         )
     };
     let lines = "member 192.0.2.1-20 tcp 80-90\nmember 2001:db8::/64 UDP 53\nmember 192.0.2.7";
-    let config = ok(&text("xdp", lines));
-    let seen = |m: &Member| format!("{} {} {:?} {:?}", m.first, m.last, m.protocol, m.ports);
+    let config = parse_ok(&text("xdp", lines));
+    let seen = |m: &MarkRule| format!("{} {} {:?} {:?}", m.first, m.last, m.protocol, m.ports);
     assert_eq!(
-        config.virtual_servers[0].members.iter().map(seen).collect::<Vec<_>>(),
+        config.virtual_servers[0].mark_rules.iter().map(seen).collect::<Vec<_>>(),
         [
             "192.0.2.1 192.0.2.20 Some(Tcp) (80, 90)",
             "2001:db8:: 2001:db8::ffff:ffff:ffff:ffff Some(Udp) (53, 53)",
             "192.0.2.7 192.0.2.7 None (0, 65535)",
         ]
     );
-    assert_eq!(config.only_ipvs(), None, "our own packet path marks them");
-    assert!(ok(&text("auto", "")).only_ipvs().is_some(), "marks of netfilter are IPVS's");
+    assert_eq!(config.ipvs_only_feature(), None, "our own packet path marks them");
+    assert!(parse_ok(&text("auto", "")).ipvs_only_feature().is_some(), "marks of netfilter are IPVS's");
     for (lines, code) in [
         ("member 192.0.2.300", "not-an-address"),
         ("member 192.0.2.1 icmp", "unknown-value"),
@@ -177,7 +179,7 @@ fn a_mark_has_members_by_address_protocol_and_port() {
         assert_eq!(first_error(&text("xdp", lines)).0.code, code, "{lines}");
     }
     for (plane, lines, word) in [("ipvs", lines, "no effect with `dataplane ipvs`"), ("xdp", "", "only if tc")] {
-        let shown = parse_file("test.conf", &text(plane, lines)).render(false);
+        let shown = parse_text("test.conf", &text(plane, lines)).render(false);
         assert!(shown.contains(word), "{plane}: {shown}");
     }
 }
@@ -186,7 +188,7 @@ fn a_mark_has_members_by_address_protocol_and_port() {
 fn services_are_of_both_families_all_methods_and_every_scheduler() {
     let service = |at: &str, lines: &str, server: &str| {
         let text = format!("virtual_server {at} 80 {{\n{lines}\nprotocol TCP\nlb_algo rr\n{server}\n}}\n");
-        ok(&text).virtual_servers[0].clone()
+        parse_ok(&text).virtual_servers[0].clone()
     };
     let nat = service("192.0.2.1", "lb_kind NAT", "real_server 10.0.0.1 8080 {\n}\nreal_server 10.0.0.2 {\n}");
     let ports: Vec<_> = nat.servers.iter().map(|r| (r.method, r.key.port)).collect();
@@ -205,7 +207,7 @@ fn services_are_of_both_families_all_methods_and_every_scheduler() {
         let text = format!(
             "virtual_server 192.0.2.1 80 {{\nlb_kind DR\nprotocol TCP\nlb_algo {s}\nreal_server 192.0.2.9 80 {{\n}}\n}}\n"
         );
-        assert_eq!(ok(&text).virtual_servers[0].scheduler, s);
+        assert_eq!(parse_ok(&text).virtual_servers[0].scheduler, s);
     }
     let sh = service("192.0.2.1", "lb_kind DR\nlvs_sched sh\nsh-port\nflag-1", "real_server 192.0.2.9 80 {\n}");
     let flags = SchedulerFlags { fallback: true, ..SchedulerFlags::default() };
@@ -224,7 +226,7 @@ fn synchronisation_takes_its_id_from_the_instance_and_knows_its_old_form() {
         )
     };
     let sync = |global: &str, more: &str| {
-        let setup = ok(&format!("global_defs {{\n{global}\n}}\n{}", instance(more))).global.sync;
+        let setup = parse_ok(&format!("global_defs {{\n{global}\n}}\n{}", instance(more))).global.sync;
         setup.map(|s| (s.interface, s.instance, s.syncid))
     };
     let v = Some("V".to_owned());
@@ -237,24 +239,24 @@ fn synchronisation_takes_its_id_from_the_instance_and_knows_its_old_form() {
 #[test]
 fn the_packet_path_is_tuned_in_ipvss_words() {
     let text = "global_defs {\nlvs_timeouts tcp 7200 udp 30 tcpfin 0\nconn_reuse_mode 3\nexpire_nodest_conn\nsecure_tcp on\n}\n";
-    let t = ok(text).global.tuning;
+    let t = parse_ok(text).global.tuning;
     assert_eq!((t.tcp_s, t.tcpfin_s, t.udp_s, t.conn_reuse_mode), (7200, 120, 30, 3), "0 keeps the kernel's");
     assert!(t.expire_nodest_conn && t.secure_tcp && !t.sloppy_tcp);
     let removal = |how: &str| {
         let text = format!(
             "virtual_server 192.0.2.1 80 {{\nlvs_sched rr\nlvs_method DR\nprotocol TCP\n{how}\nreal_server 192.0.2.9 80 {{\n}}\n}}\n"
         );
-        parse_file("test.conf", &text).clean().map(|c| c.virtual_servers[0].on_removal)
+        parse_text("test.conf", &text).valid_config().map(|c| c.virtual_servers[0].removal_policy)
     };
-    assert_eq!(removal("removed_server drain 30"), Some(OnRemoval::Drain(30)));
-    assert_eq!(removal("removed_server reschedule"), Some(OnRemoval::Reschedule));
-    assert_eq!(removal(""), Some(OnRemoval::Drop));
+    assert_eq!(removal("removed_server drain 30"), Some(RemovalPolicy::Drain(30)));
+    assert_eq!(removal("removed_server reschedule"), Some(RemovalPolicy::Reschedule));
+    assert_eq!(removal(""), Some(RemovalPolicy::Drop));
     assert_eq!((removal("removed_server drain"), removal("removed_server keep")), (None, None));
 }
 
 #[test]
 fn an_undefined_script_is_an_error_with_the_nearest_name() {
-    let text = "vrrp_script chk_web {\nscript /bin/true\n}\n".to_owned() + &instance("track_script {\nchk_wb\n}");
+    let text = "vrrp_script chk_web {\nscript /bin/true\n}\n".to_owned() + &instance_text("track_script {\nchk_wb\n}");
     let (d, ..) = first_error(&text);
     assert_eq!((d.code, d.help.as_deref()), ("undefined-script", Some("did you mean `chk_web`?")));
 }
@@ -300,7 +302,7 @@ fn nothing_that_can_be_written_makes_it_panic() {
     ]);
     proptest!(|(parts in prop::collection::vec(words, 0..60), gap in prop::bool::ANY)| {
         let text = parts.join(if gap { " " } else { "" });
-        let parsed = parse_file("x", &text);
+        let parsed = parse_text("x", &text);
         parsed.render(false);
     });
 }
@@ -314,7 +316,7 @@ fn a_value_is_small() {
 #[test]
 fn expansion_ends_whatever_it_is_asked_for() {
     let limit = |text: &str| {
-        let parsed = parse_file("x", text);
+        let parsed = parse_text("x", text);
         assert!(parsed.diagnostics.iter().any(|d| d.code == "expansion-limit"), "{text}: {}", parsed.render(false));
     };
     limit("~SEQ(A,1,100000) ~SEQ(B,1,100000) x${A}${B}\n");
@@ -332,12 +334,12 @@ fn expansion_ends_whatever_it_is_asked_for() {
 #[test]
 fn a_definition_may_name_what_stands_below_it_and_its_lines_lead_back() {
     let text = "$BODY= \\\ninterface ${IF} \\\nvirtual_router_id 300\n$IF=eth0\nvrrp_instance V {\n  $BODY\n}\n";
-    let parsed = parse_file("test.conf", text);
+    let parsed = parse_text("test.conf", text);
     let d = parsed.diagnostics.iter().find(|d| d.code == "out-of-range").expect("told");
-    let written = parsed.sources.written(d.span);
+    let written = parsed.sources.written_location(d.span);
     assert_eq!(parsed.sources.position(written.span.start), ("test.conf", 6, 3), "at the line as written");
-    assert_eq!(written.became.as_deref(), Some("virtual_router_id 300"));
-    let defined = written.defined.expect("a definition");
+    assert_eq!(written.expanded_line.as_deref(), Some("virtual_router_id 300"));
+    let defined = written.definition.expect("a definition");
     assert_eq!(parsed.sources.position(defined.start).1, 3, "and at what replaces it");
 }
 
@@ -346,9 +348,9 @@ fn an_old_keyword_has_weights_count_in_a_group_as_well() {
     let config = |keyword: &str| {
         let text = format!(
             "vrrp_script w {{\n script /bin/true\n weight 3\n}}\nvrrp_sync_group G {{\n group {{\n  V\n }}\n {keyword}\n}}\n{}",
-            instance("track_script {\nw\n}")
+            instance_text("track_script {\nw\n}")
         );
-        parse_file("test.conf", &text).config
+        parse_text("test.conf", &text).config
     };
     let weights = |keyword: &str| config(keyword).instances[0].tracks.iter().map(|t| t.weight).collect::<Vec<_>>();
     assert!(weights("").is_empty());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Span;
 use super::keywords::{Block, Keyword};
-use crate::model::Member;
+use crate::model::MarkRule;
 
 /// A program, its arguments, and who runs it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,7 +18,7 @@ pub struct Script {
 
 /// How packets reach a real server, as `lvs_method` says it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Method {
+pub enum LvsMethod {
     /// Masquerading.
     Nat,
     /// Direct routing.
@@ -35,7 +35,7 @@ pub struct AddressLine {
     /// Its prefix length; 32 or 128 if none is written.
     pub prefix: u8,
     /// Is it written?
-    pub prefix_written: bool,
+    pub prefix_given: bool,
     /// `dev`
     pub dev: Option<String>,
     /// `label`
@@ -75,7 +75,7 @@ pub enum Line {
     /// Virtual addresses from … to …, and their port.
     Range(IpAddr, IpAddr, Option<u16>),
     /// A firewall mark and its family.
-    Mark(u32, Option<&'static str>),
+    Fwmark(u32, Option<&'static str>),
 }
 
 /// The value of a statement.
@@ -102,9 +102,9 @@ pub enum Value {
     /// A name in an address's place, with its port: its addresses, or its SRV records.
     Host(String, Option<u16>, bool),
     /// `virtual_server fwmark N`
-    Mark(u32),
+    Fwmark(u32),
     /// `member RANGE [PROTOCOL [PORTS]]`
-    Member(Box<Member>),
+    FwmarkMember(Box<MarkRule>),
     /// `virtual_server group NAME`
     Group(String),
     /// A script.
@@ -114,7 +114,7 @@ pub enum Value {
     /// A weight, and `reverse`.
     Weight(i64, bool),
     /// A forwarding method.
-    Method(Box<Method>),
+    LvsMethod(Box<LvsMethod>),
     /// `persistence_granularity`: a netmask or a prefix length.
     Mask(IpAddr),
     /// A prefix length of IPv6.
@@ -126,20 +126,20 @@ pub enum Value {
     /// A block of keywords.
     Section(Box<Section>),
     /// A block of lines: its name, if it has one, and each line with its place.
-    Lines(Box<(Option<String>, Placed)>),
+    Lines(Box<(Option<String>, SpannedLines)>),
 }
 
 /// Lines with their places. Two lists are equal if their lines are, wherever they stand.
 #[derive(Clone, Debug, Default)]
-pub struct Placed(pub Vec<(Span, Line)>);
+pub struct SpannedLines(pub Vec<(Span, Line)>);
 
-impl PartialEq for Placed {
+impl PartialEq for SpannedLines {
     fn eq(&self, other: &Self) -> bool {
         self.0.iter().map(|(_, l)| l).eq(other.0.iter().map(|(_, l)| l))
     }
 }
 
-impl Eq for Placed {}
+impl Eq for SpannedLines {}
 
 /// A statement that was read.
 #[derive(Clone, Debug)]
@@ -147,9 +147,9 @@ pub struct Entry {
     /// Its keyword.
     pub keyword: &'static Keyword,
     /// Where the keyword stands.
-    pub at: Span,
+    pub keyword_span: Span,
     /// Where its arguments stand; the keyword's place if there are none.
-    pub args: Span,
+    pub args_span: Span,
     /// What they say.
     pub value: Value,
 }
@@ -162,16 +162,17 @@ pub struct Section {
     /// What stands between keyword and brace.
     pub name: Value,
     /// Where that stands.
-    pub at: Span,
+    pub span: Span,
     /// Its statements that could be read, in the order of the file.
     pub entries: Vec<Entry>,
     /// Keywords that stood there with an argument that could not be read, or that were meant by a misspelt one.
-    pub wrong: Vec<&'static str>,
+    pub invalid: Vec<&'static str>,
 }
 
 impl PartialEq for Section {
     fn eq(&self, other: &Self) -> bool {
-        let same = |(a, b): (&Entry, &Entry)| a.keyword.canonical() == b.keyword.canonical() && a.value == b.value;
+        let same =
+            |(a, b): (&Entry, &Entry)| a.keyword.canonical_name() == b.keyword.canonical_name() && a.value == b.value;
         self.block.path == other.block.path
             && self.name == other.name
             && self.entries.len() == other.entries.len()
@@ -193,13 +194,13 @@ impl Section {
     /// The last statement of a keyword: later ones override earlier ones.
     pub fn get(&self, keyword: &str) -> Option<&Entry> {
         debug_assert!(self.block.keyword(keyword).is_some(), "{} has no keyword {keyword}", self.block.path);
-        self.entries.iter().rev().find(|e| e.keyword.canonical() == keyword)
+        self.entries.iter().rev().find(|e| e.keyword.canonical_name() == keyword)
     }
 
     /// Every statement of a keyword.
-    pub fn all<'s>(&'s self, keyword: &'s str) -> impl DoubleEndedIterator<Item = &'s Entry> {
+    pub fn get_all<'s>(&'s self, keyword: &'s str) -> impl DoubleEndedIterator<Item = &'s Entry> {
         debug_assert!(self.block.keyword(keyword).is_some(), "{} has no keyword {keyword}", self.block.path);
-        self.entries.iter().filter(move |e| e.keyword.canonical() == keyword)
+        self.entries.iter().filter(move |e| e.keyword.canonical_name() == keyword)
     }
 
     /// Does it stand there?
@@ -208,13 +209,13 @@ impl Section {
     }
 
     /// Does it stand there, right or wrong, or was it meant?
-    pub fn mentions(&self, keyword: &str) -> bool {
-        self.has(keyword) || self.wrong.contains(&keyword)
+    pub fn is_mentioned(&self, keyword: &str) -> bool {
+        self.has(keyword) || self.invalid.contains(&keyword)
     }
 
     /// Where it stands; the block's own place if it does not.
-    pub fn place(&self, keyword: &str) -> Span {
-        self.get(keyword).map_or(self.at, |e| e.args)
+    pub fn args_span(&self, keyword: &str) -> Span {
+        self.get(keyword).map_or(self.span, |e| e.args_span)
     }
 
     /// The last whole number of this keyword, which may be negative.
@@ -273,7 +274,7 @@ impl Section {
 
     /// The blocks of a keyword.
     pub fn sections<'s>(&'s self, keyword: &'s str) -> impl Iterator<Item = &'s Section> {
-        self.all(keyword).filter_map(|e| match &e.value {
+        self.get_all(keyword).filter_map(|e| match &e.value {
             Value::Section(s) => Some(&**s),
             _ => None,
         })
@@ -281,7 +282,7 @@ impl Section {
 
     /// All lines of all blocks of a keyword.
     pub fn lines<'s>(&'s self, keyword: &'s str) -> impl Iterator<Item = &'s (Span, Line)> {
-        self.all(keyword).flat_map(|e| match &e.value {
+        self.get_all(keyword).flat_map(|e| match &e.value {
             Value::Lines(lines) => lines.1.0.as_slice(),
             _ => &[],
         })

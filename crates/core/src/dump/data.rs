@@ -3,27 +3,27 @@
 
 use std::fmt::Write;
 
-use super::Shown;
-use crate::model::{Auth, Destination, Family, SigningMode};
+use super::InstanceView;
+use crate::model::{AdvertDestination, Auth, Family, SigningMode};
 
 /// The section.
-pub fn data(instances: &[Shown<'_>]) -> String {
+pub fn format_data(instances: &[InstanceView<'_>]) -> String {
     let mut t = "------< VRRP Topology >------\n".to_owned();
     for i in instances {
-        instance(&mut t, i);
+        write_instance(&mut t, i);
     }
     t
 }
 
-fn able(on: bool) -> &'static str {
+fn enabled_word(on: bool) -> &'static str {
     if on { "enabled" } else { "disabled" }
 }
 
-fn instance(t: &mut String, i: &Shown<'_>) {
+fn write_instance(t: &mut String, i: &InstanceView<'_>) {
     let (cfg, status) = (i.config, i.status);
     let _ = writeln!(t, " VRRP Instance = {}", cfg.name);
     let garp = cfg.garp;
-    let unicast = matches!(cfg.destination, Destination::Unicast(_));
+    let unicast = matches!(cfg.advert_destination, AdvertDestination::Unicast(_));
     let mut lines = vec![format!("VRRP Version = {}", cfg.version.number())];
     if cfg.family == Family::V6 {
         lines.push("Using Native IPv6".into());
@@ -46,14 +46,14 @@ fn instance(t: &mut String, i: &Shown<'_>) {
         }
         None => lines.push(format!("Interface = {}", cfg.interface)),
     }
-    if cfg.strict {
+    if cfg.strict_mode {
         lines.push("Enforcing strict VRRP compliance".into());
     }
-    if let Some(src) = status.address {
-        let from = if cfg.source.is_some() { " (from configuration)" } else { "" };
+    if let Some(src) = status.source_address {
+        let from = if cfg.source_address.is_some() { " (from configuration)" } else { "" };
         lines.push(format!("Using src_ip = {src}{from}"));
     }
-    if let Destination::Multicast(group) = &cfg.destination {
+    if let AdvertDestination::Multicast(group) = &cfg.advert_destination {
         lines.push(format!("Multicast address {group}"));
     }
     lines.push(format!("Gratuitous ARP delay = {}", garp.master_delay.as_secs()));
@@ -74,8 +74,8 @@ fn instance(t: &mut String, i: &Shown<'_>) {
         2 => format!("Advert interval = {} sec", ms / 1000),
         _ => format!("Advert interval = {ms} milli-sec"),
     });
-    lines.push(format!("Accept = {}", able(cfg.accept)));
-    lines.push(format!("Preempt = {}", able(cfg.preempt)));
+    lines.push(format!("Accept = {}", enabled_word(cfg.accept_mode)));
+    lines.push(format!("Preempt = {}", enabled_word(cfg.preempt)));
     if !cfg.preempt_delay.is_zero() {
         lines.push(format!("Preempt delay = {} secs", cfg.preempt_delay.as_secs()));
     }
@@ -102,15 +102,15 @@ fn instance(t: &mut String, i: &Shown<'_>) {
         });
     }
     lines.push(format!("Virtual IP ({}):", cfg.vips.len()));
-    lines.extend(i.vips(&cfg.vips).map(|v| format!("  {v}")));
+    lines.extend(i.vip_lines(&cfg.vips).map(|v| format!("  {v}")));
     if !cfg.vips_excluded.is_empty() {
         lines.push("Virtual IP Excluded :".into());
-        lines.extend(i.vips(&cfg.vips_excluded).map(|v| format!("  {v}")));
+        lines.extend(i.vip_lines(&cfg.vips_excluded).map(|v| format!("  {v}")));
     }
-    if let Destination::Unicast(u) = &cfg.destination {
-        lines.push(format!("Check unicast src : {}", if u.check_source { "yes" } else { "no" }));
+    if let AdvertDestination::Unicast(u) = &cfg.advert_destination {
+        lines.push(format!("Check unicast src : {}", if u.known_peers_only { "yes" } else { "no" }));
         lines.push("Unicast Peer :".into());
-        let peer = |p: &crate::model::Peer| format!("  {} min_ttl {} max_ttl {}", p.addr, p.min_ttl, p.max_ttl);
+        let peer = |p: &crate::model::UnicastPeer| format!("  {} min_ttl {} max_ttl {}", p.addr, p.min_ttl, p.max_ttl);
         lines.extend(u.peers.iter().map(peer));
     }
     let notify = &cfg.notify;

@@ -4,17 +4,17 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Shown, Signatures, number, script};
+use super::{InstanceView, SignatureErrors, quoted_command, state_number};
 use crate::model::{Auth, TrackProcess};
 
 #[derive(Serialize)]
-struct Instance {
-    data: Data,
-    stats: Stats,
+struct InstanceObject {
+    data: InstanceData,
+    stats: InstanceStats,
 }
 
 #[derive(Serialize)]
-struct Data {
+struct InstanceData {
     iname: String,
     dont_track_primary: u8,
     skip_check_adv_addr: u8,
@@ -70,7 +70,7 @@ struct Data {
 }
 
 #[derive(Serialize)]
-struct Stats {
+struct InstanceStats {
     advert_rcvd: u64,
     advert_sent: u64,
     become_master: u64,
@@ -84,14 +84,14 @@ struct Stats {
     authtype_mismatch: u64,
     auth_failure: u64,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    signatures: Option<Signatures>,
+    signatures: Option<SignatureErrors>,
     pri_zero_rcvd: u64,
     pri_zero_sent: u64,
 }
 
 /// The members of these are ours: what keepalived writes of them was never recorded.
 #[derive(Serialize)]
-struct Process<'p> {
+struct ProcessObject<'p> {
     name: &'p str,
     process: &'p str,
     parameters: &'p [String],
@@ -106,23 +106,23 @@ struct Process<'p> {
 }
 
 #[derive(Serialize)]
-struct Version2<'p> {
-    vrrp: Vec<Instance>,
-    track_process: Vec<Process<'p>>,
+struct DocumentV2<'p> {
+    vrrp: Vec<InstanceObject>,
+    track_process: Vec<ProcessObject<'p>>,
 }
 
 /// The whole document, version 1.
-pub fn json(instances: &[Shown<'_>]) -> String {
-    let all: Vec<Instance> = instances.iter().map(instance).collect();
+pub fn format_json_v1(instances: &[InstanceView<'_>]) -> String {
+    let all: Vec<InstanceObject> = instances.iter().map(instance_object).collect();
     serde_json::to_string(&all).unwrap_or_default()
 }
 
 /// The whole document, version 2; of each process whether enough of it runs, and how that is said.
-pub fn json_2<'p>(
-    instances: &[Shown<'_>],
+pub fn format_json_v2<'p>(
+    instances: &[InstanceView<'_>],
     processes: impl Iterator<Item = (&'p TrackProcess, bool, &'p str)>,
 ) -> String {
-    let process = |(p, have_quorum, state): (&'p TrackProcess, bool, &'p str)| Process {
+    let process = |(p, have_quorum, state): (&'p TrackProcess, bool, &'p str)| ProcessObject {
         name: &p.name,
         process: &p.program,
         parameters: &p.parameters,
@@ -134,26 +134,28 @@ pub fn json_2<'p>(
         have_quorum,
         state,
     };
-    let all =
-        Version2 { vrrp: instances.iter().map(instance).collect(), track_process: processes.map(process).collect() };
+    let all = DocumentV2 {
+        vrrp: instances.iter().map(instance_object).collect(),
+        track_process: processes.map(process).collect(),
+    };
     serde_json::to_string(&all).unwrap_or_default()
 }
 
 /// Seconds: a whole number if they are whole.
-fn seconds(ms: u64) -> Value {
+fn seconds_value(ms: u64) -> Value {
     if ms.is_multiple_of(1000) { Value::from(ms / 1000) } else { Value::from(ms as f64 / 1000.0) }
 }
 
-fn instance(i: &Shown<'_>) -> Instance {
+fn instance_object(i: &InstanceView<'_>) -> InstanceObject {
     let (cfg, status) = (i.config, i.status);
     let counters = &status.counters;
     let garp = cfg.garp;
     let master = status.state == crate::vrrp::State::Master;
-    let data = Data {
+    let data = InstanceData {
         iname: cfg.name.clone(),
         dont_track_primary: u8::from(cfg.dont_track_primary),
         skip_check_adv_addr: u8::from(cfg.skip_check_addresses),
-        strict_mode: u8::from(cfg.strict),
+        strict_mode: u8::from(cfg.strict_mode),
         vmac_ifname: cfg.vmac.as_ref().map(|v| v.name.clone()).unwrap_or_default(),
         ifp_ifname: cfg.vmac.as_ref().map_or(&cfg.interface, |v| &v.name).clone(),
         master_priority: if master { 0 } else { status.master_priority.unwrap_or(0) },
@@ -171,44 +173,44 @@ fn instance(i: &Shown<'_>) -> Instance {
         effective_priority: status.priority,
         vipset: master,
         promote_secondaries: cfg.promote_secondaries,
-        adver_int: seconds(cfg.advert_int.as_millis() as u64),
-        master_adver_int: seconds(status.master_interval_ms),
-        accept: u8::from(cfg.accept),
+        adver_int: seconds_value(cfg.advert_int.as_millis() as u64),
+        master_adver_int: seconds_value(status.master_interval_ms),
+        accept: u8::from(cfg.accept_mode),
         nopreempt: !cfg.preempt,
         preempt_delay: cfg.preempt_delay.as_secs(),
-        state: number(status.state),
-        wantstate: number(status.state),
+        state: state_number(status.state),
+        wantstate: state_number(status.state),
         version: cfg.version.number(),
         smtp_alert: cfg.notify.mail,
         notify_deleted: cfg.notify.deleted.is_some(),
-        script_backup: cfg.notify.backup.as_ref().map(script),
-        script_master: cfg.notify.master.as_ref().map(script),
-        script_fault: cfg.notify.fault.as_ref().map(script),
-        script_stop: cfg.notify.stop.as_ref().map(script),
-        script_deleted: cfg.notify.deleted.as_ref().and_then(Option::as_ref).map(script),
-        script: cfg.notify.any.as_ref().map(script),
-        script_master_rx_lower_pri: cfg.notify.lower_priority.as_ref().map(script),
-        vips: i.vips(&cfg.vips).collect(),
-        evips: i.vips(&cfg.vips_excluded).collect(),
+        script_backup: cfg.notify.backup.as_ref().map(quoted_command),
+        script_master: cfg.notify.master.as_ref().map(quoted_command),
+        script_fault: cfg.notify.fault.as_ref().map(quoted_command),
+        script_stop: cfg.notify.stop.as_ref().map(quoted_command),
+        script_deleted: cfg.notify.deleted.as_ref().and_then(Option::as_ref).map(quoted_command),
+        script: cfg.notify.any.as_ref().map(quoted_command),
+        script_master_rx_lower_pri: cfg.notify.lower_priority.as_ref().map(quoted_command),
+        vips: i.vip_lines(&cfg.vips).collect(),
+        evips: i.vip_lines(&cfg.vips_excluded).collect(),
         auth_type: cfg.auth.number(),
         auth_data: (cfg.auth != Auth::None).then_some("********"),
     };
-    let stats = Stats {
+    let stats = InstanceStats {
         advert_rcvd: counters.adverts_received,
         advert_sent: counters.adverts_sent,
         become_master: counters.became_master,
         release_master: counters.released_master,
-        packet_len_err: i.refused("Length"),
-        advert_interval_err: i.refused("Interval"),
-        ip_ttl_err: i.refused("Ttl"),
-        invalid_type_rcvd: i.refused("Type"),
-        addr_list_err: counters.other_addresses,
+        packet_len_err: i.rejected("Length"),
+        advert_interval_err: i.rejected("Interval"),
+        ip_ttl_err: i.rejected("Ttl"),
+        invalid_type_rcvd: i.rejected("Type"),
+        addr_list_err: counters.address_mismatches,
         invalid_authtype: 0,
         authtype_mismatch: i.authtype_mismatch(),
         auth_failure: i.auth_failure(),
-        signatures: i.signatures(),
+        signatures: i.signature_errors(),
         pri_zero_rcvd: counters.priority_zero_received,
         pri_zero_sent: counters.priority_zero_sent,
     };
-    Instance { data, stats }
+    InstanceObject { data, stats }
 }

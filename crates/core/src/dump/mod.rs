@@ -5,9 +5,9 @@ mod data;
 mod json;
 mod stats;
 
-pub use data::data;
-pub use json::{json, json_2};
-pub use stats::stats;
+pub use data::format_data;
+pub use json::{format_json_v1, format_json_v2};
+pub use stats::format_stats;
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::vrrp::State;
 
 /// Adverts refused for their signatures, under keepalived 2.4's names.
 #[derive(Serialize)]
-struct Signatures {
+struct SignatureErrors {
     auth_ext_missing: u64,
     auth_ext_malformed: u64,
     auth_ext_unknown_key: u64,
@@ -30,7 +30,7 @@ struct Signatures {
 
 /// An instance as configured and as it is.
 #[derive(Clone, Copy)]
-pub struct Shown<'s> {
+pub struct InstanceView<'s> {
     /// As configured.
     pub config: &'s VrrpInstance,
     /// As it is.
@@ -39,7 +39,7 @@ pub struct Shown<'s> {
     pub now: Duration,
 }
 
-impl Shown<'_> {
+impl InstanceView<'_> {
     /// The time of day at which it went into its state.
     fn last_transition(&self) -> Duration {
         self.now.saturating_sub(Duration::from_millis(self.status.since_ms))
@@ -54,46 +54,46 @@ impl Shown<'_> {
     }
 
     /// How many packets were refused for causes of this name.
-    fn refused(&self, cause: &str) -> u64 {
+    fn rejected(&self, cause: &str) -> u64 {
         let named = |name: &str| name == cause || name.starts_with(&format!("{cause}("));
-        self.status.counters.refused.iter().filter(|(n, _)| named(n)).map(|(_, count)| count).sum()
+        self.status.counters.rejected.iter().filter(|(n, _)| named(n)).map(|(_, count)| count).sum()
     }
 
     /// Refused for another kind of authentication than ours.
     fn authtype_mismatch(&self) -> u64 {
-        ["AuthType", "AhMissing", "AhUnwanted"].into_iter().map(|c| self.refused(c)).sum()
+        ["AuthType", "AhMissing", "AhUnwanted"].into_iter().map(|c| self.rejected(c)).sum()
     }
 
     /// Refused for a wrong password, or what was made with it.
     fn auth_failure(&self) -> u64 {
-        ["AuthPass", "AhDigest", "AhHeader", "Replay"].into_iter().map(|c| self.refused(c)).sum()
+        ["AuthPass", "AhDigest", "AhHeader", "Replay"].into_iter().map(|c| self.rejected(c)).sum()
     }
 
     /// What was refused of signatures, if adverts are signed.
-    fn signatures(&self) -> Option<Signatures> {
-        self.config.signing.as_ref().map(|_| Signatures {
-            auth_ext_missing: self.refused("Unsigned"),
-            auth_ext_malformed: self.refused("Trailer"),
-            auth_ext_unknown_key: self.refused("UnknownKey"),
-            auth_ext_invalid_hmac: self.refused("Signature"),
-            auth_ext_stale: self.refused("Stale"),
-            auth_ext_replay: self.refused("SignedBefore"),
+    fn signature_errors(&self) -> Option<SignatureErrors> {
+        self.config.signing.as_ref().map(|_| SignatureErrors {
+            auth_ext_missing: self.rejected("Unsigned"),
+            auth_ext_malformed: self.rejected("Trailer"),
+            auth_ext_unknown_key: self.rejected("UnknownKey"),
+            auth_ext_invalid_hmac: self.rejected("Signature"),
+            auth_ext_stale: self.rejected("Stale"),
+            auth_ext_replay: self.rejected("SignatureReplay"),
         })
     }
 
     /// The lines of its addresses.
-    fn vips<'v>(&self, vips: &'v [VipSpec]) -> impl Iterator<Item = String> + use<'v> {
+    fn vip_lines<'v>(&self, vips: &'v [VipSpec]) -> impl Iterator<Item = String> + use<'v> {
         let set = self.status.state == State::Master;
         let vmac = self.config.vmac.as_ref().map(|v| (v.name.clone(), self.config.interface.clone()));
         vips.iter().map(move |v| {
             let on = vmac.as_ref().filter(|(name, _)| *name == v.dev).map(|(_, base)| base.as_str());
-            vip(v, on, set)
+            format_vip(v, on, set)
         })
     }
 }
 
 /// An address as keepalived's format_ipaddress() writes it.
-fn vip(v: &VipSpec, base: Option<&str>, set: bool) -> String {
+fn format_vip(v: &VipSpec, base: Option<&str>, set: bool) -> String {
     let mut t = v.addr.to_string();
     if v.prefix != if v.addr.is_ipv6() { 128 } else { 32 } {
         t += &format!("/{}", v.prefix);
@@ -124,12 +124,12 @@ fn vip(v: &VipSpec, base: Option<&str>, set: bool) -> String {
 }
 
 /// A program and its arguments, each in quotes.
-fn script(s: &ScriptCommand) -> String {
+fn quoted_command(s: &ScriptCommand) -> String {
     s.argv.iter().map(|w| format!("'{w}'")).collect::<Vec<_>>().join(" ")
 }
 
 /// keepalived's numbers for states.
-fn number(state: State) -> u8 {
+fn state_number(state: State) -> u8 {
     match state {
         State::Init => 0,
         State::Backup => 1,

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::Shown;
+use super::InstanceView;
 
 /// The whole file.
-pub fn stats(instances: &[Shown<'_>]) -> String {
+pub fn format_stats(instances: &[InstanceView<'_>]) -> String {
     let mut t = String::new();
     for i in instances {
         let c = &i.status.counters;
@@ -21,12 +21,12 @@ pub fn stats(instances: &[Shown<'_>]) -> String {
             c.adverts_sent,
             c.became_master,
             c.released_master,
-            i.refused("Length"),
-            i.refused("Ttl"),
-            i.refused("Type"),
-            i.refused("Interval"),
-            c.other_addresses,
-            extension(i),
+            i.rejected("Length"),
+            i.rejected("Ttl"),
+            i.rejected("Type"),
+            i.rejected("Interval"),
+            c.address_mismatches,
+            signature_error_lines(i),
             c.priority_zero_received,
             c.priority_zero_sent,
         );
@@ -35,8 +35,8 @@ pub fn stats(instances: &[Shown<'_>]) -> String {
 }
 
 /// What keepalived 2.4 counts of signatures; older ones have no such lines.
-fn extension(i: &Shown<'_>) -> String {
-    let Some(e) = i.signatures() else { return String::new() };
+fn signature_error_lines(i: &InstanceView<'_>) -> String {
+    let Some(e) = i.signature_errors() else { return String::new() };
     format!(
         "  Authentication Extension Errors:\n    Missing: {}\n    Malformed: {}\n    Unknown Key: {}\n    \
          Invalid HMAC: {}\n    Stale: {}\n    Replay: {}\n",

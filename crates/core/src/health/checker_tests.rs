@@ -12,7 +12,7 @@ fn check(urls: usize, retry: u32) -> Check {
         pattern: None,
     };
     let (version, tls, limit) = (HttpVersion::V10, None, None);
-    let http = CheckKind::Http { urls: vec![url; urls], version, tls, fast_recovery: false, limit };
+    let http = CheckKind::Http { urls: vec![url; urls], version, tls, fast_recovery: false, total_timeout: limit };
     Check {
         timing: CheckTiming {
             delay_loop: Duration::from_secs(10),
@@ -21,12 +21,12 @@ fn check(urls: usize, retry: u32) -> Check {
             delay_before_retry: Duration::from_secs(2),
             warmup: Duration::from_secs(4),
         },
-        ..Check::told(if urls == 0 { CheckKind::Tcp { through: None } } else { http })
+        ..Check::without_probe(if urls == 0 { CheckKind::Tcp { through_service: None } } else { http })
     }
 }
 
 fn result(passed: bool) -> ProbeResult {
-    ProbeResult::told(passed, String::new())
+    ProbeResult::reported(passed, String::new())
 }
 
 /// Runs a checker through results (`+`, `-`); returns `(second, url, up afterwards)` of each probe.
@@ -191,10 +191,14 @@ fn another_s_probe_counts_unless_failures_are_being_forgiven() {
     let start = Instant::default();
     let at = |s| start + Duration::from_secs(s);
     let mut c = Checker::new(&check(0, 2), start, 0.0, (true, false), true);
-    assert_eq!(c.offer(at(1), 0, &result(true)), None);
+    assert_eq!(c.handle_shared_result(at(1), 0, &result(true)), None);
     assert!(c.next_deadline().is_some_and(|t| t > at(10)), "its own turn is over with that");
-    assert_eq!((c.offer(at(2), 0, &result(false)), c.forgiven()), (None, 1));
-    assert_eq!((c.offer(at(2), 0, &result(false)), c.forgiven()), (None, 1), "its retries keep their distance");
-    assert_eq!((c.offer(at(3), 1, &result(true)), c.forgiven()), (None, 1), "another url");
-    assert_eq!((c.offer(at(3), 0, &result(true)), c.forgiven()), (None, 0));
+    assert_eq!((c.handle_shared_result(at(2), 0, &result(false)), c.retries_used()), (None, 1));
+    assert_eq!(
+        (c.handle_shared_result(at(2), 0, &result(false)), c.retries_used()),
+        (None, 1),
+        "its retries keep their distance"
+    );
+    assert_eq!((c.handle_shared_result(at(3), 1, &result(true)), c.retries_used()), (None, 1), "another url");
+    assert_eq!((c.handle_shared_result(at(3), 0, &result(true)), c.retries_used()), (None, 0));
 }

@@ -6,17 +6,17 @@
 //! programs and the clock are the daemon's.
 
 mod checker;
-mod expect;
-mod life;
-mod pool;
+mod encap;
+mod expectation;
 mod probe;
-mod syn;
-mod wrap;
+mod probe_scheduler;
+mod service_health;
+mod syn_probe;
 
 pub use checker::{Checker, Verdict};
-pub use expect::{Expectation, Regex, WITHOUT_EFFECT, compile, hex};
-pub use life::{Effect, Happening, Life, Member, Standing};
-pub use pool::{CheckId, Checking, Delivered, Pool, Task};
-pub use probe::{Ask, Phase, Probe, ProbeResult, Through};
-pub use syn::{Answer, Attempt};
-pub use wrap::wrap;
+pub use encap::encapsulate;
+pub use expectation::{Expectation, IGNORED_OPTIONS, Regex, compile_regex, to_hex};
+pub use probe::{ForwardingPath, Phase, Probe, ProbeKind, ProbeResult};
+pub use probe_scheduler::{CheckConfig, CheckId, CheckResult, ProbeScheduler, ProbeTask};
+pub use service_health::{ActiveServers, HealthEvent, ServerHealth, ServiceHealth, WeightEffect};
+pub use syn_probe::{SynProbe, SynReply};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Check, CheckKind, Database, DnsType, ForwardingMethod, HttpUrl, HttpVersion, Path, Reply, ScriptCommand, ServerKey,
-    ServiceKey, Tls,
+    Check, CheckKind, ConnectOptions, Database, DnsType, ForwardingMethod, HttpUrl, HttpVersion, ScriptCommand,
+    ServerKey, ServiceKey, Tls, UdpReply,
 };
 
 /// In which phase a probe failed, so that "why is it down" has an answer.
@@ -64,7 +64,7 @@ pub struct ProbeResult {
 
 impl ProbeResult {
     /// What is told, and not probed.
-    pub fn told(good: bool, detail: String) -> ProbeResult {
+    pub fn reported(good: bool, detail: String) -> ProbeResult {
         ProbeResult { failed: (!good).then_some(Phase::Expect), detail, took_us: 0, phases: Vec::new(), weight: None }
     }
 
@@ -76,7 +76,7 @@ impl ProbeResult {
 
 /// The way of a forwarded packet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Through {
+pub struct ForwardingPath {
     /// The virtual server's address.
     pub addr: IpAddr,
     /// Its port.
@@ -89,11 +89,11 @@ pub struct Through {
 
 /// What is asked.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Ask {
+pub enum ProbeKind {
     /// A connection, and nothing more.
     Tcp {
         /// And one that goes as forwarded packets do.
-        through: Option<Through>,
+        through: Option<ForwardingPath>,
     },
     /// A page.
     Http {
@@ -119,7 +119,7 @@ pub enum Ask {
         helo: Option<String>,
     },
     /// Whether a database takes clients.
-    Greet(Database),
+    Database(Database),
     /// A question to a name server.
     Dns {
         /// The name.
@@ -132,7 +132,7 @@ pub enum Ask {
         /// What it holds; random bytes if nothing.
         payload: Option<Vec<u8>>,
         /// What must come back.
-        reply: Option<Reply>,
+        reply: Option<UdpReply>,
     },
     /// An echo request.
     Ping,
@@ -149,47 +149,52 @@ pub enum Ask {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Probe {
     /// What.
-    pub ask: Ask,
+    pub kind: ProbeKind,
     /// Whom; for a program nobody.
-    pub to: Option<(IpAddr, u16)>,
+    pub target: Option<(IpAddr, u16)>,
     /// From where.
-    pub path: Path,
+    pub path: ConnectOptions,
     /// Patience for each of its phases; for a program for all of it.
     pub timeout: Duration,
 }
 
 impl Probe {
     /// The probes of a check, in the order in which they take turns; none if it is told and does not probe.
-    pub fn of(check: &Check, service: ServiceKey, server: ServerKey) -> Vec<Probe> {
-        let path = Path { connect_ip: None, connect_port: None, ..check.path.clone() };
-        let to = Some(check.path.to(server));
+    pub fn for_check(check: &Check, service: ServiceKey, server: ServerKey) -> Vec<Probe> {
+        let path = ConnectOptions { connect_ip: None, connect_port: None, ..check.connect.clone() };
+        let target = Some(check.connect.target(server));
         let timeout = check.timing.connect_timeout;
-        let one = |ask| vec![Probe { ask, to, path: path.clone(), timeout }];
+        let one = |kind| vec![Probe { kind, target, path: path.clone(), timeout }];
         match &check.kind {
-            CheckKind::Tcp { through } => one(Ask::Tcp {
-                through: through.map(|method| Through {
+            CheckKind::Tcp { through_service: through } => one(ProbeKind::Tcp {
+                through: through.map(|method| ForwardingPath {
                     addr: service.addr,
                     port: service.port,
                     server: server.addr,
                     method,
                 }),
             }),
-            CheckKind::Http { urls, version, tls, limit, fast_recovery: _ } => urls
+            CheckKind::Http { urls, version, tls, total_timeout: limit, fast_recovery: _ } => urls
                 .iter()
                 .flat_map(|u| {
-                    one(Ask::Http { url: Box::new(u.clone()), version: *version, tls: tls.clone(), limit: *limit })
+                    one(ProbeKind::Http {
+                        url: Box::new(u.clone()),
+                        version: *version,
+                        tls: tls.clone(),
+                        limit: *limit,
+                    })
                 })
                 .collect(),
-            CheckKind::Grpc { service, tls } => one(Ask::Grpc { service: service.clone(), tls: tls.clone() }),
-            CheckKind::Smtp { helo } => one(Ask::Smtp { helo: helo.clone() }),
-            CheckKind::Dns { name, kind } => one(Ask::Dns { name: name.clone(), kind: *kind }),
-            CheckKind::Udp { payload, reply } => one(Ask::Udp { payload: payload.clone(), reply: reply.clone() }),
-            CheckKind::Greet(database) => one(Ask::Greet(database.clone())),
-            CheckKind::Ping => one(Ask::Ping),
+            CheckKind::Grpc { service, tls } => one(ProbeKind::Grpc { service: service.clone(), tls: tls.clone() }),
+            CheckKind::Smtp { helo } => one(ProbeKind::Smtp { helo: helo.clone() }),
+            CheckKind::Dns { name, kind } => one(ProbeKind::Dns { name: name.clone(), kind: *kind }),
+            CheckKind::Udp { payload, reply } => one(ProbeKind::Udp { payload: payload.clone(), reply: reply.clone() }),
+            CheckKind::Database(database) => one(ProbeKind::Database(database.clone())),
+            CheckKind::Ping => one(ProbeKind::Ping),
             CheckKind::Misc { command, timeout, dynamic } => vec![Probe {
-                ask: Ask::Misc { command: command.clone(), dynamic: *dynamic },
-                to: None,
-                path: Path::default(),
+                kind: ProbeKind::Misc { command: command.clone(), dynamic: *dynamic },
+                target: None,
+                path: ConnectOptions::default(),
                 timeout: *timeout,
             }],
             CheckKind::File { .. } | CheckKind::Bfd(_) => Vec::new(),

@@ -2,17 +2,17 @@
 //! (`include/uapi/linux/netlink.h`).
 
 /// NLA_F_NESTED
-const NESTED: u16 = 0x8000;
+const NLA_F_NESTED: u16 = 0x8000;
 /// What is left of a type without its flags (NLA_TYPE_MASK).
-const TYPE: u16 = 0x3fff;
+const NLA_TYPE_MASK: u16 = 0x3fff;
 
 /// Attributes that are written one after another.
 #[derive(Default)]
-pub struct Writer(pub Vec<u8>);
+pub struct AttrWriter(pub Vec<u8>);
 
-impl Writer {
+impl AttrWriter {
     /// Bytes as they are.
-    pub fn bytes(&mut self, kind: u16, value: &[u8]) {
+    pub fn put_bytes(&mut self, kind: u16, value: &[u8]) {
         let len = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
         self.0.extend(len.to_ne_bytes());
         self.0.extend(kind.to_ne_bytes());
@@ -20,28 +20,28 @@ impl Writer {
         self.0.resize(self.0.len().next_multiple_of(4), 0);
     }
 
-    pub fn u8(&mut self, kind: u16, value: u8) {
-        self.bytes(kind, &[value]);
+    pub fn put_u8(&mut self, kind: u16, value: u8) {
+        self.put_bytes(kind, &[value]);
     }
 
-    pub fn u16(&mut self, kind: u16, value: u16) {
-        self.bytes(kind, &value.to_ne_bytes());
+    pub fn put_u16(&mut self, kind: u16, value: u16) {
+        self.put_bytes(kind, &value.to_ne_bytes());
     }
 
-    pub fn u32(&mut self, kind: u16, value: u32) {
-        self.bytes(kind, &value.to_ne_bytes());
+    pub fn put_u32(&mut self, kind: u16, value: u32) {
+        self.put_bytes(kind, &value.to_ne_bytes());
     }
 
     /// With the zero at its end.
-    pub fn string(&mut self, kind: u16, value: &str) {
-        self.bytes(kind, &[value.as_bytes(), &[0]].concat());
+    pub fn put_string(&mut self, kind: u16, value: &str) {
+        self.put_bytes(kind, &[value.as_bytes(), &[0]].concat());
     }
 
     /// Attributes within one.
-    pub fn nest(&mut self, kind: u16, inside: impl FnOnce(&mut Writer)) {
+    pub fn put_nested(&mut self, kind: u16, inside: impl FnOnce(&mut AttrWriter)) {
         let at = self.0.len();
         self.0.extend([0, 0]);
-        self.0.extend((kind | NESTED).to_ne_bytes());
+        self.0.extend((kind | NLA_F_NESTED).to_ne_bytes());
         inside(self);
         let len = u16::try_from(self.0.len() - at).unwrap_or(u16::MAX).to_ne_bytes();
         if let Some(place) = self.0.get_mut(at..at + 2) {
@@ -51,15 +51,15 @@ impl Writer {
 }
 
 /// The attributes of a message or a nest; ends where they no longer make sense.
-pub struct Reader<'a>(pub &'a [u8]);
+pub struct AttrReader<'a>(pub &'a [u8]);
 
-impl<'a> Iterator for Reader<'a> {
-    type Item = (u16, Value<'a>);
+impl<'a> Iterator for AttrReader<'a> {
+    type Item = (u16, AttrValue<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
         let word = |at: usize| Some(u16::from_ne_bytes(self.0.get(at..at + 2)?.try_into().ok()?));
-        let (len, kind) = (usize::from(word(0)?), word(2)? & TYPE);
-        let value = Value(self.0.get(4..len)?);
+        let (len, kind) = (usize::from(word(0)?), word(2)? & NLA_TYPE_MASK);
+        let value = AttrValue(self.0.get(4..len)?);
         self.0 = self.0.get(len.next_multiple_of(4)..).unwrap_or_default();
         Some((kind, value))
     }
@@ -67,36 +67,36 @@ impl<'a> Iterator for Reader<'a> {
 
 /// An attribute's value. What is too short reads as 0.
 #[derive(Clone, Copy)]
-pub struct Value<'a>(pub &'a [u8]);
+pub struct AttrValue<'a>(pub &'a [u8]);
 
-impl<'a> Value<'a> {
-    fn first<const N: usize>(self) -> [u8; N] {
+impl<'a> AttrValue<'a> {
+    fn leading_bytes<const N: usize>(self) -> [u8; N] {
         self.0.get(..N).and_then(|b| b.try_into().ok()).unwrap_or([0; N])
     }
 
     pub fn u8(self) -> u8 {
-        u8::from_ne_bytes(self.first())
+        u8::from_ne_bytes(self.leading_bytes())
     }
 
     pub fn u16(self) -> u16 {
-        u16::from_ne_bytes(self.first())
+        u16::from_ne_bytes(self.leading_bytes())
     }
 
     pub fn be16(self) -> u16 {
-        u16::from_be_bytes(self.first())
+        u16::from_be_bytes(self.leading_bytes())
     }
 
     pub fn u32(self) -> u32 {
-        u32::from_ne_bytes(self.first())
+        u32::from_ne_bytes(self.leading_bytes())
     }
 
     pub fn be32(self) -> u32 {
-        u32::from_be_bytes(self.first())
+        u32::from_be_bytes(self.leading_bytes())
     }
 
     /// Of four bytes or of eight.
-    pub fn number(self) -> u64 {
-        if self.0.len() >= 8 { u64::from_ne_bytes(self.first()) } else { self.u32().into() }
+    pub fn u32_or_u64(self) -> u64 {
+        if self.0.len() >= 8 { u64::from_ne_bytes(self.leading_bytes()) } else { self.u32().into() }
     }
 
     /// Up to its zero.
@@ -106,12 +106,12 @@ impl<'a> Value<'a> {
 
     /// An IPv4 address in the first four bytes, whatever the others are, or an IPv6 address.
     pub fn addr(self, ipv6: bool) -> std::net::IpAddr {
-        if ipv6 { self.first::<16>().into() } else { self.first::<4>().into() }
+        if ipv6 { self.leading_bytes::<16>().into() } else { self.leading_bytes::<4>().into() }
     }
 
     /// The attributes within.
-    pub fn nested(self) -> Reader<'a> {
-        Reader(self.0)
+    pub fn nested(self) -> AttrReader<'a> {
+        AttrReader(self.0)
     }
 }
 
@@ -120,17 +120,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_cut_short_ends_the_list() {
-        let mut w = Writer::default();
-        w.u32(1, 7);
-        w.nest(2, |w| w.string(3, "rr"));
+    fn a_truncated_attribute_ends_the_list() {
+        let mut w = AttrWriter::default();
+        w.put_u32(1, 7);
+        w.put_nested(2, |w| w.put_string(3, "rr"));
         for n in 0..w.0.len() {
-            assert!(Reader(&w.0[..n]).count() < 2, "{n}");
+            assert!(AttrReader(&w.0[..n]).count() < 2, "{n}");
         }
-        let all: Vec<_> = Reader(&w.0).collect();
+        let all: Vec<_> = AttrReader(&w.0).collect();
         assert_eq!((all[0].0, all[0].1.u32()), (1, 7));
         assert_eq!(all[1].1.nested().next().map(|(k, v)| (k, v.string())), Some((3, "rr".to_owned())));
         // A length of 0 would go round for ever.
-        assert_eq!(Reader(&[0, 0, 1, 0, 9, 9, 9, 9]).count(), 0);
+        assert_eq!(AttrReader(&[0, 0, 1, 0, 9, 9, 9, 9]).count(), 0);
     }
 }

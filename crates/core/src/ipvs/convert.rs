@@ -3,30 +3,30 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{
-    Dest, GRE, GUE, IPIP, Method, ONE_PACKET, PERSISTENT, SCHED1, SCHED2, SCHED3, Service, ServiceId, TUNNEL_CSUM,
-    TUNNEL_REMCSUM,
+    Dest, FwdMethod, SVC_F_ONEPACKET, SVC_F_PERSISTENT, SVC_F_SCHED1, SVC_F_SCHED2, SVC_F_SCHED3, Service, ServiceId,
+    TUNNEL_FLAG_CSUM, TUNNEL_FLAG_REMCSUM, TUNNEL_TYPE_GRE, TUNNEL_TYPE_GUE, TUNNEL_TYPE_IPIP,
 };
 use crate::model::{
-    ForwardingMethod, OnRemoval, Persistence, PersistenceEngine, Scheduler, SchedulerFlags, ServerKey, ServiceKey,
+    ForwardingMethod, Persistence, PersistenceEngine, RemovalPolicy, Scheduler, SchedulerFlags, ServerKey, ServiceKey,
     Tunnel, TunnelChecksum, TunnelKind, Weight,
 };
 use crate::plan::{DestSpec, ServiceSpec};
 
 impl From<ServiceKey> for ServiceId {
     fn from(k: ServiceKey) -> ServiceId {
-        match k.mark {
-            0 => ServiceId::At { protocol: k.protocol, addr: k.addr, port: k.port },
-            mark => ServiceId::Mark { mark, ipv6: k.addr.is_ipv6() },
+        match k.fwmark {
+            0 => ServiceId::Address { protocol: k.protocol, addr: k.addr, port: k.port },
+            mark => ServiceId::Fwmark { mark, ipv6: k.addr.is_ipv6() },
         }
     }
 }
 
 impl ServiceId {
     /// Its name in the plan.
-    pub fn key(self) -> ServiceKey {
+    pub fn service_key(self) -> ServiceKey {
         match self {
-            ServiceId::At { protocol, addr, port } => ServiceKey::at(protocol, addr, port),
-            ServiceId::Mark { mark, ipv6 } => ServiceKey::marked(mark, ipv6),
+            ServiceId::Address { protocol, addr, port } => ServiceKey::new(protocol, addr, port),
+            ServiceId::Fwmark { mark, ipv6 } => ServiceKey::from_fwmark(mark, ipv6),
         }
     }
 }
@@ -34,17 +34,17 @@ impl ServiceId {
 impl Service {
     /// A service of the plan in IPVS's terms.
     pub fn from_plan(key: ServiceKey, spec: &ServiceSpec) -> Service {
-        let mut s = Service::of(key.into(), spec.scheduler.name());
+        let mut s = Service::new(key.into(), spec.scheduler.name());
         for (yes, flag) in [
-            (spec.flags.fallback, SCHED1),
-            (spec.flags.port, SCHED2),
-            (spec.flags.third, SCHED3),
-            (spec.one_packet, ONE_PACKET),
-            (spec.persistence.is_some(), PERSISTENT),
+            (spec.flags.fallback, SVC_F_SCHED1),
+            (spec.flags.port, SVC_F_SCHED2),
+            (spec.flags.flag3, SVC_F_SCHED3),
+            (spec.one_packet, SVC_F_ONEPACKET),
+            (spec.persistence.is_some(), SVC_F_PERSISTENT),
         ] {
             s.flags |= if yes { flag } else { 0 };
         }
-        s.engine = spec.engine.map_or_else(String::new, |e| e.name().to_owned());
+        s.persistence_engine = spec.persistence_engine.map_or_else(String::new, |e| e.name().to_owned());
         if let Some(p) = spec.persistence {
             s.timeout_s = p.timeout_s;
             s.netmask = match p.mask {
@@ -56,7 +56,7 @@ impl Service {
     }
 
     /// The plan's terms of it, if there are any: not of a scheduler, an engine or a flag that the plan does not know.
-    pub fn spec(&self) -> Option<ServiceSpec> {
+    pub fn to_spec(&self) -> Option<ServiceSpec> {
         let scheduler = match self.scheduler.as_str() {
             "" | "none" => Scheduler::None,
             name => name.parse().ok()?,
@@ -67,19 +67,23 @@ impl Service {
         } else {
             IpAddr::V4(Ipv4Addr::from(self.netmask))
         };
-        let known = SCHED1 | SCHED2 | SCHED3 | ONE_PACKET | PERSISTENT;
-        let engine = match self.engine.as_str() {
+        let known = SVC_F_SCHED1 | SVC_F_SCHED2 | SVC_F_SCHED3 | SVC_F_ONEPACKET | SVC_F_PERSISTENT;
+        let engine = match self.persistence_engine.as_str() {
             "" => None,
             "sip" => Some(PersistenceEngine::Sip),
             _ => return None,
         };
         (self.flags & !known == 0).then(|| ServiceSpec {
             scheduler,
-            flags: SchedulerFlags { fallback: self.has(SCHED1), port: self.has(SCHED2), third: self.has(SCHED3) },
-            one_packet: self.has(ONE_PACKET),
-            persistence: self.has(PERSISTENT).then_some(Persistence { timeout_s: self.timeout_s, mask }),
-            engine,
-            on_removal: OnRemoval::Drop,
+            flags: SchedulerFlags {
+                fallback: self.has_flag(SVC_F_SCHED1),
+                port: self.has_flag(SVC_F_SCHED2),
+                flag3: self.has_flag(SVC_F_SCHED3),
+            },
+            one_packet: self.has_flag(SVC_F_ONEPACKET),
+            persistence: self.has_flag(SVC_F_PERSISTENT).then_some(Persistence { timeout_s: self.timeout_s, mask }),
+            persistence_engine: engine,
+            removal_policy: RemovalPolicy::Drop,
         })
     }
 }
@@ -91,54 +95,54 @@ impl Dest {
             weight: i32::try_from(spec.weight.get()).unwrap_or(i32::MAX),
             u_threshold: spec.u_threshold,
             l_threshold: spec.l_threshold,
-            ..Dest::of(key.addr, key.port)
+            ..Dest::new(key.addr, key.port)
         };
         d.method = match spec.method {
-            ForwardingMethod::Nat => Method::Masq,
-            ForwardingMethod::Dr => Method::Route,
+            ForwardingMethod::Nat => FwdMethod::Masq,
+            ForwardingMethod::Dr => FwdMethod::Route,
             ForwardingMethod::Tun(t) => {
-                (d.tunnel, d.tunnel_port) = match t.kind {
-                    TunnelKind::Ipip => (IPIP, 0),
-                    TunnelKind::Gue(port) => (GUE, port),
-                    TunnelKind::Gre => (GRE, 0),
+                (d.tunnel_type, d.tunnel_port) = match t.kind {
+                    TunnelKind::Ipip => (TUNNEL_TYPE_IPIP, 0),
+                    TunnelKind::Gue(port) => (TUNNEL_TYPE_GUE, port),
+                    TunnelKind::Gre => (TUNNEL_TYPE_GRE, 0),
                 };
                 d.tunnel_flags = match t.checksum {
                     TunnelChecksum::None => 0,
-                    TunnelChecksum::Full => TUNNEL_CSUM,
-                    TunnelChecksum::Remote => TUNNEL_REMCSUM,
+                    TunnelChecksum::Full => TUNNEL_FLAG_CSUM,
+                    TunnelChecksum::Remote => TUNNEL_FLAG_REMCSUM,
                 };
-                Method::Tunnel
+                FwdMethod::Tunnel
             }
         };
         d
     }
 
     /// Its name in the plan.
-    pub fn key(&self) -> ServerKey {
+    pub fn server_key(&self) -> ServerKey {
         ServerKey { addr: self.addr, port: self.port }
     }
 
     /// The plan's terms of it, if there are any. A server that is this machine itself has lost its method
     /// ([`Method::Local`], `__ip_vs_update_dest()`).
-    pub fn spec(&self) -> Option<DestSpec> {
+    pub fn to_spec(&self) -> Option<DestSpec> {
         let method = match self.method {
-            Method::Masq => ForwardingMethod::Nat,
-            Method::Route => ForwardingMethod::Dr,
-            Method::Tunnel => ForwardingMethod::Tun(Tunnel {
-                kind: match self.tunnel {
-                    IPIP => TunnelKind::Ipip,
-                    GUE => TunnelKind::Gue(self.tunnel_port),
-                    GRE => TunnelKind::Gre,
+            FwdMethod::Masq => ForwardingMethod::Nat,
+            FwdMethod::Route => ForwardingMethod::Dr,
+            FwdMethod::Tunnel => ForwardingMethod::Tun(Tunnel {
+                kind: match self.tunnel_type {
+                    TUNNEL_TYPE_IPIP => TunnelKind::Ipip,
+                    TUNNEL_TYPE_GUE => TunnelKind::Gue(self.tunnel_port),
+                    TUNNEL_TYPE_GRE => TunnelKind::Gre,
                     _ => return None,
                 },
                 checksum: match self.tunnel_flags {
                     0 => TunnelChecksum::None,
-                    TUNNEL_CSUM => TunnelChecksum::Full,
-                    TUNNEL_REMCSUM => TunnelChecksum::Remote,
+                    TUNNEL_FLAG_CSUM => TunnelChecksum::Full,
+                    TUNNEL_FLAG_REMCSUM => TunnelChecksum::Remote,
                     _ => return None,
                 },
             }),
-            Method::Local | Method::Bypass | Method::Unknown(_) => return None,
+            FwdMethod::Local | FwdMethod::Bypass | FwdMethod::Unknown(_) => return None,
         };
         Some(DestSpec {
             weight: Weight::new(u32::try_from(self.weight).ok()?)?,

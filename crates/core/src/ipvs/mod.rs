@@ -6,14 +6,14 @@
 mod attr;
 mod convert;
 pub mod message;
-mod model;
 mod proc;
 mod states;
 pub mod sync;
+mod table_model;
 
-pub use model::Model;
-pub use proc::connections;
+pub use proc::parse_connections;
 pub use states::{is_active, state_name, state_number};
+pub use table_model::TableModel;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,24 +23,24 @@ use serde::Serialize;
 use crate::model::Protocol;
 
 /// IP_VS_SVC_F_PERSISTENT: a client stays with its server.
-pub const PERSISTENT: u32 = 0x01;
+pub const SVC_F_PERSISTENT: u32 = 0x01;
 /// IP_VS_SVC_F_HASHED: it is in the kernel's table; only ever in answers.
-pub const HASHED: u32 = 0x02;
+pub const SVC_F_HASHED: u32 = 0x02;
 /// IP_VS_SVC_F_ONEPACKET: each datagram is a connection of its own.
-pub const ONE_PACKET: u32 = 0x04;
+pub const SVC_F_ONEPACKET: u32 = 0x04;
 /// IP_VS_SVC_F_SCHED1: `sh-fallback`, `mh-fallback`, `flag-1`.
-pub const SCHED1: u32 = 0x08;
+pub const SVC_F_SCHED1: u32 = 0x08;
 /// IP_VS_SVC_F_SCHED2: `sh-port`, `mh-port`, `flag-2`.
-pub const SCHED2: u32 = 0x10;
+pub const SVC_F_SCHED2: u32 = 0x10;
 /// IP_VS_SVC_F_SCHED3: `flag-3`.
-pub const SCHED3: u32 = 0x20;
+pub const SVC_F_SCHED3: u32 = 0x20;
 
 /// What names a service.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceId {
     /// Packets to an address.
-    At {
+    Address {
         /// Layer-4 protocol.
         protocol: Protocol,
         /// The virtual address.
@@ -49,7 +49,7 @@ pub enum ServiceId {
         port: u16,
     },
     /// Packets with a firewall mark.
-    Mark {
+    Fwmark {
         /// The mark, not 0.
         mark: u32,
         /// Of IPv6 packets.
@@ -61,21 +61,21 @@ impl ServiceId {
     /// Is its family IPv6?
     pub fn is_ipv6(&self) -> bool {
         match self {
-            ServiceId::At { addr, .. } => addr.is_ipv6(),
-            ServiceId::Mark { ipv6, .. } => *ipv6,
+            ServiceId::Address { addr, .. } => addr.is_ipv6(),
+            ServiceId::Fwmark { ipv6, .. } => *ipv6,
         }
     }
 
     /// Its port; 0 of a mark.
     pub fn port(&self) -> u16 {
         match self {
-            ServiceId::At { port, .. } => *port,
-            ServiceId::Mark { .. } => 0,
+            ServiceId::Address { port, .. } => *port,
+            ServiceId::Fwmark { .. } => 0,
         }
     }
 
     /// The netmask of a service that nothing is said of: the whole address.
-    pub fn whole_mask(&self) -> u32 {
+    pub fn full_netmask(&self) -> u32 {
         if self.is_ipv6() { 128 } else { u32::MAX }
     }
 }
@@ -83,9 +83,9 @@ impl ServiceId {
 impl fmt::Display for ServiceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ServiceId::At { protocol, addr, port } => write!(f, "{protocol} {}", SocketAddr::new(*addr, *port)),
-            ServiceId::Mark { mark, ipv6: false } => write!(f, "FWM {mark}"),
-            ServiceId::Mark { mark, ipv6: true } => write!(f, "FWM {mark} IPv6"),
+            ServiceId::Address { protocol, addr, port } => write!(f, "{protocol} {}", SocketAddr::new(*addr, *port)),
+            ServiceId::Fwmark { mark, ipv6: false } => write!(f, "FWM {mark}"),
+            ServiceId::Fwmark { mark, ipv6: true } => write!(f, "FWM {mark} IPv6"),
         }
     }
 }
@@ -104,18 +104,18 @@ pub struct Service {
     /// Which bits of a client's address count: for IPv4 the mask as a number, for IPv6 a prefix length.
     pub netmask: u32,
     /// The persistence engine's name, empty if there is none.
-    pub engine: String,
+    pub persistence_engine: String,
 }
 
 impl Service {
     /// A service that nothing is said of but its name and scheduler.
-    pub fn of(id: ServiceId, scheduler: &str) -> Service {
+    pub fn new(id: ServiceId, scheduler: &str) -> Service {
         let scheduler = scheduler.to_owned();
-        Service { id, scheduler, flags: 0, timeout_s: 0, netmask: id.whole_mask(), engine: String::new() }
+        Service { id, scheduler, flags: 0, timeout_s: 0, netmask: id.full_netmask(), persistence_engine: String::new() }
     }
 
     /// Is a flag set?
-    pub fn has(&self, flag: u32) -> bool {
+    pub fn has_flag(&self, flag: u32) -> bool {
         self.flags & flag != 0
     }
 }
@@ -123,7 +123,7 @@ impl Service {
 /// How packets reach a server (IP_VS_CONN_F_FWD_MASK).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Method {
+pub enum FwdMethod {
     /// Network address translation.
     Masq,
     /// The server is this machine.
@@ -138,42 +138,42 @@ pub enum Method {
     Unknown(u32),
 }
 
-impl Method {
+impl FwdMethod {
     /// IPVS's number.
     pub const fn number(self) -> u32 {
         match self {
-            Method::Masq => 0,
-            Method::Local => 1,
-            Method::Tunnel => 2,
-            Method::Route => 3,
-            Method::Bypass => 4,
-            Method::Unknown(n) => n,
+            FwdMethod::Masq => 0,
+            FwdMethod::Local => 1,
+            FwdMethod::Tunnel => 2,
+            FwdMethod::Route => 3,
+            FwdMethod::Bypass => 4,
+            FwdMethod::Unknown(n) => n,
         }
     }
 
     /// From IPVS's number; the bits above the method are other flags.
-    pub const fn from_number(n: u32) -> Method {
+    pub const fn from_number(n: u32) -> FwdMethod {
         match n & 7 {
-            0 => Method::Masq,
-            1 => Method::Local,
-            2 => Method::Tunnel,
-            3 => Method::Route,
-            4 => Method::Bypass,
-            n => Method::Unknown(n),
+            0 => FwdMethod::Masq,
+            1 => FwdMethod::Local,
+            2 => FwdMethod::Tunnel,
+            3 => FwdMethod::Route,
+            4 => FwdMethod::Bypass,
+            n => FwdMethod::Unknown(n),
         }
     }
 }
 
 /// IP_VS_CONN_F_TUNNEL_TYPE_IPIP
-pub const IPIP: u8 = 0;
+pub const TUNNEL_TYPE_IPIP: u8 = 0;
 /// IP_VS_CONN_F_TUNNEL_TYPE_GUE
-pub const GUE: u8 = 1;
+pub const TUNNEL_TYPE_GUE: u8 = 1;
 /// IP_VS_CONN_F_TUNNEL_TYPE_GRE
-pub const GRE: u8 = 2;
+pub const TUNNEL_TYPE_GRE: u8 = 2;
 /// IP_VS_TUNNEL_ENCAP_FLAG_CSUM
-pub const TUNNEL_CSUM: u16 = 1;
+pub const TUNNEL_FLAG_CSUM: u16 = 1;
 /// IP_VS_TUNNEL_ENCAP_FLAG_REMCSUM
-pub const TUNNEL_REMCSUM: u16 = 2;
+pub const TUNNEL_FLAG_REMCSUM: u16 = 2;
 
 /// A real server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -183,11 +183,11 @@ pub struct Dest {
     /// Its port.
     pub port: u16,
     /// How packets reach it.
-    pub method: Method,
+    pub method: FwdMethod,
     /// Its weight. The kernel refuses a negative one.
     pub weight: i32,
     /// [`IPIP`], [`GUE`] or [`GRE`].
-    pub tunnel: u8,
+    pub tunnel_type: u8,
     /// GUE's port.
     pub tunnel_port: u16,
     /// [`TUNNEL_CSUM`] and [`TUNNEL_REMCSUM`].
@@ -200,13 +200,13 @@ pub struct Dest {
 
 impl Dest {
     /// A server by direct routing with weight 1.
-    pub fn of(addr: IpAddr, port: u16) -> Dest {
+    pub fn new(addr: IpAddr, port: u16) -> Dest {
         Dest {
             addr,
             port,
-            method: Method::Route,
+            method: FwdMethod::Route,
             weight: 1,
-            tunnel: IPIP,
+            tunnel_type: TUNNEL_TYPE_IPIP,
             tunnel_port: 0,
             tunnel_flags: 0,
             u_threshold: 0,
@@ -341,7 +341,7 @@ pub const SYNC_PORT: u16 = 8848;
 
 /// What IPVS says of itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct Info {
+pub struct IpvsInfo {
     /// Its version, a byte for each number: 0x010201 is 1.2.1.
     pub version: u32,
     /// Buckets of its connection table; of a table without buckets, its entries.
@@ -364,13 +364,13 @@ pub struct Connection {
     /// Seconds until it is forgotten, if nothing comes.
     pub expires_s: u64,
     /// The persistence engine and what it remembers.
-    pub engine: Option<(String, String)>,
+    pub persistence_engine: Option<(String, String)>,
     /// A template: how many connections it holds, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub controls: Option<u32>,
     /// The firewall mark that it came by, where that is known; else 0.
     #[serde(skip)]
-    pub mark: u32,
+    pub fwmark: u32,
 }
 
 impl Connection {
@@ -380,7 +380,7 @@ impl Connection {
     }
 
     /// The ports under which its service may stand: its own, FTP's for a data connection, every port (ip_vs_service_find()).
-    pub fn service_ports(&self) -> [u16; 3] {
+    pub fn candidate_service_ports(&self) -> [u16; 3] {
         [self.service.1, 21, 0]
     }
 

@@ -7,22 +7,32 @@ use super::Connection;
 /// The connections of such a file. Lines that make no sense are left out: the table may change while it is read.
 ///
 /// Addresses and ports are in hexadecimal, IPv6 addresses in full; the virtual address of a mark's template is the mark.
-pub fn connections(text: &str) -> impl Iterator<Item = Connection> {
-    text.lines().skip(1).filter_map(line)
+pub fn parse_connections(text: &str) -> impl Iterator<Item = Connection> {
+    text.lines().skip(1).filter_map(parse_line)
 }
 
-fn line(line: &str) -> Option<Connection> {
+fn parse_line(line: &str) -> Option<Connection> {
     let mut words = line.split_whitespace();
     let protocol = words.next()?.to_owned();
-    let mut end = || Some((addr(words.next()?)?, u16::from_str_radix(words.next()?, 16).ok()?));
+    let mut end = || Some((parse_addr(words.next()?)?, u16::from_str_radix(words.next()?, 16).ok()?));
     let (client, service, dest) = (end()?, end()?, end()?);
     let state = words.next()?.to_owned();
     let expires_s = words.next()?.parse().ok()?;
     let engine = words.next().map(|name| (name.to_owned(), words.next().unwrap_or_default().to_owned()));
-    Some(Connection { protocol, client, service, dest, state, expires_s, engine, controls: None, mark: 0 })
+    Some(Connection {
+        protocol,
+        client,
+        service,
+        dest,
+        state,
+        expires_s,
+        persistence_engine: engine,
+        controls: None,
+        fwmark: 0,
+    })
 }
 
-fn addr(word: &str) -> Option<IpAddr> {
+fn parse_addr(word: &str) -> Option<IpAddr> {
     if word.contains(':') {
         return word.trim_matches(['[', ']']).parse().ok();
     }
@@ -43,12 +53,12 @@ mod tests {
             TCP fd00:0001:0001:0000:0000:0000:0000:0001 9C41 fd00:0002:0000:0000:0000:0000:0000:0100 0050 \
             fd00:0002:0000:0000:0000:0000:0000:0012 0050 FIN_WAIT         119\n\
             TCP 0A010103 9C43 0A02";
-        let all: Vec<Connection> = connections(text).collect();
+        let all: Vec<Connection> = parse_connections(text).collect();
         assert_eq!(all.len(), 4);
         assert_eq!(all[0].client, (IpAddr::from([10, 1, 1, 3]), 40003));
-        assert_eq!((all[0].state.as_str(), all[0].expires_s, &all[0].engine), ("ESTABLISHED", 897, &None));
+        assert_eq!((all[0].state.as_str(), all[0].expires_s, &all[0].persistence_engine), ("ESTABLISHED", 897, &None));
         assert_eq!((all[1].protocol.as_str(), all[1].service.0), ("IP", IpAddr::from([0, 0, 0, 7])));
-        assert_eq!(all[2].engine, Some(("sip".to_owned(), "call-1@c".to_owned())));
+        assert_eq!(all[2].persistence_engine, Some(("sip".to_owned(), "call-1@c".to_owned())));
         assert_eq!(all[3].dest, ("fd00:2::12".parse().expect("an address"), 80));
     }
 }

@@ -3,20 +3,20 @@
 
 use std::net::IpAddr;
 
-use super::{Connection, Method, is_active, state_number};
+use super::{Connection, FwdMethod, is_active, state_number};
 use crate::model::Protocol;
 
 /// IP_VS_CONN_F_NOOUTPUT: the server's answers are not seen.
-const NO_OUTPUT: u32 = 0x80;
+const CONN_F_NOOUTPUT: u32 = 0x80;
 /// IP_VS_CONN_F_INACTIVE: it does not count as active.
-const INACTIVE: u32 = 0x100;
+const CONN_F_INACTIVE: u32 = 0x100;
 /// IP_VS_CONN_F_TEMPLATE
-const TEMPLATE: u32 = 0x1000;
+const CONN_F_TEMPLATE: u32 = 0x1000;
 /// The state of a template whose connections have been established (IP_VS_CTPL_S_ASSURED).
-const ASSURED: u16 = 1;
+const CTPL_S_ASSURED: u16 = 1;
 /// The headers of a datagram and of an entry, bytes.
-const HEADER: usize = 8;
-const ENTRY: usize = 24;
+const HEADER_LEN: usize = 8;
+const ENTRY_LEN: usize = 24;
 /// IPVS_OPT_PE_DATA, IPVS_OPT_PE_NAME
 const OPTION_PE_DATA: u8 = 2;
 const OPTION_PE_NAME: u8 = 3;
@@ -37,17 +37,17 @@ pub struct SyncEntry {
     /// The real server, of the same family.
     pub dest: (IpAddr, u16),
     /// The firewall mark that it came by.
-    pub mark: u32,
+    pub fwmark: u32,
     /// How long it lives, seconds.
     pub timeout_s: u32,
     /// The persistence engine's name and data.
-    pub engine: Option<(String, String)>,
+    pub persistence_engine: Option<(String, String)>,
 }
 
 impl SyncEntry {
     /// A connection, or a template, whose packets reach its server by this method. `None` if the protocol cannot say it:
     /// an unknown state, a server of another family.
-    pub fn of(c: &Connection, method: Method) -> Option<SyncEntry> {
+    pub fn from_connection(c: &Connection, method: FwdMethod) -> Option<SyncEntry> {
         let template_of_mark = c.is_template() && c.protocol == "IP";
         let protocol = if template_of_mark { Protocol::Tcp } else { c.protocol()? };
         let family = c.client.0.is_ipv6();
@@ -55,16 +55,16 @@ impl SyncEntry {
             return None;
         }
         let mut flags = method.number();
-        if method != Method::Masq {
-            flags |= NO_OUTPUT;
+        if method != FwdMethod::Masq {
+            flags |= CONN_F_NOOUTPUT;
         }
         let state = if c.is_template() {
-            flags |= TEMPLATE | INACTIVE;
-            if c.state == "ASSURED" { ASSURED } else { 0 }
+            flags |= CONN_F_TEMPLATE | CONN_F_INACTIVE;
+            if c.state == "ASSURED" { CTPL_S_ASSURED } else { 0 }
         } else {
             let state = state_number(protocol, &c.state)?;
             if !is_active(protocol, state) {
-                flags |= INACTIVE;
+                flags |= CONN_F_INACTIVE;
             }
             state as u16
         };
@@ -75,23 +75,25 @@ impl SyncEntry {
             client: c.client,
             service: c.service,
             dest: c.dest,
-            mark: c.mark,
+            fwmark: c.fwmark,
             timeout_s: u32::try_from(c.expires_s).unwrap_or(u32::MAX).max(1),
-            engine: c.engine.clone(),
+            persistence_engine: c.persistence_engine.clone(),
         })
     }
 
     /// What ends a connection: it is said to have moved to its own virtual address, on this director, and to be closed there.
     /// Its next packet then meets the director's own stack, which answers TCP with a RST; and a new one begins anew. `None`
     /// of what this cannot end: templates, UDP, which has no closed state.
-    pub fn ending(c: &Connection) -> Option<SyncEntry> {
-        let local =
-            SyncEntry::of(&Connection { state: closed(c)?.to_owned(), dest: c.service, ..c.clone() }, Method::Local);
+    pub fn closing(c: &Connection) -> Option<SyncEntry> {
+        let local = SyncEntry::from_connection(
+            &Connection { state: closed_state(c)?.to_owned(), dest: c.service, ..c.clone() },
+            FwdMethod::Local,
+        );
         // Not what would be late news of a connection that is over (ip_vs_proc_conn()).
-        local.map(|e| SyncEntry { flags: e.flags & !INACTIVE, timeout_s: 1, ..e })
+        local.map(|e| SyncEntry { flags: e.flags & !CONN_F_INACTIVE, timeout_s: 1, ..e })
     }
 
-    fn write(&self, to: &mut Vec<u8>) {
+    fn encode(&self, to: &mut Vec<u8>) {
         let at = to.len();
         to.extend([u8::from(self.client.0.is_ipv6()), self.protocol, 0, 0]);
         to.extend(self.flags.to_be_bytes());
@@ -99,16 +101,16 @@ impl SyncEntry {
         for (_, port) in [self.client, self.service, self.dest] {
             to.extend(port.to_be_bytes());
         }
-        to.extend(self.mark.to_be_bytes());
+        to.extend(self.fwmark.to_be_bytes());
         to.extend(self.timeout_s.to_be_bytes());
-        debug_assert_eq!(to.len() - at, ENTRY);
+        debug_assert_eq!(to.len() - at, ENTRY_LEN);
         for (addr, _) in [self.client, self.service, self.dest] {
             match addr {
                 IpAddr::V4(a) => to.extend(a.octets()),
                 IpAddr::V6(a) => to.extend(a.octets()),
             }
         }
-        if let Some((name, data)) = &self.engine {
+        if let Some((name, data)) = &self.persistence_engine {
             for (kind, text) in [(OPTION_PE_DATA, data), (OPTION_PE_NAME, name)] {
                 let text = text.as_bytes().get(..usize::from(u8::MAX)).unwrap_or(text.as_bytes());
                 to.extend([kind, text.len() as u8]);
@@ -124,7 +126,7 @@ impl SyncEntry {
 }
 
 /// The state of a connection that is over.
-fn closed(c: &Connection) -> Option<&'static str> {
+fn closed_state(c: &Connection) -> Option<&'static str> {
     match c.protocol()? {
         _ if c.is_template() => None,
         Protocol::Tcp => Some("CLOSE"),
@@ -134,17 +136,17 @@ fn closed(c: &Connection) -> Option<&'static str> {
 }
 
 /// Datagrams of at most `maxlen` bytes, each with as many entries as it has room for.
-pub fn datagrams(entries: &[SyncEntry], syncid: u8, maxlen: usize) -> Vec<Vec<u8>> {
+pub fn build_datagrams(entries: &[SyncEntry], syncid: u8, maxlen: usize) -> Vec<Vec<u8>> {
     let begin = || vec![0, syncid, 0, 0, 0, 1, 0, 0];
     let mut all: Vec<Vec<u8>> = Vec::new();
     let (mut message, mut count) = (begin(), 0u8);
     let mut entry = Vec::new();
     for e in entries {
         entry.clear();
-        e.write(&mut entry);
+        e.encode(&mut entry);
         let padded = message.len().next_multiple_of(4);
         if count > 0 && (padded + entry.len() > maxlen || count == u8::MAX) {
-            all.push(finish(std::mem::replace(&mut message, begin()), count));
+            all.push(finish_datagram(std::mem::replace(&mut message, begin()), count));
             count = 0;
         }
         message.resize(message.len().next_multiple_of(4), 0);
@@ -152,14 +154,14 @@ pub fn datagrams(entries: &[SyncEntry], syncid: u8, maxlen: usize) -> Vec<Vec<u8
         count += 1;
     }
     if count > 0 {
-        all.push(finish(message, count));
+        all.push(finish_datagram(message, count));
     }
     all
 }
 
-fn finish(mut message: Vec<u8>, count: u8) -> Vec<u8> {
+fn finish_datagram(mut message: Vec<u8>, count: u8) -> Vec<u8> {
     let size = (message.len() as u16).to_be_bytes();
-    debug_assert!(message.len() > HEADER);
+    debug_assert!(message.len() > HEADER_LEN);
     if let Some(place) = message.get_mut(2..5) {
         place.copy_from_slice(&[size[0], size[1], count]);
     }
@@ -183,8 +185,8 @@ mod tests {
             dest,
             state: state.into(),
             expires_s,
-            engine: None,
-            mark: 0,
+            persistence_engine: None,
+            fwmark: 0,
             controls: None,
         }
     }
@@ -195,7 +197,7 @@ mod tests {
         let four = |cport| [("10.1.1.1", cport), ("10.2.0.100", 80), ("10.2.0.11", 80)];
         let six = [("fd00:1:1::1", 41001), ("fd00:2::100", 80), ("fd00:2::11", 80)];
         let mut sip = connection("UDP", [("10.1.1.3", 0), ("10.2.0.100", 80), ("10.2.0.11", 80)], "NONE", 60);
-        sip.engine = Some(("sip".into(), "call-1@example.test".into()));
+        sip.persistence_engine = Some(("sip".into(), "call-1@example.test".into()));
         let all = [
             connection("TCP", four(41001), "ESTABLISHED", 900),
             connection("TCP", four(41001), "FIN_WAIT", 120),
@@ -204,7 +206,8 @@ mod tests {
             connection("TCP", [("10.1.1.2", 0), ("10.2.0.100", 81), ("10.2.0.11", 81)], "NONE", 120),
             sip,
         ];
-        let entries: Vec<SyncEntry> = all.iter().filter_map(|c| SyncEntry::of(c, Method::Route)).collect();
+        let entries: Vec<SyncEntry> =
+            all.iter().filter_map(|c| SyncEntry::from_connection(c, FwdMethod::Route)).collect();
         let recorded = bytes(
             "000701420601000000060024000000830001a0290050005000000000000003840a0101010a0200640a02000b0006002400000183\
              0004a0290050005000000000000000780a0101010a0200640a02000b01060048000000830001a029005000500000000000000384\
@@ -214,14 +217,15 @@ mod tests {
              000000780a0101020a0200640a02000b0011003e000011830000000000500050000000000000003c0a0101030a0200640a02000b\
              021363616c6c2d31406578616d706c652e746573740303736970",
         );
-        assert_eq!(datagrams(&entries, 7, 1472), [recorded]);
+        assert_eq!(build_datagrams(&entries, 7, 1472), [recorded]);
     }
 
     #[test]
     fn a_datagram_is_no_longer_than_it_may_be() {
         let c = connection("TCP", [("10.1.1.1", 4000), ("10.2.0.100", 80), ("10.2.0.11", 80)], "ESTABLISHED", 900);
-        let entries: Vec<SyncEntry> = (0..1000).filter_map(|_| SyncEntry::of(&c, Method::Masq)).collect();
-        let all = datagrams(&entries, 0, 1472);
+        let entries: Vec<SyncEntry> =
+            (0..1000).filter_map(|_| SyncEntry::from_connection(&c, FwdMethod::Masq)).collect();
+        let all = build_datagrams(&entries, 0, 1472);
         assert!(all.iter().all(|d| d.len() <= 1472));
         let count: usize = all.iter().map(|d| usize::from(d[4])).sum();
         assert_eq!((count, all.len()), (1000, 25));

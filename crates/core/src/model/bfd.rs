@@ -29,7 +29,7 @@ pub struct BfdInstance {
     /// The neighbour is behind routers: port 4784 (RFC 5883).
     pub multihop: bool,
     /// Virtual routers are told of it.
-    pub tells_vrrp: bool,
+    pub notifies_vrrp: bool,
     /// Health checks are told of it.
-    pub tells_checks: bool,
+    pub notifies_checks: bool,
 }

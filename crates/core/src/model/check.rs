@@ -65,12 +65,12 @@ pub struct HttpUrl {
 
 impl HttpUrl {
     /// Is this status code what the configuration asks for?
-    pub fn accepts(&self, code: u16) -> bool {
+    pub fn accepts_status(&self, code: u16) -> bool {
         self.status.iter().any(|r| (r.from..=r.to).contains(&code))
     }
 
     /// Is more judged than the status?
-    pub fn judges_page(&self) -> bool {
+    pub fn checks_body(&self) -> bool {
         self.digest.is_some() || self.pattern.is_some()
     }
 }
@@ -121,13 +121,13 @@ pub enum DnsType {
 
 /// What a UDP_CHECK expects.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct Reply {
+pub struct UdpReply {
     /// Each byte and the bits of it that count; nothing: any bytes.
-    pub bytes: Vec<(u8, u8)>,
+    pub pattern: Vec<(u8, u8)>,
     /// Its least length.
-    pub least: u16,
+    pub min_len: u16,
     /// Its greatest length.
-    pub most: u16,
+    pub max_len: u16,
 }
 
 /// A database that is asked whether it takes clients (additions of ours).
@@ -154,7 +154,7 @@ pub enum CheckKind {
     Tcp {
         /// `through_service`: and so does one to the virtual server's address, as packets forwarded in this way go (an addition
         /// of ours). Never NAT.
-        through: Option<ForwardingMethod>,
+        through_service: Option<ForwardingMethod>,
     },
     /// HTTP_GET and SSL_GET: every url answers as expected.
     Http {
@@ -167,7 +167,7 @@ pub enum CheckKind {
         /// `fast_recovery`: one after the other at once, when a server comes back.
         fast_recovery: bool,
         /// The whole answer must be there within this (an addition of ours).
-        limit: Option<Duration>,
+        total_timeout: Option<Duration>,
     },
     /// GRPC_CHECK: it says that it serves, by gRPC's health checking protocol (an addition of ours).
     Grpc {
@@ -182,7 +182,7 @@ pub enum CheckKind {
         helo: Option<String>,
     },
     /// REDIS_CHECK, PGSQL_CHECK, MYSQL_CHECK: it takes clients.
-    Greet(Database),
+    Database(Database),
     /// DNS_CHECK: it answers a question.
     Dns {
         /// The name that is asked for.
@@ -195,7 +195,7 @@ pub enum CheckKind {
         /// What is sent; random bytes if nothing.
         payload: Option<Vec<u8>>,
         /// An answer must come.
-        reply: Option<Reply>,
+        reply: Option<UdpReply>,
     },
     /// PING_CHECK: it answers echo requests (RFC 792, RFC 4443).
     Ping,
@@ -223,16 +223,16 @@ pub enum CheckKind {
 
 impl CheckKind {
     /// Its keyword in keepalived.conf.
-    pub const fn name(&self) -> &'static str {
+    pub const fn keyword(&self) -> &'static str {
         match self {
             CheckKind::Tcp { .. } => "TCP_CHECK",
             CheckKind::Http { tls: None, .. } => "HTTP_GET",
             CheckKind::Http { tls: Some(_), .. } => "SSL_GET",
             CheckKind::Grpc { .. } => "GRPC_CHECK",
             CheckKind::Smtp { .. } => "SMTP_CHECK",
-            CheckKind::Greet(Database::Redis) => "REDIS_CHECK",
-            CheckKind::Greet(Database::Postgres { .. }) => "PGSQL_CHECK",
-            CheckKind::Greet(Database::Mysql { .. }) => "MYSQL_CHECK",
+            CheckKind::Database(Database::Redis) => "REDIS_CHECK",
+            CheckKind::Database(Database::Postgres { .. }) => "PGSQL_CHECK",
+            CheckKind::Database(Database::Mysql { .. }) => "MYSQL_CHECK",
             CheckKind::Dns { .. } => "DNS_CHECK",
             CheckKind::Udp { .. } => "UDP_CHECK",
             CheckKind::Ping => "PING_CHECK",
@@ -243,14 +243,14 @@ impl CheckKind {
     }
 
     /// Does it probe, or is it told?
-    pub const fn probes(&self) -> bool {
+    pub const fn sends_probes(&self) -> bool {
         !matches!(self, CheckKind::File { .. } | CheckKind::Bfd(_))
     }
 }
 
 /// Where probes go, and from where.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
-pub struct Path {
+pub struct ConnectOptions {
     /// Probed address, if it is not the server's.
     pub connect_ip: Option<IpAddr>,
     /// Probed port, if it is not the server's.
@@ -265,9 +265,9 @@ pub struct Path {
     pub fwmark: u32,
 }
 
-impl Path {
+impl ConnectOptions {
     /// The address and the port of a server that are probed.
-    pub fn to(&self, server: ServerKey) -> (IpAddr, u16) {
+    pub fn target(&self, server: ServerKey) -> (IpAddr, u16) {
         (self.connect_ip.unwrap_or(server.addr), self.connect_port.unwrap_or(server.port))
     }
 }
@@ -280,7 +280,7 @@ pub struct Check {
     /// When.
     pub timing: CheckTiming,
     /// Where.
-    pub path: Path,
+    pub connect: ConnectOptions,
     /// The check's own `alpha`, if it sets one.
     pub alpha: Option<bool>,
     /// Every failed probe is logged, not only a change.
@@ -289,7 +289,7 @@ pub struct Check {
 
 impl Check {
     /// One that is told, and probes nothing.
-    pub fn told(kind: CheckKind) -> Check {
+    pub fn without_probe(kind: CheckKind) -> Check {
         let timing = CheckTiming {
             delay_loop: Duration::ZERO,
             connect_timeout: Duration::ZERO,
@@ -297,6 +297,6 @@ impl Check {
             delay_before_retry: Duration::ZERO,
             warmup: Duration::ZERO,
         };
-        Check { kind, timing, path: Path::default(), alpha: None, log_all_failures: false }
+        Check { kind, timing, connect: ConnectOptions::default(), alpha: None, log_all_failures: false }
     }
 }

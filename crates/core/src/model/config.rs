@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Tuning;
 use super::{
-    AnnounceGaps, BfdInstance, ScriptCommand, Statics, SyncGroup, TrackFile, TrackProcess, VirtualServer, Vmac,
+    AnnounceIntervals, BfdInstance, ScriptCommand, Statics, SyncGroup, TrackFile, TrackProcess, VirtualServer, Vmac,
     VrrpInstance, VrrpScript,
 };
 
 /// How a device's packets are caught.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum HookChoice {
+pub enum AttachChoice {
     /// The best for the device: native XDP on a NIC, tc on what sockets feed.
     Auto,
     /// XDP in the driver.
@@ -27,14 +27,14 @@ pub enum HookChoice {
     GenericXdp,
 }
 
-impl FromStr for HookChoice {
+impl FromStr for AttachChoice {
     type Err = ();
     fn from_str(s: &str) -> Result<Self, ()> {
         Ok(match s {
-            "auto" => HookChoice::Auto,
-            "xdp" | "native" => HookChoice::NativeXdp,
-            "tc" => HookChoice::Tc,
-            "generic" => HookChoice::GenericXdp,
+            "auto" => AttachChoice::Auto,
+            "xdp" | "native" => AttachChoice::NativeXdp,
+            "tc" => AttachChoice::Tc,
+            "generic" => AttachChoice::GenericXdp,
             _ => return Err(()),
         })
     }
@@ -42,7 +42,7 @@ impl FromStr for HookChoice {
 
 /// Which data plane forwards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum PlaneChoice {
+pub enum DataPlaneMode {
     /// Our own where it can be had, unless something is configured that only the kernel's has.
     #[default]
     Auto,
@@ -54,7 +54,7 @@ pub enum PlaneChoice {
 
 /// What becomes of what somebody else changes in a configured service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum HandChanges {
+pub enum DriftPolicy {
     /// It is set back.
     #[default]
     Repair,
@@ -64,17 +64,17 @@ pub enum HandChanges {
 
 /// Which services go at stop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Flush {
+pub enum FlushScope {
     /// Those of the configuration.
     #[default]
-    Own,
+    Configured,
     /// All that are there.
     All,
 }
 
 /// `lvs_sync_daemon`: connections are told to the other director by the kernel.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct SyncSetup {
+pub struct SyncConfig {
     /// By this interface.
     pub interface: String,
     /// The instance whose state says who tells and who listens; without one both.
@@ -158,15 +158,15 @@ pub struct Mail {
 
 /// How the kernel is to treat a process among others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Schedule {
+pub struct ProcessScheduling {
     /// Its nice value, -20 to 19.
     pub nice: Option<i8>,
     /// SCHED_RR with this priority, 1 to 99.
-    pub realtime: Option<u8>,
+    pub rt_priority: Option<u8>,
     /// How long it may run in real time without a pause, microseconds (RLIMIT_RTTIME).
-    pub longest_us: Option<u32>,
+    pub rttime_limit_us: Option<u32>,
     /// Its memory is never paged out.
-    pub locked: bool,
+    pub lock_memory: bool,
 }
 
 /// `global_defs`, as far as something acts on it.
@@ -197,7 +197,7 @@ pub struct GlobalDefs {
     /// Processors that the router thread runs on; all if there are none.
     pub vrrp_cpus: Vec<u16>,
     /// How health checks and scripts are scheduled.
-    pub checker_schedule: Schedule,
+    pub checker_scheduling: ProcessScheduling,
     /// Processors that health checks run on; all if there are none.
     pub checker_cpus: Vec<u16>,
     /// Mode bits that files of the daemon's do not get.
@@ -205,9 +205,9 @@ pub struct GlobalDefs {
     /// Entries of the connection table (an addition of ours); a power of two.
     pub connection_table_size: Option<u32>,
     /// `startup_script`, and how long it may take: before anything else starts.
-    pub startup: Option<(ScriptCommand, Duration)>,
+    pub startup_script: Option<(ScriptCommand, Duration)>,
     /// `shutdown_script`, and how long it may take: after everything else has ended.
-    pub shutdown: Option<(ScriptCommand, Duration)>,
+    pub shutdown_script: Option<(ScriptCommand, Duration)>,
     /// `state_dump_file`: where the state is written when it is asked for.
     pub state_dump_file: Option<String>,
     /// `stats_dump_file`: where numbers are.
@@ -233,17 +233,17 @@ pub struct GlobalDefs {
     /// `name_refresh`: how often names of real servers are looked up, seconds; 10 if nothing is written (an addition of ours).
     pub name_refresh: Option<u32>,
     /// `dataplane`: which data plane forwards (an addition of ours).
-    pub dataplane: PlaneChoice,
+    pub dataplane: DataPlaneMode,
     /// `hand_changes`: what becomes of changes by others (an addition of ours).
-    pub hand_changes: HandChanges,
+    pub drift_policy: DriftPolicy,
     /// `lvs_flush`: services that are there at the first start go.
-    pub flush: bool,
+    pub flush_on_start: bool,
     /// `lvs_flush_on_stop`
-    pub flush_on_stop: Flush,
+    pub flush_on_stop: FlushScope,
     /// `lvs_sync_daemon`
-    pub sync: Option<SyncSetup>,
+    pub sync: Option<SyncConfig>,
     /// Devices that the packet path is put on besides those that the VIPs need, and how (an addition of ours).
-    pub dataplane_interfaces: BTreeMap<String, HookChoice>,
+    pub dataplane_interfaces: BTreeMap<String, AttachChoice>,
 }
 
 /// Everything that a configuration file asks for.
@@ -262,7 +262,7 @@ pub struct Config {
     /// `vrrp_instance`
     pub instances: Vec<VrrpInstance>,
     /// `vrrp_sync_group`
-    pub groups: Vec<SyncGroup>,
+    pub sync_groups: Vec<SyncGroup>,
     /// The interfaces that are made for them
     pub vmacs: Vec<Vmac>,
     /// What is there whoever is master
@@ -272,7 +272,7 @@ pub struct Config {
     /// `dynamic_interfaces`: interfaces may come and go
     pub dynamic_interfaces: bool,
     /// `garp_group`, `vrrp_garp_interval` and `vrrp_gna_interval`
-    pub announce_gaps: AnnounceGaps,
+    pub announce_intervals: AnnounceIntervals,
     /// `net_namespace`: the network namespace that the daemon runs in.
     pub namespace: Option<String>,
     /// `net_namespace_ipvs`: the network namespace whose IPVS is used; empty for that of the first process.
@@ -283,11 +283,11 @@ pub struct Config {
 
 impl Config {
     /// What is asked for that only the kernel's IPVS has, in words.
-    pub fn only_ipvs(&self) -> Option<&'static str> {
+    pub fn ipvs_only_feature(&self) -> Option<&'static str> {
         let all = &self.virtual_servers;
-        if all.iter().any(|v| v.key.mark != 0 && v.members.is_empty()) {
+        if all.iter().any(|v| v.key.fwmark != 0 && v.mark_rules.is_empty()) {
             Some("a service on a firewall mark without members")
-        } else if all.iter().any(|v| v.engine.is_some()) {
+        } else if all.iter().any(|v| v.persistence_engine.is_some()) {
             Some("a persistence engine")
         } else if self.ipvs_namespace.is_some() {
             Some("net_namespace_ipvs")

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::Family;
 
 /// A network: an address and a prefix length.
-pub type Net = (IpAddr, u8);
+pub type Prefix = (IpAddr, u8);
 
 /// What packets are put into on their way.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,7 +36,7 @@ pub enum Encap {
 
 /// One way of a route.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Hop {
+pub struct NextHop {
     /// The router.
     pub via: Option<IpAddr>,
     /// The device.
@@ -51,7 +51,7 @@ pub struct Hop {
 
 /// How a route comes in beside one of the same destination.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Placement {
+pub enum RoutePlacement {
     /// In its place.
     Replace,
     /// Not at all.
@@ -72,13 +72,13 @@ pub struct RouteSpec {
     /// RTN_…, as the kernel numbers them; 1 is unicast.
     pub kind: u8,
     /// Where to; nothing: everywhere.
-    pub to: Option<Net>,
+    pub to: Option<Prefix>,
     /// For packets from there alone (IPv6).
-    pub from: Option<Net>,
+    pub from: Option<Prefix>,
     /// The source address that it gives to the host's own packets.
     pub src: Option<IpAddr>,
     /// One, or several that share the load.
-    pub hops: Vec<Hop>,
+    pub next_hops: Vec<NextHop>,
     /// Its table.
     pub table: u32,
     /// The VRF whose table it is in, in place of that.
@@ -104,7 +104,7 @@ pub struct RouteSpec {
     /// IPv6's preference: 0 medium, 1 high, 3 low.
     pub preference: Option<u8>,
     /// Beside one of the same destination.
-    pub placement: Placement,
+    pub placement: RoutePlacement,
     /// Whoever takes it out may (`no_track`).
     pub no_track: bool,
 }
@@ -136,9 +136,9 @@ pub struct RuleSpec {
     /// For all other packets.
     pub not: bool,
     /// From there.
-    pub from: Option<Net>,
+    pub from: Option<Prefix>,
     /// To there.
-    pub to: Option<Net>,
+    pub to: Option<Prefix>,
     /// In by this device.
     pub iif: Option<String>,
     /// Out by this one.

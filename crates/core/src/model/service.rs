@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Check, ScriptCommand};
-use crate::names::Asked;
+use crate::discovery::NameQuery;
 
 /// A layer-4 protocol that services speak.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ impl Protocol {
     }
 
     /// Its name in services(5).
-    pub const fn service_database(self) -> &'static str {
+    pub const fn lowercase_name(self) -> &'static str {
         match self {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
@@ -78,25 +78,25 @@ pub struct ServiceKey {
     pub port: u16,
     /// 0; or the firewall mark of the packets. Then the address is 0.0.0.0 or ::, for the packets' family, the port 0, and
     /// the protocol TCP, which stands for all.
-    pub mark: u32,
+    pub fwmark: u32,
 }
 
 impl ServiceKey {
     /// Packets to an address.
-    pub const fn at(protocol: Protocol, addr: IpAddr, port: u16) -> ServiceKey {
-        ServiceKey { protocol, addr, port, mark: 0 }
+    pub const fn new(protocol: Protocol, addr: IpAddr, port: u16) -> ServiceKey {
+        ServiceKey { protocol, addr, port, fwmark: 0 }
     }
 
     /// Packets with a firewall mark, not 0.
-    pub const fn marked(mark: u32, ipv6: bool) -> ServiceKey {
+    pub const fn from_fwmark(fwmark: u32, ipv6: bool) -> ServiceKey {
         let addr = if ipv6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
-        ServiceKey { protocol: Protocol::Tcp, addr, port: 0, mark }
+        ServiceKey { protocol: Protocol::Tcp, addr, port: 0, fwmark }
     }
 }
 
 impl fmt::Display for ServiceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.mark {
+        match self.fwmark {
             0 => write!(f, "{} {}", self.protocol, SocketAddr::new(self.addr, self.port)),
             mark if self.addr.is_ipv6() => write!(f, "FWM {mark} IPv6"),
             mark => write!(f, "FWM {mark}"),
@@ -177,7 +177,7 @@ impl ForwardingMethod {
     }
 
     /// Can the real server's port be another than the service's?
-    pub const fn maps_ports(self) -> bool {
+    pub const fn may_map_ports(self) -> bool {
         matches!(self, ForwardingMethod::Nat)
     }
 }
@@ -299,7 +299,7 @@ pub struct SchedulerFlags {
     /// `sh-port`, `mh-port`: the client's port counts too.
     pub port: bool,
     /// `flag-3`, which no scheduler reads.
-    pub third: bool,
+    pub flag3: bool,
 }
 
 /// A real server's weight, 0 to 2^31 - 1; 0 is quiesced: no new connection, the old ones go on.
@@ -332,7 +332,7 @@ impl fmt::Display for Weight {
 /// What becomes of the connections of a real server that leaves its service (`removed_server`, an addition of ours).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum OnRemoval {
+pub enum RemovalPolicy {
     /// Their packets are dropped until they end: IPVS's way.
     #[default]
     Drop,
@@ -405,20 +405,20 @@ pub struct RealServer {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NamedServer {
     /// The name.
-    pub asked: Asked,
+    pub query: NameQuery,
     /// The port that is written with it.
     pub port: Option<u16>,
     /// What each of its addresses is like; its own address means nothing.
-    pub like: RealServer,
+    pub prototype: RealServer,
 }
 
 /// The names among a service's real servers.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Named {
+pub struct NamedServers {
     /// They.
     pub servers: Vec<NamedServer>,
     /// The quorum as it is written, whatever can be reached.
-    pub quorum: Quorum,
+    pub configured_quorum: Quorum,
 }
 
 /// When a service counts as up, by the weights of its healthy real servers.
@@ -432,7 +432,7 @@ pub struct Quorum {
 
 /// A `sorry_server`: it takes the connections while the quorum is lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sorry {
+pub struct SorryServer {
     /// Address and port.
     pub key: ServerKey,
     /// Forwarding method.
@@ -443,7 +443,7 @@ pub struct Sorry {
 
 /// Packets that get a firewall mark of us, by where they go to (`member`, an addition of ours).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub struct Member {
+pub struct MarkRule {
     /// The first address.
     pub first: IpAddr,
     /// The last one, of the same family and not before the first.
@@ -462,11 +462,11 @@ pub struct VirtualServer {
     /// The `virtual_server_group` that it is an address of, and whether it is the one that speaks for it.
     pub group: Option<(String, bool)>,
     /// Of a service on a firewall mark: the packets that get it; of those of several services, the first one's.
-    pub members: Vec<Member>,
+    pub mark_rules: Vec<MarkRule>,
     /// When it is up.
     pub quorum: Quorum,
     /// Who takes over when it is not.
-    pub sorry: Option<Sorry>,
+    pub sorry_server: Option<SorryServer>,
     /// It counts as down until its first good check.
     pub alpha: bool,
     /// At stop it is told as going down.
@@ -488,13 +488,13 @@ pub struct VirtualServer {
     /// Persistence, if configured.
     pub persistence: Option<Persistence>,
     /// What it tells clients apart by.
-    pub engine: Option<PersistenceEngine>,
+    pub persistence_engine: Option<PersistenceEngine>,
     /// What becomes of the connections of a real server that leaves.
-    pub on_removal: OnRemoval,
+    pub removal_policy: RemovalPolicy,
     /// Interval of health checks that set none of their own.
     pub delay_loop: Duration,
     /// In the order of the configuration.
     pub servers: Vec<RealServer>,
     /// Real servers by name, which are not among those until they have been looked up.
-    pub named: Option<Box<Named>>,
+    pub named_servers: Option<Box<NamedServers>>,
 }

@@ -45,7 +45,7 @@ impl fmt::Display for TrackedObject {
 
 /// How a tracked object was found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Found {
+pub enum TrackResult {
     /// As it should be, or not.
     Good(bool),
     /// With this number in it.

@@ -132,19 +132,19 @@ pub struct Signing {
 
 impl Signing {
     /// Whether an advert without a signature is one.
-    pub fn unsigned_is_taken(&self) -> bool {
+    pub fn accepts_unsigned(&self) -> bool {
         self.mode != SigningMode::Enforce
     }
 
     /// The key that ours are signed with.
-    pub fn own_key(&self) -> Option<&HmacKey> {
+    pub fn signing_key(&self) -> Option<&HmacKey> {
         self.keys.iter().find(|k| k.id == self.active && self.mode != SigningMode::ReceiveOnly)
     }
 }
 
 /// `old_unicast_checksum`: the form of checksum that keepalived up to 1.3.6 gave unicast adverts of version 3.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ChecksumOfOld {
+pub enum OldUnicastChecksum {
     /// Sent to those that send it.
     Detected,
     /// Sent to everybody.
@@ -164,7 +164,7 @@ pub enum Family {
 
 impl Family {
     /// That of an address.
-    pub const fn of(a: IpAddr) -> Self {
+    pub const fn from_addr(a: IpAddr) -> Self {
         if a.is_ipv6() { Family::V6 } else { Family::V4 }
     }
 }
@@ -199,7 +199,7 @@ pub struct GarpTiming {
 
 /// How far apart announcements are at least; zero: back to back.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct AnnounceGaps {
+pub struct AnnounceIntervals {
     /// Between gratuitous ARPs on an interface (`vrrp_garp_interval`).
     pub garp: Duration,
     /// Between unsolicited neighbour advertisements on an interface (`vrrp_gna_interval`).
@@ -247,7 +247,7 @@ pub struct VipSpec {
 
 impl VipSpec {
     /// An address on a device, and nothing else of it.
-    pub fn bare(addr: IpAddr, prefix: u8, dev: String) -> Self {
+    pub fn new(addr: IpAddr, prefix: u8, dev: String) -> Self {
         let (label, broadcast, peer, preferred) = (None, None, None, None);
         VipSpec { addr, prefix, dev, label, broadcast, scope: 0, peer, preferred, flags: 0, no_track: false }
     }
@@ -265,27 +265,27 @@ impl fmt::Display for VipSpec {
 
 /// Where an instance's adverts go.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Destination {
+pub enum AdvertDestination {
     /// To this group, with TTL 255 (RFC 9568, 5.1.1.2 and 5.1.1.3).
     Multicast(IpAddr),
     /// To each peer by itself, as clouds without multicast need it (`unicast_peer`).
-    Unicast(Unicast),
+    Unicast(UnicastConfig),
 }
 
 /// `unicast_peer` and what goes with it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unicast {
+pub struct UnicastConfig {
     /// In the order of the configuration.
-    pub peers: Vec<Peer>,
+    pub peers: Vec<UnicastPeer>,
     /// TTL of what is sent.
     pub ttl: u8,
     /// Hear nobody else?
-    pub check_source: bool,
+    pub known_peers_only: bool,
 }
 
 /// A peer in `unicast_peer`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Peer {
+pub struct UnicastPeer {
     /// Its address.
     pub addr: IpAddr,
     /// The least TTL that its adverts may arrive with.
@@ -308,7 +308,7 @@ pub struct ScriptCommand {
 /// Who is told of an instance's transitions (`notify…`). Programs run as they are configured, `any` and `deleted` with
 /// what it is, its name, its state and its priority as further arguments (keepalived.conf(5), "notify").
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Notify {
+pub struct NotifyConfig {
     /// It becomes master.
     pub master: Option<ScriptCommand>,
     /// It becomes backup.
@@ -385,7 +385,7 @@ pub struct VrrpInstance {
     /// Virtual router number.
     pub vrid: Vrid,
     /// `state`.
-    pub initial: InitialState,
+    pub initial_state: InitialState,
     /// Base priority, 1 to 255; 255 owns the addresses.
     pub priority: u8,
     /// Whole seconds in v2, centiseconds in v3.
@@ -405,17 +405,17 @@ pub struct VrrpInstance {
     /// Adverts missed before the master counts as gone (3).
     pub down_timer_adverts: u8,
     /// How soon others may take over when it gives up.
-    pub release: Release,
+    pub release_intervals: ReleaseIntervals,
     /// With `nopreempt`: a master that stood still for so long that a backup of this priority has taken over steps down.
     pub timer_expired_backup: Option<u8>,
     /// Where adverts go.
-    pub destination: Destination,
+    pub advert_destination: AdvertDestination,
     /// Source address of adverts, if not the interface's first (`mcast_src_ip`, `unicast_src_ip`).
-    pub source: Option<IpAddr>,
+    pub source_address: Option<IpAddr>,
     /// A v3 checksum over IPv4 without the pseudo-header.
     pub v3_checksum_as_v2: bool,
     /// The form of checksum that unicast peers of old send.
-    pub old_unicast_checksum: ChecksumOfOld,
+    pub old_unicast_checksum: OldUnicastChecksum,
     /// As master, do not answer an advert of lower priority.
     pub lower_prio_no_advert: bool,
     /// As master, send one advert before yielding to a higher priority.
@@ -435,7 +435,7 @@ pub struct VrrpInstance {
     /// Go on although the interface is down?
     pub dont_track_primary: bool,
     /// The BFD session whose loss starts a take-over from the master that it is with (an addition of ours).
-    pub bfd_takeover: Option<String>,
+    pub bfd_takeover_session: Option<String>,
     /// FAULT while the configured source address is not there.
     pub track_source: bool,
     /// An owner (priority 255) hears nobody.
@@ -449,24 +449,24 @@ pub struct VrrpInstance {
     /// The interface of its own that its addresses are on (`use_vmac`).
     pub vmac: Option<VmacUse>,
     /// Packets to its addresses are taken in although it does not own them (RFC 9568, 6.1, Accept_Mode).
-    pub accept: bool,
+    pub accept_mode: bool,
     /// It keeps to the RFCs (`strict_mode`); what follows from it stands in the other fields.
-    pub strict: bool,
+    pub strict_mode: bool,
     /// Stand still for so long after the machine's start (`vrrp_delay_after_boot`).
-    pub after_boot: Duration,
+    pub boot_delay: Duration,
     /// Stand still until a frame is heard, for so long at most, at the start and when the link comes back; zero: do not
     /// (an addition of ours).
     pub hold_until_frame: Duration,
     /// Announce [`VrrpInstance::vips_elsewhere`] this often while master; zero: never (`garp_extra_if`).
-    pub garp_elsewhere: Duration,
+    pub garp_extra_if_interval: Duration,
     /// Those of its addresses that this is for.
-    pub vips_elsewhere: Vec<(String, IpAddr)>,
+    pub garp_extra_if_vips: Vec<(String, IpAddr)>,
     /// The kernel keeps an interface's other addresses when its first goes (`promote_secondaries`).
     pub promote_secondaries: bool,
     /// Who is told of its transitions.
-    pub notify: Notify,
+    pub notify: NotifyConfig,
     /// The sync group that it is in.
-    pub group: Option<String>,
+    pub sync_group: Option<String>,
 }
 
 /// What a master says right before priority 0, so that backups wait for less than their skew time. An addition of ours.
@@ -476,17 +476,17 @@ pub struct VrrpInstance {
 /// itself: who hears it twice knows that it was not said for a pause, and an evenkeel then waits for its share of
 /// [`Release::SHORT`], whatever is configured; others wait as they would have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Release {
+pub struct ReleaseIntervals {
     /// When it is stopped, or has a fault.
-    pub at_stop: Option<Duration>,
+    pub on_stop: Option<Duration>,
     /// When its process dies and the parent speaks for it.
-    pub at_death: Option<Duration>,
+    pub on_crash: Option<Duration>,
 }
 
-impl Release {
+impl ReleaseIntervals {
     /// Without `release_interval`. No byte of an orderly stop differs from keepalived's unless it is asked for; a process
     /// that dies is another matter, since keepalived's says nothing at all then.
-    pub const USUAL: Release = Release { at_stop: None, at_death: Some(Release::SHORT) };
+    pub const DEFAULT: ReleaseIntervals = ReleaseIntervals { on_stop: None, on_crash: Some(ReleaseIntervals::SHORT) };
 
     /// Short enough for any priority, and two backups whose priorities differ by ten are still 2 ms apart.
     pub const SHORT: Duration = Duration::from_millis(50);
@@ -509,13 +509,13 @@ pub struct SyncGroup {
     /// Its name.
     pub name: String,
     /// Who is told of its transitions.
-    pub notify: Notify,
+    pub notify: NotifyConfig,
 }
 
 impl VrrpInstance {
     /// Its interface, which it tracks in any case unless [`VrrpInstance::dont_track_primary`] is set; keepalived ignores
     /// `track_interface` of it.
-    pub fn own_interface(&self) -> TrackedObject {
+    pub fn tracked_interface(&self) -> TrackedObject {
         TrackedObject::Interface(self.interface.clone())
     }
 
@@ -526,15 +526,15 @@ impl VrrpInstance {
 
     /// The device whose MAC address its adverts come from, if that is not its interface's. What goes to one peer takes
     /// the way that the kernel finds.
-    pub fn speaks_through(&self) -> Option<&str> {
-        let multicast = matches!(self.destination, Destination::Multicast(_));
+    pub fn transmit_device(&self) -> Option<&str> {
+        let multicast = matches!(self.advert_destination, AdvertDestination::Multicast(_));
         self.vmac.as_ref().filter(|v| multicast && !v.xmit_base).map(|v| v.name.as_str())
     }
 
     /// The device that its adverts are heard on. With a [`Vmac`] that is the one that they come from: what comes from the
     /// same MAC address is seen nowhere else (macvlan_handle_frame() of the kernel).
-    pub fn hears_on(&self) -> &str {
-        self.speaks_through().unwrap_or(&self.interface)
+    pub fn receive_device(&self) -> &str {
+        self.transmit_device().unwrap_or(&self.interface)
     }
 
     /// How its adverts travel.

@@ -12,13 +12,13 @@ pub mod states;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::model::{ForwardingMethod, Member, OnRemoval, Protocol, Scheduler, ServerKey, ServiceKey, Tuning};
+use crate::model::{ForwardingMethod, MarkRule, Protocol, RemovalPolicy, Scheduler, ServerKey, ServiceKey, Tuning};
 use crate::plan::{DestSpec, ServiceSpec, Step};
-use crate::schedulers::{self, Load, Server, Walked, hash};
-use states::{RST, SYN, Side, outlook};
+use crate::schedulers::{self, Server, ServerLoad, WalkCursor, hash};
+use states::{Direction, RST, SYN, next_state};
 
 /// Address and port.
-pub type End = (IpAddr, u16);
+pub type Endpoint = (IpAddr, u16);
 
 /// What the decisions look at of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,28 +26,28 @@ pub struct Packet {
     /// Its layer-4 protocol.
     pub protocol: Protocol,
     /// Source.
-    pub from: End,
+    pub src: Endpoint,
     /// Destination.
-    pub to: End,
+    pub dst: Endpoint,
     /// A TCP segment's flags, or the type of an SCTP packet's first chunk.
     pub event: u8,
 }
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate {
+pub enum Verdict {
     /// It is left to the kernel, untouched.
-    Kernel,
+    Pass,
     /// It goes to this real server.
-    Sent(ServerKey),
+    Forward(ServerKey),
     /// It is an answer, sent on as the service's.
-    Replied(End),
+    Reply(Endpoint),
     /// Its sender hears that the port is unreachable.
-    Refused,
+    Unreachable,
     /// Its sender gets a RST.
     Reset,
     /// It is dropped.
-    Dropped,
+    Drop,
 }
 
 /// A destination, in service or waiting for its connections to end.
@@ -74,13 +74,13 @@ struct Service {
     /// Numbers into `dests`, newest first.
     list: Vec<usize>,
     table: Vec<u32>,
-    walked: Walked,
+    cursor: WalkCursor,
     /// lblc and lblcr: the server, or the set of servers, the newest first, of an address.
-    cache: BTreeMap<IpAddr, Vec<usize>>,
+    lblc_cache: BTreeMap<IpAddr, Vec<usize>>,
 }
 
 /// A connection's key: protocol, client, virtual address and port.
-pub type ConnKey = (Protocol, End, End);
+pub type ConnKey = (Protocol, Endpoint, Endpoint);
 
 /// A connection.
 #[derive(Clone, Debug)]
@@ -111,16 +111,16 @@ pub struct Oracle {
     templates: BTreeMap<u64, Template>,
     next_template: u64,
     /// Answers are tried with the destinations of one address and port in the order in which they came, the last first.
-    behind_nat: BTreeMap<(Protocol, IpAddr, u16), Vec<(ServiceKey, usize)>>,
+    nat_dests: BTreeMap<(Protocol, IpAddr, u16), Vec<(ServiceKey, usize)>>,
     /// What answers of marked connections behind NAT look like, and the latest connection that they may be of.
-    noted: BTreeMap<(Protocol, End, End), ConnKey>,
+    reply_tuples: BTreeMap<(Protocol, Endpoint, Endpoint), ConnKey>,
     /// Whom firewall marks are for.
-    pub members: Vec<(u32, Member)>,
+    pub mark_rules: Vec<(u32, MarkRule)>,
     /// Settings of the whole data plane.
     pub tuning: Tuning,
 }
 
-fn masked(a: IpAddr, mask: IpAddr) -> IpAddr {
+fn apply_mask(a: IpAddr, mask: IpAddr) -> IpAddr {
     match (a, mask) {
         (IpAddr::V4(a), IpAddr::V4(m)) => (a & m).into(),
         (IpAddr::V6(a), IpAddr::V6(m)) => (a & m).into(),
@@ -129,13 +129,13 @@ fn masked(a: IpAddr, mask: IpAddr) -> IpAddr {
 }
 
 impl Dest {
-    fn load(&self) -> Load {
+    fn load(&self) -> ServerLoad {
         let (active, inactive, _) = self.counts;
-        Load { weight: self.spec.weight.get(), active, inactive, overload: self.overload }
+        ServerLoad { weight: self.spec.weight.get(), active, inactive, overload: self.overload }
     }
 
     /// ip_vs_bind_dest(), ip_vs_dest_update_overload()
-    fn count(&mut self, active: bool, by: i32) {
+    fn count_conn(&mut self, active: bool, by: i32) {
         let n = if active { &mut self.counts.0 } else { &mut self.counts.1 };
         *n = n.wrapping_add_signed(by);
         let (u, l, n) = (self.spec.u_threshold, self.spec.l_threshold, self.counts.0 + self.counts.1);
@@ -148,105 +148,108 @@ impl Dest {
 }
 
 impl Service {
-    fn servers(&self) -> Vec<Server> {
+    fn scheduler_list(&self) -> Vec<Server> {
         let server = |&n: &usize| {
             let d = &self.dests[n];
-            let name = hash::fold(d.key.addr).wrapping_add(d.key.port.into());
-            Server { id: n as u32, weight: d.spec.weight.get(), last_weight: d.last_weight, name }
+            let name = hash::fold_addr(d.key.addr).wrapping_add(d.key.port.into());
+            Server { id: n as u32, weight: d.spec.weight.get(), last_weight: d.last_weight, hash_key: name }
         };
         self.list.iter().map(server).collect()
     }
 
     /// A change of the list, and the walk brought to where the kernel's would stand.
-    fn changed(&mut self, change: impl FnOnce(&mut Self)) {
-        let (scheduler, old) = (self.spec.scheduler, self.servers());
-        let place = schedulers::place(scheduler, &old, self.walked);
+    fn update_list(&mut self, change: impl FnOnce(&mut Self)) {
+        let (scheduler, old) = (self.spec.scheduler, self.scheduler_list());
+        let place = schedulers::walk_position(scheduler, &old, self.cursor);
         change(self);
-        let new = self.servers();
-        let place = schedulers::change(scheduler, place, &old, &new);
-        let table = schedulers::table(scheduler, &new, place);
-        self.walked = Walked { next: table.start, start: table.start, place };
+        let new = self.scheduler_list();
+        let place = schedulers::position_after_change(scheduler, place, &old, &new);
+        let table = schedulers::build_table(scheduler, &new, place);
+        self.cursor = WalkCursor { next: table.start, start: table.start, position: place };
         self.table = table.entries;
     }
 
-    fn able(&self, n: usize) -> bool {
-        self.dests[n].available && self.dests[n].load().eligible()
+    fn is_eligible(&self, n: usize) -> bool {
+        self.dests[n].available && self.dests[n].load().is_eligible()
     }
 
     /// The scan's choice among some of the list.
-    fn scan(&self, scheduler: Scheduler, among: &[usize]) -> Option<usize> {
-        let loads: Vec<Load> = among.iter().map(|n| self.dests[*n].load()).collect();
-        schedulers::scan(scheduler, &loads).map(|i| among[i])
+    fn scan_dests(&self, scheduler: Scheduler, among: &[usize]) -> Option<usize> {
+        let loads: Vec<ServerLoad> = among.iter().map(|n| self.dests[*n].load()).collect();
+        schedulers::select_by_scan(scheduler, &loads).map(|i| among[i])
     }
 
     /// is_overloaded() of lblc and lblcr
-    fn busy(&self, n: usize) -> bool {
+    fn is_overloaded(&self, n: usize) -> bool {
         let idle = |n: &usize| self.dests[*n].counts.0 * 2 < self.dests[*n].spec.weight.get();
-        self.dests[n].load().crowded() && self.list.iter().any(idle)
+        self.dests[n].load().exceeds_weight() && self.list.iter().any(idle)
     }
 
     fn schedule(&mut self, p: &Packet) -> Option<usize> {
         let (scheduler, flags) = (self.spec.scheduler, self.spec.flags);
-        let port = if flags.port { p.from.1 } else { 0 };
+        let port = if flags.port { p.src.1 } else { 0 };
         let found = |id: Option<u32>| id.map(|id| id as usize);
         match scheduler {
             Scheduler::Rr | Scheduler::Wrr => {
-                let mut next = self.walked.next;
-                let id = schedulers::walk(&self.table, &mut next, |id| self.able(id as usize));
-                self.walked.next = next;
+                let mut next = self.cursor.next;
+                let id = schedulers::walk_table(&self.table, &mut next, |id| self.is_eligible(id as usize));
+                self.cursor.next = next;
                 found(id)
             }
             Scheduler::Dh => {
-                found(hash::look(&self.table, |_| hash::dh_index(p.to.0), false, |id| self.able(id as usize)))
+                found(hash::lookup(&self.table, |_| hash::dh_index(p.dst.0), false, |id| self.is_eligible(id as usize)))
             }
             Scheduler::Sh => {
-                let index = |o| hash::sh_index(p.from.0, port, o);
-                found(hash::look(&self.table, index, flags.fallback, |id| self.able(id as usize)))
+                let index = |o| hash::sh_index(p.src.0, port, o);
+                found(hash::lookup(&self.table, index, flags.fallback, |id| self.is_eligible(id as usize)))
             }
             Scheduler::Mh => {
-                let index = |o| hash::mh_index(p.from.0, port, o);
-                found(hash::look(&self.table, index, flags.fallback, |id| self.able(id as usize)))
+                let index = |o| hash::mh_index(p.src.0, port, o);
+                found(hash::lookup(&self.table, index, flags.fallback, |id| self.is_eligible(id as usize)))
             }
             Scheduler::Lblc => {
-                let known = self.cache.get(&p.to.0).and_then(|s| s.first()).copied();
+                let known = self.lblc_cache.get(&p.dst.0).and_then(|s| s.first()).copied();
                 let good = known.filter(|n| {
                     let d = &self.dests[*n];
-                    d.available && d.spec.weight.get() > 0 && !self.busy(*n)
+                    d.available && d.spec.weight.get() > 0 && !self.is_overloaded(*n)
                 });
-                let n = good.or_else(|| self.scan(scheduler, &self.list))?;
-                self.cache.insert(p.to.0, vec![n]);
+                let n = good.or_else(|| self.scan_dests(scheduler, &self.list))?;
+                self.lblc_cache.insert(p.dst.0, vec![n]);
                 Some(n)
             }
             Scheduler::Lblcr => {
-                let set = self.cache.get(&p.to.0).cloned().unwrap_or_default();
+                let set = self.lblc_cache.get(&p.dst.0).cloned().unwrap_or_default();
                 let there: Vec<usize> = set.iter().copied().filter(|n| self.dests[*n].available).collect();
-                if let Some(n) = self.scan(Scheduler::Wlc, &there).filter(|n| !self.busy(*n)) {
+                if let Some(n) = self.scan_dests(Scheduler::Wlc, &there).filter(|n| !self.is_overloaded(*n)) {
                     return Some(n);
                 }
-                let n = self.scan(scheduler, &self.list)?;
-                let set = self.cache.entry(p.to.0).or_default();
+                let n = self.scan_dests(scheduler, &self.list)?;
+                let set = self.lblc_cache.entry(p.dst.0).or_default();
                 if !set.contains(&n) {
                     set.insert(0, n);
                 }
                 Some(n)
             }
-            scan => self.scan(scan, &self.list),
+            scan => self.scan_dests(scan, &self.list),
         }
     }
 }
 
 impl Oracle {
     /// What the maps do with a step. Histories add services; they neither change nor remove them.
-    pub fn apply(&mut self, step: &Step, now: u64) {
+    pub fn apply_step(&mut self, step: &Step, now: u64) {
         match *step {
             Step::AddService(key, spec) => {
                 let (dests, list, table, cache) = (Vec::new(), Vec::new(), Vec::new(), BTreeMap::new());
-                self.services.insert(key, Service { spec, dests, list, table, walked: Walked::default(), cache });
+                self.services.insert(
+                    key,
+                    Service { spec, dests, list, table, cursor: WalkCursor::default(), lblc_cache: cache },
+                );
             }
-            Step::AddDest(key, server, spec) => self.add(key, server, spec),
+            Step::AddDest(key, server, spec) => self.add_dest(key, server, spec),
             Step::EditDest(key, server, spec) => {
                 let Some(s) = self.services.get_mut(&key) else { return };
-                s.changed(|s| {
+                s.update_list(|s| {
                     let dests = s.dests.iter_mut().filter(|d| d.available && d.key == server);
                     for d in dests {
                         // __ip_vs_update_dest(): a threshold that is lifted or raised opens the server at once.
@@ -258,7 +261,7 @@ impl Oracle {
             }
             Step::RemoveDest(key, server) => {
                 let Some(s) = self.services.get_mut(&key) else { return };
-                s.changed(|s| {
+                s.update_list(|s| {
                     let dests = &mut s.dests;
                     s.list.retain(|n| dests[*n].key != server);
                     for d in dests.iter_mut().filter(|d| d.key == server) {
@@ -272,11 +275,11 @@ impl Oracle {
 
     /// A server joins at the head of the list; one that was there before comes back with its counts
     /// (ip_vs_trash_get_dest()).
-    fn add(&mut self, key: ServiceKey, server: ServerKey, spec: DestSpec) {
+    fn add_dest(&mut self, key: ServiceKey, server: ServerKey, spec: DestSpec) {
         let Some(s) = self.services.get_mut(&key) else { return };
         let again = s.dests.iter().position(|d| d.key == server);
         let n = again.unwrap_or(s.dests.len());
-        s.changed(|s| {
+        s.update_list(|s| {
             let weight = spec.weight.get();
             match s.dests.get_mut(n) {
                 Some(d) => {
@@ -295,61 +298,61 @@ impl Oracle {
             }
             s.list.insert(0, n);
         });
-        if again.is_none() && spec.method == ForwardingMethod::Nat && key.mark == 0 {
+        if again.is_none() && spec.method == ForwardingMethod::Nat && key.fwmark == 0 {
             // An FTP server answers from other ports as well, for its data connections.
             let port = if key.port == 21 { 0 } else { server.port };
-            self.behind_nat.entry((key.protocol, server.addr, port)).or_default().insert(0, (key, n));
+            self.nat_dests.entry((key.protocol, server.addr, port)).or_default().insert(0, (key, n));
         }
     }
 
-    fn dest(&mut self, (key, n): (ServiceKey, usize)) -> Option<&mut Dest> {
+    fn dest_mut(&mut self, (key, n): (ServiceKey, usize)) -> Option<&mut Dest> {
         self.services.get_mut(&key)?.dests.get_mut(n)
     }
 
     /// The firewall mark of a packet: of the first members that it is one of.
-    fn mark_of(&self, p: &Packet) -> Option<u32> {
-        let of = |m: &Member| {
-            (m.first..=m.last).contains(&p.to.0)
-                && m.first.is_ipv4() == p.to.0.is_ipv4()
+    fn packet_mark(&self, p: &Packet) -> Option<u32> {
+        let of = |m: &MarkRule| {
+            (m.first..=m.last).contains(&p.dst.0)
+                && m.first.is_ipv4() == p.dst.0.is_ipv4()
                 && m.protocol.is_none_or(|n| n == p.protocol)
-                && (m.ports.0..=m.ports.1).contains(&p.to.1)
+                && (m.ports.0..=m.ports.1).contains(&p.dst.1)
         };
-        self.members.iter().find(|(_, m)| of(m)).map(|(mark, _)| *mark)
+        self.mark_rules.iter().find(|(_, m)| of(m)).map(|(mark, _)| *mark)
     }
 
     /// ip_vs_service_find(): the firewall mark, the exact port, an FTP service for its data connections, port 0.
-    fn service_of(&self, p: &Packet) -> Option<ServiceKey> {
-        let key = |port| ServiceKey::at(p.protocol, p.to.0, port);
+    fn find_service(&self, p: &Packet) -> Option<ServiceKey> {
+        let key = |port| ServiceKey::new(p.protocol, p.dst.0, port);
         let has = |k: &ServiceKey| self.services.contains_key(k);
-        let marked = self.mark_of(p).map(|mark| ServiceKey::marked(mark, p.to.0.is_ipv6())).filter(has);
+        let marked = self.packet_mark(p).map(|mark| ServiceKey::from_fwmark(mark, p.dst.0.is_ipv6())).filter(has);
         if marked.is_some() {
             return marked;
         }
-        let ftp = p.protocol == Protocol::Tcp && (p.to.1 == 20 || p.to.1 >= 1024);
+        let ftp = p.protocol == Protocol::Tcp && (p.dst.1 == 20 || p.dst.1 >= 1024);
         let persistent = |k: &ServiceKey| self.services.get(k).is_some_and(|s| s.spec.persistence.is_some());
         let ftp = Some(key(21)).filter(|k| ftp && persistent(k));
-        Some(key(p.to.1)).filter(has).or(ftp).or(Some(key(0)).filter(has))
+        Some(key(p.dst.1)).filter(has).or(ftp).or(Some(key(0)).filter(has))
     }
 
-    fn end(&mut self, key: &ConnKey) {
+    fn remove_conn(&mut self, key: &ConnKey) {
         let Some(c) = self.conns.remove(key) else { return };
         if let Some(t) = c.template.and_then(|t| self.templates.get_mut(&t)) {
             t.controls -= 1;
         }
-        if let Some(d) = self.dest(c.dest) {
-            d.count(c.active, -1);
+        if let Some(d) = self.dest_mut(c.dest) {
+            d.count_conn(c.active, -1);
         }
     }
 
     /// Is there a connection whose time is up at `now`, and was not so many seconds before?
-    pub fn just_ended(&self, now: u64, seconds: u64) -> bool {
+    pub fn has_just_expired(&self, now: u64, seconds: u64) -> bool {
         self.conns.values().any(|c| c.expires <= now && now <= c.expires + seconds)
     }
 
     /// Lets time pass: what has expired goes. A template that controls connections lives on for a minute at a time.
-    pub fn sweep(&mut self, now: u64) {
+    pub fn expire(&mut self, now: u64) {
         let gone: Vec<ConnKey> = self.conns.iter().filter(|(_, c)| c.expires <= now).map(|(k, _)| *k).collect();
-        gone.iter().for_each(|k| self.end(k));
+        gone.iter().for_each(|k| self.remove_conn(k));
         let expired: Vec<u64> = self.templates.iter().filter(|(_, t)| t.expires <= now).map(|(id, _)| *id).collect();
         for id in expired {
             let Some(t) = self.templates.get_mut(&id) else { continue };
@@ -359,27 +362,27 @@ impl Oracle {
             }
             let dest = t.dest;
             self.templates.remove(&id);
-            if let Some(d) = self.dest(dest) {
+            if let Some(d) = self.dest_mut(dest) {
                 d.counts.2 -= 1;
             }
         }
     }
 
     /// A packet.
-    pub fn packet(&mut self, p: &Packet, now: u64) -> Fate {
-        match self.service_of(p) {
-            Some(service) => self.request(service, p, now),
-            None => self.answer(p, now),
+    pub fn handle_packet(&mut self, p: &Packet, now: u64) -> Verdict {
+        match self.find_service(p) {
+            Some(service) => self.handle_request(service, p, now),
+            None => self.handle_reply(p, now),
         }
     }
 
-    fn touch(&mut self, key: &ConnKey, side: Side, event: u8, now: u64) {
+    fn update_state(&mut self, key: &ConnKey, side: Direction, event: u8, now: u64) {
         let Some(c) = self.conns.get(key).cloned() else { return };
-        let nat = self.dest(c.dest).is_some_and(|d| d.spec.method == ForwardingMethod::Nat);
-        let side = if nat { side } else { Side::ClientOnly };
-        let o = outlook(&self.tuning, key.0, side, c.state, event);
+        let nat = self.dest_mut(c.dest).is_some_and(|d| d.spec.method == ForwardingMethod::Nat);
+        let side = if nat { side } else { Direction::InputOnly };
+        let o = next_state(&self.tuning, key.0, side, c.state, event);
         if o.active != c.active
-            && let Some(d) = self.dest(c.dest)
+            && let Some(d) = self.dest_mut(c.dest)
         {
             // The total stays, so that thresholds are not asked.
             let (active, inactive, _) = &mut d.counts;
@@ -392,14 +395,14 @@ impl Oracle {
     }
 
     /// is_new_conn_expected(), and expire_nodest_conn of a quiesced server.
-    fn begins_anew(&mut self, p: &Packet, c: &Conn) -> bool {
+    fn is_reuse(&mut self, p: &Packet, c: &Conn) -> bool {
         let beginning = match p.protocol {
             Protocol::Tcp => p.event & SYN != 0,
             Protocol::Udp => false,
             Protocol::Sctp => p.event == 1,
         };
         let (nodest, mode) = (self.tuning.expire_nodest_conn, self.tuning.conn_reuse_mode);
-        let d = self.dest(c.dest);
+        let d = self.dest_mut(c.dest);
         let quiesced = d.as_ref().is_some_and(|d| d.spec.weight.get() == 0);
         let one_way = d.is_some_and(|d| d.spec.method != ForwardingMethod::Nat);
         let over = match p.protocol {
@@ -410,8 +413,8 @@ impl Oracle {
     }
 
     /// tcp_conn_schedule(), udp_conn_schedule(), sctp_conn_schedule()
-    fn may_begin(&self, p: &Packet) -> bool {
-        p.from.1 != 20
+    fn may_create(&self, p: &Packet) -> bool {
+        p.src.1 != 20
             && match p.protocol {
                 Protocol::Tcp => (p.event & SYN != 0 || self.tuning.sloppy_tcp) && p.event & RST == 0,
                 Protocol::Udp => true,
@@ -419,101 +422,103 @@ impl Oracle {
             }
     }
 
-    fn request(&mut self, service: ServiceKey, p: &Packet, now: u64) -> Fate {
-        let key = (p.protocol, p.from, p.to);
+    fn handle_request(&mut self, service: ServiceKey, p: &Packet, now: u64) -> Verdict {
+        let key = (p.protocol, p.src, p.dst);
         if let Some(c) = self.conns.get(&key).cloned()
-            && self.begins_anew(p, &c)
+            && self.is_reuse(p, &c)
         {
-            self.end(&key);
+            self.remove_conn(&key);
         }
         if let Some(c) = self.conns.get(&key).cloned() {
             let spec = self.services.get(&c.dest.0).map(|s| s.spec);
-            let Some(d) = self.dest(c.dest).cloned() else { return Fate::Dropped };
-            let how = spec.map_or(OnRemoval::Drop, |s| s.on_removal);
-            let drained = matches!(how, OnRemoval::Drain(s) if now < d.removed_at + u64::from(s));
+            let Some(d) = self.dest_mut(c.dest).cloned() else { return Verdict::Drop };
+            let how = spec.map_or(RemovalPolicy::Drop, |s| s.removal_policy);
+            let drained = matches!(how, RemovalPolicy::Drain(s) if now < d.removed_at + u64::from(s));
             if d.available || drained {
-                self.touch(&key, Side::Client, p.event, now);
-                return Fate::Sent(d.key);
+                self.update_state(&key, Direction::Input, p.event, now);
+                return Verdict::Forward(d.key);
             }
-            if how == OnRemoval::Drop && !self.tuning.expire_nodest_conn {
-                return Fate::Dropped;
+            if how == RemovalPolicy::Drop && !self.tuning.expire_nodest_conn {
+                return Verdict::Drop;
             }
-            self.end(&key);
-            let anew = matches!(how, OnRemoval::Drop | OnRemoval::Reschedule) && self.may_begin(p);
+            self.remove_conn(&key);
+            let anew = matches!(how, RemovalPolicy::Drop | RemovalPolicy::Reschedule) && self.may_create(p);
             match (anew, how) {
                 (true, _) => {}
-                (false, OnRemoval::Drop) => return Fate::Kernel,
-                (false, _) if p.protocol != Protocol::Tcp => return Fate::Refused,
+                (false, RemovalPolicy::Drop) => return Verdict::Pass,
+                (false, _) if p.protocol != Protocol::Tcp => return Verdict::Unreachable,
                 // A RST is never answered with one.
-                (false, _) => return if p.event & RST == 0 { Fate::Reset } else { Fate::Dropped },
+                (false, _) => return if p.event & RST == 0 { Verdict::Reset } else { Verdict::Drop },
             }
         }
-        if !self.may_begin(p) {
-            return Fate::Kernel;
+        if !self.may_create(p) {
+            return Verdict::Pass;
         }
-        self.begin(service, p, now)
+        self.create_conn(service, p, now)
     }
 
-    fn begin(&mut self, service: ServiceKey, p: &Packet, now: u64) -> Fate {
-        let Some(s) = self.services.get_mut(&service) else { return Fate::Kernel };
+    fn create_conn(&mut self, service: ServiceKey, p: &Packet, now: u64) -> Verdict {
+        let Some(s) = self.services.get_mut(&service) else { return Verdict::Pass };
         let spec = s.spec;
         // ip_vs_leave()
-        let nobody = if service.mark != 0 && self.tuning.cache_bypass { Fate::Kernel } else { Fate::Refused };
+        let nobody = if service.fwmark != 0 && self.tuning.cache_bypass { Verdict::Pass } else { Verdict::Unreachable };
         // A template of a mark holds all that has it (ip_vs_sched_persist()).
-        let asked = if service.mark != 0 { service.addr } else { p.to.0 };
+        let asked = if service.fwmark != 0 { service.addr } else { p.dst.0 };
         let mut template = None;
         let mut chosen = None;
         if let Some(persistence) = spec.persistence {
-            let name = (service, masked(p.from.0, persistence.mask), asked);
-            template = self.template(name);
+            let name = (service, apply_mask(p.src.0, persistence.mask), asked);
+            template = self.find_template(name);
             chosen = template.and_then(|t| self.templates.get(&t)).map(|t| t.dest.1);
         }
         if chosen.is_none() {
-            let Some(s) = self.services.get_mut(&service) else { return Fate::Kernel };
+            let Some(s) = self.services.get_mut(&service) else { return Verdict::Pass };
             let Some(n) = s.schedule(p) else { return nobody };
             chosen = Some(n);
             if let Some(persistence) = spec.persistence {
                 let id = self.next_template;
                 self.next_template += 1;
-                let key = Some((service, masked(p.from.0, persistence.mask), asked));
+                let key = Some((service, apply_mask(p.src.0, persistence.mask), asked));
                 self.templates.insert(id, Template { key, dest: (service, n), expires: 0, controls: 0 });
-                if let Some(d) = self.dest((service, n)) {
+                if let Some(d) = self.dest_mut((service, n)) {
                     d.counts.2 += 1;
                 }
                 template = Some(id);
             }
         }
-        let Some(n) = chosen else { return Fate::Refused };
+        let Some(n) = chosen else { return Verdict::Unreachable };
         let dest = (service, n);
-        let Some((server, method)) = self.dest(dest).map(|d| (d.key, d.spec.method)) else { return Fate::Refused };
+        let Some((server, method)) = self.dest_mut(dest).map(|d| (d.key, d.spec.method)) else {
+            return Verdict::Unreachable;
+        };
         let keeps_none = spec.one_packet && p.protocol == Protocol::Udp;
         if let Some(t) = template.and_then(|t| self.templates.get_mut(&t)) {
             t.expires = now + u64::from(spec.persistence.map_or(0, |p| p.timeout_s));
             t.controls += u32::from(!keeps_none);
         }
         if !keeps_none {
-            let side = if method == ForwardingMethod::Nat { Side::Client } else { Side::ClientOnly };
-            let o = outlook(&self.tuning, p.protocol, side, 0, p.event);
+            let side = if method == ForwardingMethod::Nat { Direction::Input } else { Direction::InputOnly };
+            let o = next_state(&self.tuning, p.protocol, side, 0, p.event);
             let expires = now + u64::from(o.timeout_s);
             let conn = Conn { dest, state: o.state, active: o.active, expires, template };
-            self.conns.insert((p.protocol, p.from, p.to), conn);
-            if service.mark != 0 && method == ForwardingMethod::Nat {
-                let port = if server.port != 0 && spec.persistence.is_none() { server.port } else { p.to.1 };
-                self.noted.insert((p.protocol, p.from, (server.addr, port)), (p.protocol, p.from, p.to));
+            self.conns.insert((p.protocol, p.src, p.dst), conn);
+            if service.fwmark != 0 && method == ForwardingMethod::Nat {
+                let port = if server.port != 0 && spec.persistence.is_none() { server.port } else { p.dst.1 };
+                self.reply_tuples.insert((p.protocol, p.src, (server.addr, port)), (p.protocol, p.src, p.dst));
             }
-            if let Some(d) = self.dest(dest) {
-                d.count(o.active, 1);
+            if let Some(d) = self.dest_mut(dest) {
+                d.count_conn(o.active, 1);
             }
         }
-        Fate::Sent(server)
+        Verdict::Forward(server)
     }
 
     /// The template of a client's network, if its server is there (ip_vs_check_template()); else it is dead from now on.
-    fn template(&mut self, name: (ServiceKey, IpAddr, IpAddr)) -> Option<u64> {
+    fn find_template(&mut self, name: (ServiceKey, IpAddr, IpAddr)) -> Option<u64> {
         let (&id, t) = self.templates.iter().find(|(_, t)| t.key == Some(name))?;
         let dest = t.dest;
         let quiet = self.tuning.expire_quiescent_template;
-        let good = self.dest(dest).is_some_and(|d| d.available && !(quiet && d.spec.weight.get() == 0));
+        let good = self.dest_mut(dest).is_some_and(|d| d.available && !(quiet && d.spec.weight.get() == 0));
         if !good && let Some(t) = self.templates.get_mut(&id) {
             t.key = None;
         }
@@ -521,26 +526,26 @@ impl Oracle {
     }
 
     /// An answer of a real server behind NAT (ip_vs_conn_out_get()).
-    fn answer(&mut self, p: &Packet, now: u64) -> Fate {
-        let named = |port| self.behind_nat.get(&(p.protocol, p.from.0, port)).cloned().unwrap_or_default();
-        for dest in named(p.from.1).into_iter().chain(named(0)) {
-            let own = self.dest(dest).is_some_and(|d| d.key.port == p.from.1);
-            let vport = if dest.0.port != 0 && own { dest.0.port } else { p.from.1 };
-            let key = (p.protocol, p.to, (dest.0.addr, vport));
+    fn handle_reply(&mut self, p: &Packet, now: u64) -> Verdict {
+        let named = |port| self.nat_dests.get(&(p.protocol, p.src.0, port)).cloned().unwrap_or_default();
+        for dest in named(p.src.1).into_iter().chain(named(0)) {
+            let own = self.dest_mut(dest).is_some_and(|d| d.key.port == p.src.1);
+            let vport = if dest.0.port != 0 && own { dest.0.port } else { p.src.1 };
+            let key = (p.protocol, p.dst, (dest.0.addr, vport));
             if self.conns.get(&key).is_some_and(|c| c.dest == dest) {
-                self.touch(&key, Side::Server, p.event, now);
-                return Fate::Replied(key.2);
+                self.update_state(&key, Direction::Output, p.event, now);
+                return Verdict::Reply(key.2);
             }
         }
-        if let Some(key) = self.noted.get(&(p.protocol, p.to, p.from)).copied()
+        if let Some(key) = self.reply_tuples.get(&(p.protocol, p.dst, p.src)).copied()
             && let Some(c) = self.conns.get(&key).cloned()
-            && c.dest.0.mark != 0
-            && self.dest(c.dest).is_some_and(|d| d.key.addr == p.from.0)
+            && c.dest.0.fwmark != 0
+            && self.dest_mut(c.dest).is_some_and(|d| d.key.addr == p.src.0)
         {
-            self.touch(&key, Side::Server, p.event, now);
-            return Fate::Replied(key.2);
+            self.update_state(&key, Direction::Output, p.event, now);
+            return Verdict::Reply(key.2);
         }
-        Fate::Kernel
+        Verdict::Pass
     }
 
     /// Every destination of a service that is in its list, newest first.

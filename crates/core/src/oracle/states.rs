@@ -5,13 +5,13 @@ use crate::model::{Protocol, Tuning};
 
 /// Whose packet it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Side {
+pub enum Direction {
     /// The client's.
-    Client,
+    Input,
     /// The server's.
-    Server,
+    Output,
     /// The client's, of a connection whose server is not seen.
-    ClientOnly,
+    InputOnly,
 }
 
 /// Flags of a TCP segment.
@@ -111,7 +111,7 @@ const SCTP_STATES: [[&str; 10]; 3] = [
 
 /// What a packet makes of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Outlook {
+pub struct StateTransition {
     /// Its state, in the kernel's numbers; 0 for UDP.
     pub state: u32,
     /// How long it then lives, seconds.
@@ -122,25 +122,25 @@ pub struct Outlook {
     pub established: bool,
 }
 
-fn step(row: &str, names: &[&str], state: u32) -> u32 {
+fn next_in_row(row: &str, names: &[&str], state: u32) -> u32 {
     let next = row.split(' ').nth(state as usize).unwrap_or("CL");
     names.iter().position(|n| *n == next).unwrap_or(0) as u32
 }
 
 /// The next state, and what follows from it. `event`: a TCP segment's flags, or the type of an SCTP packet's first chunk.
-pub fn outlook(tuning: &Tuning, protocol: Protocol, side: Side, state: u32, event: u8) -> Outlook {
+pub fn next_state(tuning: &Tuning, protocol: Protocol, side: Direction, state: u32, event: u8) -> StateTransition {
     let place = match side {
-        Side::Client => 0,
-        Side::Server => 1,
-        Side::ClientOnly => 2,
+        Direction::Input => 0,
+        Direction::Output => 1,
+        Direction::InputOnly => 2,
     };
     match protocol {
-        Protocol::Udp => Outlook { state: 0, timeout_s: tuning.udp_s, active: false, established: false },
+        Protocol::Udp => StateTransition { state: 0, timeout_s: tuning.udp_s, active: false, established: false },
         Protocol::Tcp => {
             let tables = if tuning.secure_tcp { &TCP_STATES_DOS } else { &TCP_STATES };
             // The first of RST, SYN, FIN, ACK counts; a segment without any closes (tcp_state_idx()).
             let row = [(RST, 3), (SYN, 0), (FIN, 1), (ACK, 2)].iter().find(|(flag, _)| event & flag != 0);
-            let state = row.map_or(6, |(_, row)| step(tables[place][*row], &TCP, state));
+            let state = row.map_or(6, |(_, row)| next_in_row(tables[place][*row], &TCP, state));
             let name = TCP[state as usize];
             let timeout_s = match name {
                 "ES" => tuning.tcp_s,
@@ -148,7 +148,7 @@ pub fn outlook(tuning: &Tuning, protocol: Protocol, side: Side, state: u32, even
                 _ => TCP_TIMEOUTS[state as usize],
             };
             let active = matches!(name, "ES" | "SS" | "SR" | "SA");
-            Outlook { state, timeout_s, active, established: name == "ES" }
+            StateTransition { state, timeout_s, active, established: name == "ES" }
         }
         Protocol::Sctp => {
             let row = match event {
@@ -163,7 +163,7 @@ pub fn outlook(tuning: &Tuning, protocol: Protocol, side: Side, state: u32, even
                 6 => 9,
                 _ => 0,
             };
-            let state = step(SCTP_STATES[place][row], &SCTP, state);
+            let state = next_in_row(SCTP_STATES[place][row], &SCTP, state);
             let name = SCTP[state as usize];
             let timeout_s = match name {
                 "NO" => 2,
@@ -171,7 +171,7 @@ pub fn outlook(tuning: &Tuning, protocol: Protocol, side: Side, state: u32, even
                 "ES" => 900,
                 _ => 60,
             };
-            Outlook { state, timeout_s, active: name == "ES", established: name == "ES" }
+            StateTransition { state, timeout_s, active: name == "ES", established: name == "ES" }
         }
     }
 }

@@ -1,14 +1,17 @@
 //! Configuration and health to the services that should be.
 
 use super::{DestSpec, ServiceSpec, ServiceState, Services};
-use crate::health::Standing;
+use crate::health::ActiveServers;
 use crate::model::{ServerKey, VirtualServer, Weight};
 
 /// The services that should be; `standing` says of each which real servers take connections now. Of one without a standing
 /// all do.
-pub fn desired_services(servers: &[VirtualServer], standing: &dyn Fn(&VirtualServer) -> Option<Standing>) -> Services {
+pub fn desired_services(
+    servers: &[VirtualServer],
+    standing: &dyn Fn(&VirtualServer) -> Option<ActiveServers>,
+) -> Services {
     let service = |v: &VirtualServer| {
-        let all = || Standing {
+        let all = || ActiveServers {
             servers: v.servers.iter().map(|r| (r.key, if r.drained { Weight::QUIESCED } else { r.weight })).collect(),
             sorry: None,
         };
@@ -21,7 +24,7 @@ pub fn desired_services(servers: &[VirtualServer], standing: &dyn Fn(&VirtualSer
             let (u_threshold, l_threshold) = (r.u_threshold, r.l_threshold);
             dests.push((key, DestSpec { weight, method: r.method, u_threshold, l_threshold }));
         }
-        if let (Some(sorry), Some(weight)) = (v.sorry, standing.sorry) {
+        if let (Some(sorry), Some(weight)) = (v.sorry_server, standing.sorry) {
             match dests.iter_mut().find(|(key, _)| *key == sorry.key) {
                 // It is one of the real servers as well.
                 Some((_, spec)) if weight != Weight::QUIESCED => spec.weight = weight,
@@ -37,8 +40,8 @@ pub fn desired_services(servers: &[VirtualServer], standing: &dyn Fn(&VirtualSer
             flags: v.scheduler_flags,
             one_packet: v.one_packet,
             persistence: v.persistence,
-            engine: v.engine,
-            on_removal: v.on_removal,
+            persistence_engine: v.persistence_engine,
+            removal_policy: v.removal_policy,
         };
         ServiceState { spec, dests }
     };

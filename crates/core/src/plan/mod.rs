@@ -4,10 +4,10 @@
 //! them. Start, reload, a dead server and repair are all this one function, and its law is
 //! `apply(diff(desired, observed), observed) == desired`.
 
-mod changes;
+mod config_changes;
 mod desired;
 
-pub use changes::{Change, changes};
+pub use config_changes::{ConfigChange, config_changes};
 pub use desired::desired_services;
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::model::{
-    ForwardingMethod, OnRemoval, Persistence, PersistenceEngine, Scheduler, SchedulerFlags, ServerKey, ServiceKey,
+    ForwardingMethod, Persistence, PersistenceEngine, RemovalPolicy, Scheduler, SchedulerFlags, ServerKey, ServiceKey,
     Weight,
 };
 
@@ -32,21 +32,21 @@ pub struct ServiceSpec {
     /// Persistence.
     pub persistence: Option<Persistence>,
     /// What it tells clients apart by.
-    pub engine: Option<PersistenceEngine>,
+    pub persistence_engine: Option<PersistenceEngine>,
     /// What becomes of the connections of a real server that leaves.
-    pub on_removal: OnRemoval,
+    pub removal_policy: RemovalPolicy,
 }
 
 impl ServiceSpec {
     /// A scheduler and nothing else.
-    pub fn of(scheduler: Scheduler) -> Self {
+    pub fn with_scheduler(scheduler: Scheduler) -> Self {
         ServiceSpec {
             scheduler,
             flags: SchedulerFlags::default(),
             one_packet: false,
             persistence: None,
-            engine: None,
-            on_removal: OnRemoval::Drop,
+            persistence_engine: None,
+            removal_policy: RemovalPolicy::Drop,
         }
     }
 }

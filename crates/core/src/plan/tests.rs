@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::Protocol;
 
-fn services() -> impl Strategy<Value = Services> {
+fn any_services() -> impl Strategy<Value = Services> {
     let dest = (0u8..6, 0u32..3, prop::bool::ANY).prop_map(|(n, w, t)| {
         let key = ServerKey { addr: IpAddr::from([10, 0, 0, n]), port: 80 };
         let weight = Weight::new(w).expect("small");
@@ -22,10 +22,10 @@ fn services() -> impl Strategy<Value = Services> {
             }
             let scheduler = if rr { Scheduler::Rr } else { Scheduler::Wlc };
             let persistence = p.map(|timeout_s| Persistence { timeout_s, mask: Ipv4Addr::BROADCAST.into() });
-            ServiceState { spec: ServiceSpec { persistence, ..ServiceSpec::of(scheduler) }, dests: unique }
+            ServiceState { spec: ServiceSpec { persistence, ..ServiceSpec::with_scheduler(scheduler) }, dests: unique }
         });
     prop::collection::btree_map(0u16..4, service, 0..4).prop_map(|m| {
-        let key = |port| ServiceKey::at(Protocol::Tcp, IpAddr::from([10, 9, 9, 9]), port);
+        let key = |port| ServiceKey::new(Protocol::Tcp, IpAddr::from([10, 9, 9, 9]), port);
         m.into_iter().map(|(p, s)| (key(p), s)).collect()
     })
 }
@@ -38,7 +38,7 @@ fn sorted(mut s: Services) -> Services {
 
 proptest! {
     #[test]
-    fn the_steps_lead_from_what_is_to_what_should_be(want in services(), have in services()) {
+    fn the_steps_lead_from_observed_to_desired(want in any_services(), have in any_services()) {
         let mut state = have.clone();
         apply(&diff(&want, &have), &mut state);
         prop_assert_eq!(sorted(state), sorted(want.clone()));
@@ -46,7 +46,7 @@ proptest! {
     }
 
     #[test]
-    fn a_service_that_keeps_servers_is_never_empty_in_between(want in services(), have in services()) {
+    fn a_service_that_keeps_servers_is_never_empty_in_between(want in any_services(), have in any_services()) {
         let mut state: Services = have.clone();
         for step in diff(&want, &have) {
             apply(&[step], &mut state);
@@ -64,13 +64,14 @@ proptest! {
 fn a_dead_server_leaves_or_is_inhibited() {
     let text = "virtual_server 192.0.2.1 80 {\nlb_kind DR\nprotocol TCP\nreal_server 10.0.0.1 80 {\nweight 3\nTCP_CHECK {\n}\n}\n\
                 real_server 10.0.0.2 80 {\ninhibit_on_failure\nTCP_CHECK {\n}\n}\n}\n";
-    let config = crate::config::parse_file("t", text).clean().cloned().expect("valid");
-    let life =
-        |dead: bool| move |v: &crate::model::VirtualServer| Some(crate::health::Life::new(v, &|_| dead).0.standing(v));
+    let config = crate::config::parse_text("t", text).valid_config().cloned().expect("valid");
+    let life = |dead: bool| {
+        move |v: &crate::model::VirtualServer| Some(crate::health::ServiceHealth::new(v, &|_| dead).0.active_servers(v))
+    };
     let all = desired_services(&config.virtual_servers, &life(false));
     let weights = |s: &Services| -> BTreeMap<u8, u32> {
         s.values()
-            .flat_map(|v| v.dests.iter().map(|(k, d)| (crate::model::last_number(k.addr), d.weight.get())))
+            .flat_map(|v| v.dests.iter().map(|(k, d)| (crate::model::last_octet(k.addr), d.weight.get())))
             .collect()
     };
     assert_eq!(weights(&all), BTreeMap::from([(1, 3), (2, 1)]));

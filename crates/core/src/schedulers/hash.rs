@@ -17,7 +17,7 @@ pub fn hash_32(v: u32, bits: u32) -> u32 {
 }
 
 /// An address as one number: IPv4's own, or IPv6's four words put together.
-pub fn fold(a: IpAddr) -> u32 {
+pub fn fold_addr(a: IpAddr) -> u32 {
     match a {
         IpAddr::V4(a) => u32::from(a),
         IpAddr::V6(a) => {
@@ -53,18 +53,18 @@ fn hsiphash(value: u32, key: u64) -> u32 {
 }
 
 /// ip_vs_dh_reassign(): the list over and over; weights do not count.
-pub(super) fn dh_table(list: &[Server]) -> Vec<u32> {
+pub(super) fn build_dh_table(list: &[Server]) -> Vec<u32> {
     list.iter().cycle().take(SH_SIZE).map(|s| s.id).collect()
 }
 
 /// ip_vs_sh_reassign(): the list over and over, each server as often as it is heavy, and once at least.
-pub(super) fn sh_table(list: &[Server]) -> Vec<u32> {
+pub(super) fn build_sh_table(list: &[Server]) -> Vec<u32> {
     let turns = list.iter().cycle().flat_map(|s| std::iter::repeat_n(s.id, s.weight.max(1) as usize));
     turns.take(SH_SIZE).collect()
 }
 
 /// ip_vs_mh_populate(): every server in turn takes its next free places, as many as it is heavy.
-pub(super) fn mh_table(list: &[Server]) -> Vec<u32> {
+pub(super) fn build_mh_table(list: &[Server]) -> Vec<u32> {
     let heavy = list.iter().map(|s| s.last_weight).filter(|w| *w > 0);
     let (divisor, most) = heavy.fold((0, 0), |(g, m), w| (gcd(g, w), m.max(w)));
     if divisor == 0 {
@@ -75,7 +75,7 @@ pub(super) fn mh_table(list: &[Server]) -> Vec<u32> {
     const PRIME: u32 = MH_SIZE as u32;
     let mut walks: Vec<(u32, u32, u32, u32)> = Vec::new();
     for s in list.iter().filter(|s| s.last_weight > 0) {
-        let [offset, skip] = MH_KEYS.map(|k| hsiphash(s.name, k));
+        let [offset, skip] = MH_KEYS.map(|k| hsiphash(s.hash_key, k));
         walks.push((offset % PRIME, skip % (PRIME - 1) + 1, ((s.last_weight / divisor) >> shift).max(1), s.id));
     }
     let mut table: Vec<Option<u32>> = vec![None; MH_SIZE];
@@ -99,24 +99,24 @@ pub(super) fn mh_table(list: &[Server]) -> Vec<u32> {
 
 /// Where dh looks for a packet to this address.
 pub fn dh_index(destination: IpAddr) -> usize {
-    hash_32(fold(destination), 8) as usize
+    hash_32(fold_addr(destination), 8) as usize
 }
 
 /// Where sh looks for a client, `offset` places on; `port` is 0 without sh-port.
 pub fn sh_index(client: IpAddr, port: u16, offset: u32) -> usize {
-    let h = hash_32(u32::from(port).wrapping_add(fold(client)), 8);
+    let h = hash_32(u32::from(port).wrapping_add(fold_addr(client)), 8);
     (offset.wrapping_add(h) as usize) % SH_SIZE
 }
 
 /// Where mh looks for a client, `offset` places on; `port` is 0 without mh-port.
 pub fn mh_index(client: IpAddr, port: u16, offset: u32) -> usize {
-    let v = offset.wrapping_add(u32::from(port)).wrapping_add(fold(client));
+    let v = offset.wrapping_add(u32::from(port)).wrapping_add(fold_addr(client));
     hsiphash(v, MH_KEYS[0]) as usize % MH_SIZE
 }
 
 /// A look into a table of sh or mh: the id at the client's place; or, with `fallback`, the first at its places rehashed
 /// that can take a connection (ip_vs_sh_get_fallback(), ip_vs_mh_get_fallback()).
-pub fn look(table: &[u32], index: impl Fn(u32) -> usize, fallback: bool, able: impl Fn(u32) -> bool) -> Option<u32> {
+pub fn lookup(table: &[u32], index: impl Fn(u32) -> usize, fallback: bool, able: impl Fn(u32) -> bool) -> Option<u32> {
     let first = index(0);
     let at = *table.get(first)?;
     if able(at) {
@@ -132,14 +132,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_place_is_taken_and_shares_follow_weights() {
-        let server = |id, weight| Server { id, weight, last_weight: weight, name: id * 7919 };
+    fn every_slot_is_filled_and_shares_follow_weights() {
+        let server = |id, weight| Server { id, weight, last_weight: weight, hash_key: id * 7919 };
         let list = [server(1, 1), server(2, 3)];
-        for table in [sh_table(&list), mh_table(&list)] {
+        for table in [build_sh_table(&list), build_mh_table(&list)] {
             let heavy = table.iter().filter(|id| **id == 2).count();
             assert!(heavy.abs_diff(table.len() * 3 / 4) <= 2, "{heavy} of {}", table.len());
         }
-        assert_eq!(dh_table(&list).iter().filter(|id| **id == 2).count(), 128);
-        assert!(mh_table(&[server(1, 0)]).is_empty() && sh_table(&[]).is_empty());
+        assert_eq!(build_dh_table(&list).iter().filter(|id| **id == 2).count(), 128);
+        assert!(build_mh_table(&[server(1, 0)]).is_empty() && build_sh_table(&[]).is_empty());
     }
 }

@@ -11,7 +11,7 @@
 pub mod hash;
 mod scan;
 
-pub use scan::{Load, scan};
+pub use scan::{ServerLoad, select_by_scan};
 
 use crate::model::Scheduler;
 
@@ -28,27 +28,27 @@ pub struct Server {
     /// Its last weight that was not 0; mh keeps a quiesced server's places.
     pub last_weight: u32,
     /// Its address, folded, plus its port, for mh.
-    pub name: u32,
+    pub hash_key: u32,
 }
 
 /// How far a table was walked.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Walked {
+pub struct WalkCursor {
     /// The counter.
     pub next: u32,
     /// Its first value.
     pub start: u32,
     /// The [`Place`] that belongs to the first value.
-    pub place: Place,
+    pub position: WalkPosition,
 }
 
 /// Where the kernel's own walk stands: rr: id + 1 of the last choice, 0 for none; wrr: the round's weight (its `cw`), 0
 /// before the first.
-pub type Place = u32;
+pub type WalkPosition = u32;
 
 /// A table to be walked, or looked into.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Table {
+pub struct SchedulerTable {
     /// Ids: in the order of one cycle, or by hash; empty for scan schedulers.
     pub entries: Vec<u32>,
     /// Where the walk begins.
@@ -56,30 +56,30 @@ pub struct Table {
 }
 
 /// Where the walk over a list stands.
-pub fn place(scheduler: Scheduler, list: &[Server], walked: Walked) -> Place {
+pub fn walk_position(scheduler: Scheduler, list: &[Server], walked: WalkCursor) -> WalkPosition {
     if walked.next == walked.start {
-        return walked.place;
+        return walked.position;
     }
     let last = walked.next.wrapping_sub(1);
     match scheduler {
         Scheduler::Rr => {
-            let entries = eligible(list);
-            if entries.is_empty() { walked.place } else { entries[last as usize % entries.len()] + 1 }
+            let entries = eligible_ids(list);
+            if entries.is_empty() { walked.position } else { entries[last as usize % entries.len()] + 1 }
         }
         Scheduler::Wrr => {
-            let r = Rounds::of(list);
-            if r.cycle == 0 {
-                return walked.place;
+            let r = WrrCycle::new(list);
+            if r.len == 0 {
+                return walked.position;
             }
-            let last = last % r.cycle;
-            r.begins().take_while(|(_, begin)| *begin <= last).last().map_or(0, |(cw, _)| cw)
+            let last = last % r.len;
+            r.rounds().take_while(|(_, begin)| *begin <= last).last().map_or(0, |(cw, _)| cw)
         }
         _ => 0,
     }
 }
 
 /// Where it stands after one change of the list: a server added, edited or removed.
-pub fn change(scheduler: Scheduler, was: Place, old: &[Server], new: &[Server]) -> Place {
+pub fn position_after_change(scheduler: Scheduler, was: WalkPosition, old: &[Server], new: &[Server]) -> WalkPosition {
     match scheduler {
         // ip_vs_rr_del_dest(): if the last choice is removed, its predecessor takes the place; or the list's head.
         Scheduler::Rr => {
@@ -90,7 +90,7 @@ pub fn change(scheduler: Scheduler, was: Place, old: &[Server], new: &[Server]) 
         }
         // ip_vs_wrr_dest_changed(): the walk begins at the list's head, in the round it was in, brought into range.
         Scheduler::Wrr => {
-            let r = Rounds::of(new);
+            let r = WrrCycle::new(new);
             if was > r.mw || was == 0 {
                 r.mw
             } else if r.di > 1 {
@@ -104,30 +104,30 @@ pub fn change(scheduler: Scheduler, was: Place, old: &[Server], new: &[Server]) 
 }
 
 /// The table for a list, to be walked on from a place.
-pub fn table(scheduler: Scheduler, list: &[Server], place: Place) -> Table {
+pub fn build_table(scheduler: Scheduler, list: &[Server], place: WalkPosition) -> SchedulerTable {
     match scheduler {
         // ip_vs_rr_schedule(): the next one behind the last choice, whatever its weight, if it is more than 0.
         Scheduler::Rr => {
             let last = place.checked_sub(1).and_then(|id| list.iter().position(|s| s.id == id));
             let start = list[..last.map_or(0, |i| i + 1)].iter().filter(|s| s.weight > 0).count();
-            let entries = eligible(list);
+            let entries = eligible_ids(list);
             let start = if entries.is_empty() { 0 } else { (start % entries.len()) as u32 };
-            Table { entries, start }
+            SchedulerTable { entries, start }
         }
         Scheduler::Wrr => {
-            let r = Rounds::of(list);
-            let start = r.begins().find(|(cw, _)| *cw == place).map_or(0, |(_, begin)| begin);
-            let entries = r.begins().flat_map(|(cw, _)| r.list.iter().filter(move |s| s.weight >= cw).map(|s| s.id));
-            Table { entries: entries.collect(), start }
+            let r = WrrCycle::new(list);
+            let start = r.rounds().find(|(cw, _)| *cw == place).map_or(0, |(_, begin)| begin);
+            let entries = r.rounds().flat_map(|(cw, _)| r.list.iter().filter(move |s| s.weight >= cw).map(|s| s.id));
+            SchedulerTable { entries: entries.collect(), start }
         }
-        Scheduler::Dh => Table { entries: hash::dh_table(list), start: 0 },
-        Scheduler::Sh => Table { entries: hash::sh_table(list), start: 0 },
-        Scheduler::Mh => Table { entries: hash::mh_table(list), start: 0 },
-        _ => Table::default(),
+        Scheduler::Dh => SchedulerTable { entries: hash::build_dh_table(list), start: 0 },
+        Scheduler::Sh => SchedulerTable { entries: hash::build_sh_table(list), start: 0 },
+        Scheduler::Mh => SchedulerTable { entries: hash::build_mh_table(list), start: 0 },
+        _ => SchedulerTable::default(),
     }
 }
 
-fn eligible(list: &[Server]) -> Vec<u32> {
+fn eligible_ids(list: &[Server]) -> Vec<u32> {
     list.iter().filter(|s| s.weight > 0).map(|s| s.id).collect()
 }
 
@@ -137,15 +137,15 @@ pub(crate) fn gcd(a: u32, b: u32) -> u32 {
 
 /// What ip_vs_wrr keeps of a service: `di` and `mw`; one cycle has rounds from `mw` down in steps of `di`, and in each
 /// round every server at least as heavy.
-struct Rounds {
+struct WrrCycle {
     list: Vec<Server>,
     di: u32,
     mw: u32,
-    cycle: u32,
+    len: u32,
 }
 
-impl Rounds {
-    fn of(list: &[Server]) -> Rounds {
+impl WrrCycle {
+    fn new(list: &[Server]) -> WrrCycle {
         let mut list = list.to_vec();
         let divisor = |l: &[Server]| l.iter().fold(0, |g, s| gcd(g, s.weight)).max(1);
         let total = |l: &[Server]| l.iter().map(|s| u64::from(s.weight)).sum::<u64>();
@@ -157,12 +157,12 @@ impl Rounds {
         }
         let di = divisor(&list);
         let max = list.iter().map(|s| s.weight).max().unwrap_or(0);
-        let cycle = (total(&list) / u64::from(di)) as u32;
-        Rounds { di, mw: max.saturating_sub(di - 1), cycle, list }
+        let len = (total(&list) / u64::from(di)) as u32;
+        WrrCycle { di, mw: max.saturating_sub(di - 1), len, list }
     }
 
     /// (the round's weight, where it begins in the cycle)
-    fn begins(&self) -> impl Iterator<Item = (u32, u32)> {
+    fn rounds(&self) -> impl Iterator<Item = (u32, u32)> {
         let mut begin = 0;
         let rounds =
             std::iter::successors((self.mw > 0).then_some(self.mw), |cw| cw.checked_sub(self.di).filter(|&c| c > 0));
@@ -175,7 +175,7 @@ impl Rounds {
 }
 
 /// The twin of the program's walk: the next entry whose server can take a connection. Moves `next` on.
-pub fn walk(table: &[u32], next: &mut u32, eligible: impl Fn(u32) -> bool) -> Option<u32> {
+pub fn walk_table(table: &[u32], next: &mut u32, eligible: impl Fn(u32) -> bool) -> Option<u32> {
     for _ in 0..table.len() {
         let id = table[*next as usize % table.len()];
         *next = next.wrapping_add(1);

@@ -4,7 +4,7 @@ use crate::model::Scheduler;
 
 /// A server as a scan scheduler sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Load {
+pub struct ServerLoad {
     /// Its weight.
     pub weight: u32,
     /// Active connections.
@@ -15,9 +15,9 @@ pub struct Load {
     pub overload: bool,
 }
 
-impl Load {
+impl ServerLoad {
     /// Can it take a new connection?
-    pub fn eligible(&self) -> bool {
+    pub fn is_eligible(&self) -> bool {
         self.weight > 0 && !self.overload
     }
 
@@ -27,7 +27,7 @@ impl Load {
     }
 
     /// More connections than weight.
-    pub fn crowded(&self) -> bool {
+    pub fn exceeds_weight(&self) -> bool {
         self.active > self.weight
     }
 }
@@ -37,9 +37,9 @@ impl Load {
 ///
 /// Sources: ip_vs_wlc_schedule(), ip_vs_lc_schedule(), ip_vs_sed_schedule(), ip_vs_nq_schedule(), ip_vs_fo_schedule(),
 /// ip_vs_ovf_schedule().
-pub fn scan(scheduler: Scheduler, list: &[Load]) -> Option<usize> {
-    let able = || list.iter().enumerate().filter(|(_, s)| s.eligible());
-    let cost = |s: &Load| match scheduler {
+pub fn select_by_scan(scheduler: Scheduler, list: &[ServerLoad]) -> Option<usize> {
+    let able = || list.iter().enumerate().filter(|(_, s)| s.is_eligible());
+    let cost = |s: &ServerLoad| match scheduler {
         Scheduler::Lc => (s.overhead(), 1),
         Scheduler::Sed | Scheduler::Nq => (i64::from(s.active) + 1, i64::from(s.weight)),
         Scheduler::Fo | Scheduler::Ovf => (1, i64::from(s.weight)),
@@ -47,16 +47,19 @@ pub fn scan(scheduler: Scheduler, list: &[Load]) -> Option<usize> {
     };
     match scheduler {
         Scheduler::Wlc | Scheduler::Lc | Scheduler::Sed | Scheduler::Fo | Scheduler::Lblc | Scheduler::Lblcr => {
-            least(able(), cost)
+            select_least(able(), cost)
         }
-        Scheduler::Nq => able().find(|(_, s)| s.active == 0).map(|(i, _)| i).or_else(|| least(able(), cost)),
-        Scheduler::Ovf => least(able().filter(|(_, s)| !s.crowded()), cost),
+        Scheduler::Nq => able().find(|(_, s)| s.active == 0).map(|(i, _)| i).or_else(|| select_least(able(), cost)),
+        Scheduler::Ovf => select_least(able().filter(|(_, s)| !s.exceeds_weight()), cost),
         _ => None,
     }
 }
 
 /// The first with the least overhead / weight.
-fn least<'a>(list: impl Iterator<Item = (usize, &'a Load)>, cost: impl Fn(&Load) -> (i64, i64)) -> Option<usize> {
+fn select_least<'a>(
+    list: impl Iterator<Item = (usize, &'a ServerLoad)>,
+    cost: impl Fn(&ServerLoad) -> (i64, i64),
+) -> Option<usize> {
     let mut best: Option<(usize, i64, i64)> = None;
     for (i, s) in list {
         let (overhead, weight) = cost(s);

@@ -6,45 +6,45 @@ use std::time::Duration;
 use crate::time::Instant;
 
 /// How long an interface must be down, and up, before it counts as that.
-pub type Delays = BTreeMap<String, (Duration, Duration)>;
+pub type LinkDelays = BTreeMap<String, (Duration, Duration)>;
 
 #[derive(Clone, Copy, Debug)]
-struct Seen {
-    counts_as: bool,
+struct LinkState {
+    debounced_up: bool,
     /// It looks otherwise, and counts as that then.
-    changes: Option<Instant>,
+    change_at: Option<Instant>,
 }
 
 /// How interfaces count.
 #[derive(Clone, Debug, Default)]
-pub struct Debounce {
-    delays: Delays,
-    seen: BTreeMap<String, Seen>,
+pub struct LinkDebounce {
+    delays: LinkDelays,
+    links: BTreeMap<String, LinkState>,
 }
 
-impl Debounce {
+impl LinkDebounce {
     /// Other delays from now on.
-    pub fn configure(&mut self, delays: Delays) {
-        self.seen.retain(|name, _| delays.contains_key(name));
+    pub fn configure(&mut self, delays: LinkDelays) {
+        self.links.retain(|name, _| delays.contains_key(name));
         self.delays = delays;
     }
 
     /// An interface looks like this now; the result is how it counts. The first look counts at once.
-    pub fn look(&mut self, now: Instant, name: &str, up: bool) -> bool {
+    pub fn update_link(&mut self, now: Instant, name: &str, up: bool) -> bool {
         let Some((down_delay, up_delay)) = self.delays.get(name) else { return up };
         let delay = if up { *up_delay } else { *down_delay };
-        let seen = self.seen.entry(name.to_owned()).or_insert(Seen { counts_as: up, changes: None });
-        if seen.counts_as == up {
-            seen.changes = None;
-        } else if *seen.changes.get_or_insert(now + delay) <= now {
-            *seen = Seen { counts_as: up, changes: None };
+        let seen = self.links.entry(name.to_owned()).or_insert(LinkState { debounced_up: up, change_at: None });
+        if seen.debounced_up == up {
+            seen.change_at = None;
+        } else if *seen.change_at.get_or_insert(now + delay) <= now {
+            *seen = LinkState { debounced_up: up, change_at: None };
         }
-        seen.counts_as
+        seen.debounced_up
     }
 
     /// When interfaces want to be looked at again, whether anything has happened or not.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.seen.values().filter_map(|s| s.changes).min()
+        self.links.values().filter_map(|s| s.change_at).min()
     }
 }
 
@@ -55,14 +55,14 @@ mod tests {
     #[test]
     fn only_what_lasts_counts() {
         let s = |n| Instant::default() + Duration::from_secs(n);
-        let mut d = Debounce::default();
+        let mut d = LinkDebounce::default();
         d.configure([("eth0".to_owned(), (Duration::from_secs(3), Duration::from_secs(5)))].into());
-        assert!(d.look(s(0), "eth0", true));
-        assert!(d.look(s(10), "eth0", false), "it may come back");
+        assert!(d.update_link(s(0), "eth0", true));
+        assert!(d.update_link(s(10), "eth0", false), "it may come back");
         assert_eq!(d.next_deadline(), Some(s(13)));
-        assert!(d.look(s(12), "eth0", true) && d.next_deadline().is_none());
-        assert!(d.look(s(20), "eth0", false) && !d.look(s(23), "eth0", false));
-        assert!(!d.look(s(24), "eth0", true) && d.look(s(29), "eth0", true));
-        assert!(!d.look(s(30), "eth1", false), "an interface without delays is as it is");
+        assert!(d.update_link(s(12), "eth0", true) && d.next_deadline().is_none());
+        assert!(d.update_link(s(20), "eth0", false) && !d.update_link(s(23), "eth0", false));
+        assert!(!d.update_link(s(24), "eth0", true) && d.update_link(s(29), "eth0", true));
+        assert!(!d.update_link(s(30), "eth1", false), "an interface without delays is as it is");
     }
 }

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::group::Order;
-use super::wire::{Form, IpHeader, Reject};
-use crate::model::{Found, TrackedObject};
+use super::packet::{ChecksumForm, IpHeader, RejectReason};
+use super::sync_group::GroupAction;
+use crate::model::{TrackResult, TrackedObject};
 
 /// Where a virtual router stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ impl fmt::Display for State {
 /// Why a transition happened; what `status` and the log say.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Because {
+pub enum TransitionReason {
     /// The daemon started.
     Started,
     /// It was master a moment ago, before the daemon was restarted.
@@ -46,23 +46,23 @@ pub enum Because {
     /// Priority 255: the addresses are its own.
     Owner,
     /// No advert for the whole master-down interval (ms).
-    Silence {
+    MasterDownTimeout {
         /// The interval that passed without one, ms.
         ms: u64,
     },
     /// The master gave up with priority 0.
-    GaveUp(IpAddr),
+    PriorityZero(IpAddr),
     /// The BFD session with the master was lost.
-    NeighbourLost(IpAddr),
+    BfdNeighbourLost(IpAddr),
     /// A master of higher priority, or of the same and a higher address.
     Outranked {
         /// Its address.
-        by: IpAddr,
+        peer: IpAddr,
         /// Its priority.
         priority: u8,
     },
     /// It stood still for so long that somebody else has taken over (`timer_expired_backup`).
-    StoodStill {
+    AdvertTimerLate {
         /// Since its last advert, ms.
         ms: u64,
     },
@@ -71,33 +71,35 @@ pub enum Because {
     /// The interface has no address to send from.
     NoAddress,
     /// It is to speak to peers one by one, and none is configured.
-    NoPeer,
+    NoUnicastPeer,
     /// What it tracks was found so.
-    Tracked(TrackedObject, Found),
+    TrackedObject(TrackedObject, TrackResult),
     /// Its sync group has it so; for a fault, this member is the cause.
-    Group(Option<String>),
+    SyncGroup(Option<String>),
     /// What was missing is back.
     Recovered,
     /// The daemon stops, or a new configuration has no such instance.
     Stopped,
 }
 
-impl fmt::Display for Because {
+impl fmt::Display for TransitionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Because::Started => write!(f, "started"),
-            Because::Resumed => write!(f, "it was master before the daemon was restarted"),
-            Because::Owner => write!(f, "priority 255 owns the addresses"),
-            Because::Silence { ms } => write!(f, "no advert for {}.{:03} s", ms / 1000, ms % 1000),
-            Because::NeighbourLost(a) => write!(f, "the BFD session with the master, {a}, was lost"),
-            Because::GaveUp(a) => write!(f, "{a} gave up with priority 0"),
-            Because::Outranked { by, priority } => write!(f, "{by} advertises priority {priority}"),
-            Because::StoodStill { ms } => write!(f, "it stood still for {}.{:03} s", ms / 1000, ms % 1000),
-            Because::LinkDown => write!(f, "its interface is down"),
-            Because::NoAddress => write!(f, "its interface has no address to send from"),
-            Because::NoPeer => write!(f, "it has no unicast peer"),
-            Because::Tracked(object, Found::Number(n)) => write!(f, "{object} holds {n}"),
-            Because::Tracked(object, Found::Good(good)) => {
+            TransitionReason::Started => write!(f, "started"),
+            TransitionReason::Resumed => write!(f, "it was master before the daemon was restarted"),
+            TransitionReason::Owner => write!(f, "priority 255 owns the addresses"),
+            TransitionReason::MasterDownTimeout { ms } => write!(f, "no advert for {}.{:03} s", ms / 1000, ms % 1000),
+            TransitionReason::BfdNeighbourLost(a) => write!(f, "the BFD session with the master, {a}, was lost"),
+            TransitionReason::PriorityZero(a) => write!(f, "{a} gave up with priority 0"),
+            TransitionReason::Outranked { peer: by, priority } => write!(f, "{by} advertises priority {priority}"),
+            TransitionReason::AdvertTimerLate { ms } => {
+                write!(f, "it stood still for {}.{:03} s", ms / 1000, ms % 1000)
+            }
+            TransitionReason::LinkDown => write!(f, "its interface is down"),
+            TransitionReason::NoAddress => write!(f, "its interface has no address to send from"),
+            TransitionReason::NoUnicastPeer => write!(f, "it has no unicast peer"),
+            TransitionReason::TrackedObject(object, TrackResult::Number(n)) => write!(f, "{object} holds {n}"),
+            TransitionReason::TrackedObject(object, TrackResult::Good(good)) => {
                 let (is, is_not) = match object {
                     TrackedObject::Script(_) => ("succeeds", "fails"),
                     TrackedObject::Interface(_) | TrackedObject::Bfd(_) => ("is up", "is down"),
@@ -110,46 +112,46 @@ impl fmt::Display for Because {
                 };
                 write!(f, "{object} {}", if *good { is } else { is_not })
             }
-            Because::Group(None) => write!(f, "its sync group has it so"),
-            Because::Group(Some(name)) => write!(f, "{name} of its sync group cannot take part"),
-            Because::Recovered => write!(f, "what was missing is back"),
-            Because::Stopped => write!(f, "stopped"),
+            TransitionReason::SyncGroup(None) => write!(f, "its sync group has it so"),
+            TransitionReason::SyncGroup(Some(name)) => write!(f, "{name} of its sync group cannot take part"),
+            TransitionReason::Recovered => write!(f, "what was missing is back"),
+            TransitionReason::Stopped => write!(f, "stopped"),
         }
     }
 }
 
 /// What a router was before it started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Past {
+pub enum PreviousState {
     /// Nothing that matters.
-    Nothing,
+    Unknown,
     /// Master, so short a time ago that no peer can have taken over: it goes on at once.
     Master,
     /// Master, until somebody gave up in its place a moment ago: a peer that is there takes over within its skew time,
     /// and if none does there is none, so that it need not wait for longer.
-    GivenUp,
+    Resigned,
 }
 
 /// What happens to a router.
 #[derive(Clone, Debug)]
 pub enum Input<'a> {
     /// Begin.
-    Start(Past),
+    Start(PreviousState),
     /// The interface came up or went down.
     Link(bool),
     /// A frame of whatever kind was heard on the link.
-    Frame,
+    FrameReceived,
     /// The address that adverts come from.
-    Address(Option<IpAddr>),
+    SourceAddress(Option<IpAddr>),
     /// The standing of a tracked object, which may have changed.
-    Tracked {
+    TrackResult {
         /// What.
         object: &'a TrackedObject,
         /// How it was found.
-        found: Found,
+        result: TrackResult,
     },
     /// The BFD session with this neighbour was lost, and it takes over from a master that is lost so.
-    NeighbourLost(IpAddr),
+    BfdNeighbourLost(IpAddr),
     /// A VRRP message for this VRID came in.
     Packet {
         /// Its IP header.
@@ -158,9 +160,9 @@ pub enum Input<'a> {
         payload: &'a [u8],
     },
     /// A member of its sync group heard an advert of lower priority: assert yourself too.
-    Assert,
+    AssertMastership,
     /// Its sync group wants something of it; for a fault, the name of the member that is the cause.
-    Group(Order, Option<&'a str>),
+    SyncGroup(GroupAction, Option<&'a str>),
     /// Give up and stop.
     Stop,
 }
@@ -175,7 +177,7 @@ pub enum Output {
         /// With this TTL or hop limit.
         ttl: u8,
         /// It gives up with it: priority 0.
-        last: bool,
+        is_resignation: bool,
         /// Over IPv4 with its IP header, over IPv6 without.
         packet: Vec<u8>,
     },
@@ -186,7 +188,7 @@ pub enum Output {
     /// Announce every address this many times, by gratuitous ARP or neighbour advertisement.
     Announce(u32),
     /// Announce once those addresses that are on other interfaces than its own.
-    AnnounceElsewhere,
+    AnnounceExtraInterfaces,
     /// The state changed; for log, status and notification.
     Transition {
         /// Before.
@@ -194,45 +196,45 @@ pub enum Output {
         /// Now.
         to: State,
         /// Why.
-        because: Because,
+        reason: TransitionReason,
     },
     /// Its priority is another now.
-    Priority(u8),
+    PriorityChanged(u8),
     /// As master it begins to hear another one: each takes the addresses for its own.
     OtherMaster {
         /// Who.
-        by: IpAddr,
+        peer: IpAddr,
         /// With which priority.
         priority: u8,
     },
     /// As master it heard somebody of lower priority.
-    LowerPriority {
+    LowerPriorityMaster {
         /// Who.
-        by: IpAddr,
+        peer: IpAddr,
     },
     /// A packet was refused; told once for each cause and sender.
-    Refused {
+    PacketRejected {
         /// Who sent it.
-        by: IpAddr,
+        peer: IpAddr,
         /// Why.
-        why: Reject,
+        reason: RejectReason,
     },
     /// The master's list of addresses is not ours; told once for each master.
-    VipMismatch {
+    AddressMismatch {
         /// Who sent it.
-        by: IpAddr,
+        peer: IpAddr,
     },
     /// A peer's version 3 checksums have another form than ours; told once for each peer and form.
-    ChecksumForm {
+    ChecksumMismatch {
         /// Who sent it.
-        by: IpAddr,
+        peer: IpAddr,
         /// The form of its checksums.
-        form: Form,
+        form: ChecksumForm,
     },
     /// A peer's version 3 interval is not ours; told once for each peer.
-    Interval {
+    IntervalMismatch {
         /// Who sent it.
-        by: IpAddr,
+        peer: IpAddr,
         /// Its interval, ms.
         ms: u64,
     },
@@ -250,7 +252,7 @@ pub struct Counters {
     /// Times that it stopped being master.
     pub released_master: u64,
     /// Adverts accepted that named other addresses than ours.
-    pub other_addresses: u64,
+    pub address_mismatches: u64,
     /// Times that it began to hear another master while it was one.
     pub split_brain: u64,
     /// Priority 0 sent.
@@ -258,5 +260,5 @@ pub struct Counters {
     /// Priority 0 received.
     pub priority_zero_received: u64,
     /// Packets refused, by cause.
-    pub refused: BTreeMap<String, u64>,
+    pub rejected: BTreeMap<String, u64>,
 }

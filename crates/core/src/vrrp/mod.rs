@@ -4,17 +4,17 @@
 //! [`Announcer`] what waits to be announced, [`track`] what tracked objects do to its priority, [`debounce`] when an
 //! interface counts as down, [`group`] what a sync group wants of its members. Nothing here reads a clock or a socket: `evenkeel-daemon`'s router thread does, and hands both in.
 
-mod announcer;
+mod announce_queue;
 pub mod debounce;
 mod events;
-pub mod group;
+pub mod packet;
 mod peers;
 mod router;
+pub mod sync_group;
 pub mod track;
-pub mod wire;
 
-pub use announcer::Announcer;
-pub use events::{Because, Counters, Input, Output, Past, State};
+pub use announce_queue::AnnounceQueue;
+pub use events::{Counters, Input, Output, PreviousState, State, TransitionReason};
 pub use router::Router;
 
 #[cfg(test)]

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use super::tests::{ALL, ME, PEER, advert, at, drain, from, started};
-use super::wire::trailer::{Signer, stamp};
-use super::wire::{Form, Reject, Seal, split_ipv4};
+use super::packet::trailer::{Signer, next_timestamp};
+use super::packet::{AdvertAuth, ChecksumForm, RejectReason, split_ipv4};
+use super::tests::{ALL, ME, PEER, advert, at_ms, drain_outputs, ip_header, started_router};
 use super::*;
 use crate::model::{Auth, HmacKey, VrrpVersion};
 
-const DAY: Duration = Duration::from_secs(1_800_000_000);
+const TIME_OF_DAY: Duration = Duration::from_secs(1_800_000_000);
 
 /// A backup of priority 100 whose clock shows [`DAY`]; `lines` go into its `auth_hmac`.
 fn backup(lines: &str) -> Router {
     let keys = "key 1 hex:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n\
         key 2 abcdefghijklmnopqrstuvwxyz0123456789\nactive_key 1";
-    let mut r = started(&format!("auth_hmac {{\n{keys}\n{lines}\n}}\npriority 100"));
-    r.tell_time(DAY);
+    let mut r = started_router(&format!("auth_hmac {{\n{keys}\n{lines}\n}}\npriority 100"));
+    r.set_time_of_day(TIME_OF_DAY);
     r
 }
 
@@ -26,50 +26,61 @@ fn key(id: u8) -> HmacKey {
 
 /// A packet of the peer's: signed with a key at some time, or not at all.
 fn packet(priority: u8, signed: Option<(&HmacKey, u64)>) -> Vec<u8> {
-    let signer = signed.map(|(key, stamp)| Signer { key, stamp });
-    let seal = Seal { signer, ..Seal::plain(Auth::None) };
-    advert(priority, Duration::from_secs(1)).packet(VrrpVersion::V2, seal, Form::MessageOnly, from(PEER, ALL, 255))
+    let signer = signed.map(|(key, stamp)| Signer { key, timestamp: stamp });
+    let seal = AdvertAuth { signer, ..AdvertAuth::unsigned(Auth::None) };
+    advert(priority, Duration::from_secs(1)).encode_packet(
+        VrrpVersion::V2,
+        seal,
+        ChecksumForm::MessageOnly,
+        ip_header(PEER, ALL, 255),
+    )
 }
 
 /// Why it is refused, if it is told for the first time.
-fn hear(r: &mut Router, packet: &[u8]) -> Option<Reject> {
+fn receive(r: &mut Router, packet: &[u8]) -> Option<RejectReason> {
     let (ip, payload) = split_ipv4(packet).expect("a packet");
-    r.handle(at(20), Input::Packet { ip, payload });
-    let refused = |o: &Output| if let Output::Refused { why, .. } = o { Some(*why) } else { None };
-    drain(r).iter().find_map(refused)
+    r.handle(at_ms(20), Input::Packet { ip, payload });
+    let refused = |o: &Output| if let Output::PacketRejected { reason: why, .. } = o { Some(*why) } else { None };
+    drain_outputs(r).iter().find_map(refused)
 }
 
 #[test]
 fn a_signature_is_wanted_genuine_and_new() {
     let mut r = backup("");
-    let now = stamp(DAY, 0);
-    assert_eq!(hear(&mut r, &packet(200, None)), Some(Reject::Unsigned));
+    let now = next_timestamp(TIME_OF_DAY, 0);
+    assert_eq!(receive(&mut r, &packet(200, None)), Some(RejectReason::Unsigned));
     let good = packet(200, Some((&key(1), now)));
-    assert_eq!(hear(&mut r, &good), None);
+    assert_eq!(receive(&mut r, &good), None);
     assert_eq!(r.master(), Some((PEER, 200)));
-    assert_eq!(hear(&mut r, &good), Some(Reject::SignedBefore));
-    assert_eq!(hear(&mut r, &packet(0, Some((&key(1), now - 1)))), None, "told once");
-    assert_eq!(r.counters().refused["SignedBefore"], 2, "an older one is refused too");
-    assert_eq!(hear(&mut r, &packet(0, Some((&HmacKey { id: 3, ..key(1) }, now + 9)))), Some(Reject::UnknownKey(3)));
-    assert_eq!(hear(&mut r, &packet(0, Some((&HmacKey { id: 1, ..key(2) }, now + 9)))), Some(Reject::Signature));
+    assert_eq!(receive(&mut r, &good), Some(RejectReason::SignatureReplay));
+    assert_eq!(receive(&mut r, &packet(0, Some((&key(1), now - 1)))), None, "told once");
+    assert_eq!(r.counters().rejected["SignatureReplay"], 2, "an older one is refused too");
+    assert_eq!(
+        receive(&mut r, &packet(0, Some((&HmacKey { id: 3, ..key(1) }, now + 9)))),
+        Some(RejectReason::UnknownKey(3))
+    );
+    assert_eq!(
+        receive(&mut r, &packet(0, Some((&HmacKey { id: 1, ..key(2) }, now + 9)))),
+        Some(RejectReason::Signature)
+    );
     let seconds = |n: u64| n << 32;
-    assert_eq!(hear(&mut r, &packet(0, Some((&key(1), now + seconds(6))))), Some(Reject::Stale));
-    hear(&mut r, &packet(0, Some((&key(1), now - seconds(6)))));
-    assert_eq!(r.counters().refused["Stale"], 2, "from too long ago, and from too far ahead");
-    assert_eq!(hear(&mut r, &packet(200, Some((&key(2), now + seconds(4))))), None, "any of the keys will do");
+    assert_eq!(receive(&mut r, &packet(0, Some((&key(1), now + seconds(6))))), Some(RejectReason::Stale));
+    receive(&mut r, &packet(0, Some((&key(1), now - seconds(6)))));
+    assert_eq!(r.counters().rejected["Stale"], 2, "from too long ago, and from too far ahead");
+    assert_eq!(receive(&mut r, &packet(200, Some((&key(2), now + seconds(4))))), None, "any of the keys will do");
     assert_eq!(r.master(), Some((PEER, 200)), "none of the refused ones gave up");
 }
 
 #[test]
 fn no_changed_byte_of_a_signed_advert_is_taken() {
     let mut r = backup("");
-    let good = packet(0, Some((&key(1), stamp(DAY, 0))));
+    let good = packet(0, Some((&key(1), next_timestamp(TIME_OF_DAY, 0))));
     for i in 0..good.len() {
         let mut bad = good.clone();
         bad[i] ^= 1;
         let Some((ip, payload)) = split_ipv4(&bad) else { continue };
         let before = r.counters().adverts_received;
-        r.handle(at(30), Input::Packet { ip, payload });
+        r.handle(at_ms(30), Input::Packet { ip, payload });
         // What of the IP header nobody looks at: TOS, identification, flags and fragment offset, protocol, checksum.
         let free = matches!(i, 1 | 4..=7 | 9..=11);
         assert!(r.counters().adverts_received == before || free, "byte {i}");
@@ -77,26 +88,26 @@ fn no_changed_byte_of_a_signed_advert_is_taken() {
     for end in 20..good.len() {
         let mut cut = good[..end].to_vec();
         cut[2..4].copy_from_slice(&(end as u16).to_be_bytes());
-        hear(&mut r, &cut);
+        receive(&mut r, &cut);
     }
-    assert!(r.counters().refused["Trailer"] >= 27, "{:?}", r.counters().refused);
-    assert_eq!(r.counters().refused["Unsigned"], 1);
+    assert!(r.counters().rejected["Trailer"] >= 27, "{:?}", r.counters().rejected);
+    assert_eq!(r.counters().rejected["Unsigned"], 1);
 }
 
 #[test]
 fn each_mode_takes_what_it_says() {
-    let now = stamp(DAY, 0);
+    let now = next_timestamp(TIME_OF_DAY, 0);
     for mode in ["permissive", "receive-only"] {
         let mut r = backup(&format!("mode {mode}"));
-        assert_eq!(hear(&mut r, &packet(200, None)), None, "{mode}");
-        assert_eq!(hear(&mut r, &packet(200, Some((&key(2), now)))), None, "{mode}");
+        assert_eq!(receive(&mut r, &packet(200, None)), None, "{mode}");
+        assert_eq!(receive(&mut r, &packet(200, Some((&key(2), now)))), None, "{mode}");
         let forged = HmacKey { id: 1, ..key(2) };
-        assert_eq!(hear(&mut r, &packet(200, Some((&forged, now + 1)))), Some(Reject::Signature), "{mode}");
+        assert_eq!(receive(&mut r, &packet(200, Some((&forged, now + 1)))), Some(RejectReason::Signature), "{mode}");
     }
     // A clock that differs is no matter where only the order counts.
     let mut r = backup("anti_replay monotonic");
-    assert_eq!(hear(&mut r, &packet(200, Some((&key(1), 5)))), None);
-    assert_eq!(hear(&mut r, &packet(200, Some((&key(1), 5)))), Some(Reject::SignedBefore));
+    assert_eq!(receive(&mut r, &packet(200, Some((&key(1), 5)))), None);
+    assert_eq!(receive(&mut r, &packet(200, Some((&key(1), 5)))), Some(RejectReason::SignatureReplay));
 }
 
 #[test]
@@ -105,13 +116,13 @@ fn a_master_signs_every_packet_with_a_later_time() {
         let mut r = backup(lines);
         let mut all: Vec<Vec<u8>> = Vec::new();
         for ms in [4000, 5000, 6000] {
-            r.handle_deadline(at(ms));
-            all.extend(drain(&mut r).into_iter().filter_map(|o| match o {
+            r.handle_deadline(at_ms(ms));
+            all.extend(drain_outputs(&mut r).into_iter().filter_map(|o| match o {
                 Output::Send { packet, .. } => Some(packet),
                 _ => None,
             }));
         }
-        all.extend(r.last_words().into_iter().map(|(_, _, packet)| packet));
+        all.extend(r.resignation_packets().into_iter().map(|(_, _, packet)| packet));
         all
     };
     let all = sent("");
@@ -123,8 +134,8 @@ fn a_master_signs_every_packet_with_a_later_time() {
         // The listener has the sender's address; it takes everything that says it comes from another.
         assert_eq!(payload.len(), 8 + 4 + 8 + 28);
         ip.src = PEER;
-        listener.handle(at(20), Input::Packet { ip, payload });
-        assert_eq!(listener.counters().refused["Signature"], listener.counters().refused.values().sum::<u64>());
+        listener.handle(at_ms(20), Input::Packet { ip, payload });
+        assert_eq!(listener.counters().rejected["Signature"], listener.counters().rejected.values().sum::<u64>());
     }
     let times: Vec<&[u8]> = all.iter().map(|p| &p[44..52]).collect();
     assert!(times.windows(2).all(|w| w[0] < w[1]), "{times:?}");

@@ -1,25 +1,25 @@
 //! What tracked objects do: results of scripts to good or bad, good or bad to priority or FAULT.
 
-use crate::model::{Found, ParamMatch, Track, TrackProcess, TrackedObject, VrrpScript};
+use crate::model::{ParamMatch, Track, TrackProcess, TrackResult, TrackedObject, VrrpScript};
 use crate::time::Instant;
 
 /// The standing of one `vrrp_script`, by keepalived's counter: `rise` successes in a row make it good, `fall` failures
 /// in a row make it bad.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Standing {
+pub struct ScriptState {
     good: Option<bool>,
     streak: u32,
 }
 
-impl Standing {
+impl ScriptState {
     /// Before its first run: bad with `init_fail`, else not known.
     pub fn new(script: &VrrpScript) -> Self {
-        Standing { good: script.init_fail.then_some(false), streak: 0 }
+        ScriptState { good: script.init_fail.then_some(false), streak: 0 }
     }
 
     /// As it was found earlier.
-    pub fn known(good: bool) -> Self {
-        Standing { good: Some(good), streak: 0 }
+    pub fn restored(good: bool) -> Self {
+        ScriptState { good: Some(good), streak: 0 }
     }
 
     /// Good, bad, or not known yet.
@@ -28,7 +28,7 @@ impl Standing {
     }
 
     /// A run has ended. Returns the new standing if it changed.
-    pub fn result(&mut self, ok: bool, rise: u32, fall: u32) -> Option<bool> {
+    pub fn record_result(&mut self, ok: bool, rise: u32, fall: u32) -> Option<bool> {
         let Some(good) = self.good else {
             // The first result counts at once.
             self.good = Some(ok);
@@ -51,7 +51,7 @@ impl Standing {
 
 /// What one tracked object does to an instance.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Effect {
+pub enum TrackEffect {
     /// Its first result is not in, and it has weight 0, or is at hand at once: wait with starting.
     Wait,
     /// Weight 0, and it is bad: FAULT.
@@ -63,39 +63,39 @@ pub enum Effect {
 /// keepalived.conf(5), "weight": added while it is good if positive, while it is bad if negative. `reverse` turns the
 /// sign of what is added; with weight 0 it swaps good and bad (both as keepalived 2.2.7 does). A number is multiplied by
 /// the weight, and below -253 it means FAULT ("VRRP track files").
-pub fn effect(t: &Track, found: Option<Found>) -> Effect {
+pub fn track_effect(t: &Track, found: Option<TrackResult>) -> TrackEffect {
     let signed = if t.reverse { -t.weight } else { t.weight };
     match (found, t.weight) {
-        (None, 0) => Effect::Wait,
+        (None, 0) => TrackEffect::Wait,
         // keepalived reads files and looks for processes before anything starts, and a script in its own time.
-        (None, _) if matches!(t.object, TrackedObject::File(_) | TrackedObject::Process(_)) => Effect::Wait,
-        (Some(Found::Number(n)), 0) => {
+        (None, _) if matches!(t.object, TrackedObject::File(_) | TrackedObject::Process(_)) => TrackEffect::Wait,
+        (Some(TrackResult::Number(n)), 0) => {
             if n == 0 {
-                Effect::Priority(0)
+                TrackEffect::Priority(0)
             } else {
-                Effect::Fault
+                TrackEffect::Fault
             }
         }
-        (Some(Found::Number(n)), _) => match i64::from(n) * i64::from(signed) {
-            ..-253 => Effect::Fault,
-            product => Effect::Priority(product.min(253) as i16),
+        (Some(TrackResult::Number(n)), _) => match i64::from(n) * i64::from(signed) {
+            ..-253 => TrackEffect::Fault,
+            product => TrackEffect::Priority(product.min(253) as i16),
         },
-        (Some(Found::Good(good)), 0) if good == t.reverse => Effect::Fault,
-        (Some(Found::Good(true)), w) if w > 0 => Effect::Priority(signed),
-        (Some(Found::Good(false)), w) if w < 0 => Effect::Priority(signed),
-        _ => Effect::Priority(0),
+        (Some(TrackResult::Good(good)), 0) if good == t.reverse => TrackEffect::Fault,
+        (Some(TrackResult::Good(true)), w) if w > 0 => TrackEffect::Priority(signed),
+        (Some(TrackResult::Good(false)), w) if w < 0 => TrackEffect::Priority(signed),
+        _ => TrackEffect::Priority(0),
     }
 }
 
 /// Whether enough processes of a `vrrp_track_process` run, once they have for long enough.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Quorum {
+pub struct ProcessQuorum {
     good: Option<bool>,
     /// It looks otherwise, and counts then.
-    changes: Option<Instant>,
+    change_at: Option<Instant>,
 }
 
-impl Quorum {
+impl ProcessQuorum {
     /// Good, bad, or not known yet.
     pub fn good(&self) -> Option<bool> {
         self.good
@@ -103,23 +103,23 @@ impl Quorum {
 
     /// When [`Quorum::count`] wants to be called again, whether anything has changed or not.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.changes
+        self.change_at
     }
 
     /// So many run now. Returns the new standing if it changed; the first counts at once.
-    pub fn count(&mut self, now: Instant, running: u32, of: &TrackProcess) -> Option<bool> {
+    pub fn update_count(&mut self, now: Instant, running: u32, of: &TrackProcess) -> Option<bool> {
         let looks = running >= of.quorum && of.quorum_max.is_none_or(|max| running <= max);
         match self.good {
             Some(good) if good == looks => {
-                self.changes = None;
+                self.change_at = None;
                 None
             }
             known => {
                 let delay = if looks { of.fork_delay } else { of.terminate_delay };
-                if known.is_some() && *self.changes.get_or_insert(now + delay) > now {
+                if known.is_some() && *self.change_at.get_or_insert(now + delay) > now {
                     return None;
                 }
-                (self.good, self.changes) = (Some(looks), None);
+                (self.good, self.change_at) = (Some(looks), None);
                 self.good
             }
         }
@@ -127,12 +127,12 @@ impl Quorum {
 }
 
 /// The length to which the kernel cuts a process's short name (TASK_COMM_LEN of sched.h, less its zero).
-const SHORT_NAME: usize = 15;
+const MAX_COMM_LEN: usize = 15;
 
 /// Is this a process that is tracked? `short` is its name as in /proc/PID/comm, `command` its command line.
-pub fn is_tracked(of: &TrackProcess, short: &str, command: &[&str]) -> bool {
+pub fn process_matches(of: &TrackProcess, short: &str, command: &[&str]) -> bool {
     let (program, parameters) = command.split_first().map_or(("", &[][..]), |(p, rest)| (*p, rest));
-    let named = if of.full_command || of.program.len() > SHORT_NAME {
+    let named = if of.full_command || of.program.len() > MAX_COMM_LEN {
         program == of.program || program.rsplit('/').next() == Some(&of.program)
     } else {
         short == of.program

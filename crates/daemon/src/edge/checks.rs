@@ -3,30 +3,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_core::health::{CheckId, Checking, Pool, ProbeResult, Verdict};
+use evenkeel_core::health::{CheckConfig, CheckId, ProbeResult, ProbeScheduler, Verdict};
 use evenkeel_core::ipc::CheckLoad;
 use evenkeel_core::model::ServiceKey;
 use evenkeel_core::time::Instant;
 use evenkeel_probe::Prober;
-use evenkeel_sys::{clock, rt};
+use evenkeel_sys::{clock, sched};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::Event;
-use super::messages::Settings;
+use super::messages::EdgeSettings;
 
 /// Probes at a time, unless the configuration says otherwise.
-const AT_A_TIME: usize = 1000;
+const DEFAULT_CONCURRENCY: usize = 1000;
 /// Descriptors that everything else may need.
-const SPARE: u64 = 256;
+const SPARE_FDS: u64 = 256;
 /// Checks that are later than this are overload.
-const LATE: Duration = Duration::from_secs(1);
+const OVERLOAD_LAG: Duration = Duration::from_secs(1);
 /// Overload is told this often.
-const AGAIN: Duration = Duration::from_secs(60);
+const OVERLOAD_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// One check, as it is known here.
 #[derive(Serialize, Deserialize)]
-pub struct Seen {
+pub struct CheckState {
     /// Failures that it is being forgiven.
     pub forgiven: u32,
     /// Its last probe.
@@ -37,57 +37,57 @@ pub struct Seen {
 
 /// All checks at one moment.
 #[derive(Default, Serialize, Deserialize)]
-pub struct Snapshot {
+pub struct CheckSnapshot {
     /// Each of them.
-    pub checks: std::collections::HashMap<CheckId, Seen>,
+    pub checks: std::collections::HashMap<CheckId, CheckState>,
     /// What they cost.
     pub load: CheckLoad,
 }
 
 /// Checks, and the probes under way.
 pub struct Checks {
-    pool: Pool,
+    pool: ProbeScheduler,
     prober: Arc<Prober>,
     done: UnboundedSender<(usize, ProbeResult)>,
     results: UnboundedReceiver<(usize, ProbeResult)>,
-    first: bool,
-    told_late: Option<Instant>,
+    is_first_config: bool,
+    overload_logged: Option<Instant>,
 }
 
 impl Checks {
     /// Nothing is checked.
     pub fn new() -> Checks {
         let (done, results) = unbounded_channel();
-        let pool = Pool::new(AT_A_TIME);
-        Checks { pool, prober: Arc::default(), done, results, first: true, told_late: None }
+        let pool = ProbeScheduler::new(DEFAULT_CONCURRENCY);
+        Checks { pool, prober: Arc::default(), done, results, is_first_config: true, overload_logged: None }
     }
 
     /// How probes are made from now on.
-    pub fn settings(&mut self, settings: &Settings) {
-        let wanted = settings.at_a_time.map_or(AT_A_TIME, |n| n as usize);
-        let descriptors = rt::raise_descriptors(wanted as u64 + SPARE);
-        let most = wanted.min(descriptors.saturating_sub(SPARE).max(16) as usize);
+    pub fn apply_settings(&mut self, settings: &EdgeSettings) {
+        let wanted = settings.concurrency.map_or(DEFAULT_CONCURRENCY, |n| n as usize);
+        let descriptors = sched::raise_fd_limit(wanted as u64 + SPARE_FDS);
+        let most = wanted.min(descriptors.saturating_sub(SPARE_FDS).max(16) as usize);
         if most < wanted {
             tracing::warn!("{most} probes at a time instead of {wanted}: a process may have {descriptors} files open");
         }
-        self.pool.set_most(most);
+        self.pool.set_max_running(most);
         // Files that expressions and certificates came from may have changed.
         self.prober = Arc::new(Prober::new(settings.secure));
     }
 
     /// They were made by another process before: a failure is forgiven from the first probe.
-    pub fn go_on(&mut self) {
-        self.first = false;
+    pub fn resume(&mut self) {
+        self.is_first_config = false;
     }
 
     /// These checks from now on; returns where those stand that were there already.
-    pub fn configure(&mut self, wanted: Vec<Checking>) -> Vec<(CheckId, Verdict)> {
-        self.pool.configure(clock::now(), wanted, !std::mem::take(&mut self.first));
-        self.pool.standings().map(|(id, verdict, ..)| (id, verdict)).collect()
+    pub fn configure(&mut self, wanted: Vec<CheckConfig>) -> Vec<(CheckId, Verdict)> {
+        self.pool.configure(clock::now(), wanted, !std::mem::take(&mut self.is_first_config));
+        self.pool.check_statuses().map(|(id, verdict, ..)| (id, verdict)).collect()
     }
 
     /// `ha_suspend`
-    pub fn suspend(&mut self, services: Vec<(ServiceKey, bool)>) {
+    pub fn set_suspended(&mut self, services: Vec<(ServiceKey, bool)>) {
         for (service, rests) in services {
             self.pool.suspend(clock::now(), service, rests);
         }
@@ -95,8 +95,8 @@ impl Checks {
 
     /// Waits for the next turn or result, and does what follows.
     pub async fn serve(&mut self, events: &UnboundedSender<Event>) {
-        self.start();
-        let until = self.pool.next_deadline().map(|at| at.since(clock::now()));
+        self.start_probes();
+        let until = self.pool.next_deadline().map(|at| at.duration_since(clock::now()));
         let turn = async {
             match until {
                 Some(wait) => tokio::time::sleep(wait).await,
@@ -108,41 +108,41 @@ impl Checks {
             () = turn => None,
         };
         while let Some((number, outcome)) = result {
-            self.finish(number, outcome, events);
+            self.finish_probe(number, outcome, events);
             result = self.results.try_recv().ok();
         }
-        self.start();
+        self.start_probes();
     }
 
-    fn start(&mut self) {
+    fn start_probes(&mut self) {
         let now = clock::now();
         self.pool.handle_deadline(now);
-        while let Some(task) = self.pool.start() {
+        while let Some(task) = self.pool.poll_probe() {
             let (prober, done) = (self.prober.clone(), self.done.clone());
             tokio::spawn(async move {
                 let result = prober.run(&task.probe).await;
-                let _ = done.send((task.number, result));
+                let _ = done.send((task.id, result));
             });
         }
-        self.overload(now);
+        self.log_overload(now);
     }
 
-    fn finish(&mut self, number: usize, result: ProbeResult, events: &UnboundedSender<Event>) {
-        for d in self.pool.finish(clock::now(), number, result) {
+    fn finish_probe(&mut self, number: usize, result: ProbeResult, events: &UnboundedSender<Event>) {
+        for d in self.pool.handle_result(clock::now(), number, result) {
             let (service, server, _) = d.id;
-            if d.log && !d.result.passed() {
+            if d.log_failure && !d.result.passed() {
                 tracing::info!(%service, %server, "{server} of {service}: a probe failed: {}", d.result.detail);
             }
             if let Some(verdict) = d.verdict {
-                let _ = events.send(Event::Judged { id: d.id, verdict, result: (*d.result).clone() });
+                let _ = events.send(Event::Verdict { id: d.id, verdict, result: (*d.result).clone() });
             }
         }
     }
 
-    fn overload(&mut self, now: Instant) {
-        let lag = self.pool.lag(now);
-        if lag > LATE && self.told_late.is_none_or(|t| now.since(t) > AGAIN) {
-            self.told_late = Some(now);
+    fn log_overload(&mut self, now: Instant) {
+        let lag = self.pool.queue_lag(now);
+        if lag > OVERLOAD_LAG && self.overload_logged.is_none_or(|t| now.duration_since(t) > OVERLOAD_LOG_INTERVAL) {
+            self.overload_logged = Some(now);
             let late = lag.as_secs_f64();
             tracing::warn!(
                 "health checks are {late:.1} s behind: too many for this machine, or for `checker_concurrency`"
@@ -151,13 +151,13 @@ impl Checks {
     }
 
     /// Everything that is known of checks.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> CheckSnapshot {
         let seen = |(id, _, forgiven, last, shared): (_, Verdict, _, Option<&ProbeResult>, _)| {
-            (id, Seen { forgiven, last: last.cloned(), shared })
+            (id, CheckState { forgiven, last: last.cloned(), shared })
         };
         let (checks, probes, running, begun) = self.pool.load();
-        let behind_ms = self.pool.lag(clock::now()).as_millis() as u64;
-        let load = CheckLoad { checks, probes, running, begun, behind_ms };
-        Snapshot { checks: self.pool.standings().map(seen).collect(), load }
+        let behind_ms = self.pool.queue_lag(clock::now()).as_millis() as u64;
+        let load = CheckLoad { checks, probes, running, started: begun, queue_delay_ms: behind_ms };
+        CheckSnapshot { checks: self.pool.check_statuses().map(seen).collect(), load }
     }
 }

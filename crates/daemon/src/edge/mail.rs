@@ -14,13 +14,13 @@ use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
 use tokio::sync::oneshot;
 
 /// So many wait at most.
-const ROOM: usize = 1000;
+const MAX_QUEUED: usize = 1000;
 /// Between attempts.
-const PAUSES: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(60)];
+const RETRY_DELAYS: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(60)];
 
 /// A letter, and how it is to be sent.
 #[derive(Serialize, Deserialize)]
-pub struct Letter {
+pub struct MailMessage {
     /// How, and to whom.
     pub mail: Mail,
     /// What it is about.
@@ -29,53 +29,53 @@ pub struct Letter {
     pub body: String,
 }
 
-enum Posted {
-    Letter(Box<Letter>),
+enum QueueItem {
+    Message(Box<MailMessage>),
     /// Everything before it has been sent, or given up.
-    Mark(oneshot::Sender<()>),
+    Flush(oneshot::Sender<()>),
 }
 
 /// Where letters are posted.
-pub struct Post(Sender<Posted>);
+pub struct Mailer(Sender<QueueItem>);
 
-impl Post {
+impl Mailer {
     /// Starts the task that sends them.
-    pub fn open() -> Post {
-        let (tx, rx) = channel(ROOM);
-        tokio::spawn(carry(rx));
-        Post(tx)
+    pub fn start() -> Mailer {
+        let (tx, rx) = channel(MAX_QUEUED);
+        tokio::spawn(run_queue(rx));
+        Mailer(tx)
     }
 
     /// Posts one.
-    pub fn send(&self, letter: Box<Letter>) {
-        let posted = self.0.try_send(Posted::Letter(letter));
-        if let Err(TrySendError::Full(Posted::Letter(l)) | TrySendError::Closed(Posted::Letter(l))) = posted {
-            tracing::warn!("mail `{}` is not sent: {ROOM} others wait for {}", l.subject, l.mail.relay);
+    pub fn send(&self, letter: Box<MailMessage>) {
+        let posted = self.0.try_send(QueueItem::Message(letter));
+        if let Err(TrySendError::Full(QueueItem::Message(l)) | TrySendError::Closed(QueueItem::Message(l))) = posted {
+            tracing::warn!("mail `{}` is not sent: {MAX_QUEUED} others wait for {}", l.subject, l.mail.relay);
         }
     }
 
     /// Ends when every letter until now has been sent, or given up.
-    pub fn finish(&self) -> impl Future<Output = ()> + use<> {
+    pub fn flush(&self) -> impl Future<Output = ()> + use<> {
         let to = self.0.clone();
         async move {
             let (mark, done) = oneshot::channel();
-            if to.send(Posted::Mark(mark)).await.is_ok() {
+            if to.send(QueueItem::Flush(mark)).await.is_ok() {
                 let _ = done.await;
             }
         }
     }
 }
 
-async fn carry(mut posted: Receiver<Posted>) {
+async fn run_queue(mut posted: Receiver<QueueItem>) {
     while let Some(next) = posted.recv().await {
         let letter = match next {
-            Posted::Letter(letter) => *letter,
-            Posted::Mark(done) => {
+            QueueItem::Message(letter) => *letter,
+            QueueItem::Flush(done) => {
                 let _ = done.send(());
                 continue;
             }
         };
-        let Letter { mail, subject, .. } = &letter;
+        let MailMessage { mail, subject, .. } = &letter;
         let sent = match (compose(&letter), transport(mail)) {
             (Ok(message), Ok(relay)) => send(&relay, message, mail).await,
             (Err(why), _) | (_, Err(why)) => Err(why),
@@ -89,7 +89,7 @@ async fn carry(mut posted: Receiver<Posted>) {
 
 /// A relay that is away for a moment, or busy, is asked again; one that refuses is not.
 async fn send(relay: &AsyncSmtpTransport<Tokio1Executor>, message: Message, mail: &Mail) -> Result<(), String> {
-    let mut pauses = PAUSES.iter();
+    let mut pauses = RETRY_DELAYS.iter();
     loop {
         match relay.send(message.clone()).await {
             Ok(_) => return Ok(()),
@@ -99,13 +99,13 @@ async fn send(relay: &AsyncSmtpTransport<Tokio1Executor>, message: Message, mail
                     tracing::info!("mail by {}:{} is tried again in {pause:?}: {e}", mail.relay, mail.port);
                     tokio::time::sleep(*pause).await;
                 }
-                None => return Err(format!("{e}, after {} attempts", PAUSES.len() + 1)),
+                None => return Err(format!("{e}, after {} attempts", RETRY_DELAYS.len() + 1)),
             },
         }
     }
 }
 
-fn host() -> String {
+fn hostname() -> String {
     nix::unistd::gethostname().map_or_else(|_| "localhost".into(), |n| n.to_string_lossy().into_owned())
 }
 
@@ -120,7 +120,7 @@ fn transport(mail: &Mail) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> 
         .port(mail.port)
         .tls(tls)
         .timeout(Some(mail.timeout))
-        .hello_name(ClientId::Domain(mail.helo.clone().unwrap_or_else(host)));
+        .hello_name(ClientId::Domain(mail.helo.clone().unwrap_or_else(hostname)));
     if let Some(login) = mail.login.clone().filter(|_| mail.tls != MailTls::Off) {
         relay = relay.credentials(Credentials::new(login.user, login.password));
     }
@@ -133,8 +133,8 @@ fn mailbox(name: &str) -> Result<Mailbox, String> {
     full.parse().map_err(|e| format!("`{name}` is no mail address: {e}"))
 }
 
-fn compose(letter: &Letter) -> Result<Message, String> {
-    let from = letter.mail.from.clone().unwrap_or_else(|| format!("keepalived@{}", host()));
+fn compose(letter: &MailMessage) -> Result<Message, String> {
+    let from = letter.mail.from.clone().unwrap_or_else(|| format!("keepalived@{}", hostname()));
     let mut message = Message::builder().from(mailbox(&from)?).subject(letter.subject.clone()).date_now();
     for to in &letter.mail.to {
         message = message.to(mailbox(to)?);

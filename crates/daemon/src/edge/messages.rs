@@ -4,35 +4,36 @@
 use std::io;
 use std::time::Duration;
 
-use evenkeel_core::health::Checking;
+use evenkeel_core::discovery::{NameQuery, name_queries};
+use evenkeel_core::health::CheckConfig;
 use evenkeel_core::model::{
-    Config, Found, Schedule, ScriptCommand, ServiceKey, TrackFile, TrackProcess, TrackedObject, VrrpScript,
+    Config, ProcessScheduling, ScriptCommand, ServiceKey, TrackFile, TrackProcess, TrackResult, TrackedObject,
+    VrrpScript,
 };
-use evenkeel_core::names::{Asked, asked};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{Event, Letter, News, Snapshot};
+use super::{CheckSnapshot, Event, MailMessage, Notification};
 
 /// Names of real servers are looked up so often if nothing is written, seconds.
-const NAME_REFRESH_S: u64 = 10;
+const DEFAULT_NAME_REFRESH_S: u64 = 10;
 
 /// What of the configuration is the edge's business.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Default)]
-pub struct Settings {
+pub struct EdgeSettings {
     /// `enable_script_security`
     pub secure: bool,
     /// `notify_ordered`
-    pub ordered: Option<Duration>,
+    pub notify_timeout: Option<Duration>,
     /// `checker_concurrency`
-    pub at_a_time: Option<u32>,
+    pub concurrency: Option<u32>,
     /// `checker_cpu_affinity`
     pub cpus: Vec<u16>,
     /// `checker_priority`, `checker_rt_priority`, `checker_rlimit_rttime`, `checker_no_swap`
-    pub schedule: Schedule,
+    pub schedule: ProcessScheduling,
     /// Programs that read FIFOs.
-    pub readers: Vec<ScriptCommand>,
+    pub fifo_readers: Vec<ScriptCommand>,
     /// Tracked scripts.
     pub scripts: Vec<VrrpScript>,
     /// Tracked files.
@@ -40,34 +41,37 @@ pub struct Settings {
     /// Tracked processes.
     pub processes: Vec<TrackProcess>,
     /// Names that are looked up, and how often.
-    pub names: (Vec<Asked>, Duration),
+    pub resolve: (Vec<NameQuery>, Duration),
 }
 
-impl Settings {
+impl EdgeSettings {
     /// Its part of a configuration.
-    pub fn of(config: &Config) -> Settings {
+    pub fn from_config(config: &Config) -> EdgeSettings {
         let g = &config.global;
-        Settings {
+        EdgeSettings {
             secure: g.enable_script_security,
-            ordered: g.notify_ordered,
-            at_a_time: g.checker_concurrency,
+            notify_timeout: g.notify_ordered,
+            concurrency: g.checker_concurrency,
             cpus: g.checker_cpus.clone(),
-            schedule: g.checker_schedule,
-            readers: g.fifos.iter().flat_map(|f| &f.readers).cloned().collect(),
+            schedule: g.checker_scheduling,
+            fifo_readers: g.fifos.iter().flat_map(|f| &f.readers).cloned().collect(),
             scripts: config.scripts.clone(),
             files: config.track_files.clone(),
             processes: config.track_processes.clone(),
-            names: (asked(config), Duration::from_secs(g.name_refresh.map_or(NAME_REFRESH_S, u64::from))),
+            resolve: (
+                name_queries(config),
+                Duration::from_secs(g.name_refresh.map_or(DEFAULT_NAME_REFRESH_S, u64::from)),
+            ),
         }
     }
 
     /// Nothing of it has anything to do by itself.
     pub fn is_idle(&self) -> bool {
-        self.readers.is_empty()
+        self.fifo_readers.is_empty()
             && self.scripts.is_empty()
             && self.files.is_empty()
             && self.processes.is_empty()
-            && self.names.0.is_empty()
+            && self.resolve.0.is_empty()
     }
 }
 
@@ -75,19 +79,19 @@ impl Settings {
 #[derive(Serialize, Deserialize)]
 pub enum Request {
     /// There was an edge process before it, which had found this.
-    Known(Vec<(TrackedObject, Found)>),
+    PreviousResults(Vec<(TrackedObject, TrackResult)>),
     /// The scripts that should run, and so on.
-    Configure(Box<Settings>),
+    Configure(Box<EdgeSettings>),
     /// The checks that should be made.
-    Check(Vec<Checking>),
+    ConfigureChecks(Vec<CheckConfig>),
     /// Services whose checks rest, and others whose checks do not.
-    Suspend(Vec<(ServiceKey, bool)>),
+    SetSuspended(Vec<(ServiceKey, bool)>),
     /// What is known of checks, under this number.
-    Checks(u64),
+    GetChecks(u64),
     /// Tell programs of something, and wait for nothing.
-    Tell(News),
+    Notify(Notification),
     /// Send this.
-    Mail(Box<Letter>),
+    Mail(Box<MailMessage>),
     /// Say that you are there.
     Ping,
     /// Say, under this number, when everything asked before is under way.
@@ -100,15 +104,15 @@ pub enum Report {
     /// Of itself.
     Event(Event),
     /// What was asked for under this number.
-    Checks(u64, Snapshot),
+    Checks(u64, CheckSnapshot),
     /// It is there.
-    Here,
+    Pong,
     /// Everything is under way.
     Flushed(u64),
 }
 
 /// Writes a message.
-pub async fn write<T: Serialize>(to: &mut (impl AsyncWrite + Unpin), message: &T) -> io::Result<()> {
+pub async fn write_message<T: Serialize>(to: &mut (impl AsyncWrite + Unpin), message: &T) -> io::Result<()> {
     // The length is filled in when it is known, so that there is one write.
     let mut bytes = postcard::to_extend(message, vec![0; 4]).map_err(io::Error::other)?;
     let length = u32::try_from(bytes.len() - 4).map_err(io::Error::other)?;
@@ -117,7 +121,7 @@ pub async fn write<T: Serialize>(to: &mut (impl AsyncWrite + Unpin), message: &T
 }
 
 /// Reads a message; `None` if the other has gone. Not to be given up halfway.
-pub async fn read<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<T>> {
+pub async fn read_message<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<T>> {
     let mut length = [0; 4];
     match from.read_exact(&mut length).await {
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -131,7 +135,7 @@ pub async fn read<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> i
 #[cfg(test)]
 mod tests {
     use super::*;
-    use evenkeel_core::config::parse_file;
+    use evenkeel_core::config::parse_text;
 
     #[tokio::test]
     async fn what_is_said_is_heard() {
@@ -140,21 +144,21 @@ mod tests {
             virtual_server 192.0.2.1 443 {\ndelay_loop 3\nlvs_method DR\nprotocol TCP\nreal_server 192.0.2.2 443 {\n\
             SSL_GET {\nurl {\npath /\nregex a.*b\n}\ntls_verify on\n}\nUDP_CHECK {\npayload 00ff\n}\n\
             TCP_CHECK {\nthrough_service\n}\n}\n}\n";
-        let parsed = parse_file("t", text);
-        let config = parsed.clean().unwrap_or_else(|| panic!("{}", parsed.render(false)));
+        let parsed = parse_text("t", text);
+        let config = parsed.valid_config().unwrap_or_else(|| panic!("{}", parsed.render(false)));
         let (key, server) = (config.virtual_servers[0].key, &config.virtual_servers[0].servers[0]);
-        let checking = |(n, check)| Checking { id: (key, server.key, n), check, up: true, alpha: false };
-        let checks: Vec<Checking> = server.checks.iter().cloned().enumerate().map(checking).collect();
+        let checking = |(n, check)| CheckConfig { id: (key, server.key, n), check, up: true, alpha: false };
+        let checks: Vec<CheckConfig> = server.checks.iter().cloned().enumerate().map(checking).collect();
         let (mut a, mut b) = tokio::io::duplex(1 << 20);
-        let settings = Settings::of(config);
-        write(&mut a, &Request::Configure(Box::new(settings.clone()))).await.expect("written");
-        write(&mut a, &Request::Check(checks.clone())).await.expect("written");
+        let settings = EdgeSettings::from_config(config);
+        write_message(&mut a, &Request::Configure(Box::new(settings.clone()))).await.expect("written");
+        write_message(&mut a, &Request::ConfigureChecks(checks.clone())).await.expect("written");
         drop(a);
-        let Ok(Some(Request::Configure(heard))) = read(&mut b).await else { panic!("settings") };
+        let Ok(Some(Request::Configure(heard))) = read_message(&mut b).await else { panic!("settings") };
         assert!(*heard == settings && !heard.is_idle());
-        let Ok(Some(Request::Check(heard))) = read(&mut b).await else { panic!("checks") };
-        let of = |all: &[Checking]| all.iter().map(|c| (c.id, c.check.clone())).collect::<Vec<_>>();
+        let Ok(Some(Request::ConfigureChecks(heard))) = read_message(&mut b).await else { panic!("checks") };
+        let of = |all: &[CheckConfig]| all.iter().map(|c| (c.id, c.check.clone())).collect::<Vec<_>>();
         assert_eq!(of(&heard), of(&checks));
-        assert!(matches!(read::<Request>(&mut b).await, Ok(None)), "the other has gone");
+        assert!(matches!(read_message::<Request>(&mut b).await, Ok(None)), "the other has gone");
     }
 }

@@ -7,58 +7,66 @@ use std::path::{Path, PathBuf};
 
 use evenkeel_core::ipc::DataPlaneStatus;
 use evenkeel_core::ipvs::sync::SyncEntry;
-use evenkeel_core::ipvs::{Change, Connection, Dest, Method, Service, ServiceEntry, SyncDaemon, SyncRole, Timeouts};
-use evenkeel_core::model::{Config, ServiceKey, SyncSetup, Tuning};
+use evenkeel_core::ipvs::{Change, Connection, Dest, FwdMethod, Service, ServiceEntry, SyncDaemon, SyncRole, Timeouts};
+use evenkeel_core::model::{Config, ServiceKey, SyncConfig, Tuning};
 use evenkeel_core::plan::{DestSpec, ServiceState, Services, Step};
-use evenkeel_sys::bpf::{DestView, ServiceView};
+use evenkeel_sys::bpf::{DestRecord, ServiceRecord};
 use evenkeel_sys::ipvs::Ipvs;
+use evenkeel_sys::ipvs_backend::IpvsBackend;
 use evenkeel_sys::netlink::Netlink;
-use evenkeel_sys::table::Table;
 use evenkeel_sys::{Context, Error, Result, fsutil};
 
-use super::{DataPlane, Kind, Observed, Occasion, Places};
+use super::{DataPlane, PlaneKind, PlaneObservation, PlanePaths, UpdateReason};
 
 /// IPVS in one namespace, and which of its services are ours.
-pub struct Kernel {
+pub struct IpvsDataPlane {
     ipvs: Ipvs,
     namespace: Option<PathBuf>,
     /// The services that we made; written down, so that the next daemon knows.
     ours: BTreeSet<ServiceKey>,
-    record: PathBuf,
+    record_path: PathBuf,
     adopted: bool,
     /// What was set of it, so that it is set once.
-    tuned: Option<Tuning>,
+    applied_tuning: Option<Tuning>,
     /// The daemons of connection synchronisation that we started.
-    sync: Vec<SyncDaemon>,
+    sync_daemons: Vec<SyncDaemon>,
 }
 
-impl Kernel {
+impl IpvsDataPlane {
     /// Opens it; services that an earlier daemon made are ours.
-    pub fn open(config: &Config, places: &Places) -> Result<Kernel> {
+    pub fn open(config: &Config, places: &PlanePaths) -> Result<IpvsDataPlane> {
         let namespace = config.ipvs_namespace.as_ref().map(|name| match name.as_str() {
             "" => PathBuf::from("/proc/1/ns/net"),
             name => Path::new("/run/netns").join(name),
         });
         let ipvs = match &namespace {
-            Some(path) => Ipvs::open_in(path)?,
+            Some(path) => Ipvs::open_in_netns(path)?,
             None => Ipvs::open()?,
         };
-        let known = fs::read(&places.record).ok();
+        let known = fs::read(&places.services_record).ok();
         let ours: BTreeSet<ServiceKey> = known.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-        let (adopted, record) = (!ours.is_empty(), places.record.clone());
-        Ok(Kernel { ipvs, namespace, ours, record, adopted, tuned: None, sync: Vec::new() })
+        let (adopted, record) = (!ours.is_empty(), places.services_record.clone());
+        Ok(IpvsDataPlane {
+            ipvs,
+            namespace,
+            ours,
+            record_path: record,
+            adopted,
+            applied_tuning: None,
+            sync_daemons: Vec::new(),
+        })
     }
 
     /// Writes down which services are ours, if that is news.
-    fn write_record(&self) {
+    fn save_record(&self) {
         let written = if self.ours.is_empty() {
-            match fs::remove_file(&self.record) {
+            match fs::remove_file(&self.record_path) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context(|| "forget the services".into()),
                 _ => Ok(()),
             }
         } else {
             let text = serde_json::to_vec(&self.ours).unwrap_or_default();
-            fsutil::replace(&self.record, &text)
+            fsutil::write_atomically(&self.record_path, &text)
         };
         if let Err(e) = written {
             tracing::warn!("{e}; after a crash, services that are not configured any more would stay");
@@ -69,31 +77,33 @@ impl Kernel {
         let known = self.ours.len();
         self.ours.extend(keys);
         if self.ours.len() != known {
-            self.write_record();
+            self.save_record();
         }
     }
 
     /// A step in IPVS's terms.
-    fn change(step: &Step) -> Change {
+    fn to_ipvs_change(step: &Step) -> Change {
         match step {
             Step::AddService(k, spec) => Change::AddService(Service::from_plan(*k, spec)),
             Step::EditService(k, spec) => Change::EditService(Service::from_plan(*k, spec)),
             Step::RemoveService(k) => Change::RemoveService((*k).into()),
             Step::AddDest(k, d, spec) => Change::AddDest((*k).into(), Dest::from_plan(*d, spec)),
             Step::EditDest(k, d, spec) => Change::EditDest((*k).into(), Dest::from_plan(*d, spec)),
-            Step::RemoveDest(k, d) => Change::RemoveDest((*k).into(), Dest::of(d.addr, d.port)),
+            Step::RemoveDest(k, d) => Change::RemoveDest((*k).into(), Dest::new(d.addr, d.port)),
         }
     }
 
     fn set_sysctls(&self, t: &Tuning) -> Vec<Error> {
-        let again = self.tuned.is_some();
+        let again = self.applied_tuning.is_some();
         // Only what differs from IPVS's own: nothing is set that nobody asked for.
-        let asked =
-            sysctls(t).into_iter().zip(sysctls(&Tuning::default())).filter(|(now, usual)| again || now != usual);
+        let asked = sysctl_values(t)
+            .into_iter()
+            .zip(sysctl_values(&Tuning::default()))
+            .filter(|(now, usual)| again || now != usual);
         asked.filter_map(|((name, value), _)| self.ipvs.set_sysctl(name, &value).err()).collect()
     }
 
-    fn wanted_daemons(setup: &SyncSetup, master: Option<bool>) -> Vec<SyncDaemon> {
+    fn wanted_sync_daemons(setup: &SyncConfig, master: Option<bool>) -> Vec<SyncDaemon> {
         let daemon = |role| SyncDaemon {
             role,
             interface: setup.interface.clone(),
@@ -112,7 +122,7 @@ impl Kernel {
 }
 
 /// What is a sysctl of IPVS, and its value.
-fn sysctls(t: &Tuning) -> [(&'static str, String); 12] {
+fn sysctl_values(t: &Tuning) -> [(&'static str, String); 12] {
     let yes = |b: bool, on: &str| if b { on.to_owned() } else { "0".to_owned() };
     [
         ("conn_reuse_mode", t.conn_reuse_mode.to_string()),
@@ -132,11 +142,13 @@ fn sysctls(t: &Tuning) -> [(&'static str, String); 12] {
 
 /// A destination in the plan's terms. Where IPVS has lost its method, because it is this machine, it is the one that
 /// should be.
-fn spec_of(d: &Dest, should: Option<&DestSpec>) -> DestSpec {
-    let as_routed = Dest { method: Method::Route, ..*d };
+fn dest_spec(d: &Dest, should: Option<&DestSpec>) -> DestSpec {
+    let as_routed = Dest { method: FwdMethod::Route, ..*d };
     let known = match d.method {
-        Method::Local => as_routed.spec().map(|s| DestSpec { method: should.map_or(s.method, |w| w.method), ..s }),
-        _ => d.spec(),
+        FwdMethod::Local => {
+            as_routed.to_spec().map(|s| DestSpec { method: should.map_or(s.method, |w| w.method), ..s })
+        }
+        _ => d.to_spec(),
     };
     // What the plan has no words for differs from everything: weight 2^31 - 1 and no limit that anybody would set.
     known.unwrap_or(DestSpec {
@@ -147,44 +159,43 @@ fn spec_of(d: &Dest, should: Option<&DestSpec>) -> DestSpec {
     })
 }
 
-impl DataPlane for Kernel {
-    fn kind(&self) -> Kind {
-        Kind::Ipvs
+impl DataPlane for IpvsDataPlane {
+    fn kind(&self) -> PlaneKind {
+        PlaneKind::Ipvs
     }
 
     fn adopted(&self) -> bool {
         self.adopted
     }
 
-    fn observe(&mut self, desired: &Services) -> Result<Observed> {
-        let mut out = Observed::default();
-        let entries = self.ipvs.entries()?;
+    fn observe(&mut self, desired: &Services) -> Result<PlaneObservation> {
+        let mut out = PlaneObservation::default();
+        let entries = self.ipvs.services_with_dests()?;
         // What somebody has removed is not ours if it comes back.
-        let there: BTreeSet<ServiceKey> = entries.iter().map(|(e, _)| e.service.id.key()).collect();
+        let there: BTreeSet<ServiceKey> = entries.iter().map(|(e, _)| e.service.id.service_key()).collect();
         let known = self.ours.len();
         self.ours.retain(|k| there.contains(k) || desired.contains_key(k));
         if self.ours.len() != known {
-            self.write_record();
+            self.save_record();
         }
         for (entry, dests) in entries {
-            let key = entry.service.id.key();
+            let key = entry.service.id.service_key();
             let should = desired.get(&key);
             if should.is_none() && !self.ours.contains(&key) {
-                out.foreign.insert(key);
+                out.external.insert(key);
                 continue;
             }
             // A service that the plan has no words for is changed as a whole, if it is ours.
-            let mut spec = entry
-                .service
-                .spec()
-                .unwrap_or_else(|| evenkeel_core::plan::ServiceSpec::of(evenkeel_core::model::Scheduler::None));
+            let mut spec = entry.service.to_spec().unwrap_or_else(|| {
+                evenkeel_core::plan::ServiceSpec::with_scheduler(evenkeel_core::model::Scheduler::None)
+            });
             if let Some(w) = should {
-                spec.on_removal = w.spec.on_removal;
+                spec.removal_policy = w.spec.removal_policy;
             }
             let dest = |d: &evenkeel_core::ipvs::DestEntry| {
-                let key = d.dest.key();
+                let key = d.dest.server_key();
                 let should = should.and_then(|s| s.dests.iter().find(|(k, _)| *k == key)).map(|(_, s)| s);
-                (key, spec_of(&d.dest, should))
+                (key, dest_spec(&d.dest, should))
             };
             out.services.insert(key, ServiceState { spec, dests: dests.iter().rev().map(dest).collect() });
         }
@@ -201,8 +212,8 @@ impl DataPlane for Kernel {
             Step::AddService(k, _) => Some(k),
             _ => None,
         }));
-        let changes: Vec<Change> = steps.iter().map(Kernel::change).collect();
-        let results = self.ipvs.change_all(&changes);
+        let changes: Vec<Change> = steps.iter().map(IpvsDataPlane::to_ipvs_change).collect();
+        let results = self.ipvs.apply_changes(&changes);
         let mut gone = false;
         let mut errors = Vec::new();
         for (step, result) in steps.iter().zip(results) {
@@ -213,63 +224,63 @@ impl DataPlane for Kernel {
             }
         }
         if gone {
-            self.write_record();
+            self.save_record();
         }
         errors
     }
 
     fn flush(&mut self) -> Vec<Error> {
-        let error = self.ipvs.change(&Change::Flush).err();
+        let error = self.ipvs.apply_change(&Change::Flush).err();
         if error.is_none() {
             self.ours.clear();
-            self.write_record();
+            self.save_record();
         }
         error.into_iter().collect()
     }
 
     fn tune(&mut self, config: &Config) -> Vec<Error> {
         let t = config.global.tuning;
-        if config.virtual_servers.iter().any(|v| !v.members.is_empty()) {
+        if config.virtual_servers.iter().any(|v| !v.mark_rules.is_empty()) {
             tracing::warn!("`member` has no effect here: IPVS sees the marks of netfilter only");
         }
-        if self.tuned == Some(t) {
+        if self.applied_tuning == Some(t) {
             return Vec::new();
         }
         let usual = Tuning::default();
         let mut errors = self.set_sysctls(&t);
         // 0 leaves a timeout as it is.
-        let set = |now: u32, usual: u32| if now == usual && self.tuned.is_none() { 0 } else { now };
+        let set = |now: u32, usual: u32| if now == usual && self.applied_tuning.is_none() { 0 } else { now };
         let timeouts = Timeouts {
             tcp_s: set(t.tcp_s, usual.tcp_s),
             tcpfin_s: set(t.tcpfin_s, usual.tcpfin_s),
             udp_s: set(t.udp_s, usual.udp_s),
         };
         if timeouts != (Timeouts { tcp_s: 0, tcpfin_s: 0, udp_s: 0 }) {
-            errors.extend(self.ipvs.change(&Change::SetTimeouts(timeouts)).err());
+            errors.extend(self.ipvs.apply_change(&Change::SetTimeouts(timeouts)).err());
         }
-        self.tuned = Some(t);
+        self.applied_tuning = Some(t);
         errors
     }
 
-    fn views(&mut self) -> Vec<ServiceView> {
-        let Ok(entries) = self.ipvs.entries() else { return Vec::new() };
-        let dest = |d: &evenkeel_core::ipvs::DestEntry| DestView {
+    fn views(&mut self) -> Vec<ServiceRecord> {
+        let Ok(entries) = self.ipvs.services_with_dests() else { return Vec::new() };
+        let dest = |d: &evenkeel_core::ipvs::DestEntry| DestRecord {
             id: 0,
-            key: d.dest.key(),
-            spec: spec_of(&d.dest, None),
+            key: d.dest.server_key(),
+            spec: dest_spec(&d.dest, None),
             active: d.active,
             inactive: d.inactive,
             persistent: d.persistent,
             overload: false,
             hop: None,
             mtu: 0,
-            local: d.dest.method == Method::Local,
+            local: d.dest.method == FwdMethod::Local,
             stats: d.stats,
         };
         let view = |(s, dests): &(ServiceEntry, Vec<evenkeel_core::ipvs::DestEntry>)| {
-            let spec = s.service.spec();
-            Some(ServiceView {
-                key: s.service.id.key(),
+            let spec = s.service.to_spec();
+            Some(ServiceRecord {
+                key: s.service.id.service_key(),
                 spec: spec?,
                 stats: s.stats,
                 dests: dests.iter().map(dest).collect(),
@@ -282,37 +293,38 @@ impl DataPlane for Kernel {
         self.ipvs.connections()
     }
 
-    fn stand_by(&mut self, _: bool) {}
+    fn set_standby(&mut self, _: bool) {}
 
-    fn take(&mut self, connections: &[Connection]) -> Result<usize> {
+    fn import_connections(&mut self, connections: &[Connection]) -> Result<usize> {
         // How packets reach a server is said with the connection.
         let mut methods = BTreeMap::new();
-        for (s, dests) in self.ipvs.entries()? {
+        for (s, dests) in self.ipvs.services_with_dests()? {
             for d in dests {
-                methods.insert((s.service.id.key(), d.dest.addr), d.dest.method);
+                methods.insert((s.service.id.service_key(), d.dest.addr), d.dest.method);
             }
         }
         let method = |c: &Connection| {
-            if c.mark != 0 {
-                return methods.get(&(ServiceKey::marked(c.mark, c.client.0.is_ipv6()), c.dest.0)).copied();
+            if c.fwmark != 0 {
+                return methods.get(&(ServiceKey::from_fwmark(c.fwmark, c.client.0.is_ipv6()), c.dest.0)).copied();
             }
             let protocol = c.protocol()?;
-            let service = |port| ServiceKey::at(protocol, c.service.0, port);
-            c.service_ports().into_iter().find_map(|p| methods.get(&(service(p), c.dest.0))).copied()
+            let service = |port| ServiceKey::new(protocol, c.service.0, port);
+            c.candidate_service_ports().into_iter().find_map(|p| methods.get(&(service(p), c.dest.0))).copied()
         };
-        let entries: Vec<SyncEntry> = connections.iter().filter_map(|c| SyncEntry::of(c, method(c)?)).collect();
-        Ok(connections.len() - entries.len() + self.ipvs.feed(&entries)?)
+        let entries: Vec<SyncEntry> =
+            connections.iter().filter_map(|c| SyncEntry::from_connection(c, method(c)?)).collect();
+        Ok(connections.len() - entries.len() + self.ipvs.export_connections(&entries)?)
     }
 
-    fn follow_network(&mut self, _: &mut Netlink, _: &Config, _: Occasion) -> Vec<String> {
+    fn update_attachments(&mut self, _: &mut Netlink, _: &Config, _: UpdateReason) -> Vec<String> {
         Vec::new()
     }
 
-    fn refresh_ways(&mut self, _: &mut Netlink) -> bool {
+    fn refresh_next_hops(&mut self, _: &mut Netlink) -> bool {
         true
     }
 
-    fn trouble(&self, _: IpAddr) -> Option<String> {
+    fn unreachable_reason(&self, _: IpAddr) -> Option<String> {
         None
     }
 
@@ -323,52 +335,54 @@ impl DataPlane for Kernel {
             format!(" {a}.{b}.{c}")
         });
         DataPlaneStatus {
-            kind: Kind::Ipvs.name().to_owned(),
+            kind: PlaneKind::Ipvs.name().to_owned(),
             detail: match &self.namespace {
                 None => format!("the kernel's IPVS{version}"),
                 Some(path) => format!("the kernel's IPVS{version} in {}", path.display()),
             },
-            adopted: self.adopted,
+            maps_reused: self.adopted,
             ..DataPlaneStatus::default()
         }
     }
 
     fn installed(&self) -> Vec<String> {
         let daemon = |d: &SyncDaemon| format!("connection synchronisation as {} on {}", d.role, d.interface);
-        self.sync.iter().map(daemon).collect()
+        self.sync_daemons.iter().map(daemon).collect()
     }
 
-    fn synchronise(&mut self, config: &Config, master: Option<bool>) -> Vec<Error> {
-        let wanted = config.global.sync.as_ref().map_or_else(Vec::new, |s| Kernel::wanted_daemons(s, master));
-        if wanted == self.sync {
+    fn update_connection_sync(&mut self, config: &Config, master: Option<bool>) -> Vec<Error> {
+        let wanted =
+            config.global.sync.as_ref().map_or_else(Vec::new, |s| IpvsDataPlane::wanted_sync_daemons(s, master));
+        if wanted == self.sync_daemons {
             return Vec::new();
         }
         let mut errors = Vec::new();
-        let (stay, go): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sync).into_iter().partition(|d| wanted.contains(d));
+        let (stay, go): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.sync_daemons).into_iter().partition(|d| wanted.contains(d));
         for d in go {
-            errors.extend(self.ipvs.change(&Change::StopDaemon(d)).err());
+            errors.extend(self.ipvs.apply_change(&Change::StopDaemon(d)).err());
         }
-        self.sync = stay;
+        self.sync_daemons = stay;
         for d in wanted {
-            if self.sync.contains(&d) {
+            if self.sync_daemons.contains(&d) {
                 continue;
             }
             // What an earlier daemon left is ended first: it may have been of another role or interface.
-            let _ = self.ipvs.change(&Change::StopDaemon(d.clone()));
-            match self.ipvs.change(&Change::StartDaemon(d.clone())) {
+            let _ = self.ipvs.apply_change(&Change::StopDaemon(d.clone()));
+            match self.ipvs.apply_change(&Change::StartDaemon(d.clone())) {
                 Ok(()) => {
                     tracing::info!("connections are synchronised as {} on {}", d.role, d.interface);
-                    self.sync.push(d);
+                    self.sync_daemons.push(d);
                 }
-                Err(e) => errors.push(explain(e)),
+                Err(e) => errors.push(explain_errno(e)),
             }
         }
         errors
     }
 
     fn release(mut self: Box<Self>, _: &mut Netlink, all: bool) {
-        for d in std::mem::take(&mut self.sync) {
-            let _ = self.ipvs.change(&Change::StopDaemon(d));
+        for d in std::mem::take(&mut self.sync_daemons) {
+            let _ = self.ipvs.apply_change(&Change::StopDaemon(d));
         }
         let errors = if all {
             self.flush()
@@ -378,11 +392,11 @@ impl DataPlane for Kernel {
                 // The record stays: the next daemon removes them.
                 Err(e) => return tracing::error!("{e}; the services stay"),
             };
-            let ours = there.iter().map(|s| s.service.id).filter(|id| self.ours.contains(&id.key()));
+            let ours = there.iter().map(|s| s.service.id).filter(|id| self.ours.contains(&id.service_key()));
             let changes: Vec<Change> = ours.map(Change::RemoveService).collect();
-            let errors = self.ipvs.change_all(&changes).into_iter().filter_map(Result::err).collect();
+            let errors = self.ipvs.apply_changes(&changes).into_iter().filter_map(Result::err).collect();
             self.ours.clear();
-            self.write_record();
+            self.save_record();
             errors
         };
         for e in errors {
@@ -393,20 +407,20 @@ impl DataPlane for Kernel {
 
 fn explain_step(step: &Step, e: Error) -> Error {
     if let (Step::AddService(_, spec) | Step::EditService(_, spec), Some(2)) = (step, e.errno()) {
-        let (what, hint) = (e.what, "load it, or choose another scheduler; it is tried again all the time");
-        let why = match spec.engine {
+        let (what, hint) = (e.operation, "load it, or choose another scheduler; it is tried again all the time");
+        let why = match spec.persistence_engine {
             None => format!("the module ip_vs_{} cannot be loaded", spec.scheduler),
             Some(engine) => {
                 format!("the module ip_vs_{} or ip_vs_pe_{} cannot be loaded", spec.scheduler, engine.name())
             }
         };
-        return Error::new(what, why).hint(hint);
+        return Error::new(what, why).with_hint(hint);
     }
-    explain(e)
+    explain_errno(e)
 }
 
 /// What an error number of IPVS means, and how to mend it.
-fn explain(e: Error) -> Error {
+fn explain_errno(e: Error) -> Error {
     const HINTS: [(i32, &str); 6] = [
         (1, "it needs root, or CAP_NET_ADMIN"),
         (2, "there is no such server any more: somebody else changes the table"),
@@ -416,7 +430,7 @@ fn explain(e: Error) -> Error {
         (22, "IPVS refuses it: a server must be a unicast address of the service's family, or behind a tunnel"),
     ];
     match HINTS.iter().find(|(n, _)| e.errno() == Some(*n)) {
-        Some((_, hint)) => e.hint(hint),
+        Some((_, hint)) => e.with_hint(hint),
         None => e,
     }
 }

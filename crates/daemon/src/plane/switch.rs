@@ -15,14 +15,14 @@ use evenkeel_core::model::Config;
 use evenkeel_core::plan::{Services, diff};
 use evenkeel_sys::netlink::Netlink;
 
-use super::{DataPlane, Observed, Occasion};
+use super::{DataPlane, PlaneObservation, UpdateReason};
 
 /// Neighbours are waited for so long, so often.
-const WAIT: Duration = Duration::from_millis(20);
-const WAITS: u32 = 50;
+const NEIGHBOUR_POLL: Duration = Duration::from_millis(20);
+const NEIGHBOUR_POLLS: u32 = 50;
 
 /// Lets `new` take over from `old`; returns it.
-pub fn switch(
+pub fn switch_plane(
     mut old: Box<dyn DataPlane>,
     mut new: Box<dyn DataPlane>,
     desired: &Services,
@@ -31,13 +31,13 @@ pub fn switch(
 ) -> Box<dyn DataPlane> {
     let (from, to) = (old.kind().name(), new.kind().name());
     tracing::info!("the data plane changes from {from} to {to}");
-    new.stand_by(true);
+    new.set_standby(true);
     for e in new.tune(config) {
         tracing::error!("{e}");
     }
     new.claim(desired);
     match new.observe(desired) {
-        Ok(Observed { services: mut there, .. }) => {
+        Ok(PlaneObservation { services: mut there, .. }) => {
             there.retain(|k, _| desired.contains_key(k));
             for e in new.apply(&diff(desired, &there)) {
                 tracing::error!("{e}");
@@ -45,24 +45,24 @@ pub fn switch(
         }
         Err(e) => tracing::error!("{e}"),
     }
-    for _ in 0..WAITS {
-        if new.refresh_ways(netlink) {
+    for _ in 0..NEIGHBOUR_POLLS {
+        if new.refresh_next_hops(netlink) {
             break;
         }
-        std::thread::sleep(WAIT);
+        std::thread::sleep(NEIGHBOUR_POLL);
     }
-    new.follow_network(netlink, config, Occasion::Configured);
-    new.refresh_ways(netlink); // VLANs are known now
-    old.stand_by(true);
-    hand_over(&mut *old, &mut *new);
-    new.stand_by(false);
-    let taken = hand_over(&mut *old, &mut *new);
+    new.update_attachments(netlink, config, UpdateReason::NewConfig);
+    new.refresh_next_hops(netlink); // VLANs are known now
+    old.set_standby(true);
+    move_connections(&mut *old, &mut *new);
+    new.set_standby(false);
+    let taken = move_connections(&mut *old, &mut *new);
     tracing::info!("{to} has taken {taken} connections over");
     old.release(netlink, false);
     new
 }
 
-fn hand_over(old: &mut dyn DataPlane, new: &mut dyn DataPlane) -> usize {
+fn move_connections(old: &mut dyn DataPlane, new: &mut dyn DataPlane) -> usize {
     let connections = match old.connections() {
         Ok(all) => all,
         Err(e) => {
@@ -70,7 +70,7 @@ fn hand_over(old: &mut dyn DataPlane, new: &mut dyn DataPlane) -> usize {
             return 0;
         }
     };
-    match new.take(&connections) {
+    match new.import_connections(&connections) {
         Ok(0) => connections.len(),
         Ok(lost) => {
             tracing::warn!("{lost} of {} connections could not be taken over", connections.len());

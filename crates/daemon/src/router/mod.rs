@@ -5,16 +5,16 @@
 //! this thread, in the same turn as the change of state and behind its advert. No name is looked up here, nothing is
 //! listed, and no file is written but one mapped word.
 
-mod act;
 mod addresses;
+mod apply;
 mod bfd;
 mod configure;
-mod frames;
+mod hold_until_frame;
+mod last_will;
+mod log_queue;
 mod observer;
-mod quiet;
 mod routes;
-mod strangers;
-mod words;
+mod unknown_vrids;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -25,18 +25,18 @@ use std::time::Duration;
 
 use evenkeel_core::ipc::{BfdStatus, InstanceStatus};
 use evenkeel_core::model::{
-    AnnounceGaps, BfdInstance, Config, Family, Found, Notify, Statics, SyncGroup, TrackedObject, Transport, Vrid,
-    VrrpInstance,
+    AnnounceIntervals, BfdInstance, Config, Family, NotifyConfig, Statics, SyncGroup, TrackResult, TrackedObject,
+    Transport, Vrid, VrrpInstance,
 };
 use evenkeel_core::time::Instant;
-use evenkeel_core::vrrp::debounce::{Debounce, Delays};
-use evenkeel_core::vrrp::wire::peek_vrid;
-use evenkeel_core::vrrp::{Announcer, Because, Input, Router, State};
+use evenkeel_core::vrrp::debounce::{LinkDebounce, LinkDelays};
+use evenkeel_core::vrrp::packet::peek_vrid;
+use evenkeel_core::vrrp::{AnnounceQueue, Input, Router, State, TransitionReason};
 use evenkeel_sys::clock;
-use evenkeel_sys::last_words::{PLACES, Testament};
-use evenkeel_sys::memo::Memo;
-use evenkeel_sys::netlink::{Interest, Netlink, Vanished};
-use evenkeel_sys::rt;
+use evenkeel_sys::last_will::{MAX_WILLS, WillStore};
+use evenkeel_sys::mastership_record::MastershipRecord;
+use evenkeel_sys::netlink::{Deletion, DeletionSubscription, Netlink};
+use evenkeel_sys::sched;
 use evenkeel_sys::signals::EventFd;
 use evenkeel_sys::wire::{FrameSocket, Sniffer, VrrpSocket};
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -45,21 +45,21 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::args::Args;
 use crate::firewall;
-use crate::guard::Charge;
-use bfd::Sessions;
+use crate::supervisor::WorkerContext;
+use bfd::BfdSessions;
 use observer::Observation;
-use strangers::Strangers;
+use unknown_vrids::UnknownVrids;
 
 /// What the router thread is told.
 pub enum Command {
     /// What should be; instances of the same identity keep their state.
-    Configure(Box<Setup>),
+    Configure(Box<RouterConfig>),
     /// How a tracked object was found.
-    Tracked { object: TrackedObject, found: Found },
+    TrackChanged { object: TrackedObject, result: TrackResult },
     /// Devices and addresses as they are now.
     Observed(Observation),
     /// Somebody took these routes and rules out.
-    Vanished(Vec<Vanished>),
+    RoutesRemoved(Vec<Deletion>),
     /// Everything that `status` shows.
     Snapshot(Sender<Snapshot>),
     /// Count from here on.
@@ -71,7 +71,7 @@ pub enum Command {
 }
 
 /// How the router thread is run.
-pub struct Thread {
+pub struct ThreadConfig {
     /// SCHED_RR, 1 to 99.
     pub priority: u8,
     /// `vrrp_cpu_affinity`; all if there are none.
@@ -79,25 +79,33 @@ pub struct Thread {
 }
 
 /// What of a configuration is the router thread's.
-pub struct Setup {
+pub struct RouterConfig {
     pub instances: Vec<VrrpInstance>,
     pub groups: Vec<SyncGroup>,
     pub bfd: Vec<BfdInstance>,
-    pub gaps: AnnounceGaps,
-    pub link_delays: Delays,
+    pub announce_gaps: AnnounceIntervals,
+    pub link_delays: LinkDelays,
     pub statics: Statics,
     /// `log_unknown_vrids`
-    pub tells_strangers: bool,
+    pub log_unknown_vrids: bool,
 }
 
-impl Setup {
+impl RouterConfig {
     /// Out of a whole one.
-    pub fn of(config: &Config) -> Box<Setup> {
-        let (instances, groups) = (config.instances.clone(), config.groups.clone());
-        let (gaps, statics) = (config.announce_gaps.clone(), config.statics.clone());
+    pub fn from_config(config: &Config) -> Box<RouterConfig> {
+        let (instances, groups) = (config.instances.clone(), config.sync_groups.clone());
+        let (gaps, statics) = (config.announce_intervals.clone(), config.statics.clone());
         let (bfd, link_delays) = (config.bfd.clone(), config.link_delays.clone());
         let tells_strangers = config.global.log_unknown_vrids;
-        Box::new(Setup { instances, groups, bfd, gaps, link_delays, statics, tells_strangers })
+        Box::new(RouterConfig {
+            instances,
+            groups,
+            bfd,
+            announce_gaps: gaps,
+            link_delays,
+            statics,
+            log_unknown_vrids: tells_strangers,
+        })
     }
 }
 
@@ -109,24 +117,32 @@ pub struct Snapshot {
     /// Every BFD session.
     pub bfd: Vec<BfdStatus>,
     /// Adverts for virtual routers that nobody here knows.
-    pub strangers: u64,
+    pub unknown_vrids: u64,
 }
 
 /// What the router thread tells.
 #[derive(Debug)]
 pub enum Event {
     /// An instance changed its state. `deleted`: because a new configuration has no such instance.
-    Transition { name: String, from: State, to: State, because: Because, priority: u8, deleted: bool, notify: Notify },
+    Transition {
+        name: String,
+        from: State,
+        to: State,
+        reason: TransitionReason,
+        priority: u8,
+        deleted: bool,
+        notify: NotifyConfig,
+    },
     /// All members of a sync group are in this state; INIT: the daemon stops.
-    Group { name: String, to: State, notify: Notify },
+    Group { name: String, to: State, notify: NotifyConfig },
     /// Its priority is another now.
-    Priority { name: String, state: State, priority: u8, notify: Notify },
+    Priority { name: String, state: State, priority: u8, notify: NotifyConfig },
     /// As master it heard somebody of lower priority.
-    LowerPriority { name: String, by: IpAddr, priority: u8, notify: Notify },
+    LowerPriority { name: String, by: IpAddr, priority: u8, notify: NotifyConfig },
     /// A BFD session came up or went down; `checks`: health checks are to be told.
     Bfd { name: String, up: bool, detail: String, checks: bool },
     /// To be logged.
-    Remark(quiet::Remark),
+    Log(log_queue::LogRecord),
     /// The thread has ended.
     Ended,
 }
@@ -155,13 +171,13 @@ impl Handle {
 }
 
 /// So many frames are sent before packets and timers are looked after again: less than a millisecond's worth.
-const ANNOUNCED_AT_ONCE: usize = 64;
+const ANNOUNCE_BATCH: usize = 64;
 
 /// Starts the thread.
 pub fn start(
-    thread: Thread,
+    thread: ThreadConfig,
     args: &Args,
-    charge: Charge,
+    charge: WorkerContext,
     firewall: firewall::Handle,
     events: UnboundedSender<Event>,
 ) -> anyhow::Result<(Handle, std::thread::JoinHandle<()>)> {
@@ -170,44 +186,44 @@ pub fn start(
     let handle = Handle { commands, wake: wake.clone() };
     let netlink = Netlink::new()?;
     let (seen, route_events) = observer::start(handle.clone(), &netlink)?;
-    let shell = Shell {
+    let shell = RouterThread {
         inbox,
         wake,
         netlink,
-        route_events,
+        route_watch: route_events,
         frames: FrameSocket::new()?,
-        announcer: Announcer::default(),
+        announcer: AnnounceQueue::default(),
         statics: Statics::default(),
         has_routes: false,
-        installed: routes::Installed::default(),
-        memo: Memo::open(&args.memo_file())?,
-        begins_anew: args.release_vips,
-        testament: charge.testament,
-        gave_up: charge.gave_up,
-        seen,
+        installed: routes::InstalledRoutes::default(),
+        mastership: MastershipRecord::open(&args.mastership_file())?,
+        ignores_previous_state: args.release_vips,
+        will_store: charge.will_store,
+        resigned: charge.resigned,
+        observed: seen,
         ports: BTreeMap::new(),
         entries: Vec::new(),
         deadlines: BTreeSet::new(),
-        free_places: (0..PLACES).rev().collect(),
+        free_will_slots: (0..MAX_WILLS).rev().collect(),
         groups: Vec::new(),
-        unsettled: false,
+        groups_dirty: false,
         events,
-        strangers: Strangers::default(),
+        unknown_vrids: UnknownVrids::default(),
         firewall,
-        refused: BTreeSet::new(),
-        bfd: Sessions::default(),
-        links: Debounce::default(),
-        somebody_waits: false,
+        rejected_addresses: BTreeSet::new(),
+        bfd: BfdSessions::default(),
+        link_debounce: LinkDebounce::default(),
+        frame_awaited: false,
         sniffer: None,
-        promoted: BTreeMap::new(),
+        saved_promote_secondaries: BTreeMap::new(),
     };
     let (remarks, level) = (shell.events.clone(), args.log_level());
     let thread = std::thread::Builder::new().name("router".into()).spawn(move || {
-        let _handed_on = quiet::hand_on(remarks, level);
-        if let Err(e) = rt::make_realtime(thread.priority) {
+        let _handed_on = log_queue::install(remarks, level);
+        if let Err(e) = sched::set_realtime_priority(thread.priority) {
             tracing::warn!("VRRP runs without real-time priority: {e}");
         }
-        if let Err(e) = rt::run_on(&thread.cpus) {
+        if let Err(e) = sched::set_cpu_affinity(&thread.cpus) {
             tracing::warn!("VRRP runs on every processor: {e}");
         }
         shell.run();
@@ -222,79 +238,79 @@ struct Port {
     /// Who speaks here, by virtual router number.
     routers: BTreeMap<Vrid, usize>,
     /// Hears everybody else; looked at now and then, to be counted, unless each is told of.
-    strangers: Option<VrrpSocket>,
+    unknown_socket: Option<VrrpSocket>,
 }
 
-struct Entry {
+struct RouterEntry {
     router: Router,
     /// Its addresses were there when it started, and nobody has claimed them since: they stay until somebody does.
-    holds: bool,
+    keeps_found_addresses: bool,
     /// It owns its addresses (priority 255), and they were there before it: they are the host's, and never taken away.
-    owns: bool,
+    owns_addresses: bool,
     key: u64,
     /// The deadline that it stands in the queue with.
-    armed: Option<Instant>,
+    queued_deadline: Option<Instant>,
     /// Where its last words are kept, while it is master.
-    place: Option<usize>,
+    will_slot: Option<usize>,
 }
 
-struct Shell {
+struct RouterThread {
     inbox: Receiver<Command>,
     wake: Arc<EventFd>,
     netlink: Netlink,
     /// Has routes and rules watched, where there are any.
-    route_events: Interest,
+    route_watch: DeletionSubscription,
     frames: FrameSocket,
-    announcer: Announcer,
+    announcer: AnnounceQueue,
     /// What is there whoever is master.
     statics: Statics,
     /// Some instance has routes or rules.
     has_routes: bool,
     /// The routes and rules that were put in.
-    installed: routes::Installed,
-    memo: Memo,
+    installed: routes::InstalledRoutes,
+    mastership: MastershipRecord,
     /// What an earlier daemon left is taken away, and none of its states goes on.
-    begins_anew: bool,
+    ignores_previous_state: bool,
     /// Where the parent finds what to say if this process dies.
-    testament: Arc<Testament>,
+    will_store: Arc<WillStore>,
     /// What a process before this one was master of, until its parent gave up for it.
-    gave_up: Vec<(u64, Instant)>,
-    seen: Observation,
+    resigned: Vec<(u64, Instant)>,
+    observed: Observation,
     ports: BTreeMap<(String, Transport), Port>,
-    entries: Vec<Entry>,
+    entries: Vec<RouterEntry>,
     /// When an entry wants to be woken, as [`Entry::armed`] has it.
     deadlines: BTreeSet<(Instant, usize)>,
     /// Where nobody keeps last words.
-    free_places: Vec<usize>,
+    free_will_slots: Vec<usize>,
     /// Sync groups, and the state that was last told of each.
     groups: Vec<(SyncGroup, Option<State>)>,
     /// A member of a sync group may stand otherwise than the others since it was last looked at.
-    unsettled: bool,
+    groups_dirty: bool,
     events: UnboundedSender<Event>,
-    strangers: Strangers,
+    unknown_vrids: UnknownVrids,
     firewall: firewall::Handle,
     /// The addresses to which packets are refused, each with its device.
-    refused: BTreeSet<(IpAddr, String)>,
-    bfd: Sessions,
+    rejected_addresses: BTreeSet<(IpAddr, String)>,
+    bfd: BfdSessions,
     /// How interfaces count.
-    links: Debounce,
+    link_debounce: LinkDebounce,
     /// For a frame, since it was last looked.
-    somebody_waits: bool,
+    frame_awaited: bool,
     /// Opened while somebody waits for a frame.
     sniffer: Option<Sniffer>,
     /// Interfaces whose `promote_secondaries` is on for our sake, and what it was.
-    promoted: BTreeMap<String, i32>,
+    saved_promote_secondaries: BTreeMap<String, i32>,
 }
 
 /// Who has something to be read.
 #[derive(Default)]
-struct Ready {
+struct ReadyFds {
     commands: bool,
     ports: Vec<(String, Transport)>,
 }
 
 /// A virtual router's name in the memo: FNV-1a over its identity, the same in every version of this program.
-fn key_of(cfg: &VrrpInstance) -> u64 {
+fn mastership_key(cfg: &VrrpInstance) -> u64 {
     let (interface, family, vrid) = cfg.identity();
     interface
         .bytes()
@@ -303,16 +319,16 @@ fn key_of(cfg: &VrrpInstance) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
-impl Shell {
+impl RouterThread {
     fn run(mut self) {
         loop {
             let ready = self.wait();
-            self.tell_time();
+            self.set_wall_clock();
             for key in ready.ports {
-                self.receive(&key);
+                self.receive_adverts(&key);
             }
-            if self.strangers.tells() {
-                self.count_strangers(64);
+            if self.unknown_vrids.is_logging() {
+                self.drain_unknown_adverts(64);
             }
             let mut end = false;
             if ready.commands {
@@ -322,28 +338,28 @@ impl Shell {
                 while let Ok(command) = self.inbox.try_recv() {
                     match command {
                         Command::Observed(s) => seen = Some(s),
-                        other => end |= self.command(other),
+                        other => end |= self.handle_command(other),
                     }
                 }
                 if let Some(seen) = seen.filter(|_| !end) {
-                    self.command(Command::Observed(seen));
+                    self.handle_command(Command::Observed(seen));
                 }
             }
-            self.bfd_turn();
+            self.run_bfd();
             self.listen_for_frames();
             let now = clock::now();
-            if self.links.next_deadline().is_some_and(|d| d <= now) {
-                self.circumstances();
+            if self.link_debounce.next_deadline().is_some_and(|d| d <= now) {
+                self.apply_network_state();
             }
             let due: Vec<usize> = self.deadlines.range(..=(now, usize::MAX)).map(|(_, i)| *i).collect();
             for i in due {
                 self.entries[i].router.handle_deadline(now);
-                self.perform(i);
+                self.apply_outputs(i);
             }
-            if std::mem::take(&mut self.unsettled) {
-                self.synchronise();
+            if std::mem::take(&mut self.groups_dirty) {
+                self.sync_groups();
             }
-            self.announce();
+            self.send_announcements();
             if end {
                 let _ = self.events.send(Event::Ended);
                 return;
@@ -352,38 +368,39 @@ impl Shell {
     }
 
     /// Sleeps until a packet, an event, a command or a deadline, and says who has something.
-    fn wait(&self) -> Ready {
+    fn wait(&self) -> ReadyFds {
         let first = self.deadlines.first().map(|(d, _)| *d);
         let first = first.into_iter().chain(self.bfd.next_deadline()).min();
-        self.testament.set_awake_by(first);
-        let others = self.announcer.next_deadline().into_iter().chain(self.links.next_deadline());
+        self.will_store.set_wake_deadline(first);
+        let others = self.announcer.next_deadline().into_iter().chain(self.link_debounce.next_deadline());
         let deadline = first.into_iter().chain(others).min();
-        let timeout = deadline.map(|d| TimeSpec::from(d.since(clock::now())));
+        let timeout = deadline.map(|d| TimeSpec::from(d.duration_since(clock::now())));
         let mut fds = Vec::with_capacity(1 + self.ports.len());
         fds.push(PollFd::new(self.wake.as_fd(), PollFlags::POLLIN));
         fds.extend(self.ports.values().map(|p| PollFd::new(p.socket.as_fd(), PollFlags::POLLIN)));
         // Whether any of these has something is found by reading.
-        let strangers = self.ports.values().filter(|_| self.strangers.tells()).filter_map(|p| p.strangers.as_ref());
+        let strangers =
+            self.ports.values().filter(|_| self.unknown_vrids.is_logging()).filter_map(|p| p.unknown_socket.as_ref());
         fds.extend(strangers.map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
         fds.extend(self.bfd.fds().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         fds.extend(self.sniffer.iter().map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
         // An interruption only means an early look.
         if !ppoll(&mut fds, timeout, None).is_ok_and(|n| n > 0) {
-            return Ready::default();
+            return ReadyFds::default();
         }
         let has = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
         let ports = fds[1..].iter().zip(self.ports.keys()).filter(|(fd, _)| has(fd)).map(|(_, key)| key.clone());
-        Ready { commands: has(&fds[0]), ports: ports.collect() }
+        ReadyFds { commands: has(&fds[0]), ports: ports.collect() }
     }
 
     /// Signatures carry the time of day.
-    fn tell_time(&mut self) {
+    fn set_wall_clock(&mut self) {
         for e in self.entries.iter_mut().filter(|e| e.router.config().signing.is_some()) {
-            e.router.tell_time(clock::time_of_day());
+            e.router.set_time_of_day(clock::time_of_day());
         }
     }
 
-    fn receive(&mut self, key: &(String, Transport)) {
+    fn receive_adverts(&mut self, key: &(String, Transport)) {
         let mut buf = [0u8; 2048];
         // Bounded, so that a flood cannot keep the timers waiting.
         for _ in 0..64 {
@@ -392,26 +409,26 @@ impl Shell {
             let Some((ip, payload)) = packet else { continue };
             let mine = peek_vrid(&ip, payload).and_then(|vrid| port.routers.get(&vrid));
             let Some(&i) = mine else {
-                self.strangers.hear(&key.0, ip.src, peek_vrid(&ip, payload));
+                self.unknown_vrids.record(&key.0, ip.src, peek_vrid(&ip, payload));
                 continue;
             };
             self.entries[i].router.handle(clock::now(), Input::Packet { ip, payload });
-            if self.entries[i].holds && self.entries[i].router.master().is_some() {
-                self.entries[i].holds = false;
-                self.set_addresses();
+            if self.entries[i].keeps_found_addresses && self.entries[i].router.master().is_some() {
+                self.entries[i].keeps_found_addresses = false;
+                self.reconcile_addresses();
             }
-            self.perform(i);
+            self.apply_outputs(i);
         }
     }
 
     /// Adverts for virtual routers that nobody here knows; as many as found room since the last look, `most` of a port.
-    fn count_strangers(&mut self, most: u32) {
+    fn drain_unknown_adverts(&mut self, most: u32) {
         let mut buf = [0u8; 64];
         for ((device, _), port) in &self.ports {
-            let Some(socket) = &port.strangers else { continue };
+            let Some(socket) = &port.unknown_socket else { continue };
             for _ in 0..most {
                 match socket.recv(&mut buf) {
-                    Ok(Some((ip, payload))) => self.strangers.hear(device, ip.src, peek_vrid(&ip, payload)),
+                    Ok(Some((ip, payload))) => self.unknown_vrids.record(device, ip.src, peek_vrid(&ip, payload)),
                     Ok(None) => {}
                     Err(_) => break,
                 }
@@ -419,49 +436,49 @@ impl Shell {
         }
     }
 
-    fn command(&mut self, command: Command) -> bool {
+    fn handle_command(&mut self, command: Command) -> bool {
         match command {
             Command::Configure(setup) => self.configure(*setup),
-            Command::Tracked { object, found } => {
+            Command::TrackChanged { object, result: found } => {
                 for i in 0..self.entries.len() {
-                    self.entries[i].router.handle(clock::now(), Input::Tracked { object: &object, found });
-                    self.perform(i);
+                    self.entries[i].router.handle(clock::now(), Input::TrackResult { object: &object, result: found });
+                    self.apply_outputs(i);
                 }
             }
             Command::Observed(seen) => {
-                let was = std::mem::replace(&mut self.seen, seen);
-                self.circumstances();
-                if was.links != self.seen.links || was.addresses != self.seen.addresses {
-                    self.install(true);
-                    self.statics_as_they_stand();
+                let was = std::mem::replace(&mut self.observed, seen);
+                self.apply_network_state();
+                if was.links != self.observed.links || was.addresses != self.observed.addresses {
+                    self.install_routes(true);
+                    self.report_static_objects();
                 }
             }
-            Command::Vanished(what) => self.vanished(&what),
+            Command::RoutesRemoved(what) => self.handle_removed_routes(&what),
             Command::ClearCounters => self.entries.iter_mut().for_each(|e| e.router.clear_counters()),
             Command::Snapshot(reply) => {
-                self.count_strangers(4096);
+                self.drain_unknown_adverts(4096);
                 let now = clock::now();
-                let instances = self.entries.iter().map(|e| act::status(&e.router, now)).collect();
+                let instances = self.entries.iter().map(|e| apply::instance_status(&e.router, now)).collect();
                 let bfd = self.bfd.status(now);
-                let _ = reply.send(Snapshot { instances, bfd, strangers: self.strangers.heard() });
+                let _ = reply.send(Snapshot { instances, bfd, unknown_vrids: self.unknown_vrids.count() });
             }
             Command::Stop { release } => {
                 for i in 0..self.entries.len() {
-                    self.entries[i].holds = false;
+                    self.entries[i].keeps_found_addresses = false;
                     self.entries[i].router.handle(clock::now(), Input::Stop);
                     if release {
-                        self.perform(i);
+                        self.apply_outputs(i);
                     } else {
                         let mut router = self.entries[i].router.clone();
-                        self.last_word(&mut router, false);
+                        self.send_final_outputs(&mut router, false);
                     }
                 }
                 self.bfd.stop(clock::now());
                 if release {
                     let statics = std::mem::take(&mut self.statics);
-                    self.promote(&BTreeSet::new());
-                    self.set_addresses(); // what an earlier daemon left and nobody claimed
-                    self.remove(&statics.addresses);
+                    self.set_promote_secondaries(&BTreeSet::new());
+                    self.reconcile_addresses(); // what an earlier daemon left and nobody claimed
+                    self.remove_vips(&statics.addresses);
                 }
                 return true;
             }

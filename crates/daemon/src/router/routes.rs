@@ -4,24 +4,24 @@ use std::fmt::Display;
 
 use evenkeel_core::model::{RouteSpec, RuleSpec, TrackedObject};
 use evenkeel_core::vrrp::State;
-use evenkeel_sys::netlink::Vanished;
+use evenkeel_sys::netlink::Deletion;
 
-use super::{Entry, Shell};
+use super::{RouterEntry, RouterThread};
 
 /// What was put in.
 #[derive(Default)]
-pub(super) struct Installed {
+pub(super) struct InstalledRoutes {
     routes: Vec<RouteSpec>,
     rules: Vec<RuleSpec>,
     /// Nobody looked yet what an earlier daemon left.
-    looked: bool,
+    leftovers_added: bool,
     /// What somebody took out who may (`no_track`): it is not put back until it is to be put in anew.
-    let_go: (Vec<RouteSpec>, Vec<RuleSpec>),
+    released: (Vec<RouteSpec>, Vec<RuleSpec>),
 }
 
-impl Shell {
+impl RouterThread {
     /// The static ones, and those of some instances.
-    fn of(&self, which: impl Fn(&Entry) -> bool) -> (Vec<RouteSpec>, Vec<RuleSpec>) {
+    fn wanted_routes(&self, which: impl Fn(&RouterEntry) -> bool) -> (Vec<RouteSpec>, Vec<RuleSpec>) {
         let mut routes = self.statics.routes.clone();
         let mut rules = self.statics.rules.clone();
         for e in self.entries.iter().filter(|e| which(e)) {
@@ -32,7 +32,7 @@ impl Shell {
     }
 
     /// Nobody has any, which is the usual case.
-    pub(super) fn none(&self) -> bool {
+    pub(super) fn has_no_routes(&self) -> bool {
         let none = |routes: &[RouteSpec], rules: &[RuleSpec]| routes.is_empty() && rules.is_empty();
         none(&self.statics.routes, &self.statics.rules)
             && none(&self.installed.routes, &self.installed.rules)
@@ -40,13 +40,13 @@ impl Shell {
     }
 
     /// Takes out what is not wanted any more: before the addresses go, whose removal takes some of it along.
-    pub(super) fn withdraw(&mut self) {
-        if self.none() {
+    pub(super) fn remove_unwanted_routes(&mut self) {
+        if self.has_no_routes() {
             return;
         }
         // As with addresses, what an earlier daemon left stays until somebody claims it.
-        let (routes, rules) = self.of(|e| e.holds || e.router.state() == State::Master);
-        if !std::mem::replace(&mut self.installed.looked, true) {
+        let (routes, rules) = self.wanted_routes(|e| e.keeps_found_addresses || e.router.state() == State::Master);
+        if !std::mem::replace(&mut self.installed.leftovers_added, true) {
             // What an earlier daemon may have left.
             for e in &self.entries {
                 self.installed.routes.extend_from_slice(&e.router.config().routes);
@@ -65,7 +65,7 @@ impl Shell {
         let (gone, stay) = std::mem::take(&mut self.installed.routes).into_iter().partition(|r| !routes.contains(r));
         self.installed.routes = stay;
         for r in gone {
-            match self.netlink.remove_route(&r, &self.seen.links) {
+            match self.netlink.remove_route(&r, &self.observed.links) {
                 Ok(true) => tracing::info!("removed route {r}"),
                 Ok(false) => {}
                 Err(e) => tracing::error!("{e}"),
@@ -74,24 +74,24 @@ impl Shell {
     }
 
     /// What one instance has is put in again by the next [`Shell::install`], whoever put it in before: it may be gone.
-    pub(super) fn doubt(&mut self, i: usize) {
+    pub(super) fn forget_installed(&mut self, i: usize) {
         let cfg = self.entries[i].router.config();
         self.installed.routes.retain(|r| !cfg.routes.contains(r));
         self.installed.rules.retain(|r| !cfg.rules.contains(r));
     }
 
     /// Somebody took these out: what is ours is put back, unless it may go.
-    pub(super) fn vanished(&mut self, what: &[Vanished]) {
-        let Installed { routes, rules, let_go, .. } = &mut self.installed;
-        let is_route = |r: &RouteSpec| what.iter().any(|v| v.is_route(r));
-        let is_rule = |r: &RuleSpec| what.iter().any(|v| v.is_rule(r));
+    pub(super) fn handle_removed_routes(&mut self, what: &[Deletion]) {
+        let InstalledRoutes { routes, rules, released: let_go, .. } = &mut self.installed;
+        let is_route = |r: &RouteSpec| what.iter().any(|v| v.may_be_route(r));
+        let is_rule = |r: &RuleSpec| what.iter().any(|v| v.may_be_rule(r));
         // Without it nobody knows whether any of them is gone.
-        let known = !what.contains(&Vanished::Anything);
-        let routes = lost(routes, &mut let_go.0, ("route", known), is_route, |r| r.no_track);
-        let rules = lost(rules, &mut let_go.1, ("rule", known), is_rule, |r| r.no_track);
+        let known = !what.contains(&Deletion::EventsLost);
+        let routes = take_removed(routes, &mut let_go.0, ("route", known), is_route, |r| r.no_track);
+        let rules = take_removed(rules, &mut let_go.1, ("rule", known), is_rule, |r| r.no_track);
         if routes || rules {
-            self.install(false);
-            self.statics_as_they_stand();
+            self.install_routes(false);
+            self.report_static_objects();
         }
     }
 
@@ -105,28 +105,28 @@ impl Shell {
 
     /// Puts in what is missing: after the addresses, which some of it needs. `again`: the kernel may have dropped what a
     /// device carried that was down.
-    pub(super) fn install(&mut self, again: bool) {
-        if self.none() {
+    pub(super) fn install_routes(&mut self, again: bool) {
+        if self.has_no_routes() {
             return;
         }
-        let (routes, rules) = self.of(|e| e.router.state() == State::Master);
+        let (routes, rules) = self.wanted_routes(|e| e.router.state() == State::Master);
         for r in routes {
             let there = self.installed.routes.contains(&r);
-            if there && (!again || self.installed.let_go.0.contains(&r)) {
+            if there && (!again || self.installed.released.0.contains(&r)) {
                 continue;
             }
-            match self.netlink.add_route(&r, &self.seen.links) {
+            match self.netlink.add_route(&r, &self.observed.links) {
                 Ok(added) if !there => {
                     tracing::info!("{} route {r}", if added { "added" } else { "kept" });
-                    self.installed.let_go.0.retain(|l| *l != r);
+                    self.installed.released.0.retain(|l| *l != r);
                     self.installed.routes.push(r);
                 }
                 Ok(_) => {}
                 // It is tried again with the next event.
                 Err(e) => {
                     // With a device that is down the kernel has dropped it, and says nothing of that.
-                    let up = |dev: &String| self.seen.links.get(dev).is_some_and(|l| l.running);
-                    if !r.hops.iter().filter_map(|h| h.dev.as_ref()).all(up) {
+                    let up = |dev: &String| self.observed.links.get(dev).is_some_and(|l| l.running);
+                    if !r.next_hops.iter().filter_map(|h| h.dev.as_ref()).all(up) {
                         self.installed.routes.retain(|i| *i != r);
                     }
                     tracing::warn!("{e}");
@@ -135,14 +135,14 @@ impl Shell {
         }
         for r in rules {
             let there = self.installed.rules.contains(&r);
-            if there && (!again || self.installed.let_go.1.contains(&r)) {
+            if there && (!again || self.installed.released.1.contains(&r)) {
                 continue;
             }
             match self.netlink.add_rule(&r) {
                 Ok(_) if there => {}
                 Ok(added) => {
                     tracing::info!("{} rule {r}", if added { "added" } else { "kept" });
-                    self.installed.let_go.1.retain(|l| *l != r);
+                    self.installed.released.1.retain(|l| *l != r);
                     self.installed.rules.push(r);
                 }
                 Err(e) => tracing::error!("{e}"),
@@ -153,7 +153,7 @@ impl Shell {
 
 /// Takes what is gone off the list, so that it is put in again, and notes of what may go that it has gone. Is anything to
 /// be put in?
-fn lost<T: Clone + PartialEq + Display>(
+fn take_removed<T: Clone + PartialEq + Display>(
     installed: &mut Vec<T>,
     let_go: &mut Vec<T>,
     (kind, known): (&str, bool),

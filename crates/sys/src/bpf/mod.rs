@@ -13,32 +13,32 @@ mod skel {
 pub mod abi {
     include!(concat!(env!("OUT_DIR"), "/consts.rs"));
     pub use super::skel::types::{
-        block, conn, conn_line, counters, dest, device, member, next_hop, place, recent_line, service, service_half,
-        settings, slot,
+        block, conn, conn_line, counters, dest, device, flow_cache_line, member, next_hop, place, service,
+        service_half, settings, slot,
     };
 }
 
-mod adopt;
-pub mod conns;
+pub mod attach;
+mod backend;
+mod btf_layout;
+pub mod conn_table;
 pub mod decap;
-mod edit;
-mod heritage;
-pub mod hook;
-mod layout;
-mod lists;
-pub mod load;
-mod members;
+mod import;
+mod marks;
+mod migrate;
 mod mmap;
+pub mod object;
+pub mod packet_path;
 mod plane;
-pub mod program;
-mod slots;
-mod table;
-mod view;
+mod ranges;
+mod reader;
+mod service_table;
+mod writer;
 
-pub use adopt::Adopted;
-pub use edit::{Editor, Path};
-pub use hook::{Hook, Hooks};
-pub use load::{Loaded, Maps};
+pub use attach::{AttachMode, Attachments};
+pub use backend::XdpBackend;
+pub use import::ImportResult;
+pub use packet_path::{Maps, PacketPath};
 pub use plane::XdpPlane;
-pub use table::XdpTable;
-pub use view::{DestView, NextHop, ServiceView};
+pub use reader::{DestRecord, NextHop, ServiceRecord};
+pub use writer::{DestPath, MapWriter};

@@ -10,7 +10,7 @@ const RTA_ENCAP: u16 = 22;
 const NLA_F_NESTED: u16 = 1 << 15;
 
 /// An attribute, filled up to four bytes.
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+fn encode_attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let mut a = (4 + value.len() as u16).to_ne_bytes().to_vec();
     a.extend(kind.to_ne_bytes());
     a.extend(value);
@@ -19,15 +19,15 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
 }
 
 /// The attributes of a route or of one of its next hops: the type, and what is in it.
-pub(super) fn attributes(e: &Encap) -> [DefaultNla; 2] {
+pub(super) fn encap_attributes(e: &Encap) -> [DefaultNla; 2] {
     let (kind, inside): (u16, Vec<u8>) = match e {
         // MPLS_IPTUNNEL_DST: label, traffic class, bottom of stack, TTL (RFC 3032, 2.1)
         Encap::Mpls(labels) => {
             let entry = |(i, label): (usize, &u32)| (label << 12 | u32::from(i + 1 == labels.len()) << 8).to_be_bytes();
-            (1, attribute(1, &labels.iter().enumerate().flat_map(entry).collect::<Vec<_>>()))
+            (1, encode_attribute(1, &labels.iter().enumerate().flat_map(entry).collect::<Vec<_>>()))
         }
         // ILA_ATTR_LOCATOR
-        Encap::Ila(locator) => (3, attribute(1, &locator.to_be_bytes())),
+        Encap::Ila(locator) => (3, encode_attribute(1, &locator.to_be_bytes())),
         Encap::Ip { ipv6, id, dst, src, class, ttl, flags } => {
             // LWTUNNEL_IP_…: ID, DST, SRC, TTL, TOS, FLAGS; those of IP6 have the same numbers but for the class, which
             // stands behind the hop limit in both.
@@ -36,13 +36,13 @@ pub(super) fn attributes(e: &Encap) -> [DefaultNla; 2] {
                 IpAddr::V6(a) => a.octets().to_vec(),
             };
             let mut all = Vec::new();
-            all.extend(id.iter().flat_map(|n| attribute(1, &n.to_be_bytes())));
-            all.extend(dst.iter().flat_map(|a| attribute(2, &octets(a))));
-            all.extend(src.iter().flat_map(|a| attribute(3, &octets(a))));
+            all.extend(id.iter().flat_map(|n| encode_attribute(1, &n.to_be_bytes())));
+            all.extend(dst.iter().flat_map(|a| encode_attribute(2, &octets(a))));
+            all.extend(src.iter().flat_map(|a| encode_attribute(3, &octets(a))));
             for (kind, byte) in [(4, *ttl), (5, *class)] {
-                all.extend(Some(byte).filter(|b| *b != 0).iter().flat_map(|b| attribute(kind, &[*b])));
+                all.extend(Some(byte).filter(|b| *b != 0).iter().flat_map(|b| encode_attribute(kind, &[*b])));
             }
-            all.extend(Some(*flags).filter(|f| *f != 0).iter().flat_map(|f| attribute(6, &f.to_be_bytes())));
+            all.extend(Some(*flags).filter(|f| *f != 0).iter().flat_map(|f| encode_attribute(6, &f.to_be_bytes())));
             (if *ipv6 { 4 } else { 2 }, all)
         }
     };
@@ -56,14 +56,14 @@ mod tests {
     use super::*;
 
     /// Both attributes as they go over the socket, in hexadecimal.
-    fn sent(e: &Encap) -> String {
+    fn encode_hex(e: &Encap) -> String {
         let bytes = |a: &DefaultNla| {
             let mut b = vec![0; a.buffer_len()];
             a.emit(&mut b);
             assert_eq!(a.value_len() + 4, a.buffer_len(), "nothing to fill up");
             b
         };
-        let [kind, inside] = attributes(e);
+        let [kind, inside] = encap_attributes(e);
         let kind = { [kind.value_len() as u16 + 4, kind.kind()].map(u16::to_ne_bytes).concat() };
         [kind, bytes(&inside)].concat().iter().map(|b| format!("{b:02x}")).collect()
     }
@@ -71,7 +71,7 @@ mod tests {
     /// As `ip route add … encap mpls 100/200` and `encap ila 1:2:3:4` of iproute2 6.1 send them.
     #[test]
     fn labels_and_locators_are_iproute2s() {
-        assert_eq!(sent(&Encap::Mpls(vec![100, 200])), "06001500100016800c00010000064000000c8100");
-        assert_eq!(sent(&Encap::Ila(0x0001_0002_0003_0004)), "06001500100016800c0001000001000200030004");
+        assert_eq!(encode_hex(&Encap::Mpls(vec![100, 200])), "06001500100016800c00010000064000000c8100");
+        assert_eq!(encode_hex(&Encap::Ila(0x0001_0002_0003_0004)), "06001500100016800c0001000001000200030004");
     }
 }

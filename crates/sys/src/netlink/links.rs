@@ -27,7 +27,7 @@ pub struct Link {
     /// Its MTU, bytes.
     pub mtu: u32,
     /// The number of the device that it stands on.
-    pub base: Option<u32>,
+    pub lower: Option<u32>,
     /// It is a VLAN on its base: the tag of its frames, Ethertype and number.
     pub vlan: Option<(u16, u16)>,
     /// It is a macvlan.
@@ -46,14 +46,14 @@ impl Netlink {
         let answers =
             self.request(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP, || "list devices".into())?;
         let links = answers.into_iter().filter_map(|m| match m {
-            RouteNetlinkMessage::NewLink(l) => Some(link_of(&l)),
+            RouteNetlinkMessage::NewLink(l) => Some(parse_link(&l)),
             _ => None,
         });
         Ok(links.collect())
     }
 
     /// The device of a name.
-    pub fn link(&mut self, name: &str) -> Result<Option<Link>> {
+    pub fn link_by_name(&mut self, name: &str) -> Result<Option<Link>> {
         Ok(self.links()?.into_iter().find(|l| l.name == name))
     }
 
@@ -83,7 +83,7 @@ impl Netlink {
         let what = || format!("make the interface {} on {}", v.name, v.base);
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
         self.request(RouteNetlinkMessage::NewLink(m), flags, what)?;
-        let Some(made) = self.link(&v.name)? else { return Err(Error::new(what(), "it is gone at once")) };
+        let Some(made) = self.link_by_name(&v.name)? else { return Err(Error::new(what(), "it is gone at once")) };
         let mut m = LinkMessage::default();
         m.header.index = made.index;
         m.attributes.extend([
@@ -98,7 +98,7 @@ impl Netlink {
     }
 
     /// Sets a device up.
-    pub fn set_up(&mut self, index: u32, name: &str) -> Result<()> {
+    pub fn set_link_up(&mut self, index: u32, name: &str) -> Result<()> {
         let mut m = LinkMessage::default();
         m.header.index = index;
         m.header.flags = LinkFlags::Up;
@@ -118,7 +118,7 @@ impl Netlink {
     }
 }
 
-fn link_of(l: &LinkMessage) -> Link {
+fn parse_link(l: &LinkMessage) -> Link {
     let mut link = Link {
         index: l.header.index,
         running: l.header.flags.contains(LinkFlags::Up) && l.header.flags.contains(LinkFlags::LowerUp),
@@ -133,13 +133,13 @@ fn link_of(l: &LinkMessage) -> Link {
             LinkAttribute::IfName(n) => link.name.clone_from(n),
             LinkAttribute::Address(a) => link.mac = a.as_slice().try_into().unwrap_or_default(),
             LinkAttribute::Mtu(m) => link.mtu = *m,
-            LinkAttribute::Link(n) => link.base = Some(*n),
+            LinkAttribute::Link(n) => link.lower = Some(*n),
             LinkAttribute::IfAlias(a) => link.alias = Some(a.clone()),
             LinkAttribute::LinkInfo(i) => {
                 link.macvlan = i.contains(&LinkInfo::Kind(InfoKind::MacVlan));
                 link.ipvlan = i.contains(&LinkInfo::Kind(InfoKind::IpVlan));
-                link.vlan = i.iter().find_map(vlan_of);
-                link.vrf_table = i.iter().find_map(vrf_table_of);
+                link.vlan = i.iter().find_map(parse_vlan);
+                link.vrf_table = i.iter().find_map(parse_vrf_table);
             }
             _ => {}
         }
@@ -148,13 +148,13 @@ fn link_of(l: &LinkMessage) -> Link {
     link
 }
 
-fn vrf_table_of(info: &LinkInfo) -> Option<u32> {
+fn parse_vrf_table(info: &LinkInfo) -> Option<u32> {
     let LinkInfo::Data(InfoData::Vrf(all)) = info else { return None };
     all.iter().find_map(|i| if let InfoVrf::TableId(n) = i { Some(*n) } else { None })
 }
 
 /// Ethertype and number of a VLAN's tag.
-fn vlan_of(info: &LinkInfo) -> Option<(u16, u16)> {
+fn parse_vlan(info: &LinkInfo) -> Option<(u16, u16)> {
     let LinkInfo::Data(InfoData::Vlan(all)) = info else { return None };
     let number = all.iter().find_map(|i| if let InfoVlan::Id(n) = i { Some(*n) } else { None })?;
     let stacked = all.contains(&InfoVlan::Protocol(VlanProtocol::Ieee8021Ad));
@@ -163,6 +163,6 @@ fn vlan_of(info: &LinkInfo) -> Option<(u16, u16)> {
 
 /// The device of a name, or an error that says that there is none.
 pub fn require_link(netlink: &mut Netlink, name: &str) -> Result<Link> {
-    let link = netlink.link(name)?;
+    let link = netlink.link_by_name(name)?;
     link.ok_or_else(|| Error::new(format!("find device {name}"), "there is no such device"))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use evenkeel_core::model::{Family, Hop, Placement, RouteSpec, RuleAction, RuleSpec};
+use evenkeel_core::model::{Family, NextHop, RoutePlacement, RouteSpec, RuleAction, RuleSpec};
 use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::route::{
     RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteNextHop, RouteNextHopFlags, RoutePreference,
@@ -27,14 +27,14 @@ const SCOPE_HOST: u8 = 254;
 
 impl Netlink {
     /// Puts a route in; `links` are the devices that there are. False if it was there and is not to be replaced.
-    pub fn add_route(&mut self, r: &RouteSpec, links: &Links) -> Result<bool> {
+    pub fn add_route(&mut self, r: &RouteSpec, links: &LinksByName) -> Result<bool> {
         let flags = NLM_F_ACK
             | NLM_F_CREATE
             | match r.placement {
-                Placement::Replace => NLM_F_REPLACE,
-                Placement::Add => NLM_F_EXCL,
-                Placement::Append => NLM_F_APPEND,
-                Placement::Prepend => 0,
+                RoutePlacement::Replace => NLM_F_REPLACE,
+                RoutePlacement::Add => NLM_F_EXCL,
+                RoutePlacement::Append => NLM_F_APPEND,
+                RoutePlacement::Prepend => 0,
             };
         let what = || format!("add route {r}");
         let message = route_message(r, links).map_err(|why| Error::new(what(), why))?;
@@ -45,7 +45,7 @@ impl Netlink {
     }
 
     /// Takes a route out. False if it was not there, or its device is not.
-    pub fn remove_route(&mut self, r: &RouteSpec, links: &Links) -> Result<bool> {
+    pub fn remove_route(&mut self, r: &RouteSpec, links: &LinksByName) -> Result<bool> {
         let Ok(message) = route_message(r, links) else { return Ok(false) };
         match self.request(RouteNetlinkMessage::DelRoute(message), NLM_F_ACK, || format!("remove route {r}")) {
             Err(e) if matches!(e.errno(), Some(libc::ESRCH | libc::ENODEV)) => Ok(false),
@@ -72,7 +72,7 @@ impl Netlink {
     }
 }
 
-fn family(f: Family) -> AddressFamily {
+fn address_family(f: Family) -> AddressFamily {
     match f {
         Family::V4 => AddressFamily::Inet,
         Family::V6 => AddressFamily::Inet6,
@@ -81,7 +81,7 @@ fn family(f: Family) -> AddressFamily {
 
 /// The scope of a route for which none is written: keepalived's, which gives one without a gateway no narrower scope, as
 /// ip-route(8) would.
-fn usual_scope(r: &RouteSpec) -> u8 {
+fn default_scope(r: &RouteSpec) -> u8 {
     match (r.family, r.kind) {
         (Family::V6, _) => SCOPE_GLOBAL,
         (_, RTN_LOCAL) => SCOPE_HOST,
@@ -91,19 +91,19 @@ fn usual_scope(r: &RouteSpec) -> u8 {
 }
 
 /// The devices that there are, by name.
-type Links = BTreeMap<String, Link>;
+type LinksByName = BTreeMap<String, Link>;
 
-fn route_message(r: &RouteSpec, links: &Links) -> std::result::Result<RouteMessage, String> {
+fn route_message(r: &RouteSpec, links: &LinksByName) -> std::result::Result<RouteMessage, String> {
     let table = match &r.vrf {
         Some(vrf) => links.get(vrf).and_then(|l| l.vrf_table).ok_or_else(|| format!("there is no VRF {vrf}"))?,
         None => r.table,
     };
     let mut m = RouteMessage::default();
-    m.header.address_family = family(r.family);
+    m.header.address_family = address_family(r.family);
     m.header.tos = r.tos;
     m.header.table = u8::try_from(table).unwrap_or(0);
     m.header.protocol = RouteProtocol::from(r.protocol);
-    m.header.scope = RouteScope::from(r.scope.unwrap_or_else(|| usual_scope(r)));
+    m.header.scope = RouteScope::from(r.scope.unwrap_or_else(|| default_scope(r)));
     m.header.kind = RouteType::from(r.kind);
     let a = &mut m.attributes;
     a.push(RouteAttribute::Table(table));
@@ -134,15 +134,15 @@ fn route_message(r: &RouteSpec, links: &Links) -> std::result::Result<RouteMessa
     if !metrics.is_empty() {
         a.push(RouteAttribute::Metrics(metrics));
     }
-    let device = |h: &Hop| match &h.dev {
+    let device = |h: &NextHop| match &h.dev {
         Some(dev) => links.get(dev).map(|l| Some(l.index)).ok_or_else(|| format!("there is no device {dev}")),
         None => Ok(None),
     };
-    match r.hops.as_slice() {
+    match r.next_hops.as_slice() {
         [only] => {
             a.extend(only.via.map(|v| RouteAttribute::Gateway(v.into())));
             a.extend(device(only)?.map(RouteAttribute::Oif));
-            a.extend(only.encap.iter().flat_map(encap::attributes).map(RouteAttribute::Other));
+            a.extend(only.encap.iter().flat_map(encap::encap_attributes).map(RouteAttribute::Other));
             if only.onlink {
                 m.header.flags |= RouteFlags::Onlink;
             }
@@ -157,7 +157,7 @@ fn route_message(r: &RouteSpec, links: &Links) -> std::result::Result<RouteMessa
                     hop.flags |= RouteNextHopFlags::Onlink;
                 }
                 hop.attributes.extend(h.via.map(|v| RouteAttribute::Gateway(v.into())));
-                hop.attributes.extend(h.encap.iter().flat_map(encap::attributes).map(RouteAttribute::Other));
+                hop.attributes.extend(h.encap.iter().flat_map(encap::encap_attributes).map(RouteAttribute::Other));
                 hops.push(hop);
             }
             a.push(RouteAttribute::MultiPath(hops));
@@ -168,7 +168,7 @@ fn route_message(r: &RouteSpec, links: &Links) -> std::result::Result<RouteMessa
 
 fn rule_message(r: &RuleSpec) -> RuleMessage {
     let mut m = RuleMessage::default();
-    m.header.family = family(r.family);
+    m.header.family = address_family(r.family);
     m.header.tos = r.tos;
     if r.not {
         m.header.flags |= RuleFlags::Invert;

@@ -4,14 +4,14 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use evenkeel_core::bfd::FIRST_SOURCE_PORT;
+use evenkeel_core::bfd::MIN_SOURCE_PORT;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{Context, Result};
 
 /// TC_PRIO_CONTROL: ahead of other traffic in the device's queue.
-const CONTROL: u32 = 7;
+const PRIORITY_CONTROL: u32 = 7;
 /// Internetwork control.
 const TRAFFIC_CLASS: u32 = 0xc0;
 
@@ -40,7 +40,9 @@ impl BfdListener {
         };
         let socket = open().context(|| format!("hear BFD on UDP port {port}"));
         Ok(BfdListener(socket.map_err(|e| match e.errno() {
-            Some(libc::EADDRINUSE) => e.hint("another BFD daemon has it: stop that one, or have it speak for both"),
+            Some(libc::EADDRINUSE) => {
+                e.with_hint("another BFD daemon has it: stop that one, or have it speak for both")
+            }
             _ => e,
         })?))
     }
@@ -85,13 +87,13 @@ impl BfdSender {
                 s.set_ttl_v4(u32::from(ttl))?;
                 s.set_tos_v4(TRAFFIC_CLASS)?;
             }
-            setsockopt(&s, sockopt::Priority, &(CONTROL as i32))?;
+            setsockopt(&s, sockopt::Priority, &(PRIORITY_CONTROL as i32))?;
             s.set_nonblocking(true)?;
             let any: IpAddr =
                 if neighbour.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
             let source = source.unwrap_or(any);
             // A place to begin that no other session of this host begins at.
-            let first = FIRST_SOURCE_PORT + (s.as_raw_fd() as u16 & 0x0fff);
+            let first = MIN_SOURCE_PORT + (s.as_raw_fd() as u16 & 0x0fff);
             let bound = (first..=u16::MAX).find_map(|p| match s.bind(&SocketAddr::new(source, p).into()) {
                 Err(e) if e.kind() == io::ErrorKind::AddrInUse => None,
                 other => Some(other),

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use evenkeel_core::model::Transport;
-use evenkeel_core::vrrp::wire::ah;
+use evenkeel_core::vrrp::packet::ah;
 use socket2::SockFilter;
 
 /// Instructions of the classic packet filter (the kernel's networking/filter.rst; linux/bpf_common.h).
@@ -13,24 +13,24 @@ const LDX_HEADER_LENGTH: u16 = 0xb1;
 const LD_BYTE: u16 = 0x30;
 const LD_WORD: u16 = 0x20;
 const LD_HALF: u16 = 0x28;
-const LD_BYTE_BEHIND_X: u16 = 0x50;
-const LD_HALF_BEHIND_X: u16 = 0x48;
+const LD_BYTE_INDIRECT: u16 = 0x50;
+const LD_HALF_INDIRECT: u16 = 0x48;
 const JUMP_IF_EQUAL: u16 = 0x15;
 const JUMP_IF_GE: u16 = 0x35;
 const JUMP_IF_GT: u16 = 0x25;
 const RETURN: u16 = 0x06;
 /// The whole packet, or nothing of it.
-const ALL: u32 = u32::MAX;
-const NONE: u32 = 0;
+const ACCEPT: u32 = u32::MAX;
+const REJECT: u32 = 0;
 /// Where a VRRP message has its virtual router number.
-const VRID: u32 = 1;
+const VRID_OFFSET: u32 = 1;
 
-fn op(code: u16, k: u32, jt: u8, jf: u8) -> SockFilter {
+fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> SockFilter {
     SockFilter::new(code, jt, jf, k)
 }
 
 /// Numbers that follow one another, as first and last.
-fn ranges(sorted: &[u8]) -> Vec<(u8, u8)> {
+fn contiguous_ranges(sorted: &[u8]) -> Vec<(u8, u8)> {
     let mut out: Vec<(u8, u8)> = Vec::new();
     for n in sorted {
         match out.last_mut() {
@@ -43,72 +43,77 @@ fn ranges(sorted: &[u8]) -> Vec<(u8, u8)> {
 
 /// The filter for a raw socket of this transport: adverts of these virtual routers pass, or, if `others`, all others.
 /// Over IPv4 a raw socket sees the IP header, over IPv6 it does not.
-pub fn by_vrid(transport: Transport, sorted: &[u8], others: bool) -> Vec<SockFilter> {
-    let (these, rest) = if others { (NONE, ALL) } else { (ALL, NONE) };
+pub fn vrid_filter(transport: Transport, sorted: &[u8], others: bool) -> Vec<SockFilter> {
+    let (these, rest) = if others { (REJECT, ACCEPT) } else { (ACCEPT, REJECT) };
     let mut program = match transport {
-        Transport::Ipv4 => vec![op(LDX_HEADER_LENGTH, 0, 0, 0), op(LD_BYTE_BEHIND_X, VRID, 0, 0)],
-        Transport::Ipv4Ah => {
-            vec![op(LDX_HEADER_LENGTH, 0, 0, 0), op(LD_BYTE_BEHIND_X, ah::LENGTH as u32 + VRID, 0, 0)]
+        Transport::Ipv4 => {
+            vec![instruction(LDX_HEADER_LENGTH, 0, 0, 0), instruction(LD_BYTE_INDIRECT, VRID_OFFSET, 0, 0)]
         }
-        Transport::Ipv6 => vec![op(LD_BYTE, VRID, 0, 0)],
+        Transport::Ipv4Ah => {
+            vec![
+                instruction(LDX_HEADER_LENGTH, 0, 0, 0),
+                instruction(LD_BYTE_INDIRECT, ah::HEADER_LEN as u32 + VRID_OFFSET, 0, 0),
+            ]
+        }
+        Transport::Ipv6 => vec![instruction(LD_BYTE, VRID_OFFSET, 0, 0)],
     };
-    for (first, last) in ranges(sorted) {
+    for (first, last) in contiguous_ranges(sorted) {
         program.extend([
-            op(JUMP_IF_GE, u32::from(first), 0, 2),
-            op(JUMP_IF_GT, u32::from(last), 1, 0),
-            op(RETURN, these, 0, 0),
+            instruction(JUMP_IF_GE, u32::from(first), 0, 2),
+            instruction(JUMP_IF_GT, u32::from(last), 1, 0),
+            instruction(RETURN, these, 0, 0),
         ]);
     }
-    program.push(op(RETURN, rest, 0, 0));
+    program.push(instruction(RETURN, rest, 0, 0));
     program
 }
 
 /// The filter for a packet socket whose packets begin with their IP header: TCP from there to this port of ours.
-pub fn answers(from: SocketAddr, port: u16) -> Vec<SockFilter> {
+pub fn tcp_reply_filter(from: SocketAddr, port: u16) -> Vec<SockFilter> {
     let mut program = Vec::new();
     // Each comparison leads to the last instruction if it fails.
-    let mut tests = vec![(op(LD_BYTE, if from.is_ipv4() { 9 } else { 6 }, 0, 0), libc::IPPROTO_TCP as u32)];
+    let mut tests = vec![(instruction(LD_BYTE, if from.is_ipv4() { 9 } else { 6 }, 0, 0), libc::IPPROTO_TCP as u32)];
     let (at, words) = match from.ip() {
         IpAddr::V4(a) => (12, vec![u32::from(a)]),
         IpAddr::V6(a) => (8, a.octets().chunks(4).map(|w| w.iter().fold(0, |n, b| n << 8 | u32::from(*b))).collect()),
     };
-    tests.extend(words.into_iter().zip((at..).step_by(4)).map(|(word, at)| (op(LD_WORD, at, 0, 0), word)));
+    tests.extend(words.into_iter().zip((at..).step_by(4)).map(|(word, at)| (instruction(LD_WORD, at, 0, 0), word)));
     let port_at = match from {
-        SocketAddr::V4(_) => op(LD_HALF_BEHIND_X, 2, 0, 0),
-        SocketAddr::V6(_) => op(LD_HALF, 42, 0, 0),
+        SocketAddr::V4(_) => instruction(LD_HALF_INDIRECT, 2, 0, 0),
+        SocketAddr::V6(_) => instruction(LD_HALF, 42, 0, 0),
     };
     tests.push((port_at, u32::from(port)));
     // One instruction is before the tests, two behind them.
     let end = 1 + 2 * tests.len() + 1;
-    program.push(op(LDX_HEADER_LENGTH, 0, 0, 0));
+    program.push(instruction(LDX_HEADER_LENGTH, 0, 0, 0));
     for (load, wanted) in tests {
         program.push(load);
         let to_end = end - program.len() - 1;
-        program.push(op(JUMP_IF_EQUAL, wanted, 0, to_end as u8));
+        program.push(instruction(JUMP_IF_EQUAL, wanted, 0, to_end as u8));
     }
-    program.extend([op(RETURN, ALL, 0, 0), op(RETURN, NONE, 0, 0)]);
+    program.extend([instruction(RETURN, ACCEPT, 0, 0), instruction(RETURN, REJECT, 0, 0)]);
     program
 }
 
 /// The filter for a packet socket that hears ARP: replies that say who has an address.
-pub fn arp_replies(of: Ipv4Addr) -> Vec<SockFilter> {
+pub fn arp_reply_filter(of: Ipv4Addr) -> Vec<SockFilter> {
     vec![
-        op(LD_HALF, 6, 0, 0),
-        op(JUMP_IF_EQUAL, 2, 0, 3),
-        op(LD_WORD, 14, 0, 0),
-        op(JUMP_IF_EQUAL, u32::from(of), 0, 1),
-        op(RETURN, ALL, 0, 0),
-        op(RETURN, NONE, 0, 0),
+        instruction(LD_HALF, 6, 0, 0),
+        instruction(JUMP_IF_EQUAL, 2, 0, 3),
+        instruction(LD_WORD, 14, 0, 0),
+        instruction(JUMP_IF_EQUAL, u32::from(of), 0, 1),
+        instruction(RETURN, ACCEPT, 0, 0),
+        instruction(RETURN, REJECT, 0, 0),
     ]
 }
 
 #[cfg(test)]
 mod tests {
-    use super::ranges;
+    use super::contiguous_ranges;
 
     #[test]
     fn numbers_that_follow_one_another_are_one_comparison() {
-        assert_eq!(ranges(&[]), []);
-        assert_eq!(ranges(&[1, 2, 3, 7, 9, 10, 254, 255]), [(1, 3), (7, 7), (9, 10), (254, 255)]);
+        assert_eq!(contiguous_ranges(&[]), []);
+        assert_eq!(contiguous_ranges(&[1, 2, 3, 7, 9, 10, 254, 255]), [(1, 3), (7, 7), (9, 10), (254, 255)]);
     }
 }

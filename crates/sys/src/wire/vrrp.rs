@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use evenkeel_core::model::Transport;
-use evenkeel_core::vrrp::wire::{IpHeader, PROTOCOL, ah, split_ipv4};
+use evenkeel_core::vrrp::packet::{IPPROTO_VRRP, IpHeader, ah, split_ipv4};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, SockaddrIn6, recvmsg, sendmsg};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
@@ -24,7 +24,7 @@ pub struct VrrpSocket {
     groups: Vec<IpAddr>,
     ifindex: u32,
     /// The hop limit of IPv6 unicast packets that the socket is set to.
-    hops: Cell<u8>,
+    unicast_hop_limit: Cell<u8>,
 }
 
 impl VrrpSocket {
@@ -33,9 +33,9 @@ impl VrrpSocket {
     pub fn new(transport: Transport, interface: &str, ifindex: u32, groups: &[IpAddr]) -> Result<Self> {
         let open = || {
             let s = match transport {
-                Transport::Ipv4 => ipv4(PROTOCOL)?,
-                Transport::Ipv4Ah => ipv4(ah::PROTOCOL)?,
-                Transport::Ipv6 => ipv6(ifindex)?,
+                Transport::Ipv4 => open_ipv4(IPPROTO_VRRP)?,
+                Transport::Ipv4Ah => open_ipv4(ah::IPPROTO_AH)?,
+                Transport::Ipv6 => open_ipv6(ifindex)?,
             };
             s.bind_device(Some(interface.as_bytes()))?;
             for group in groups {
@@ -49,18 +49,18 @@ impl VrrpSocket {
             Ok::<_, io::Error>(s)
         };
         let socket = open().context(|| format!("open a VRRP socket on {interface}"))?;
-        Ok(VrrpSocket { socket, transport, groups: groups.to_vec(), ifindex, hops: Cell::new(255) })
+        Ok(VrrpSocket { socket, transport, groups: groups.to_vec(), ifindex, unicast_hop_limit: Cell::new(255) })
     }
 
     /// From now on it is given adverts of these virtual routers alone, or, if `others`, of all others. `sorted` has each
     /// once, in order.
-    pub fn hear_only(&self, sorted: &[u8], others: bool) -> Result<()> {
-        let program = filter::by_vrid(self.transport, sorted, others);
+    pub fn set_vrid_filter(&self, sorted: &[u8], others: bool) -> Result<()> {
+        let program = filter::vrid_filter(self.transport, sorted, others);
         self.socket.attach_filter(&program).context(|| "choose which adverts are heard".into())
     }
 
     /// Only so many bytes wait to be read; what comes then is lost.
-    pub fn set_room(&self, bytes: usize) {
+    pub fn set_receive_buffer(&self, bytes: usize) {
         let _ = self.socket.set_recv_buffer_size(bytes);
     }
 
@@ -75,9 +75,9 @@ impl VrrpSocket {
         match (from, to) {
             (IpAddr::V4(from), IpAddr::V4(to)) => self.send_v4(from, to, packet),
             (IpAddr::V6(from), IpAddr::V6(to)) => {
-                if !to.is_multicast() && self.hops.get() != hops {
+                if !to.is_multicast() && self.unicast_hop_limit.get() != hops {
                     self.socket.set_unicast_hops_v6(u32::from(hops))?;
-                    self.hops.set(hops);
+                    self.unicast_hop_limit.set(hops);
                 }
                 self.send_v6(from, to, packet)
             }
@@ -135,28 +135,28 @@ impl VrrpSocket {
             (got.address.map(|a| a.ip()), dst, ttl, got.bytes)
         };
         let (Some(src), Some(dst), Some(ttl)) = (src, dst, ttl) else { return Ok(None) };
-        let header = IpHeader { src: src.into(), dst: dst.into(), ttl, protocol: PROTOCOL, id: 0 };
+        let header = IpHeader { src: src.into(), dst: dst.into(), ttl, protocol: IPPROTO_VRRP, id: 0 };
         Ok(Some((header, &buf[..n])))
     }
 }
 
 /// Packets are sent with their own header, so that an authentication header can cover what is in it.
-fn ipv4(protocol: u8) -> io::Result<Socket> {
+fn open_ipv4(protocol: u8) -> io::Result<Socket> {
     let s = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(i32::from(protocol))))?;
     s.set_header_included_v4(true)?;
     s.set_multicast_loop_v4(false)?;
     Ok(s)
 }
 
-fn ipv6(ifindex: u32) -> io::Result<Socket> {
-    let s = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(i32::from(PROTOCOL))))?;
+fn open_ipv6(ifindex: u32) -> io::Result<Socket> {
+    let s = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(i32::from(IPPROTO_VRRP))))?;
     s.set_multicast_hops_v6(255)?;
     s.set_unicast_hops_v6(255)?;
     s.set_multicast_loop_v6(false)?;
     s.set_multicast_if_v6(ifindex)?;
     s.set_tclass_v6(TRAFFIC_CLASS)?;
     for option in [libc::IPV6_RECVPKTINFO, libc::IPV6_RECVHOPLIMIT] {
-        set_int(&s, libc::IPPROTO_IPV6, option, 1)?;
+        set_int_option(&s, libc::IPPROTO_IPV6, option, 1)?;
     }
     Ok(s)
 }
@@ -164,10 +164,10 @@ fn ipv6(ifindex: u32) -> io::Result<Socket> {
 /// TC_PRIO_CONTROL: ahead of other traffic in the device's queue.
 fn set_priority(s: &Socket) -> io::Result<()> {
     // Priorities above 6 need CAP_NET_ADMIN, which is there whenever a raw socket could be opened by root.
-    set_int(s, libc::SOL_SOCKET, libc::SO_PRIORITY, 7)
+    set_int_option(s, libc::SOL_SOCKET, libc::SO_PRIORITY, 7)
 }
 
-fn set_int(s: &Socket, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+fn set_int_option(s: &Socket, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: a valid socket, and an int of its true size.
     let ret = unsafe { libc::setsockopt(s.as_raw_fd(), level, option, (&raw const value).cast(), 4) };
     if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -2,44 +2,44 @@
 
 use std::collections::HashMap;
 
-use super::super::lower::weights_count;
+use super::super::lower::counts_member_weights;
 use super::super::value::{Line, Section, Value};
 use super::super::{Diagnostic, Span};
-use super::{Check, Names, suggest};
+use super::{CheckContext, UniqueNames, with_suggestion};
 
-pub(super) fn check(c: &mut Check<'_>) {
+pub(super) fn check(c: &mut CheckContext<'_>) {
     let root = c.root;
     let instances: HashMap<&str, &Section> = root.sections("vrrp_instance").map(|i| (i.name(), i)).collect();
-    let mut names = Names::default();
+    let mut names = UniqueNames::default();
     let mut members = HashMap::new();
     for s in root.sections("vrrp_sync_group") {
-        if names.unique(c, "sync group", s.name(), s.at) {
-            sync_group(c, s, &instances, &mut members);
+        if names.insert_unique(c, "sync group", s.name(), s.span) {
+            check_sync_group(c, s, &instances, &mut members);
         }
     }
     for s in root.sections("track_group") {
         if s.lines("group").next().is_none() {
             c.push(
-                Diagnostic::error("no-members", s.at, format!("track_group `{}` has no members", s.name()))
+                Diagnostic::error("no-members", s.span, format!("track_group `{}` has no members", s.name()))
                     .label("left out"),
             );
         }
     }
     let mut interfaces = HashMap::new();
     for s in root.sections("garp_group") {
-        garp_group(c, s, &mut interfaces);
+        check_garp_group(c, s, &mut interfaces);
     }
     for (at, line) in root.lines("interface_up_down_delays").chain(root.lines("linkbeat_interfaces")) {
         if let Line::Options(o) = line
             && let Some((name, _)) = o.first()
         {
-            c.interface(name, *at, "this line");
+            c.check_interface(name, *at, "this line");
         }
     }
 }
 
-fn sync_group<'s>(
-    c: &mut Check<'_>,
+fn check_sync_group<'s>(
+    c: &mut CheckContext<'_>,
     s: &'s Section,
     instances: &HashMap<&str, &'s Section>,
     taken: &mut HashMap<&'s str, (&'s str, Span)>,
@@ -51,7 +51,7 @@ fn sync_group<'s>(
         let Some(instance) = instances.get(name.as_str()) else {
             let d = Diagnostic::error("unknown-instance", *at, format!("no vrrp_instance is named `{name}`"));
             let d = d.label("left out of the group");
-            c.push(suggest(d, name, instances.keys().copied()));
+            c.push(with_suggestion(d, name, instances.keys().copied()));
             continue;
         };
         match taken.get(name.as_str()) {
@@ -63,20 +63,20 @@ fn sync_group<'s>(
             None => {
                 taken.insert(name, (group, *at));
                 members += 1;
-                if !weights_count(s) {
-                    weights(c, group, instance);
+                if !counts_member_weights(s) {
+                    check_ignored_weights(c, group, instance);
                 }
             }
         }
     }
     match members {
-        0 if s.mentions("group") && s.lines("group").next().is_some() => {}
+        0 if s.is_mentioned("group") && s.lines("group").next().is_some() => {}
         0 => c.push(
-            Diagnostic::error("no-members", s.at, format!("vrrp_sync_group `{group}` has no members"))
+            Diagnostic::error("no-members", s.span, format!("vrrp_sync_group `{group}` has no members"))
                 .label("expected `group { INSTANCE… }` in it"),
         ),
         1 => c.push(
-            Diagnostic::warning("one-member", s.at, format!("vrrp_sync_group `{group}` has only one member"))
+            Diagnostic::warning("one-member", s.span, format!("vrrp_sync_group `{group}` has only one member"))
                 .label("nothing is synchronised with it"),
         ),
         _ => {}
@@ -85,7 +85,7 @@ fn sync_group<'s>(
 
 /// keepalived.conf(5), "sync_group_tracking_weight": without it, weights of what a member tracks do not count. Those of
 /// processes keepalived counts all the same.
-fn weights(c: &mut Check<'_>, group: &str, member: &Section) {
+fn check_ignored_weights(c: &mut CheckContext<'_>, group: &str, member: &Section) {
     let root = c.root;
     let kinds = [
         ("track_interface", &[][..], 0),
@@ -117,22 +117,22 @@ fn weights(c: &mut Check<'_>, group: &str, member: &Section) {
     }
 }
 
-fn garp_group(c: &mut Check<'_>, s: &Section, taken: &mut HashMap<String, Span>) {
+fn check_garp_group(c: &mut CheckContext<'_>, s: &Section, taken: &mut HashMap<String, Span>) {
     if !s.has("garp_interval") && !s.has("gna_interval") {
-        if s.wrong.is_empty() {
-            let d = Diagnostic::error("missing-keyword", s.at, "this garp_group sets no interval");
+        if s.invalid.is_empty() {
+            let d = Diagnostic::error("missing-keyword", s.span, "this garp_group sets no interval");
             c.push(d.label("expected `garp_interval` or `gna_interval` in it"));
         }
         return;
     }
     let mut interfaces: Vec<(Span, &str)> =
-        s.text("interface").map(|n| (s.place("interface"), n)).into_iter().collect();
+        s.text("interface").map(|n| (s.args_span("interface"), n)).into_iter().collect();
     interfaces.extend(s.lines("interfaces").filter_map(|(at, l)| match l {
         Line::Name(n) => Some((*at, n.as_str())),
         _ => None,
     }));
     for (at, name) in interfaces {
-        c.interface(name, at, "this group");
+        c.check_interface(name, at, "this group");
         match taken.get(name) {
             Some(&first) => c.push(
                 Diagnostic::error("duplicate", at, format!("`{name}` is in two groups"))

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use super::super::value::{Line, Section, Value};
 use super::super::{Diagnostic, Span};
-use super::{Check, Names, missing, suggest};
+use super::{CheckContext, UniqueNames, report_missing, with_suggestion};
 
 /// What earlier instances have taken.
 #[derive(Default)]
-struct Taken<'s> {
-    names: Names<'s>,
-    routers: HashMap<(&'s str, u64, bool), (Span, &'s str)>,
-    vmacs: HashMap<String, Span>,
+struct SeenInstances<'s> {
+    names: UniqueNames<'s>,
+    vrids: HashMap<(&'s str, u64, bool), (Span, &'s str)>,
+    vmac_names: HashMap<String, Span>,
 }
 
 /// An instance with what follows from several of its statements.
-struct Instance<'s> {
-    s: &'s Section,
+struct InstanceCheck<'s> {
+    section: &'s Section,
     name: &'s str,
     /// Of its adverts: decided by the first virtual address, as keepalived does.
     ipv6: bool,
@@ -28,64 +28,64 @@ struct Instance<'s> {
     strict: bool,
 }
 
-pub(super) fn check(c: &mut Check<'_>) {
+pub(super) fn check(c: &mut CheckContext<'_>) {
     let root = c.root;
-    let mut taken = Taken::default();
+    let mut taken = SeenInstances::default();
     let named = |k| -> HashSet<&str> { root.sections(k).map(Section::name).collect() };
-    let defined = Defined {
+    let defined = DefinedObjects {
         scripts: named("vrrp_script"),
         processes: named("vrrp_track_process"),
         files: named("track_file"),
         bfd: root.sections("bfd_instance").filter(|b| b.has("vrrp") || !b.has("checker")).map(Section::name).collect(),
     };
     for s in root.sections("vrrp_instance") {
-        if !taken.names.unique(c, "instance", s.name(), s.at) {
+        if !taken.names.insert_unique(c, "instance", s.name(), s.span) {
             continue;
         }
-        let i = Instance::new(c, s);
+        let i = InstanceCheck::new(c, s);
         i.check(c, &mut taken);
-        tracking(c, s, s.text("interface"), &defined);
+        check_tracking(c, s, s.text("interface"), &defined);
         if let Some(name) = s.text("bfd_takeover").filter(|n| !defined.bfd.contains(n)) {
             let what = format!("no bfd_instance is named `{name}`");
-            let d = Diagnostic::error("undefined-name-tracked", s.place("bfd_takeover"), what);
-            c.push(suggest(d.label("not defined in this file"), name, defined.bfd.iter().copied()));
+            let d = Diagnostic::error("undefined-name-tracked", s.args_span("bfd_takeover"), what);
+            c.push(with_suggestion(d.label("not defined in this file"), name, defined.bfd.iter().copied()));
         }
     }
     for s in root.sections("vrrp_sync_group") {
-        tracking(c, s, None, &defined);
+        check_tracking(c, s, None, &defined);
     }
     for (at, line) in root.lines("static_ipaddress") {
         if let Line::Address(a) = line
             && let Some(dev) = &a.dev
         {
-            c.interface(dev, *at, "this address");
+            c.check_interface(dev, *at, "this address");
         }
     }
     for kind in ["static_routes", "static_rules"] {
         for (at, line) in root.lines(kind) {
-            routed(c, *at, line);
+            check_route_interfaces(c, *at, line);
         }
     }
 }
 
 /// The interfaces that a route or a rule names.
-fn routed(c: &mut Check<'_>, at: Span, line: &Line) {
+fn check_route_interfaces(c: &mut CheckContext<'_>, at: Span, line: &Line) {
     let Line::Options(options) = line else { return };
     for (name, value) in options {
         if let (true, Some(dev)) = (matches!(name.as_str(), "dev" | "oif" | "iif"), value) {
-            c.interface(dev, at, "this line");
+            c.check_interface(dev, at, "this line");
         }
     }
 }
 
-struct Defined<'s> {
+struct DefinedObjects<'s> {
     scripts: HashSet<&'s str>,
     processes: HashSet<&'s str>,
     files: HashSet<&'s str>,
     bfd: HashSet<&'s str>,
 }
 
-fn tracking(c: &mut Check<'_>, s: &Section, own: Option<&str>, defined: &Defined<'_>) {
+fn check_tracking(c: &mut CheckContext<'_>, s: &Section, own: Option<&str>, defined: &DefinedObjects<'_>) {
     let kinds = [
         ("track_script", "vrrp_script", "undefined-script", &defined.scripts),
         ("track_process", "vrrp_track_process", "undefined-name-tracked", &defined.processes),
@@ -98,7 +98,7 @@ fn tracking(c: &mut Check<'_>, s: &Section, own: Option<&str>, defined: &Defined
             let Line::Track(name, _) = line else { continue };
             if !names.contains(name.as_str()) {
                 let d = Diagnostic::error(code, *at, format!("no {block} is named `{name}`"));
-                c.push(suggest(d.label("not defined in this file"), name, names.iter().copied()));
+                c.push(with_suggestion(d.label("not defined in this file"), name, names.iter().copied()));
             } else if !seen.insert(name) {
                 c.push(Diagnostic::error("duplicate", *at, format!("`{name}` is tracked twice")).label("second time"));
             }
@@ -116,69 +116,79 @@ fn tracking(c: &mut Check<'_>, s: &Section, own: Option<&str>, defined: &Defined
         } else if !seen.insert(name) {
             c.push(Diagnostic::error("duplicate", *at, format!("`{name}` is tracked twice")).label("second time"));
         } else {
-            c.interface(name, *at, "tracking");
+            c.check_interface(name, *at, "tracking");
         }
     }
 }
 
-impl<'s> Instance<'s> {
-    fn new(c: &Check<'_>, s: &'s Section) -> Self {
-        let first = s.lines("virtual_ipaddress").find_map(|(_, l)| match l {
+impl<'s> InstanceCheck<'s> {
+    fn new(c: &CheckContext<'_>, section: &'s Section) -> Self {
+        let first = section.lines("virtual_ipaddress").find_map(|(_, l)| match l {
             Line::Address(a) => Some(a.addr),
             _ => None,
         });
-        let peer = s.lines("unicast_peer").find_map(|(_, l)| match l {
+        let peer = section.lines("unicast_peer").find_map(|(_, l)| match l {
             Line::Options(o) => o.first()?.0.parse::<IpAddr>().ok(),
             _ => None,
         });
-        let source = s.address("mcast_src_ip").or(s.address("unicast_src_ip"));
-        let ipv6 = first.or(peer).or(source).is_some_and(|a| a.is_ipv6()) || s.has("native_ipv6");
-        let global = c.global(|g| g.uint("vrrp_version"));
-        let version = if ipv6 { 3 } else { s.uint("version").or(global).unwrap_or(2) };
-        let state = s.text("state");
-        let priority = s.uint("priority").unwrap_or(if state == Some("MASTER") { 255 } else { 100 });
-        let strict = s.flag("strict_mode").or_else(|| c.global(|g| g.flag("vrrp_strict"))).unwrap_or(false);
-        Instance { s, name: s.name(), ipv6, version, priority, master: state == Some("MASTER"), strict }
+        let source = section.address("mcast_src_ip").or(section.address("unicast_src_ip"));
+        let ipv6 = first.or(peer).or(source).is_some_and(|a| a.is_ipv6()) || section.has("native_ipv6");
+        let global = c.global_setting(|g| g.uint("vrrp_version"));
+        let version = if ipv6 { 3 } else { section.uint("version").or(global).unwrap_or(2) };
+        let state = section.text("state");
+        let priority = section.uint("priority").unwrap_or(if state == Some("MASTER") { 255 } else { 100 });
+        let strict =
+            section.flag("strict_mode").or_else(|| c.global_setting(|g| g.flag("vrrp_strict"))).unwrap_or(false);
+        InstanceCheck {
+            section,
+            name: section.name(),
+            ipv6,
+            version,
+            priority,
+            master: state == Some("MASTER"),
+            strict,
+        }
     }
 
-    fn check(&self, c: &mut Check<'_>, taken: &mut Taken<'s>) {
-        let s = self.s;
+    fn check(&self, c: &mut CheckContext<'_>, taken: &mut SeenInstances<'s>) {
+        let s = self.section;
         let what = format!("vrrp_instance `{}`", self.name);
-        missing(c, s, "virtual_router_id", &what);
+        report_missing(c, s, "virtual_router_id", &what);
         match s.text("interface") {
             Some("lo") => c.push(
-                Diagnostic::error("loopback", s.place("interface"), "nobody can be heard on a loopback interface")
+                Diagnostic::error("loopback", s.args_span("interface"), "nobody can be heard on a loopback interface")
                     .label("expected the interface of the link"),
             ),
-            Some(name) => c.interface(name, s.place("interface"), "this instance"),
+            Some(name) => c.check_interface(name, s.args_span("interface"), "this instance"),
             // Adverts to unicast peers find their own way.
             None if s.has("unicast_peer") && s.lines("unicast_peer").next().is_some() => {}
             None => {
-                missing(c, s, "interface", &what);
+                report_missing(c, s, "interface", &what);
             }
         }
-        self.duplicates(c, taken);
-        self.addresses(c);
-        self.versions(c);
-        self.preemption(c);
-        self.authentication(c);
-        self.unicast(c);
-        self.interfaces_of_its_own(c, taken);
-        self.strict(c);
+        self.check_duplicate_vrid(c, taken);
+        self.check_addresses(c);
+        self.check_version(c);
+        self.check_preemption(c);
+        self.check_authentication(c);
+        self.check_unicast(c);
+        self.check_virtual_interfaces(c, taken);
+        self.check_strict_mode(c);
         for kind in ["virtual_routes", "virtual_rules"] {
             for (at, line) in s.lines(kind) {
-                routed(c, *at, line);
+                check_route_interfaces(c, *at, line);
             }
         }
     }
 
     /// VRRP tells virtual routers of a link apart by their number and family (RFC 9568, 5.2.3).
-    fn duplicates(&self, c: &mut Check<'_>, taken: &mut Taken<'s>) {
-        let (Some(vrid), Some(interface)) = (self.s.uint("virtual_router_id"), self.s.text("interface")) else {
+    fn check_duplicate_vrid(&self, c: &mut CheckContext<'_>, taken: &mut SeenInstances<'s>) {
+        let (Some(vrid), Some(interface)) = (self.section.uint("virtual_router_id"), self.section.text("interface"))
+        else {
             return;
         };
-        let at = self.s.place("virtual_router_id");
-        match taken.routers.get(&(interface, vrid, self.ipv6)) {
+        let at = self.section.args_span("virtual_router_id");
+        match taken.vrids.get(&(interface, vrid, self.ipv6)) {
             Some(&(first, other)) => c.push(
                 Diagnostic::error(
                     "duplicate-vrid",
@@ -190,13 +200,13 @@ impl<'s> Instance<'s> {
                 .help("two virtual routers on one link need two numbers"),
             ),
             None => {
-                taken.routers.insert((interface, vrid, self.ipv6), (at, self.name));
+                taken.vrids.insert((interface, vrid, self.ipv6), (at, self.name));
             }
         }
     }
 
-    fn addresses(&self, c: &mut Check<'_>) {
-        let s = self.s;
+    fn check_addresses(&self, c: &mut CheckContext<'_>) {
+        let s = self.section;
         let mut named = 0;
         for (at, line) in s.lines("virtual_ipaddress") {
             let Line::Address(a) = line else { continue };
@@ -209,26 +219,26 @@ impl<'s> Instance<'s> {
                 );
             }
             if let Some(dev) = &a.dev {
-                c.interface(dev, *at, "this address");
+                c.check_interface(dev, *at, "this address");
             }
         }
         for (at, line) in s.lines("virtual_ipaddress_excluded") {
             if let Line::Address(a) = line
                 && let Some(dev) = &a.dev
             {
-                c.interface(dev, *at, "this address");
+                c.check_interface(dev, *at, "this address");
             }
         }
         if named > 255 {
             c.push(
-                Diagnostic::error("too-many-vips", s.at, "an advert names at most 255 addresses")
+                Diagnostic::error("too-many-vips", s.span, "an advert names at most 255 addresses")
                     .label(format!("{named} in virtual_ipaddress"))
                     .help("put the rest into virtual_ipaddress_excluded"),
             );
         }
-        if named == 0 && !s.has("no_virtual_ipaddress") && !s.mentions("virtual_ipaddress") {
+        if named == 0 && !s.has("no_virtual_ipaddress") && !s.is_mentioned("virtual_ipaddress") {
             c.push(
-                Diagnostic::warning("no-vip", s.at, format!("vrrp_instance `{}` has no virtual address", self.name))
+                Diagnostic::warning("no-vip", s.span, format!("vrrp_instance `{}` has no virtual address", self.name))
                     .label("nothing moves when it fails over")
                     .help("add `virtual_ipaddress { … }`, or `no_virtual_ipaddress` if that is meant"),
             );
@@ -236,16 +246,16 @@ impl<'s> Instance<'s> {
     }
 
     /// RFC 3768, 5.3.7: whole seconds; RFC 9568, 5.2.7: twelve bits of centiseconds.
-    fn versions(&self, c: &mut Check<'_>) {
-        let s = self.s;
+    fn check_version(&self, c: &mut CheckContext<'_>) {
+        let s = self.section;
         if self.ipv6 && s.uint("version") == Some(2) {
             c.push(
-                Diagnostic::error("version", s.place("version"), "VRRPv2 is for IPv4 alone")
+                Diagnostic::error("version", s.args_span("version"), "VRRPv2 is for IPv4 alone")
                     .label("IPv6 is spoken in version 3"),
             );
         }
         let Some(t) = s.time("advert_int") else { return };
-        let at = s.place("advert_int");
+        let at = s.args_span("advert_int");
         let wrong = |what: &str, label: &str| Diagnostic::error("advert-int", at, what).label(label.to_owned());
         if self.version == 2 && t.subsec_nanos() != 0 {
             c.push(
@@ -261,16 +271,20 @@ impl<'s> Instance<'s> {
     }
 
     /// keepalived.conf(5): nopreempt needs `state BACKUP`; preempt_delay goes with neither MASTER nor nopreempt.
-    fn preemption(&self, c: &mut Check<'_>) {
-        let s = self.s;
-        let nopreempt = s.get("nopreempt").filter(|n| s.get("preempt").is_none_or(|p| p.at < n.at));
+    fn check_preemption(&self, c: &mut CheckContext<'_>) {
+        let s = self.section;
+        let nopreempt = s.get("nopreempt").filter(|n| s.get("preempt").is_none_or(|p| p.keyword_span < n.keyword_span));
         if let Some(e) = nopreempt
             && (self.master || self.priority == 255)
         {
             c.push(
-                Diagnostic::warning("nopreempt", e.at, "`nopreempt` does not go with state MASTER or priority 255")
-                    .label("ignored")
-                    .help("write `state BACKUP` on both directors"),
+                Diagnostic::warning(
+                    "nopreempt",
+                    e.keyword_span,
+                    "`nopreempt` does not go with state MASTER or priority 255",
+                )
+                .label("ignored")
+                .help("write `state BACKUP` on both directors"),
             );
         }
         if let Some(t) = s.time("preempt_delay")
@@ -278,10 +292,10 @@ impl<'s> Instance<'s> {
             && (self.master || nopreempt.is_some())
         {
             let what = "`preempt_delay` does not go with state MASTER or nopreempt";
-            c.push(Diagnostic::warning("preempt-delay", s.place("preempt_delay"), what).label("ignored"));
+            c.push(Diagnostic::warning("preempt-delay", s.args_span("preempt_delay"), what).label("ignored"));
         }
         if self.priority == 255 && s.flag("owner_ignore_adverts") == Some(false) {
-            let at = s.place("owner_ignore_adverts");
+            let at = s.args_span("owner_ignore_adverts");
             c.push(
                 Diagnostic::warning("strict", at, "an address owner (priority 255) ignores adverts")
                     .label("RFC 9568, 6.4.3, has it so")
@@ -290,28 +304,28 @@ impl<'s> Instance<'s> {
         }
     }
 
-    fn authentication(&self, c: &mut Check<'_>) {
-        let s = self.s;
+    fn check_authentication(&self, c: &mut CheckContext<'_>) {
+        let s = self.section;
         for a in s.sections("authentication") {
             if self.version == 3 {
                 c.push(
-                    Diagnostic::warning("auth-v3", a.place("auth_pass"), "VRRPv3 has no authentication")
+                    Diagnostic::warning("auth-v3", a.args_span("auth_pass"), "VRRPv3 has no authentication")
                         .label("ignored")
                         .help("use version 2, or filter protocol 112"),
                 );
             }
             match a.text("auth_pass").filter(|p| !p.is_empty()) {
                 None if a.has("auth_pass") => {
-                    let d = Diagnostic::error("missing-keyword", a.place("auth_pass"), "the password is empty");
+                    let d = Diagnostic::error("missing-keyword", a.args_span("auth_pass"), "the password is empty");
                     c.push(d.label("keepalived leaves the authentication out"));
                 }
                 None => {
-                    missing(c, a, "auth_pass", "this authentication");
+                    report_missing(c, a, "auth_pass", "this authentication");
                 }
                 Some(p) if p.len() > 8 => c.push(
                     Diagnostic::warning(
                         "auth-length",
-                        a.place("auth_pass"),
+                        a.args_span("auth_pass"),
                         "only eight characters of a password count",
                     )
                     .label(format!("{} characters", p.len()))
@@ -324,17 +338,17 @@ impl<'s> Instance<'s> {
             c.push(
                 Diagnostic::warning(
                     "auth-ah",
-                    a.place("auth_type"),
+                    a.args_span("auth_type"),
                     "state MASTER does not go with an authentication header",
                 )
                 .label("it begins as backup: the sequence numbers of others must be heard first")
-                .note(s.place("state"), "the state")
+                .note(s.args_span("state"), "the state")
                 .help("write `state BACKUP`"),
             );
         }
         for a in s.sections("auth_hmac") {
             let keys: Vec<u8> = a
-                .all("key")
+                .get_all("key")
                 .filter_map(|e| match &e.value {
                     Value::Bytes(b) => b.first().copied(),
                     _ => None,
@@ -342,23 +356,23 @@ impl<'s> Instance<'s> {
                 .collect();
             match a.uint("active_key") {
                 Some(n) if keys.iter().any(|k| u64::from(*k) == n) => c.push(
-                    Diagnostic::lint("hmac-peers", a.at, "only evenkeel understands these signatures")
+                    Diagnostic::lint("hmac-peers", a.span, "only evenkeel understands these signatures")
                         .label("keepalived 2.4 takes its MAC over other bytes: the two refuse each other's adverts")
                         .help("have evenkeel on every director of this virtual router"),
                 ),
                 Some(n) => c.push(
-                    Diagnostic::error("undefined-key", a.place("active_key"), format!("no key has the number {n}"))
+                    Diagnostic::error("undefined-key", a.args_span("active_key"), format!("no key has the number {n}"))
                         .label("not defined in this block"),
                 ),
                 None => {
-                    missing(c, a, "active_key", "this auth_hmac");
+                    report_missing(c, a, "active_key", "this auth_hmac");
                 }
             }
         }
     }
 
-    fn unicast(&self, c: &mut Check<'_>) {
-        let s = self.s;
+    fn check_unicast(&self, c: &mut CheckContext<'_>) {
+        let s = self.section;
         let mut peers = 0;
         for (at, line) in s.lines("unicast_peer") {
             let Line::Options(o) = line else { continue };
@@ -377,7 +391,7 @@ impl<'s> Instance<'s> {
             && !s.has("unicast_fault_no_peer")
         {
             c.push(
-                Diagnostic::warning("no-peer", s.place(k), "unicast without a peer")
+                Diagnostic::warning("no-peer", s.args_span(k), "unicast without a peer")
                     .label("adverts go to the multicast group")
                     .help("add `unicast_peer { ADDRESS }`, or remove this line"),
             );
@@ -388,7 +402,7 @@ impl<'s> Instance<'s> {
             {
                 let d = Diagnostic::error(
                     "family",
-                    s.place(k),
+                    s.args_span(k),
                     format!("{a} is of another family than the virtual addresses"),
                 );
                 c.push(d.label(if self.ipv6 { "expected an IPv6 address" } else { "expected an IPv4 address" }));
@@ -397,15 +411,15 @@ impl<'s> Instance<'s> {
     }
 
     /// VMACs and ipvlans.
-    fn interfaces_of_its_own(&self, c: &mut Check<'_>, taken: &mut Taken<'s>) {
-        let s = self.s;
+    fn check_virtual_interfaces(&self, c: &mut CheckContext<'_>, taken: &mut SeenInstances<'s>) {
+        let s = self.section;
         if s.has("vmac_xmit_base") && !s.has("use_vmac") {
             let what = "`vmac_xmit_base` needs `use_vmac`";
-            c.push(Diagnostic::warning("vmac", s.place("vmac_xmit_base"), what).label("ignored"));
+            c.push(Diagnostic::warning("vmac", s.args_span("vmac_xmit_base"), what).label("ignored"));
         }
         if s.has("vrf") && s.has("interface") {
             let what = "`vrf` is for instances without an interface";
-            c.push(Diagnostic::warning("vrf", s.place("vrf"), what).label("ignored"));
+            c.push(Diagnostic::warning("vrf", s.args_span("vrf"), what).label("ignored"));
         }
         if let Some(e) = s.get("use_ipvlan") {
             let words: &[String] = if let Value::Words(w) = &e.value { w } else { &[] };
@@ -413,7 +427,7 @@ impl<'s> Instance<'s> {
             let source = given.is_some_and(|a| a.is_ipv6() == self.ipv6);
             if !self.ipv6 && !source && !s.has("mcast_src_ip") && !s.has("unicast_src_ip") {
                 c.push(
-                    Diagnostic::error("ipvlan", e.args, "an ipvlan needs an IPv4 address to send from")
+                    Diagnostic::error("ipvlan", e.args_span, "an ipvlan needs an IPv4 address to send from")
                         .label("expected `use_ipvlan ADDRESS`"),
                 );
             }
@@ -423,14 +437,14 @@ impl<'s> Instance<'s> {
         {
             let mut names = w.iter().filter(|w| !w.contains(':') && *w != "name" && *w != "netlink_notify_msg");
             if let Some(name) = names.next().filter(|n| *n != "group") {
-                match taken.vmacs.get(name.as_str()) {
+                match taken.vmac_names.get(name.as_str()) {
                     Some(&first) => c.push(
-                        Diagnostic::error("duplicate", e.args, format!("the interface `{name}` is made twice"))
+                        Diagnostic::error("duplicate", e.args_span, format!("the interface `{name}` is made twice"))
                             .label("second time")
                             .note(first, "first time"),
                     ),
                     None => {
-                        taken.vmacs.insert(name.clone(), e.args);
+                        taken.vmac_names.insert(name.clone(), e.args_span);
                     }
                 }
             }
@@ -438,13 +452,13 @@ impl<'s> Instance<'s> {
     }
 
     /// keepalived.conf(5), "strict_mode": what RFC 9568 and RFC 3768 do not know.
-    fn strict(&self, c: &mut Check<'_>) {
+    fn check_strict_mode(&self, c: &mut CheckContext<'_>) {
         if !self.strict {
             return;
         }
-        let s = self.s;
+        let s = self.section;
         let mut not = |keyword: &str, why: &str| {
-            let at = s.place(keyword);
+            let at = s.args_span(keyword);
             c.push(
                 Diagnostic::warning("strict", at, format!("strict mode does not go with `{keyword}`"))
                     .label(why.to_owned()),

@@ -5,10 +5,10 @@
 
 mod groups;
 mod instances;
+mod lints;
 mod scripts;
 mod services;
 mod tracked;
-mod wishes;
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use super::value::Section;
 use super::{Diagnostic, Span, diag};
 
 /// What checks need, and what they find.
-pub(crate) struct Check<'c> {
+pub(crate) struct CheckContext<'c> {
     pub root: &'c Section,
     pub environment: &'c dyn Environment,
     pub diagnostics: &'c mut Vec<Diagnostic>,
@@ -25,32 +25,32 @@ pub(crate) struct Check<'c> {
 
 /// Checks a whole file.
 pub(crate) fn check(root: &Section, environment: &dyn Environment, diagnostics: &mut Vec<Diagnostic>) {
-    let mut c = Check { root, environment, diagnostics };
+    let mut c = CheckContext { root, environment, diagnostics };
     tracked::check(&mut c);
     groups::check(&mut c);
     instances::check(&mut c);
     services::check(&mut c);
     scripts::check(&mut c);
-    wishes::check(&mut c);
+    lints::check(&mut c);
 }
 
-impl Check<'_> {
+impl CheckContext<'_> {
     fn push(&mut self, d: Diagnostic) {
         self.diagnostics.push(d);
     }
 
     /// `global_defs`, wherever it stands: the last one that has a keyword decides.
-    fn global<'s, T>(&'s self, read: impl Fn(&'s Section) -> Option<T>) -> Option<T> {
-        self.root.all("global_defs").rev().find_map(|e| match &e.value {
+    fn global_setting<'s, T>(&'s self, read: impl Fn(&'s Section) -> Option<T>) -> Option<T> {
+        self.root.get_all("global_defs").rev().find_map(|e| match &e.value {
             super::value::Value::Section(s) => read(s),
             _ => None,
         })
     }
 
     /// Says of an interface that it does not exist, unless interfaces may come and go.
-    fn interface(&mut self, name: &str, at: Span, what: &str) {
-        let dynamic = self.global(|g| g.get("dynamic_interfaces").map(|_| ())).is_some();
-        if !dynamic && self.environment.interface(name) == Some(false) {
+    fn check_interface(&mut self, name: &str, at: Span, what: &str) {
+        let dynamic = self.global_setting(|g| g.get("dynamic_interfaces").map(|_| ())).is_some();
+        if !dynamic && self.environment.has_interface(name) == Some(false) {
             self.push(
                 Diagnostic::warning("unknown-interface", at, format!("there is no interface `{name}` here"))
                     .label(format!("{what} needs it"))
@@ -64,11 +64,11 @@ impl Check<'_> {
 
 /// Names that may stand once: where each stood first.
 #[derive(Default)]
-struct Names<'s>(HashMap<&'s str, Span>);
+struct UniqueNames<'s>(HashMap<&'s str, Span>);
 
-impl<'s> Names<'s> {
+impl<'s> UniqueNames<'s> {
     /// Is this name new? If not, tells where it stood first.
-    fn unique(&mut self, c: &mut Check<'_>, what: &str, name: &'s str, at: Span) -> bool {
+    fn insert_unique(&mut self, c: &mut CheckContext<'_>, what: &str, name: &'s str, at: Span) -> bool {
         match self.0.get(name) {
             None => {
                 self.0.insert(name, at);
@@ -87,13 +87,13 @@ impl<'s> Names<'s> {
 }
 
 /// Says that a keyword is missing in a block, unless it stands there wrong, which is told already.
-fn missing(c: &mut Check<'_>, s: &Section, keyword: &str, what: &str) -> bool {
+fn report_missing(c: &mut CheckContext<'_>, s: &Section, keyword: &str, what: &str) -> bool {
     if s.has(keyword) {
         return false;
     }
-    if !s.mentions(keyword) {
+    if !s.is_mentioned(keyword) {
         c.push(
-            Diagnostic::error("missing-keyword", s.at, format!("{what} has no `{keyword}`"))
+            Diagnostic::error("missing-keyword", s.span, format!("{what} has no `{keyword}`"))
                 .label(format!("`{keyword}` is missing in this block")),
         );
     }
@@ -101,6 +101,6 @@ fn missing(c: &mut Check<'_>, s: &Section, keyword: &str, what: &str) -> bool {
 }
 
 /// The nearest of some names as help.
-fn suggest<'a>(d: Diagnostic, word: &str, names: impl IntoIterator<Item = &'a str>) -> Diagnostic {
-    d.did_you_mean(diag::nearest(word, names))
+fn with_suggestion<'a>(d: Diagnostic, word: &str, names: impl IntoIterator<Item = &'a str>) -> Diagnostic {
+    d.did_you_mean(diag::nearest_word(word, names))
 }

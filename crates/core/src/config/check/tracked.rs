@@ -4,38 +4,38 @@ use std::collections::HashMap;
 
 use super::super::value::{Section, Value};
 use super::super::{Diagnostic, Span};
-use super::{Check, Names, missing};
+use super::{CheckContext, UniqueNames, report_missing};
 
-pub(super) fn check(c: &mut Check<'_>) {
+pub(super) fn check(c: &mut CheckContext<'_>) {
     let root = c.root;
-    let mut names = Names::default();
+    let mut names = UniqueNames::default();
     for s in root.sections("vrrp_script") {
         // keepalived takes the first of two without a word; here that is worth one.
         if let Some(&first) = names.0.get(s.name()) {
             c.push(
-                Diagnostic::lint("duplicate", s.at, format!("the script `{}` is defined twice", s.name()))
+                Diagnostic::lint("duplicate", s.span, format!("the script `{}` is defined twice", s.name()))
                     .label("second definition, which is not used")
                     .note(first, "first defined here"),
             );
         } else {
-            names.0.insert(s.name(), s.at);
-            missing(c, s, "script", &format!("vrrp_script `{}`", s.name()));
+            names.0.insert(s.name(), s.span);
+            report_missing(c, s, "script", &format!("vrrp_script `{}`", s.name()));
         }
     }
     for s in root.sections("vrrp_track_process") {
-        process(c, s);
+        check_process(c, s);
     }
     for s in root.sections("track_file") {
-        missing(c, s, "file", &format!("track_file `{}`", s.name()));
+        report_missing(c, s, "file", &format!("track_file `{}`", s.name()));
     }
     let mut neighbours = HashMap::new();
     for s in root.sections("bfd_instance") {
-        bfd(c, s, &mut neighbours);
+        check_bfd(c, s, &mut neighbours);
     }
 }
 
-fn process(c: &mut Check<'_>, s: &Section) {
-    if missing(c, s, "process", &format!("vrrp_track_process `{}`", s.name())) {
+fn check_process(c: &mut CheckContext<'_>, s: &Section) {
+    if report_missing(c, s, "process", &format!("vrrp_track_process `{}`", s.name())) {
         return;
     }
     let (quorum, most) = (s.uint("quorum").unwrap_or(1), s.uint("quorum_max"));
@@ -43,7 +43,7 @@ fn process(c: &mut Check<'_>, s: &Section) {
         c.push(
             Diagnostic::error(
                 "quorum",
-                s.place("quorum_max"),
+                s.args_span("quorum_max"),
                 format!("quorum_max {max} is less than quorum {quorum}"),
             )
             .label("no number of processes would do"),
@@ -51,19 +51,19 @@ fn process(c: &mut Check<'_>, s: &Section) {
     }
 }
 
-fn bfd(c: &mut Check<'_>, s: &Section, neighbours: &mut HashMap<std::net::IpAddr, Span>) {
+fn check_bfd(c: &mut CheckContext<'_>, s: &Section, neighbours: &mut HashMap<std::net::IpAddr, Span>) {
     let name = s.name();
     if name.len() > 31 {
         c.push(
-            Diagnostic::error("name-length", s.at, "the name of a BFD session has at most 31 characters")
+            Diagnostic::error("name-length", s.span, "the name of a BFD session has at most 31 characters")
                 .label(format!("{} characters", name.len())),
         );
     }
-    if missing(c, s, "neighbor_ip", &format!("bfd_instance `{name}`")) {
+    if report_missing(c, s, "neighbor_ip", &format!("bfd_instance `{name}`")) {
         return;
     }
     let Some(neighbour) = s.address("neighbor_ip") else { return };
-    let at = s.place("neighbor_ip");
+    let at = s.args_span("neighbor_ip");
     if let Some(&first) = neighbours.get(&neighbour) {
         c.push(
             Diagnostic::error("duplicate", at, format!("two BFD sessions have the neighbour {neighbour}"))
@@ -76,9 +76,13 @@ fn bfd(c: &mut Check<'_>, s: &Section, neighbours: &mut HashMap<std::net::IpAddr
         && source.is_ipv4() != neighbour.is_ipv4()
     {
         c.push(
-            Diagnostic::error("family", s.place("source_ip"), format!("{source} and {neighbour} are of two families"))
-                .label("expected the neighbour's family")
-                .note(at, "the neighbour"),
+            Diagnostic::error(
+                "family",
+                s.args_span("source_ip"),
+                format!("{source} and {neighbour} are of two families"),
+            )
+            .label("expected the neighbour's family")
+            .note(at, "the neighbour"),
         );
     }
     let ttl = s.uint(if neighbour.is_ipv4() { "ttl" } else { "hoplimit" }).unwrap_or(if neighbour.is_ipv4() {
@@ -90,8 +94,12 @@ fn bfd(c: &mut Check<'_>, s: &Section, neighbours: &mut HashMap<std::net::IpAddr
         && *hops > ttl as i64
     {
         c.push(
-            Diagnostic::error("max-hops", s.place("max_hops"), format!("max_hops {hops} is more than the TTL, {ttl}"))
-                .label(format!("expected at most {ttl}")),
+            Diagnostic::error(
+                "max-hops",
+                s.args_span("max_hops"),
+                format!("max_hops {hops} is more than the TTL, {ttl}"),
+            )
+            .label(format!("expected at most {ttl}")),
         );
     }
 }

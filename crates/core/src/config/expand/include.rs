@@ -7,44 +7,44 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::diag::Verdict;
-use super::super::environment::Unreadable;
+use super::super::diag::KeepalivedVerdict;
+use super::super::environment::ReadError;
 use super::super::{Diagnostic, Span};
-use super::{Expander, Item, MAX_DEPTH, span_of, trim};
+use super::{ExpandedItem, Expander, MAX_DEPTH, text_span, trim};
 
 /// What must be so.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub(super) struct Strict {
-    read: bool,
+pub(super) struct IncludeCheck {
+    readable: bool,
     matches: bool,
-    wildcard: bool,
-    brace: bool,
+    wildcard_match: bool,
+    brace_match: bool,
 }
 
-impl Strict {
-    const ALL: Strict = Strict { read: true, matches: true, wildcard: true, brace: true };
+impl IncludeCheck {
+    const ALL: IncludeCheck = IncludeCheck { readable: true, matches: true, wildcard_match: true, brace_match: true };
 
-    fn or(self, other: Strict) -> Strict {
-        Strict {
-            read: self.read || other.read,
+    fn union(self, other: IncludeCheck) -> IncludeCheck {
+        IncludeCheck {
+            readable: self.readable || other.readable,
             matches: self.matches || other.matches,
-            wildcard: self.wildcard || other.wildcard,
-            brace: self.brace || other.brace,
+            wildcard_match: self.wildcard_match || other.wildcard_match,
+            brace_match: self.brace_match || other.brace_match,
         }
     }
 }
 
 /// `{a,b}c` to `ac`, `bc`, as GLOB_BRACE of glob(3) does it; at most 1,024.
-fn alternatives(pattern: &str) -> Vec<String> {
+fn expand_braces(pattern: &str) -> Vec<String> {
     let mut done = Vec::new();
     let mut todo = vec![pattern.to_owned()];
     while let Some(p) = todo.pop() {
-        let braces = p.find('{').and_then(|open| matching(&p, open).map(|close| (open, close)));
+        let braces = p.find('{').and_then(|open| matching_brace(&p, open).map(|close| (open, close)));
         match braces {
             Some((open, close)) if done.len() + todo.len() < 1024 => {
                 let (head, tail) = (p.get(..open).unwrap_or(""), p.get(close + 1..).unwrap_or(""));
                 let inner = p.get(open + 1..close).unwrap_or("");
-                todo.extend(top_level(inner).into_iter().rev().map(|m| format!("{head}{m}{tail}")));
+                todo.extend(split_alternatives(inner).into_iter().rev().map(|m| format!("{head}{m}{tail}")));
             }
             _ => done.push(p),
         }
@@ -52,7 +52,7 @@ fn alternatives(pattern: &str) -> Vec<String> {
     done
 }
 
-fn matching(text: &str, open: usize) -> Option<usize> {
+fn matching_brace(text: &str, open: usize) -> Option<usize> {
     let mut depth = 0usize;
     for (i, b) in text.bytes().enumerate().skip(open) {
         match b {
@@ -65,7 +65,7 @@ fn matching(text: &str, open: usize) -> Option<usize> {
     None
 }
 
-fn top_level(text: &str) -> Vec<&str> {
+fn split_alternatives(text: &str) -> Vec<&str> {
     let (mut depth, mut from, mut out) = (0usize, 0, Vec::new());
     for (i, b) in text.bytes().enumerate() {
         match b {
@@ -84,42 +84,42 @@ fn top_level(text: &str) -> Vec<&str> {
 
 impl<'a> Expander<'a, '_> {
     /// The directory of the file that is being read.
-    pub(super) fn directory(&self) -> PathBuf {
-        self.open.last().and_then(|p| p.parent()).map(Path::to_owned).unwrap_or_default()
+    pub(super) fn current_directory(&self) -> PathBuf {
+        self.open_files.last().and_then(|p| p.parent()).map(Path::to_owned).unwrap_or_default()
     }
 
     /// Reads the files that a line includes; `false` if it is another line. `include_check` matters this early:
     /// it is looked at, and goes on to its block.
-    pub(super) fn include(&mut self, text: &'a str, base: u32) -> bool {
+    pub(super) fn try_include(&mut self, text: &'a str, base: u32) -> bool {
         let end = text.find(char::is_whitespace).unwrap_or(text.len());
         let (word, rest) = text.split_at(end);
         let (pattern, at) = trim(rest, base + end as u32);
         let Some(letter) = word.strip_prefix("include") else { return false };
         if letter == "_check" {
-            self.include_check(pattern);
+            self.set_include_check(pattern);
             return false;
         }
-        let mut strict = self.strict;
-        strict = strict.or(match letter {
-            "" => Strict::default(),
-            "r" => Strict { read: true, ..Strict::default() },
-            "m" => Strict { matches: true, ..Strict::default() },
-            "w" => Strict { wildcard: true, ..Strict::default() },
-            "b" => Strict { brace: true, ..Strict::default() },
-            "a" => Strict::ALL,
+        let mut strict = self.include_check;
+        strict = strict.union(match letter {
+            "" => IncludeCheck::default(),
+            "r" => IncludeCheck { readable: true, ..IncludeCheck::default() },
+            "m" => IncludeCheck { matches: true, ..IncludeCheck::default() },
+            "w" => IncludeCheck { wildcard_match: true, ..IncludeCheck::default() },
+            "b" => IncludeCheck { brace_match: true, ..IncludeCheck::default() },
+            "a" => IncludeCheck::ALL,
             _ => return false,
         });
         if pattern.is_empty() {
             return false;
         }
-        self.include_all(pattern, span_of(pattern, at), strict);
+        self.include_pattern(pattern, text_span(pattern, at), strict);
         true
     }
 
     /// `include_check [[+|-]read] [match] [wildcard_match] [brace_match]`
-    fn include_check(&mut self, words: &str) {
+    fn set_include_check(&mut self, words: &str) {
         if words.is_empty() {
-            self.strict = Strict::ALL;
+            self.include_check = IncludeCheck::ALL;
         }
         for w in words.split_whitespace() {
             let (on, name) = match w.split_at_checked(1) {
@@ -128,82 +128,84 @@ impl<'a> Expander<'a, '_> {
                 _ => (true, w),
             };
             match name {
-                "read" | "readable" => self.strict.read = on,
-                "match" => self.strict.matches = on,
-                "wildcard_match" => self.strict.wildcard = on,
-                "brace_match" => self.strict.brace = on,
+                "read" | "readable" => self.include_check.readable = on,
+                "match" => self.include_check.matches = on,
+                "wildcard_match" => self.include_check.wildcard_match = on,
+                "brace_match" => self.include_check.brace_match = on,
                 _ => {}
             }
         }
     }
 
-    fn include_all(&mut self, pattern: &str, at: Span, strict: Strict) {
+    fn include_pattern(&mut self, pattern: &str, at: Span, strict: IncludeCheck) {
         let wild = |p: &str| p.contains(['*', '?', '[']);
-        let braces = alternatives(pattern);
+        let braces = expand_braces(pattern);
         let mut found = Vec::new();
         for p in &braces {
-            let full = self.directory().join(p);
+            let full = self.current_directory().join(p);
             let files = if wild(p) { self.environment.glob(&full) } else { vec![full] };
-            let exists = |f: &PathBuf| self.environment.read(f) != Err(Unreadable::Missing);
+            let exists = |f: &PathBuf| self.environment.read_file(f) != Err(ReadError::Missing);
             let files: Vec<PathBuf> = files.into_iter().filter(exists).collect();
             if files.is_empty() {
-                let must =
-                    (strict.brace && braces.len() > 1) || (strict.wildcard && wild(p)) || (strict.matches && !wild(p));
+                let must = (strict.brace_match && braces.len() > 1)
+                    || (strict.wildcard_match && wild(p))
+                    || (strict.matches && !wild(p));
                 if must || !wild(p) {
-                    self.missing(p, at, must);
+                    self.report_missing_file(p, at, must);
                 }
             }
             found.extend(files);
         }
         for f in found {
-            if !self.full {
-                self.include_one(f, at, strict.read);
+            if !self.limit_reached {
+                self.include_file(f, at, strict.readable);
             }
         }
     }
 
-    fn missing(&mut self, pattern: &str, at: Span, must: bool) {
+    fn report_missing_file(&mut self, pattern: &str, at: Span, must: bool) {
         let d = if must {
-            Diagnostic::error("include-missing", at, format!("no file matches `{pattern}`")).verdict(Verdict::Exits(6))
+            Diagnostic::error("include-missing", at, format!("no file matches `{pattern}`"))
+                .verdict(KeepalivedVerdict::Exits(6))
         } else {
             Diagnostic::lint("include-missing", at, format!("there is no file `{pattern}`"))
                 .help("what it should hold is missing from this configuration; `includea` makes that an error")
         };
-        let from = self.directory();
+        let from = self.current_directory();
         let from = if from.as_os_str().is_empty() { ".".into() } else { from.display().to_string() };
-        self.push(d.label(format!("looked for from the directory {from}")));
+        self.report(d.label(format!("looked for from the directory {from}")));
     }
 
-    fn include_one(&mut self, path: PathBuf, at: Span, must_read: bool) {
+    fn include_file(&mut self, path: PathBuf, at: Span, must_read: bool) {
         let name = path.display().to_string();
-        if self.open.contains(&path) || self.open.len() > MAX_DEPTH {
+        if self.open_files.contains(&path) || self.open_files.len() > MAX_DEPTH {
             let d = Diagnostic::error("include-loop", at, format!("`{name}` includes itself"));
-            return self.push(d.label("it is being read already").help("remove this line"));
+            return self.report(d.label("it is being read already").help("remove this line"));
         }
-        let bytes = match self.environment.read(&path) {
+        let bytes = match self.environment.read_file(&path) {
             Ok(b) => b,
             Err(why) => {
                 let what = format!("`{name}` cannot be read: {why}");
                 let d = match must_read {
-                    true => Diagnostic::error("include-unreadable", at, what).verdict(Verdict::Exits(6)),
+                    true => Diagnostic::error("include-unreadable", at, what).verdict(KeepalivedVerdict::Exits(6)),
                     false => Diagnostic::lint("include-unreadable", at, what),
                 };
                 let help = match why {
-                    Unreadable::Directory => "name the files in it, as `DIRECTORY/*.conf`",
-                    Unreadable::Executable => "only plain files are read; `chmod a-x` it",
+                    ReadError::Directory => "name the files in it, as `DIRECTORY/*.conf`",
+                    ReadError::Executable => "only plain files are read; `chmod a-x` it",
                     _ => "give the user who runs evenkeeld leave to read it",
                 };
-                return self.push(d.label("left out").help(help));
+                return self.report(d.label("left out").help(help));
             }
         };
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let Some((text, base)) = self.sources.add_file(&name, text, Some(at)) else {
-            return self.overflow(at, "4 GiB");
+            return self.report_limit(at, "4 GiB");
         };
-        self.open.push(path);
-        self.out.push(Item::Begin);
-        self.file(text, base);
-        self.out.push(Item::End(at));
-        self.open.pop();
+        self.open_files.push(path);
+        self.items.push(ExpandedItem::FileStart);
+        self.expand_file(text, base);
+        self.items.push(ExpandedItem::FileEnd(at));
+        self.open_files.pop();
     }
 }

@@ -8,7 +8,7 @@
 
 mod include;
 mod repeat;
-mod replace;
+mod substitute;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,12 +20,12 @@ use super::{Diagnostic, Options, Sources, Span};
 pub(crate) const MAX_LINES: usize = 1_000_000;
 const MAX_BYTES: u32 = 256 << 20;
 /// Findings of expansion after which it stops: a repetition can make the same mistake a million times.
-const MAX_FINDINGS: usize = 1_000;
+const MAX_DIAGNOSTICS: usize = 1_000;
 /// Definitions that stand in definitions, files in files, repetitions in repetitions.
 const MAX_DEPTH: usize = 32;
 
 /// What the lines of all files come to.
-pub(crate) enum Item<'a> {
+pub(crate) enum ExpandedItem<'a> {
     /// A line with something on it.
     Line {
         /// Without the blanks around it; comments and escapes are still there.
@@ -34,15 +34,15 @@ pub(crate) enum Item<'a> {
         base: u32,
     },
     /// An included file begins.
-    Begin,
+    FileStart,
     /// It ends; the word that named it.
-    End(Span),
+    FileEnd(Span),
 }
 
 /// What a name stands for.
 enum Definition {
     /// Lines of a file, expanded when they are used.
-    Written(Vec<Span>),
+    Lines(Vec<Span>),
     /// A value of `~SEQ` or `~LST`.
     Value(String),
 }
@@ -53,14 +53,14 @@ pub(crate) struct Expander<'a, 'd> {
     environment: &'a dyn Environment,
     config_id: String,
     definitions: HashMap<String, Definition>,
-    strict: include::Strict,
+    include_check: include::IncludeCheck,
     /// The files that are being read, outermost first.
-    open: Vec<PathBuf>,
-    random: u64,
+    open_files: Vec<PathBuf>,
+    random_state: u64,
     /// Turns of `~SEQ` and `~LST` so far.
-    turns: usize,
-    full: bool,
-    out: Vec<Item<'a>>,
+    iterations: usize,
+    limit_reached: bool,
+    items: Vec<ExpandedItem<'a>>,
     diagnostics: &'d mut Vec<Diagnostic>,
 }
 
@@ -72,22 +72,22 @@ pub(crate) fn expand<'a>(
     path: &Path,
     file: (&'a str, u32),
     diagnostics: &mut Vec<Diagnostic>,
-) -> Vec<Item<'a>> {
+) -> Vec<ExpandedItem<'a>> {
     let mut e = Expander {
         sources,
         environment,
         config_id: options.config_id.clone().unwrap_or_else(|| environment.host_name()),
         definitions: HashMap::new(),
-        strict: include::Strict::default(),
-        open: vec![path.to_owned()],
-        random: environment.seed(),
-        turns: 0,
-        full: false,
-        out: Vec::new(),
+        include_check: include::IncludeCheck::default(),
+        open_files: vec![path.to_owned()],
+        random_state: environment.random_seed(),
+        iterations: 0,
+        limit_reached: false,
+        items: Vec::new(),
         diagnostics,
     };
-    e.file(file.0, file.1);
-    e.out
+    e.expand_file(file.0, file.1);
+    e.items
 }
 
 /// A slice without the blanks around it, and the place where it begins.
@@ -96,12 +96,12 @@ fn trim(text: &str, base: u32) -> (&str, u32) {
     (from_start.trim_end(), base + (text.len() - from_start.len()) as u32)
 }
 
-fn span_of(text: &str, base: u32) -> Span {
+fn text_span(text: &str, base: u32) -> Span {
     Span { start: base, end: base + text.len() as u32 }
 }
 
 /// A line up to its comment: `#` or `!` outside quotes, without a backslash before it.
-fn uncommented(line: &str) -> &str {
+fn strip_comment(line: &str) -> &str {
     let bytes = line.as_bytes();
     let (mut quoted, mut i) = (false, 0);
     while let Some(&b) = bytes.get(i) {
@@ -118,26 +118,26 @@ fn uncommented(line: &str) -> &str {
 }
 
 /// `$NAME=`: the name and what is behind the `=`.
-fn definition(line: &str) -> Option<(&str, &str)> {
+fn parse_definition(line: &str) -> Option<(&str, &str)> {
     let (name, value) = line.strip_prefix('$')?.split_once('=')?;
-    replace::is_name(name).then_some((name, value))
+    substitute::is_name(name).then_some((name, value))
 }
 
 impl<'a> Expander<'a, '_> {
-    fn push(&mut self, d: Diagnostic) {
+    fn report(&mut self, d: Diagnostic) {
         let at = d.span;
         if !self.diagnostics.contains(&d) {
             self.diagnostics.push(d);
         }
-        if self.diagnostics.len() > MAX_FINDINGS {
-            self.overflow(at, "1,000 mistakes");
+        if self.diagnostics.len() > MAX_DIAGNOSTICS {
+            self.report_limit(at, "1,000 mistakes");
         }
     }
 
     /// Says once that expansion makes too much, and stops it.
-    fn overflow(&mut self, at: Span, what: &str) {
-        if !self.full {
-            self.full = true;
+    fn report_limit(&mut self, at: Span, what: &str) {
+        if !self.limit_reached {
+            self.limit_reached = true;
             self.diagnostics.push(
                 Diagnostic::error("expansion-limit", at, format!("this expands to more than {what}"))
                     .label("expansion stops here")
@@ -147,12 +147,12 @@ impl<'a> Expander<'a, '_> {
     }
 
     /// All lines of a text.
-    fn file(&mut self, text: &'a str, base: u32) {
+    fn expand_file(&mut self, text: &'a str, base: u32) {
         let (text, mut at) = match text.strip_prefix('\u{feff}') {
             None => (text, base),
             Some(rest) => {
                 let mark = Span { start: base, end: base + 3 };
-                self.push(
+                self.report(
                     Diagnostic::warning("byte-order-mark", mark, "the file begins with a byte order mark")
                         .label("keepalived takes it for a part of the first word, and loses the first block")
                         .help("save the file as UTF-8 without it"),
@@ -164,12 +164,12 @@ impl<'a> Expander<'a, '_> {
         while let Some(raw) = lines.next() {
             let here = at;
             at += raw.len() as u32 + 1;
-            if self.full {
+            if self.limit_reached {
                 return;
             }
             if raw.as_bytes().contains(&0) {
                 let nul = raw.find('\0').unwrap_or(0) as u32;
-                self.push(
+                self.report(
                     Diagnostic::error(
                         "nul-byte",
                         Span { start: here + nul, end: here + nul + 1 },
@@ -179,9 +179,9 @@ impl<'a> Expander<'a, '_> {
                 );
                 continue;
             }
-            let (line, place) = trim(uncommented(raw), here);
-            let Some((line, place)) = self.condition(line, place) else { continue };
-            if let Some((name, value)) = definition(line) {
+            let (line, place) = trim(strip_comment(raw), here);
+            let Some((line, place)) = self.strip_condition(line, place) else { continue };
+            if let Some((name, value)) = parse_definition(line) {
                 // A value goes on as long as its lines end in a backslash; the first may hold nothing else.
                 let mut parts = Vec::new();
                 let (mut part, mut part_at) = (value, place + (line.len() - value.len()) as u32);
@@ -189,24 +189,24 @@ impl<'a> Expander<'a, '_> {
                     let (rest, goes_on) = part.strip_suffix('\\').map_or((part, false), |r| (r, true));
                     let (kept, kept_at) = trim(rest, part_at);
                     if !(kept.is_empty() && parts.is_empty() && goes_on) {
-                        parts.push(span_of(kept, kept_at));
+                        parts.push(text_span(kept, kept_at));
                     }
                     if !goes_on {
                         break;
                     }
                     let Some(next) = lines.next() else { break };
-                    (part, part_at) = trim(uncommented(next), at);
+                    (part, part_at) = trim(strip_comment(next), at);
                     at += next.len() as u32 + 1;
                 }
-                self.definitions.insert(name.to_owned(), Definition::Written(parts));
+                self.definitions.insert(name.to_owned(), Definition::Lines(parts));
                 continue;
             }
-            self.line(line, place, 0);
+            self.expand_line(line, place, 0);
         }
     }
 
     /// Takes `@id` and `@^id` from the beginning of a line; `None` if the line is not for this machine.
-    fn condition<'t>(&self, line: &'t str, base: u32) -> Option<(&'t str, u32)> {
+    fn strip_condition<'t>(&self, line: &'t str, base: u32) -> Option<(&'t str, u32)> {
         let Some(rest) = line.strip_prefix('@') else { return Some((line, base)) };
         let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
         let (id, behind) = rest.split_at(end);
@@ -218,47 +218,47 @@ impl<'a> Expander<'a, '_> {
     }
 
     /// A line that is neither left out nor a definition: repeated, replaced, included, or taken as it is.
-    fn line(&mut self, text: &'a str, base: u32, depth: usize) {
-        if text.is_empty() || self.full {
+    fn expand_line(&mut self, text: &'a str, base: u32, depth: usize) {
+        if text.is_empty() || self.limit_reached {
             return;
         }
-        if self.out.len() >= MAX_LINES || self.sources.size() > MAX_BYTES || depth > MAX_DEPTH {
-            return self.overflow(span_of(text, base), "1,000,000 lines");
+        if self.items.len() >= MAX_LINES || self.sources.total_size() > MAX_BYTES || depth > MAX_DEPTH {
+            return self.report_limit(text_span(text, base), "1,000,000 lines");
         }
         if text.starts_with("~SEQ") || text.starts_with("~LST") {
-            return self.repeat(text, base, depth);
+            return self.expand_repetition(text, base, depth);
         }
         if text.contains('$')
-            && let Some((made, start)) = self.replace(text, base)
+            && let Some((made, start)) = self.substitute_line(text, base)
         {
             let mut at = start;
             for piece in made.split('\n') {
                 let (piece_text, place) = trim(piece, at);
-                self.replaced(piece_text, place, depth + 1);
+                self.emit_line(piece_text, place, depth + 1);
                 at += piece.len() as u32 + 1;
             }
             return;
         }
-        self.replaced(text, base, depth);
+        self.emit_line(text, base, depth);
     }
 
     /// A line in which nothing is left to replace.
-    fn replaced(&mut self, text: &'a str, base: u32, depth: usize) {
-        if text.is_empty() || self.full {
+    fn emit_line(&mut self, text: &'a str, base: u32, depth: usize) {
+        if text.is_empty() || self.limit_reached {
             return;
         }
         if text.starts_with("~SEQ") || text.starts_with("~LST") {
-            return self.line(text, base, depth + 1);
+            return self.expand_line(text, base, depth + 1);
         }
-        if text.starts_with("inc") && self.include(text, base) {
+        if text.starts_with("inc") && self.try_include(text, base) {
             return;
         }
         if let Some(n) = text.strip_prefix("random_seed").and_then(|n| n.trim().parse().ok()) {
-            self.random = n;
+            self.random_state = n;
         }
-        if self.out.len() >= MAX_LINES {
-            return self.overflow(span_of(text, base), "1,000,000 lines");
+        if self.items.len() >= MAX_LINES {
+            return self.report_limit(text_span(text, base), "1,000,000 lines");
         }
-        self.out.push(Item::Line { text, base });
+        self.items.push(ExpandedItem::Line { text, base });
     }
 }

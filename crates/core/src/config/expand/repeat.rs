@@ -1,40 +1,43 @@
 //! `~SEQ`, `~SEQx` and `~LST` (keepalived.conf(5), "sequences" and "lists").
 
 use super::super::{Diagnostic, Span};
-use super::{Definition, Expander, MAX_LINES, replace, span_of, trim};
+use super::{Definition, Expander, MAX_LINES, substitute, text_span, trim};
 
 /// One turn of a repetition: what its names stand for.
-type Turn = Vec<(String, String)>;
+type Bindings = Vec<(String, String)>;
 
 impl<'a> Expander<'a, '_> {
     /// `~SEQ(NAME, [[FIRST,] STEP,] LAST) LINE` and `~LST(NAME, VALUE…) LINE`.
-    pub(super) fn repeat(&mut self, text: &'a str, base: u32, depth: usize) {
-        let (kind, spec, rest) = match split(text) {
+    pub(super) fn expand_repetition(&mut self, text: &'a str, base: u32, depth: usize) {
+        let (kind, spec, rest) = match split_repetition(text) {
             Some(parts) => parts,
             None => {
                 let head = text.split_whitespace().next().unwrap_or(text);
-                return self.bad(span_of(head, base), "expected ~SEQ(NAME, FIRST, STEP, LAST) or ~LST(NAME, VALUE…)");
+                return self.report_bad_repetition(
+                    text_span(head, base),
+                    "expected ~SEQ(NAME, FIRST, STEP, LAST) or ~LST(NAME, VALUE…)",
+                );
             }
         };
         let spec_at = base + kind.len() as u32 + 1;
         let at = Span { start: base, end: spec_at + spec.len() as u32 + 1 };
-        let spec = self.replaced_text(spec, spec_at);
+        let spec = self.substitute_text(spec, spec_at);
         let (rest, rest_at) = trim(rest, base + (text.len() - rest.len()) as u32);
         if kind == "~LST" {
-            match list(&spec) {
+            match parse_list(&spec) {
                 Ok(turns) => {
                     for t in turns {
-                        if !self.full {
-                            self.turn(t, rest, rest_at, depth);
+                        if !self.limit_reached {
+                            self.expand_iteration(t, rest, rest_at, depth);
                         }
                     }
                 }
-                Err(why) => self.bad(at, why),
+                Err(why) => self.report_bad_repetition(at, why),
             }
             return;
         }
         match Sequence::parse(&spec) {
-            Ok(s) if s.len() > MAX_LINES as u64 => self.overflow(at, "1,000,000 lines"),
+            Ok(s) if s.len() > MAX_LINES as u64 => self.report_limit(at, "1,000,000 lines"),
             Ok(s) => {
                 for n in 0..s.len() {
                     let value = s.first + s.step * n as i64;
@@ -43,34 +46,34 @@ impl<'a> Expander<'a, '_> {
                         ("~SEQx", true) => format!("-{:x}", value.unsigned_abs()),
                         _ => value.to_string(),
                     };
-                    self.turn(vec![(s.name.clone(), shown)], rest, rest_at, depth);
-                    if self.full {
+                    self.expand_iteration(vec![(s.name.clone(), shown)], rest, rest_at, depth);
+                    if self.limit_reached {
                         return;
                     }
                 }
             }
-            Err(why) => self.bad(at, why),
+            Err(why) => self.report_bad_repetition(at, why),
         }
     }
 
-    fn turn(&mut self, turn: Turn, rest: &'a str, rest_at: u32, depth: usize) {
-        self.turns += 1;
-        if self.turns > MAX_LINES {
-            return self.overflow(span_of(rest, rest_at), "1,000,000 lines");
+    fn expand_iteration(&mut self, turn: Bindings, rest: &'a str, rest_at: u32, depth: usize) {
+        self.iterations += 1;
+        if self.iterations > MAX_LINES {
+            return self.report_limit(text_span(rest, rest_at), "1,000,000 lines");
         }
         for (name, value) in turn {
             self.definitions.insert(name, Definition::Value(value));
         }
-        self.line(rest, rest_at, depth + 1);
+        self.expand_line(rest, rest_at, depth + 1);
     }
 
-    fn bad(&mut self, at: Span, why: &str) {
-        self.push(Diagnostic::error("bad-repetition", at, "this repetition cannot be read").label(why));
+    fn report_bad_repetition(&mut self, at: Span, why: &str) {
+        self.report(Diagnostic::error("bad-repetition", at, "this repetition cannot be read").label(why));
     }
 }
 
 /// `~SEQ(SPEC) REST`
-fn split(text: &str) -> Option<(&str, &str, &str)> {
+fn split_repetition(text: &str) -> Option<(&str, &str, &str)> {
     let (kind, behind) = text.split_once('(')?;
     let (spec, rest) = behind.split_once(')')?;
     matches!(kind, "~SEQ" | "~SEQx" | "~LST").then_some((kind, spec, rest))
@@ -89,7 +92,7 @@ impl Sequence {
         let name = parts.next().unwrap_or("").to_owned();
         let mut numbers = Vec::new();
         for p in parts {
-            numbers.push(number(p).ok_or("expected whole numbers, at most nine digits long")?);
+            numbers.push(parse_number(p).ok_or("expected whole numbers, at most nine digits long")?);
         }
         let (first, step, last) = match numbers[..] {
             [last] => (if last < 0 { -1 } else { 1 }, None, last),
@@ -113,7 +116,7 @@ impl Sequence {
 }
 
 /// Decimal, or hexadecimal behind `0x`.
-fn number(text: &str) -> Option<i64> {
+fn parse_number(text: &str) -> Option<i64> {
     let (sign, digits) = text.strip_prefix('-').map_or((1, text), |d| (-1, d));
     let n = match digits.strip_prefix("0x") {
         Some(hex) if hex.len() <= 8 && !hex.starts_with('+') => i64::from_str_radix(hex, 16).ok()?,
@@ -124,7 +127,7 @@ fn number(text: &str) -> Option<i64> {
 }
 
 /// `NAME, VALUE…` or `{NAME, NAME…}, {VALUE, VALUE…}…`; values that are missing are empty.
-fn list(spec: &str) -> Result<Vec<Turn>, &'static str> {
+fn parse_list(spec: &str) -> Result<Vec<Bindings>, &'static str> {
     let mut groups = Vec::new();
     let mut rest = spec.trim();
     while !rest.is_empty() {
@@ -148,7 +151,7 @@ fn list(spec: &str) -> Result<Vec<Turn>, &'static str> {
     }
     let mut groups: std::vec::IntoIter<Vec<String>> = groups.into_iter();
     let names = groups.next().ok_or("expected a name")?;
-    if !names.iter().all(|n| replace::is_name(n)) {
+    if !names.iter().all(|n| substitute::is_name(n)) {
         return Err("expected names of letters, digits and _");
     }
     if groups.len() == 0 {

@@ -7,18 +7,18 @@
 
 mod checkers;
 mod global;
+mod reasons;
 mod root;
 mod server;
 pub mod spec;
 mod track;
 mod vrrp;
-mod why;
 
 pub(crate) use root::ROOT;
 
 use std::sync::LazyLock;
 
-pub use spec::{Args, Block, Keyword, Lines, Standing};
+pub use spec::{Args, Block, Keyword, LineKind, Support};
 
 /// Every block, outer ones before inner ones.
 pub fn blocks() -> Vec<&'static Block> {
@@ -45,7 +45,7 @@ pub fn entries() -> &'static [(&'static Block, &'static Keyword)] {
 }
 
 /// Blocks that stand at the top level and nowhere else: one of them inside another block tells of a missing brace.
-pub(crate) fn only_at_top(name: &str) -> bool {
+pub(crate) fn is_top_level_only(name: &str) -> bool {
     name != "track_file" && name != "SSL" && ROOT.keyword(name).is_some_and(Keyword::opens_block)
 }
 

@@ -1,13 +1,13 @@
 //! What an entry of the registry says: a keyword's arguments, default, meaning, origin and standing.
 
 /// The largest `u32`.
-pub const U32: u64 = u32::MAX as u64;
+pub const U32_MAX: u64 = u32::MAX as u64;
 /// The largest `i32`.
-pub const I31: u64 = i32::MAX as u64;
+pub const I32_MAX: u64 = i32::MAX as u64;
 /// keepalived's longest timer, in microseconds.
-pub const MAX_TIMER: u64 = 4_294_967_295;
+pub const TIMER_MAX_US: u64 = 4_294_967_295;
 /// A timer without an upper bound worth naming, in microseconds.
-pub const FOREVER: u64 = 18_446_744_073_709_551_614;
+pub const UNBOUNDED_US: u64 = 18_446_744_073_709_551_614;
 
 /// An address family, where only one will do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,13 +22,13 @@ pub enum Family {
 
 /// What stands between a block's keyword and its brace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Name {
+pub enum BlockName {
     /// Nothing.
     None,
     /// A name.
-    One,
+    OneName,
     /// A name and nothing else.
-    Only,
+    OneNameStrict,
     /// `ADDRESS [PORT]`
     Endpoint,
     /// `ADDRESS [PORT]`, `fwmark N` or `group NAME`
@@ -37,7 +37,7 @@ pub enum Name {
 
 /// What an instance or a sync group tracks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Track {
+pub enum TrackKind {
     /// Network interfaces.
     Interface,
     /// `vrrp_script`
@@ -52,7 +52,7 @@ pub enum Track {
 
 /// What each line of a value block is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Lines {
+pub enum LineKind {
     /// Any number of names on a line.
     Names,
     /// Any number of interfaces on a line.
@@ -74,11 +74,11 @@ pub enum Lines {
     /// The same, kept at all times.
     StaticRule,
     /// `NAME [weight N [reverse|noreverse]]`
-    Track(Track),
+    Track(TrackKind),
     /// `ADDRESS [min_ttl N] [max_ttl N]`
     Peer,
     /// `ADDRESS[-LAST|/PREFIX] [PORT]` or `fwmark N`
-    Member,
+    GroupMember,
 }
 
 /// What stands behind a keyword.
@@ -121,7 +121,7 @@ pub enum Args {
     /// The name of a network interface.
     Interface,
     /// The same, of which only the length is looked at.
-    Device,
+    InterfaceUnchecked,
     /// A path, or a quoted path with arguments; perhaps a user and a group.
     Script,
     /// The same, or nothing.
@@ -141,7 +141,7 @@ pub enum Args {
     /// A scheduler of IPVS.
     Scheduler,
     /// `NAT|DR|TUN [type ipip|gue port N|gre] [nocsum|csum|remcsum]`
-    Method,
+    LvsMethod,
     /// A netmask, or an IPv6 prefix length.
     Granularity,
     /// `N [reverse|noreverse]`
@@ -153,7 +153,7 @@ pub enum Args {
     /// `drop`, `drain SECONDS`, `reject` or `reschedule`.
     OnRemoval,
     /// `RANGE [tcp|udp|sctp|any [PORT[-PORT]]]`
-    Member,
+    FwmarkMember,
     /// `IF [inst NAME] [id N] [maxlen N] [port N] [ttl N] [group ADDRESS]`
     SyncDaemon,
     /// `[all] SECONDS`; the lowest number that is accepted.
@@ -189,37 +189,37 @@ pub enum Args {
     /// A domain name.
     DnsName,
     /// `DEVICE [auto|xdp|tc|generic]`
-    Hook,
+    Attachment,
     /// A block of keywords.
-    Block(&'static Block, Name),
+    Block(&'static Block, BlockName),
     /// A block of lines.
-    Lines(Lines),
+    Lines(LineKind),
     /// A block of lines with a name.
-    NamedLines(Lines),
+    NamedLines(LineKind),
 }
 
 /// What keepalived does if the argument is missing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Absent {
+pub enum MissingArgument {
     /// It exits with status 2.
     Exits,
     /// It reports and goes on.
-    Reported,
+    Reports,
     /// It says nothing.
-    Fine,
+    Accepts,
 }
 
 /// Does evenkeel act on it?
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
+pub enum Support {
     /// As keepalived does.
-    InForce,
+    Full,
     /// Accepted, not yet.
-    Later,
+    NotYet,
     /// Not yet, and to go on without it would do harm: two masters, say. The file is refused.
-    Needed,
+    Refused,
     /// Accepted, and never: why.
-    Never(&'static str),
+    NoEffect(&'static str),
 }
 
 /// A keyword of a block.
@@ -236,11 +236,11 @@ pub struct Keyword {
     /// Its meaning in a sentence.
     pub doc: &'static str,
     /// Without its argument.
-    pub absent: Absent,
+    pub missing_argument: MissingArgument,
     /// Does evenkeel act on it?
-    pub standing: Standing,
+    pub support: Support,
     /// For an old name: the new one (empty if there is none), and whether keepalived complains.
-    pub old: Option<(&'static str, bool)>,
+    pub deprecated: Option<(&'static str, bool)>,
     /// What is not as in keepalived, where it is in force; empty if nothing.
     pub differs: &'static str,
 }
@@ -280,26 +280,26 @@ pub const fn kw(
         default,
         since,
         doc,
-        absent: Absent::Exits,
-        standing: Standing::InForce,
-        old: None,
+        missing_argument: MissingArgument::Exits,
+        support: Support::Full,
+        deprecated: None,
         differs: "",
     }
 }
 
 impl Keyword {
-    pub(crate) const fn later(mut self) -> Self {
-        self.standing = Standing::Later;
+    pub(crate) const fn not_yet(mut self) -> Self {
+        self.support = Support::NotYet;
         self
     }
 
-    pub(crate) const fn needed(mut self) -> Self {
-        self.standing = Standing::Needed;
+    pub(crate) const fn refused(mut self) -> Self {
+        self.support = Support::Refused;
         self
     }
 
-    pub(crate) const fn never(mut self, why: &'static str) -> Self {
-        self.standing = Standing::Never(why);
+    pub(crate) const fn no_effect(mut self, why: &'static str) -> Self {
+        self.support = Support::NoEffect(why);
         self
     }
 
@@ -308,13 +308,13 @@ impl Keyword {
         self
     }
 
-    pub(crate) const fn absent(mut self, absent: Absent) -> Self {
-        self.absent = absent;
+    pub(crate) const fn missing_argument(mut self, absent: MissingArgument) -> Self {
+        self.missing_argument = absent;
         self
     }
 
-    pub(crate) const fn old(mut self, new: &'static str, loud: bool) -> Self {
-        self.old = Some((new, loud));
+    pub(crate) const fn deprecated(mut self, new: &'static str, loud: bool) -> Self {
+        self.deprecated = Some((new, loud));
         self
     }
 
@@ -324,8 +324,8 @@ impl Keyword {
     }
 
     /// The name under which its value is kept: the new one of an old name.
-    pub fn canonical(&self) -> &'static str {
-        match self.old {
+    pub fn canonical_name(&self) -> &'static str {
+        match self.deprecated {
             Some((new, _)) if !new.is_empty() => new,
             _ => self.name,
         }
@@ -334,7 +334,7 @@ impl Keyword {
     /// Its arguments in the notation of the manual.
     pub fn usage(&self) -> String {
         fn seconds(us: u64) -> String {
-            if us >= FOREVER { "…".into() } else { format!("{}", us as f64 / 1e6) }
+            if us >= UNBOUNDED_US { "…".into() } else { format!("{}", us as f64 / 1e6) }
         }
         match self.args {
             Args::Flag => String::new(),
@@ -355,7 +355,7 @@ impl Keyword {
             Args::OptChoice(words) => format!("[{}]", words.join("|")),
             Args::Address => "ADDRESS".into(),
             Args::Multicast(_) => "MULTICAST-ADDRESS".into(),
-            Args::Interface | Args::Device => "INTERFACE".into(),
+            Args::Interface | Args::InterfaceUnchecked => "INTERFACE".into(),
             Args::ProcessName => "NAME".into(),
             Args::AbsolutePath(false) => "/PATH".into(),
             Args::AbsolutePath(true) => "[/PATH]".into(),
@@ -365,12 +365,12 @@ impl Keyword {
             Args::Fifo => "PATH [USER [GROUP]]".into(),
             Args::Endpoint => "ADDRESS [PORT]".into(),
             Args::Scheduler => "rr|wrr|lc|wlc|lblc|lblcr|sh|mh|dh|fo|ovf|sed|nq|twos".into(),
-            Args::Method => "NAT|DR|TUN [type ipip|gue port N|gre] [nocsum|csum|remcsum]".into(),
+            Args::LvsMethod => "NAT|DR|TUN [type ipip|gue port N|gre] [nocsum|csum|remcsum]".into(),
             Args::Granularity => "NETMASK|PREFIX-LENGTH".into(),
             Args::Weight(min, max) => format!("{min}..{max} [reverse|noreverse]"),
             Args::SmtpServer => "HOST [PORT]".into(),
             Args::LvsTimeouts => "[tcp SECONDS] [tcpfin SECONDS] [udp SECONDS]".into(),
-            Args::Member => "RANGE [tcp|udp|sctp|any [PORT[-PORT]]]".into(),
+            Args::FwmarkMember => "RANGE [tcp|udp|sctp|any [PORT[-PORT]]]".into(),
             Args::OnRemoval => "drop|drain SECONDS|reject|reschedule".into(),
             Args::SyncDaemon => {
                 "INTERFACE [[inst] INSTANCE] [id 0..255] [maxlen 1..65507] [port 1..65535] [ttl 1..255] [group ADDRESS]"
@@ -392,11 +392,11 @@ impl Keyword {
             Args::Hex => "HEX".into(),
             Args::HexMask => "[HEX, X for any digit]".into(),
             Args::DnsName => "DOMAIN".into(),
-            Args::Hook => "DEVICE [auto|xdp|tc|generic]".into(),
-            Args::Block(_, Name::None) | Args::Lines(_) => "{ … }".into(),
-            Args::Block(_, Name::One | Name::Only) | Args::NamedLines(_) => "NAME { … }".into(),
-            Args::Block(_, Name::Endpoint) => "ADDRESS|NAME [PORT] | srv NAME { … }".into(),
-            Args::Block(_, Name::Service) => "ADDRESS [PORT]|fwmark N|group NAME { … }".into(),
+            Args::Attachment => "DEVICE [auto|xdp|tc|generic]".into(),
+            Args::Block(_, BlockName::None) | Args::Lines(_) => "{ … }".into(),
+            Args::Block(_, BlockName::OneName | BlockName::OneNameStrict) | Args::NamedLines(_) => "NAME { … }".into(),
+            Args::Block(_, BlockName::Endpoint) => "ADDRESS|NAME [PORT] | srv NAME { … }".into(),
+            Args::Block(_, BlockName::Service) => "ADDRESS [PORT]|fwmark N|group NAME { … }".into(),
         }
     }
 }

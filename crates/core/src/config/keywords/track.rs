@@ -8,17 +8,17 @@ pub(crate) static VRRP_SCRIPT: Block = Block { path: "vrrp_script", keywords: VR
 #[rustfmt::skip]
 const VRRP_SCRIPT_KEYWORDS: &[Keyword] = &[
     kw("script", Args::Script, "required", "v1.1.13",
-       "The program to run, in quotes with its arguments; exit status 0 is success.").absent(Absent::Reported)
+       "The program to run, in quotes with its arguments; exit status 0 is success.").missing_argument(MissingArgument::Reports)
        .differs("a first definition counts where a name is used twice, and the second is told of"),
-    kw("interval", Args::Seconds(1_000, MAX_TIMER), "1", "v1.1.13",
+    kw("interval", Args::Seconds(1_000, TIMER_MAX_US), "1", "v1.1.13",
        "Seconds from one start to the next."),
-    kw("timeout", Args::Seconds(1_000, MAX_TIMER), "= interval", "v1.2.6",
+    kw("timeout", Args::Seconds(1_000, TIMER_MAX_US), "= interval", "v1.2.6",
        "It has failed if it runs longer."),
     kw("weight", Args::Weight(-253, 253), "0", "v1.1.13",
        "Added to the priority while it succeeds (above 0) or fails (below 0); 0: its failure means FAULT."),
-    kw("rise", Args::Uint(1, I31), "1", "v1.1.18",
+    kw("rise", Args::Uint(1, I32_MAX), "1", "v1.1.18",
        "Successes in a row that make it good."),
-    kw("fall", Args::Uint(1, I31), "1", "v1.1.18",
+    kw("fall", Args::Uint(1, I32_MAX), "1", "v1.1.18",
        "Failures in a row that make it bad."),
     kw("user", Args::User, "script_user", "v1.3.0",
        "Who runs it."),
@@ -34,9 +34,9 @@ const TRACK_PROCESS_KEYWORDS: &[Keyword] = &[
     kw("process", Args::Process, "required", "v2.0.11",
        "The program's name, and its parameters if they matter."),
     kw("param_match", Args::Choice(&["initial", "partial"]), "exact", "v2.0.16",
-       "Whether parameters must begin with those, or contain them; without it they must be the same.").absent(Absent::Fine),
+       "Whether parameters must begin with those, or contain them; without it they must be the same.").missing_argument(MissingArgument::Accepts),
     kw("weight", Args::Weight(-254, 254), "0", "v2.0.11",
-       "Added to the priority while enough processes run (above 0) or do not (below 0); 0: too few mean FAULT.").absent(Absent::Reported),
+       "Added to the priority while enough processes run (above 0) or do not (below 0); 0: too few mean FAULT.").missing_argument(MissingArgument::Reports),
     kw("quorum", Args::Uint(1, 65535), "1", "v2.0.11",
        "How many processes there must be."),
     kw("quorum_max", Args::Uint(0, 65535), "unlimited", "v2.0.16",
@@ -57,7 +57,7 @@ pub(crate) static TRACK_FILE: Block = Block { path: "track_file", keywords: TRAC
 #[rustfmt::skip]
 const TRACK_FILE_KEYWORDS: &[Keyword] = &[
     kw("file", Args::Text, "required", "v2.1.0",
-       "The file; it holds one whole number.").absent(Absent::Reported),
+       "The file; it holds one whole number.").missing_argument(MissingArgument::Reports),
     kw("weight", Args::Weight(-254, 254), "1", "v2.1.0",
        "What the number in the file is multiplied by."),
     kw("init_file", Args::InitFile, "off", "v2.1.0",
@@ -70,7 +70,7 @@ pub(crate) static VRRP_TRACK_FILE: Block = Block { path: "vrrp_track_file", keyw
 #[rustfmt::skip]
 const VRRP_TRACK_FILE_KEYWORDS: &[Keyword] = &[
     kw("file", Args::Text, "required", "v2.0.0",
-       "The file; it holds one whole number.").absent(Absent::Reported),
+       "The file; it holds one whole number.").missing_argument(MissingArgument::Reports),
     kw("weight", Args::Weight(-254, 254), "1", "v2.0.0",
        "What the number in the file is multiplied by."),
     kw("init_file", Args::InitFile, "off", "v2.0.0",
@@ -87,7 +87,7 @@ const BFD_INSTANCE_KEYWORDS: &[Keyword] = &[
     kw("neighbor_ip", Args::Address, "required", "v2.0.0",
        "The neighbour's address."),
     kw("neighbour_ip", Args::Address, "", "v2.0.0",
-       "Peer address, by the other spelling.").old("neighbor_ip", false),
+       "Peer address, by the other spelling.").deprecated("neighbor_ip", false),
     kw("min_rx", Args::Millis(1_000, 4_294_967_000), "10", "v2.0.0",
        "Milliseconds between packets that we are willing to receive."),
     kw("min_tx", Args::Millis(1_000, 4_294_967_000), "10", "v2.0.0",

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::super::value::{Line, Section, Value};
-use super::Lower;
+use super::LoweringContext;
 use crate::model::{Login, Mail, MailTls};
 
-impl Lower<'_> {
+impl LoweringContext<'_> {
     /// Where mail goes; nothing if there is no relay, or nobody to write to.
-    pub(super) fn mail(&self) -> Option<Mail> {
+    pub(super) fn lower_mail(&self) -> Option<Mail> {
         let words = |keyword: &str| {
-            self.global(|g| match &g.get(keyword)?.value {
+            self.global_setting(|g| match &g.get(keyword)?.value {
                 Value::Words(w) => Some(w.clone()),
                 _ => None,
             })
@@ -21,12 +21,12 @@ impl Lower<'_> {
         let mail = Mail {
             relay: server.first()?.clone(),
             port: server.get(1).and_then(|p| p.parse().ok()).unwrap_or(25),
-            helo: self.global(|g| g.text("smtp_helo_name")).map(str::to_owned),
-            from: self.global(|g| g.text("notification_email_from")).map(str::to_owned),
+            helo: self.global_setting(|g| g.text("smtp_helo_name")).map(str::to_owned),
+            from: self.global_setting(|g| g.text("notification_email_from")).map(str::to_owned),
             to: names.collect(),
-            timeout: self.global(|g| g.seconds("smtp_connect_timeout")).unwrap_or(Duration::from_secs(30)),
-            faults: self.global(|g| g.get("no_email_faults").map(|_| ())).is_none(),
-            tls: match self.global(|g| g.text("smtp_tls")) {
+            timeout: self.global_setting(|g| g.seconds("smtp_connect_timeout")).unwrap_or(Duration::from_secs(30)),
+            faults: self.global_setting(|g| g.get("no_email_faults").map(|_| ())).is_none(),
+            tls: match self.global_setting(|g| g.text("smtp_tls")) {
                 Some("starttls") => MailTls::StartTls,
                 Some("on") => MailTls::On,
                 _ => MailTls::Off,
@@ -38,8 +38,8 @@ impl Lower<'_> {
     }
 
     /// `smtp_alert` of a block, or what global_defs says for its kind, or for all.
-    pub(super) fn mails(&self, s: &Section, kind: &'static str, usual: bool) -> bool {
-        let global = |k: &'static str| self.global(|g| g.flag(k));
+    pub(super) fn sends_mail_alerts(&self, s: &Section, kind: &'static str, usual: bool) -> bool {
+        let global = |k: &'static str| self.global_setting(|g| g.flag(k));
         if kind == "smtp_alert_checker" && global("no_checker_emails").is_some() {
             return false;
         }
@@ -48,7 +48,7 @@ impl Lower<'_> {
 
     /// `notify_ordered`
     pub(super) fn notify_ordered(&self) -> Option<Duration> {
-        let limit = self.global(|g| g.get("notify_ordered").map(|e| &e.value))?;
+        let limit = self.global_setting(|g| g.get("notify_ordered").map(|e| &e.value))?;
         Some(Duration::from_secs(if let Value::Uint(n) = limit { *n } else { 60 }))
     }
 }

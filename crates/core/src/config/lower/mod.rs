@@ -1,42 +1,43 @@
 //! The typed configuration to what is in force: defaults, inheritance, and what this version cannot do yet.
 
-mod checks;
+mod checkers;
+mod dataplane;
 mod encap;
-mod groups;
 mod instances;
 mod mail;
-mod plane;
 mod routes;
+mod server_groups;
 mod services;
 mod tracked;
 mod vmacs;
 
-pub(super) use checks::pattern;
-pub(super) use instances::weights_count;
+pub(super) use checkers::regex_pattern;
+pub(super) use instances::counts_member_weights;
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::value::{Section, Value};
-use super::{Diagnostic, Environment, NameTables, Span};
+use super::{Diagnostic, Environment, IprouteDirs, Span};
 use crate::model::{
-    CheckKind, Config, Fifo, GlobalDefs, HookChoice, Schedule, ScriptCommand, Statics, TrackedObject, Tuning, Vmac,
+    AttachChoice, CheckKind, Config, Fifo, GlobalDefs, ProcessScheduling, ScriptCommand, Statics, TrackedObject,
+    Tuning, Vmac,
 };
 
 /// The weight, and `reverse`, that a tracked object has of its own.
-type Usual = BTreeMap<TrackedObject, (i16, bool)>;
+type DefaultWeights = BTreeMap<TrackedObject, (i16, bool)>;
 
 /// What lowering needs, and what it finds.
-pub(crate) struct Lower<'l> {
+pub(crate) struct LoweringContext<'l> {
     root: &'l Section,
     /// Every `global_defs` and every `SSL`, the last one first: each check asks them, and a file may have 100,000 checks.
     globals: Vec<&'l Section>,
     ssl: Vec<&'l Section>,
     environment: &'l dyn Environment,
     /// Where names of routes and rules are looked up.
-    tables: &'l NameTables,
+    tables: &'l IprouteDirs,
     diagnostics: &'l mut Vec<Diagnostic>,
-    told: HashSet<String>,
+    reported: HashSet<String>,
     /// The interfaces that are to be made.
     vmacs: Vec<Vmac>,
 }
@@ -45,7 +46,7 @@ pub(crate) struct Lower<'l> {
 pub(crate) fn lower(
     root: &Section,
     environment: &dyn Environment,
-    tables: &NameTables,
+    tables: &IprouteDirs,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Config {
     let last_first = |name: &'static str| {
@@ -54,18 +55,26 @@ pub(crate) fn lower(
         all
     };
     let (globals, ssl) = (last_first("global_defs"), last_first("SSL"));
-    let mut l =
-        Lower { root, globals, ssl, environment, tables, diagnostics, told: Default::default(), vmacs: Vec::new() };
-    let mut global = l.globals();
-    let mut usual = Usual::new();
-    let mut scripts = l.scripts(&global, &mut usual);
-    let mut track_files = l.track_files(&mut usual);
-    let mut track_processes = l.track_processes(&mut usual);
-    let bfd = l.bfd(&mut usual);
-    let mut instances = l.instances(&usual);
-    global.sync = l.sync_daemon(&instances);
-    let groups = l.groups(&mut instances, &usual);
-    let virtual_servers = l.services(&usual);
+    let mut l = LoweringContext {
+        root,
+        globals,
+        ssl,
+        environment,
+        tables,
+        diagnostics,
+        reported: Default::default(),
+        vmacs: Vec::new(),
+    };
+    let mut global = l.lower_global_defs();
+    let mut usual = DefaultWeights::new();
+    let mut scripts = l.lower_scripts(&global, &mut usual);
+    let mut track_files = l.lower_track_files(&mut usual);
+    let mut track_processes = l.lower_track_processes(&mut usual);
+    let bfd = l.lower_bfd_instances(&mut usual);
+    let mut instances = l.lower_instances(&usual);
+    global.sync = l.lower_sync_daemon(&instances);
+    let groups = l.lower_sync_groups(&mut instances, &usual);
+    let virtual_servers = l.lower_services(&usual);
     let tracked: HashSet<&TrackedObject> = instances.iter().flat_map(|i| &i.tracks).map(|t| &t.object).collect();
     let checks = virtual_servers.iter().flat_map(|v| &v.servers).flat_map(|r| &r.checks);
     let files: HashSet<&str> = checks
@@ -74,13 +83,13 @@ pub(crate) fn lower(
     scripts.retain(|s| tracked.contains(&TrackedObject::Script(s.name.clone())));
     track_files.retain(|f| files.contains(&*f.name) || tracked.contains(&TrackedObject::File(f.name.clone())));
     track_processes.retain(|p| tracked.contains(&TrackedObject::Process(p.name.clone())));
-    let announce_gaps = l.announce_gaps();
+    let announce_gaps = l.announcement_intervals();
     let statics = Statics {
         addresses: l.static_addresses(),
-        routes: l.routes(root, "static_routes"),
-        rules: l.rules(root, "static_rules"),
+        routes: l.lower_routes(root, "static_routes"),
+        rules: l.lower_rules(root, "static_rules"),
     };
-    l.track_groups(&mut instances, &statics);
+    l.apply_track_groups(&mut instances, &statics);
     Config {
         global,
         scripts,
@@ -88,27 +97,27 @@ pub(crate) fn lower(
         track_processes,
         bfd,
         instances,
-        groups,
+        sync_groups: groups,
         vmacs: std::mem::take(&mut l.vmacs),
         statics,
         link_delays: l.link_delays(),
-        dynamic_interfaces: l.global(|g| g.get("dynamic_interfaces").map(|_| ())).is_some(),
-        announce_gaps,
+        dynamic_interfaces: l.global_setting(|g| g.get("dynamic_interfaces").map(|_| ())).is_some(),
+        announce_intervals: announce_gaps,
         namespace: root.text("net_namespace").map(str::to_owned),
-        ipvs_namespace: Lower::ipvs_namespace(root),
+        ipvs_namespace: LoweringContext::ipvs_namespace(root),
         virtual_servers,
     }
 }
 
-impl<'l> Lower<'l> {
+impl<'l> LoweringContext<'l> {
     /// What this version cannot do, and could not leave undone without harm.
-    fn unsupported(&mut self, at: Span, what: String, label: &str) {
+    fn report_unsupported(&mut self, at: Span, what: String, label: &str) {
         self.diagnostics.push(Diagnostic::unsupported(at, what).label(label.to_owned()));
     }
 
     /// What this version leaves undone; each told once.
-    fn later(&mut self, at: Span, what: &str) {
-        if self.told.insert(what.to_owned()) {
+    fn report_not_in_force(&mut self, at: Span, what: &str) {
+        if self.reported.insert(what.to_owned()) {
             self.diagnostics.push(
                 Diagnostic::lint("not-in-force", at, format!("`{what}` is accepted, not in force yet"))
                     .label("no effect in this version"),
@@ -117,70 +126,70 @@ impl<'l> Lower<'l> {
     }
 
     /// The last `global_defs` that has a keyword decides.
-    fn global<T>(&self, read: impl Fn(&'l Section) -> Option<T>) -> Option<T> {
+    fn global_setting<T>(&self, read: impl Fn(&'l Section) -> Option<T>) -> Option<T> {
         self.globals.iter().copied().find_map(read)
     }
 
-    fn globals(&self) -> GlobalDefs {
+    fn lower_global_defs(&self) -> GlobalDefs {
         let mut defs = GlobalDefs {
-            router_id: self.global(|g| g.text("router_id")).map(str::to_owned),
+            router_id: self.global_setting(|g| g.text("router_id")).map(str::to_owned),
             child_wait: self.root.uint("child_wait_time").filter(|s| *s > 0).map(Duration::from_secs),
             reload_time: self
-                .global(|g| g.text("reload_time_file").map(str::to_owned))
-                .map(|path| (path, self.global(|g| Some(g.has("reload_repeat"))).unwrap_or(false))),
-            reload_file: self.global(|g| {
+                .global_setting(|g| g.text("reload_time_file").map(str::to_owned))
+                .map(|path| (path, self.global_setting(|g| Some(g.has("reload_repeat"))).unwrap_or(false))),
+            reload_file: self.global_setting(|g| {
                 g.get("reload_file").map(|e| match &e.value {
                     Value::Text(path) => path.clone(),
                     _ => String::new(),
                 })
             }),
-            disable_local_igmp: self.global(|g| Some(g.has("disable_local_igmp"))).unwrap_or(false),
-            script_user: self.global(|g| match &g.get("script_user")?.value {
+            disable_local_igmp: self.global_setting(|g| Some(g.has("disable_local_igmp"))).unwrap_or(false),
+            script_user: self.global_setting(|g| match &g.get("script_user")?.value {
                 Value::User(u) => Some((**u).clone()),
                 _ => None,
             }),
-            enable_script_security: self.global(|g| g.flag("enable_script_security")).is_some(),
-            fifos: self.fifos(),
-            mail: self.mail(),
+            enable_script_security: self.global_setting(|g| g.flag("enable_script_security")).is_some(),
+            fifos: self.lower_fifos(),
+            mail: self.lower_mail(),
             notify_ordered: self.notify_ordered(),
-            vrrp_rt_priority: self.global(|g| g.uint("vrrp_rt_priority")).map(|n| n as u8),
-            vrrp_cpus: self.cpus("vrrp_cpu_affinity"),
-            checker_cpus: self.cpus("checker_cpu_affinity"),
-            checker_schedule: Schedule {
-                nice: self.global(|g| g.int("checker_priority")).map(|n| n as i8),
-                realtime: self.global(|g| g.uint("checker_rt_priority")).map(|n| n as u8),
-                longest_us: self.global(|g| g.uint("checker_rlimit_rttime")).map(|n| n as u32),
-                locked: self.global(|g| g.flag("checker_no_swap")).unwrap_or(false),
+            vrrp_rt_priority: self.global_setting(|g| g.uint("vrrp_rt_priority")).map(|n| n as u8),
+            vrrp_cpus: self.cpu_affinity("vrrp_cpu_affinity"),
+            checker_cpus: self.cpu_affinity("checker_cpu_affinity"),
+            checker_scheduling: ProcessScheduling {
+                nice: self.global_setting(|g| g.int("checker_priority")).map(|n| n as i8),
+                rt_priority: self.global_setting(|g| g.uint("checker_rt_priority")).map(|n| n as u8),
+                rttime_limit_us: self.global_setting(|g| g.uint("checker_rlimit_rttime")).map(|n| n as u32),
+                lock_memory: self.global_setting(|g| g.flag("checker_no_swap")).unwrap_or(false),
             },
-            umask: self.global(|g| g.uint("umask")).map(|n| n as u32),
+            umask: self.global_setting(|g| g.uint("umask")).map(|n| n as u32),
             connection_table_size: self
-                .global(|g| g.uint("connection_table_size"))
+                .global_setting(|g| g.uint("connection_table_size"))
                 .map(|n| (n as u32).next_power_of_two()),
-            state_dump_file: self.global(|g| g.text("state_dump_file")).map(str::to_owned),
-            stats_dump_file: self.global(|g| g.text("stats_dump_file")).map(str::to_owned),
-            json_dump_file: self.global(|g| g.text("json_dump_file")).map(str::to_owned),
-            json_version_2: self.global(|g| g.uint("json_version")) == Some(2),
-            nftables: self.global(|g| g.text("nftables")).filter(|n| is_table_name(n)).map(str::to_owned),
-            nftables_priority: self.global(|g| g.int("nftables_priority")).map(|n| n as i32),
-            nftables_counters: self.global(|g| g.flag("nftables_counters")).is_some(),
-            log_unknown_vrids: self.global(|g| g.flag("log_unknown_vrids")).unwrap_or(false),
-            rs_init_notifies: self.global(|g| g.flag("rs_init_notifies")).unwrap_or(false),
-            checker_concurrency: self.global(|g| g.uint("checker_concurrency")).map(|n| n as u32),
-            tuning: self.tuning(),
-            dataplane: self.plane(),
-            startup: self.parent_script("startup_script", "startup_script_timeout"),
-            shutdown: self.parent_script("shutdown_script", "shutdown_script_timeout"),
-            name_refresh: self.global(|g| g.uint("name_refresh")).map(|n| n as u32),
-            hand_changes: self.hand_changes(),
-            flush: self.global(|g| g.flag("lvs_flush")).is_some(),
+            state_dump_file: self.global_setting(|g| g.text("state_dump_file")).map(str::to_owned),
+            stats_dump_file: self.global_setting(|g| g.text("stats_dump_file")).map(str::to_owned),
+            json_dump_file: self.global_setting(|g| g.text("json_dump_file")).map(str::to_owned),
+            json_version_2: self.global_setting(|g| g.uint("json_version")) == Some(2),
+            nftables: self.global_setting(|g| g.text("nftables")).filter(|n| is_nft_table_name(n)).map(str::to_owned),
+            nftables_priority: self.global_setting(|g| g.int("nftables_priority")).map(|n| n as i32),
+            nftables_counters: self.global_setting(|g| g.flag("nftables_counters")).is_some(),
+            log_unknown_vrids: self.global_setting(|g| g.flag("log_unknown_vrids")).unwrap_or(false),
+            rs_init_notifies: self.global_setting(|g| g.flag("rs_init_notifies")).unwrap_or(false),
+            checker_concurrency: self.global_setting(|g| g.uint("checker_concurrency")).map(|n| n as u32),
+            tuning: self.lower_tuning(),
+            dataplane: self.dataplane_choice(),
+            startup_script: self.lifecycle_script("startup_script", "startup_script_timeout"),
+            shutdown_script: self.lifecycle_script("shutdown_script", "shutdown_script_timeout"),
+            name_refresh: self.global_setting(|g| g.uint("name_refresh")).map(|n| n as u32),
+            drift_policy: self.hand_changes(),
+            flush_on_start: self.global_setting(|g| g.flag("lvs_flush")).is_some(),
             flush_on_stop: self.flush_on_stop(),
             ..GlobalDefs::default()
         };
         for g in self.root.sections("global_defs") {
-            for e in g.all("dataplane_interface") {
+            for e in g.get_all("dataplane_interface") {
                 if let Value::Words(w) = &e.value
                     && let [device, hook] = w.as_slice()
-                    && let Ok(hook) = hook.parse::<HookChoice>()
+                    && let Ok(hook) = hook.parse::<AttachChoice>()
                 {
                     defs.dataplane_interfaces.insert(device.clone(), hook);
                 }
@@ -190,23 +199,23 @@ impl<'l> Lower<'l> {
     }
 
     /// `set_supplementary_groups`
-    fn script_groups(&self) -> bool {
-        self.global(|g| g.flag("set_supplementary_groups")).unwrap_or(false)
+    fn sets_supplementary_groups(&self) -> bool {
+        self.global_setting(|g| g.flag("set_supplementary_groups")).unwrap_or(false)
     }
 
     /// `vrrp_cpu_affinity` and its like; their numbers were checked.
-    fn cpus(&self, keyword: &'static str) -> Vec<u16> {
-        match self.global(|g| g.get(keyword)).map(|e| &e.value) {
+    fn cpu_affinity(&self, keyword: &'static str) -> Vec<u16> {
+        match self.global_setting(|g| g.get(keyword)).map(|e| &e.value) {
             Some(Value::Words(words)) => words.iter().filter_map(|w| w.parse().ok()).collect(),
             _ => Vec::new(),
         }
     }
 
     /// IPVS's sysctls, and its timeouts, of which 0 keeps the kernel's.
-    fn tuning(&self) -> Tuning {
+    fn lower_tuning(&self) -> Tuning {
         let usual = Tuning::default();
-        let number = |keyword, default| self.global(|g| g.uint(keyword)).map_or(default, |n| n as u32);
-        let yes = |keyword| self.global(|g| g.flag(keyword)).unwrap_or(false);
+        let number = |keyword, default| self.global_setting(|g| g.uint(keyword)).map_or(default, |n| n as u32);
+        let yes = |keyword| self.global_setting(|g| g.flag(keyword)).unwrap_or(false);
         let mut t = Tuning {
             conn_reuse_mode: number("conn_reuse_mode", usual.conn_reuse_mode),
             expire_nodest_conn: yes("expire_nodest_conn"),
@@ -216,7 +225,7 @@ impl<'l> Lower<'l> {
             secure_tcp: yes("secure_tcp"),
             schedule_icmp: yes("schedule_icmp"),
             nat_icmp_send: yes("nat_icmp_send"),
-            pmtu_disc: self.global(|g| g.flag("pmtu_disc")).unwrap_or(usual.pmtu_disc),
+            pmtu_disc: self.global_setting(|g| g.flag("pmtu_disc")).unwrap_or(usual.pmtu_disc),
             cache_bypass: yes("cache_bypass"),
             lblc_expiration_s: number("lblc_expiration", usual.lblc_expiration_s),
             lblcr_expiration_s: number("lblcr_expiration", usual.lblcr_expiration_s),
@@ -240,27 +249,27 @@ impl<'l> Lower<'l> {
     }
 
     /// A script that runs once, and its time, of which keepalived has 10 s.
-    fn parent_script(&self, script: &str, timeout: &str) -> Option<(ScriptCommand, Duration)> {
-        let command = self.global(|g| self.command(g, script))?;
-        let seconds = self.global(|g| g.uint(timeout)).unwrap_or(10);
+    fn lifecycle_script(&self, script: &str, timeout: &str) -> Option<(ScriptCommand, Duration)> {
+        let command = self.global_setting(|g| self.script_command(g, script))?;
+        let seconds = self.global_setting(|g| g.uint(timeout)).unwrap_or(10);
         Some((command, Duration::from_secs(seconds)))
     }
 
     /// The script of a keyword, with who runs it.
-    pub(super) fn command(&self, s: &Section, keyword: &str) -> Option<ScriptCommand> {
+    pub(super) fn script_command(&self, s: &Section, keyword: &str) -> Option<ScriptCommand> {
         let Value::Script(script) = &s.get(keyword)?.value else { return None };
         let default = || {
-            self.global(|g| match &g.get("script_user")?.value {
+            self.global_setting(|g| match &g.get("script_user")?.value {
                 Value::User(u) => Some((**u).clone()),
                 _ => None,
             })
         };
         let user = script.user.clone().or_else(default);
-        Some(ScriptCommand { argv: script.argv.clone(), user, groups: self.script_groups() })
+        Some(ScriptCommand { argv: script.argv.clone(), user, groups: self.sets_supplementary_groups() })
     }
 
     /// The FIFOs, each once.
-    fn fifos(&self) -> Vec<Fifo> {
+    fn lower_fifos(&self) -> Vec<Fifo> {
         let kinds = [
             ("notify_fifo", "notify_fifo_script", true, true),
             ("vrrp_notify_fifo", "vrrp_notify_fifo_script", true, false),
@@ -268,14 +277,14 @@ impl<'l> Lower<'l> {
         ];
         let mut out: Vec<Fifo> = Vec::new();
         for (keyword, reader, vrrp, servers) in kinds {
-            let Some(script) = self.global(|g| match &g.get(keyword)?.value {
+            let Some(script) = self.global_setting(|g| match &g.get(keyword)?.value {
                 Value::Script(s) => Some(s),
                 _ => None,
             }) else {
                 continue;
             };
             let Some(path) = script.argv.first() else { continue };
-            let reader = self.global(|g| self.command(g, reader)).map(|mut r| {
+            let reader = self.global_setting(|g| self.script_command(g, reader)).map(|mut r| {
                 r.argv.push(path.clone());
                 r
             });
@@ -295,7 +304,7 @@ impl<'l> Lower<'l> {
 }
 
 /// What nft(8) takes for a name without quotes.
-fn is_table_name(name: &str) -> bool {
+fn is_nft_table_name(name: &str) -> bool {
     let first = name.starts_with(|c: char| c.is_ascii_alphabetic());
     first && name.len() < 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }

@@ -4,23 +4,23 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::super::Diagnostic;
-use super::super::value::{Entry, Method, Section, Value};
-use super::checks::Way;
-use super::{Lower, Usual};
+use super::super::value::{Entry, LvsMethod, Section, Value};
+use super::checkers::CheckedServer;
+use super::{DefaultWeights, LoweringContext};
 use crate::model::{
-    ForwardingMethod, Member, Named, NamedServer, OnRemoval, Persistence, PersistenceEngine, PlaneChoice, Protocol,
-    Quorum, RealServer, Scheduler, SchedulerFlags, ServerKey, ServiceKey, Sorry, Tunnel, TunnelChecksum, TunnelKind,
-    VirtualServer, Weight,
+    DataPlaneMode, ForwardingMethod, MarkRule, NamedServer, NamedServers, Persistence, PersistenceEngine, Protocol,
+    Quorum, RealServer, RemovalPolicy, Scheduler, SchedulerFlags, ServerKey, ServiceKey, SorryServer, Tunnel,
+    TunnelChecksum, TunnelKind, VirtualServer, Weight,
 };
 
-use crate::names::{Asked, reachable};
+use crate::discovery::{NameQuery, reachable_quorum};
 
 /// keepalived.conf(5), "delay_loop".
-pub(super) const DELAY_LOOP: Duration = Duration::from_secs(60);
+pub(super) const DEFAULT_DELAY_LOOP: Duration = Duration::from_secs(60);
 
 /// What virtual server, real server and checker inherit from each other.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Timing {
+pub(super) struct InheritedTiming {
     pub delay_loop: Option<Duration>,
     pub connect_timeout: Option<Duration>,
     pub retry: Option<u32>,
@@ -29,10 +29,10 @@ pub(super) struct Timing {
     pub alpha: Option<bool>,
 }
 
-impl Timing {
+impl InheritedTiming {
     /// What a block sets, and what the block around it set.
-    pub fn of(s: &Section, outer: Timing) -> Timing {
-        Timing {
+    pub fn inherit(s: &Section, outer: InheritedTiming) -> InheritedTiming {
+        InheritedTiming {
             delay_loop: s.time("delay_loop").or(outer.delay_loop),
             // A program is not connected to.
             connect_timeout: s
@@ -50,15 +50,15 @@ impl Timing {
 
 /// What packets a service is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Where {
+pub(super) enum ServiceTarget {
     /// Those to an address and port.
-    At(IpAddr, u16),
+    Address(IpAddr, u16),
     /// Those with a mark; is their family IPv6, if that is written?
-    Mark(u32, Option<bool>),
+    Fwmark(u32, Option<bool>),
 }
 
 /// The family of a mark's packets where none is written: that of the first real server.
-fn servers_are_ipv6(s: &Section) -> bool {
+fn fwmark_is_ipv6(s: &Section) -> bool {
     match s.text("ip_family") {
         Some(family) => family == "inet6",
         None => s.sections("real_server").any(|r| matches!(r.name, Value::Endpoint(IpAddr::V6(_), _))),
@@ -66,14 +66,14 @@ fn servers_are_ipv6(s: &Section) -> bool {
 }
 
 /// As it is written, whether it can be reached or not.
-fn written_quorum(s: &Section) -> Quorum {
+fn configured_quorum(s: &Section) -> Quorum {
     let number = |keyword, default| s.uint(keyword).map_or(default, |n| n as u32);
     Quorum { weight: number("quorum", 1), hysteresis: number("hysteresis", 0) }
 }
 
 /// keepalived takes a quorum that cannot be reached for the sum of the weights, and a hysteresis that leaves nothing for
 /// one less than the quorum.
-fn quorum(s: &Section, servers: &[RealServer]) -> Quorum {
+fn effective_quorum(s: &Section, servers: &[RealServer]) -> Quorum {
     let sum = servers.iter().fold(0u32, |sum, r| sum.saturating_add(r.weight.get()));
     let weight = s.uint("quorum").map_or(1, |n| n as u32).min(sum);
     let hysteresis = s.uint("hysteresis").map_or(0, |n| n as u32).min(weight.saturating_sub(1));
@@ -83,7 +83,7 @@ fn quorum(s: &Section, servers: &[RealServer]) -> Quorum {
 /// The kernel ignores the port of a destination that is not behind NAT; ipvsadm replaces it by the service's.
 fn destination_port(method: ForwardingMethod, port: Option<u16>, service: ServiceKey) -> u16 {
     let port = port.filter(|p| *p != 0);
-    if method.maps_ports() { port.unwrap_or(service.port) } else { service.port }
+    if method.may_map_ports() { port.unwrap_or(service.port) } else { service.port }
 }
 
 /// `sh-port` and its like, each for its scheduler; `flag-N` are the same bits by other names, and any scheduler's
@@ -95,26 +95,27 @@ fn scheduler_flags(s: &Section, scheduler: Scheduler) -> SchedulerFlags {
         _ => false,
     };
     let has = |flag: &str, bit: &str| own(flag) || s.has(bit);
-    SchedulerFlags { fallback: has("fallback", "flag-1"), port: has("port", "flag-2"), third: s.has("flag-3") }
+    SchedulerFlags { fallback: has("fallback", "flag-1"), port: has("port", "flag-2"), flag3: s.has("flag-3") }
 }
 
 /// `removed_server drop|drain SECONDS|reject|reschedule`
-fn on_removal(s: &Section) -> OnRemoval {
-    let Some(Value::Words(words)) = s.get("removed_server").map(|e| &e.value) else { return OnRemoval::Drop };
+fn on_removal(s: &Section) -> RemovalPolicy {
+    let Some(Value::Words(words)) = s.get("removed_server").map(|e| &e.value) else { return RemovalPolicy::Drop };
     let mut words = words.iter().map(String::as_str);
     match (words.next(), words.next()) {
-        (Some("drain"), seconds) => OnRemoval::Drain(seconds.and_then(|n| n.parse().ok()).unwrap_or(0)),
-        (Some("reject"), _) => OnRemoval::Reject,
-        (Some("reschedule"), _) => OnRemoval::Reschedule,
-        _ => OnRemoval::Drop,
+        (Some("drain"), seconds) => RemovalPolicy::Drain(seconds.and_then(|n| n.parse().ok()).unwrap_or(0)),
+        (Some("reject"), _) => RemovalPolicy::Reject,
+        (Some("reschedule"), _) => RemovalPolicy::Reschedule,
+        _ => RemovalPolicy::Drop,
     }
 }
 
-impl Lower<'_> {
-    pub(super) fn services(&mut self, usual: &Usual) -> Vec<VirtualServer> {
+impl LoweringContext<'_> {
+    pub(super) fn lower_services(&mut self, usual: &DefaultWeights) -> Vec<VirtualServer> {
         let mut out: Vec<VirtualServer> = Vec::new();
         let mut places = std::collections::HashMap::new();
-        let all: Vec<VirtualServer> = self.root.sections("virtual_server").flat_map(|s| self.block(s, usual)).collect();
+        let all: Vec<VirtualServer> =
+            self.root.sections("virtual_server").flat_map(|s| self.lower_virtual_server(s, usual)).collect();
         for v in all {
             match places.get(&v.key).and_then(|n: &usize| out.get_mut(*n)) {
                 // As with keepalived, a second block of the same service adds its servers to the first one's.
@@ -133,28 +134,28 @@ impl Lower<'_> {
     }
 
     /// A block: one service, or one for each address of its group.
-    fn block(&mut self, s: &Section, usual: &Usual) -> Vec<VirtualServer> {
+    fn lower_virtual_server(&mut self, s: &Section, usual: &DefaultWeights) -> Vec<VirtualServer> {
         match &s.name {
             Value::Endpoint(a, p) => {
-                let at = Where::At(*a, p.unwrap_or(0));
-                self.service(s, at, None, usual).into_iter().collect()
+                let at = ServiceTarget::Address(*a, p.unwrap_or(0));
+                self.lower_service(s, at, None, usual).into_iter().collect()
             }
-            Value::Mark(mark) => {
-                let at = Where::Mark(*mark, None);
-                self.service(s, at, None, usual).into_iter().collect()
+            Value::Fwmark(mark) => {
+                let at = ServiceTarget::Fwmark(*mark, None);
+                self.lower_service(s, at, None, usual).into_iter().collect()
             }
             Value::Group(name) => {
                 let mut out = Vec::new();
-                let addresses = self.group_addresses(name);
-                if s.has("member") && !addresses.iter().any(|a| matches!(a, Where::Mark(..))) {
-                    let d = Diagnostic::lint("fwmark", s.place("member"), "only a firewall mark has members");
+                let addresses = self.group_targets(name);
+                if s.has("member") && !addresses.iter().any(|a| matches!(a, ServiceTarget::Fwmark(..))) {
+                    let d = Diagnostic::lint("fwmark", s.args_span("member"), "only a firewall mark has members");
                     self.diagnostics.push(d.label("ignored").help("write `fwmark N` into the group"));
                 }
                 for at in addresses {
                     let tag = (name.clone(), out.is_empty());
                     // What is wrong with the block is told once, not for each address.
                     let known = self.diagnostics.len();
-                    let service = self.service(s, at, Some(tag), usual);
+                    let service = self.lower_service(s, at, Some(tag), usual);
                     if !out.is_empty() {
                         self.diagnostics.truncate(known);
                     }
@@ -167,15 +168,15 @@ impl Lower<'_> {
         }
     }
 
-    fn service(
+    fn lower_service(
         &mut self,
         s: &Section,
-        at: Where,
+        at: ServiceTarget,
         group: Option<(String, bool)>,
-        usual: &Usual,
+        usual: &DefaultWeights,
     ) -> Option<VirtualServer> {
-        if let Where::Mark(0, _) = at {
-            self.unsupported(s.at, "a firewall mark of 0 is none".to_owned(), "expected 1 to 4294967295");
+        if let ServiceTarget::Fwmark(0, _) = at {
+            self.report_unsupported(s.span, "a firewall mark of 0 is none".to_owned(), "expected 1 to 4294967295");
             return None;
         }
         // keepalived takes UDP where none is written, and says so.
@@ -190,34 +191,40 @@ impl Lower<'_> {
                 Ok(known) => known,
                 Err(()) => {
                     let known = Scheduler::ALL.map(Scheduler::name).join(", ");
-                    self.unsupported(s.place("lvs_sched"), format!("no scheduler is called `{name}`"), &known);
+                    self.report_unsupported(
+                        s.args_span("lvs_sched"),
+                        format!("no scheduler is called `{name}`"),
+                        &known,
+                    );
                     return None;
                 }
             },
         };
         let key = match at {
-            Where::At(addr, port) => ServiceKey::at(protocol, addr, port),
-            Where::Mark(mark, ipv6) => ServiceKey::marked(mark, ipv6.unwrap_or_else(|| servers_are_ipv6(s))),
+            ServiceTarget::Address(addr, port) => ServiceKey::new(protocol, addr, port),
+            ServiceTarget::Fwmark(mark, ipv6) => {
+                ServiceKey::from_fwmark(mark, ipv6.unwrap_or_else(|| fwmark_is_ipv6(s)))
+            }
         };
         let persistence = self.persistence(s, key.addr.is_ipv6());
-        if key.mark == 0 && key.port == 0 && persistence.is_none() {
+        if key.fwmark == 0 && key.port == 0 && persistence.is_none() {
             return None; // told already
         }
-        let engine = self.engine(s)?;
-        let members = if key.mark != 0 { self.members(s) } else { Vec::new() };
-        let timing = Timing::of(s, Timing::default());
+        let engine = self.persistence_engine(s)?;
+        let members = if key.fwmark != 0 { self.fwmark_members(s) } else { Vec::new() };
+        let timing = InheritedTiming::inherit(s, InheritedTiming::default());
         let mut servers: Vec<RealServer> = Vec::new();
         let mut names: Vec<NamedServer> = Vec::new();
         for r in s.sections("real_server") {
             if let Value::Host(name, port, srv) = &r.name {
                 let family =
                     if key.addr.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-                let asked = Asked { name: name.clone(), srv: *srv };
-                let like = self.server_at(s, r, key, (family, *port), (&timing, usual));
-                names.extend(like.map(|like| NamedServer { asked, port: *port, like }));
+                let asked = NameQuery { name: name.clone(), srv: *srv };
+                let like = self.lower_server(s, r, key, (family, *port), (&timing, usual));
+                names.extend(like.map(|like| NamedServer { query: asked, port: *port, prototype: like }));
                 continue;
             }
-            if let Some(server) = self.real_server(s, r, key, (&timing, usual))
+            if let Some(server) = self.lower_real_server(s, r, key, (&timing, usual))
                 && !servers.iter().any(|e| e.key == server.key)
             {
                 servers.push(server);
@@ -225,42 +232,49 @@ impl Lower<'_> {
         }
         Some(VirtualServer {
             key,
-            quorum: if names.is_empty() { quorum(s, &servers) } else { reachable(written_quorum(s), &servers) },
-            named: (!names.is_empty()).then(|| Box::new(Named { servers: names, quorum: written_quorum(s) })),
-            sorry: self.sorry(s, key),
+            quorum: if names.is_empty() {
+                effective_quorum(s, &servers)
+            } else {
+                reachable_quorum(configured_quorum(s), &servers)
+            },
+            named_servers: (!names.is_empty())
+                .then(|| Box::new(NamedServers { servers: names, configured_quorum: configured_quorum(s) })),
+            sorry_server: self.sorry_server(s, key),
             alpha: timing.alpha.unwrap_or(false),
             omega: s.has("omega"),
             ha_suspend: s.has("ha_suspend"),
-            quorum_up: self.command(s, "quorum_up"),
-            quorum_down: self.command(s, "quorum_down"),
-            mail: self.mails(s, "smtp_alert_checker", false),
+            quorum_up: self.script_command(s, "quorum_up"),
+            quorum_down: self.script_command(s, "quorum_down"),
+            mail: self.sends_mail_alerts(s, "smtp_alert_checker", false),
             group,
-            members,
+            mark_rules: members,
             scheduler,
             scheduler_flags: scheduler_flags(s, scheduler),
-            one_packet: s.has("ops") && (protocol == Protocol::Udp || key.mark != 0),
+            one_packet: s.has("ops") && (protocol == Protocol::Udp || key.fwmark != 0),
             persistence,
-            engine,
-            on_removal: on_removal(s),
-            delay_loop: timing.delay_loop.unwrap_or(DELAY_LOOP),
+            persistence_engine: engine,
+            removal_policy: on_removal(s),
+            delay_loop: timing.delay_loop.unwrap_or(DEFAULT_DELAY_LOOP),
             servers,
         })
     }
 
     /// Whom a mark is for; where that has no effect, it is told.
-    fn members(&mut self, s: &Section) -> Vec<Member> {
+    fn fwmark_members(&mut self, s: &Section) -> Vec<MarkRule> {
         let member = |e: &Entry| match &e.value {
-            Value::Member(m) => Some(**m),
+            Value::FwmarkMember(m) => Some(**m),
             _ => None,
         };
-        let all: Vec<Member> = s.all("member").filter_map(member).collect();
-        let (at, what, label) = match self.plane() {
-            PlaneChoice::Ipvs if !all.is_empty() => {
-                (s.place("member"), "IPVS sees the marks of netfilter only", "no effect with `dataplane ipvs`")
+        let all: Vec<MarkRule> = s.get_all("member").filter_map(member).collect();
+        let (at, what, label) = match self.dataplane_choice() {
+            DataPlaneMode::Ipvs if !all.is_empty() => {
+                (s.args_span("member"), "IPVS sees the marks of netfilter only", "no effect with `dataplane ipvs`")
             }
-            PlaneChoice::Xdp if all.is_empty() => {
-                (s.at, "nothing gives packets this mark", "seen only if tc, or nftables on a lower device, has set it")
-            }
+            DataPlaneMode::Xdp if all.is_empty() => (
+                s.span,
+                "nothing gives packets this mark",
+                "seen only if tc, or nftables on a lower device, has set it",
+            ),
             _ => return all,
         };
         let d = Diagnostic::lint("fwmark", at, what).label(label);
@@ -270,17 +284,17 @@ impl Lower<'_> {
     }
 
     /// The outer `None`: there is no such engine, which was told.
-    fn engine(&mut self, s: &Section) -> Option<Option<PersistenceEngine>> {
+    fn persistence_engine(&mut self, s: &Section) -> Option<Option<PersistenceEngine>> {
         match s.text("persistence_engine") {
             None => Some(None),
-            Some("sip") if self.plane() == PlaneChoice::Xdp => {
-                self.later(s.place("persistence_engine"), "persistence_engine");
+            Some("sip") if self.dataplane_choice() == DataPlaneMode::Xdp => {
+                self.report_not_in_force(s.args_span("persistence_engine"), "persistence_engine");
                 Some(None)
             }
             Some("sip") => Some(Some(PersistenceEngine::Sip)),
             Some(name) => {
                 let what = format!("no persistence engine is called `{name}`");
-                self.unsupported(s.place("persistence_engine"), what, "expected sip");
+                self.report_unsupported(s.args_span("persistence_engine"), what, "expected sip");
                 None
             }
         }
@@ -306,14 +320,14 @@ impl Lower<'_> {
     }
 
     /// The forwarding method of the first of these that names one.
-    fn method(&mut self, places: [(&Section, &str); 2]) -> Option<ForwardingMethod> {
+    fn forwarding_method(&mut self, places: [(&Section, &str); 2]) -> Option<ForwardingMethod> {
         // keepalived takes NAT where none is written, and the check has said so.
         let Some(entry) = places.iter().find_map(|(s, k)| s.get(k)) else { return Some(ForwardingMethod::Nat) };
-        let Value::Method(m) = &entry.value else { return None };
+        let Value::LvsMethod(m) = &entry.value else { return None };
         Some(match **m {
-            Method::Nat => ForwardingMethod::Nat,
-            Method::Dr => ForwardingMethod::Dr,
-            Method::Tun(kind, port, checksum) => ForwardingMethod::Tun(Tunnel {
+            LvsMethod::Nat => ForwardingMethod::Nat,
+            LvsMethod::Dr => ForwardingMethod::Dr,
+            LvsMethod::Tun(kind, port, checksum) => ForwardingMethod::Tun(Tunnel {
                 kind: match (kind, port) {
                     ("gue", Some(port)) => TunnelKind::Gue(port),
                     ("gre", _) => TunnelKind::Gre,
@@ -328,46 +342,46 @@ impl Lower<'_> {
         })
     }
 
-    fn sorry(&mut self, s: &Section, service: ServiceKey) -> Option<Sorry> {
+    fn sorry_server(&mut self, s: &Section, service: ServiceKey) -> Option<SorryServer> {
         let Value::Endpoint(addr, port) = s.get("sorry_server")?.value else { return None };
-        let method = self.method([(s, "sorry_server_lvs_method"), (s, "lvs_method")])?;
+        let method = self.forwarding_method([(s, "sorry_server_lvs_method"), (s, "lvs_method")])?;
         if addr.is_ipv6() != service.addr.is_ipv6() && !matches!(method, ForwardingMethod::Tun(_)) {
             return None; // told already
         }
         let key = ServerKey { addr, port: destination_port(method, port, service) };
-        Some(Sorry { key, method, inhibit: s.has("sorry_server_inhibit") })
+        Some(SorryServer { key, method, inhibit: s.has("sorry_server_inhibit") })
     }
 
-    fn real_server(
+    fn lower_real_server(
         &mut self,
         s: &Section,
         r: &Section,
         service: ServiceKey,
-        (outer, usual): (&Timing, &Usual),
+        (outer, usual): (&InheritedTiming, &DefaultWeights),
     ) -> Option<RealServer> {
         let Value::Endpoint(addr, port) = r.name else { return None };
-        self.server_at(s, r, service, (addr, port), (outer, usual))
+        self.lower_server(s, r, service, (addr, port), (outer, usual))
     }
 
-    fn server_at(
+    fn lower_server(
         &mut self,
         s: &Section,
         r: &Section,
         service: ServiceKey,
         (addr, port): (IpAddr, Option<u16>),
-        (outer, usual): (&Timing, &Usual),
+        (outer, usual): (&InheritedTiming, &DefaultWeights),
     ) -> Option<RealServer> {
-        let method = self.method([(r, "lvs_method"), (s, "lvs_method")])?;
+        let method = self.forwarding_method([(r, "lvs_method"), (s, "lvs_method")])?;
         if addr.is_ipv6() != service.addr.is_ipv6() && !matches!(method, ForwardingMethod::Tun(_)) {
             return None; // told already
         }
-        let timing = Timing::of(r, *outer);
+        let timing = InheritedTiming::inherit(r, *outer);
         let weight = r.uint("weight").or(s.uint("weight")).and_then(|n| Weight::new(n as u32));
         let port = port.filter(|p| *p != 0);
         let checks = r.entries.iter().filter_map(|e| if let Value::Section(k) = &e.value { Some(&**k) } else { None });
         let key = ServerKey { addr, port: destination_port(method, port, service) };
-        let way = Way { service, server: key, method, port };
-        let checks = checks.flat_map(|k| self.checks([s, r, k], &timing, &way, usual)).collect();
+        let way = CheckedServer { service, server: key, method, port };
+        let checks = checks.flat_map(|k| self.lower_checks([s, r, k], &timing, &way, usual)).collect();
         Some(RealServer {
             key,
             name: None,
@@ -378,9 +392,9 @@ impl Lower<'_> {
             inhibit_on_failure: r.flag("inhibit_on_failure").unwrap_or(s.has("inhibit_on_failure")),
             alpha: timing.alpha.unwrap_or(false),
             drained: false,
-            notify_up: self.command(r, "notify_up"),
-            notify_down: self.command(r, "notify_down"),
-            mail: self.mails(r, "smtp_alert_checker", true),
+            notify_up: self.script_command(r, "notify_up"),
+            notify_down: self.script_command(r, "notify_down"),
+            mail: self.sends_mail_alerts(r, "smtp_alert_checker", true),
             checks,
         })
     }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::super::value::{Section, Value};
-use super::{Lower, Usual};
+use super::{DefaultWeights, LoweringContext};
 use crate::model::{
     BfdInstance, GlobalDefs, ParamMatch, ScriptCommand, TrackFile, TrackProcess, TrackedObject, VrrpScript,
 };
 
-impl Lower<'_> {
-    pub(super) fn scripts(&self, global: &GlobalDefs, usual: &mut Usual) -> Vec<VrrpScript> {
+impl LoweringContext<'_> {
+    pub(super) fn lower_scripts(&self, global: &GlobalDefs, usual: &mut DefaultWeights) -> Vec<VrrpScript> {
         let mut out: Vec<VrrpScript> = Vec::new();
         for s in self.root.sections("vrrp_script") {
             let Some(Value::Script(script)) = s.get("script").map(|e| &e.value) else { continue };
@@ -22,10 +22,10 @@ impl Lower<'_> {
             };
             let user = script.user.clone().or(own).or(global.script_user.clone());
             let interval = s.time("interval").unwrap_or(Duration::from_secs(1));
-            usual.insert(TrackedObject::Script(s.name().to_owned()), weight(s, 0));
+            usual.insert(TrackedObject::Script(s.name().to_owned()), own_weight(s, 0));
             out.push(VrrpScript {
                 name: s.name().to_owned(),
-                command: ScriptCommand { argv: script.argv.clone(), user, groups: self.script_groups() },
+                command: ScriptCommand { argv: script.argv.clone(), user, groups: self.sets_supplementary_groups() },
                 interval,
                 timeout: s.time("timeout").unwrap_or(interval),
                 rise: s.uint("rise").unwrap_or(1) as u32,
@@ -36,7 +36,7 @@ impl Lower<'_> {
         out
     }
 
-    pub(super) fn track_files(&self, usual: &mut Usual) -> Vec<TrackFile> {
+    pub(super) fn lower_track_files(&self, usual: &mut DefaultWeights) -> Vec<TrackFile> {
         let mut out: Vec<TrackFile> = Vec::new();
         for s in ["track_file", "vrrp_track_file"].into_iter().flat_map(|b| self.root.sections(b)) {
             let Some(path) = s.text("file") else { continue };
@@ -48,13 +48,13 @@ impl Lower<'_> {
                 let number = words.iter().find_map(|w| w.parse().ok()).unwrap_or(0);
                 (number, words.iter().any(|w| w == "overwrite"))
             });
-            usual.insert(TrackedObject::File(s.name().to_owned()), weight(s, 1));
+            usual.insert(TrackedObject::File(s.name().to_owned()), own_weight(s, 1));
             out.push(TrackFile { name: s.name().to_owned(), path: path.to_owned(), init });
         }
         out
     }
 
-    pub(super) fn track_processes(&self, usual: &mut Usual) -> Vec<TrackProcess> {
+    pub(super) fn lower_track_processes(&self, usual: &mut DefaultWeights) -> Vec<TrackProcess> {
         let mut out: Vec<TrackProcess> = Vec::new();
         for s in self.root.sections("vrrp_track_process") {
             let Some(Value::Words(words)) = s.get("process").map(|e| &e.value) else { continue };
@@ -69,7 +69,7 @@ impl Lower<'_> {
                 _ => ParamMatch::Exact,
             };
             let delay = |own: &str| s.time(own).or(s.time("delay")).unwrap_or(Duration::ZERO);
-            usual.insert(TrackedObject::Process(s.name().to_owned()), weight(s, 0));
+            usual.insert(TrackedObject::Process(s.name().to_owned()), own_weight(s, 0));
             out.push(TrackProcess {
                 name: s.name().to_owned(),
                 program: program.clone(),
@@ -86,8 +86,8 @@ impl Lower<'_> {
     }
 }
 
-impl Lower<'_> {
-    pub(super) fn bfd(&self, usual: &mut Usual) -> Vec<BfdInstance> {
+impl LoweringContext<'_> {
+    pub(super) fn lower_bfd_instances(&self, usual: &mut DefaultWeights) -> Vec<BfdInstance> {
         let mut out: Vec<BfdInstance> = Vec::new();
         for s in self.root.sections("bfd_instance") {
             let Some(neighbour) = s.address("neighbor_ip").or(s.address("neighbour_ip")) else { continue };
@@ -97,7 +97,7 @@ impl Lower<'_> {
             let multihop = s.flag("multihop").unwrap_or(false);
             let usual_ttl = if neighbour.is_ipv6() && multihop { 64 } else { 255 };
             let ttl = s.uint(if neighbour.is_ipv4() { "ttl" } else { "hoplimit" }).unwrap_or(usual_ttl) as u8;
-            usual.insert(TrackedObject::Bfd(s.name().to_owned()), weight(s, 0));
+            usual.insert(TrackedObject::Bfd(s.name().to_owned()), own_weight(s, 0));
             let ms = |keyword: &str, usual| s.time(keyword).unwrap_or(Duration::from_millis(usual));
             out.push(BfdInstance {
                 name: s.name().to_owned(),
@@ -116,8 +116,8 @@ impl Lower<'_> {
                     Some(n) => u8::try_from(n).ok().filter(|n| *n < 255),
                 },
                 multihop,
-                tells_vrrp: s.has("vrrp") || !s.has("checker"),
-                tells_checks: s.has("checker") || !s.has("vrrp"),
+                notifies_vrrp: s.has("vrrp") || !s.has("checker"),
+                notifies_checks: s.has("checker") || !s.has("vrrp"),
             });
         }
         out
@@ -125,7 +125,7 @@ impl Lower<'_> {
 }
 
 /// The weight of a block of its own, and `reverse`.
-fn weight(s: &Section, usual: i16) -> (i16, bool) {
+fn own_weight(s: &Section, usual: i16) -> (i16, bool) {
     match s.get("weight").map(|e| &e.value) {
         Some(Value::Weight(n, r)) => (*n as i16, *r),
         _ => (usual, false),

@@ -7,32 +7,32 @@
 use super::super::lex::Word;
 use super::super::tree::Statement;
 use super::super::value::{Script, Value};
-use super::super::{Diagnostic, Severity, Verdict};
+use super::super::{Diagnostic, KeepalivedVerdict, Severity};
 use super::Reader;
 
 impl Reader<'_> {
     /// `SCRIPT [USER [[:]GROUP]]`
-    pub(super) fn script(&mut self, st: &Statement<'_>, w: &Word<'_>, strict: bool) -> Option<Value> {
+    pub(super) fn read_script(&mut self, st: &Statement<'_>, w: &Word<'_>, strict: bool) -> Option<Value> {
         let argv = match w.quoted {
             true => {
                 // The raw text: what the lexer unescaped would be unescaped twice.
                 let raw = self.sources.text(w.span);
                 let inner = raw.strip_prefix('"').unwrap_or(raw);
-                split(inner.strip_suffix('"').unwrap_or(inner))
+                split_words(inner.strip_suffix('"').unwrap_or(inner))
             }
             false => vec![w.text.clone().into_owned()],
         };
         if argv.first().is_none_or(String::is_empty) {
             let d = Diagnostic::lint("missing-argument", w.span, format!("`{}` names no program", st.keyword().text));
-            self.push(d.label("expected the path of a program"));
+            self.report(d.label("expected the path of a program"));
             return None;
         }
         let user = match st.args().get(1) {
             None => None,
-            Some(u) if strict => Some(self.user(st, u, 2)?),
+            Some(u) if strict => Some(self.read_user(st, u, 2)?),
             Some(u) => {
-                if !w.quoted && self.environment.user(&u.text) == Some(false) {
-                    self.push(
+                if !w.quoted && self.environment.has_user(&u.text) == Some(false) {
+                    self.report(
                         Diagnostic::lint(
                             "script-quotes",
                             w.span.to(u.span),
@@ -43,7 +43,7 @@ impl Reader<'_> {
                     );
                     Some((u.text.clone().into_owned(), None))
                 } else {
-                    Some(self.lenient_user(st, u, 2))
+                    Some(self.read_user_leniently(st, u, 2))
                 }
             }
         };
@@ -51,31 +51,41 @@ impl Reader<'_> {
     }
 
     /// A user of whom keepalived finds out when it needs them whether they exist.
-    pub(super) fn lenient_user(&mut self, st: &Statement<'_>, u: &Word<'_>, n: usize) -> (String, Option<String>) {
+    pub(super) fn read_user_leniently(
+        &mut self,
+        st: &Statement<'_>,
+        u: &Word<'_>,
+        n: usize,
+    ) -> (String, Option<String>) {
         let before = self.diagnostics.len();
-        let found = self.user(st, u, n);
+        let found = self.read_user(st, u, n);
         for d in self.diagnostics.iter_mut().skip(before) {
-            (d.severity, d.verdict) = (Severity::Warning, Verdict::Ours);
+            (d.severity, d.verdict) = (Severity::Warning, KeepalivedVerdict::Silent);
         }
         found.unwrap_or_else(|| (u.text.clone().into_owned(), None))
     }
 
     /// `USER [[:]GROUP]`; the group is the n-th argument. A lone `:` means the user's own groups.
-    pub(super) fn user(&mut self, st: &Statement<'_>, user: &Word<'_>, n: usize) -> Option<(String, Option<String>)> {
+    pub(super) fn read_user(
+        &mut self,
+        st: &Statement<'_>,
+        user: &Word<'_>,
+        n: usize,
+    ) -> Option<(String, Option<String>)> {
         let group = st.args().get(n);
-        self.no_more(st, n + 1);
-        if self.environment.user(&user.text) == Some(false) {
-            self.push(
-                Diagnostic::error("unknown-user", user.span, format!("there is no user `{}`", super::shown(user)))
+        self.warn_extra_words(st, n + 1);
+        if self.environment.has_user(&user.text) == Some(false) {
+            self.report(
+                Diagnostic::error("unknown-user", user.span, format!("there is no user `{}`", super::abbreviate(user)))
                     .label("not on this machine"),
             );
             return None;
         }
         let Some(g) = group else { return Some((user.text.clone().into_owned(), None)) };
         let name = g.text.strip_prefix(':').unwrap_or(&g.text);
-        if !name.is_empty() && self.environment.group(name) == Some(false) {
-            self.push(
-                Diagnostic::error("unknown-user", g.span, format!("there is no group `{}`", super::shown(g)))
+        if !name.is_empty() && self.environment.has_group(name) == Some(false) {
+            self.report(
+                Diagnostic::error("unknown-user", g.span, format!("there is no group `{}`", super::abbreviate(g)))
                     .label("not on this machine"),
             );
             return None;
@@ -85,14 +95,14 @@ impl Reader<'_> {
 }
 
 /// Splits a quoted script into its words.
-fn split(text: &str) -> Vec<String> {
+fn split_words(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match (c, quote) {
-            ('\\', _) => escape(&mut chars, word.get_or_insert_default()),
+            ('\\', _) => push_escape(&mut chars, word.get_or_insert_default()),
             (c, Some(q)) if c == q => quote = None,
             ('\'' | '"', None) => {
                 quote = Some(c);
@@ -107,7 +117,7 @@ fn split(text: &str) -> Vec<String> {
 }
 
 /// What follows a backslash.
-fn escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, out: &mut String) {
+fn push_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, out: &mut String) {
     let Some(c) = chars.next() else { return out.push('\\') };
     let mut digits = |radix: u32, most: usize, first: u32| {
         let mut n = first;

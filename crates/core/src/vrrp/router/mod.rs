@@ -1,19 +1,19 @@
 //! One virtual router: the state machine of RFC 9568 section 6.4 (RFC 3768 section 6.4 for version 2), with keepalived's
 //! additions (FAULT, tracking, preempt delay).
 
-mod hear;
-mod speak;
+mod receive;
+mod send;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::model::{Destination, Found, InitialState, Track, TrackedObject, VrrpInstance, VrrpVersion};
+use crate::model::{AdvertDestination, InitialState, Track, TrackResult, TrackedObject, VrrpInstance, VrrpVersion};
 use crate::time::Instant;
-use crate::vrrp::events::{Because, Counters, Input, Output, Past, State};
-use crate::vrrp::group::{Member, Order};
+use crate::vrrp::events::{Counters, Input, Output, PreviousState, State, TransitionReason};
 use crate::vrrp::peers::Peers;
-use crate::vrrp::track::{Effect, effect, effective_priority};
+use crate::vrrp::sync_group::{GroupAction, GroupMember};
+use crate::vrrp::track::{TrackEffect, effective_priority, track_effect};
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 struct Timers {
@@ -21,11 +21,11 @@ struct Timers {
     master_down: Option<Instant>,
     announce_again: Option<Instant>,
     /// It stands still until then (`vrrp_startup_delay`, `vrrp_delay_after_boot`).
-    hold: Option<Instant>,
+    startup_hold: Option<Instant>,
     /// It stands still until a frame is heard, or until then (`vrrp_hold_until_frame`).
-    frame: Option<Instant>,
-    announce_elsewhere: Option<Instant>,
-    announce_lower: Option<Instant>,
+    frame_hold: Option<Instant>,
+    announce_extra_interfaces: Option<Instant>,
+    announce_lower_priority: Option<Instant>,
     announce_refresh: Option<Instant>,
 }
 
@@ -35,17 +35,17 @@ pub struct Router {
     cfg: VrrpInstance,
     state: State,
     since: Instant,
-    because: Because,
+    reason: TransitionReason,
     started: bool,
-    link: bool,
-    address: Option<IpAddr>,
-    standing: BTreeMap<TrackedObject, Found>,
+    link_up: bool,
+    source: Option<IpAddr>,
+    track_results: BTreeMap<TrackedObject, TrackResult>,
     /// In a sync group: it has heard no master for long enough, and why it says so.
-    wants_master: Option<Because>,
+    wants_master: Option<TransitionReason>,
     /// In a sync group: this member cannot take part.
     group_fault: Option<String>,
     /// An owner that met another owner gives way with 254.
-    owner_yields: bool,
+    owner_demoted: bool,
     priority: u8,
     /// Version 3: the master's interval; else ours.
     master_interval: Duration,
@@ -53,19 +53,19 @@ pub struct Router {
     /// When a lower-priority master may be taken over from (`preempt_delay`).
     preempt_at: Option<Instant>,
     /// Why the master-down timer, should it fire, fires.
-    down_because: Because,
+    master_down_reason: TransitionReason,
     timers: Timers,
     counters: Counters,
     peers: Peers,
     /// Of the last authentication header that was sent or accepted.
     sequence: u32,
     /// Of the last IP header that was sent.
-    id: u16,
+    ip_id: u16,
     /// The time of day, as far as this router was told (`auth_hmac` alone wants it).
     time_of_day: Duration,
     /// The time in the last signature that was sent.
-    stamp: u64,
-    out: VecDeque<Output>,
+    last_timestamp: u64,
+    outputs: VecDeque<Output>,
 }
 
 impl Router {
@@ -75,30 +75,30 @@ impl Router {
         let mut r = Router {
             state: State::Init,
             since: now,
-            because: Because::Started,
+            reason: TransitionReason::Started,
             started: false,
-            link: false,
-            address: None,
-            standing: BTreeMap::new(),
+            link_up: false,
+            source: None,
+            track_results: BTreeMap::new(),
             wants_master: None,
             group_fault: None,
-            owner_yields: false,
+            owner_demoted: false,
             priority: cfg.priority,
             master_interval,
             master: None,
             preempt_at: None,
-            down_because: Because::Silence { ms: 0 },
+            master_down_reason: TransitionReason::MasterDownTimeout { ms: 0 },
             timers: Timers::default(),
             counters: Counters::default(),
             peers: Peers::default(),
             sequence: 0,
-            id: 0,
+            ip_id: 0,
             time_of_day: Duration::ZERO,
-            stamp: 0,
-            out: VecDeque::new(),
+            last_timestamp: 0,
+            outputs: VecDeque::new(),
             cfg,
         };
-        r.priority = r.effective();
+        r.priority = r.compute_priority();
         r
     }
 
@@ -113,8 +113,8 @@ impl Router {
     }
 
     /// Since when, and why.
-    pub fn since(&self) -> (Instant, &Because) {
-        (self.since, &self.because)
+    pub fn last_transition(&self) -> (Instant, &TransitionReason) {
+        (self.since, &self.reason)
     }
 
     /// The priority that it advertises now.
@@ -124,7 +124,7 @@ impl Router {
 
     /// The master as it knows it: address and priority; itself if it is the one.
     pub fn master(&self) -> Option<(IpAddr, u8)> {
-        if self.state == State::Master { self.address.map(|a| (a, self.priority)) } else { self.master }
+        if self.state == State::Master { self.source.map(|a| (a, self.priority)) } else { self.master }
     }
 
     /// Its numbers.
@@ -143,44 +143,44 @@ impl Router {
     }
 
     /// The address that it sends from.
-    pub fn address(&self) -> Option<IpAddr> {
-        self.address
+    pub fn source(&self) -> Option<IpAddr> {
+        self.source
     }
 
     /// Skew_Time (RFC 9568, 6.1; RFC 3768, 6.1): lower priorities wait a little longer.
-    pub fn skew(&self) -> Duration {
-        self.skew_of(self.priority, self.master_interval)
+    pub fn skew_time(&self) -> Duration {
+        self.skew_time_for(self.priority, self.master_interval)
     }
 
-    fn skew_of(&self, priority: u8, master_interval: Duration) -> Duration {
+    fn skew_time_for(&self, priority: u8, master_interval: Duration) -> Duration {
         match self.cfg.version {
-            VrrpVersion::V2 => share(priority, Duration::from_secs(1)),
-            VrrpVersion::V3 => share(priority, master_interval),
+            VrrpVersion::V2 => share_of_time(priority, Duration::from_secs(1)),
+            VrrpVersion::V3 => share_of_time(priority, master_interval),
         }
     }
 
     /// A time of which lower priorities wait for more.
-    fn share_of(&self, time: Duration) -> Duration {
-        share(self.priority, time)
+    fn priority_share(&self, time: Duration) -> Duration {
+        share_of_time(self.priority, time)
     }
 
     /// Active_Down_Interval (Master_Down_Interval): silence for so long means that the master is gone.
     pub fn master_down_interval(&self) -> Duration {
-        self.master_interval * u32::from(self.cfg.down_timer_adverts) + self.skew()
+        self.master_interval * u32::from(self.cfg.down_timer_adverts) + self.skew_time()
     }
 
     /// When [`Router::handle_deadline`] wants to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
         let t = &self.timers;
         [
-            t.hold,
-            t.frame,
+            t.startup_hold,
+            t.frame_hold,
             t.advert,
             t.master_down,
             t.announce_again,
-            t.announce_lower,
+            t.announce_lower_priority,
             t.announce_refresh,
-            t.announce_elsewhere,
+            t.announce_extra_interfaces,
         ]
         .into_iter()
         .flatten()
@@ -189,7 +189,7 @@ impl Router {
 
     /// What it wants done next.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.pop_front()
+        self.outputs.pop_front()
     }
 
     /// Something happened.
@@ -198,137 +198,138 @@ impl Router {
             Input::Start(past) => {
                 self.started = true;
                 if self.priority != self.cfg.priority {
-                    self.out.push_back(Output::Priority(self.priority));
+                    self.outputs.push_back(Output::PriorityChanged(self.priority));
                 }
-                if past == Past::Master && self.own_fault().is_none() {
-                    self.become_master(now, Because::Resumed);
+                if past == PreviousState::Master && self.own_fault_reason().is_none() {
+                    self.become_master(now, TransitionReason::Resumed);
                 } else {
                     // The clock began with the machine.
-                    let until = (now + self.cfg.startup_delay).max(Instant::default() + self.cfg.after_boot);
-                    self.timers.hold = (until > now).then_some(until);
-                    if past == Past::Nothing {
+                    let until = (now + self.cfg.startup_delay).max(Instant::default() + self.cfg.boot_delay);
+                    self.timers.startup_hold = (until > now).then_some(until);
+                    if past == PreviousState::Unknown {
                         self.hold_until_frame(now);
                     }
-                    self.reconsider(now, Because::Started);
+                    self.update_fault_state(now, TransitionReason::Started);
                 }
-                if past == Past::GivenUp && self.state == State::Backup {
+                if past == PreviousState::Resigned && self.state == State::Backup {
                     let longest_skew = match self.cfg.version {
                         VrrpVersion::V2 => Duration::from_secs(1),
                         VrrpVersion::V3 => self.cfg.advert_int,
                     };
                     self.timers.master_down = Some(now + longest_skew);
-                    self.down_because = Because::Silence { ms: longest_skew.as_millis() as u64 };
+                    self.master_down_reason =
+                        TransitionReason::MasterDownTimeout { ms: longest_skew.as_millis() as u64 };
                 }
             }
             Input::Link(up) => {
-                let was = std::mem::replace(&mut self.link, up);
+                let was = std::mem::replace(&mut self.link_up, up);
                 if up && !was && self.started && self.state == State::Fault {
                     self.hold_until_frame(now);
                 }
-                self.reconsider(now, Because::Recovered);
+                self.update_fault_state(now, TransitionReason::Recovered);
             }
-            Input::Frame => {
-                if self.timers.frame.take().is_some() {
-                    self.reconsider(now, Because::Recovered);
+            Input::FrameReceived => {
+                if self.timers.frame_hold.take().is_some() {
+                    self.update_fault_state(now, TransitionReason::Recovered);
                 }
             }
-            Input::Address(a) => {
-                self.address = a;
-                self.reconsider(now, Because::Recovered);
+            Input::SourceAddress(a) => {
+                self.source = a;
+                self.update_fault_state(now, TransitionReason::Recovered);
             }
-            Input::Tracked { object, found } => {
+            Input::TrackResult { object, result: found } => {
                 let known = self.cfg.tracks.iter().any(|t| t.object == *object);
-                if !known || self.standing.insert(object.clone(), found) == Some(found) {
+                if !known || self.track_results.insert(object.clone(), found) == Some(found) {
                     return;
                 }
-                self.weigh();
-                self.reconsider(now, Because::Recovered);
+                self.update_priority();
+                self.update_fault_state(now, TransitionReason::Recovered);
             }
-            Input::NeighbourLost(a) => self.neighbour_lost(now, a),
+            Input::BfdNeighbourLost(a) => self.handle_bfd_neighbour_lost(now, a),
             Input::Packet { ip, payload } => {
-                self.stood_still(now);
-                self.packet(now, ip, payload);
+                self.step_down_if_late(now);
+                self.handle_packet(now, ip, payload);
             }
-            Input::Assert => self.assert(now),
-            Input::Group(order, cause) => self.order(now, order, cause),
+            Input::AssertMastership => self.assert_mastership(now),
+            Input::SyncGroup(order, cause) => self.handle_group_action(now, order, cause),
             Input::Stop => self.stop(now),
         }
     }
 
     /// Time has come to what [`Router::next_deadline`] said; extra calls do nothing.
     pub fn handle_deadline(&mut self, now: Instant) {
-        if self.stood_still(now) {
+        if self.step_down_if_late(now) {
             return;
         }
         let due = |t: Option<Instant>| t.is_some_and(|t| t <= now);
-        if due(self.timers.hold) {
-            self.timers.hold = None;
-            self.reconsider(now, Because::Started);
+        if due(self.timers.startup_hold) {
+            self.timers.startup_hold = None;
+            self.update_fault_state(now, TransitionReason::Started);
         }
-        if due(self.timers.frame) {
-            self.timers.frame = None;
-            self.reconsider(now, Because::Recovered);
+        if due(self.timers.frame_hold) {
+            self.timers.frame_hold = None;
+            self.update_fault_state(now, TransitionReason::Recovered);
         }
         if due(self.timers.master_down) {
             self.timers.master_down = None;
-            let because = self.down_because.clone();
-            self.claim(now, because);
+            let because = self.master_down_reason.clone();
+            self.claim_mastership(now, because);
         }
         if let Some(at) = self.timers.advert.filter(|&t| t <= now) {
-            self.send(self.priority);
+            self.send_advert(self.priority);
             // From the deadline, not from now, so that lateness does not add up; unless a whole interval was missed.
             let next = at + self.cfg.advert_int;
             self.timers.advert = Some(if next > now { next } else { now + self.cfg.advert_int });
         }
         if due(self.timers.announce_again) {
             self.timers.announce_again = None;
-            self.out.push_back(Output::Announce(self.cfg.garp.master_repeat));
+            self.outputs.push_back(Output::Announce(self.cfg.garp.master_repeat));
         }
-        if due(self.timers.announce_lower) {
-            self.timers.announce_lower = None;
-            self.out.push_back(Output::Announce(self.cfg.garp.lower_prio_repeat));
+        if due(self.timers.announce_lower_priority) {
+            self.timers.announce_lower_priority = None;
+            self.outputs.push_back(Output::Announce(self.cfg.garp.lower_prio_repeat));
         }
         if due(self.timers.announce_refresh) {
             self.timers.announce_refresh = Some(now + self.cfg.garp.master_refresh);
-            self.out.push_back(Output::Announce(self.cfg.garp.master_refresh_repeat));
+            self.outputs.push_back(Output::Announce(self.cfg.garp.master_refresh_repeat));
         }
-        if due(self.timers.announce_elsewhere) {
-            self.timers.announce_elsewhere = Some(now + self.cfg.garp_elsewhere);
-            self.out.push_back(Output::AnnounceElsewhere);
+        if due(self.timers.announce_extra_interfaces) {
+            self.timers.announce_extra_interfaces = Some(now + self.cfg.garp_extra_if_interval);
+            self.outputs.push_back(Output::AnnounceExtraInterfaces);
         }
     }
 
     /// keepalived.conf(5), `timer_expired_backup`: a machine that was paused finds another master, which must not be
     /// preempted. Before anything is sent, as an advert of higher priority would do just that.
-    fn stood_still(&mut self, now: Instant) -> bool {
+    fn step_down_if_late(&mut self, now: Instant) -> bool {
         let (State::Master, Some(highest), Some(due)) = (self.state, self.cfg.timer_expired_backup, self.timers.advert)
         else {
             return false;
         };
         let interval = self.cfg.advert_int;
-        let silent = now.since(due) + interval;
-        if silent <= interval * u32::from(self.cfg.down_timer_adverts) + self.skew_of(highest, interval) {
+        let silent = now.duration_since(due) + interval;
+        if silent <= interval * u32::from(self.cfg.down_timer_adverts) + self.skew_time_for(highest, interval) {
             return false;
         }
-        self.step_down(now, Because::StoodStill { ms: silent.as_millis() as u64 });
+        self.step_down(now, TransitionReason::AdvertTimerLate { ms: silent.as_millis() as u64 });
         true
     }
 
-    fn step_down(&mut self, now: Instant, because: Because) {
-        self.out.push_back(Output::RemoveVips);
+    fn step_down(&mut self, now: Instant, because: TransitionReason) {
+        self.outputs.push_back(Output::RemoveVips);
         self.timers = Timers::default();
-        self.listen(now);
-        self.enter(now, State::Backup, because);
+        self.restart_master_down_timer(now);
+        self.enter_state(now, State::Backup, because);
     }
 
     /// Whether it waits to hear any frame on its link.
-    pub fn waits_for_frame(&self) -> bool {
-        self.timers.frame.is_some()
+    pub fn is_waiting_for_frame(&self) -> bool {
+        self.timers.frame_hold.is_some()
     }
 
     fn hold_until_frame(&mut self, now: Instant) {
         let hold = self.cfg.hold_until_frame;
-        self.timers.frame = (!hold.is_zero()).then_some(now + hold);
+        self.timers.frame_hold = (!hold.is_zero()).then_some(now + hold);
     }
 
     /// A new configuration of the same identity; the state stays.
@@ -338,144 +339,149 @@ impl Router {
         }
         let interval_changed = cfg.advert_int != self.cfg.advert_int;
         let vips_changed = !cfg.all_vips().eq(self.cfg.all_vips());
-        if cfg.group != self.cfg.group {
+        if cfg.sync_group != self.cfg.sync_group {
             // What another group said of it holds no longer.
             self.group_fault = None;
             self.wants_master = None;
         }
         self.cfg = cfg;
-        self.standing.retain(|object, _| self.cfg.tracks.iter().any(|t| t.object == *object));
-        self.weigh();
+        self.track_results.retain(|object, _| self.cfg.tracks.iter().any(|t| t.object == *object));
+        self.update_priority();
         if interval_changed {
             self.master_interval = self.cfg.advert_int;
         }
         match self.state {
             State::Master => {
                 if vips_changed {
-                    self.out.push_back(Output::AddVips);
-                    self.out.push_back(Output::Announce(self.cfg.garp.master_repeat));
+                    self.outputs.push_back(Output::AddVips);
+                    self.outputs.push_back(Output::Announce(self.cfg.garp.master_repeat));
                 }
                 self.timers.advert = Some(now); // peers learn at once
             }
-            State::Backup if interval_changed => self.listen(now),
+            State::Backup if interval_changed => self.restart_master_down_timer(now),
             _ => {}
         }
-        self.reconsider(now, Because::Recovered);
+        self.update_fault_state(now, TransitionReason::Recovered);
     }
 
     /// Takes the priority that circumstances give it.
-    fn weigh(&mut self) {
-        let effects = |t: &Track| effect(t, self.standing.get(&t.object).copied());
-        if self.cfg.tracks.iter().any(|t| t.weight != 0 && effects(t) == Effect::Fault) {
+    fn update_priority(&mut self) {
+        let effects = |t: &Track| track_effect(t, self.track_results.get(&t.object).copied());
+        if self.cfg.tracks.iter().any(|t| t.weight != 0 && effects(t) == TrackEffect::Fault) {
             return; // it keeps the priority of before, as in keepalived, and takes part in nothing
         }
-        let now = self.effective();
+        let now = self.compute_priority();
         let before = std::mem::replace(&mut self.priority, now);
         // keepalived does not tell of it in FAULT: the transition out of it will.
         if self.started && self.state != State::Fault && before != self.priority {
-            self.out.push_back(Output::Priority(self.priority));
+            self.outputs.push_back(Output::PriorityChanged(self.priority));
         }
     }
 
-    fn effective(&self) -> u8 {
-        let base = if self.owner_yields { 254 } else { self.cfg.priority };
-        let sum = self.cfg.tracks.iter().map(|t| match effect(t, self.standing.get(&t.object).copied()) {
-            Effect::Priority(p) => i32::from(p),
+    fn compute_priority(&self) -> u8 {
+        let base = if self.owner_demoted { 254 } else { self.cfg.priority };
+        let sum = self.cfg.tracks.iter().map(|t| match track_effect(t, self.track_results.get(&t.object).copied()) {
+            TrackEffect::Priority(p) => i32::from(p),
             _ => 0,
         });
         effective_priority(base, sum.sum())
     }
 
     /// What keeps it from taking part.
-    fn fault(&self) -> Option<Because> {
-        self.own_fault().or_else(|| self.group_fault.clone().map(|name| Because::Group(Some(name))))
+    fn fault_reason(&self) -> Option<TransitionReason> {
+        self.own_fault_reason().or_else(|| self.group_fault.clone().map(|name| TransitionReason::SyncGroup(Some(name))))
     }
 
     /// How it stands in its sync group.
-    pub fn member(&self) -> Member {
-        Member {
+    pub fn group_member(&self) -> GroupMember {
+        GroupMember {
             state: self.state,
             since: self.since,
             wants_master: self.wants_master.is_some(),
-            faulty: self.started && self.own_fault().is_some(),
+            has_fault: self.started && self.own_fault_reason().is_some(),
         }
     }
 
     /// Nobody is master: it becomes one, or, in a sync group, says that it would.
-    fn claim(&mut self, now: Instant, because: Because) {
-        if self.cfg.group.is_none() {
+    fn claim_mastership(&mut self, now: Instant, because: TransitionReason) {
+        if self.cfg.sync_group.is_none() {
             return self.become_master(now, because);
         }
-        self.listen(now);
+        self.restart_master_down_timer(now);
         self.wants_master = Some(because);
     }
 
-    fn order(&mut self, now: Instant, order: Order, cause: Option<&str>) {
+    fn handle_group_action(&mut self, now: Instant, order: GroupAction, cause: Option<&str>) {
         match order {
-            Order::Fault(_) => {
+            GroupAction::Fault(_) => {
                 self.group_fault = cause.map(str::to_owned);
-                self.reconsider(now, Because::Recovered);
+                self.update_fault_state(now, TransitionReason::Recovered);
             }
-            Order::Master if self.state == State::Backup => {
-                let because = self.wants_master.take().unwrap_or(Because::Group(None));
+            GroupAction::Master if self.state == State::Backup => {
+                let because = self.wants_master.take().unwrap_or(TransitionReason::SyncGroup(None));
                 self.become_master(now, because);
             }
-            Order::Backup if self.state == State::Master => self.step_down(now, Because::Group(None)),
-            Order::Master | Order::Backup => {}
+            GroupAction::Backup if self.state == State::Master => {
+                self.step_down(now, TransitionReason::SyncGroup(None))
+            }
+            GroupAction::Master | GroupAction::Backup => {}
         }
     }
 
     /// What of its own keeps it from taking part.
-    fn own_fault(&self) -> Option<Because> {
-        if !self.link && !self.cfg.dont_track_primary {
-            return Some(Because::LinkDown);
+    fn own_fault_reason(&self) -> Option<TransitionReason> {
+        if !self.link_up && !self.cfg.dont_track_primary {
+            return Some(TransitionReason::LinkDown);
         }
-        if self.address.is_none() {
-            return Some(Because::NoAddress);
+        if self.source.is_none() {
+            return Some(TransitionReason::NoAddress);
         }
-        if self.cfg.fault_without_peer && matches!(self.cfg.destination, Destination::Multicast(_)) {
-            return Some(Because::NoPeer);
+        if self.cfg.fault_without_peer && matches!(self.cfg.advert_destination, AdvertDestination::Multicast(_)) {
+            return Some(TransitionReason::NoUnicastPeer);
         }
-        let failing =
-            self.cfg.tracks.iter().find(|t| effect(t, self.standing.get(&t.object).copied()) == Effect::Fault);
+        let failing = self
+            .cfg
+            .tracks
+            .iter()
+            .find(|t| track_effect(t, self.track_results.get(&t.object).copied()) == TrackEffect::Fault);
         failing.map(|t| {
-            let found = self.standing.get(&t.object).copied().unwrap_or(Found::Good(false));
-            Because::Tracked(t.object.clone(), found)
+            let found = self.track_results.get(&t.object).copied().unwrap_or(TrackResult::Good(false));
+            TransitionReason::TrackedObject(t.object.clone(), found)
         })
     }
 
-    fn waits(&self) -> bool {
-        self.cfg.tracks.iter().any(|t| effect(t, self.standing.get(&t.object).copied()) == Effect::Wait)
+    fn is_waiting_for_tracks(&self) -> bool {
+        self.cfg.tracks.iter().any(|t| track_effect(t, self.track_results.get(&t.object).copied()) == TrackEffect::Wait)
     }
 
     /// Into FAULT, out of it, or out of INIT, as the circumstances are now.
-    fn reconsider(&mut self, now: Instant, recovered: Because) {
-        if !self.started || self.timers.hold.is_some() {
+    fn update_fault_state(&mut self, now: Instant, recovered: TransitionReason) {
+        if !self.started || self.timers.startup_hold.is_some() {
             return;
         }
-        match (self.fault(), self.state) {
+        match (self.fault_reason(), self.state) {
             (Some(_), State::Fault) => {}
             (Some(why), was) => {
                 if was == State::Master {
-                    self.resign();
+                    self.send_resignation();
                 }
                 self.timers = Timers::default();
-                self.enter(now, State::Fault, why);
+                self.enter_state(now, State::Fault, why);
             }
             (None, State::Init | State::Fault) => {
-                if self.waits() || self.timers.frame.is_some() {
+                if self.is_waiting_for_tracks() || self.timers.frame_hold.is_some() {
                     return;
                 }
-                let because = if self.state == State::Init { Because::Started } else { recovered };
-                let owner = self.priority == 255 && self.cfg.initial == InitialState::Master;
-                if owner && self.cfg.group.is_none() {
-                    self.become_master(now, Because::Owner);
+                let because = if self.state == State::Init { TransitionReason::Started } else { recovered };
+                let owner = self.priority == 255 && self.cfg.initial_state == InitialState::Master;
+                if owner && self.cfg.sync_group.is_none() {
+                    self.become_master(now, TransitionReason::Owner);
                 } else {
                     self.master_interval = self.cfg.advert_int;
-                    self.listen(now);
-                    self.enter(now, State::Backup, because);
+                    self.restart_master_down_timer(now);
+                    self.enter_state(now, State::Backup, because);
                     if owner {
-                        self.claim(now, Because::Owner);
+                        self.claim_mastership(now, TransitionReason::Owner);
                     }
                 }
             }
@@ -483,28 +489,28 @@ impl Router {
         }
     }
 
-    fn enter(&mut self, now: Instant, to: State, because: Because) {
+    fn enter_state(&mut self, now: Instant, to: State, because: TransitionReason) {
         let from = std::mem::replace(&mut self.state, to);
         self.counters.released_master += u64::from(from == State::Master && to != State::Master);
         self.since = now;
-        self.because = because.clone();
+        self.reason = because.clone();
         self.preempt_at = None;
         self.wants_master = None;
         if to != State::Backup {
             self.master = None;
         }
-        self.out.push_back(Output::Transition { from, to, because });
+        self.outputs.push_back(Output::Transition { from, to, reason: because });
     }
 
     /// (Re)starts the master-down timer.
-    fn listen(&mut self, now: Instant) {
+    fn restart_master_down_timer(&mut self, now: Instant) {
         let interval = self.master_down_interval();
         self.timers.master_down = Some(now + interval);
-        self.down_because = Because::Silence { ms: interval.as_millis() as u64 };
+        self.master_down_reason = TransitionReason::MasterDownTimeout { ms: interval.as_millis() as u64 };
     }
 
     /// RFC 9568, 6.4.2: (100) to (165). keepalived's order: the advert first, then addresses, then ARP.
-    fn become_master(&mut self, now: Instant, because: Because) {
+    fn become_master(&mut self, now: Instant, because: TransitionReason) {
         self.timers = Timers { advert: Some(now + self.cfg.advert_int), ..Timers::default() };
         let garp = self.cfg.garp;
         if !garp.master_delay.is_zero() {
@@ -513,36 +519,36 @@ impl Router {
         if !garp.master_refresh.is_zero() {
             self.timers.announce_refresh = Some(now + garp.master_refresh);
         }
-        if !self.cfg.garp_elsewhere.is_zero() {
-            self.timers.announce_elsewhere = Some(now + self.cfg.garp_elsewhere);
+        if !self.cfg.garp_extra_if_interval.is_zero() {
+            self.timers.announce_extra_interfaces = Some(now + self.cfg.garp_extra_if_interval);
         }
         self.counters.became_master += 1;
-        self.send(self.priority);
-        self.out.push_back(Output::AddVips);
-        self.out.push_back(Output::Announce(garp.master_repeat));
-        self.enter(now, State::Master, because);
+        self.send_advert(self.priority);
+        self.outputs.push_back(Output::AddVips);
+        self.outputs.push_back(Output::Announce(garp.master_repeat));
+        self.enter_state(now, State::Master, because);
     }
 
     /// The last word of a master.
-    fn resign(&mut self) {
-        self.send(0);
+    fn send_resignation(&mut self) {
+        self.send_advert(0);
         self.counters.priority_zero_sent += 1;
-        self.out.push_back(Output::RemoveVips);
+        self.outputs.push_back(Output::RemoveVips);
     }
 
     fn stop(&mut self, now: Instant) {
         if self.state == State::Master {
-            self.resign();
+            self.send_resignation();
         }
         self.timers = Timers::default();
         self.started = false;
         if self.state != State::Init {
-            self.enter(now, State::Init, Because::Stopped);
+            self.enter_state(now, State::Init, TransitionReason::Stopped);
         }
     }
 }
 
 /// The part of a time that a backup of this priority waits for.
-fn share(priority: u8, time: Duration) -> Duration {
+fn share_of_time(priority: u8, time: Duration) -> Duration {
     time * (256 - u32::from(priority)) / 256
 }

@@ -1,0 +1,148 @@
+//! A TCP connection that is begun and given up: SYN, its answer, RST (RFC 9293, 3.5), as packets.
+//!
+//! A real server for direct routing or a tunnel gets packets for the virtual address, and answers from it. Whether it would
+//! is seen only by a packet that goes this way, and no ordinary socket of a director that holds the address sends one.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::encap::ip_header;
+use crate::vrrp::packet::checksum::{internet_checksum, pseudo_header_sum};
+
+const IPPROTO_TCP: u8 = 6;
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+/// A TCP header without options.
+const TCP_HEADER_LEN: usize = 20;
+
+/// What an answer to a SYN says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SynReply {
+    /// Come in.
+    Accepted,
+    /// Nobody listens.
+    Refused,
+}
+
+/// A connection that is tried, between two addresses of one family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SynProbe {
+    /// Our address and port.
+    pub local: SocketAddr,
+    /// The virtual server's.
+    pub remote: SocketAddr,
+    /// Our initial sequence number.
+    pub sequence: u32,
+}
+
+impl SynProbe {
+    /// The packet that begins it.
+    pub fn syn(&self) -> Vec<u8> {
+        self.encode(self.sequence, SYN)
+    }
+
+    /// The packet that gives it up, so that the server remembers nothing.
+    pub fn rst(&self) -> Vec<u8> {
+        self.encode(self.sequence.wrapping_add(1), RST)
+    }
+
+    fn encode(&self, sequence: u32, flags: u8) -> Vec<u8> {
+        let mut tcp = [0; TCP_HEADER_LEN];
+        tcp[0..2].copy_from_slice(&self.local.port().to_be_bytes());
+        tcp[2..4].copy_from_slice(&self.remote.port().to_be_bytes());
+        tcp[4..8].copy_from_slice(&sequence.to_be_bytes());
+        tcp[12] = 0x50;
+        tcp[13] = flags;
+        tcp[14..16].copy_from_slice(&[0xff, 0xff]);
+        let (from, to) = (self.local.ip(), self.remote.ip());
+        let sum = internet_checksum(pseudo_header_sum(from, to, IPPROTO_TCP, TCP_HEADER_LEN), &tcp);
+        tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+        let mut packet = ip_header(from, to, IPPROTO_TCP, TCP_HEADER_LEN);
+        packet.extend_from_slice(&tcp);
+        packet
+    }
+
+    /// What a packet answers; `None` if it is no answer to this. Its checksum may still be for a card to make, and is
+    /// not looked at; extension headers of IPv6 are not looked behind.
+    pub fn parse_reply(&self, packet: &[u8]) -> Option<SynReply> {
+        let (from, to, protocol, length) = match packet.first()? >> 4 {
+            4 => {
+                let address = |at: usize| Some(IpAddr::from(*packet.get(at..)?.first_chunk::<4>()?));
+                (address(12)?, address(16)?, *packet.get(9)?, usize::from(packet[0] & 0xf) * 4)
+            }
+            6 => {
+                let address = |at: usize| Some(IpAddr::from(*packet.get(at..)?.first_chunk::<16>()?));
+                (address(8)?, address(24)?, *packet.get(6)?, 40)
+            }
+            _ => return None,
+        };
+        let tcp = packet.get(length..).filter(|t| t.len() >= TCP_HEADER_LEN)?;
+        let port = |at: usize| u16::from_be_bytes([tcp[at], tcp[at + 1]]);
+        let ours = protocol == IPPROTO_TCP
+            && (from, port(0)) == (self.remote.ip(), self.remote.port())
+            && (to, port(2)) == (self.local.ip(), self.local.port())
+            && tcp[8..12] == self.sequence.wrapping_add(1).to_be_bytes();
+        match tcp[13] & (SYN | ACK | RST | FIN) {
+            flags if ours && flags == SYN | ACK => Some(SynReply::Accepted),
+            flags if ours && flags & RST != 0 => Some(SynReply::Refused),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn syn_probe(v6: bool) -> SynProbe {
+        let at = |last: u8, port| {
+            let v6 = v6.then(|| IpAddr::from([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]));
+            SocketAddr::new(v6.unwrap_or(IpAddr::from([192, 0, 2, last])), port)
+        };
+        SynProbe { local: at(1, 40_000), remote: at(100, 80), sequence: u32::MAX }
+    }
+
+    /// The answer that a server's stack would make of a SYN; and where TCP begins.
+    fn reply(a: SynProbe, flags: u8) -> (Vec<u8>, usize) {
+        let mut p = SynProbe { local: a.remote, remote: a.local, sequence: 7 }.encode(7, flags);
+        let tcp = p.len() - TCP_HEADER_LEN;
+        p[tcp + 8..tcp + 12].copy_from_slice(&a.sequence.wrapping_add(1).to_be_bytes());
+        (p, tcp)
+    }
+
+    #[test]
+    fn packets_have_right_checksums() {
+        for a in [syn_probe(false), syn_probe(true)] {
+            for p in [a.syn(), a.rst()] {
+                let (ip, tcp) = p.split_at(p.len() - TCP_HEADER_LEN);
+                assert!(ip.len() == 40 || internet_checksum(0, ip) == 0);
+                assert_eq!(
+                    internet_checksum(pseudo_header_sum(a.local.ip(), a.remote.ip(), IPPROTO_TCP, TCP_HEADER_LEN), tcp),
+                    0
+                );
+            }
+            let rst = a.rst();
+            assert_eq!(rst[rst.len() - 16..rst.len() - 12], [0; 4], "the number behind the SYN, which wraps");
+        }
+    }
+
+    #[test]
+    fn answers_are_told_from_other_packets() {
+        for (a, ip) in [(syn_probe(false), [12, 16, 9]), (syn_probe(true), [8, 24, 6])] {
+            assert_eq!(a.parse_reply(&reply(a, SYN | ACK).0), Some(SynReply::Accepted));
+            assert_eq!(a.parse_reply(&reply(a, RST | ACK).0), Some(SynReply::Refused));
+            assert_eq!(a.parse_reply(&reply(a, ACK).0), None);
+            assert_eq!(a.parse_reply(&a.syn()), None);
+            let (whole, tcp) = reply(a, SYN | ACK);
+            for broken in 0..whole.len() {
+                assert_eq!(a.parse_reply(&whole[..broken]), None, "cut to {broken}");
+            }
+            for changed in ip.into_iter().chain([tcp + 1, tcp + 3, tcp + 10]) {
+                let mut p = whole.clone();
+                p[changed] ^= 1;
+                assert_eq!(a.parse_reply(&p), None, "byte {changed}");
+            }
+        }
+    }
+}

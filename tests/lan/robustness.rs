@@ -1,0 +1,143 @@
+//! What a network does to a daemon: malformed and foreign packets, an address shared with another master.
+
+use std::net::IpAddr;
+
+use evenkeel_core::model::{Auth, Transport, Vrid, VrrpVersion};
+use evenkeel_core::vrrp::State;
+use evenkeel_core::vrrp::packet::{
+    Advert, AdvertAuth, ChecksumForm, IPPROTO_VRRP, IpHeader, MULTICAST_GROUP, VRRP_TTL,
+};
+use evenkeel_sys::netlink::Netlink;
+use evenkeel_sys::wire::VrrpSocket;
+use evenkeel_testkit::lan::eventually;
+use evenkeel_tests::{Net, TEST_TIMEOUT, vrrp_instance};
+
+#[test]
+fn malformed_and_foreign_packets_are_counted_and_harmless() {
+    let Some(net) = Net::new("rough") else { return };
+    let config = vrrp_instance(100, "authentication {\nauth_type PASS\nauth_pass 1111\n}");
+    net.start_daemon("d1", &format!("global_defs {{\n log_unknown_vrids\n}}\n{config}"));
+    net.wait_state("d1", "V", State::Master);
+    let good = Advert {
+        vrid: Vrid::new(51).expect("a VRID"),
+        priority: 200,
+        interval: std::time::Duration::from_secs(1),
+        addresses: vec![IpAddr::from([192, 168, 1, 100])],
+    };
+    let (src, group) = (IpAddr::from([192, 168, 1, 11]), IpAddr::V4(MULTICAST_GROUP));
+    let ip = IpHeader { src, dst: group, ttl: VRRP_TTL, protocol: IPPROTO_VRRP, id: 1 };
+    let packet = |a: &Advert, version| {
+        a.encode_packet(version, AdvertAuth::unsigned(Auth::None), ChecksumForm::PseudoHeader, ip)
+    };
+    let unauthenticated = packet(&good, VrrpVersion::V2);
+    let mut broken = unauthenticated.clone();
+    broken[29] ^= 0xff;
+    let v3 = packet(&good, VrrpVersion::V3);
+    let foreign = packet(&Advert { vrid: Vrid::new(77).expect("a VRID"), ..good }, VrrpVersion::V2);
+    let cut = |n| unauthenticated[..n].to_vec();
+    let (short, empty, long) = (cut(21), cut(20), [&cut(20)[..], &[0xff; 1400]].concat());
+    let sent = net.lan.run_in("r1", || {
+        let link = Netlink::new()?.link_by_name("eth0")?.expect("eth0");
+        let socket = VrrpSocket::new(Transport::Ipv4, "eth0", link.index, &[group])?;
+        let mut n = 0;
+        for _ in 0..50 {
+            for m in [&unauthenticated, &broken, &v3, &foreign, &short, &empty, &long] {
+                n += u64::from(socket.send(src, group, VRRP_TTL, m).is_ok());
+            }
+        }
+        Ok::<_, evenkeel_sys::Error>(n)
+    });
+    assert!(sent.expect("entered").expect("sent") >= 300);
+    let i = eventually("they were counted", TEST_TIMEOUT, || {
+        let i = net.instance("d1", "V")?;
+        (i.counters.rejected.len() >= 3).then_some(i)
+    });
+    assert_eq!(i.state, State::Master, "none of them moved it: {:?}", i.counters);
+    assert!(net.status("d1").expect("answers").unknown_vrid_adverts >= 50, "VRID 77 is nobody's");
+    let told = net.lan.log("d1").lines().filter(|l| l.contains("was refused")).count();
+    assert!((1..=8).contains(&told), "each cause is told once, not {told} times");
+    let strangers = || net.lan.log("d1").matches("eth0: 192.168.1.11 sends adverts for VRID 77, which nobody").count();
+    eventually("the log names it", TEST_TIMEOUT, || (strangers() > 0).then_some(()));
+    assert_eq!(strangers(), 1, "once");
+}
+
+#[test]
+fn systemd_hears_that_it_is_ready_alive_and_stopping() {
+    use std::os::unix::net::UnixDatagram;
+    use std::path::Path;
+    let Some(net) = Net::new("notify") else { return };
+    let path = net.lan.dir.join("notify.sock");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(TEST_TIMEOUT)).expect("settable");
+    let file = net.write_config("d1", &vrrp_instance(100, "version 3\nadvert_int 0.1"));
+    let environment = format!("NOTIFY_SOCKET={}", path.display());
+    let daemon = evenkeel_tests::program("evenkeeld");
+    let instance = net.lan.instance("d1");
+    let args = [
+        &environment,
+        daemon.to_str().expect("UTF-8"),
+        "-n",
+        "-l",
+        "--log-format",
+        "json",
+        "-f",
+        file.to_str().expect("UTF-8"),
+        "--instance",
+        &instance,
+    ];
+    let pid = net.lan.spawn("d1", "d1", Path::new("/usr/bin/env"), &args).expect("starts");
+    let mut heard = String::new();
+    let mut hear = |word: &str| {
+        let mut buf = [0u8; 256];
+        while !heard.contains(word) {
+            let n = socket.recv(&mut buf).unwrap_or_else(|e| panic!("{word} was not said: {e}; heard {heard:?}"));
+            heard += &String::from_utf8_lossy(&buf[..n]);
+        }
+    };
+    hear("READY=1");
+    hear("WATCHDOG=1");
+    net.wait_state("d1", "V", State::Master);
+    net.lan.signal(pid, nix::sys::signal::Signal::SIGTERM).expect("stops");
+    hear("STOPPING=1");
+    let log = net.lan.log("d1");
+    let line = log.lines().find(|l| l.contains("BACKUP -> MASTER")).unwrap_or_else(|| panic!("{log}"));
+    let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    assert_eq!(line["fields"]["instance"], "V", "a log line has fields");
+}
+
+/// Whoever writes into the log waits, and the addresses move all the same.
+#[test]
+fn a_log_that_blocks_keeps_nobody_from_taking_over() {
+    let Some(net) = Net::directors("blocked-log") else { return };
+    let fifo = net.lan.dir.join("log");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("made");
+    // Somebody has it open, so that the daemon can open it, and reads until it has started.
+    let mut log = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).expect("open");
+    let fast = "version 3\nadvert_int 0.1\n";
+    let d1 = net.start_daemon("d1", &vrrp_instance(200, fast));
+    net.wait_state("d1", "V", State::Master);
+    let config = net.write_config("d2", &vrrp_instance(100, fast));
+    let instance = net.lan.instance("d2");
+    let path = |p: &std::path::Path| p.to_str().expect("UTF-8").to_owned();
+    let (config, fifo) = (path(&config), path(&fifo));
+    let args = ["-n", "-D", "-f", &config, "--instance", &instance, "-g", &fifo];
+    net.lan.spawn("d2", "d2", &evenkeel_tests::program("evenkeeld"), &args).expect("starts");
+    net.wait_state("d2", "V", State::Backup);
+    // Now it is full: the next line that is logged waits for ever.
+    let flags = nix::fcntl::OFlag::O_NONBLOCK | nix::fcntl::OFlag::O_RDWR;
+    nix::fcntl::fcntl(&log, nix::fcntl::FcntlArg::F_SETFL(flags)).expect("set");
+    while std::io::Write::write(&mut log, &[b'.'; 512]).is_ok() {}
+    net.lan.signal(d1, nix::sys::signal::Signal::SIGKILL).expect("dies");
+    net.lan.ip("sw", "link set p-d1 down").expect("cut");
+    eventually("d2 takes over", TEST_TIMEOUT, || {
+        net.has_address("d2", evenkeel_testkit::demo_network::VIP).then_some(())
+    });
+    net.lan.ip("sw", "link set p-d2 down").expect("cut");
+    eventually("d2 gives up", TEST_TIMEOUT, || {
+        (!net.has_address("d2", evenkeel_testkit::demo_network::VIP)).then_some(())
+    });
+    net.lan.ip("sw", "link set p-d2 up").expect("mended");
+    eventually("d2 takes over again", TEST_TIMEOUT, || {
+        net.has_address("d2", evenkeel_testkit::demo_network::VIP).then_some(())
+    });
+}
