@@ -10,6 +10,7 @@ pub mod frames;
 pub mod http;
 pub mod ipvs_recording;
 pub mod lan;
+pub mod recordings;
 pub mod rng;
 pub mod routed_namespace;
 pub mod sim;
