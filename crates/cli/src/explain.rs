@@ -34,12 +34,12 @@ pub fn run(what: Option<&str>) -> anyhow::Result<ExitCode> {
             format!("since keepalived {}", k.since)
         };
         let _ = writeln!(entry, "    {since}");
-        if let Some((new, _)) = k.deprecated {
-            let _ = writeln!(
-                entry,
-                "    {}",
-                if new.is_empty() { "old".to_owned() } else { format!("an old name of `{new}`") }
-            );
+        match k.deprecated.map(|old| old.replacement) {
+            Some(Some(new)) => {
+                let _ = writeln!(entry, "    an old name of `{new}`");
+            }
+            Some(None) => entry.push_str("    old\n"),
+            None => {}
         }
         match k.support {
             Support::Full if !k.differs.is_empty() => {

@@ -1,11 +1,11 @@
-//! Every diagnostic's code with what it means and how to mend it: what `evenkeel explain CODE` prints.
+//! The codes of diagnostics, each with its meaning, its consequence and its remedy: what `evenkeel explain CODE` prints.
 
 /// A code and its explanation.
 #[derive(Clone, Copy, Debug)]
 pub struct Code {
-    /// As it stands in brackets behind `error` or `warning`.
+    /// The code, as diagnostics show it in brackets after `error` or `warning`.
     pub name: &'static str,
-    /// What it means, why it matters, how to mend it.
+    /// The explanation.
     pub text: &'static str,
 }
 
@@ -13,138 +13,137 @@ const fn code(name: &'static str, text: &'static str) -> Code {
     Code { name, text }
 }
 
-/// The code of this name.
+/// Finds a code by its name.
 pub fn find(name: &str) -> Option<&'static Code> {
     CODES.iter().find(|c| c.name == name)
 }
 
-/// All of them, in alphabetical order.
+/// All codes, in alphabetical order.
 #[rustfmt::skip]
 pub const CODES: &[Code] = &[
-    code("advert-int", "The advert interval does not fit the protocol's version. VRRPv2 (RFC 3768, 5.3.7) counts whole seconds, 1 to 255. \
-        VRRPv3 (RFC 9568, 5.2.7) counts hundredths, up to 40.95 s. Write `version 3` on every director for intervals under a second."),
-    code(
-        "auth-ah",
-        "The authentication header counts its packets, and a director that begins as master would send numbers that others \
-         have seen (RFC 2402, 3.3.2).",
-    ),
-    code("auth-length", "Only the first eight characters of a VRRPv2 password are sent (RFC 2338, 5.3.6.2). Directors whose passwords \
-        begin alike agree, whatever follows."),
-    code("auth-v3", "VRRPv3 has no authentication (RFC 9568, 9): the block has no effect. Filter protocol 112 at the edge of the link instead."),
-    code("bad-key", "A key of `auth_hmac` is 32 to 64 bytes long: as text, as `hex:` and digits, or in a file as `file:PATH`."),
-    code("bad-random", "`${_RANDOM}` takes nothing, a lowest number, or a lowest and a highest one."),
-    code("bad-repetition", "`~SEQ(NAME, [[FIRST,] STEP,] LAST) LINE` repeats the rest of its line with NAME as each number, `~SEQx` in \
-        hexadecimal; `~LST(NAME, VALUE…) LINE` and `~LST({A,B}, {1,2}, {3,4}) LINE` with each value. The step must lead to the last number."),
-    code("byte-order-mark", "Some editors begin a file with the bytes EF BB BF. They are skipped here; keepalived reads them as text."),
-    code("deprecated", "An old name of a keyword. It works; `keepalived -t` exits with 5 for it. Write the new name."),
-    code("down-delay", "A director whose interface goes down waits this long before it says so. If that is longer than the backup waits for \
-        adverts, the backup takes over first, and when the interface comes back there are two masters for a moment."),
-    code("dr-port", "With direct routing and tunnels the real server gets the client's packet as it is, with the port of the service. A port of its \
-        own is not used. Give the real server the service's port, or forward by NAT."),
-    code("duplicate", "The same thing is defined twice. The note points at the first definition; the second is left out."),
-    code("duplicate-vip", "Two instances hold one address on one device. When both are master they fight over it."),
-    code("duplicate-vrid", "Two instances on one link have the same `virtual_router_id`. Each would take the other's adverts for its own peer's \
-        (RFC 9568, 5.2.3). Every virtual router on a link, those of other machines too, needs a number of its own."),
-    code("encap", "A route can put its packets into something else: `encap ip` or `ip6` with `dst` or `id`, `encap mpls LABEL/LABEL`, \
-        `encap ila LOCATOR`, as ip-route(8) has them. `as` swaps labels of MPLS routes, and is ignored here and in keepalived."),
-    code("expansion-limit", "`~SEQ`, `~LST`, definitions or includes make more than this reads: 1,000,000 lines, 1 MiB on one line, 32 levels, or \
-        256 MiB. Most often a definition names itself, directly or through another."),
-    code("extra-words", "Words behind an argument that nobody reads, here or in keepalived. Each keyword stands on a line of its own."),
-    code("family", "IPv4 and IPv6 are mixed where only one can be. An instance speaks for one family, which its first virtual address decides; \
-        addresses of the other go into `virtual_ipaddress_excluded`. A service and its real servers are of one family, unless it forwards by TUN."),
-    code("fwmark", "A service on a firewall mark takes whatever carries the mark, of any protocol. Our own packet path gives packets their marks itself, by `member` lines; it sees marks that others have given only in tc, and only if they were given before. The kernel's IPVS sees the marks of netfilter."),
-    code("hmac-peers", "The bytes that keepalived 2.4 takes the MAC of `auth_hmac` over are not known here. Signed adverts of evenkeel and of keepalived have one \
-        form, and each takes the other's for forged: both would be master. `mode receive-only` or `permissive` on all directors is no way around it, as signatures that are there are checked."),
-    code("include-loop", "A file includes itself, directly or through another."),
-    code("include-missing", "No file has this name, or none matches this pattern. What it should hold is missing. Plain `include` only tells; \
-        `includem`, `includew`, `includeb`, `includea` and `include_check` make it an error, and keepalived exits with 6."),
-    code("include-unreadable", "The file is there and cannot be read. Directories, executable files and what is no regular file are not read at all."),
-    code("ipvlan", "An ipvlan shares its parent's MAC address; to send IPv4 adverts it needs an address of its own."),
-    code("label-length", "The label of an address is the name of an alias: at most 15 characters."),
-    code("link-local", "An address of fe80::/10 is the same on every link (RFC 4291, 2.5.6): `bind_if` says which is meant."),
-    code("loopback", "VRRP speaks to other machines; on a loopback interface there are none."),
-    code("mail-login", "`smtp_login` needs `smtp_tls`: a password is never sent in the clear."),
-    code("mail-nobody", "`smtp_server` without `notification_email`: no mail is sent."),
-    code("max-hops", "`max_hops` is how far the TTL of a BFD packet may have fallen; more than the TTL itself makes no sense."),
-    code("missing-argument", "The keyword needs an argument. keepalived exits at once with status 2 for most of these."),
-    code("missing-block", "The keyword opens a block, and no `{` stands behind it or on the next line."),
-    code("missing-brace", "A block is not closed before its file ends, or before a block that stands only at the top level."),
-    code("missing-keyword", "A block lacks a keyword without which it means nothing."),
+    code("advert-int", "The advertisement interval does not fit the protocol version. VRRPv2 (RFC 3768, 5.3.7) uses whole seconds, 1 to 255. \
+        VRRPv3 (RFC 9568, 5.2.7) uses hundredths of a second, up to 40.95 s. For intervals below one second write `version 3` on all directors."),
+    code("auth-ah", "The authentication header contains a sequence number. A director that starts as MASTER would send numbers that its peers \
+        have seen already and therefore drop (RFC 2402, 3.3.2). Write `state BACKUP`."),
+    code("auth-length", "VRRPv2 sends the first eight characters of a password only (RFC 2338, 5.3.6.2). Two passwords that start with the same eight \
+        characters are equal. Shorten the password on all directors."),
+    code("auth-v3", "VRRPv3 has no authentication (RFC 9568, 9), so the block has no effect. Filter IP protocol 112 at the edge of the link instead."),
+    code("bad-key", "A key of `auth_hmac` is 32 to 64 bytes long. It is written as text, as `hex:` and digits, or as `file:PATH`."),
+    code("bad-random", "`${_RANDOM}` takes no argument, a minimum, or a minimum and a maximum."),
+    code("bad-repetition", "`~SEQ(NAME, [[FIRST,] STEP,] LAST) LINE` repeats the rest of its line for each number, `~SEQx` in hexadecimal. \
+        `~LST(NAME, VALUE…) LINE` and `~LST({A,B}, {1,2}, {3,4}) LINE` repeat it for each value. The sign of the step must lead from the first to the last number."),
+    code("byte-order-mark", "The file starts with a byte order mark (the bytes EF BB BF), which some editors write. It is skipped here; keepalived reads it as text. Remove it."),
+    code("deprecated", "The keyword is an old name. It works, but `keepalived -t` exits with status 5. Write the new name."),
+    code("down-delay", "A director reports that its interface is down only after this delay. If the delay is longer than the backup waits for \
+        adverts, the backup takes over first, and two directors are MASTER for a moment when the interface comes up again. Write a shorter delay."),
+    code("dr-port", "Direct routing and tunnels do not change the port of a packet, so the real server receives it on the port of the service. \
+        Give the real server the port of the service, or use NAT."),
+    code("duplicate", "The object is defined twice. The diagnostic shows both definitions. The second one is skipped, except that a second virtual server adds its real servers to the first one."),
+    code("duplicate-vip", "Two instances have the same address on the same interface. If both are MASTER, two directors can hold the address. Remove it from one of them."),
+    code("duplicate-vrid", "Two instances on one link have the same `virtual_router_id`. Each would treat the adverts of the other as those of its own peers \
+        (RFC 9568, 5.2.3). Every virtual router on a link, including those of other machines, needs a VRID of its own."),
+    code("encap", "The encapsulation of a route is invalid. Write `encap ip` or `encap ip6` with `dst` or `id`, `encap mpls LABEL/LABEL`, or \
+        `encap ila LOCATOR`, as in ip-route(8). `as`, which swaps MPLS labels, is ignored, as in keepalived."),
+    code("expansion-limit", "`~SEQ`, `~LST`, definitions or includes exceed a limit: 1,000,000 lines, 1 MiB in a line, 32 levels of nesting, or \
+        256 MiB in total. The usual cause is a definition that refers to itself, directly or through another one."),
+    code("extra-words", "The keyword takes fewer arguments. The further words are ignored, as in keepalived. Write each keyword on a line of its own."),
+    code("family", "IPv4 and IPv6 addresses are mixed where only one family is possible. The first virtual address determines the family of an instance; \
+        addresses of the other family go into `virtual_ipaddress_excluded`. A service and its real servers have one family, except with TUN."),
+    code("fwmark", "A service on a firewall mark accepts all packets with the mark, of any protocol. evenkeel's packet path marks packets itself, by `member` lines. \
+        Marks that other programs set are visible to it only in tc, if they are set before. The kernel's IPVS sees the marks of netfilter."),
+    code("hmac-peers", "It is not known which bytes the MAC of `auth_hmac` covers in keepalived 2.4. Signed adverts of evenkeel and keepalived have the same \
+        format, but each rejects the MAC of the other, so that both would become MASTER. `mode receive-only` and `permissive` do not help, since an existing MAC is always verified. Run evenkeel on all directors."),
+    code("include-loop", "A file includes itself, directly or through another file. Remove one of the includes."),
+    code("include-missing", "No file has this name or matches this pattern, so its content is missing. With plain `include` this is a warning. \
+        With `includem`, `includew`, `includeb`, `includea` and `include_check` it is an error, and keepalived exits with status 6."),
+    code("include-unreadable", "The file exists but cannot be read. Directories, executable files and special files are never read."),
+    code("ipvlan", "An ipvlan has the MAC address of its parent interface. To send IPv4 adverts it needs an address: `use_ipvlan ADDRESS`."),
+    code("label-length", "The label of an address is the name of an interface alias, with at most 15 characters."),
+    code("link-local", "A link-local address (fe80::/10) exists on every link (RFC 4291, 2.5.6). Select the link with `bind_if`."),
+    code("loopback", "VRRP needs other routers on the link, and a loopback interface has none. Write the interface of the link."),
+    code("mail-login", "`smtp_login` requires `smtp_tls`, since the password is never sent in clear text."),
+    code("mail-nobody", "`smtp_server` is set without `notification_email`, so no mail is sent."),
+    code("max-hops", "`max_hops` is the maximum difference between the sent and the received TTL of a BFD packet. It cannot exceed the TTL."),
+    code("missing-argument", "The keyword needs an argument. For most keywords keepalived exits with status 2."),
+    code("missing-block", "The keyword needs a block, but there is no `{` after it or on the next line."),
+    code("missing-brace", "A block is not closed before the end of its file, or before a block that is valid at the top level only."),
+    code("missing-keyword", "A required keyword is missing in the block."),
     code("name-length", "The name is too long."),
-    code("never-in-force", "A keyword of keepalived's that does nothing here, on purpose; docs/configuration.md says why."),
-    code("no-members", "A group without members is left out."),
-    code("no-peer", "Unicast is asked for, and no peer is named. keepalived falls back to multicast."),
-    code("no-real-server", "A virtual server without real servers is left out."),
-    code("no-vip", "Nothing moves when this instance fails over. If that is meant, write `no_virtual_ipaddress`."),
-    code("nopreempt", "`nopreempt` needs `state BACKUP` on every director, and goes with no address owner: an owner always takes over."),
-    code("not-a-boolean", "Expected on, off, true, false, yes or no, in small letters."),
-    code("not-a-digest", "A digest is the MD5 of a page in 32 hexadecimal digits."),
-    code("not-a-domain", "Labels of 1 to 63 characters with dots between them, 253 in all (RFC 1035, 2.3.4)."),
-    code("not-a-mac", "A MAC address of five or six bytes, unicast, and none of those that VRRP takes for itself (RFC 9568, 7.3)."),
-    code("not-a-netmask", "Ones, then zeros, as 255.255.255.0."),
-    code("not-a-number", "Expected a number: decimal digits. `0x10`, `1e3`, `10s` and `1,5` are none."),
-    code("not-a-path", "Expected an absolute path: one that begins with `/`."),
-    code("not-a-prefix", "A prefix length is 0 to 32 for IPv4, 0 to 128 for IPv6."),
+    code("never-in-force", "The keyword of keepalived is accepted and has no effect here, on purpose. docs/configuration.md gives the reason."),
+    code("no-members", "The group has no members, so it is skipped."),
+    code("no-peer", "Unicast is configured without a peer. Like keepalived, the instance uses multicast. Add `unicast_peer`."),
+    code("no-real-server", "The virtual server has no real servers, so it is skipped."),
+    code("no-vip", "The instance has no virtual address, so a failover moves nothing. If this is intended, write `no_virtual_ipaddress`."),
+    code("nopreempt", "`nopreempt` requires `state BACKUP` on all directors. It has no effect for an address owner (priority 255), which always takes over."),
+    code("not-a-boolean", "Expected on, off, true, false, yes or no, in lower case."),
+    code("not-a-digest", "Expected the MD5 digest of a page as 32 hexadecimal digits."),
+    code("not-a-domain", "A domain name consists of labels of 1 to 63 characters, separated by dots, with at most 253 characters in total (RFC 1035, 2.3.4)."),
+    code("not-a-mac", "Expected a unicast MAC address of five or six bytes, outside of the range that VRRP reserves (RFC 9568, 7.3)."),
+    code("not-a-netmask", "A netmask consists of one bits followed by zero bits, such as 255.255.255.0."),
+    code("not-a-number", "Expected a number in decimal digits. `0x10`, `1e3`, `10s` and `1,5` are not numbers."),
+    code("not-a-path", "Expected an absolute path, which starts with `/`."),
+    code("not-a-prefix", "A prefix length is 0 to 32 for IPv4 and 0 to 128 for IPv6."),
     code("not-a-status", "HTTP status codes are 100 to 999, alone or as ranges."),
-    code("not-an-address", "Expected an address, as 192.0.2.1 or 2001:db8::1. Names are not resolved here, and a port is a word of its own."),
-    code("not-an-interface", "The name of a network interface has 1 to 15 characters, without `/` and `:`."),
-    code("not-hex", "An even number of hexadecimal digits."),
-    code("not-in-force", "A keyword of keepalived's that this version reads, checks and keeps, and does not act on yet. Told once."),
-    code("not-supported", "This version cannot do it yet, and to go on without it would do harm: a service that forwards nothing, or two masters. \
-        The file is not taken. `evenkeeld -t` says what keepalived says, and accepts it."),
-    code("nul-byte", "A NUL byte in a line: the file is damaged, or no text. The line is left out."),
-    code("off-link", "Direct routing changes only the frame's destination, so the real server must be on a link of the director's."),
-    code("one-member", "A sync group keeps several instances in one state; with one there is nothing to keep."),
-    code("ops", "One-packet scheduling treats each packet as a connection of its own, which only UDP survives."),
-    code("out-of-range", "The number is outside the range of its keyword; keepalived keeps the default."),
-    code("own-interface", "An instance tracks its own interface in any case, unless `dont_track_primary` is set."),
-    code("port-zero", "A service without a port takes every port, and only persistence keeps a client's connections together then."),
-    code("preempt-delay", "`preempt_delay` is for a backup that takes over from a living master of lower priority; with state MASTER or nopreempt it \
-        never does."),
-    code("quorum", "The live weight that is asked for can never be there."),
-    code("regex", "An expression as PCRE2 has it. keepalived takes a wrong one in silence; no page would match it, so that it is refused here."),
-    code("reply-length", "`min_reply_length` is above `max_reply_length` (255 if none is written)."),
-    code("rule-preference", "The kernel puts a rule without a preference somewhere before the others; two directors may differ."),
-    code("scheduler-flag", "The flag belongs to another scheduler, and has no effect with this one."),
-    code("script-missing", "The script is not there, is no program, or may not be run. keepalived disables tracked scripts of this kind, and finds out \
-        about the others when it needs them."),
-    code("script-quotes", "A script is one word, or a quoted string with its arguments; what follows is the user and the group that run it."),
-    code("script-security", "Without `enable_script_security` nothing makes sure that only root can change what runs as root. `keepalived -t` exits \
-        with 6."),
-    code("script-timeout", "No second run starts while one is going on, so the interval is longer than written."),
-    code("script-unsafe", "A part of the path belongs to, or may be written by, somebody else than root, who so could run what they like as root."),
-    code("script-user", "With `enable_script_security`, and neither `script_user` nor a user keepalived_script, nobody may run a script."),
-    code("strict", "Strict mode allows what the RFCs know and nothing else."),
-    code("thresholds", "A real server is full at `uthreshold` connections until it has fewer than `lthreshold`; that must be less."),
-    code("too-many-decimals", "Times are kept in microseconds."),
-    code("too-many-findings", "Most often one mistake that a repetition or a missing brace multiplies: mend the first ones and check again."),
-    code("too-many-vips", "An advert counts its addresses in one byte (RFC 9568, 5.2.5). keepalived moves the rest to the excluded ones."),
-    code("tunnel-port", "GUE runs over UDP and needs its port; the other tunnels have none."),
-    code("undefined-group", "`virtual_server group NAME` needs a `virtual_server_group NAME { … }`."),
-    code("undefined-key", "`active_key` names none of the keys of its block."),
-    code("undefined-name", "`${NAME}` is replaced only if `$NAME=value` stands somewhere above. What is not replaced stays, and keepalived then trips \
-        over the braces."),
-    code("undefined-name-tracked", "What is tracked is not defined in this file."),
-    code("undefined-script", "`track_script` names a `vrrp_script NAME { … }` of the same file."),
-    code("unexpected-brace", "A brace that fits nowhere: an extra `}`, or a block behind a keyword that has none."),
-    code("unknown-instance", "A group names an instance that the file does not define."),
-    code("unknown-interface", "The machine that checks the file has no such interface. On a director that is a mistake, unless it comes later: then \
+    code("not-an-address", "Expected an IP address, such as 192.0.2.1 or 2001:db8::1. Names are not resolved here, and a port is a separate word."),
+    code("not-an-interface", "The name of a network interface has 1 to 15 characters and contains neither `/` nor `:`."),
+    code("not-hex", "Expected an even number of hexadecimal digits."),
+    code("not-in-force", "The keyword of keepalived is accepted and stored, but this version does not implement it. It is reported once."),
+    code("not-supported", "This version does not implement it, and running without it would do harm: a service that forwards nothing, or two masters. \
+        The daemon rejects the file. `evenkeeld -t` accepts it, as keepalived does."),
+    code("nul-byte", "The line contains a NUL byte: the file is damaged or is not a text file. The line is skipped."),
+    code("off-link", "Direct routing only replaces the destination MAC address, so the real server must be on a link of the director. \
+        Add an address of that network to the director, or use TUN."),
+    code("one-member", "A sync group keeps several instances in one state. With one member it has no effect."),
+    code("ops", "One-packet scheduling treats each packet as a connection of its own, which works for UDP only. It is ignored."),
+    code("out-of-range", "The number is outside the range of its keyword. keepalived uses the default instead."),
+    code("own-interface", "An instance always tracks its own interface, unless `dont_track_primary` is set. Remove the line."),
+    code("port-zero", "A service without a port accepts all ports. Only persistence then sends all connections of a client to one real server. Add `persistence_timeout` or a port."),
+    code("preempt-delay", "`preempt_delay` applies to a backup that takes over from a live master of lower priority. With state MASTER or `nopreempt` \
+        that does not happen, so it is ignored."),
+    code("quorum", "The quorum can never be reached: the weights of all real servers are less, or `quorum_max` of a tracked process is. A hysteresis must be less than its quorum."),
+    code("regex", "The PCRE2 expression is invalid. keepalived accepts it without a message, but no page can match it, so the file is rejected here."),
+    code("reply-length", "`min_reply_length` is greater than `max_reply_length` (default 255)."),
+    code("rule-preference", "The kernel inserts a rule without a preference before the existing ones, so the order can differ between two directors. Write `preference N`."),
+    code("scheduler-flag", "The flag belongs to another scheduler and has no effect with this one."),
+    code("script-missing", "The script does not exist or cannot be executed. keepalived disables tracked scripts in this case; for other scripts \
+        the failure shows when they run."),
+    code("script-quotes", "A script is one word, or a quoted string with its arguments. The words after it are the user and the group that run it."),
+    code("script-security", "Without `enable_script_security` nothing guarantees that only root can modify scripts that run as root. `keepalived -t` exits \
+        with status 6."),
+    code("script-timeout", "A run that takes longer than `interval` delays the next run. Write a `timeout` of at most `interval`."),
+    code("script-unsafe", "A user other than root owns or can write a part of the path, and can thereby run any program as root."),
+    code("script-user", "With `enable_script_security`, but without `script_user` and without a user keepalived_script, scripts without a user of their own do not run."),
+    code("strict", "The setting violates strict mode, which allows only what the RFCs define."),
+    code("thresholds", "A real server is overloaded from `uthreshold` connections on until it has fewer than `lthreshold`. `lthreshold` must be less than `uthreshold`."),
+    code("too-many-decimals", "Times have a resolution of one microsecond, that is six decimals of a second."),
+    code("too-many-findings", "The file has too many errors to show. Usually one mistake is multiplied by a repetition or a missing brace. Correct the first errors and check again."),
+    code("too-many-vips", "An advert counts its addresses in one byte (RFC 9568, 5.2.5). keepalived treats further addresses as excluded ones."),
+    code("tunnel-port", "GUE runs over UDP and needs a port. The other tunnels have no port."),
+    code("undefined-group", "`virtual_server group NAME` needs a `virtual_server_group NAME { … }` in the file."),
+    code("undefined-key", "`active_key` is not the number of a key in the block."),
+    code("undefined-name", "`${NAME}` is replaced only below a line `$NAME=VALUE`. Otherwise it stays as it is, and keepalived reads \
+        its braces as a block."),
+    code("undefined-name-tracked", "The tracked object is not defined in the file."),
+    code("undefined-script", "`track_script` needs a `vrrp_script NAME { … }` in the file."),
+    code("unexpected-brace", "The brace matches nothing: it is an extra `}`, or it opens a block after a keyword that has none."),
+    code("unknown-instance", "The group contains an instance that the file does not define."),
+    code("unknown-interface", "The machine on which the file is checked has no such interface. If the interface is created later, \
         write `dynamic_interfaces` in global_defs."),
-    code("unknown-keyword", "No keyword of this block. keepalived reports it and goes on, and a misspelt block takes the rest of the block around it \
-        along. `evenkeel explain` lists all keywords."),
-    code("unknown-user", "The machine that checks the file has no such user or group."),
-    code("unknown-value", "The keyword takes one of a few words."),
-    code("unknown-word", "A word that has no meaning where it stands."),
-    code("unreadable-file", "A file that the configuration names cannot be read."),
-    code("unterminated-string", "A quoted string ends on its line. A backslash takes the meaning of a quote inside it."),
-    code("untracked-route", "A route is tracked by its interface. One without, a multipath route or a blackhole, is installed and not watched."),
-    code("unused-script", "A script that nobody tracks is not run."),
-    code("version", "VRRPv2 (RFC 3768) knows only IPv4."),
-    code("vip-not-held", "No instance of this file holds the service's address, so its packets come here only by other means."),
-    code("vip-prefix", "An address without a prefix length is put on as /32 (or /128): the right thing beside an address of the same network, the \
-        wrong one if the director has no other."),
-    code("vmac", "The keyword needs `use_vmac`."),
-    code("vrf", "`vrf` names the VRF of an instance that has unicast peers and no interface."),
-    code("weight-in-group", "Members of a sync group have one state, so weights that move the priority of one of them are ignored unless the group has \
+    code("unknown-keyword", "The block has no such keyword. keepalived reports it and continues; after an unknown block it also skips the rest of the enclosing block. \
+        `evenkeel explain` lists all keywords."),
+    code("unknown-user", "The machine on which the file is checked has no such user or group."),
+    code("unknown-value", "The value is not one of the words that the keyword takes."),
+    code("unknown-word", "The word has no meaning here."),
+    code("unreadable-file", "A file that the configuration refers to cannot be read."),
+    code("unterminated-string", "A quoted string is not closed on its line. A quote inside of it is written as `\\\"`."),
+    code("untracked-route", "A route is tracked by its interface. A multipath route, a blackhole or another route without an interface is added but not tracked."),
+    code("unused-script", "No instance or sync group tracks the script, so it does not run."),
+    code("version", "VRRPv2 (RFC 3768) supports IPv4 only."),
+    code("vip-not-held", "No instance of the file holds the address of the service, so its packets reach this director only by other means."),
+    code("vip-prefix", "An address without a prefix length is added as /32 (or /128). This is right if the director has another address of the same \
+        network, and wrong if it has none."),
+    code("vmac", "The keyword requires `use_vmac`."),
+    code("vrf", "`vrf` is for unicast instances without an interface."),
+    code("weight-in-group", "The members of a sync group share one state, so the weights of what a member tracks are ignored unless the group has \
         `sync_group_tracking_weight`."),
 ];

@@ -1,11 +1,13 @@
-//! What is generated from the registry: the configuration reference, the man page and the table of compatibility.
+//! The pages that are generated from the keyword registry: the configuration reference, the man page, and the comparison
+//! with keepalived.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::codes::CODES;
-use super::keywords::{Block, Keyword, ROOT_PATH, Support, blocks};
+use super::keywords::{Block, Deprecation, Keyword, ROOT_PATH, Support, blocks};
 
-/// A block's name for a heading.
+/// The heading of a block.
 fn heading(block: &Block) -> String {
     match block.path {
         ROOT_PATH => "Top level".to_owned(),
@@ -13,67 +15,69 @@ fn heading(block: &Block) -> String {
     }
 }
 
-/// In one word, how far a keyword does what it does in keepalived, and what is to be said of it.
+/// How far a keyword does what it does in keepalived: in one word, and with a remark, which may be empty.
 fn support_summary(k: &Keyword) -> (&'static str, String) {
     if k.since == "evenkeel" {
-        return ("ours", "an addition".to_owned());
+        return ("addition", String::new());
     }
     let old = match k.deprecated {
-        Some(("", _)) => "an old keyword".to_owned(),
-        Some((new, _)) => format!("old name of `{new}`"),
+        Some(Deprecation { replacement: Some(new), .. }) => format!("old name of `{new}`"),
+        Some(Deprecation { replacement: None, .. }) => "an old keyword".to_owned(),
         None => String::new(),
     };
-    let join = |a: &str, b: &str| match (a.is_empty(), b.is_empty()) {
-        (false, false) => format!("{a}; {b}"),
-        _ => format!("{a}{b}"),
+    let (word, remark) = match k.support {
+        Support::Full if k.differs.is_empty() => ("same", ""),
+        Support::Full => ("differs", k.differs),
+        Support::NotYet => ("accepted", "not implemented yet"),
+        Support::Refused => ("rejected", "not implemented yet, and harmful to ignore"),
+        Support::NoEffect(reason) => ("no effect", reason),
     };
-    match k.support {
-        Support::Full if k.differs.is_empty() => ("same", old),
-        Support::Full => ("differs", join(&old, k.differs)),
-        Support::NotYet => ("accepted", join(&old, "not in force yet")),
-        Support::Refused => ("refused", join(&old, "not in force yet, and harmful to go without")),
-        Support::NoEffect(why) => ("never", join(&old, why)),
-    }
+    let remarks: Vec<&str> = [old.as_str(), remark].into_iter().filter(|r| !r.is_empty()).collect();
+    (word, remarks.join("; "))
 }
 
-/// For a cell of a table.
+/// Escapes the text of a cell of a Markdown table.
 fn escape_cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
+/// The grammar of the file, for the reference and the man page: a term and its description.
 const GRAMMAR: &[(&str, &str)] = &[
     (
         "Lines",
-        "A statement is a keyword with its arguments, on one line. A block in braces may follow, the opening brace on the same line or the next. One keyword stands on a line.",
+        "A statement is a keyword with its arguments on one line. A line contains one statement. A block in braces may follow; its opening brace is on the same line or on the next one.",
     ),
-    ("Comments", "`#` and `!` begin a comment anywhere outside quotes; `\\#` and `\\!` are the characters themselves."),
+    ("Comments", "`#` and `!` start a comment, except in quotes. `\\#` and `\\!` are the characters themselves."),
     (
         "Quotes",
-        "`\"…\"` keeps blanks together on one line. A script in quotes is split once more into its words: `'` and `\"` keep blanks, and `\\` begins an escape.",
+        "`\"…\"` is one word on one line, including its spaces. A quoted script is split into words once more: `'` and `\"` quote spaces, and `\\` starts an escape sequence.",
     ),
-    ("Numbers", "Decimal digits, a `+` before them allowed. Times are seconds with up to six decimals."),
+    (
+        "Numbers",
+        "Numbers consist of decimal digits, with an optional `+` before them. Times are in seconds, with up to six decimals, unless the table says otherwise.",
+    ),
     (
         "Conditions",
-        "`@id LINE` takes the line on the machine of this id (`-i`, else the host's name up to its first dot), `@^id LINE` on all others.",
+        "`@id LINE` applies the line on the machine with this id only, `@^id LINE` on all other machines. The id is the argument of `-i`, or the host name up to its first dot.",
     ),
     (
         "Definitions",
-        "`$NAME=VALUE` defines; a `\\` at the end of its line goes on with the next. `${NAME}` anywhere, and `$NAME` before a blank, a comma, a `)` or the end, are replaced; late, so that a value may name what is defined below it. `${_PWD}`, `${_INSTANCE}`, `${_RANDOM MIN MAX}`, `${_ENV NAME}`, `${_HASH}` and `${_BANG}` are there without a definition.",
+        "`$NAME=VALUE` defines a parameter; a `\\` at the end of the line continues the value on the next line. `${NAME}` is replaced everywhere, `$NAME` before a space, a comma, a `)` and the end of the line. Parameters in a value are replaced when the value is used, so that they may be defined after it. `${_PWD}`, `${_INSTANCE}`, `${_RANDOM MIN MAX}`, `${_ENV NAME}`, `${_HASH}` and `${_BANG}` are predefined.",
     ),
     (
         "Repetition",
-        "`~SEQ(NAME, [[FIRST,] STEP,] LAST) LINE` repeats the rest of its line, `~SEQx` in hexadecimal; `~LST(NAME, VALUE…) LINE` and `~LST({A,B}, {1,2}, {3,4}) LINE` over lists.",
+        "`~SEQ(NAME, [[FIRST,] STEP,] LAST) LINE` repeats the rest of the line for each number, `~SEQx` in hexadecimal. `~LST(NAME, VALUE…) LINE` and `~LST({A,B}, {1,2}, {3,4}) LINE` repeat it for each value of a list.",
     ),
     (
         "Includes",
-        "`include PATTERN` reads files by a pattern of glob(7) with `{a,b}`, relative to the file that it stands in. `includer` insists on reading them, `includem` on a name that matches, `includew` on a pattern that matches, `includeb` on each alternative, `includea` on all of that; `include_check` in global_defs says so for plain `include`.",
+        "`include PATTERN` includes the files that match the pattern (glob(7), and `{a,b}`), relative to the including file. Variants turn a failure into an error: `includer` if a file cannot be read, `includem` if a name without wildcards matches nothing, `includew` if a pattern matches nothing, `includeb` if an alternative in braces matches nothing, `includea` in all of these cases. `include_check` in global_defs sets this for plain `include`.",
     ),
 ];
 
-/// `docs/configuration.md`
+/// `docs/configuration.md`: the grammar, all keywords by block, and all diagnostics.
 pub fn reference_page() -> String {
     let mut out = String::from(
-        "# The configuration\n\nThis page is generated from the registry that reads the file (`evenkeel manual reference`). \
+        "# Configuration reference\n\nThis page is generated from the keyword registry (`evenkeel manual reference`). \
          `evenkeel explain KEYWORD` prints one entry.\n\n## Grammar\n\n",
     );
     for (name, text) in GRAMMAR {
@@ -85,20 +89,21 @@ pub fn reference_page() -> String {
             "\n## {}\n\n| keyword | default | meaning | since |\n| --- | --- | --- | --- |\n",
             heading(block)
         );
-        for k in block.keywords {
-            let usage = k.usage();
-            let usage = if usage.is_empty() { String::new() } else { format!(" {usage}") };
-            let note = match support_summary(k) {
-                ("same" | "ours", _) => String::new(),
-                (_, why) => format!(" *({why})*"),
+        for k in block.keywords() {
+            let usage = format!("{} {}", k.name, k.usage());
+            let remark = match support_summary(k) {
+                (_, remark) if remark.is_empty() => String::new(),
+                ("differs", remark) => format!(" *(differs: {remark})*"),
+                ("no effect", remark) => format!(" *(no effect: {remark})*"),
+                (_, remark) => format!(" *({remark})*"),
             };
             let _ = writeln!(
                 out,
                 "| `{}` | {} | {}{} | {} |",
-                escape_cell(&(k.name.to_owned() + &usage)),
+                escape_cell(usage.trim_end()),
                 escape_cell(k.default),
                 escape_cell(k.doc),
-                escape_cell(&note),
+                escape_cell(&remark),
                 k.since
             );
         }
@@ -110,58 +115,68 @@ pub fn reference_page() -> String {
     out
 }
 
-/// The table of keywords in `docs/compatibility-keywords.md`.
+/// `docs/compatibility-keywords.md`: every keyword compared with keepalived.
 pub fn compatibility_page() -> String {
     let mut out = String::from(
-        "# Keywords beside keepalived 2.4.3\n\nThis page is generated from the registry (`evenkeel manual compatibility`). **same**: as in \
-         keepalived. **differs**: in force, with the difference said. **accepted**: read, checked and kept, not in force yet; told once \
-         a file. **refused**: `evenkeeld -t` accepts it as keepalived does, and the daemon does not take the file, because to go on \
-         without it would do harm. **never**: accepted, without effect for the reason given. **ours**: an addition.\n",
+        "# Keywords compared with keepalived 2.4.3\n\nThis page is generated from the keyword registry (`evenkeel manual compatibility`).\n\n\
+         | word | meaning |\n| --- | --- |\n\
+         | same | implemented as in keepalived |\n\
+         | differs | implemented, with the difference in the last column |\n\
+         | accepted | read and checked, not implemented yet; reported once for each file |\n\
+         | rejected | `evenkeeld -t` accepts it, as keepalived does, but the daemon rejects the file, since ignoring the keyword would do harm |\n\
+         | no effect | accepted without effect, for the reason in the last column |\n\
+         | addition | not in keepalived |\n",
     );
-    let mut counts: std::collections::BTreeMap<&str, usize> = Default::default();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut tables = String::new();
     for block in blocks() {
-        let _ = write!(tables, "\n## {}\n\n| keyword | here | |\n| --- | --- | --- |\n", heading(block));
-        for k in block.keywords {
-            let (word, why) = support_summary(k);
+        let _ = write!(tables, "\n## {}\n\n| keyword | here | remark |\n| --- | --- | --- |\n", heading(block));
+        for k in block.keywords() {
+            let (word, remark) = support_summary(k);
             *counts.entry(word).or_default() += 1;
-            let _ = writeln!(tables, "| `{}` | {word} | {} |", k.name, escape_cell(&why));
+            let _ = writeln!(tables, "| `{}` | {word} | {} |", k.name, escape_cell(&remark));
         }
     }
     let counts: Vec<String> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
-    let _ = write!(out, "\nOf all pairs of a block and a keyword: {}.\n", counts.join(", "));
+    let _ = write!(out, "\nNumber of keywords, counted in each block: {}.\n", counts.join(", "));
     out + &tables
 }
 
-/// For roff: a backslash, and a dot or a quote at the beginning of a line, mean something there.
+/// Escapes text for roff, where a backslash, and a dot or a quote at the start of a line, are special.
 fn escape_roff(text: &str) -> String {
     let escaped = text.replace('\\', "\\e").replace('-', "\\-").replace("**", "").replace('`', "");
     if escaped.starts_with(['.', '\'']) { format!("\\&{escaped}") } else { escaped }
 }
 
-/// `evenkeel.conf(5)`
+/// `evenkeel.conf(5)`: the grammar and all keywords by block.
 pub fn man_page() -> String {
     let mut out = String::from(
-        ".\\\" Generated from the registry: evenkeel manual man\n.TH EVENKEEL.CONF 5 \"\" \"evenkeel\" \"File Formats\"\n.SH NAME\n\
-         evenkeel.conf \\- configuration of evenkeeld, in the language of keepalived.conf\n.SH DESCRIPTION\n\
-         The file says which addresses move between directors, which services are balanced, and how real servers are checked. \
-         A file for keepalived means the same here, or what differs is told with line and column.\n.SH GRAMMAR\n",
+        ".\\\" Generated from the keyword registry: evenkeel manual man\n.TH EVENKEEL.CONF 5 \"\" \"evenkeel\" \"File Formats\"\n.SH NAME\n\
+         evenkeel.conf \\- configuration file of evenkeeld, in the language of keepalived.conf\n.SH DESCRIPTION\n\
+         The file configures virtual routers (VRRP), virtual services, and the health checks of real servers. \
+         A file for keepalived has the same meaning; any difference is reported with line and column.\n.SH GRAMMAR\n",
     );
     for (name, text) in GRAMMAR {
         let _ = write!(out, ".TP\n.B {name}\n{}\n", escape_roff(text));
     }
     for block in blocks() {
         let _ = writeln!(out, ".SH {}", escape_roff(&heading(block).to_uppercase().replace(" → ", " / ")));
-        for k in block.keywords {
+        for k in block.keywords() {
             let _ =
                 write!(out, ".TP\n\\fB{}\\fR {}\n{}", escape_roff(k.name), escape_roff(&k.usage()), escape_roff(k.doc));
             if !k.default.is_empty() {
                 let _ = write!(out, " Default: {}.", escape_roff(k.default));
             }
             match support_summary(k) {
-                ("same" | "ours", _) => {}
-                (_, why) => {
-                    let _ = write!(out, " ({}.)", escape_roff(&why));
+                (_, remark) if remark.is_empty() => {}
+                ("differs", remark) => {
+                    let _ = write!(out, " (Differs from keepalived: {}.)", escape_roff(&remark));
+                }
+                ("no effect", remark) => {
+                    let _ = write!(out, " (No effect: {}.)", escape_roff(&remark));
+                }
+                (_, remark) => {
+                    let _ = write!(out, " ({}.)", escape_roff(&remark));
                 }
             }
             out.push('\n');

@@ -1,22 +1,28 @@
-//! Why some of keepalived's keywords will never do anything here.
+//! The reasons why some keywords of keepalived have no effect, on purpose.
 
-pub(crate) const NO_SNMP: &str = "there is no SNMP agent: status, metrics and events are an API of their own";
-pub(crate) const NO_DBUS: &str = "there is no D-Bus interface: the control socket does that work";
-pub(crate) const NO_IPTABLES: &str = "nftables is used, never iptables";
+pub(crate) const NO_SNMP: &str = "there is no SNMP agent; the HTTP API serves status, metrics and events";
+pub(crate) const NO_DBUS: &str = "there is no D-Bus interface; use the control socket";
+pub(crate) const NO_IPTABLES: &str = "the firewall backend is nftables, never iptables";
 pub(crate) const FIXED_PROCESS_NAMES: &str = "the daemon's processes and threads have fixed names";
-pub(crate) const KEEPALIVED_DEBUGGING: &str = "an aid for keepalived's own debugging";
-pub(crate) const PARSED_ONCE: &str = "the file is read once, by one process";
-pub(crate) const KEEPALIVED_IGNORES_IT: &str = "it does nothing in keepalived either";
-pub(crate) const MEMORY_ALWAYS_LOCKED: &str = "memory is locked with it and without it";
-pub(crate) const VRRP_ALWAYS_REALTIME: &str = "VRRP's thread runs in real time from the start: `vrrp_rt_priority`";
-pub(crate) const BFD_IN_VRRP_THREAD: &str = "VRRP's thread speaks BFD, in real time: `vrrp_rt_priority`";
+pub(crate) const KEEPALIVED_DEBUGGING: &str = "it is a debugging aid of keepalived";
+pub(crate) const PARSED_ONCE: &str = "one process reads the file once, so that no copy is needed";
+pub(crate) const KEEPALIVED_IGNORES_IT: &str = "it has no effect in keepalived either";
+pub(crate) const MEMORY_ALWAYS_LOCKED: &str = "memory is always locked";
+pub(crate) const VRRP_ALWAYS_REALTIME: &str =
+    "the VRRP thread always has a real-time priority; set it with `vrrp_rt_priority`";
+pub(crate) const BFD_IN_VRRP_THREAD: &str =
+    "BFD runs in the VRRP thread, which has a real-time priority; set it with `vrrp_rt_priority`";
 pub(crate) const WATCHDOG: &str =
-    "a thread that hangs is ended after three seconds, real time or not, and a new process started";
-pub(crate) const NETLINK_RESYNC: &str = "what finds no room is asked for again, all of it";
+    "a watchdog replaces the process when its VRRP thread does not respond for three seconds, real time or not";
+pub(crate) const NETLINK_RESYNC: &str = "when a netlink socket overruns, the whole state is read again";
 pub(crate) const CARRIER_EVENTS: &str =
-    "link state is what the kernel says of the carrier, at once; no driver of today has to be asked";
-pub(crate) const INSTANCE_FILE_NAMES: &str = "pid files, sockets and dumps are told apart by the name of `--instance`";
+    "the link state comes from the kernel's carrier events; current drivers need no polling";
+pub(crate) const INSTANCE_FILE_NAMES: &str =
+    "`--instance NAME` puts the name into the paths of pid files, sockets and dumps";
 pub(crate) const SCRIPT_PATHS_AS_WRITTEN: &str =
-    "scripts are run by the path as it is written; what it leads to is checked";
-pub(crate) const SERVICE_PER_ADDRESS: &str = "each address of a group is a service of its own, whose number costs nothing; for one service over many addresses write `member` in a `virtual_server fwmark`";
-pub(crate) const VRRP_SOCKET_BUFFERS: &str = "a socket is given adverts of its own virtual routers alone and is read in real time, so that the system's buffer does";
+    "scripts always run by the path as written; the security check follows symbolic links";
+pub(crate) const SERVICE_PER_ADDRESS: &str = "each address of a group is a service of its own, at no extra cost; for one service over many \
+     addresses write `member` in a `virtual_server fwmark`";
+pub(crate) const VRRP_SOCKET_BUFFERS: &str = "a socket receives only adverts of its own virtual routers and is read in real time, so that the \
+     system's default buffer is sufficient";
+pub(crate) const PROCESS_DESCRIPTORS: &str = "processes are watched by pidfd, without netlink";

@@ -1,41 +1,41 @@
-//! What an entry of the registry says: a keyword's arguments, default, meaning, origin and standing.
+//! The types of the keyword registry: a block, a keyword, its arguments, and how far evenkeel supports it.
 
 /// The largest `u32`.
 pub const U32_MAX: u64 = u32::MAX as u64;
 /// The largest `i32`.
 pub const I32_MAX: u64 = i32::MAX as u64;
-/// keepalived's longest timer, in microseconds.
+/// The longest timer of keepalived (`TIMER_MAX`), in microseconds.
 pub const TIMER_MAX_US: u64 = 4_294_967_295;
-/// A timer without an upper bound worth naming, in microseconds.
+/// The upper bound of timers that have none in keepalived, in microseconds.
 pub const UNBOUNDED_US: u64 = 18_446_744_073_709_551_614;
 
-/// An address family, where only one will do.
+/// The address family that an argument must have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Family {
     /// IPv4
     V4,
     /// IPv6
     V6,
-    /// Either.
+    /// IPv4 or IPv6
     Any,
 }
 
-/// What stands between a block's keyword and its brace.
+/// What stands between the keyword of a block and its opening brace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BlockName {
     /// Nothing.
     None,
-    /// A name.
+    /// A name; further words are ignored with a warning.
     OneName,
-    /// A name and nothing else.
+    /// A name; further words are an error.
     OneNameStrict,
-    /// `ADDRESS [PORT]`
+    /// `ADDRESS [PORT]`, `NAME [PORT]` or `srv NAME`
     Endpoint,
     /// `ADDRESS [PORT]`, `fwmark N` or `group NAME`
     Service,
 }
 
-/// What an instance or a sync group tracks.
+/// The kind of object that an instance or a sync group tracks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TrackKind {
     /// Network interfaces.
@@ -50,28 +50,28 @@ pub enum TrackKind {
     Bfd,
 }
 
-/// What each line of a value block is.
+/// The form of the lines in a block of lines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LineKind {
-    /// Any number of names on a line.
+    /// Any number of names.
     Names,
-    /// Any number of interfaces on a line.
+    /// Any number of interfaces.
     Interfaces,
     /// `IF [MII|ETHTOOL|IOCTL]`
     LinkBeat,
-    /// `IF DOWN [UP]`
+    /// `IF DOWN [UP]`, in seconds.
     UpDown,
     /// `ADDRESS[/PREFIX] …`
     Address,
-    /// The same, kept at all times.
+    /// `ADDRESS[/PREFIX] …`, which may name a `track_group`.
     StaticAddress,
-    /// As `ip route`
+    /// As `ip route`.
     Route,
-    /// The same, kept at all times.
+    /// As `ip route`, and may name a `track_group`.
     StaticRoute,
-    /// As `ip rule`
+    /// As `ip rule`.
     Rule,
-    /// The same, kept at all times.
+    /// As `ip rule`, and may name a `track_group`.
     StaticRule,
     /// `NAME [weight N [reverse|noreverse]]`
     Track(TrackKind),
@@ -81,22 +81,22 @@ pub enum LineKind {
     GroupMember,
 }
 
-/// What stands behind a keyword.
+/// The arguments of a keyword.
 #[derive(Clone, Copy, Debug)]
 pub enum Args {
-    /// Nothing.
+    /// None.
     Flag,
-    /// Perhaps on, off, true, false, yes or no; nothing means on.
+    /// An optional on, off, true, false, yes or no; without it on.
     Bool,
-    /// A whole number from … to ….
+    /// An integer of this range.
     Uint(u64, u64),
-    /// The same, or nothing.
+    /// An optional integer of this range.
     OptUint(u64, u64),
-    /// A place in a page; what is no number is ignored by keepalived, in silence.
+    /// An optional offset in bytes; keepalived ignores a word that is not a number, without a message.
     Offset,
-    /// A whole number that may be negative.
+    /// A signed integer of this range.
     Int(i64, i64),
-    /// The same, or nothing.
+    /// An optional signed integer of this range.
     OptInt(i64, i64),
     /// Seconds with up to six decimals; the range is in microseconds.
     Seconds(u64, u64),
@@ -104,33 +104,33 @@ pub enum Args {
     Millis(u64, u64),
     /// A word.
     Text,
-    /// A word, or nothing.
+    /// An optional word.
     OptText,
-    /// At least and at most so many words.
+    /// A number of words in this range.
     Words(usize, usize),
-    /// One of some words.
+    /// One of these words.
     Choice(&'static [&'static str]),
-    /// The same, in capitals or not.
+    /// One of these words, in any case.
     ChoiceAnyCase(&'static [&'static str]),
-    /// The same, or nothing.
+    /// Optionally one of these words.
     OptChoice(&'static [&'static str]),
-    /// An address of either family.
+    /// An IP address of either family.
     Address,
     /// A multicast address.
     Multicast(Family),
-    /// The name of a network interface.
+    /// The name of a network interface, which should exist.
     Interface,
-    /// The same, of which only the length is looked at.
+    /// The name of a network interface; only its length is checked.
     InterfaceUnchecked,
-    /// A path, or a quoted path with arguments; perhaps a user and a group.
+    /// A path, or a quoted path with arguments; then optionally a user and a group.
     Script,
-    /// The same, or nothing.
+    /// An optional [`Args::Script`].
     OptScript,
-    /// The same for a script whose user must be there when the file is read.
+    /// A [`Args::Script`] whose user must exist when the file is read.
     ParentScript,
     /// The name of a process: at most 15 characters.
     ProcessName,
-    /// A path that begins with `/`; may it be missing?
+    /// An absolute path; `true`: optional.
     AbsolutePath(bool),
     /// `USER [[:]GROUP]`
     User,
@@ -144,21 +144,21 @@ pub enum Args {
     LvsMethod,
     /// A netmask, or an IPv6 prefix length.
     Granularity,
-    /// `N [reverse|noreverse]`
+    /// `N [reverse|noreverse]`, N of this range.
     Weight(i64, i64),
     /// `HOST [PORT]`
     SmtpServer,
     /// `[tcp N] [tcpfin N] [udp N]`
     LvsTimeouts,
-    /// `drop`, `drain SECONDS`, `reject` or `reschedule`.
+    /// `drop`, `drain SECONDS`, `reject` or `reschedule`
     OnRemoval,
     /// `RANGE [tcp|udp|sctp|any [PORT[-PORT]]]`
     FwmarkMember,
     /// `IF [inst NAME] [id N] [maxlen N] [port N] [ttl N] [group ADDRESS]`
     SyncDaemon,
-    /// `[all] SECONDS`; the lowest number that is accepted.
+    /// `[all] SECONDS`, with this minimum.
     ExtraIf(u64),
-    /// Processor numbers.
+    /// CPU numbers.
     Cpus,
     /// `MTU|ADVERT|BYTES`
     RxBufs,
@@ -168,7 +168,7 @@ pub enum Args {
     IncludeCheck,
     /// `[VALUE] [overwrite]`
     InitFile,
-    /// A program's name and parameters.
+    /// The name of a program and its arguments.
     Process,
     /// `[name] IFNAME [MAC] [netlink_notify_msg] [group N]`
     UseVmac,
@@ -184,7 +184,7 @@ pub enum Args {
     Regex,
     /// Bytes in hexadecimal.
     Hex,
-    /// The same, `X` for any digit; or nothing.
+    /// Optional bytes in hexadecimal, with `X` for any digit.
     HexMask,
     /// A domain name.
     DnsName,
@@ -194,79 +194,93 @@ pub enum Args {
     Block(&'static Block, BlockName),
     /// A block of lines.
     Lines(LineKind),
-    /// A block of lines with a name.
+    /// A named block of lines.
     NamedLines(LineKind),
 }
 
-/// What keepalived does if the argument is missing.
+/// What keepalived does if the argument of a keyword is missing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MissingArgument {
     /// It exits with status 2.
     Exits,
-    /// It reports and goes on.
+    /// It reports an error and continues.
     Reports,
-    /// It says nothing.
+    /// It accepts the line without a message.
     Accepts,
 }
 
-/// Does evenkeel act on it?
+/// How far evenkeel implements a keyword.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Support {
-    /// As keepalived does.
+    /// Implemented, as in keepalived but for [`Keyword::differs`].
     Full,
-    /// Accepted, not yet.
+    /// Accepted, not implemented yet.
     NotYet,
-    /// Not yet, and to go on without it would do harm: two masters, say. The file is refused.
+    /// Not implemented yet, and ignoring it would do harm, such as two masters. The file is rejected.
     Refused,
-    /// Accepted, and never: why.
+    /// Accepted without effect, on purpose; the reason.
     NoEffect(&'static str),
+}
+
+/// A keyword that keepalived has replaced or dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Deprecation {
+    /// The keyword that replaces it, if any.
+    pub replacement: Option<&'static str>,
+    /// Whether keepalived, and therefore evenkeel, reports its use.
+    pub reported: bool,
 }
 
 /// A keyword of a block.
 #[derive(Clone, Copy, Debug)]
 pub struct Keyword {
-    /// As it stands in the file.
+    /// The keyword as it is written in the file.
     pub name: &'static str,
-    /// What stands behind it.
+    /// Its arguments.
     pub args: Args,
-    /// What holds without it.
+    /// What applies without the keyword; empty where that has no meaning.
     pub default: &'static str,
-    /// The keepalived that had it first; `evenkeel` for additions of ours.
+    /// The version of keepalived that introduced it; `evenkeel` for additions.
     pub since: &'static str,
-    /// Its meaning in a sentence.
+    /// Its meaning, in a sentence or two.
     pub doc: &'static str,
-    /// Without its argument.
+    /// What keepalived does if its argument is missing.
     pub missing_argument: MissingArgument,
-    /// Does evenkeel act on it?
+    /// How far evenkeel implements it.
     pub support: Support,
-    /// For an old name: the new one (empty if there is none), and whether keepalived complains.
-    pub deprecated: Option<(&'static str, bool)>,
-    /// What is not as in keepalived, where it is in force; empty if nothing.
+    /// Set for old keywords.
+    pub deprecated: Option<Deprecation>,
+    /// How it differs from keepalived although it is implemented; empty if it does not.
     pub differs: &'static str,
 }
 
 /// A block of keywords.
 #[derive(Debug)]
 pub struct Block {
-    /// Its name, and those of the blocks around it: `virtual_server/real_server`; `ROOT` is the file.
+    /// Its name after those of the enclosing blocks, as in `virtual_server/real_server`; `ROOT` is the top level.
     pub path: &'static str,
-    /// What may stand in it.
-    pub keywords: &'static [Keyword],
+    /// Its keywords, in groups.
+    pub keywords: &'static [&'static [Keyword]],
 }
 
 impl Block {
-    /// The last part of its path.
+    /// The last part of the path.
     pub fn name(&self) -> &'static str {
         self.path.rsplit('/').next().unwrap_or(self.path)
     }
 
-    /// The keyword of this name.
+    /// All keywords of the block.
+    pub fn keywords(&self) -> impl Iterator<Item = &'static Keyword> + use<> {
+        self.keywords.iter().copied().flatten()
+    }
+
+    /// Finds a keyword by its name.
     pub fn keyword(&self, name: &str) -> Option<&'static Keyword> {
-        self.keywords.iter().find(|k| k.name == name)
+        self.keywords().find(|k| k.name == name)
     }
 }
 
-/// An entry in force, whose argument may not be missing.
+/// An implemented keyword for which keepalived requires the argument.
 pub const fn kw(
     name: &'static str,
     args: Args,
@@ -287,116 +301,70 @@ pub const fn kw(
     }
 }
 
+/// Builders for the exceptions, used behind [`kw`].
 impl Keyword {
+    /// Not implemented yet.
     pub(crate) const fn not_yet(mut self) -> Self {
         self.support = Support::NotYet;
         self
     }
 
+    /// Not implemented yet, and harmful to ignore.
     pub(crate) const fn refused(mut self) -> Self {
         self.support = Support::Refused;
         self
     }
 
-    pub(crate) const fn no_effect(mut self, why: &'static str) -> Self {
-        self.support = Support::NoEffect(why);
+    /// Without effect, for this reason: a clause without a capital letter and a full stop.
+    pub(crate) const fn no_effect(mut self, reason: &'static str) -> Self {
+        self.support = Support::NoEffect(reason);
         self
     }
 
-    pub(crate) const fn differs(mut self, how: &'static str) -> Self {
-        self.differs = how;
+    /// Implemented, but not as in keepalived: a clause without a capital letter and a full stop.
+    pub(crate) const fn differs(mut self, difference: &'static str) -> Self {
+        self.differs = difference;
         self
     }
 
-    pub(crate) const fn missing_argument(mut self, absent: MissingArgument) -> Self {
-        self.missing_argument = absent;
+    /// keepalived does not exit if the argument is missing.
+    pub(crate) const fn missing_argument(mut self, missing_argument: MissingArgument) -> Self {
+        self.missing_argument = missing_argument;
         self
     }
 
-    pub(crate) const fn deprecated(mut self, new: &'static str, loud: bool) -> Self {
-        self.deprecated = Some((new, loud));
+    /// An old name of another keyword of the block.
+    pub(crate) const fn replaced_by(mut self, new: &'static str) -> Self {
+        self.deprecated = Some(Deprecation { replacement: Some(new), reported: false });
         self
     }
 
-    /// Does it open a block?
+    /// An old keyword without a replacement.
+    pub(crate) const fn obsolete(mut self) -> Self {
+        self.deprecated = Some(Deprecation { replacement: None, reported: false });
+        self
+    }
+
+    /// keepalived reports the use of this old keyword.
+    pub(crate) const fn reported(mut self) -> Self {
+        if let Some(deprecation) = &mut self.deprecated {
+            deprecation.reported = true;
+        }
+        self
+    }
+}
+
+impl Keyword {
+    /// Whether it opens a block.
     pub fn opens_block(&self) -> bool {
         matches!(self.args, Args::Block(..) | Args::Lines(_) | Args::NamedLines(_))
     }
 
-    /// The name under which its value is kept: the new one of an old name.
+    /// The name under which [`super::super::value::Section`] finds its value: the replacement of an old name.
     pub fn canonical_name(&self) -> &'static str {
         match self.deprecated {
-            Some((new, _)) if !new.is_empty() => new,
+            Some(Deprecation { replacement: Some(new), .. }) => new,
             _ => self.name,
-        }
-    }
-
-    /// Its arguments in the notation of the manual.
-    pub fn usage(&self) -> String {
-        fn seconds(us: u64) -> String {
-            if us >= UNBOUNDED_US { "…".into() } else { format!("{}", us as f64 / 1e6) }
-        }
-        match self.args {
-            Args::Flag => String::new(),
-            Args::Bool => "[on|off]".into(),
-            Args::Uint(min, max) if max == min + 1 => format!("{min}|{max}"),
-            Args::Uint(min, max) => format!("{min}..{max}"),
-            Args::OptUint(min, max) => format!("[{min}..{max}]"),
-            Args::Offset => "[BYTES]".into(),
-            Args::Int(min, max) => format!("{min}..{max}"),
-            Args::OptInt(min, max) => format!("[{min}..{max}]"),
-            Args::Seconds(min, max) => format!("SECONDS ({}..{})", seconds(min), seconds(max)),
-            Args::Millis(min, max) => format!("MILLISECONDS ({}..{})", min / 1000, max / 1000),
-            Args::Text => "WORD".into(),
-            Args::OptText => "[WORD]".into(),
-            Args::Words(0, max) => format!("[WORD…] (at most {max})"),
-            Args::Words(min, max) => format!("WORD… ({min} to {max})"),
-            Args::Choice(words) | Args::ChoiceAnyCase(words) => words.join("|"),
-            Args::OptChoice(words) => format!("[{}]", words.join("|")),
-            Args::Address => "ADDRESS".into(),
-            Args::Multicast(_) => "MULTICAST-ADDRESS".into(),
-            Args::Interface | Args::InterfaceUnchecked => "INTERFACE".into(),
-            Args::ProcessName => "NAME".into(),
-            Args::AbsolutePath(false) => "/PATH".into(),
-            Args::AbsolutePath(true) => "[/PATH]".into(),
-            Args::Script | Args::ParentScript => "SCRIPT [USER [[:]GROUP]]".into(),
-            Args::OptScript => "[SCRIPT [USER [[:]GROUP]]]".into(),
-            Args::User => "USER [[:]GROUP]".into(),
-            Args::Fifo => "PATH [USER [GROUP]]".into(),
-            Args::Endpoint => "ADDRESS [PORT]".into(),
-            Args::Scheduler => "rr|wrr|lc|wlc|lblc|lblcr|sh|mh|dh|fo|ovf|sed|nq|twos".into(),
-            Args::LvsMethod => "NAT|DR|TUN [type ipip|gue port N|gre] [nocsum|csum|remcsum]".into(),
-            Args::Granularity => "NETMASK|PREFIX-LENGTH".into(),
-            Args::Weight(min, max) => format!("{min}..{max} [reverse|noreverse]"),
-            Args::SmtpServer => "HOST [PORT]".into(),
-            Args::LvsTimeouts => "[tcp SECONDS] [tcpfin SECONDS] [udp SECONDS]".into(),
-            Args::FwmarkMember => "RANGE [tcp|udp|sctp|any [PORT[-PORT]]]".into(),
-            Args::OnRemoval => "drop|drain SECONDS|reject|reschedule".into(),
-            Args::SyncDaemon => {
-                "INTERFACE [[inst] INSTANCE] [id 0..255] [maxlen 1..65507] [port 1..65535] [ttl 1..255] [group ADDRESS]"
-                    .into()
-            }
-            Args::ExtraIf(min) => format!("[all] {min}..86400"),
-            Args::Cpus => "CPU…".into(),
-            Args::RxBufs => "MTU|ADVERT|BYTES".into(),
-            Args::Umask => "OCTAL|BIT[|BIT…]".into(),
-            Args::IncludeCheck => "[[+|-]read|match|wildcard_match|brace_match…]".into(),
-            Args::InitFile => "[VALUE] [overwrite]".into(),
-            Args::Process => "PROGRAM [PARAMETER…]".into(),
-            Args::UseVmac => "[[name] IFNAME] [MAC] [netlink_notify_msg] [group N]".into(),
-            Args::UseIpvlan => "[[name] IFNAME] [ADDRESS[/PREFIX]] [bridge|private|vepa] [group N]".into(),
-            Args::HmacKey => "1..255 TEXT|hex:DIGITS|file:PATH".into(),
-            Args::Digest => "MD5".into(),
-            Args::StatusCodes => "CODE|FROM-TO…".into(),
-            Args::Regex => "\"REGEX\"".into(),
-            Args::Hex => "HEX".into(),
-            Args::HexMask => "[HEX, X for any digit]".into(),
-            Args::DnsName => "DOMAIN".into(),
-            Args::Attachment => "DEVICE [auto|xdp|tc|generic]".into(),
-            Args::Block(_, BlockName::None) | Args::Lines(_) => "{ … }".into(),
-            Args::Block(_, BlockName::OneName | BlockName::OneNameStrict) | Args::NamedLines(_) => "NAME { … }".into(),
-            Args::Block(_, BlockName::Endpoint) => "ADDRESS|NAME [PORT] | srv NAME { … }".into(),
-            Args::Block(_, BlockName::Service) => "ADDRESS [PORT]|fwmark N|group NAME { … }".into(),
         }
     }
 }

@@ -1,252 +1,224 @@
-//! `vrrp_instance`, `vrrp_sync_group`, `track_group`, `garp_group`
+//! The keywords of `vrrp_instance`, `vrrp_sync_group`, `track_group` and `garp_group`.
 
 use super::reasons::*;
+use super::shared::*;
+use super::spec::MissingArgument::Reports;
 use super::spec::*;
 
-/// `vrrp_instance`
-pub(crate) static VRRP_INSTANCE: Block = Block { path: "vrrp_instance", keywords: VRRP_INSTANCE_KEYWORDS };
+pub(crate) static VRRP_INSTANCE: Block =
+    Block { path: "vrrp_instance", keywords: &[PROTOCOL, ADDRESSES, TRACKING, ADVERTS, ANNOUNCEMENTS, NOTIFICATIONS] };
 
+/// The virtual router: interface, priority, source and destination of adverts.
 #[rustfmt::skip]
-const VRRP_INSTANCE_KEYWORDS: &[Keyword] = &[
-    kw("state", Args::Choice(&["MASTER", "BACKUP"]), "derived: MASTER if priority 255 else BACKUP", "v1.0.3",
-       "What this director is expected to be; only an address owner (priority 255) begins as master."),
-    kw("interface", Args::Interface, "none (required unless unicast with non-link-local addresses)", "v1.0.3",
-       "Where adverts are sent and heard."),
+const PROTOCOL: &[Keyword] = &[
+    kw("state", Args::Choice(&["MASTER", "BACKUP"]), "MASTER if the priority is 255, else BACKUP", "v1.0.3",
+       "Initial state; only an address owner (priority 255) starts as MASTER at once."),
+    kw("interface", Args::Interface, "required", "v1.0.3",
+       "Interface on which adverts are sent and received.")
+       .differs("always required; keepalived allows unicast instances without an interface"),
     kw("vrf", Args::Text, "none", "v2.2.5",
-       "The VRF of an instance without an interface.").refused(),
+       "VRF of an instance without an interface.").refused(),
     kw("virtual_router_id", Args::Uint(1, 255), "required", "v1.0.3",
-       "The virtual router's number, the same on every director of it and nowhere else on the link."),
-    kw("priority", Args::Uint(1, 255), "100 (255 if state MASTER and unset)", "v1.0.3",
-       "The highest becomes master; 255 owns the addresses."),
+       "Virtual router identifier (VRID): the same on all directors of the virtual router, unique on the link."),
+    kw("priority", Args::Uint(1, 255), "100 (255 with `state MASTER`)", "v1.0.3",
+       "Priority in the election of the master: the highest wins; 255 means address owner."),
     kw("advert_int", Args::Seconds(10_000, 255_000_000), "1", "v1.0.3",
-       "Seconds between adverts, the same on every director; whole ones in version 2.")
-       .differs("a fraction in version 2 is rounded as there, and refused by a reload"),
-    kw("version", Args::Uint(2, 3), "global vrrp_version; IPv6 = 3", "v1.2.17",
-       "VRRP version on the wire."),
+       "Advertisement interval, the same on all directors; whole seconds in version 2, hundredths in version 3.")
+       .differs("in version 2 a fraction is rounded, as in keepalived, and a reload rejects it"),
+    kw("version", Args::Uint(2, 3), "global_defs vrrp_version; IPv6: 3", "v1.2.17",
+       "VRRP version."),
     kw("use_vmac", Args::UseVmac, "off", "v1.2.3",
-       "Hold the addresses on an interface of its own with the virtual router's MAC address (RFC 9568, 7.3)."),
+       "Create a macvlan with the virtual router MAC address (RFC 9568, 7.3) and add the addresses to it."),
     kw("use_vmac_addr", Args::Flag, "off", "v2.2.0",
-       "The same for addresses on other interfaces than the instance's."),
+       "Create a macvlan for each address on another interface than the instance's as well."),
     kw("vmac_xmit_base", Args::Flag, "off", "v1.2.10",
-       "Send and hear adverts on the interface underneath."),
+       "Send and receive adverts on the parent interface of the macvlan."),
     kw("use_ipvlan", Args::UseIpvlan, "off", "v2.0.17",
-       "Hold the addresses on an ipvlan, which shares its parent's MAC address."),
-    kw("unicast_peer", Args::Lines(LineKind::Peer), "multicast", "v1.2.8",
-       "Send adverts to each of these addresses instead of a multicast group."),
-    kw("unicast_fault_no_peer", Args::Flag, "off", "v2.2.5",
-       "Unicast without a peer means FAULT, not multicast."),
-    kw("check_unicast_src", Args::Flag, "global", "v2.1.0",
-       "Drop unicast adverts that come from nobody of `unicast_peer`."),
-    kw("old_unicast_checksum", Args::OptChoice(&["never"]), "auto-detect", "v1.3.7",
-       "Unicast checksums as keepalived made them until 1.3.6."),
-    kw("native_ipv6", Args::Flag, "", "v1.2.1",
-       "Speak IPv6 whatever the addresses are.").deprecated("", false),
-    kw("dont_track_primary", Args::Flag, "off", "v1.1.8",
-       "Go on although the instance's own interface is down."),
-    kw("track_interface", Args::Lines(LineKind::Track(TrackKind::Interface)), "none", "v1.0.3",
-       "Interfaces that must be up, or that change the priority."),
-    kw("track_script", Args::Lines(LineKind::Track(TrackKind::Script)), "none", "v1.1.13",
-       "Scripts that must succeed, or that change the priority."),
-    kw("track_file", Args::Lines(LineKind::Track(TrackKind::File)), "none", "v2.0.0",
-       "Files whose number changes the priority."),
-    kw("track_process", Args::Lines(LineKind::Track(TrackKind::Process)), "none", "v2.0.11",
-       "Programs that must run, or that change the priority."),
-    kw("track_bfd", Args::Lines(LineKind::Track(TrackKind::Bfd)), "none", "v2.0.0",
-       "BFD sessions that must be up, or that change the priority."),
-    kw("mcast_src_ip", Args::Address, "primary address of interface", "v1.0.3",
-       "Source address of adverts."),
-    kw("unicast_src_ip", Args::Address, "primary address of interface", "v1.2.10",
-       "Source address of unicast adverts."),
-    kw("mcast_dst_ip", Args::Multicast(Family::Any), "global group", "v2.2.5",
-       "Another multicast group for this instance."),
-    kw("track_src_ip", Args::Flag, "off", "v2.0.0",
-       "FAULT while the source address is gone."),
-    kw("unicast_ttl", Args::Uint(0, 255), "255", "v2.1.0",
-       "TTL or hop limit of unicast adverts."),
-    kw("virtual_ipaddress", Args::Lines(LineKind::Address), "none", "v1.0.3",
-       "The addresses that the master holds and that its adverts name.")
-       .differs("one that somebody takes away is put back, unless it has `no_track`"),
-    kw("virtual_ipaddress_excluded", Args::Lines(LineKind::Address), "none", "v1.0.3",
-       "Addresses that the master holds but its adverts do not name; of any family.")
-       .differs("as virtual_ipaddress"),
-    kw("no_virtual_ipaddress", Args::Flag, "off", "v2.2.8",
-       "It is meant that there is no virtual address."),
-    kw("promote_secondaries", Args::Flag, "off", "v1.3.0",
-       "Let the kernel keep an interface's other addresses when its first goes."),
-    kw("virtual_routes", Args::Lines(LineKind::Route), "none", "v1.0.3",
-       "Routes that are there while this director is master."),
-    kw("virtual_rules", Args::Lines(LineKind::Rule), "none", "v1.2.20",
-       "Routing rules that are there while this director is master."),
-    kw("accept", Args::Flag, "on (off when strict and prio<255)", "v1.2.17",
-       "Packets to the addresses are accepted although this director does not own them."),
-    kw("no_accept", Args::Flag, "off", "v1.3.0",
-       "Packets to the addresses are dropped unless this director owns them."),
-    kw("skip_check_adv_addr", Args::Bool, "global", "v1.2.20",
-       "Do not compare the addresses of an advert again while it comes from the same master."),
-    kw("strict_mode", Args::Bool, "global vrrp_strict", "v1.2.20",
-       "Keep to the RFCs and nothing else."),
-    kw("preempt", Args::Flag, "on", "v1.0.3",
-       "Take over from a master of lower priority; undoes an earlier `nopreempt`."),
-    kw("nopreempt", Args::Flag, "off", "v1.1.8",
-       "Do not take over from a living master of lower priority; needs `state BACKUP`."),
-    kw("preempt_delay", Args::Seconds(0, 1_000_000_000), "0", "v1.1.8",
-       "Wait this long before taking over from a living master of lower priority."),
-    kw("down_timer_adverts", Args::Uint(1, 100), "global (3)", "v2.2.3",
-       "Adverts missed before a master counts as gone; RFC 9568 wants 3."),
-    kw("release_interval", Args::Seconds(0, 40_950_000), "0.05 if the daemon dies, none at a stop", "evenkeel",
-       "Before priority 0 a master says this as its interval, so that whatever their priority backups wait for no longer \
-        before they take over; in version 2 it says priority 0 twice, upon which evenkeel waits for 0.05 at most; 0: never."),
-    kw("timer_expired_backup", Args::OptUint(1, 254), "off", "v2.2.8",
-       "With `nopreempt`: a master that stood still steps down if a backup of this priority (254) has taken over meanwhile."),
-    kw("thread_timer_expired", Args::OptText, "", "v2.3.2",
-       "Undocumented; keepalived accepts it only to ask for `timer_expired_backup`.").deprecated("timer_expired_backup", true).no_effect(KEEPALIVED_IGNORES_IT),
-    kw("garp_master_delay", Args::Uint(0, 4294), "global (5)", "v1.0.3",
-       "A second block of gratuitous ARPs this long after becoming master; 0: none."),
-    kw("garp_master_repeat", Args::Uint(1, U32_MAX), "global (5)", "v1.2.14",
-       "Gratuitous ARPs for each address in a block."),
-    kw("garp_master_refresh", Args::Uint(0, U32_MAX), "global (0)", "v1.2.10",
-       "Gratuitous ARPs again this often while master; 0: never."),
-    kw("garp_master_refresh_repeat", Args::Uint(1, U32_MAX), "global (1)", "v1.2.14",
-       "Gratuitous ARPs for each address at each refresh."),
-    kw("garp_lower_prio_delay", Args::Uint(0, 4294), "global", "v1.2.20",
-       "As `vrrp_garp_lower_prio_delay` of global_defs, for this instance alone."),
-    kw("garp_lower_prio_repeat", Args::Uint(0, I32_MAX), "global", "v1.2.20",
-       "As `vrrp_garp_lower_prio_repeat` of global_defs, for this instance alone."),
-    kw("garp_extra_if", Args::ExtraIf(0), "global", "v2.2.3",
-       "As `vrrp_garp_extra_if` of global_defs, for this instance alone.").missing_argument(MissingArgument::Reports),
-    kw("vmac_garp_intvl", Args::ExtraIf(0), "", "v2.2.0",
-       "Old name of `garp_extra_if`.").missing_argument(MissingArgument::Reports).deprecated("garp_extra_if", true),
-    kw("lower_prio_no_advert", Args::Bool, "global", "v1.2.20",
-       "As master, do not answer an advert of lower priority."),
-    kw("higher_prio_send_advert", Args::Bool, "global", "v1.3.5",
-       "As master, send one advert before yielding to a higher priority."),
-    kw("owner_ignore_adverts", Args::Bool, "global", "v2.3.3",
-       "As `vrrp_owner_ignore_adverts` of global_defs, for this instance alone."),
-    kw("v3_checksum_as_v2", Args::Bool, "global", "v2.2.8",
-       "VRRPv3 checksums over IPv4 without the pseudo-header.")
-       .differs("a checksum is always verified; both forms are taken from others with either setting"),
-    kw("kernel_rx_buf_size", Args::Uint(0, U32_MAX), "global policy", "v2.0.3",
-       "This instance's share of the socket's receive buffer, in bytes.").missing_argument(MissingArgument::Reports).no_effect(VRRP_SOCKET_BUFFERS),
-    kw("linkbeat_use_polling", Args::Flag, "global", "v2.0.0",
-       "Ask the instance's interface for its link state now and then.").deprecated("linkbeat_interfaces", true).no_effect(CARRIER_EVENTS),
-    kw("lvs_sync_daemon_interface", Args::Interface, "none", "v1.0.3",
-       "Hand connections to the other director over this interface.").deprecated("lvs_sync_daemon", true),
-    kw("debug", Args::Uint(0, 4), "0", "v1.0.3",
-       "Does nothing, in keepalived either.").no_effect(KEEPALIVED_IGNORES_IT),
-    kw("notify_master", Args::Script, "none", "v1.0.3",
-       "Runs when it becomes master."),
-    kw("notify_backup", Args::Script, "none", "v1.0.3",
-       "Runs when it becomes backup."),
-    kw("notify_fault", Args::Script, "none", "v1.0.3",
-       "Runs when it goes into FAULT."),
-    kw("notify_stop", Args::Script, "none", "v1.1.13",
-       "Runs when the daemon stops."),
-    kw("notify_deleted", Args::OptScript, "off", "v2.1.0",
-       "An instance that a reload removes is told as DELETED, not FAULT; by a script, if one is named."),
-    kw("notify", Args::Script, "none", "v1.1.2",
-       "Runs at every transition, with what it is, its name, its state and its priority as arguments."),
-    kw("notify_master_rx_lower_pri", Args::Script, "none", "v2.0.6",
-       "Runs when this director is master and hears an advert of lower priority."),
-    kw("notify_priority_changes", Args::Bool, "global", "v2.0.16",
-       "Tell the FIFOs of changed priorities."),
-    kw("smtp_alert", Args::Bool, "off (global default)", "v1.0.3",
-       "Send mail about its state."),
+       "Create an ipvlan, which shares the MAC address of its parent, and add the addresses to it."),
     kw("authentication", Args::Block(&AUTHENTICATION, BlockName::None), "none", "v1.0.3",
-       "VRRPv2's simple password or authentication header."),
+       "Authentication of VRRPv2 (RFC 2338): a simple password or an authentication header."),
     kw("auth_hmac", Args::Block(&AUTH_HMAC, BlockName::None), "none", "v2.4.0",
-       "Signs adverts by HMAC-SHA256, an extension of keepalived 2.4.")
-       .differs("the trailer is laid out as keepalived's, but its MAC is taken over other bytes, so that every director of the virtual router has to be evenkeel"),
-    // Additions of ours.
+       "Authentication of adverts with HMAC-SHA256, an extension of keepalived 2.4.")
+       .differs("the trailer has keepalived's format, but its MAC covers other bytes, so that all directors of the virtual router must run evenkeel"),
+    kw("native_ipv6", Args::Flag, "", "v1.2.1",
+       "Use IPv6 whatever the family of the addresses is.").obsolete(),
+    kw("debug", Args::Uint(0, 4), "0", "v1.0.3",
+       "Debug level; without effect in keepalived too.").no_effect(KEEPALIVED_IGNORES_IT),
+];
+
+/// Addresses, routes and rules of the master.
+#[rustfmt::skip]
+const ADDRESSES: &[Keyword] = &[
+    kw("virtual_ipaddress", Args::Lines(LineKind::Address), "none", "v1.0.3",
+       "Addresses that the master holds and that its adverts list.")
+       .differs("an address that another program removes is added again, unless it has `no_track`"),
+    kw("virtual_ipaddress_excluded", Args::Lines(LineKind::Address), "none", "v1.0.3",
+       "Addresses of either family that the master holds and that its adverts do not list.")
+       .differs("an address that another program removes is added again, unless it has `no_track`"),
+    kw("no_virtual_ipaddress", Args::Flag, "off", "v2.2.8",
+       "The instance has no virtual address on purpose; suppresses the warning about that."),
+    kw("promote_secondaries", Args::Flag, "off", "v1.3.0",
+       "Set the sysctl promote_secondaries on the interface, so that secondary addresses stay when the primary one is removed."),
+    kw("virtual_routes", Args::Lines(LineKind::Route), "none", "v1.0.3",
+       "Routes that exist while the instance is MASTER."),
+    kw("virtual_rules", Args::Lines(LineKind::Rule), "none", "v1.2.20",
+       "Routing rules that exist while the instance is MASTER."),
+    kw("accept", Args::Flag, "on (strict mode: off unless the priority is 255)", "v1.2.17",
+       "Accept packets to the virtual addresses although the director is not the address owner (RFC 9568, 6.1: Accept_Mode)."),
+    kw("no_accept", Args::Flag, "off", "v1.3.0",
+       "Drop packets to the virtual addresses unless the director is the address owner."),
+];
+
+#[rustfmt::skip]
+const TRACKING: &[Keyword] = &[
+    kw("dont_track_primary", Args::Flag, "off", "v1.1.8",
+       "Do not go to FAULT when the instance's interface is down."),
+    track_interface("v1.0.3"),
+    track_script("v1.1.13"),
+    track_file("v2.0.0"),
+    track_process("v2.0.11"),
+    track_bfd("v2.0.0"),
+    kw("track_src_ip", Args::Flag, "off", "v2.0.0",
+       "Go to FAULT while the source address of adverts is missing."),
     kw("bfd_takeover", Args::Text, "none", "evenkeel",
-       "Begin to take over as soon as this BFD session with the master is lost, and not after three adverts."),
+       "Name of a BFD session with the master: when it goes down, the takeover starts at once instead of after the missed adverts."),
+    kw("linkbeat_use_polling", Args::Flag, "global", "v2.0.0",
+       "Poll the link state of the instance's interface.").replaced_by("linkbeat_interfaces").reported().no_effect(CARRIER_EVENTS),
 ];
 
-/// `vrrp_instance/authentication`
-pub(crate) static AUTHENTICATION: Block =
-    Block { path: "vrrp_instance/authentication", keywords: AUTHENTICATION_KEYWORDS };
+/// Adverts: addresses, checks, timers, preemption.
+#[rustfmt::skip]
+const ADVERTS: &[Keyword] = &[
+    kw("mcast_src_ip", Args::Address, "primary address of the interface", "v1.0.3",
+       "Source address of adverts."),
+    kw("mcast_dst_ip", Args::Multicast(Family::Any), "global_defs vrrp_mcast_group4, vrrp_mcast_group6", "v2.2.5",
+       "Multicast group of the instance's adverts."),
+    kw("unicast_src_ip", Args::Address, "primary address of the interface", "v1.2.10",
+       "Source address of unicast adverts."),
+    kw("unicast_peer", Args::Lines(LineKind::Peer), "multicast", "v1.2.8",
+       "Addresses of the other directors, which get adverts by unicast instead of multicast; `min_ttl` and `max_ttl` limit the TTL of received adverts."),
+    kw("unicast_fault_no_peer", Args::Flag, "off", "v2.2.5",
+       "Go to FAULT if unicast is configured without a peer, instead of using multicast."),
+    kw("unicast_ttl", Args::Uint(0, 255), "255 (IPv6: 64)", "v2.1.0",
+       "TTL or hop limit of unicast adverts."),
+    check_unicast_src("check_unicast_src", "global_defs vrrp_check_unicast_src", "v2.1.0"),
+    kw("old_unicast_checksum", Args::OptChoice(&["never"]), "detected per peer", "v1.3.7",
+       "Use the checksum of unicast adverts of keepalived up to 1.3.6; `never` disables the detection of peers that use it."),
+    v3_checksum_as_v2("global_defs v3_checksum_as_v2")
+       .differs("received adverts are verified and may have either form of checksum, with either setting"),
+    skip_check_adv_addr("skip_check_adv_addr", "global_defs vrrp_skip_check_adv_addr"),
+    strict("strict_mode", "global_defs vrrp_strict"),
+    kw("preempt", Args::Flag, "on", "v1.0.3",
+       "Take over from a live master of lower priority; cancels an earlier `nopreempt`."),
+    kw("nopreempt", Args::Flag, "off", "v1.1.8",
+       "Do not take over from a live master of lower priority; requires `state BACKUP`."),
+    kw("preempt_delay", Args::Seconds(0, 1_000_000_000), "0", "v1.1.8",
+       "Delay before the takeover from a live master of lower priority."),
+    down_timer_adverts("down_timer_adverts", "global_defs vrrp_down_timer_adverts", "v2.2.3"),
+    kw("release_interval", Args::Seconds(0, 40_950_000), "0.05 if the daemon dies, off at a stop", "evenkeel",
+       "Advert interval that a resigning master announces before its advert of priority 0, so that backups of any priority take over \
+        within it. In version 2 it sends priority 0 twice, after which evenkeel backups wait at most 0.05 s. 0: off."),
+    kw("timer_expired_backup", Args::OptUint(1, 254), "off", "v2.2.8",
+       "With `nopreempt`: a master that was suspended for longer than a backup of this priority (254 without a number) waits for adverts becomes BACKUP."),
+    kw("thread_timer_expired", Args::OptText, "", "v2.3.2",
+       "Undocumented; keepalived reports that `timer_expired_backup` replaces it.").replaced_by("timer_expired_backup").reported().no_effect(KEEPALIVED_IGNORES_IT),
+    lower_prio_no_advert("lower_prio_no_advert", "global_defs vrrp_lower_prio_no_advert", "v1.2.20"),
+    higher_prio_send_advert("higher_prio_send_advert", "global_defs vrrp_higher_prio_send_advert", "v1.3.5"),
+    owner_ignore_adverts("owner_ignore_adverts", "global_defs vrrp_owner_ignore_adverts", "v2.3.3"),
+    kw("kernel_rx_buf_size", Args::Uint(0, U32_MAX), "global_defs vrrp_rx_bufs_policy", "v2.0.3",
+       "Size in bytes of the instance's share of the socket's receive buffer.").missing_argument(Reports).no_effect(VRRP_SOCKET_BUFFERS),
+];
+
+/// Gratuitous ARPs and neighbour advertisements.
+#[rustfmt::skip]
+const ANNOUNCEMENTS: &[Keyword] = &[
+    garp_master_delay("garp_master_delay", "global_defs vrrp_garp_master_delay", "v1.0.3"),
+    garp_master_repeat("garp_master_repeat", "global_defs vrrp_garp_master_repeat", "v1.2.14"),
+    garp_master_refresh("garp_master_refresh", "global_defs vrrp_garp_master_refresh", "v1.2.10"),
+    garp_master_refresh_repeat("garp_master_refresh_repeat", "global_defs vrrp_garp_master_refresh_repeat", "v1.2.14"),
+    garp_lower_prio_delay("garp_lower_prio_delay", "global_defs vrrp_garp_lower_prio_delay", "v1.2.20"),
+    garp_lower_prio_repeat("garp_lower_prio_repeat", "global_defs vrrp_garp_lower_prio_repeat", "v1.2.20"),
+    garp_extra_if("garp_extra_if", 0, "global_defs vrrp_garp_extra_if", "v2.2.3").missing_argument(Reports),
+    kw("vmac_garp_intvl", Args::ExtraIf(0), "", "v2.2.0",
+       "Old name of `garp_extra_if`.").missing_argument(Reports).replaced_by("garp_extra_if").reported(),
+];
+
+/// Scripts, FIFOs, mail, and the synchronisation of connections.
+#[rustfmt::skip]
+const NOTIFICATIONS: &[Keyword] = &[
+    notify_master("v1.0.3"),
+    notify_backup("v1.0.3"),
+    notify_fault("v1.0.3"),
+    notify_stop("v1.1.13"),
+    kw("notify_deleted", Args::OptScript, "off", "v2.1.0",
+       "Report an instance that a reload removes as DELETED instead of FAULT, to this script if one is named."),
+    notify_any("v1.1.2"),
+    kw("notify_master_rx_lower_pri", Args::Script, "none", "v2.0.6",
+       "Script to run when the instance is MASTER and receives an advert of lower priority."),
+    notify_priority_changes("notify_priority_changes", "global_defs vrrp_notify_priority_changes", "v2.0.16"),
+    smtp_alert_vrrp(),
+    kw("lvs_sync_daemon_interface", Args::Interface, "none", "v1.0.3",
+       "Interface for the synchronisation of IPVS connections with the other director.").replaced_by("lvs_sync_daemon").reported(),
+];
 
 #[rustfmt::skip]
-const AUTHENTICATION_KEYWORDS: &[Keyword] = &[
+pub(crate) static AUTHENTICATION: Block = Block { path: "vrrp_instance/authentication", keywords: &[&[
     kw("auth_type", Args::Choice(&["PASS", "AH"]), "PASS", "v1.0.3",
-       "Simple password, or an authentication header."),
+       "PASS: simple password. AH: IP authentication header (RFC 2402)."),
     kw("auth_pass", Args::Text, "none", "v1.0.3",
-       "The password that every director shares; eight characters count."),
-];
-
-/// `vrrp_instance/auth_hmac`
-pub(crate) static AUTH_HMAC: Block = Block { path: "vrrp_instance/auth_hmac", keywords: AUTH_HMAC_KEYWORDS };
+       "Password, the same on all directors; the first eight characters are used."),
+]] };
 
 #[rustfmt::skip]
-const AUTH_HMAC_KEYWORDS: &[Keyword] = &[
+pub(crate) static AUTH_HMAC: Block = Block { path: "vrrp_instance/auth_hmac", keywords: &[&[
     kw("key", Args::HmacKey, "required", "v2.4.0",
-       "A key for signing and checking; several may stand there.").missing_argument(MissingArgument::Reports),
+       "A key with its number, for signing and verification; may be repeated.").missing_argument(Reports),
     kw("active_key", Args::Uint(1, 255), "required", "v2.4.0",
-       "The number of the key that signs."),
-    kw("time_window", Args::Uint(1, 300), "max(3*advert_int,5)", "v2.4.0",
-       "How old a signed advert may be, in seconds."),
+       "Number of the key that signs."),
+    kw("time_window", Args::Uint(1, 300), "the longer of 3 * advert_int and 5", "v2.4.0",
+       "Maximum difference in seconds between the time of a signature and the local clock."),
     kw("anti_replay", Args::Choice(&["time", "monotonic"]), "time", "v2.4.0",
-       "What tells a replayed advert: its time, or its number."),
+       "time: a signature must not be older or newer than `time_window`. monotonic: it must be newer than the last one of its sender."),
     kw("mode", Args::Choice(&["enforce", "permissive", "receive-only"]), "enforce", "v2.4.0",
-       "Whether unsigned adverts are refused (enforce), taken (permissive), or signing only checked (receive-only)."),
-];
-
-/// `vrrp_sync_group`
-pub(crate) static SYNC_GROUP: Block = Block { path: "vrrp_sync_group", keywords: SYNC_GROUP_KEYWORDS };
+       "enforce: drop unsigned adverts. permissive: accept them. receive-only: accept them and do not sign."),
+]] };
 
 #[rustfmt::skip]
-const SYNC_GROUP_KEYWORDS: &[Keyword] = &[
+pub(crate) static SYNC_GROUP: Block = Block { path: "vrrp_sync_group", keywords: &[&[
     kw("group", Args::Lines(LineKind::Names), "required", "v1.0.3",
-       "Its members; an instance is in one group at most."),
-    kw("track_interface", Args::Lines(LineKind::Track(TrackKind::Interface)), "none", "v2.0.0",
-       "Interfaces that must be up, or that change the priority."),
-    kw("track_script", Args::Lines(LineKind::Track(TrackKind::Script)), "none", "v2.0.0",
-       "Scripts that must succeed, or that change the priority of every member."),
-    kw("track_file", Args::Lines(LineKind::Track(TrackKind::File)), "none", "v2.0.0",
-       "Files whose number changes the priority."),
-    kw("track_process", Args::Lines(LineKind::Track(TrackKind::Process)), "none", "v2.0.11",
-       "Programs that must run, or that change the priority."),
-    kw("track_bfd", Args::Lines(LineKind::Track(TrackKind::Bfd)), "none", "v2.0.0",
-       "BFD sessions that must be up, or that change the priority."),
-    kw("notify_master", Args::Script, "none", "v1.0.3",
-       "Runs when it becomes master."),
-    kw("notify_backup", Args::Script, "none", "v1.0.3",
-       "Runs when it becomes backup."),
-    kw("notify_fault", Args::Script, "none", "v1.0.3",
-       "Runs when it goes into FAULT."),
-    kw("notify_stop", Args::Script, "none", "v2.0.0",
-       "Runs when the daemon stops."),
-    kw("notify", Args::Script, "none", "v1.1.2",
-       "Runs at every transition, with what it is, its name, its state and its priority as arguments."),
-    kw("smtp_alert", Args::Bool, "off (global default)", "v1.0.3",
-       "Send mail about its state."),
-    kw("global_tracking", Args::Flag, "off", "v1.2.3",
-       "An old name of `sync_group_tracking_weight`.").deprecated("", true),
+       "Names of the member instances; an instance can be in one sync group only."),
+    track_interface("v2.0.0"),
+    track_script("v2.0.0"),
+    track_file("v2.0.0"),
+    track_process("v2.0.11"),
+    track_bfd("v2.0.0"),
     kw("sync_group_tracking_weight", Args::Flag, "off", "v2.0.0",
-       "Allow members to track with weights."),
-    kw("notify_priority_changes", Args::Bool, "global", "v2.2.0",
-       "Tell the FIFOs of changed priorities."),
-];
-
-/// `track_group`
-pub(crate) static TRACK_GROUP: Block = Block { path: "track_group", keywords: TRACK_GROUP_KEYWORDS };
+       "Apply the weights of what members track; without it such weights have no effect in a sync group."),
+    kw("global_tracking", Args::Flag, "off", "v1.2.3",
+       "Old name of `sync_group_tracking_weight`.").obsolete().reported(),
+    notify_master("v1.0.3"),
+    notify_backup("v1.0.3"),
+    notify_fault("v1.0.3"),
+    notify_stop("v2.0.0"),
+    notify_any("v1.1.2"),
+    notify_priority_changes("notify_priority_changes", "global_defs vrrp_notify_priority_changes", "v2.2.0"),
+    smtp_alert_vrrp(),
+]] };
 
 #[rustfmt::skip]
-const TRACK_GROUP_KEYWORDS: &[Keyword] = &[
+pub(crate) static TRACK_GROUP: Block = Block { path: "track_group", keywords: &[&[
     kw("group", Args::Lines(LineKind::Names), "", "v2.0.3",
-       "Its members; an instance is in one group at most."),
-];
-
-/// `garp_group`
-pub(crate) static GARP_GROUP: Block = Block { path: "garp_group", keywords: GARP_GROUP_KEYWORDS };
+       "Names of the member instances."),
+]] };
 
 #[rustfmt::skip]
-const GARP_GROUP_KEYWORDS: &[Keyword] = &[
+pub(crate) static GARP_GROUP: Block = Block { path: "garp_group", keywords: &[&[
     kw("garp_interval", Args::Seconds(0, TIMER_MAX_US), "0", "v1.2.21",
-       "Seconds between gratuitous ARPs over the whole group."),
+       "Minimum interval between gratuitous ARPs over all interfaces of the group."),
     kw("gna_interval", Args::Seconds(0, TIMER_MAX_US), "0", "v1.2.21",
-       "Seconds between unsolicited neighbour advertisements over the whole group."),
+       "Minimum interval between unsolicited neighbour advertisements over all interfaces of the group."),
     kw("interface", Args::Interface, "", "v1.2.21",
        "The only interface of the group."),
     kw("interfaces", Args::Lines(LineKind::Interfaces), "", "v1.2.21",
-       "The interfaces that share these gaps."),
-];
+       "The interfaces of the group."),
+]] };

@@ -266,11 +266,11 @@ impl Reader<'_> {
     /// Says of a keyword that it is old, or not in force; each once.
     fn report_support(&mut self, k: &'static Keyword, st: &Statement<'_>) {
         let at = st.keyword().span;
-        if let Some((new, true)) = k.deprecated {
+        if let Some(old) = k.deprecated.filter(|old| old.reported) {
             let d = Diagnostic::warning("deprecated", at, format!("`{}` is an old name", k.name)).label("deprecated");
-            self.report(match new {
-                "" => d.help("remove it"),
-                _ => d.help(format!("write `{new}`")),
+            self.report(match old.replacement {
+                None => d.help("remove it"),
+                Some(new) => d.help(format!("write `{new}`")),
             });
         }
         if self.inactive_depth > 0 || k.support == Support::Full || !self.reported.insert((k.name, k.since)) {
@@ -314,7 +314,7 @@ impl Reader<'_> {
             blocks.dedup();
             blocks
         };
-        let near = nearest_word(&word.text, block.keywords.iter().map(|k| k.name));
+        let near = nearest_word(&word.text, block.keywords().map(|k| k.name));
         let meant = near.and_then(|n| block.keyword(n)).map(Keyword::canonical_name);
         let blocks = elsewhere();
         let d = match (near, blocks.as_slice()) {

@@ -1,0 +1,71 @@
+//! The daemon as a whole: its name, interfaces, firewall, reloads and files.
+
+use super::super::reasons::*;
+use super::super::spec::MissingArgument::Reports;
+use super::super::spec::*;
+
+#[rustfmt::skip]
+pub(super) const KEYWORDS: &[Keyword] = &[
+    kw("router_id", Args::Text, "host name", "v1.1.8",
+       "Name of this director in messages and mails.").missing_argument(Reports),
+    kw("default_interface", Args::Text, "eth0", "v1.2.24",
+       "Interface of static addresses, static routes and virtual addresses that name none.").missing_argument(Reports),
+    kw("dynamic_interfaces", Args::OptChoice(&["allow_if_changes"]), "off", "v2.0.0",
+       "Allow interfaces that do not exist yet or that come and go; with `allow_if_changes` they may come back as another type."),
+    kw("disable_local_igmp", Args::Flag, "off", "v2.2.0",
+       "Clear the sysctl igmp_link_local_mcast_reports, so that the kernel does not report link-local multicast groups."),
+    kw("nftables", Args::OptText, "table keepalived", "v2.0.11",
+       "Name of the nftables table for `no_accept` and virtual MAC interfaces; read at start only.")
+       .differs("the default name is `evenkeel`, or `evenkeel_NAME` with `--instance NAME`"),
+    kw("nftables_priority", Args::Int(-2147483648, 2147483647), "-1", "v2.0.11",
+       "Priority of the table's chains."),
+    kw("nftables_counters", Args::Flag, "off", "v2.0.11",
+       "Add counters to the table's rules."),
+    kw("nftables_ifindex", Args::Flag, "on unless dont_track_primary", "v2.0.11",
+       "Match link-local addresses by interface index instead of interface name.")
+       .no_effect("names are always used: they stay valid when an interface is deleted and created again"),
+    kw("nftables_ipvs", Args::OptText, "off; table keepalived_ipvs", "v2.2.2",
+       "Set firewall marks for the members of virtual server groups by nftables, so that IPVS needs one service for each group.").no_effect(SERVICE_PER_ADDRESS),
+    kw("nftables_ipvs_priority", Args::Int(-2147483648, 2147483647), "-1", "v2.2.2",
+       "Priority of the chains of `nftables_ipvs`.").no_effect(SERVICE_PER_ADDRESS),
+    kw("nftables_ipvs_start_fwmark", Args::Uint(1, U32_MAX), "1000", "v2.2.2",
+       "First firewall mark of `nftables_ipvs`.").no_effect(SERVICE_PER_ADDRESS),
+    kw("vrrp_iptables", Args::Words(0, 2), "off / INPUT", "v1.2.20",
+       "Chains of iptables for `no_accept` and virtual MAC interfaces.").replaced_by("nftables").reported().no_effect(NO_IPTABLES),
+    kw("vrrp_ipsets", Args::Words(0, 6), "set names keepalived*", "v1.2.20",
+       "Names of the ipsets for `vrrp_iptables`.").replaced_by("nftables").reported().no_effect(NO_IPTABLES),
+    kw("random_seed", Args::Uint(0, U32_MAX), "time based", "v2.0.15",
+       "Seed of the random numbers of `${_RANDOM}`.")
+       .differs("a seed does not lead to the same numbers as in keepalived"),
+    kw("include_check", Args::IncludeCheck, "none", "v2.2.0",
+       "Conditions under which a failed `include` is an error."),
+    kw("reload_check_config", Args::OptText, "off", "v2.2.0",
+       "Check the configuration before a reload and write errors to this file, if one is named.")
+       .differs("a reload always checks the configuration; errors go to the log and to `status`, not to a file"),
+    kw("reload_time_file", Args::AbsolutePath(false), "none", "v2.1.0",
+       "File with the time at which the daemon reloads its configuration.").missing_argument(Reports),
+    kw("reload_repeat", Args::Flag, "off", "v2.1.0",
+       "Keep the file of `reload_time_file` after the reload, and reload at that time every day."),
+    kw("reload_file", Args::AbsolutePath(true), "off", "v2.2.0",
+       "File that exists while the configuration is read.").differs("it exists during reloads only; the default path is keepalived.reload beside the control socket"),
+    kw("config_save_dir", Args::Text, "none", "v2.2.3",
+       "Directory in which configuration and state are saved at each reload.").no_effect(KEEPALIVED_DEBUGGING),
+    kw("tmp_config_directory", Args::Text, "memfd", "v2.2.0",
+       "Directory of keepalived's temporary copy of the configuration.").missing_argument(Reports).no_effect(PARSED_ONCE),
+    kw("data_use_instance", Args::Bool, "off", "v2.2.3",
+       "Add the instance's or the namespace's name to the names of dump files.").no_effect(INSTANCE_FILE_NAMES),
+    kw("json_version", Args::Uint(1, 2), "1", "v2.2.8",
+       "Format version of the JSON dump.").missing_argument(Reports),
+    kw("state_dump_file", Args::Text, "$TMPDIR/keepalived*.data", "v2.3.3",
+       "File to which SIGUSR1 writes the state.").missing_argument(Reports),
+    kw("stats_dump_file", Args::Text, "$TMPDIR/keepalived.stats", "v2.3.3",
+       "File to which SIGUSR2 writes the statistics."),
+    kw("json_dump_file", Args::Text, "$TMPDIR/keepalived.json", "v2.3.3",
+       "File to which the JSON dump is written."),
+    kw("iproute_usr_dir", Args::Text, "/usr/share/iproute2 or detected", "v2.3.2",
+       "Directory of iproute2's default name tables.").missing_argument(Reports),
+    kw("iproute_etc_dir", Args::Text, "/etc/iproute2", "v2.3.2",
+       "Directory of iproute2's local name tables, which take precedence."),
+    kw("umask", Args::Umask, "0177 (IXUSR|IRWXG|IRWXO)", "v2.0.9",
+       "File mode creation mask of the daemon."),
+];

@@ -1,0 +1,51 @@
+//! Defaults of VRRP instances, and timers of VRRP as a whole.
+
+use super::super::shared::*;
+use super::super::spec::*;
+
+#[rustfmt::skip]
+pub(super) const KEYWORDS: &[Keyword] = &[
+    kw("vrrp_version", Args::Uint(2, 3), "2 (IPv6: 3)", "v1.2.20",
+       "Default VRRP version of instances."),
+    kw("vrrp_mcast_group4", Args::Multicast(Family::V4), "224.0.0.18", "v1.2.10",
+       "Multicast group of IPv4 adverts."),
+    kw("vrrp_mcast_group6", Args::Multicast(Family::V6), "ff02::12", "v1.2.10",
+       "Multicast group of IPv6 adverts."),
+    strict("vrrp_strict", "off"),
+    v3_checksum_as_v2("off"),
+    check_unicast_src("vrrp_check_unicast_src", "off", "v1.2.20"),
+    skip_check_adv_addr("vrrp_skip_check_adv_addr", "off"),
+    down_timer_adverts("vrrp_down_timer_adverts", "3", "v2.2.3"),
+    lower_prio_no_advert("vrrp_lower_prio_no_advert", "off (strict mode: on)", "v1.2.20"),
+    higher_prio_send_advert("vrrp_higher_prio_send_advert", "off", "v1.3.5"),
+    owner_ignore_adverts("vrrp_owner_ignore_adverts", "off (strict mode: on)", "v2.3.3"),
+    notify_priority_changes("vrrp_notify_priority_changes", "off", "v2.0.16"),
+    garp_master_delay("vrrp_garp_master_delay", "5", "v1.2.20"),
+    garp_master_repeat("vrrp_garp_master_repeat", "5", "v1.2.20"),
+    garp_master_refresh("vrrp_garp_master_refresh", "0 (off)", "v1.2.20"),
+    garp_master_refresh_repeat("vrrp_garp_master_refresh_repeat", "1", "v1.2.20"),
+    garp_lower_prio_delay("vrrp_garp_lower_prio_delay", "vrrp_garp_master_delay", "v1.2.20"),
+    garp_lower_prio_repeat("vrrp_garp_lower_prio_repeat", "vrrp_garp_master_repeat", "v1.2.20"),
+    garp_extra_if("vrrp_garp_extra_if", 1, "off", "v2.2.3"),
+    kw("vrrp_vmac_garp_intvl", Args::ExtraIf(1), "off", "v2.2.0",
+       "Old name of `vrrp_garp_extra_if`.").replaced_by("vrrp_garp_extra_if").reported(),
+    kw("vrrp_garp_interval", Args::Seconds(1, TIMER_MAX_US), "0 (no limit)", "v1.2.21",
+       "Minimum interval between gratuitous ARPs on one interface."),
+    kw("vrrp_gna_interval", Args::Seconds(1, TIMER_MAX_US), "0 (no limit)", "v1.2.21",
+       "Minimum interval between unsolicited neighbour advertisements on one interface."),
+    kw("vrrp_min_garp", Args::Bool, "off", "v2.0.12",
+       "Send only one gratuitous ARP for each address, without a second block."),
+    kw("vrrp_startup_delay", Args::Seconds(1000, TIMER_MAX_US), "0", "v2.0.14",
+       "Delay between the start of the daemon and the start of VRRP."),
+    kw("vrrp_delay_after_boot", Args::Seconds(1000, TIMER_MAX_US), "0", "v2.4.0",
+       "Delay between the boot of the machine and the start of VRRP."),
+    kw("vrrp_hold_until_frame", Args::Seconds(1, TIMER_MAX_US), "off", "evenkeel",
+       "At start and after a link comes up, hold an instance until a frame is received on the link, for at most this time. \
+        It prevents two masters behind a switch port that starts forwarding late."),
+    kw("log_unknown_vrids", Args::Flag, "off", "v2.0.16",
+       "Log adverts with an unknown VRID, once for each sender and VRID."),
+    kw("vmac_prefix", Args::Text, "vrrp", "v2.2.0",
+       "Prefix of the names of virtual MAC interfaces."),
+    kw("vmac_addr_prefix", Args::Text, "vmac_prefix", "v2.2.0",
+       "Prefix of the names of virtual MAC interfaces that carry a single address."),
+];
