@@ -131,7 +131,7 @@ fn a_root_without_its_capabilities_is_told_which_it_lacks() {
 #[test]
 fn explain_knows_keywords_and_their_neighbours() {
     let (code, out, _) = run("evenkeel", &["explain", "priority"]);
-    assert!(code == 0 && out.contains("The highest becomes master"), "{out}");
+    assert!(code == 0 && out.contains("the highest wins"), "{out}");
     let (code, _, err) = run("evenkeel", &["explain", "priorty"]);
     assert!(code == 1 && err.contains("did you mean `priority`?"), "{err}");
 }
