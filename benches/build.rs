@@ -1,4 +1,4 @@
-//! Compiles the floors, and the source of packets.
+//! Build script: compiles the baselines of the packet path's benchmarks, and the packet generator.
 
 use std::path::PathBuf;
 
@@ -17,6 +17,6 @@ fn main() {
             .clang(&clang)
             .clang_args(&args)
             .build_and_generate(out.join(format!("{name}.skel.rs")))
-            .unwrap_or_else(|e| panic!("{name}: {e}"));
+            .unwrap_or_else(|e| panic!("benches/bpf/{name}.bpf.c does not compile: {e}"));
     }
 }

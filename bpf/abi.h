@@ -13,8 +13,8 @@
  * what is in them means the same: EK_OLDEST_ABI is the oldest one of which that holds (the connections' hash and keys, the
  * numbers of enumerators).
  */
-#define EK_ABI 10
-#define EK_OLDEST_ABI 4
+#define EK_ABI 1
+#define EK_OLDEST_ABI 1
 
 #define EK_MAX_SERVICES 16384u
 #define EK_MAX_DESTS 65536u
@@ -38,7 +38,7 @@
 #define EK_SH_SIZE 256 /* IP_VS_SH_TAB_SIZE, and dh's */
 #define EK_MH_SIZE 4093 /* ip_vs_mh_primes[], IP_VS_MH_TAB_INDEX 12 */
 #define EK_MARK_NETS 65536u
-#define EK_MARK_MEMBERS 16 /* sets of members that may overlap at one address */
+#define EK_MARK_RULES 16 /* sets of members that may overlap at one address */
 #define EK_BUCKET_LINES 12 /* a connection lives in one of these many adjoining lines of its hash */
 
 /*
@@ -71,9 +71,9 @@ struct settings {
 	__u32 conn_reuse_mode;  /* as the sysctl of this name */
 	__u32 tuning;           /* enum tuning */
 	__u32 error_limit;      /* ICMP errors of ours in a second on one CPU (RFC 1812, 4.3.2.8) */
-	__u32 changes;          /* turns that somebody has taken to change services; user space's own */
+	__u32 change_count;          /* turns that somebody has taken to change services; user space's own */
 	__u32 has_mark;       /* services on firewall marks exist */
-	__u32 has_mark_members;    /* some marks have members */
+	__u32 has_mark_rules;    /* some marks have members */
 	__u32 has_mark_nat; /* such services have real servers behind NAT */
 	__u64 expire_interval_ns;      /* between two turns */
 	__u64 clock_jiffies; /* jiffies at the moment clock_ns of CLOCK_MONOTONIC, for whoever lists timeouts */
@@ -95,7 +95,7 @@ enum tuning {
 };
 
 /* Where an (address, port, protocol) leads; a firewall mark stands as address, port 0, protocol 0. family 0: never used; index 0: removed, go on probing. */
-struct slot {
+struct endpoint {
 	__be32 addr[4];
 	__be16 port;
 	__u8 protocol;
@@ -133,7 +133,7 @@ enum service_flags {
 };
 
 /* What becomes of a removed server's connections. */
-enum on_removal {
+enum removal_policy {
 	REMOVAL_DROP = 0,   /* their packets are dropped until they end: IPVS's way, expire_nodest_conn=0 */
 	REMOVAL_DRAIN,      /* they go on for a while, then as REMOVAL_REJECT */
 	REMOVAL_REJECT,     /* their clients are told: TCP by a RST, others by port unreachable */
@@ -151,7 +151,7 @@ struct service_half {
 	__u32 table_len;
 	__u32 next;  /* how many times the table was walked on; the only word here that the program writes */
 	__u32 start; /* `next` when this half came into force */
-	__u32 place; /* rr: destination + 1 that was chosen last at that moment; wrr: the round's weight (cw) */
+	__u32 position; /* rr: destination + 1 that was chosen last at that moment; wrr: the round's weight (cw) */
 	__u32 blocks; /* EK_BLOCK: the list begins at a multiple of it, and its blocks remember their best servers */
 };
 
@@ -167,7 +167,7 @@ struct block {
 };
 
 /* In which blocks a destination stands, by half: plus one; 0: in none. */
-struct place {
+struct block_refs {
 	__u32 block[2];
 };
 
@@ -177,7 +177,7 @@ struct service {
 	__u8 protocol;
 	__u8 family;
 	__u8 scheduler;
-	__u8 on_removal; /* enum on_removal */
+	__u8 removal_policy; /* enum on_removal */
 	__u8 unused0[2];
 	__u32 flags;
 	__u32 generation; /* its lowest bit names the half in force */
@@ -196,7 +196,7 @@ struct mark_net {
 	__be32 addr[4];
 };
 
-struct member {
+struct mark_rule {
 	__u32 mark; /* 0: the end */
 	__u16 first, last; /* ports, host order */
 	__u8 protocol; /* 0: any */
@@ -204,8 +204,8 @@ struct member {
 };
 
 /* What is wanted of the packets to a network, its own members and those of the networks around it; the first one counts. */
-struct members {
-	struct member of[EK_MARK_MEMBERS];
+struct mark_rule_set {
+	struct mark_rule of[EK_MARK_RULES];
 };
 
 enum dest_flags {
@@ -251,7 +251,7 @@ struct dest {
 	__be32 source[4]; /* of what is sent through a tunnel */
 	__u32 mtu;        /* of its way, what a tunnel adds taken off; 0: not known */
 	__u32 last_weight; /* the last one that was not 0: mh keeps a quiesced server's place */
-	__u32 twin;       /* the next destination + 1 with this address, port and protocol by NAT */
+	__u32 nat_next;       /* the next destination + 1 with this address, port and protocol by NAT */
 	__u32 removed;    /* jiffies: when it left its service */
 	__u32 unused0[4];
 	/* third line: written by the program */
@@ -338,7 +338,7 @@ struct conn {
 	__u64 key1;    /* client port | service port << 16 | protocol << 32 | kind << 40 */
 	__u32 dest;    /* index */
 	__u32 expires; /* jiffies */
-	__u32 life;    /* state | flags << 8 | way back << 16: one word, changed by compare-and-swap */
+	__u32 status;    /* state | flags << 8 | way back << 16: one word, changed by compare-and-swap */
 	__u32 control; /* a connection: its template's entry + 1, or 0; a template: how many connections it controls;
 			  a note: the connection's entry + 1 */
 };
@@ -360,13 +360,13 @@ struct conn_tail {
  * does not say of its client's address and port. Who would be called 0, a free place, or EK_FLOW_CACHE_DELETED is never noted.
  */
 struct flow_cache_line {
-	__u32 spell;
+	__u32 epoch;
 	__u16 value[EK_FLOW_CACHE_ENTRIES];
-	__u32 flow[EK_FLOW_CACHE_ENTRIES];
+	__u32 tag[EK_FLOW_CACHE_ENTRIES];
 };
 
 /* A next hop towards clients, found by a route look-up; a connection names it by its number + 1. */
-struct way_back {
+struct reply_route {
 	struct next_hop hop;
 	__u32 taken;
 	__u32 mtu; /* of the way, bytes; 0: not known */
@@ -387,7 +387,7 @@ struct device {
 };
 
 /* Which VLAN a tagged frame is of. */
-struct tagged {
+struct vlan_key {
 	__u32 ifindex; /* the device that it came by */
 	__u32 tags[EK_VLAN_TAGS];
 };

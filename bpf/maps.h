@@ -13,7 +13,7 @@
  * An element of a table; 0 if it has none of this index. The verifier wants to see the index in one register, and the test before
  * the address.
  */
-#define AT(table, index)                                                     \
+#define TABLE_GET(table, index)                                                     \
 	({                                                                   \
 		__u64 at_ = (index);                                         \
 		typeof(&(table)[0]) element_ = 0;                            \
@@ -26,7 +26,7 @@
 	})
 
 /* The same of a table of 2^n elements, of whose index the last n bits count. */
-#define AT_LAST(table, index)                                                \
+#define TABLE_GET_MASKED(table, index)                                                \
 	({                                                                   \
 		__u64 at_ = (index);                                         \
 		asm volatile("" : "+r"(at_));                                \
@@ -37,10 +37,10 @@
 struct settings settings TABLE(settings);
 
 /* User space writes, the program reads: (address, port, protocol) -> service. */
-struct slot service_slots[EK_SERVICE_SLOTS] TABLE(slots); /* a section's name has 14 letters at most */
+struct endpoint endpoints[EK_SERVICE_SLOTS] TABLE(endpoints); /* a section's name has 15 characters at most */
 
 /* User space writes, the program reads: a real server behind NAT, as its answers name it -> destination. */
-struct slot nat_slots[EK_NAT_SLOTS] TABLE(nat_slots);
+struct endpoint nat_dests[EK_NAT_SLOTS] TABLE(nat_dests);
 
 /* The program writes and reads: see route_known(). */
 struct {
@@ -48,7 +48,7 @@ struct {
 	__uint(max_entries, EK_ROUTE_CACHE);
 	__type(key, __u32);
 	__type(value, __u64);
-} routes SEC(".maps");
+} route_cache SEC(".maps");
 
 /* The program writes and reads: where flows without an entry go, see crowded.h. */
 struct {
@@ -56,7 +56,7 @@ struct {
 	__uint(max_entries, EK_FLOW_CLASSES);
 	__type(key, __u32);
 	__type(value, __u64);
-} classes SEC(".maps");
+} flow_classes SEC(".maps");
 
 /* User space writes, the program reads: the firewall marks of addresses. */
 struct {
@@ -64,8 +64,8 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, EK_MARK_NETS);
 	__type(key, struct mark_net);
-	__type(value, struct members);
-} members SEC(".maps");
+	__type(value, struct mark_rule_set);
+} mark_rules SEC(".maps");
 
 /* The program writes and reads: next hops towards clients. */
 struct {
@@ -73,8 +73,8 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, EK_REPLY_ROUTES);
 	__type(key, __u32);
-	__type(value, struct way_back);
-} ways SEC(".maps");
+	__type(value, struct reply_route);
+} reply_routes SEC(".maps");
 
 /* User space writes; the program writes only service_half.next. */
 struct {
@@ -107,7 +107,7 @@ struct {
 } blocks SEC(".maps");
 
 /* User space writes: by destination. Not a part of it, so that two versions of the program can share destinations. */
-struct place places[EK_MAX_DESTS] TABLE(places);
+struct block_refs block_refs[EK_MAX_DESTS] TABLE(block_refs);
 
 /* The program writes; user space reads by mapping it. The loader sets the size (a power of two of lines). */
 struct {
@@ -130,7 +130,7 @@ struct {
 	__uint(max_entries, 8); /* the loader sets it: lines / 64 */
 	__type(key, __u32);
 	__type(value, __u64);
-} spills SEC(".maps");
+} conn_overflow SEC(".maps");
 
 /* The program writes and reads, user space clears. The loader sets the size: a line for every eight of connections. */
 struct {
@@ -139,7 +139,7 @@ struct {
 	__uint(max_entries, EK_FLOW_CACHE_MIN_LINES);
 	__type(key, __u32);
 	__type(value, struct flow_cache_line);
-} recent SEC(".maps");
+} flow_cache SEC(".maps");
 
 /* User space writes, the XDP program reads. */
 struct device devices[EK_DEVICES] TABLE(devices);
@@ -148,7 +148,7 @@ struct device devices[EK_DEVICES] TABLE(devices);
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, EK_DEVICES);
-	__type(key, struct tagged);
+	__type(key, struct vlan_key);
 	__type(value, __u32);
 } vlans SEC(".maps");
 
@@ -172,7 +172,7 @@ struct {
 	__uint(max_entries, REASONS);
 	__type(key, __u32);
 	__type(value, __u64);
-} reasons SEC(".maps");
+} packet_counters SEC(".maps");
 
 /* The one timer that frees expired connections, with or without a daemon. */
 struct {
@@ -180,6 +180,6 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct expire_state);
-} sweep SEC(".maps");
+} expiry SEC(".maps");
 
 #endif

@@ -46,7 +46,7 @@ enum Pace {
     First,
 }
 
-/// A spell of ours (bpf/recent.h), with kernels of HZ 250 and 1000.
+/// A spell of ours (bpf/conn/flow_cache.h), with kernels of HZ 250 and 1000.
 const PAUSE: Duration = Duration::from_millis(4200);
 
 /// What a row is measured of.

@@ -16,7 +16,7 @@ const VIP: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(10, 200, 1, 1)), IpAddr::V6(Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 0x100))];
 pub const ROUNDS: usize = 9;
 /// Packets in a run of ours at a steady pace: with many flows a second and more, and over veth four, so that what is done once in
-/// a spell (bpf/recent.h) has its share.
+/// a spell (bpf/conn/flow_cache.h) has its share.
 pub const STEADY: u32 = 12 << 20;
 pub const SYN: u32 = 0x02;
 pub const ACK: u32 = 0x10;

@@ -1,4 +1,4 @@
-//! Compiles the packet path with clang and generates its Rust skeleton.
+//! Build script: compiles the BPF programs with clang, and generates their Rust skeletons and the constants of bpf/abi.h.
 
 use std::path::PathBuf;
 use std::{env, fs};
@@ -9,15 +9,14 @@ mod clang;
 fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let bpf = manifest.join("../../bpf");
-    for entry in fs::read_dir(&bpf).expect("bpf/ is part of the project") {
-        println!("cargo:rerun-if-changed={}", entry.expect("readable").path().display());
-    }
+    // Cargo looks at everything below a directory.
+    println!("cargo:rerun-if-changed={}", bpf.display());
     let (clang, mut args) = (clang::clang(), clang::args());
     args.push("-Werror".to_owned());
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let abi = fs::read_to_string(bpf.join("abi.h")).expect("abi.h is part of bpf/");
     fs::write(out.join("consts.rs"), constants(&abi)).expect("OUT_DIR is writable");
-    // The packet path; and what unwraps tunnels on a real server, which needs no types in Rust.
+    // The packet path, and the program that decapsulates tunnelled packets on a real server.
     for name in ["evenkeel", "decap"] {
         let built = libbpf_cargo::SkeletonBuilder::new()
             .source(bpf.join(format!("{name}.bpf.c")))
@@ -32,7 +31,7 @@ fn main() {
     }
 }
 
-/// The constants of abi.h as Rust: `#define EK_… number` and every enumerator. The structures come from BTF.
+/// The constants of abi.h as Rust: every `#define EK_… number` and every enumerator. The structures come from BTF.
 fn constants(abi: &str) -> String {
     let mut rust = String::new();
     let mut push = |name: &str, value: u64| rust.push_str(&format!("pub const {name}: u32 = {value};\n"));

@@ -117,7 +117,7 @@ fn a_removed_server_gets_no_packets_of_cached_flows() {
     assert_eq!(plane.send_tcp(client(1), VIP, "A"), Verdict::Forwarded(R1));
 }
 
-/// Clients whose notes belong into one line; as flow_cache_key_make() in bpf/recent.h has it.
+/// Clients whose notes belong into one line; as flow_cache_key_make() in bpf/conn/flow_cache.h has it.
 fn clients_of_one_line(plane: &TestPlane) -> impl Iterator<Item = Endpoint> {
     let settings = plane.plane.maps().settings.read(0);
     let (bits, secret) = (settings.flow_cache_bits, settings.secret);

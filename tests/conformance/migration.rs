@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use evenkeel_sys::bpf::XdpPlane;
-use evenkeel_sys::bpf::abi::{EK_ABI, EK_OLDEST_ABI, place};
+use evenkeel_sys::bpf::abi::{EK_ABI, EK_OLDEST_ABI};
 use evenkeel_sys::bpf::object::BpfObject;
 use evenkeel_testkit::frames::{TcpFlags, parse_frame, tcp};
 use evenkeel_testkit::ipvs_recording::parse_ipvsadm_command;
@@ -13,8 +13,7 @@ use crate::methods::{endpoint, frame, with_client_route};
 use crate::plane::{NO_TC, TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, can_load, server_mac, test_plane};
 
 const LATER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/later.bpf.o"));
-const EARLIER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/earlier/earlier.bpf.o"));
-const REJECTED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/refused.bpf.o"));
+const REJECTED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rejected.bpf.o"));
 /// Its layout, and the oldest that it understands.
 const LATER_ABI: (u32, u32) = (EK_ABI + 1, EK_OLDEST_ABI);
 
@@ -92,38 +91,6 @@ fn a_later_layout_migrates_the_maps_of_an_earlier_one() {
         assert!(taken);
         let (_, out) = again.test_run("evenkeel_xdp", &segment(SERVICES[0], 51)).expect("runs");
         assert_eq!(out[..6], by_new[..6]);
-    });
-}
-
-#[test]
-fn tables_are_taken_over_from_versions_that_had_an_element_for_each_key() {
-    with_client_route(|| {
-        let plane = busy_plane();
-        let dir = plane.plane.packet_path.dir.clone();
-        let first = |service: &str, n| {
-            let (_, out) = plane.run(&frame("-t", client(service, n), endpoint(service), b"x"));
-            (service.to_owned(), n, out[..6].to_vec())
-        };
-        let had: Vec<_> =
-            SERVICES.iter().flat_map(|s| (1..=20).map(move |n| (*s, n))).map(|(s, n)| first(s, n)).collect();
-        let (there, before) = (plane.plane.maps().service_records(), plane.plane.maps().connections().len());
-        // What is there becomes what an earlier version would have left.
-        let (earlier, taken) = BpfObject::load(EARLIER, (EK_ABI, EK_OLDEST_ABI), &dir, 1024, NO_TC).expect("loaded");
-        assert!(
-            taken && earlier.lookup_value("places", &7u32.to_ne_bytes()).is_some_and(|v| v.len() == size_of::<place>())
-        );
-        let now = XdpPlane::load_without_programs(&dir, 1024, NO_TC).expect("loaded");
-        assert!(now.packet_path.reused_maps);
-        now.packet_path.record_test_device();
-        assert_eq!(
-            (format!("{:?}", now.maps().service_records()), now.maps().connections().len()),
-            (format!("{there:?}"), before)
-        );
-        for (service, n, mac) in &had {
-            let segment = tcp(client(service, *n), endpoint(service), TcpFlags::parse("A"), 64, b"y");
-            let (code, out) = now.packet_path.test_run("evenkeel_xdp", &segment).expect("runs");
-            assert_eq!((code, &out[..6]), (XDP_TX, &mac[..]), "{service} {n}");
-        }
     });
 }
 

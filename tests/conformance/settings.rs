@@ -65,7 +65,7 @@ fn nat_icmp_send_answers_a_reply_without_a_connection() {
             let error = parse_icmp(&out).expect("an error");
             let kind = if c.0.is_ipv6() { (1, 4) } else { (3, 3) };
             assert_eq!((code, error.kind, error.to), (XDP_TX, kind, r.0));
-            assert_eq!(plane.packet_count("unasked"), n as u64 + 1);
+            assert_eq!(plane.packet_count("unexpected_reply"), n as u64 + 1);
             let reset = frames::tcp(r, c, frames::TcpFlags::parse("R"), 64, b"");
             assert_eq!(plane.run(&reset).0, XDP_PASS, "a RST is not answered");
             let other = frame("-t", (r.0, 9999), c, b"");
@@ -113,5 +113,5 @@ fn cache_bypass_passes_marked_packets_to_the_kernels_routing() {
     );
     plane.plane.apply_tuning(&Tuning { cache_bypass: true, ..Tuning::default() });
     assert_eq!((plane.send_tcp(c, far, "S"), plane.send_tcp(c, vip, "S")), (Verdict::Passed, Verdict::IcmpError(3, 3)));
-    assert_eq!(plane.packet_count("bypass"), 1);
+    assert_eq!(plane.packet_count("cache_bypass"), 1);
 }

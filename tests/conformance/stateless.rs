@@ -89,7 +89,7 @@ fn a_flood_evicts_half_open_connections_and_no_established_ones() {
     let full = plane.packet_count("table_full");
     plane.plane.maps().shift_time(3);
     open_connections(&plane, 6000..10_000);
-    assert!(plane.packet_count("pushed_out") > 500, "{} pushed out", plane.packet_count("pushed_out"));
+    assert!(plane.packet_count("evicted") > 500, "{} pushed out", plane.packet_count("evicted"));
     assert!(audit(&plane) > 900 && full > 2000);
     // Who comes in the middle of it is served, and keeps a place once its handshake is done.
     plane.plane.maps().shift_time(3);

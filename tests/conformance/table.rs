@@ -37,7 +37,7 @@ pub fn audit(plane: &TestPlane) -> usize {
     let mut counts: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
     for e in &entries {
         let c = counts.entry(e.dest).or_default();
-        if e.life >> 8 & 1 == 0 { c.0 += 1 } else { c.1 += 1 }
+        if e.status >> 8 & 1 == 0 { c.0 += 1 } else { c.1 += 1 }
     }
     for d in &maps.service_records()[0].dests {
         assert_eq!((d.active, d.inactive), counts.get(&d.id).copied().unwrap_or_default(), "counts of {}", d.key);
@@ -129,7 +129,7 @@ fn a_million_connections_are_counted_right_and_gone_in_time() {
     let took = begun.elapsed().as_secs() as u32 + 60;
     maps.shift_time(ESTABLISHED_S - took);
     assert_eq!(maps.connections().len() as u32, kept, "none goes early");
-    // Up to 7 s late: see renewed() in bpf/recent.h.
+    // Up to 7 s late: see renewed() in bpf/conn/flow_cache.h.
     maps.shift_time(took + 8);
     assert!(maps.connections().is_empty(), "none stays");
     let until = Instant::now() + Duration::from_secs(60);

@@ -1,5 +1,5 @@
 //! Packets as the packet path sends them into a tunnel: behind an outer header of IPv4 or IPv6, with GRE (RFC 2784) or GUE
-//! (draft-ietf-intarea-gue, variant 0) between them. The same as `bpf/tunnel.h`, for probes that go the way of forwarded
+//! (draft-ietf-intarea-gue, variant 0) between them. The same as `bpf/forward/tunnel.h`, for probes that go the way of forwarded
 //! packets.
 
 use std::net::IpAddr;

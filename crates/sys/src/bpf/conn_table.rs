@@ -94,7 +94,7 @@ fn entry_addresses(c: &conn, line: &conn_line) -> (IpAddr, IpAddr) {
         IpAddr::V6(Ipv6Addr::from(o))
     };
     let pair = |a: u32, b: u32| u64::from(a) | u64::from(b) << 32;
-    (six(c.key0, t.key0), six(pair(t.dest, t.expires), pair(t.life, t.control)))
+    (six(c.key0, t.key0), six(pair(t.dest, t.expires), pair(t.status, t.control)))
 }
 
 /// What of destinations each of their connections repeats: names and marks, looked up once.
@@ -119,10 +119,10 @@ impl DestCache<'_> {
     }
 }
 
-/// No connection lives longer than its timeout, as far as anybody sees: some have it from the end of a spell, see bpf/recent.h.
+/// No connection lives longer than its timeout, as far as anybody sees: some have it from the end of a spell, see bpf/conn/flow_cache.h.
 fn max_remaining(s: &settings, protocol: Protocol, c: &conn) -> u32 {
-    match (protocol, c.life & 0xff) {
-        _ if (c.life >> 8) & CONN_TEMPLATE != 0 => u32::MAX,
+    match (protocol, c.status & 0xff) {
+        _ if (c.status >> 8) & CONN_TEMPLATE != 0 => u32::MAX,
         (Protocol::Tcp, TCP_ESTABLISHED) => s.timeout_tcp[TCP_ESTABLISHED as usize],
         (Protocol::Udp, _) => s.timeout_udp,
         _ => u32::MAX,
@@ -136,7 +136,7 @@ fn parse_entry(named: &mut DestCache<'_>, c: &conn, line: &conn_line) -> Option<
         return None;
     }
     let left = c.expires.wrapping_sub(now) as i32;
-    let flags = (c.life >> 8) & 0xff;
+    let flags = (c.status >> 8) & 0xff;
     let controls = flags & CONN_TEMPLATE != 0 && c.control > 0;
     if left <= 0 && !controls {
         return None; // past its time: absent, whether the sweep has come by or not
@@ -154,7 +154,7 @@ fn parse_entry(named: &mut DestCache<'_>, c: &conn, line: &conn_line) -> Option<
         client: (client, port(0)),
         service: (service, port(16)),
         dest: (c.dest, server),
-        state: c.life & 0xff,
+        state: c.status & 0xff,
         flags,
         expires_s: (left.max(0) as u32).min(most) / hz,
         control: if flags & CONN_TEMPLATE != 0 { c.control } else { 0 },
@@ -199,11 +199,11 @@ impl Maps {
         self.conns.len() * size_of::<conn_line>()
     }
 
-    /// What the program has kept of entries apart from them (bpf/recent.h) holds no more: whoever changes entries from outside
+    /// What the program has kept of entries apart from them (bpf/conn/flow_cache.h) holds no more: whoever changes entries from outside
     /// says so afterwards.
     fn invalidate_flow_cache(&self) {
         for i in 0..self.recent.len() {
-            let spell = self.recent.atomic_u32(i, offset_of!(flow_cache_line, spell));
+            let spell = self.recent.atomic_u32(i, offset_of!(flow_cache_line, epoch));
             loop {
                 // Held while a packet writes it: a few instructions.
                 let was = spell.load(Ordering::Relaxed) & !EK_FLOW_CACHE_LOCKED;
@@ -225,8 +225,8 @@ impl Maps {
         let spell = (self.jiffies64() >> self.settings.read(0).epoch_shift << 1) as u32;
         // Most lines are of another spell: only their words are looked at.
         let is_of_now =
-            |&i: &usize| self.recent.atomic_u32(i, offset_of!(flow_cache_line, spell)).load(Ordering::Relaxed) == spell;
-        let flows = |i| self.recent.read(i).flow.iter().filter(|&&f| f > EK_FLOW_CACHE_DELETED).count();
+            |&i: &usize| self.recent.atomic_u32(i, offset_of!(flow_cache_line, epoch)).load(Ordering::Relaxed) == spell;
+        let flows = |i| self.recent.read(i).tag.iter().filter(|&&f| f > EK_FLOW_CACHE_DELETED).count();
         (0..self.recent.len()).filter(is_of_now).map(flows).sum()
     }
 

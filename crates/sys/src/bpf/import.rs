@@ -25,7 +25,7 @@ pub struct ImportResult {
     pub table_full: usize,
 }
 
-/// struct fresh of bpf/table.h, as bytes.
+/// struct fresh of bpf/conn/conn_table.h, as bytes.
 struct ImportEntry {
     key: [u64; 5],
     dest: u32,
@@ -44,7 +44,7 @@ impl ImportEntry {
     }
 }
 
-/// What an entry is found by: key_make() of bpf/table.h.
+/// What an entry is found by: key_make() of bpf/conn/conn_table.h.
 fn conn_key(client: (IpAddr, u16), service: (IpAddr, u16), protocol: u8, kind: u32) -> [u64; 5] {
     let (c, v) = (to_wire_addr(client.0), to_wire_addr(service.0));
     let pair = |a: u32, b: u32| u64::from(a) | u64::from(b) << 32;
@@ -68,7 +68,7 @@ struct ImportService {
     mark: u32,
 }
 
-/// A firewall mark in an address's place: template_key() of bpf/begin.h.
+/// A firewall mark in an address's place: template_key() of bpf/conn/persistence.h.
 fn mark_as_address(mark: u32, ipv6: bool) -> IpAddr {
     super::service_table::from_wire_addr(if ipv6 { 6 } else { 4 }, [mark.to_be(), 0, 0, 0])
 }

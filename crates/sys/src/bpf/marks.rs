@@ -55,10 +55,10 @@ fn build_table(all: &[(u32, MarkRule)]) -> Result<BTreeMap<Network, Vec<(u32, Ma
         let holds =
             |m: &MarkRule| to_u128(m.first) <= at && at <= to_u128(m.last) && m.first.is_ipv4() == (at >> 32 == 0xffff);
         let here: Vec<(u32, MarkRule)> = all.iter().filter(|(_, m)| holds(m)).copied().collect();
-        if here.len() > EK_MARK_MEMBERS as usize {
+        if here.len() > EK_MARK_RULES as usize {
             let at = IpAddr::from(at.to_be_bytes()).to_canonical();
             let why =
-                format!("{} members are for {at}, and at most {EK_MARK_MEMBERS} may be for one address", here.len());
+                format!("{} members are for {at}, and at most {EK_MARK_RULES} may be for one address", here.len());
             return Err(Error::new(what(), why).with_hint("join their ports, or their addresses"));
         }
         table.insert((at, len), here);
@@ -78,7 +78,7 @@ fn value_bytes(all: &[(u32, MarkRule)]) -> Vec<u8> {
         [&mark.to_ne_bytes()[..], &first.to_ne_bytes(), &last.to_ne_bytes(), &[protocol, 0, 0, 0]].concat()
     };
     let mut out: Vec<u8> = all.iter().flat_map(one).collect();
-    out.resize(size_of::<member>() * EK_MARK_MEMBERS as usize, 0);
+    out.resize(size_of::<mark_rule>() * EK_MARK_RULES as usize, 0);
     out
 }
 
@@ -90,7 +90,7 @@ impl Maps {
         let half = |b: &[u8]| u16::from_ne_bytes([b[0], b[1]]);
         let for_it =
             |m: &&[u8]| (m[8] == 0 || m[8] == protocol.number()) && (half(&m[4..])..=half(&m[6..])).contains(&port);
-        value.chunks_exact(size_of::<member>()).find(for_it).map_or(0, word)
+        value.chunks_exact(size_of::<mark_rule>()).find(for_it).map_or(0, word)
     }
 
     /// Lets packets have marks by where they go to. Each network changes at once; what is not named any more goes.
@@ -105,7 +105,7 @@ impl Maps {
         for key in gone {
             self.members.delete(&key).map_err(failed)?;
         }
-        let any = self.settings.atomic_u32(0, offset_of!(settings, has_mark_members));
+        let any = self.settings.atomic_u32(0, offset_of!(settings, has_mark_rules));
         any.store(u32::from(!wanted.is_empty()), Ordering::Release);
         Ok(())
     }

@@ -18,23 +18,24 @@ use crate::{Context, Error, Result};
 /// What the elements of a map are; of others they are numbers.
 const MAP_STRUCTS: &[(&str, &str)] = &[
     ("settings", "settings"),
-    ("service_slots", "slot"),
-    ("nat_slots", "slot"),
-    ("members", "members"),
-    ("ways", "way_back"),
+    ("endpoints", "endpoint"),
+    ("nat_dests", "endpoint"),
+    ("mark_rules", "mark_rule_set"),
+    ("reply_routes", "reply_route"),
     ("services", "service"),
     ("dests", "dest"),
     ("blocks", "block"),
-    ("places", "place"),
+    ("block_refs", "block_refs"),
     ("conns", "conn_line"),
-    ("recent", "flow_cache_line"),
+    ("flow_cache", "flow_cache_line"),
     ("devices", "device"),
     ("service_stats", "counters"),
     ("dest_stats", "counters"),
-    ("sweep", "expire_state"),
+    ("expiry", "expire_state"),
 ];
 /// What is written anew by every daemon, or by the program.
-const REBUILT_MAPS: &[&str] = &["members", "vlans", "devices", "ways", "routes", "classes", "recent", "sweep"];
+const REBUILT_MAPS: &[&str] =
+    &["mark_rules", "vlans", "devices", "reply_routes", "route_cache", "flow_classes", "flow_cache", "expiry"];
 
 /// How a program comes by one of its maps.
 pub enum MapSource {
@@ -103,7 +104,7 @@ impl PinnedMaps {
         let Some((old, was)) = self.maps.remove(name) else { return MapSource::Empty };
         let is = MAP_STRUCTS.iter().find(|(m, _)| *m == name).and_then(|(_, s)| self.layouts.get(s)).cloned();
         // The loader says how large these are.
-        let sized = matches!(name, "conns" | "spills") || old.max_entries() == new.max_entries();
+        let sized = matches!(name, "conns" | "conn_overflow") || old.max_entries() == new.max_entries();
         if sized && was == is && old.value_size() == new.value_size() && old.key_size() == new.key_size() {
             return MapSource::Reuse;
         }

@@ -13,8 +13,8 @@ mod skel {
 pub mod abi {
     include!(concat!(env!("OUT_DIR"), "/consts.rs"));
     pub use super::skel::types::{
-        block, conn, conn_line, counters, dest, device, flow_cache_line, member, next_hop, place, service,
-        service_half, settings, slot,
+        block, block_refs, conn, conn_line, counters, dest, device, endpoint, flow_cache_line, mark_rule, next_hop,
+        service, service_half, settings,
     };
 }
 

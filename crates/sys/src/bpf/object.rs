@@ -19,32 +19,32 @@ use crate::{Context, Error, Result};
 /// Every map, by its name in the program and in the pin directory.
 pub(super) const PINNED_MAPS: &[&str] = &[
     "settings",
-    "service_slots",
-    "nat_slots",
-    "members",
-    "ways",
-    "routes",
-    "classes",
+    "endpoints",
+    "nat_dests",
+    "mark_rules",
+    "reply_routes",
+    "route_cache",
+    "flow_classes",
     "services",
     "dests",
     "lists",
     "blocks",
-    "places",
+    "block_refs",
     "conns",
-    "spills",
-    "recent",
+    "conn_overflow",
+    "flow_cache",
     "devices",
     "vlans",
     "service_stats",
     "dest_stats",
-    "reasons",
-    "sweep",
+    "packet_counters",
+    "expiry",
 ];
 
 /// A map's name without the section's that a table of fixed size is (TABLE in bpf/maps.h).
 fn map_name(name: &OsStr) -> &str {
     let name = name.to_str().unwrap_or_default();
-    name.strip_prefix(".bss.").map_or(name, |table| if table == "slots" { "service_slots" } else { table })
+    name.strip_prefix(".bss.").unwrap_or(name)
 }
 
 /// As it stands in [`MAPS`].
@@ -162,8 +162,8 @@ impl BpfObject {
             let done = match (&how, name) {
                 (MapSource::Reuse, _) => map.reuse_pinned_map(dir.join(name)),
                 (_, "conns") => map.set_max_entries(lines),
-                (_, "spills") => map.set_max_entries(lines.div_ceil(64)),
-                (_, "recent") => map.set_max_entries((lines / 8).max(EK_FLOW_CACHE_MIN_LINES)),
+                (_, "conn_overflow") => map.set_max_entries(lines.div_ceil(64)),
+                (_, "flow_cache") => map.set_max_entries((lines / 8).max(EK_FLOW_CACHE_MIN_LINES)),
                 _ => Ok(()),
             };
             done.map_err(|e| bpf_error(format!("prepare map {name}"), e))?;

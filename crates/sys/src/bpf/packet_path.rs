@@ -69,7 +69,7 @@ pub struct Maps {
     pub(super) dests: MappedArray<dest>,
     pub(super) lists: MappedArray<u32>,
     pub(super) blocks: MappedArray<block>,
-    pub(super) places: MappedArray<place>,
+    pub(super) places: MappedArray<block_refs>,
     pub(super) conns: MappedArray<conn_line>,
     pub(super) recent: MappedArray<flow_cache_line>,
     pub(super) devices: MappedArray<device>,
@@ -119,21 +119,21 @@ impl Maps {
         }
         Ok(Maps {
             settings,
-            service_table: EndpointTable::new(open_map(dir, "service_slots", write)?, EK_SERVICE_PROBES),
-            nat_table: EndpointTable::new(open_map(dir, "nat_slots", write)?, EK_NAT_PROBES),
+            service_table: EndpointTable::new(open_map(dir, "endpoints", write)?, EK_SERVICE_PROBES),
+            nat_table: EndpointTable::new(open_map(dir, "nat_dests", write)?, EK_NAT_PROBES),
             services: open_map(dir, "services", write)?,
             dests: open_map(dir, "dests", write)?,
             lists: open_map(dir, "lists", write)?,
             blocks: open_map(dir, "blocks", write)?,
-            places: open_map(dir, "places", write)?,
+            places: open_map(dir, "block_refs", write)?,
             conns: open_map(dir, "conns", write)?,
-            recent: open_map(dir, "recent", write)?,
+            recent: open_map(dir, "flow_cache", write)?,
             devices: open_map(dir, "devices", write)?,
-            members: handle("members")?,
+            members: handle("mark_rules")?,
             vlans: handle("vlans")?,
             service_stats: handle("service_stats")?,
             dest_stats: handle("dest_stats")?,
-            reasons: handle("reasons")?,
+            reasons: handle("packet_counters")?,
         })
     }
 

@@ -73,13 +73,13 @@ pub const COUNTER_NAMES: [&str; REASONS as usize] = [
     "replied",
     "local",
     "fragment",
-    "not_first",
+    "no_conn",
     "no_server",
-    "dest_gone",
+    "dest_unavailable",
     "no_next_hop",
     "ttl",
     "table_full",
-    "race",
+    "insert_race",
     "no_headroom",
     "no_route",
     "too_big",
@@ -87,9 +87,9 @@ pub const COUNTER_NAMES: [&str; REASONS as usize] = [
     "drained",
     "rejected",
     "standby",
-    "bypass",
-    "unasked",
-    "pushed_out",
+    "cache_bypass",
+    "unexpected_reply",
+    "evicted",
 ];
 
 /// The numbers of enum scheduler.
@@ -130,7 +130,7 @@ pub(super) fn service_spec(s: &service) -> ServiceSpec {
     let has = |flag| s.flags & flag != 0;
     let persistence = has(SERVICE_PERSISTENT)
         .then(|| Persistence { timeout_s: s.persist_seconds, mask: from_wire_addr(s.family, s.persist_mask) });
-    let on_removal = match u32::from(s.on_removal) {
+    let on_removal = match u32::from(s.removal_policy) {
         REMOVAL_DRAIN => RemovalPolicy::Drain(s.drain_seconds),
         REMOVAL_REJECT => RemovalPolicy::Reject,
         REMOVAL_RESCHEDULE => RemovalPolicy::Reschedule,
@@ -161,7 +161,7 @@ pub(super) fn write_service_spec(s: &mut service, spec: ServiceSpec, hz: u32) {
     // Times are compared by signed difference.
     let jiffies = |seconds: u32| seconds.saturating_mul(hz).min(i32::MAX as u32 / 2);
     (s.drain_seconds, s.drain_timeout) = (0, 0);
-    s.on_removal = match spec.removal_policy {
+    s.removal_policy = match spec.removal_policy {
         RemovalPolicy::Drop => REMOVAL_DROP,
         RemovalPolicy::Drain(seconds) => {
             (s.drain_seconds, s.drain_timeout) = (seconds, jiffies(seconds));

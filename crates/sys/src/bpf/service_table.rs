@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
-use super::abi::slot;
+use super::abi::endpoint;
 use super::mmap::MappedArray;
 
 /// An address as it lies in a packet, read as numbers of this machine; IPv4 has one, and zeros behind it.
@@ -32,7 +32,7 @@ pub fn family_number(a: IpAddr) -> u8 {
     if a.is_ipv6() { 6 } else { 4 }
 }
 
-/// slot_hash() of bpf/service.h.
+/// slot_hash() of bpf/service/service.h.
 fn hash(addr: [u32; 4], v6: bool, port: u16, protocol: u8) -> u32 {
     let mut a = addr[0];
     if v6 {
@@ -56,13 +56,13 @@ pub struct EndpointKey {
 
 /// One of the two tables.
 pub struct EndpointTable {
-    map: MappedArray<slot>,
+    map: MappedArray<endpoint>,
     probes: u32,
 }
 
 impl EndpointTable {
     /// A table of a power of two of slots, in which a name is found within so many.
-    pub fn new(map: MappedArray<slot>, probes: u32) -> EndpointTable {
+    pub fn new(map: MappedArray<endpoint>, probes: u32) -> EndpointTable {
         EndpointTable { map, probes }
     }
 
@@ -88,7 +88,7 @@ impl EndpointTable {
     /// Lets a name lead to an index, wherever it led before. False if every place that it may have is taken.
     pub fn insert(&self, n: EndpointKey, index: u32) -> bool {
         let point = |i: usize| {
-            self.map.atomic_u32(i, std::mem::offset_of!(slot, index)).store(index + 1, Ordering::Release);
+            self.map.atomic_u32(i, std::mem::offset_of!(endpoint, index)).store(index + 1, Ordering::Release);
             true
         };
         if let Some(i) = self.position(n) {
@@ -98,7 +98,7 @@ impl EndpointTable {
         // The key first; the index, which makes it count, last.
         self.map.write(
             free,
-            slot {
+            endpoint {
                 addr: to_wire_addr(n.addr),
                 port: n.port.to_be(),
                 protocol: n.protocol,
@@ -113,7 +113,7 @@ impl EndpointTable {
     /// The name leads nowhere any more. Probing goes on past its place.
     pub fn remove(&self, n: EndpointKey) {
         if let Some(i) = self.position(n) {
-            self.map.atomic_u32(i, std::mem::offset_of!(slot, index)).store(0, Ordering::Release);
+            self.map.atomic_u32(i, std::mem::offset_of!(endpoint, index)).store(0, Ordering::Release);
         }
     }
 }

@@ -106,7 +106,7 @@ impl Maps {
 impl MapWriter {
     /// An editor of these maps, which are pinned in `dir`.
     pub fn new(maps: Arc<Maps>, dir: &FsPath) -> MapWriter {
-        let (ranges, changes) = (Ranges::new(maps.lists.len() as u32), maps.settings.read(0).changes);
+        let (ranges, changes) = (Ranges::new(maps.lists.len() as u32), maps.settings.read(0).change_count);
         let empty = Vec::new;
         let mut editor = MapWriter {
             maps,
@@ -149,11 +149,14 @@ impl MapWriter {
         let what = || format!("lock {}", self.dir.display());
         let dir = File::open(&self.dir).context(what)?;
         let lock = Flock::lock(dir, FlockArg::LockExclusive).map_err(|(_, e)| e).context(what)?;
-        if self.maps.settings.read(0).changes != self.change_count {
+        if self.maps.settings.read(0).change_count != self.change_count {
             self.reload_free_lists();
         }
-        self.change_count = self.maps.settings.read(0).changes.wrapping_add(1);
-        self.maps.settings.atomic_u32(0, offset_of!(settings, changes)).store(self.change_count, Ordering::Release);
+        self.change_count = self.maps.settings.read(0).change_count.wrapping_add(1);
+        self.maps
+            .settings
+            .atomic_u32(0, offset_of!(settings, change_count))
+            .store(self.change_count, Ordering::Release);
         Ok(lock)
     }
 
@@ -310,7 +313,7 @@ impl MapWriter {
         let s = maps.services.read(index as usize);
         let half = active_half(&s);
         let list = maps.read_list(half.list_base, half.list_len);
-        let walked = WalkCursor { next: half.next, start: half.start, position: half.place };
+        let walked = WalkCursor { next: half.next, start: half.start, position: half.position };
         let scheduler = scheduler_from_number(s.scheduler);
         let place = schedulers::walk_position(scheduler, &self.scheduler_servers(&list), walked);
         Ok(ServiceEdit { index, list, removed: Vec::new(), scheduler, cursor: place })
@@ -337,7 +340,7 @@ impl MapWriter {
                 write_service_spec(&mut s, spec, maps.hz());
                 maps.services.write_field(e.index as usize, offset_of!(service, scheduler), s.scheduler);
                 maps.services.write_field(e.index as usize, offset_of!(service, persist_mask), s.persist_mask);
-                maps.services.write_field(e.index as usize, offset_of!(service, on_removal), s.on_removal);
+                maps.services.write_field(e.index as usize, offset_of!(service, removal_policy), s.removal_policy);
                 maps.services.write_field(e.index as usize, offset_of!(service, drain_timeout), s.drain_timeout);
                 maps.services.write_field(e.index as usize, offset_of!(service, drain_seconds), s.drain_seconds);
                 maps.services.write_field(e.index as usize, offset_of!(service, persist_seconds), s.persist_seconds);
@@ -424,7 +427,7 @@ impl MapWriter {
             table_len,
             next: table.start,
             start: table.start,
-            place: e.cursor,
+            position: e.cursor,
             blocks: if blocks { EK_BLOCK } else { 0 },
         };
         maps.invalidate_blocks(&half);
@@ -604,7 +607,7 @@ impl MapWriter {
         let mut twins = Vec::new();
         while next != 0 && twins.len() <= EK_NAT_SIBLINGS as usize {
             twins.push(next - 1);
-            next = maps.dests.read(next as usize - 1).twin;
+            next = maps.dests.read(next as usize - 1).nat_next;
         }
         twins
     }
@@ -626,7 +629,7 @@ impl MapWriter {
             return Err(Error::new(what(), why).with_hint("let it listen on another address or port for the others"));
         }
         let first = twins.first().map_or(0, |t| t + 1);
-        maps.dests.atomic_u32(id as usize, offset_of!(dest, twin)).store(first, Ordering::Release);
+        maps.dests.atomic_u32(id as usize, offset_of!(dest, nat_next)).store(first, Ordering::Release);
         if !maps.nat_table.insert(name, id) {
             return Err(Error::new(what(), "their place in the table of real servers behind NAT is crowded"));
         }
@@ -642,14 +645,14 @@ impl MapWriter {
         let Some(at) = twins.iter().position(|t| *t == id) else { return };
         match at.checked_sub(1).and_then(|before| twins.get(before)) {
             Some(&before) => {
-                maps.dests.atomic_u32(before as usize, offset_of!(dest, twin)).store(d.twin, Ordering::Release);
+                maps.dests.atomic_u32(before as usize, offset_of!(dest, nat_next)).store(d.nat_next, Ordering::Release);
             }
-            None if d.twin != 0 => {
-                maps.nat_table.insert(name, d.twin - 1);
+            None if d.nat_next != 0 => {
+                maps.nat_table.insert(name, d.nat_next - 1);
             }
             None => maps.nat_table.remove(name),
         }
-        maps.dests.atomic_u32(id as usize, offset_of!(dest, twin)).store(0, Ordering::Release);
+        maps.dests.atomic_u32(id as usize, offset_of!(dest, nat_next)).store(0, Ordering::Release);
     }
 
     /// The addresses of all destinations in service, for whoever resolves their next hops.

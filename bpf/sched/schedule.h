@@ -8,38 +8,38 @@
 
 #define NO_DEST (~0u)
 
-static __always_inline void pick_of(struct pick *k, __u32 service, struct packet *p)
+static __always_inline void sched_request_init(struct sched_request *k, __u32 service, struct packet *p)
 {
 	int v6 = p->family == 6;
 	k->service = service;
-	k->client = fold(p->client, v6);
-	k->vip = fold(p->vip, v6);
-	k->port = bpf_ntohs(p->client_port);
-	k->target = words(p->vip) ^ (v6 ? rotl(words(p->vip + 2), 32) : 0);
+	k->client = fold(p->saddr, v6);
+	k->vip = fold(p->daddr, v6);
+	k->port = bpf_ntohs(p->sport);
+	k->target = addr_words(p->daddr) ^ (v6 ? rotl(addr_words(p->daddr + 2), 32) : 0);
 }
 
 /* Neither removed, nor quiesced (weight 0), nor over its threshold. */
-static __always_inline int eligible(struct dest *d)
+static __always_inline int is_eligible(struct dest *d)
 {
-	return (READ(d->flags) & DEST_AVAILABLE) && READ(d->weight) > 0 && !READ(d->overload);
+	return (READ_ONCE(d->flags) & DEST_AVAILABLE) && READ_ONCE(d->weight) > 0 && !READ_ONCE(d->overload);
 }
 
 static __always_inline struct dest *dest_in_list(__u32 at, __u32 *index)
 {
-	__u32 *word = AT(lists, at);
+	__u32 *word = TABLE_GET(lists, at);
 	if (!word)
 		return 0;
-	*index = READ(*word);
+	*index = READ_ONCE(*word);
 	return bpf_map_lookup_elem(&dests, index);
 }
 
-struct walk {
+struct list_walk {
 	struct service_half *half;
 	__u32 base, len;
 	__u32 dest;
 	__u32 hash, port; /* sh, mh: where the walk began */
 	__u64 flow;
-	__u32 pays, weight; /* auction(): of the best server so far */
+	__u32 score, weight; /* auction(): of the best server so far */
 };
 
 /*
@@ -48,25 +48,25 @@ struct walk {
  */
 static __always_inline __u32 no_dest(void)
 {
-	return READ(settings.no_dest);
+	return READ_ONCE(settings.no_dest);
 }
 
 /* A walk through a service's list, before its first server. */
-static __always_inline struct walk walk_from(struct service_half *half)
+static __always_inline struct list_walk list_walk_init(struct service_half *half)
 {
 	__u32 none = no_dest();
-	return (struct walk){ .half = half, .base = half->list_base, .len = half->list_len, .dest = none, .pays = none, .weight = none };
+	return (struct list_walk){ .half = half, .base = half->list_base, .len = half->list_len, .dest = none, .score = none, .weight = none };
 }
 
 /* rr, wrr: the next one in the table that can take it; ip_vs_rr_schedule(), ip_vs_wrr_schedule() skip in the same way. */
-static long walk_table(__u32 i, struct walk *w)
+static long walk_next(__u32 i, struct list_walk *w)
 {
 	__u32 len = w->len, index;
 	if (!len)
 		return 1;
 	__u32 at = w->base + __sync_fetch_and_add(&w->half->next, 1) % len;
 	struct dest *d = dest_in_list(at, &index);
-	if (!d || !eligible(d))
+	if (!d || !is_eligible(d))
 		return 0;
 	w->dest = index;
 	return 1;
@@ -78,13 +78,13 @@ __noinline __u32 schedule_walk(__u32 service)
 	struct service *s = service_at(service);
 	if (!s)
 		return NO_DEST;
-	struct service_half *half = &s->half[READ(s->generation) & 1];
-	struct walk w = walk_from(half);
+	struct service_half *half = &s->half[READ_ONCE(s->generation) & 1];
+	struct list_walk w = list_walk_init(half);
 	w.base = half->table_base;
 	w.len = half->table_len;
-	if (walk_table(0, &w)) /* nearly always the first */
+	if (walk_next(0, &w)) /* nearly always the first */
 		return w.dest;
-	bpf_loop(w.len - 1, walk_table, &w, 0);
+	bpf_loop(w.len - 1, walk_next, &w, 0);
 	return w.dest;
 }
 
@@ -96,19 +96,19 @@ enum rule {
 	RULE_ACTIVE = 511,          /* so many times the active connections, */
 	RULE_INACTIVE = 1 << 9,     /* the inactive ones, */
 	RULE_ONE = 1 << 10,         /* one */
-	RULE_ALIKE = 1 << 11,       /* weights are ignored */
-	RULE_IDLE_WINS = 1 << 12,   /* the first one without connections is taken at once */
-	RULE_CROWDED_OUT = 1 << 13, /* none that has more connections than weight */
+	RULE_IGNORE_WEIGHT = 1 << 11,       /* weights are ignored */
+	RULE_IDLE_FIRST = 1 << 12,   /* the first one without connections is taken at once */
+	RULE_WITHIN_WEIGHT = 1 << 13, /* none that has more connections than weight */
 
 	RULE_WLC = 256 | RULE_INACTIVE,              /* ip_vs_wlc_schedule() */
-	RULE_LC = RULE_WLC | RULE_ALIKE,             /* ip_vs_lc_schedule() */
+	RULE_LC = RULE_WLC | RULE_IGNORE_WEIGHT,             /* ip_vs_lc_schedule() */
 	RULE_SED = 1 | RULE_ONE,                     /* ip_vs_sed_schedule() */
-	RULE_NQ = RULE_SED | RULE_IDLE_WINS,         /* ip_vs_nq_schedule() */
+	RULE_NQ = RULE_SED | RULE_IDLE_FIRST,         /* ip_vs_nq_schedule() */
 	RULE_FO = RULE_ONE,                          /* ip_vs_fo_schedule(): greatest weight */
-	RULE_OVF = RULE_FO | RULE_CROWDED_OUT,       /* ip_vs_ovf_schedule() */
+	RULE_OVF = RULE_FO | RULE_WITHIN_WEIGHT,       /* ip_vs_ovf_schedule() */
 };
 
-static __always_inline __u32 rule_says(__u32 rule, __u32 what)
+static __always_inline __u32 rule_flag(__u32 rule, __u32 what)
 {
 	__u32 says = !!(rule & what);
 	asm volatile("" : "+r"(says)); /* a number to reckon with, and no reason to branch */
@@ -118,7 +118,7 @@ static __always_inline __u32 rule_says(__u32 rule, __u32 what)
 /* ip_vs_dest_conn_overhead() */
 static __always_inline __s64 overhead(struct dest *d)
 {
-	return ((__s64)READ(d->active) << 8) + READ(d->inactive);
+	return ((__s64)READ_ONCE(d->active) << 8) + READ_ONCE(d->inactive);
 }
 
 /* The best server so far. */
@@ -136,7 +136,7 @@ struct scan {
 	__u32 version; /* of the block that is looked through */
 };
 
-static __always_inline int better(struct best *b, __s64 oh, __s32 weight)
+static __always_inline int is_better(struct best *b, __s64 oh, __s32 weight)
 {
 	return b->dest == NO_DEST || b->overhead * weight > oh * b->weight;
 }
@@ -144,16 +144,16 @@ static __always_inline int better(struct best *b, __s64 oh, __s32 weight)
 /* Compares a server with the best one. 1: no other one need be looked at. */
 static __always_inline int consider(struct best *b, __u32 rule, __u32 index, struct dest *d)
 {
-	if (!eligible(d))
+	if (!is_eligible(d))
 		return 0;
-	__s64 weight = READ(d->weight), active = READ(d->active);
-	if (active * rule_says(rule, RULE_CROWDED_OUT) > weight)
+	__s64 weight = READ_ONCE(d->weight), active = READ_ONCE(d->active);
+	if (active * rule_flag(rule, RULE_WITHIN_WEIGHT) > weight)
 		return 0;
-	__s64 oh = active * (rule & RULE_ACTIVE) + (__s64)READ(d->inactive) * rule_says(rule, RULE_INACTIVE) +
-		   rule_says(rule, RULE_ONE);
-	weight -= (weight - 1) * rule_says(rule, RULE_ALIKE);
-	int idle = (active | !rule_says(rule, RULE_IDLE_WINS)) == 0;
-	if (idle || better(b, oh, weight)) {
+	__s64 oh = active * (rule & RULE_ACTIVE) + (__s64)READ_ONCE(d->inactive) * rule_flag(rule, RULE_INACTIVE) +
+		   rule_flag(rule, RULE_ONE);
+	weight -= (weight - 1) * rule_flag(rule, RULE_IGNORE_WEIGHT);
+	int idle = (active | !rule_flag(rule, RULE_IDLE_FIRST)) == 0;
+	if (idle || is_better(b, oh, weight)) {
 		b->dest = index;
 		b->overhead = oh;
 		b->weight = weight;
@@ -162,7 +162,7 @@ static __always_inline int consider(struct best *b, __u32 rule, __u32 index, str
 }
 
 /* A turn of bpf_loop() costs as much as the look at some servers; so it looks at as many as stand in a block. */
-static __always_inline int scan_some(struct scan *w, __u32 from, struct best *b)
+static __always_inline int scan_block(struct scan *w, __u32 from, struct best *b)
 {
 	for (__u32 i = 0; i < EK_BLOCK; i++) {
 		__u32 at = from + i, index;
@@ -177,11 +177,11 @@ static __always_inline int scan_some(struct scan *w, __u32 from, struct best *b)
 
 static long scan(__u32 turn, struct scan *w)
 {
-	return scan_some(w, turn * EK_BLOCK, &w->best);
+	return scan_block(w, turn * EK_BLOCK, &w->best);
 }
 
 /* How many blocks of which what they remember holds are passed in one turn. */
-#define PASS_TURN 16
+#define PASSED_BLOCKS_PER_TURN 16
 
 /* The same over blocks that remember their best server: passes some of which it still holds, and looks through the next. */
 static long scan_blocks(__u32 turn, struct scan *w)
@@ -194,23 +194,23 @@ static long scan_blocks(__u32 turn, struct scan *w)
 		b = bpf_map_lookup_elem(&blocks, &number);
 		if (!b || at >= w->len)
 			return 1;
-		__u64 best = READ(b->best);
+		__u64 best = READ_ONCE(b->best);
 		number = (__u32)best;
 		d = dest_at(number);
 		/* one that cannot take a connection any more will have raised the version in a moment */
-		if (best >> 32 != READ(b->version) || (d ? !eligible(d) : number != NO_DEST))
+		if (best >> 32 != READ_ONCE(b->version) || (d ? !is_eligible(d) : number != NO_DEST))
 			break;
 		if (d && consider(&w->best, w->rule, number, d))
 			return 1;
 		at += EK_BLOCK;
 		w->at = at;
-		if (i + 1 == PASS_TURN)
+		if (i + 1 == PASSED_BLOCKS_PER_TURN)
 			return 0;
 	}
 	struct best within = { .dest = NO_DEST };
 	/* atomic, so that nothing of what it is the version of is read before it */
 	w->version = __sync_fetch_and_add(&b->version, 0);
-	scan_some(w, at, &within);
+	scan_block(w, at, &within);
 	w->at = at + EK_BLOCK;
 	b->best = (__u64)w->version << 32 | within.dest;
 	d = dest_at(within.dest);
@@ -222,7 +222,7 @@ __noinline __u32 schedule_scan(__u32 service, __u32 rule)
 	struct service *s = service_at(service);
 	if (!s)
 		return NO_DEST;
-	struct service_half *half = &s->half[READ(s->generation) & 1];
+	struct service_half *half = &s->half[READ_ONCE(s->generation) & 1];
 	__u32 none = no_dest();
 	struct scan w = { .base = half->list_base, .len = half->list_len, .rule = rule, .at = none + 1 };
 	w.best = (struct best){ .overhead = none, .weight = none, .dest = none };
@@ -235,37 +235,37 @@ __noinline __u32 schedule_scan(__u32 service, __u32 rule)
 }
 
 /* How many servers a turn of the simpler walks looks at. */
-#define WALK_TURN 8
+#define DESTS_PER_TURN 8
 
 /* Where the walks of sh and mh look: at the hash of an offset, the client's address and, if wished, its port. */
-static __always_inline __u32 look_at(struct walk *w, __u32 offset)
+static __always_inline __u32 hash_index(struct list_walk *w, __u32 offset)
 {
 	__u32 v = w->port + (__u32)w->flow;
 	return w->len == EK_MH_SIZE ? mh_hash(offset + v) % EK_MH_SIZE : (offset + hash_32(v, 8)) & (EK_SH_SIZE - 1);
 }
 
 /* ip_vs_sh_get_fallback(), ip_vs_mh_get_fallback(): through the table, each place rehashed. */
-static long walk_fallback(__u32 i, struct walk *w)
+static long hash_fallback(__u32 i, struct list_walk *w)
 {
 	__u32 index, len = w->len;
 	if (!len)
 		return 1;
-	__u32 at = look_at(w, (i + w->hash) % len);
+	__u32 at = hash_index(w, (i + w->hash) % len);
 	struct dest *d = dest_in_list(w->base + at % len, &index);
-	if (!d || !eligible(d))
+	if (!d || !is_eligible(d))
 		return 0;
 	w->dest = index;
 	return 1;
 }
 
 /* ip_vs_dh_schedule(), ip_vs_sh_schedule(), ip_vs_mh_schedule() */
-__noinline __u32 schedule_hash(const struct pick *p)
+__noinline __u32 schedule_hash(const struct sched_request *p)
 {
 	struct service *s = p ? service_at(p->service) : 0;
 	if (!s)
 		return NO_DEST;
-	struct service_half *half = &s->half[READ(s->generation) & 1];
-	struct walk w = walk_from(half);
+	struct service_half *half = &s->half[READ_ONCE(s->generation) & 1];
+	struct list_walk w = list_walk_init(half);
 	__u32 index, scheduler = s->scheduler, flags = s->flags;
 	w.base = half->table_base;
 	w.len = half->table_len;
@@ -273,25 +273,25 @@ __noinline __u32 schedule_hash(const struct pick *p)
 		return NO_DEST;
 	w.flow = p->client;
 	w.port = flags & SERVICE_PORT ? p->port : 0;
-	w.hash = scheduler == SCHED_DH ? hash_32(p->vip, 8) : look_at(&w, 0);
+	w.hash = scheduler == SCHED_DH ? hash_32(p->vip, 8) : hash_index(&w, 0);
 	struct dest *d = dest_in_list(w.base + w.hash % w.len, &index);
-	if (d && eligible(d))
+	if (d && is_eligible(d))
 		return index;
 	if (scheduler == SCHED_DH || !(flags & SERVICE_FALLBACK))
 		return NO_DEST;
-	bpf_loop(w.len, walk_fallback, &w, 0);
+	bpf_loop(w.len, hash_fallback, &w, 0);
 	return w.dest;
 }
 
 /* twos: two servers at random, each as likely as it is heavy; the less loaded of them (ip_vs_twos_schedule()). */
-struct two {
+struct twos_walk {
 	__u32 base, len, total;
 	__u32 first, second; /* how much weight is still to be passed */
 	__u32 dest[2];
 };
 
 /* What so many servers of the list weigh together, a block of them at most. */
-__noinline __u32 weight_of(struct two *w, __u32 from, __u32 count)
+__noinline __u32 twos_weight(struct twos_walk *w, __u32 from, __u32 count)
 {
 	__u32 sum = 0;
 	for (__u32 i = 0; i < EK_BLOCK && w; i++) {
@@ -299,50 +299,50 @@ __noinline __u32 weight_of(struct two *w, __u32 from, __u32 count)
 		if (at >= w->len || i >= count)
 			break;
 		struct dest *d = dest_in_list(w->base + at, &index);
-		if (d && eligible(d))
-			sum += READ(d->weight);
+		if (d && is_eligible(d))
+			sum += READ_ONCE(d->weight);
 	}
 	return sum;
 }
 
 /* The same of a block, which remembers it in place of its best server; as in scan_blocks(). */
-static __always_inline __u32 weight_of_block(struct two *w, __u32 nth)
+static __always_inline __u32 twos_block_weight(struct twos_walk *w, __u32 nth)
 {
 	__u32 number = w->base / EK_BLOCK + nth;
 	struct block *b = bpf_map_lookup_elem(&blocks, &number);
 	if (!b || nth * EK_BLOCK >= w->len)
 		return 0;
-	__u64 known = READ(b->best);
-	if (known >> 32 == READ(b->version))
+	__u64 known = READ_ONCE(b->best);
+	if (known >> 32 == READ_ONCE(b->version))
 		return known;
-	__u32 version = __sync_fetch_and_add(&b->version, 0), sum = weight_of(w, nth * EK_BLOCK, EK_BLOCK);
+	__u32 version = __sync_fetch_and_add(&b->version, 0), sum = twos_weight(w, nth * EK_BLOCK, EK_BLOCK);
 	b->best = (__u64)version << 32 | sum;
 	return sum;
 }
 
-static long weigh(__u32 turn, struct two *w)
+static long twos_sum(__u32 turn, struct twos_walk *w)
 {
-	w->total += weight_of(w, turn * WALK_TURN, WALK_TURN);
+	w->total += twos_weight(w, turn * DESTS_PER_TURN, DESTS_PER_TURN);
 	return 0;
 }
 
 /* How many blocks are weighed in one turn. */
-#define WEIGH_TURN 4
+#define TWOS_BLOCKS_PER_TURN 4
 
-static long weigh_blocks(__u32 turn, struct two *w)
+static long twos_sum_blocks(__u32 turn, struct twos_walk *w)
 {
-	for (__u32 i = 0; i < WEIGH_TURN; i++)
-		w->total += weight_of_block(w, turn * WEIGH_TURN + i);
+	for (__u32 i = 0; i < TWOS_BLOCKS_PER_TURN; i++)
+		w->total += twos_block_weight(w, turn * TWOS_BLOCKS_PER_TURN + i);
 	return 0;
 }
 
-static __always_inline void draw_one(__u32 at, struct two *w)
+static __always_inline void twos_sample_dest(__u32 at, struct twos_walk *w)
 {
 	__u32 index;
 	struct dest *d = dest_in_list(w->base + at, &index);
-	if (!d || !eligible(d))
+	if (!d || !is_eligible(d))
 		return;
-	__u32 weight = READ(d->weight);
+	__u32 weight = READ_ONCE(d->weight);
 	if (w->first < weight && w->dest[0] == NO_DEST)
 		w->dest[0] = index;
 	w->first -= weight;
@@ -352,7 +352,7 @@ static __always_inline void draw_one(__u32 at, struct two *w)
 }
 
 /* Draws among these. 1: both are found, or there are no more servers. */
-__noinline int draw_some(struct two *w, __u32 from, __u32 count)
+__noinline int twos_sample_some(struct twos_walk *w, __u32 from, __u32 count)
 {
 	for (__u32 i = 0; i < EK_BLOCK && w; i++) {
 		__u32 at = from + i;
@@ -360,22 +360,22 @@ __noinline int draw_some(struct two *w, __u32 from, __u32 count)
 			break;
 		if (at >= w->len || (w->dest[0] != NO_DEST && w->dest[1] != NO_DEST))
 			return 1;
-		draw_one(at, w);
+		twos_sample_dest(at, w);
 	}
 	return 0;
 }
 
-static long draw(__u32 turn, struct two *w)
+static long twos_sample(__u32 turn, struct twos_walk *w)
 {
-	return draw_some(w, turn * WALK_TURN, WALK_TURN) & 1; /* as the verifier wants to see it */
+	return twos_sample_some(w, turn * DESTS_PER_TURN, DESTS_PER_TURN) & 1; /* as the verifier wants to see it */
 }
 
-static long draw_blocks(__u32 turn, struct two *w)
+static long twos_sample_blocks(__u32 turn, struct twos_walk *w)
 {
-	for (__u32 i = 0; i < WEIGH_TURN; i++) {
-		__u32 at = turn * WEIGH_TURN + i, weight = weight_of_block(w, at);
+	for (__u32 i = 0; i < TWOS_BLOCKS_PER_TURN; i++) {
+		__u32 at = turn * TWOS_BLOCKS_PER_TURN + i, weight = twos_block_weight(w, at);
 		if ((w->first < weight && w->dest[0] == NO_DEST) || (w->second < weight && w->dest[1] == NO_DEST)) {
-			if (draw_some(w, at * EK_BLOCK, EK_BLOCK))
+			if (twos_sample_some(w, at * EK_BLOCK, EK_BLOCK))
 				return 1;
 			continue;
 		}
@@ -390,25 +390,25 @@ __noinline __u32 schedule_twos(__u32 service)
 	struct service *s = service_at(service);
 	if (!s)
 		return NO_DEST;
-	struct service_half *half = &s->half[READ(s->generation) & 1];
-	__u32 none = READ(settings.no_dest), by_blocks = half->blocks == EK_BLOCK;
-	struct two w = { .base = half->list_base, .len = half->list_len, .total = none + 1, .dest = { none, none } };
+	struct service_half *half = &s->half[READ_ONCE(s->generation) & 1];
+	__u32 none = READ_ONCE(settings.no_dest), by_blocks = half->blocks == EK_BLOCK;
+	struct twos_walk w = { .base = half->list_base, .len = half->list_len, .total = none + 1, .dest = { none, none } };
 	if (by_blocks)
-		bpf_loop(w.len / (EK_BLOCK * WEIGH_TURN) + 1, weigh_blocks, &w, 0);
+		bpf_loop(w.len / (EK_BLOCK * TWOS_BLOCKS_PER_TURN) + 1, twos_sum_blocks, &w, 0);
 	else
-		bpf_loop(w.len / WALK_TURN + 1, weigh, &w, 0);
+		bpf_loop(w.len / DESTS_PER_TURN + 1, twos_sum, &w, 0);
 	if (!w.total)
 		return NO_DEST;
 	w.first = bpf_get_prandom_u32() % w.total;
 	w.second = bpf_get_prandom_u32() % w.total;
 	if (by_blocks)
-		bpf_loop(w.len / (EK_BLOCK * WEIGH_TURN) + 1, draw_blocks, &w, 0);
+		bpf_loop(w.len / (EK_BLOCK * TWOS_BLOCKS_PER_TURN) + 1, twos_sample_blocks, &w, 0);
 	else
-		bpf_loop(w.len / WALK_TURN + 1, draw, &w, 0);
+		bpf_loop(w.len / DESTS_PER_TURN + 1, twos_sample, &w, 0);
 	struct dest *a = dest_at(w.dest[0]), *b = dest_at(w.dest[1]);
 	if (!a || !b)
 		return a ? w.dest[0] : b ? w.dest[1] : NO_DEST;
-	return (__s64)READ(b->weight) * overhead(a) > (__s64)READ(a->weight) * overhead(b) ? w.dest[1] : w.dest[0];
+	return (__s64)READ_ONCE(b->weight) * overhead(a) > (__s64)READ_ONCE(a->weight) * overhead(b) ? w.dest[1] : w.dest[0];
 }
 
 #endif

@@ -3,66 +3,66 @@
  * lblc and lblcr: a destination address stays with the server, or the set of servers, that it was given. Their memory
  * lies in the connection table: KIND_LBLC for each address, KIND_LBLCR_DEST for each server of its set.
  */
-#ifndef EVENKEEL_LOCALITY_H
-#define EVENKEEL_LOCALITY_H
+#ifndef EVENKEEL_LBLC_H
+#define EVENKEEL_LBLC_H
 
-static __always_inline void cache_key(struct key *k, __u64 target, __u32 low, __u8 kind)
+static __always_inline void lblc_key(struct conn_key *k, __u64 target, __u32 low, __u8 kind)
 {
 	k->a = target;
 	k->b = k->c = k->d = 0;
 	k->key1 = (__u64)low | (__u64)kind << 40;
 }
 
-static long scan_idle(__u32 i, struct walk *w)
+static long scan_half_idle(__u32 i, struct list_walk *w)
 {
 	__u32 index;
 	struct dest *d = dest_in_list(w->base + i, &index);
-	if (!d || (__s64)READ(d->active) * 2 >= READ(d->weight))
+	if (!d || (__s64)READ_ONCE(d->active) * 2 >= READ_ONCE(d->weight))
 		return 0;
 	w->dest = index;
 	return 1;
 }
 
 /* is_overloaded(): more connections than weight, while another server is not half as busy. */
-__noinline int overloaded(__u32 service, __u32 dest)
+__noinline int is_overloaded(__u32 service, __u32 dest)
 {
 	struct service *s = service_at(service);
 	struct dest *d = dest_at(dest);
-	if (!s || !d || (__s64)READ(d->active) <= READ(d->weight))
+	if (!s || !d || (__s64)READ_ONCE(d->active) <= READ_ONCE(d->weight))
 		return 0;
-	struct walk w = walk_from(&s->half[READ(s->generation) & 1]);
-	bpf_loop(w.len, scan_idle, &w, 0);
+	struct list_walk w = list_walk_init(&s->half[READ_ONCE(s->generation) & 1]);
+	bpf_loop(w.len, scan_half_idle, &w, 0);
 	return w.dest != NO_DEST;
 }
 
 /* Makes the entry that was just looked for. */
-static __always_inline void remember(struct scratch *mine, __u32 dest, __u32 control, __u32 timeout)
+static __always_inline void lblc_insert(struct scratch *scratch, __u32 dest, __u32 control, __u32 timeout)
 {
-	struct fresh *n = &mine->locality.fresh;
-	n->key = mine->locality.key;
+	struct new_conn *n = &scratch->lblc.conn;
+	n->key = scratch->lblc.key;
 	n->dest = dest;
-	n->life = CONN_STATUS(0, CONN_AUX, 0);
+	n->status = CONN_STATUS(0, CONN_AUX, 0);
 	n->control = control;
 	n->timeout = timeout;
-	conn_place(&mine->locality.found, n);
+	conn_insert_retry(&scratch->lblc.lookup, n);
 }
 
 /* ip_vs_lblc_schedule() */
 __noinline __u32 schedule_lblc(__u32 service, __u64 target)
 {
-	struct scratch *mine = scratch_get();
-	if (!mine)
+	struct scratch *scratch = scratch_get();
+	if (!scratch)
 		return NO_DEST;
 	__u32 now = (__u32)bpf_jiffies64(), keep = settings.lblc_expiration;
-	struct key *k = &mine->locality.key;
-	cache_key(k, target, service, KIND_LBLC);
-	__u32 number = conn_find4(k->a, k->key1, now, &mine->locality.found);
+	struct conn_key *k = &scratch->lblc.key;
+	lblc_key(k, target, service, KIND_LBLC);
+	__u32 number = conn_find4(k->a, k->key1, now, &scratch->lblc.lookup);
 	struct conn *e = number ? conn_at(number - 1) : 0;
 	if (e) {
-		__u32 known = READ(e->dest);
+		__u32 known = READ_ONCE(e->dest);
 		struct dest *d = dest_at(known);
-		if (d && (READ(d->flags) & DEST_AVAILABLE) && d->service == service && READ(d->weight) > 0 &&
-		    !overloaded(service, known)) {
+		if (d && (READ_ONCE(d->flags) & DEST_AVAILABLE) && d->service == service && READ_ONCE(d->weight) > 0 &&
+		    !is_overloaded(service, known)) {
 			e->expires = now + keep;
 			return known;
 		}
@@ -74,33 +74,33 @@ __noinline __u32 schedule_lblc(__u32 service, __u64 target)
 		e->dest = dest;
 		e->expires = now + keep;
 	} else {
-		remember(mine, dest, 0, keep);
+		lblc_insert(scratch, dest, 0, keep);
 	}
 	return dest;
 }
 
 /* The walk's state is in the scratch memory; what bpf_loop() hands on must lie on the stack, and is nothing. */
-static long scan_set(__u32 i, void *unused)
+static long lblcr_scan(__u32 i, void *unused)
 {
-	struct scratch *mine = scratch_get();
+	struct scratch *scratch = scratch_get();
 	__u32 index;
-	if (!mine)
+	if (!scratch)
 		return 1;
-	struct set_walk *w = &mine->set;
+	struct lblcr_walk *w = &scratch->lblcr;
 	struct dest *d = dest_in_list(w->base + i, &index);
-	if (!d || !(READ(d->flags) & DEST_AVAILABLE))
+	if (!d || !(READ_ONCE(d->flags) & DEST_AVAILABLE))
 		return 0;
 	__u64 key1 = (__u64)(w->service | index << 14) | (__u64)KIND_LBLCR_DEST << 40;
-	__u32 number = conn_find4(w->target, key1, w->now, &mine->answer.found);
+	__u32 number = conn_find4(w->target, key1, w->now, &scratch->reply.lookup);
 	struct conn *e = number ? conn_at(number - 1) : 0;
 	if (!e)
 		return 0;
-	w->members++;
+	w->mark_rules++;
 	e->expires = w->now + w->keep;
-	__u32 order = READ(e->control);
-	__s64 oh = overhead(d), weight = READ(d->weight);
+	__u32 order = READ_ONCE(e->control);
+	__s64 oh = overhead(d), weight = READ_ONCE(d->weight);
 	/* ip_vs_dest_set_min(): the set begins with who joined last */
-	if (weight > 0 && !READ(d->overload)) {
+	if (weight > 0 && !READ_ONCE(d->overload)) {
 		__s64 theirs = w->least_overhead * weight, ours = oh * w->least_weight;
 		if (w->least == NO_DEST || theirs > ours || (theirs == ours && (__s32)(order - w->least_order) > 0)) {
 			w->least = index;
@@ -119,17 +119,17 @@ static long scan_set(__u32 i, void *unused)
 }
 
 /* The least loaded server of an address's set; one that is too many leaves it. NO_DEST if all are overloaded. */
-__noinline __u32 set_least(__u32 service, __u64 target, struct conn *e)
+__noinline __u32 lblcr_least(__u32 service, __u64 target, struct conn *e)
 {
 	struct service *s = service_at(service);
-	struct scratch *mine = scratch_get();
-	if (!s || !mine || !e)
+	struct scratch *scratch = scratch_get();
+	if (!s || !scratch || !e)
 		return NO_DEST;
-	struct service_half *half = &s->half[READ(s->generation) & 1];
+	struct service_half *half = &s->half[READ_ONCE(s->generation) & 1];
 	__u32 now = (__u32)bpf_jiffies64(), keep = settings.lblcr_expiration;
 	__u64 nothing = 0;
-	struct set_walk *w = &mine->set;
-	*w = (struct set_walk){
+	struct lblcr_walk *w = &scratch->lblcr;
+	*w = (struct lblcr_walk){
 		.target = target,
 		.base = half->list_base,
 		.service = service,
@@ -138,30 +138,30 @@ __noinline __u32 set_least(__u32 service, __u64 target, struct conn *e)
 		.most = NO_DEST,
 		.keep = keep,
 	};
-	bpf_loop(half->list_len, scan_set, &nothing, 0);
+	bpf_loop(half->list_len, lblcr_scan, &nothing, 0);
 	e->expires = now + keep;
-	if (w->members > 1 && w->most != NO_DEST && passed(READ(e->dest) + keep, now)) {
+	if (w->mark_rules > 1 && w->most != NO_DEST && is_past(READ_ONCE(e->dest) + keep, now)) {
 		__u64 key1 = (__u64)(service | w->most << 14) | (__u64)KIND_LBLCR_DEST << 40;
-		conn_expire(conn_find4(target, key1, now, &mine->answer.found));
+		conn_expire(conn_find4(target, key1, now, &scratch->reply.lookup));
 		e->dest = now;
 	}
 	__u32 least = w->least;
-	return least != NO_DEST && !overloaded(service, least) ? least : NO_DEST;
+	return least != NO_DEST && !is_overloaded(service, least) ? least : NO_DEST;
 }
 
 /* ip_vs_lblcr_schedule(). The cache's entry counts in `control` who has joined, and in `dest` says when that was. */
 __noinline __u32 schedule_lblcr(__u32 service, __u64 target)
 {
-	struct scratch *mine = scratch_get();
-	if (!mine)
+	struct scratch *scratch = scratch_get();
+	if (!scratch)
 		return NO_DEST;
 	__u32 now = (__u32)bpf_jiffies64(), keep = settings.lblcr_expiration, order = 1;
-	struct key *k = &mine->locality.key;
-	cache_key(k, target, service, KIND_LBLC);
-	__u32 number = conn_find4(k->a, k->key1, now, &mine->locality.found);
+	struct conn_key *k = &scratch->lblc.key;
+	lblc_key(k, target, service, KIND_LBLC);
+	__u32 number = conn_find4(k->a, k->key1, now, &scratch->lblc.lookup);
 	struct conn *e = number ? conn_at(number - 1) : 0;
 	if (e) {
-		__u32 least = set_least(service, target, e);
+		__u32 least = lblcr_least(service, target, e);
 		if (least != NO_DEST)
 			return least;
 		order = __sync_fetch_and_add(&e->control, 1) + 1;
@@ -171,14 +171,14 @@ __noinline __u32 schedule_lblcr(__u32 service, __u64 target)
 	if (dest == NO_DEST)
 		return NO_DEST;
 	if (!e)
-		remember(mine, now, 1, keep);
-	cache_key(k, target, service | dest << 14, KIND_LBLCR_DEST);
-	if (!conn_find4(k->a, k->key1, now, &mine->locality.found))
-		remember(mine, dest, order, keep);
+		lblc_insert(scratch, now, 1, keep);
+	lblc_key(k, target, service | dest << 14, KIND_LBLCR_DEST);
+	if (!conn_find4(k->a, k->key1, now, &scratch->lblc.lookup))
+		lblc_insert(scratch, dest, order, keep);
 	return dest;
 }
 
-__noinline __u32 schedule(const struct pick *p)
+__noinline __u32 schedule(const struct sched_request *p)
 {
 	struct service *s = p ? service_at(p->service) : 0;
 	if (!s)

@@ -13,23 +13,23 @@
 #define RST 0x04
 #define ACK 0x10
 
-enum piece { WHOLE = 0, FIRST_PIECE = 1, LATER_PIECE = 2 };
+enum fragment_kind { NOT_FRAGMENT = 0, FIRST_FRAGMENT = 1, LATER_FRAGMENT = 2 };
 
 /* A packet, apart from where it lies: what its headers say. */
 struct packet {
-	__be32 client[4]; /* source */
-	__be32 vip[4];    /* destination */
-	__be16 client_port;
-	__be16 vport;
+	__be32 saddr[4];
+	__be32 daddr[4];
+	__be16 sport;
+	__be16 dport;
 	__u32 bytes; /* of the IP packet */
 	__be32 id;   /* of a fragmented packet */
 	__u16 l4;    /* where the layer-4 header begins */
 	__u8 protocol;
 	__u8 family;
 	__u8 event; /* TCP: its flags; SCTP: enum sctp_event */
-	__u8 piece; /* enum piece */
-	__u8 related; /* AH or ESP, and nothing is known of it but the connection that it belongs to */
-	__u8 tagged; /* it came with tags of a VLAN, which were taken off */
+	__u8 fragment; /* enum fragment_kind */
+	__u8 ipsec; /* AH or ESP, and nothing is known of it but the connection that it belongs to */
+	__u8 vlan; /* it came with tags of a VLAN, which were taken off */
 };
 
 /* RFC 9260, 3.2: what a state machine makes of a chunk's type. */
@@ -80,7 +80,7 @@ static __always_inline __u8 sctp_event(__u8 type)
 	}
 }
 
-static __always_inline int balanced(__u8 protocol)
+static __always_inline int is_balanced_protocol(__u8 protocol)
 {
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
 }
@@ -95,9 +95,9 @@ static __always_inline int parse_ipsec(__u8 protocol, struct packet *p)
 {
 	if (protocol != IPPROTO_ESP && protocol != IPPROTO_AH)
 		return -1;
-	p->related = protocol;
+	p->ipsec = protocol;
 	p->protocol = IPPROTO_UDP;
-	p->client_port = p->vport = bpf_htons(PORT_ISAKMP);
+	p->sport = p->dport = bpf_htons(PORT_ISAKMP);
 	return 0;
 }
 
@@ -108,8 +108,8 @@ static __always_inline int parse_l4(void *l4, void *end, struct packet *p)
 		struct tcphdr *tcp = l4;
 		if ((void *)(tcp + 1) > end)
 			return -1;
-		p->client_port = tcp->source;
-		p->vport = tcp->dest;
+		p->sport = tcp->source;
+		p->dport = tcp->dest;
 		p->event = ((__u8 *)tcp)[13];
 		return 0;
 	}
@@ -117,15 +117,15 @@ static __always_inline int parse_l4(void *l4, void *end, struct packet *p)
 		struct udphdr *udp = l4;
 		if ((void *)(udp + 1) > end)
 			return -1;
-		p->client_port = udp->source;
-		p->vport = udp->dest;
+		p->sport = udp->source;
+		p->dport = udp->dest;
 		return 0;
 	}
 	struct sctp_header *sctp = l4;
 	if ((void *)(sctp + 1) > end)
 		return -1;
-	p->client_port = sctp->source;
-	p->vport = sctp->dest;
+	p->sport = sctp->source;
+	p->dport = sctp->dest;
 	p->event = sctp_event(sctp->type);
 	if (p->event == SCTP_COOKIE_ECHO || p->event == SCTP_COOKIE_ACK) {
 		/* sctp_state(): an ABORT bundled behind them counts */
@@ -145,19 +145,19 @@ static __always_inline int parse_ipv4(struct iphdr *ip, void *end, struct packet
 	if (header < sizeof(*ip))
 		return -1;
 	p->family = 4;
-	p->client[0] = ip->saddr;
-	p->vip[0] = ip->daddr;
+	p->saddr[0] = ip->saddr;
+	p->daddr[0] = ip->daddr;
 	p->protocol = ip->protocol;
 	p->bytes = bpf_ntohs(ip->tot_len);
 	p->l4 = ETH_SIZE + header;
 	/* RFC 791, 3.2: more fragments, or an offset. */
 	if (ip->frag_off & bpf_htons(0x3fff)) {
 		p->id = ip->id;
-		p->piece = ip->frag_off & bpf_htons(0x1fff) ? LATER_PIECE : FIRST_PIECE;
-		if (p->piece == LATER_PIECE)
+		p->fragment = ip->frag_off & bpf_htons(0x1fff) ? LATER_FRAGMENT : FIRST_FRAGMENT;
+		if (p->fragment == LATER_FRAGMENT)
 			return 0;
 	}
-	if (!balanced(p->protocol))
+	if (!is_balanced_protocol(p->protocol))
 		return p->protocol == IPPROTO_ICMP ? 0 : parse_ipsec(p->protocol, p);
 	return parse_l4((void *)ip + header, end, p);
 }
@@ -168,14 +168,14 @@ static __always_inline int parse_ipv6(struct ipv6hdr *ip, void *data, void *end,
 	if ((void *)(ip + 1) > end || ip->version != 6)
 		return -1;
 	p->family = 6;
-	__builtin_memcpy(p->client, &ip->saddr, 16);
-	__builtin_memcpy(p->vip, &ip->daddr, 16);
+	__builtin_memcpy(p->saddr, &ip->saddr, 16);
+	__builtin_memcpy(p->daddr, &ip->daddr, 16);
 	p->bytes = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 	__u8 next = ip->nexthdr;
 	__u32 at = ETH_SIZE + sizeof(*ip);
 #pragma unroll
 	for (int i = 0; i < EXTENSION_HEADERS; i++) {
-		if (balanced(next) || next == IPPROTO_ICMPV6 || next == IPPROTO_ESP)
+		if (is_balanced_protocol(next) || next == IPPROTO_ICMPV6 || next == IPPROTO_ESP)
 			break;
 		__u8 *h = data + (at & MAX_L4);
 		if ((void *)(h + 8) > end)
@@ -185,9 +185,9 @@ static __always_inline int parse_ipv6(struct ipv6hdr *ip, void *data, void *end,
 			p->id = *(__be32 *)(h + 4);
 			/* a packet in one piece may have this header too (RFC 6946) */
 			if (offset & bpf_htons(0xfff8))
-				p->piece = LATER_PIECE;
+				p->fragment = LATER_FRAGMENT;
 			else if (offset & bpf_htons(1))
-				p->piece = FIRST_PIECE;
+				p->fragment = FIRST_FRAGMENT;
 			at += 8;
 		} else if (next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_DSTOPTS) {
 			at += (h[1] + 1) * 8;
@@ -197,16 +197,16 @@ static __always_inline int parse_ipv6(struct ipv6hdr *ip, void *data, void *end,
 			return -1;
 		}
 		next = h[0];
-		if (p->piece == LATER_PIECE)
+		if (p->fragment == LATER_FRAGMENT)
 			break;
 	}
 	p->protocol = next;
 	p->l4 = at & MAX_L4;
 	if (at > MAX_L4)
 		return -1;
-	if (p->piece == LATER_PIECE)
+	if (p->fragment == LATER_FRAGMENT)
 		return 0;
-	if (!balanced(next))
+	if (!is_balanced_protocol(next))
 		return next == IPPROTO_ICMPV6 ? 0 : parse_ipsec(next, p);
 	return parse_l4(data + p->l4, end, p);
 }

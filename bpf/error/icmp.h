@@ -7,79 +7,79 @@
 #define EVENKEEL_ICMP_H
 
 /* Destination unreachable, source quench, time exceeded; of ICMPv6 all errors (RFC 4443, 2.1). */
-static __always_inline int icmp_error(int v6, __u8 type)
+static __always_inline int is_icmp_error(int v6, __u8 type)
 {
 	return v6 ? type < 128 : type == 3 || type == 4 || type == 11;
 }
 
 /* Reads the quoted packet's headers, as far as ports. 0 if they are there. */
-static __always_inline int quoted_read(void *data, void *end, struct packet *p, struct packet *q)
+static __always_inline int parse_quoted(void *data, void *end, struct packet *p, struct packet *q)
 {
 	int v6 = p->family == 6;
 	__u32 at = p->l4 & MAX_L4;
 	struct icmp_header *icmp = data + at;
-	if ((void *)(icmp + 1) > end || !icmp_error(v6, icmp->type))
+	if ((void *)(icmp + 1) > end || !is_icmp_error(v6, icmp->type))
 		return -1;
 	__u32 l4 = at + ICMP_SIZE; /* behind the quoted header, once its length is known */
 	if (v6) {
 		struct ipv6hdr *ip = (void *)(icmp + 1);
 		if ((void *)(ip + 1) > end || ip->version != 6)
 			return -1;
-		__builtin_memcpy(q->client, &ip->saddr, 16);
-		__builtin_memcpy(q->vip, &ip->daddr, 16);
+		__builtin_memcpy(q->saddr, &ip->saddr, 16);
+		__builtin_memcpy(q->daddr, &ip->daddr, 16);
 		q->protocol = ip->nexthdr;
 		l4 += sizeof(*ip);
 	} else {
 		struct iphdr *ip = (void *)(icmp + 1);
 		if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5 || (ip->frag_off & bpf_htons(0x1fff)))
 			return -1;
-		q->client[0] = ip->saddr;
-		q->vip[0] = ip->daddr;
+		q->saddr[0] = ip->saddr;
+		q->daddr[0] = ip->daddr;
 		q->protocol = ip->protocol;
 		l4 += ip->ihl * 4;
 	}
-	if (!balanced(q->protocol))
+	if (!is_balanced_protocol(q->protocol))
 		return -1;
 	__be16 *ports = data + (l4 & MAX_L4);
 	if ((void *)(ports + 2) > end)
 		return -1;
 	q->family = p->family;
-	q->client_port = ports[0];
-	q->vport = ports[1];
+	q->sport = ports[0];
+	q->dport = ports[1];
 	q->l4 = l4;
 	q->bytes = p->bytes;
 	return 0;
 }
 
 /* The packet that its receiver would answer with, as far as addresses and ports. */
-static __always_inline void turn_round(struct packet *q)
+static __always_inline void packet_reverse(struct packet *q)
 {
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
-		__be32 w = q->client[i];
-		q->client[i] = q->vip[i];
-		q->vip[i] = w;
+		__be32 w = q->saddr[i];
+		q->saddr[i] = q->daddr[i];
+		q->daddr[i] = w;
 	}
-	__be16 port = q->client_port;
-	q->client_port = q->vport;
-	q->vport = port;
+	__be16 port = q->sport;
+	q->sport = q->dport;
+	q->dport = port;
 }
 
 /*
  * The connection that an error towards a virtual address concerns: the quoted packet is a real server's, as its clients
  * see it. Its destination, or NO_DEST.
  */
-__noinline __u32 icmp_dest(struct packet *about)
+__noinline __u32 icmp_quoted_dest(struct packet *about)
 {
-	struct scratch *mine = scratch_get();
-	if (!about || !mine)
+	struct scratch *scratch = scratch_get();
+	if (!about || !scratch)
 		return NO_DEST;
-	struct key *k = &mine->answer.key;
-	key_make(k, about->vip, about->client, about->family == 6,
-		 conn_key1(about->vport, about->client_port, about->protocol, KIND_CONN));
-	__u32 number = conn_find(k, (__u32)bpf_jiffies64(), &mine->answer.found);
+	struct conn_key *k = &scratch->reply.key;
+	key_make(k, about->daddr, about->saddr, about->family == 6,
+		 conn_key1(about->dport, about->sport, about->protocol, KIND_CONN));
+	__u32 number = conn_find(k, (__u32)bpf_jiffies64(), &scratch->reply.lookup);
 	struct conn *e = number ? conn_at(number - 1) : 0;
-	return e ? READ(e->dest) : NO_DEST;
+	return e ? READ_ONCE(e->dest) : NO_DEST;
 }
 
 /*
@@ -88,22 +88,22 @@ __noinline __u32 icmp_dest(struct packet *about)
  */
 static __always_inline int translate_error(void *ctx, int tc, struct packet *p, struct packet *q, struct translation *t)
 {
-	void *data = data_of(ctx, tc), *end = end_of(ctx, tc);
+	void *data = ctx_data(ctx, tc), *end = ctx_data_end(ctx, tc);
 	__u32 at = p->l4 & MAX_L4, l4 = q->l4 & MAX_L4;
 	struct icmp_header *icmp = data + at;
 	__be16 *ports = data + l4;
 	if ((void *)(ports + 2) > end || (void *)(icmp + 1) > end)
 		return -1;
 	__be16 *port = t->source ? ports + 1 : ports;
-	__u64 diff = change(0, *port, t->port);
+	__u64 diff = csum_diff(0, *port, t->port);
 	*port = t->port;
 	if (p->family == 4) {
 		struct iphdr *outer = data + ETH_SIZE, *inner = (void *)(icmp + 1);
 		if ((void *)(outer + 1) > end || (void *)(inner + 1) > end)
 			return -1;
 		__be32 *a = t->source ? &outer->saddr : &outer->daddr, *b = t->source ? &inner->daddr : &inner->saddr;
-		csum_apply(&outer->check, change(0, *a, t->addr[0]));
-		csum_apply(&inner->check, change(0, *b, t->addr[0]));
+		csum_apply(&outer->check, csum_diff(0, *a, t->addr[0]));
+		csum_apply(&inner->check, csum_diff(0, *b, t->addr[0]));
 		*a = *b = t->addr[0];
 	} else {
 		struct ipv6hdr *outer = data + ETH_SIZE, *inner = (void *)(icmp + 1);
@@ -113,7 +113,7 @@ static __always_inline int translate_error(void *ctx, int tc, struct packet *p, 
 		__be32 *b = t->source ? inner->daddr.s6_addr32 : inner->saddr.s6_addr32;
 #pragma unroll
 		for (int i = 0; i < 4; i++) {
-			diff = change(change(diff, a[i], t->addr[i]), b[i], t->addr[i]);
+			diff = csum_diff(csum_diff(diff, a[i], t->addr[i]), b[i], t->addr[i]);
 			a[i] = b[i] = t->addr[i];
 		}
 	}
@@ -121,14 +121,14 @@ static __always_inline int translate_error(void *ctx, int tc, struct packet *p, 
 	return 0;
 }
 
-static __always_inline int error_allowed(struct scratch *mine)
+static __always_inline int icmp_error_allowed(struct scratch *scratch)
 {
-	__u32 second = second_of((__u32)bpf_jiffies64());
-	if (mine->error.second != second) {
-		mine->error.second = second;
-		mine->error.sent = 0;
+	__u32 second = to_seconds((__u32)bpf_jiffies64());
+	if (scratch->error.second != second) {
+		scratch->error.second = second;
+		scratch->error.sent = 0;
 	}
-	return mine->error.sent++ < settings.error_limit;
+	return scratch->error.sent++ < settings.error_limit;
 }
 
 /* From the virtual address to the client. */
@@ -141,8 +141,8 @@ static __always_inline void ipv4_header(struct iphdr *ip, struct packet *p, __u3
 	ip->tot_len = bpf_htons(20 + payload);
 	ip->ttl = 64;
 	ip->protocol = protocol;
-	ip->saddr = p->vip[0];
-	ip->daddr = p->client[0];
+	ip->saddr = p->daddr[0];
+	ip->daddr = p->saddr[0];
 	__be32 *w = (void *)ip;
 	ip->check = ~csum_fold(sum4(w) + w[4]);
 }
@@ -153,25 +153,25 @@ static __always_inline void ipv6_header(struct ipv6hdr *ip, struct packet *p, __
 	ip->payload_len = bpf_htons(payload);
 	ip->nexthdr = protocol;
 	ip->hop_limit = 64;
-	__builtin_memcpy(&ip->saddr, p->vip, 16);
-	__builtin_memcpy(&ip->daddr, p->client, 16);
+	__builtin_memcpy(&ip->saddr, p->daddr, 16);
+	__builtin_memcpy(&ip->daddr, p->saddr, 16);
 }
 
 /*
  * Makes of a packet the error that it is answered with: from the virtual address, back to where the frame came from.
  * `type`, `code` and `rest` are ICMP's or ICMPv6's. 0 if the frame is ready.
  */
-static __always_inline int error_make(void *ctx, int tc, struct packet *p, __u8 type, __u8 code, __u32 rest)
+static __always_inline int icmp_error_build(void *ctx, int tc, struct packet *p, __u8 type, __u8 code, __u32 rest)
 {
-	struct scratch *mine = scratch_get();
+	struct scratch *scratch = scratch_get();
 	int v6 = p->family == 6;
 	__u32 headers = (v6 ? 40 : 20) + ICMP_SIZE;
-	if (!mine || p->piece == LATER_PIECE || p->bytes < 28 || !error_allowed(mine))
+	if (!scratch || p->fragment == LATER_FRAGMENT || p->bytes < 28 || !icmp_error_allowed(scratch))
 		return -1;
-	__u32 quote = p->bytes < QUOTE_MOST ? p->bytes & ~3u : QUOTE_MOST;
-	struct error_packet *e = &mine->error.packet;
+	__u32 quote = p->bytes < QUOTE_MAX ? p->bytes & ~3u : QUOTE_MAX;
+	struct error_packet *e = &scratch->error.packet;
 	__builtin_memset(e, 0, sizeof(*e));
-	if (quote > QUOTE_MOST || quote < 28)
+	if (quote > QUOTE_MAX || quote < 28)
 		return -1;
 	if (tc ? bpf_skb_load_bytes(ctx, ETH_SIZE, e->quote, quote) : bpf_xdp_load_bytes(ctx, ETH_SIZE, e->quote, quote))
 		return -1;
@@ -180,11 +180,11 @@ static __always_inline int error_make(void *ctx, int tc, struct packet *p, __u8 
 	e->icmp.rest = bpf_htonl(rest);
 	__u64 sum = (__u32)bpf_csum_diff(0, 0, (void *)e, sizeof(*e), 0);
 	if (v6)
-		sum += sum4(p->vip) + sum4(p->client) + bpf_htonl(quote + ICMP_SIZE) + bpf_htonl(IPPROTO_ICMPV6);
+		sum += sum4(p->daddr) + sum4(p->saddr) + bpf_htonl(quote + ICMP_SIZE) + bpf_htonl(IPPROTO_ICMPV6);
 	e->icmp.checksum = ~csum_fold(sum);
 
-	struct ethhdr *eth = data_of(ctx, tc), was;
-	if ((void *)(eth + 1) > end_of(ctx, tc))
+	struct ethhdr *eth = ctx_data(ctx, tc), was;
+	if ((void *)(eth + 1) > ctx_data_end(ctx, tc))
 		return -1;
 	was = *eth;
 	if (tc) {
@@ -195,9 +195,9 @@ static __always_inline int error_make(void *ctx, int tc, struct packet *p, __u8 
 		   bpf_xdp_adjust_head(ctx, -(int)headers)) {
 		return -1;
 	}
-	pull(ctx, tc, ETH_SIZE + 40 + ICMP_SIZE);
-	eth = data_of(ctx, tc);
-	if ((void *)(eth + 1) + 40 + ICMP_SIZE > end_of(ctx, tc))
+	pull_headers(ctx, tc, ETH_SIZE + 40 + ICMP_SIZE);
+	eth = ctx_data(ctx, tc);
+	if ((void *)(eth + 1) + 40 + ICMP_SIZE > ctx_data_end(ctx, tc))
 		return -1;
 	__builtin_memcpy(eth->h_dest, was.h_source, 6);
 	__builtin_memcpy(eth->h_source, was.h_dest, 6);
@@ -218,16 +218,16 @@ static __always_inline int error_make(void *ctx, int tc, struct packet *p, __u8 
  * Makes of a TCP segment the RST that it is answered with (RFC 9293, 3.10.7.1): of the number that it acknowledges, or
  * acknowledging all that it has.
  */
-static __always_inline int reset_make(void *ctx, int tc, struct packet *p)
+static __always_inline int tcp_reset_build(void *ctx, int tc, struct packet *p)
 {
 	int v6 = p->family == 6;
 	__u32 headers = v6 ? 40 : 20, len = ETH_SIZE + headers + sizeof(struct tcphdr);
-	struct ethhdr *eth = data_of(ctx, tc), was;
-	if ((void *)(eth + 1) > end_of(ctx, tc))
+	struct ethhdr *eth = ctx_data(ctx, tc), was;
+	if ((void *)(eth + 1) > ctx_data_end(ctx, tc))
 		return -1;
 	was = *eth;
-	struct tcphdr *tcp = data_of(ctx, tc) + (p->l4 & MAX_L4), r = {};
-	if ((void *)(tcp + 1) > end_of(ctx, tc) || (p->event & RST))
+	struct tcphdr *tcp = ctx_data(ctx, tc) + (p->l4 & MAX_L4), r = {};
+	if ((void *)(tcp + 1) > ctx_data_end(ctx, tc) || (p->event & RST))
 		return -1;
 	__u32 data = p->bytes - (p->l4 - ETH_SIZE) - tcp->doff * 4;
 	r.source = tcp->dest;
@@ -240,26 +240,26 @@ static __always_inline int reset_make(void *ctx, int tc, struct packet *p)
 		r.ack = 1;
 		r.ack_seq = bpf_htonl(bpf_ntohl(tcp->seq) + data + !!(p->event & SYN) + !!(p->event & FIN));
 	}
-	__u64 sum = sum4(p->vip) + sum4(p->client) + bpf_htonl(sizeof(r)) + bpf_htonl(IPPROTO_TCP);
+	__u64 sum = sum4(p->daddr) + sum4(p->saddr) + bpf_htonl(sizeof(r)) + bpf_htonl(IPPROTO_TCP);
 	__u32 *w = (void *)&r;
 	r.check = ~csum_fold(sum + w[0] + w[1] + w[2] + w[3] + w[4]);
 	if (tc ? bpf_skb_change_tail(ctx, len, 0) : bpf_xdp_adjust_tail(ctx, (int)len - (int)bpf_xdp_get_buff_len(ctx)))
 		return -1;
-	pull(ctx, tc, len);
-	eth = data_of(ctx, tc);
-	if ((void *)(eth + 1) > end_of(ctx, tc))
+	pull_headers(ctx, tc, len);
+	eth = ctx_data(ctx, tc);
+	if ((void *)(eth + 1) > ctx_data_end(ctx, tc))
 		return -1;
 	__builtin_memcpy(eth->h_dest, was.h_source, 6);
 	__builtin_memcpy(eth->h_source, was.h_dest, 6);
 	if (v6) {
 		struct ipv6hdr *ip = (void *)(eth + 1);
-		if ((void *)(ip + 1) + sizeof(r) > end_of(ctx, tc))
+		if ((void *)(ip + 1) + sizeof(r) > ctx_data_end(ctx, tc))
 			return -1;
 		ipv6_header(ip, p, sizeof(r), IPPROTO_TCP);
 		__builtin_memcpy((void *)(ip + 1), &r, sizeof(r));
 	} else {
 		struct iphdr *ip = (void *)(eth + 1);
-		if ((void *)(ip + 1) + sizeof(r) > end_of(ctx, tc))
+		if ((void *)(ip + 1) + sizeof(r) > ctx_data_end(ctx, tc))
 			return -1;
 		ipv4_header(ip, p, sizeof(r), IPPROTO_TCP, 0);
 		__builtin_memcpy((void *)(ip + 1), &r, sizeof(r));
@@ -268,23 +268,23 @@ static __always_inline int reset_make(void *ctx, int tc, struct packet *p)
 }
 
 /* The error that a reason is answered with, if it is one of those that senders are told. 0 if the frame is it. */
-static __always_inline int error_for(void *ctx, int tc, struct packet *p, __u32 reason, __u32 dest)
+static __always_inline int error_build(void *ctx, int tc, struct packet *p, __u32 reason, __u32 dest)
 {
 	int v6 = p->family == 6;
 	if (reason == REASON_TTL) /* ip_vs_dr_xmit() and its like: time exceeded */
-		return error_make(ctx, tc, p, v6 ? 3 : 11, 0, 0);
+		return icmp_error_build(ctx, tc, p, v6 ? 3 : 11, 0, 0);
 	if (reason == REASON_REJECTED && p->protocol == IPPROTO_TCP)
-		return reset_make(ctx, tc, p);
+		return tcp_reset_build(ctx, tc, p);
 	if (reason == REASON_NO_SERVER || reason == REASON_REJECTED || reason == REASON_UNEXPECTED_REPLY) /* port unreachable */
-		return error_make(ctx, tc, p, v6 ? 1 : 3, v6 ? 4 : 3, 0);
+		return icmp_error_build(ctx, tc, p, v6 ? 1 : 3, v6 ? 4 : 3, 0);
 	if (reason == REASON_TOO_BIG) {
 		/* of a destination; else of an answer's way */
 		struct dest *d = dest == NO_DEST ? 0 : dest_at(dest);
-		struct scratch *mine = scratch_get();
-		__u32 mtu = d ? d->mtu : mine ? mine->answer.whose.mtu : 0;
+		struct scratch *scratch = scratch_get();
+		__u32 mtu = d ? d->mtu : scratch ? scratch->reply.info.mtu : 0;
 		if (mtu < (v6 ? 1280 : 68))
 			return -1;
-		return error_make(ctx, tc, p, v6 ? 2 : 3, v6 ? 0 : 4, mtu);
+		return icmp_error_build(ctx, tc, p, v6 ? 2 : 3, v6 ? 0 : 4, mtu);
 	}
 	return -1;
 }

@@ -8,21 +8,21 @@
 
 static __always_inline __u32 mark_lookup(struct packet *p)
 {
-	if (!settings.has_mark_members)
+	if (!settings.has_mark_rules)
 		return 0;
 	struct mark_net net = { .prefix = 128 };
 	if (p->family == 6) {
-		__builtin_memcpy(net.addr, p->vip, 16);
+		__builtin_memcpy(net.addr, p->daddr, 16);
 	} else {
 		net.addr[2] = bpf_htonl(0xffff);
-		net.addr[3] = p->vip[0];
+		net.addr[3] = p->daddr[0];
 	}
-	struct members *m = bpf_map_lookup_elem(&members, &net);
-	__u32 port = bpf_ntohs(p->vport);
+	struct mark_rule_set *m = bpf_map_lookup_elem(&mark_rules, &net);
+	__u32 port = bpf_ntohs(p->dport);
 	if (!m)
 		return 0;
-	for (int i = 0; i < EK_MARK_MEMBERS; i++) {
-		struct member *one = &m->of[i];
+	for (int i = 0; i < EK_MARK_RULES; i++) {
+		struct mark_rule *one = &m->of[i];
 		if (!one->mark)
 			break;
 		if ((!one->protocol || one->protocol == p->protocol) && one->first <= port && port <= one->last)

@@ -1,29 +1,29 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* Connections that began elsewhere, under the kernel's IPVS: taken over as they stand. */
-#ifndef EVENKEEL_ADOPT_H
-#define EVENKEEL_ADOPT_H
+#ifndef EVENKEEL_IMPORT_H
+#define EVENKEEL_IMPORT_H
 
 /* Answers of a marked connection need a note. */
-static __always_inline void adopt_answers(const struct fresh *n, __u32 number)
+static __always_inline void import_reply_tuple(const struct new_conn *n, __u32 number)
 {
-	struct scratch *mine = scratch_get();
+	struct scratch *scratch = scratch_get();
 	struct dest *d = dest_at(n->dest);
 	struct service *s = d ? service_at(d->service) : 0;
-	if (!mine || !s || !s->mark || d->method != FORWARD_NAT || !number)
+	if (!scratch || !s || !s->mark || d->method != FORWARD_NAT || !number)
 		return;
-	struct packet *p = &mine->quoted;
+	struct packet *p = &scratch->quoted;
 	__builtin_memset(p, 0, sizeof(*p));
 	if (n->key.key1 & KEY_V6) {
-		__builtin_memcpy(p->client, &n->key.a, 16);
+		__builtin_memcpy(p->saddr, &n->key.a, 16);
 		p->family = 6;
 	} else {
-		p->client[0] = (__u32)n->key.a;
+		p->saddr[0] = (__u32)n->key.a;
 		p->family = 4;
 	}
-	p->client_port = (__u16)n->key.key1;
-	p->vport = (__u16)(n->key.key1 >> 16);
+	p->sport = (__u16)n->key.key1;
+	p->dport = (__u16)(n->key.key1 >> 16);
 	p->protocol = n->key.key1 >> 32 & 0xff;
-	note_answers(p, n->dest, number);
+	reply_tuple_insert(p, n->dest, number);
 }
 
 /*
@@ -33,22 +33,22 @@ static __always_inline void adopt_answers(const struct fresh *n, __u32 number)
 SEC("xdp")
 int evenkeel_import(struct xdp_md *ctx)
 {
-	struct fresh *from = (void *)(long)ctx->data;
+	struct new_conn *from = (void *)(long)ctx->data;
 	if ((void *)(from + 1) > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
-	struct fresh n = *from;
-	struct found f = {};
+	struct new_conn n = *from;
+	struct lookup_result f = {};
 	__u32 number = conn_find(&n.key, (__u32)bpf_jiffies64(), &f);
 	int known = number != 0;
 	if (!known) {
 		struct conn *t = n.control ? conn_at(n.control - 1) : 0;
 		if (t)
 			__sync_fetch_and_add(&t->control, 1);
-		number = conn_place(&f, &n);
+		number = conn_insert_retry(&f, &n);
 		if (!number && t)
 			__sync_fetch_and_add(&t->control, -1);
-		if (!(CONN_FLAGS(n.life) & CONN_TEMPLATE))
-			adopt_answers(&n, number);
+		if (!(CONN_FLAGS(n.status) & CONN_TEMPLATE))
+			import_reply_tuple(&n, number);
 	}
 	from = (void *)(long)ctx->data;
 	if ((void *)(from + 1) > (void *)(long)ctx->data_end)

@@ -6,18 +6,18 @@
 #ifndef EVENKEEL_FORWARD_H
 #define EVENKEEL_FORWARD_H
 
-static __always_inline void *data_of(void *ctx, int tc)
+static __always_inline void *ctx_data(void *ctx, int tc)
 {
 	return (void *)(long)(tc ? ((struct __sk_buff *)ctx)->data : ((struct xdp_md *)ctx)->data);
 }
 
-static __always_inline void *end_of(void *ctx, int tc)
+static __always_inline void *ctx_data_end(void *ctx, int tc)
 {
 	return (void *)(long)(tc ? ((struct __sk_buff *)ctx)->data_end : ((struct xdp_md *)ctx)->data_end);
 }
 
 /* Room for the next headers in the linear part: 0 if they are there. */
-static __always_inline int pull(void *ctx, int tc, __u32 bytes)
+static __always_inline int pull_headers(void *ctx, int tc, __u32 bytes)
 {
 	struct __sk_buff *skb = ctx;
 	if (!tc)
@@ -29,9 +29,9 @@ static __always_inline int pull(void *ctx, int tc, __u32 bytes)
 }
 
 /* A known next hop, copied out of its destination; 0 if there is none. */
-static __always_inline int hop_of(struct dest *d, struct next_hop *hop)
+static __always_inline int next_hop_get(struct dest *d, struct next_hop *hop)
 {
-	__u32 which = READ(d->hop);
+	__u32 which = READ_ONCE(d->hop);
 	if (which != 1 && which != 2)
 		return 0;
 	*hop = which == 1 ? d->hops[0] : d->hops[1];
@@ -39,7 +39,7 @@ static __always_inline int hop_of(struct dest *d, struct next_hop *hop)
 }
 
 /* RFC 1624, as the kernel's ip_decrease_ttl(). */
-static __always_inline void age4(struct iphdr *ip)
+static __always_inline void ttl_decrement4(struct iphdr *ip)
 {
 	__u32 check = ip->check;
 	check += bpf_htons(0x0100);
@@ -48,9 +48,9 @@ static __always_inline void age4(struct iphdr *ip)
 }
 
 /* One hop more. Returns REASON_FORWARDED or REASON_TTL. */
-static __always_inline __u32 age(void *ctx, int tc, int v6)
+static __always_inline __u32 ttl_decrement(void *ctx, int tc, int v6)
 {
-	void *l3 = data_of(ctx, tc) + ETH_SIZE, *end = end_of(ctx, tc);
+	void *l3 = ctx_data(ctx, tc) + ETH_SIZE, *end = ctx_data_end(ctx, tc);
 	if (v6) {
 		struct ipv6hdr *ip = l3;
 		if ((void *)(ip + 1) > end || ip->hop_limit <= 1)
@@ -61,14 +61,14 @@ static __always_inline __u32 age(void *ctx, int tc, int v6)
 	struct iphdr *ip = l3;
 	if ((void *)(ip + 1) > end || ip->ttl <= 1)
 		return REASON_TTL;
-	age4(ip);
+	ttl_decrement4(ip);
 	return REASON_FORWARDED;
 }
 
-static __always_inline __u32 address_frame(void *ctx, int tc, const struct next_hop *hop)
+static __always_inline __u32 eth_set_next_hop(void *ctx, int tc, const struct next_hop *hop)
 {
-	struct ethhdr *eth = data_of(ctx, tc);
-	if ((void *)(eth + 1) > end_of(ctx, tc))
+	struct ethhdr *eth = ctx_data(ctx, tc);
+	if ((void *)(eth + 1) > ctx_data_end(ctx, tc))
 		return REASON_NO_HEADROOM;
 	__builtin_memcpy(eth->h_dest, hop->dmac, 6);
 	__builtin_memcpy(eth->h_source, hop->smac, 6);
@@ -78,9 +78,9 @@ static __always_inline __u32 address_frame(void *ctx, int tc, const struct next_
 /* How long the packets are that a large segment of the stack's will be cut into by its device. */
 static __always_inline __u32 segment_bytes(struct __sk_buff *skb, struct packet *p)
 {
-	__u8 *l4 = data_of(skb, 1) + (p->l4 & MAX_L4);
+	__u8 *l4 = ctx_data(skb, 1) + (p->l4 & MAX_L4);
 	__u32 header = 8;
-	if (p->protocol == IPPROTO_TCP && (void *)(l4 + 13) <= end_of(skb, 1))
+	if (p->protocol == IPPROTO_TCP && (void *)(l4 + 13) <= ctx_data_end(skb, 1))
 		header = (l4[12] >> 4) * 4;
 	return p->l4 - ETH_SIZE + header + skb->gso_size;
 }
@@ -89,7 +89,7 @@ static __always_inline __u32 segment_bytes(struct __sk_buff *skb, struct packet 
  * Is it more than its way takes? Nothing can be cut here, whether the packet allows it or not: its sender is told in any
  * case, and sends smaller ones or cuts them itself.
  */
-static __always_inline int too_big(void *ctx, int tc, struct packet *p, __u32 mtu)
+static __always_inline int exceeds_mtu(void *ctx, int tc, struct packet *p, __u32 mtu)
 {
 	__u32 bytes = p->bytes;
 	if (!mtu || bytes <= mtu)
@@ -102,8 +102,8 @@ static __always_inline int too_big(void *ctx, int tc, struct packet *p, __u32 mt
 /* Direct routing: only the frame's addresses change, and the TTL (ip_vs_dr_xmit()). */
 static __always_inline __u32 forward_dr(void *ctx, int tc, struct packet *p, const struct next_hop *hop)
 {
-	__u32 reason = age(ctx, tc, p->family == 6);
-	return reason == REASON_FORWARDED ? address_frame(ctx, tc, hop) : reason;
+	__u32 reason = ttl_decrement(ctx, tc, p->family == 6);
+	return reason == REASON_FORWARDED ? eth_set_next_hop(ctx, tc, hop) : reason;
 }
 
 #endif

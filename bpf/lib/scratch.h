@@ -7,7 +7,7 @@
 #define EVENKEEL_SCRATCH_H
 
 /* What a scheduler may look at of a packet. */
-struct pick {
+struct sched_request {
 	__u64 target; /* the packet's destination, as a key of a cache */
 	__u32 service;
 	__u32 client; /* folded, see fold() */
@@ -15,19 +15,19 @@ struct pick {
 	__u32 port;   /* the client's, host order */
 };
 
-#define OUTER_MOST (40 + 8 + 4)
+#define OUTER_MAX (40 + 8 + 4)
 
 /* What is put in front. */
 struct outer {
-	__u8 bytes[OUTER_MOST + 4];
+	__u8 bytes[OUTER_MAX + 4];
 	__u32 len;
 };
 
 /* A walk over the members of a set, in the service's list. */
-struct set_walk {
+struct lblcr_walk {
 	__u64 target;
 	__u32 base, service;
-	__u32 now, members;
+	__u32 now, mark_rules;
 	__u32 least, least_order; /* the least loaded one, and when it joined */
 	__u32 most, keep;
 	__s64 least_overhead, least_weight;
@@ -43,7 +43,7 @@ struct translation {
 };
 
 /* Whose answer a packet is. */
-struct answer {
+struct reply {
 	struct translation to;
 	__u32 mtu;   /* of its way, once that is known; 0: not known */
 	__u32 entry; /* the connection + 1, or 0: its bucket was full when it began */
@@ -52,7 +52,7 @@ struct answer {
 };
 
 #define ICMP_SIZE 8
-#define QUOTE_MOST 128 /* bytes of the packet that an error of ours quotes */
+#define QUOTE_MAX 128 /* bytes of the packet that an error of ours quotes */
 
 struct icmp_header {
 	__u8 type, code;
@@ -62,44 +62,44 @@ struct icmp_header {
 
 struct error_packet {
 	struct icmp_header icmp;
-	__u8 quote[QUOTE_MOST];
+	__u8 quote[QUOTE_MAX];
 };
 
 /* Each user has its own part, since they call each other. */
 struct scratch {
 	struct {
-		struct fresh fresh;
-		struct pick pick;
-	} begin;
+		struct new_conn conn;
+		struct sched_request request;
+	} create;
 	struct {
-		struct fresh fresh;
-		struct found found;
-	} template;
+		struct new_conn conn;
+		struct lookup_result lookup;
+	} persistence;
 	struct {
-		struct fresh fresh;
-		struct found found;
-		struct key key;
-	} locality;
+		struct new_conn conn;
+		struct lookup_result lookup;
+		struct conn_key key;
+	} lblc;
 	struct {
-		struct key key;
-		struct found found;
-		struct answer whose;
-	} answer;
-	struct set_walk set;
+		struct conn_key key;
+		struct lookup_result lookup;
+		struct reply info;
+	} reply;
+	struct lblcr_walk lblcr;
 	struct packet packet; /* what the program has in hand */
 	struct packet quoted; /* what an ICMP error is about: it went from `client` to `vip`; or a connection that is adopted */
-	__u32 expected; /* schedule_icmp: where its client would be sent */
+	__u32 icmp_dest; /* schedule_icmp: where its client would be sent */
 	struct bpf_fib_lookup fib;
 	struct {
 		struct error_packet packet;
 		__u32 second, sent; /* how many in which */
 	} error;
 	struct {
-		__be16 words[2 * EK_VLAN_TAGS]; /* what was taken off the frame, as it lay there */
+		__be16 tags[2 * EK_VLAN_TAGS]; /* what was taken off the frame, as it lay there */
 		__u32 count;
-		__u32 vlan; /* the device of its VLAN */
-	} tags;
-	struct key flow; /* of the packet itself, if it is IPv6 */
+		__u32 ifindex; /* of the VLAN */
+	} vlan;
+	struct conn_key flow_key; /* of the packet itself, if it is IPv6 */
 	struct outer outer;
 };
 
@@ -108,12 +108,12 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct scratch);
-} scratch SEC(".maps");
+} scratch_memory SEC(".maps");
 
 static __always_inline struct scratch *scratch_get(void)
 {
 	__u32 zero = 0;
-	return bpf_map_lookup_elem(&scratch, &zero);
+	return bpf_map_lookup_elem(&scratch_memory, &zero);
 }
 
 #endif

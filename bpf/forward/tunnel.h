@@ -27,11 +27,11 @@ static __always_inline __u64 sum4(const __be32 *w)
  * The sum of a packet, without looking at its payload: whole checksums make each header's bytes, and each segment with
  * its pseudo header, sum up to nothing ("local checksum offload", Documentation/networking/checksum-offloads.rst).
  */
-static __always_inline void inner_sum(struct packet *p, struct inner *in, void *l3, void *end)
+static __always_inline void inner_csum(struct packet *p, struct inner *in, void *l3, void *end)
 {
 	__u32 length = p->bytes - (p->l4 - ETH_SIZE);
 	__u64 pseudo = bpf_htonl(length) + (__u64)bpf_htonl(p->protocol);
-	if (p->piece != WHOLE || p->related || (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP))
+	if (p->fragment != NOT_FRAGMENT || p->ipsec || (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP))
 		return;
 	if (p->protocol == IPPROTO_UDP) {
 		struct udphdr *udp = l3 - ETH_SIZE + (p->l4 & MAX_L4);
@@ -47,9 +47,9 @@ static __always_inline void inner_sum(struct packet *p, struct inner *in, void *
 		for (int i = 0; i < 10; i++)
 			header += ((__u32 *)l3)[i];
 		/* in ones' complement the header's own checksum is ~0, which is 0 */
-		in->sum = csum_fold(header + (__u16)~csum_fold(sum4(p->client) + sum4(p->vip) + pseudo));
+		in->sum = csum_fold(header + (__u16)~csum_fold(sum4(p->saddr) + sum4(p->daddr) + pseudo));
 	} else {
-		in->sum = (__u16)~csum_fold((__u64)p->client[0] + p->vip[0] + pseudo);
+		in->sum = (__u16)~csum_fold((__u64)p->saddr[0] + p->daddr[0] + pseudo);
 	}
 	in->summed = 1;
 }
@@ -76,7 +76,7 @@ static __always_inline void put16(__u8 *at, __be16 v)
 }
 
 /* Builds what is put in front of a packet for a destination. Global: the verifier looks at it once. */
-__noinline int outer_make(struct outer *o, struct packet *p, struct inner *in, __u32 dest)
+__noinline int outer_build(struct outer *o, struct packet *p, struct inner *in, __u32 dest)
 {
 	struct dest *d = dest_at(dest);
 	if (!d || !o || !p || !in)
@@ -99,8 +99,8 @@ __noinline int outer_make(struct outer *o, struct packet *p, struct inner *in, _
 	} else if (kind == TUNNEL_GUE) {
 		h = &o->bytes[at == 40 ? 40 : 20];
 		/* the source port tells flows apart, for whoever spreads them by it */
-		__u32 flow = (p->client[0] ^ p->client[1] ^ p->client[2] ^ p->client[3] ^
-			      ((__u32)p->client_port << 16 | p->vport)) * 0x9e3779b1u;
+		__u32 flow = (p->saddr[0] ^ p->saddr[1] ^ p->saddr[2] ^ p->saddr[3] ^
+			      ((__u32)p->sport << 16 | p->dport)) * 0x9e3779b1u;
 		put16(h, bpf_htons(0xc000 | (flow >> 18)));
 		put16(h + 2, d->tunnel_port);
 		put16(h + 4, bpf_htons(rest));
@@ -142,9 +142,9 @@ __noinline int outer_make(struct outer *o, struct packet *p, struct inner *in, _
 }
 
 /* Reads off the inner header, after its TTL was lowered. */
-static __always_inline int inner_read(void *ctx, int tc, struct packet *p, struct inner *in)
+static __always_inline int inner_parse(void *ctx, int tc, struct packet *p, struct inner *in)
 {
-	void *l3 = data_of(ctx, tc) + ETH_SIZE, *end = end_of(ctx, tc);
+	void *l3 = ctx_data(ctx, tc) + ETH_SIZE, *end = ctx_data_end(ctx, tc);
 	in->v6 = p->family == 6;
 	if (in->v6) {
 		struct ipv6hdr *ip = l3;
@@ -161,18 +161,18 @@ static __always_inline int inner_read(void *ctx, int tc, struct packet *p, struc
 		in->ttl = ip->ttl;
 		in->protocol = IPPROTO_IPIP;
 		in->df = outer_df(ip->frag_off);
-		in->id = outer_id(p->client[0], ip->id);
+		in->id = outer_id(p->saddr[0], ip->id);
 	}
 	/* of a large segment every piece would need its own */
 	if (!tc || !((struct __sk_buff *)ctx)->gso_size)
-		inner_sum(p, in, l3, end);
+		inner_csum(p, in, l3, end);
 	return 0;
 }
 
 static __noinline int xdp_encapsulate(struct xdp_md *ctx, struct outer *o, __u32 v6)
 {
 	__u32 len = o->len;
-	if (len < 20 || len > OUTER_MOST)
+	if (len < 20 || len > OUTER_MAX)
 		return -1;
 	if (bpf_xdp_adjust_head(ctx, -(int)len))
 		return -1;
@@ -186,7 +186,7 @@ static __noinline int xdp_encapsulate(struct xdp_md *ctx, struct outer *o, __u32
 static __noinline int tc_encapsulate(struct __sk_buff *skb, struct outer *o, __u32 v6)
 {
 	__u32 len = o->len;
-	if (len < 20 || len > OUTER_MOST)
+	if (len < 20 || len > OUTER_MAX)
 		return -1;
 	__u8 next = v6 ? o->bytes[6] : o->bytes[9];
 	__u64 flags = v6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
@@ -207,7 +207,7 @@ static __always_inline int is_ipip4(struct dest *d)
 	return d->tunnel == TUNNEL_IPIP && d->family == 4;
 }
 
-static __always_inline void frame_for(struct ethhdr *eth, const struct next_hop *hop, __be16 proto)
+static __always_inline void eth_write(struct ethhdr *eth, const struct next_hop *hop, __be16 proto)
 {
 	__builtin_memcpy(eth->h_dest, hop->dmac, 6);
 	__builtin_memcpy(eth->h_source, hop->smac, 6);
@@ -217,7 +217,7 @@ static __always_inline void frame_for(struct ethhdr *eth, const struct next_hop 
 /* The commonest cases without a detour through memory: XDP, ipip, IPv4 in IPv4; */
 static __always_inline __u32 forward_ipip4(struct xdp_md *ctx, __u32 bytes, struct dest *d, const struct next_hop *hop)
 {
-	__u32 reason = age(ctx, 0, 0);
+	__u32 reason = ttl_decrement(ctx, 0, 0);
 	if (reason != REASON_FORWARDED)
 		return reason;
 	struct iphdr *ip = (void *)(long)ctx->data + ETH_SIZE;
@@ -237,7 +237,7 @@ static __always_inline __u32 forward_ipip4(struct xdp_md *ctx, __u32 bytes, stru
 	w[3] = d->source[0];
 	w[4] = d->addr[0];
 	((struct iphdr *)w)->check = ~csum_fold(sum4(w) + w[4]);
-	frame_for(eth, hop, bpf_htons(ETH_P_IP));
+	eth_write(eth, hop, bpf_htons(ETH_P_IP));
 	return REASON_FORWARDED;
 }
 
@@ -249,7 +249,7 @@ static __always_inline int is_ip6ip6(struct dest *d)
 /* and IPv6 in IPv6. */
 static __always_inline __u32 forward_ip6ip6(struct xdp_md *ctx, __u32 bytes, struct dest *d, const struct next_hop *hop)
 {
-	__u32 reason = age(ctx, 0, 1);
+	__u32 reason = ttl_decrement(ctx, 0, 1);
 	if (reason != REASON_FORWARDED)
 		return reason;
 	struct ipv6hdr *ip = (void *)(long)ctx->data + ETH_SIZE;
@@ -266,7 +266,7 @@ static __always_inline __u32 forward_ip6ip6(struct xdp_md *ctx, __u32 bytes, str
 	w[1] = bpf_htonl(bytes << 16 | IPPROTO_IPV6 << 8 | hops);
 	__builtin_memcpy(w + 2, d->source, 16);
 	__builtin_memcpy(w + 6, d->addr, 16);
-	frame_for(eth, hop, bpf_htons(ETH_P_IPV6));
+	eth_write(eth, hop, bpf_htons(ETH_P_IPV6));
 	return REASON_FORWARDED;
 }
 
@@ -274,16 +274,16 @@ static __always_inline __u32 forward_tun(void *ctx, int tc, struct packet *p, __
 					 const struct next_hop *hop)
 {
 	struct inner in = {};
-	struct scratch *mine = scratch_get();
+	struct scratch *scratch = scratch_get();
 	__u32 v6 = d->family == 6;
-	__u32 reason = age(ctx, tc, p->family == 6);
+	__u32 reason = ttl_decrement(ctx, tc, p->family == 6);
 	if (reason != REASON_FORWARDED)
 		return reason;
-	if (!mine || inner_read(ctx, tc, p, &in) || outer_make(&mine->outer, p, &in, dest))
+	if (!scratch || inner_parse(ctx, tc, p, &in) || outer_build(&scratch->outer, p, &in, dest))
 		return REASON_NO_HEADROOM;
-	if (tc ? tc_encapsulate(ctx, &mine->outer, v6) : xdp_encapsulate(ctx, &mine->outer, v6))
+	if (tc ? tc_encapsulate(ctx, &scratch->outer, v6) : xdp_encapsulate(ctx, &scratch->outer, v6))
 		return REASON_NO_HEADROOM;
-	return address_frame(ctx, tc, hop);
+	return eth_set_next_hop(ctx, tc, hop);
 }
 
 #endif

@@ -17,7 +17,7 @@ static __always_inline struct device *device_at(__u32 ifindex)
 {
 #pragma unroll
 	for (int i = 0; i < EK_DEVICE_PROBES; i++) {
-		struct device *dev = AT_LAST(devices, ifindex + i);
+		struct device *dev = TABLE_GET_MASKED(devices, ifindex + i);
 		if (!dev->ifindex)
 			return 0;
 		if (dev->ifindex == ifindex)
@@ -27,59 +27,59 @@ static __always_inline struct device *device_at(__u32 ifindex)
 }
 
 /* Frames for other hosts, seen because a switch floods or a device is promiscuous, are not to be balanced twice. */
-static __always_inline int device_owns(__u32 ifindex, void *frame)
+static __always_inline int is_own_frame(__u32 ifindex, void *frame)
 {
 	struct device *dev = device_at(ifindex);
 	return dev && *(__u32 *)dev->mac == *(__u32 *)frame && *(__u16 *)(dev->mac + 4) == *(__u16 *)(frame + 4);
 }
 
-static __always_inline int is_tag(__be16 proto)
+static __always_inline int is_vlan_tag(__be16 proto)
 {
 	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD);
 }
 
 /* A tag as struct device has it; its priority (three bits) and drop eligibility do not matter. */
-static __always_inline __u32 tag_of(__be16 proto, __be16 control)
+static __always_inline __u32 vlan_tag(__be16 proto, __be16 control)
 {
 	return (__u32)bpf_ntohs(proto) << 16 | (bpf_ntohs(control) & 0xfff);
 }
 
 /* The device that a packet came by, or its VLAN's. */
-static __always_inline __u32 came_by(struct xdp_md *ctx, struct packet *p)
+static __always_inline __u32 ingress_device(struct xdp_md *ctx, struct packet *p)
 {
 	__u32 in = ctx->ingress_ifindex;
 	asm volatile("" : "+r"(in)); /* not an address that is chosen first: the verifier takes no changed context */
-	if (!p->tagged)
+	if (!p->vlan)
 		return in;
-	struct scratch *mine = scratch_get();
-	return mine ? mine->tags.vlan : 0;
+	struct scratch *scratch = scratch_get();
+	return scratch ? scratch->vlan.ifindex : 0;
 }
 
 /* Takes the tags off a frame of a VLAN that is known. 0: it has none, or is of none, and is as it was. */
-static __noinline int untag(struct xdp_md *ctx)
+static __noinline int vlan_pop(struct xdp_md *ctx)
 {
-	struct scratch *mine = scratch_get();
+	struct scratch *scratch = scratch_get();
 	struct ethhdr *eth = (void *)(long)ctx->data;
 	__be16 *word = (void *)eth + 12; /* Ethertype, control, Ethertype, control, Ethertype */
-	if (!mine || (void *)(word + 3) > (void *)(long)ctx->data_end || !is_tag(word[0]))
+	if (!scratch || (void *)(word + 3) > (void *)(long)ctx->data_end || !is_vlan_tag(word[0]))
 		return 0;
-	struct tagged key = { .ifindex = ctx->ingress_ifindex, .tags = { tag_of(word[0], word[1]) } };
+	struct vlan_key key = { .ifindex = ctx->ingress_ifindex, .tags = { vlan_tag(word[0], word[1]) } };
 	__u32 count = 1;
-	mine->tags.words[0] = word[0];
-	mine->tags.words[1] = word[1];
-	if (is_tag(word[2])) {
+	scratch->vlan.tags[0] = word[0];
+	scratch->vlan.tags[1] = word[1];
+	if (is_vlan_tag(word[2])) {
 		if ((void *)(word + 5) > (void *)(long)ctx->data_end)
 			return 0;
-		key.tags[1] = tag_of(word[2], word[3]);
-		mine->tags.words[2] = word[2];
-		mine->tags.words[3] = word[3];
+		key.tags[1] = vlan_tag(word[2], word[3]);
+		scratch->vlan.tags[2] = word[2];
+		scratch->vlan.tags[3] = word[3];
 		count = 2;
 	}
 	__u32 *vlan = bpf_map_lookup_elem(&vlans, &key);
 	if (!vlan)
 		return 0;
-	mine->tags.count = count;
-	mine->tags.vlan = *vlan;
+	scratch->vlan.count = count;
+	scratch->vlan.ifindex = *vlan;
 	struct ethhdr was = *eth;
 	if (bpf_xdp_adjust_head(ctx, count * 4))
 		return 0;
@@ -91,7 +91,7 @@ static __noinline int untag(struct xdp_md *ctx)
 }
 
 /* Puts tags in front of the Ethertype. 0 if there was room. */
-static __always_inline int tag(struct xdp_md *ctx, const __be16 *words, __u32 count)
+static __always_inline int vlan_push(struct xdp_md *ctx, const __be16 *words, __u32 count)
 {
 	struct ethhdr *eth = (void *)(long)ctx->data, was;
 	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
@@ -115,24 +115,24 @@ static __always_inline int tag(struct xdp_md *ctx, const __be16 *words, __u32 co
 }
 
 /* The rarer ends of a frame: of a VLAN, or to one. */
-static __noinline int leave_tagged(struct xdp_md *ctx, struct packet *p, __u32 what)
+static __noinline int xdp_leave_vlan(struct xdp_md *ctx, struct packet *p, __u32 what)
 {
 	__u32 action = what & ((1 << ACTION_BITS) - 1), out = what >> ACTION_BITS & ~EK_HOP_VLAN;
-	struct scratch *mine = scratch_get();
-	if (!mine || action == XDP_DROP)
+	struct scratch *scratch = scratch_get();
+	if (!scratch || action == XDP_DROP)
 		return XDP_DROP;
 	if (action != XDP_TX) {
-		if (p->tagged && tag(ctx, mine->tags.words, mine->tags.count))
+		if (p->vlan && vlan_push(ctx, scratch->vlan.tags, scratch->vlan.count))
 			return XDP_DROP;
 		return action;
 	}
-	out = out ? out : came_by(ctx, p);
+	out = out ? out : ingress_device(ctx, p);
 	struct device *to = device_at(out);
 	if (to && to->lower) {
 		__be16 words[2 * EK_VLAN_TAGS] = {
 			bpf_htons(to->tags[0] >> 16), bpf_htons(to->tags[0]), bpf_htons(to->tags[1] >> 16), bpf_htons(to->tags[1]),
 		};
-		if (tag(ctx, words, to->tags[1] ? 2 : 1)) {
+		if (vlan_push(ctx, words, to->tags[1] ? 2 : 1)) {
 			count_reason(REASON_NO_HEADROOM);
 			return XDP_DROP;
 		}
@@ -142,17 +142,17 @@ static __noinline int leave_tagged(struct xdp_md *ctx, struct packet *p, __u32 w
 }
 
 /* The end of every frame. */
-static __always_inline int leave(struct xdp_md *ctx, struct packet *p, __u32 what)
+static __always_inline int xdp_leave(struct xdp_md *ctx, struct packet *p, __u32 what)
 {
 	__u32 out = what >> ACTION_BITS;
-	if (p->tagged || (out & EK_HOP_VLAN))
-		return leave_tagged(ctx, p, what);
+	if (p->vlan || (out & EK_HOP_VLAN))
+		return xdp_leave_vlan(ctx, p, what);
 	if ((what & ((1 << ACTION_BITS) - 1)) != XDP_TX || !out || out == ctx->ingress_ifindex)
 		return what & ((1 << ACTION_BITS) - 1);
 	return bpf_redirect(out, 0);
 }
 
-static __always_inline __u32 send_by(__u32 ifindex)
+static __always_inline __u32 xdp_send(__u32 ifindex)
 {
 	return XDP_TX | ifindex << ACTION_BITS;
 }

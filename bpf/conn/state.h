@@ -160,15 +160,15 @@ static const __u8 sctp_table[3][SCTP_EVENTS][16] = {
 #undef CL
 
 /* What a packet makes of a connection. */
-struct outlook {
+struct state_transition {
 	__u32 state;
 	__u32 timeout; /* jiffies */
 	__u32 active;
 };
 
-static __always_inline struct outlook outlook(__u32 direction, __u32 state, struct packet *p)
+static __always_inline struct state_transition state_transition(__u32 direction, __u32 state, struct packet *p)
 {
-	struct outlook o = { .timeout = settings.timeout_udp };
+	struct state_transition o = { .timeout = settings.timeout_udp };
 	if (p->protocol == IPPROTO_TCP) {
 		o.state = tcp_next(direction + (settings.tuning & SECURE_TCP ? SECURE : 0), state, p->event);
 		o.timeout = settings.timeout_tcp[o.state & 15];

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* Statistics: one addition on this CPU's own copy. */
-#ifndef EVENKEEL_COUNT_H
-#define EVENKEEL_COUNT_H
+#ifndef EVENKEEL_COUNTERS_H
+#define EVENKEEL_COUNTERS_H
 
 static __always_inline void count_reason(__u32 reason)
 {
-	__u64 *n = bpf_map_lookup_elem(&reasons, &reason);
+	__u64 *n = bpf_map_lookup_elem(&packet_counters, &reason);
 	if (n)
 		(*n)++;
 }

@@ -10,7 +10,7 @@
 #define FIRST_PASSIVE_PORT 1024
 
 /* sys/src/bpf/slots.rs has the same lines. Operators name services, so the hash needs no secret. */
-static __always_inline __u32 slot_hash(__be32 *addr, int v6, __be16 port, __u8 protocol)
+static __always_inline __u32 endpoint_hash(__be32 *addr, int v6, __be16 port, __u8 protocol)
 {
 	__u32 a = addr[0];
 	if (v6)
@@ -19,7 +19,7 @@ static __always_inline __u32 slot_hash(__be32 *addr, int v6, __be16 port, __u8 p
 	return h >> 15;
 }
 
-static __always_inline int slot_is(struct slot *s, __be32 *addr, int v6, __be16 port, __u8 protocol)
+static __always_inline int endpoint_matches(struct endpoint *s, __be32 *addr, int v6, __be16 port, __u8 protocol)
 {
 	/* port, protocol and family lie in one word */
 	if (s->addr[0] != addr[0] || *(__u32 *)&s->port != (port | (__u32)protocol << 16 | (v6 ? 6u : 4u) << 24) || !s->index)
@@ -30,11 +30,11 @@ static __always_inline int slot_is(struct slot *s, __be32 *addr, int v6, __be16 
 /* The index + 1 of the service, 0 if there is none. */
 static __always_inline __u32 service_lookup(__be32 *addr, int v6, __be16 port, __u8 protocol)
 {
-	__u32 h = slot_hash(addr, v6, port, protocol);
+	__u32 h = endpoint_hash(addr, v6, port, protocol);
 #pragma unroll
 	for (int i = 0; i < EK_SERVICE_PROBES; i++) {
-		struct slot *s = AT_LAST(service_slots, h + i);
-		if (slot_is(s, addr, v6, port, protocol))
+		struct endpoint *s = TABLE_GET_MASKED(endpoints, h + i);
+		if (endpoint_matches(s, addr, v6, port, protocol))
 			return s->index;
 		if (!s->family)
 			return 0;
@@ -54,9 +54,9 @@ __noinline __u32 service_wildcard(struct packet *p)
 		return 0;
 	int v6 = p->family == 6;
 	if (settings.has_ftp && p->protocol == IPPROTO_TCP &&
-	    (p->vport == bpf_htons(20) || bpf_ntohs(p->vport) >= FIRST_PASSIVE_PORT)) {
-		__u32 number = v6 ? service_lookup(p->vip, 1, bpf_htons(21), IPPROTO_TCP)
-				  : service_lookup(p->vip, 0, bpf_htons(21), IPPROTO_TCP);
+	    (p->dport == bpf_htons(20) || bpf_ntohs(p->dport) >= FIRST_PASSIVE_PORT)) {
+		__u32 number = v6 ? service_lookup(p->daddr, 1, bpf_htons(21), IPPROTO_TCP)
+				  : service_lookup(p->daddr, 0, bpf_htons(21), IPPROTO_TCP);
 		struct service *s = number ? service_at(number - 1) : 0;
 		/* ip_vs_schedule(): another port than the service's needs persistence */
 		if (s && (s->flags & SERVICE_PERSISTENT))
@@ -64,7 +64,7 @@ __noinline __u32 service_wildcard(struct packet *p)
 	}
 	if (!settings.has_wildcard_port)
 		return 0;
-	return v6 ? service_lookup(p->vip, 1, 0, p->protocol) : service_lookup(p->vip, 0, 0, p->protocol);
+	return v6 ? service_lookup(p->daddr, 1, 0, p->protocol) : service_lookup(p->daddr, 0, 0, p->protocol);
 }
 
 /* The service of a packet's firewall mark: the one that it carries, or that of the members whom it is for. */
@@ -86,20 +86,20 @@ static __always_inline __u32 service_find(struct packet *p, __u32 mark)
 		if (marked)
 			return marked;
 	}
-	__u32 number = p->family == 6 ? service_lookup(p->vip, 1, p->vport, p->protocol)
-				      : service_lookup(p->vip, 0, p->vport, p->protocol);
+	__u32 number = p->family == 6 ? service_lookup(p->daddr, 1, p->dport, p->protocol)
+				      : service_lookup(p->daddr, 0, p->dport, p->protocol);
 	if (!number && (settings.has_wildcard_port | settings.has_ftp))
 		number = service_wildcard(p);
 	return number;
 }
 
 /* The first destination + 1 of those that answer by NAT from this address and port; looked for in so many places. */
-static __always_inline __u32 nat_look(__be32 *addr, int v6, __be16 port, __u8 protocol, int probes)
+static __always_inline __u32 nat_probe(__be32 *addr, int v6, __be16 port, __u8 protocol, int probes)
 {
-	__u32 h = slot_hash(addr, v6, port, protocol);
+	__u32 h = endpoint_hash(addr, v6, port, protocol);
 	for (int i = 0; i < probes; i++) {
-		struct slot *s = AT_LAST(nat_slots, h + i);
-		if (slot_is(s, addr, v6, port, protocol))
+		struct endpoint *s = TABLE_GET_MASKED(nat_dests, h + i);
+		if (endpoint_matches(s, addr, v6, port, protocol))
 			return s->index;
 		if (!s->family)
 			return 0;
@@ -109,7 +109,7 @@ static __always_inline __u32 nat_look(__be32 *addr, int v6, __be16 port, __u8 pr
 
 static __always_inline __u32 nat_lookup(__be32 *addr, int v6, __be16 port, __u8 protocol)
 {
-	return nat_look(addr, v6, port, protocol, EK_NAT_PROBES);
+	return nat_probe(addr, v6, port, protocol, EK_NAT_PROBES);
 }
 
 #endif
