@@ -16,6 +16,7 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let abi = fs::read_to_string(bpf.join("abi.h")).expect("abi.h is part of bpf/");
     fs::write(out.join("consts.rs"), constants(&abi)).expect("OUT_DIR is writable");
+    fs::write(out.join("schedulers.rs"), scheduler_numbers(&abi)).expect("OUT_DIR is writable");
     // The packet path, and the program that decapsulates tunnelled packets on a real server.
     for name in ["evenkeel", "decap"] {
         let built = libbpf_cargo::SkeletonBuilder::new()
@@ -49,6 +50,23 @@ fn constants(abi: &str) -> String {
             }
         }
     }
+    for (name, value) in enumerators(abi) {
+        push(&name, value);
+    }
+    rust
+}
+
+/// The enumerators of `enum scheduler` as a table: (IPVS's name of the scheduler, its number).
+fn scheduler_numbers(abi: &str) -> String {
+    let rows = enumerators(abi).into_iter().filter_map(|(name, value)| {
+        Some(format!("    ({:?}, {value}),\n", name.strip_prefix("SCHED_")?.to_ascii_lowercase()))
+    });
+    format!("const SCHEDULER_NUMBERS: &[(&str, u8)] = &[\n{}];\n", rows.collect::<String>())
+}
+
+/// Every enumerator of abi.h with its value.
+fn enumerators(abi: &str) -> Vec<(String, u64)> {
+    let mut all = Vec::new();
     let text: String = strip_comments(abi);
     for part in text.split("enum ").skip(1) {
         let Some((_, body)) = part.split_once('{') else { continue };
@@ -59,11 +77,11 @@ fn constants(abi: &str) -> String {
                 Some((n, v)) => (n.trim(), v.trim().parse().expect("enumerators are plain numbers")),
                 None => (item, next),
             };
-            push(name, value);
+            all.push((name.to_owned(), value));
             next = value + 1;
         }
     }
-    rust
+    all
 }
 
 fn strip_comments(text: &str) -> String {

@@ -9,7 +9,7 @@ use evenkeel_core::model::{
     ForwardingMethod, MarkRule, Persistence, Protocol, RemovalPolicy, Scheduler, SchedulerFlags, ServerKey, ServiceKey,
     Tuning, Tunnel, Weight,
 };
-use evenkeel_core::oracle::{Oracle, Packet, Verdict};
+use evenkeel_core::oracle::{ConnCounts, Oracle, Packet, Verdict};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
 use evenkeel_testkit::frames::{self, Endpoint, TcpFlags, parse_frame, parse_icmp};
 use evenkeel_testkit::lan::eventually;
@@ -271,8 +271,12 @@ impl History {
     fn compare_state(&self, seed: u64) {
         let maps = self.plane.plane.maps();
         for s in maps.service_records() {
-            let have: Vec<_> =
-                s.dests.iter().map(|d| (d.key, (d.active, d.inactive, d.persistent), d.overload)).collect();
+            let counts = |d: &evenkeel_sys::bpf::DestRecord| ConnCounts {
+                active: d.active,
+                inactive: d.inactive,
+                templates: d.persistent,
+            };
+            let have: Vec<_> = s.dests.iter().map(|d| (d.key, counts(d), d.overload)).collect();
             let want: Vec<_> = self.oracle.dests(s.key).iter().map(|d| (d.key, d.counts, d.overload)).collect();
             assert_eq!(have, want, "seed {seed}: servers of {}\n{}", s.key, self.log_tail());
         }

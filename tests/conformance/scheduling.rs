@@ -157,11 +157,11 @@ impl ServiceModel {
         let list = &self.list;
         let open = |want| list.iter().any(|(k, _, l, _)| server_id(k.addr) == want && l.is_eligible());
         let flags = self.spec.flags;
-        let port = if flags.port { from.1 } else { 0 };
         let found = match self.spec.scheduler {
             Scheduler::Rr | Scheduler::Wrr => schedulers::walk_table(&self.table, &mut self.cursor.next, open),
-            Scheduler::Sh => hash::lookup(&self.table, |o| hash::sh_index(from.0, port, o), flags.fallback, open),
-            Scheduler::Mh => hash::lookup(&self.table, |o| hash::mh_index(from.0, port, o), flags.fallback, open),
+            hashing @ (Scheduler::Sh | Scheduler::Mh) => {
+                hash::select_by_hash(hashing, flags, &self.table, from, from.0, open)
+            }
             scan => {
                 let loads: Vec<ServerLoad> = list.iter().map(|(_, _, l, _)| *l).collect();
                 schedulers::select_by_scan(scan, &loads).map(|i| server_id(list[i].0.addr))

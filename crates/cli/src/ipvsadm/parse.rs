@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use evenkeel_core::ipvs::{
-    Change, Dest, FwdMethod, SVC_F_ONEPACKET, SVC_F_PERSISTENT, SVC_F_SCHED1, SVC_F_SCHED2, SVC_F_SCHED3, Service,
-    ServiceId, SyncDaemon, SyncRole, TUNNEL_FLAG_CSUM, TUNNEL_FLAG_REMCSUM, TUNNEL_TYPE_GRE, TUNNEL_TYPE_GUE,
-    TUNNEL_TYPE_IPIP, Timeouts,
+    Change, Dest, FwdMethod, SVC_F_ONEPACKET, SVC_F_PERSISTENT, SVC_F_SCHED1, Service, ServiceId, SyncDaemon, SyncRole,
+    TUNNEL_FLAG_CSUM, TUNNEL_FLAG_REMCSUM, TUNNEL_TYPE_GRE, TUNNEL_TYPE_GUE, TUNNEL_TYPE_IPIP, Timeouts,
 };
 use evenkeel_core::model::Protocol;
+use evenkeel_core::schedulers::Scheduler;
 use evenkeel_sys::resolver;
 
 use super::options::{Command, KIND_FWMARK, Opt};
@@ -546,26 +546,17 @@ impl ParsedOptions {
     }
 }
 
-/// `sh-fallback,sh-port`, `mh-*`, `flag-1` to `flag-3`.
+/// The flags of `-b`: `sh-fallback`, `sh-port`, `mh-fallback`, `mh-port`, and `flag-1` to `flag-3` for any scheduler.
 fn parse_scheduler_flags(scheduler: &str, text: &str) -> Result<u32> {
-    const NAMES: [(&str, &str, u32); 7] = [
-        ("sh", "sh-fallback", SVC_F_SCHED1),
-        ("sh", "sh-port", SVC_F_SCHED2),
-        ("mh", "mh-fallback", SVC_F_SCHED1),
-        ("mh", "mh-port", SVC_F_SCHED2),
-        ("", "flag-1", SVC_F_SCHED1),
-        ("", "flag-2", SVC_F_SCHED2),
-        ("", "flag-3", SVC_F_SCHED3),
-    ];
     let mut flags = 0;
     for word in text.split(',').filter(|w| !w.is_empty()) {
-        let Some((of, _, flag)) = NAMES.iter().find(|(_, name, _)| *name == word) else {
+        let Some((owner, bit)) = Scheduler::find_flag(word) else {
             return usage_error(format!("invalid scheduler flag `{word}'"));
         };
-        if !of.is_empty() && *of != scheduler {
+        if owner.is_some_and(|s| s.name() != scheduler) {
             return usage_error(format!("incompatible scheduler flag `{word}'"));
         }
-        flags |= flag;
+        flags |= SVC_F_SCHED1 << bit;
     }
     Ok(flags)
 }

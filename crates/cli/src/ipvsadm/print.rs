@@ -9,6 +9,7 @@ use evenkeel_core::ipvs::{
     TUNNEL_FLAG_REMCSUM, TUNNEL_TYPE_GRE, TUNNEL_TYPE_GUE, Timeouts,
 };
 use evenkeel_core::model::Protocol;
+use evenkeel_core::schedulers::Scheduler;
 use evenkeel_sys::resolver;
 
 use super::parse::{Columns, ListOptions};
@@ -64,15 +65,9 @@ fn service_protocol(id: ServiceId) -> Protocol {
 
 /// What the flags of a scheduler are called, `None` if there are none.
 fn scheduler_flags(s: &Service) -> Option<String> {
-    let names: [(&str, u32); 3] = match s.scheduler.as_str() {
-        "sh" => [("sh-fallback", SVC_F_SCHED1), ("sh-port", SVC_F_SCHED2), ("", SVC_F_SCHED3)],
-        "mh" => [("mh-fallback", SVC_F_SCHED1), ("mh-port", SVC_F_SCHED2), ("", SVC_F_SCHED3)],
-        _ => [("flag-1", SVC_F_SCHED1), ("flag-2", SVC_F_SCHED2), ("flag-3", SVC_F_SCHED3)],
-    };
-    s.has_flag(SVC_F_SCHED1 | SVC_F_SCHED2 | SVC_F_SCHED3).then(|| {
-        let set = names.iter().filter(|(name, flag)| !name.is_empty() && s.has_flag(*flag));
-        set.map(|(name, _)| *name).collect::<Vec<_>>().join(",")
-    })
+    let scheduler = s.scheduler.parse().unwrap_or(Scheduler::None);
+    s.has_flag(SVC_F_SCHED1 | SVC_F_SCHED2 | SVC_F_SCHED3)
+        .then(|| scheduler.flag_names(s.scheduler_flags()).collect::<Vec<_>>().join(","))
 }
 
 /// The mask of a persistent service, if it is not the whole address.

@@ -75,16 +75,23 @@ impl Service {
         };
         (self.flags & !known == 0).then(|| ServiceSpec {
             scheduler,
-            flags: SchedulerFlags {
-                fallback: self.has_flag(SVC_F_SCHED1),
-                port: self.has_flag(SVC_F_SCHED2),
-                flag3: self.has_flag(SVC_F_SCHED3),
-            },
+            flags: self.scheduler_flags(),
             one_packet: self.has_flag(SVC_F_ONEPACKET),
             persistence: self.has_flag(SVC_F_PERSISTENT).then_some(Persistence { timeout_s: self.timeout_s, mask }),
             persistence_engine: engine,
             removal_policy: RemovalPolicy::Drop,
         })
+    }
+}
+
+impl Service {
+    /// The scheduler's flags.
+    pub fn scheduler_flags(&self) -> SchedulerFlags {
+        SchedulerFlags {
+            fallback: self.has_flag(SVC_F_SCHED1),
+            port: self.has_flag(SVC_F_SCHED2),
+            flag3: self.has_flag(SVC_F_SCHED3),
+        }
     }
 }
 

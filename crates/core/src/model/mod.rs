@@ -21,8 +21,8 @@ pub use config::{
 pub use route::{Encap, NextHop, Prefix, RoutePlacement, RouteSpec, RuleAction, RuleSpec};
 pub use service::{
     ForwardingMethod, MarkRule, NamedServer, NamedServers, Persistence, PersistenceEngine, Protocol, Quorum,
-    RealServer, RemovalPolicy, Scheduler, SchedulerFlags, ServerKey, ServiceKey, SorryServer, Tunnel, TunnelChecksum,
-    TunnelKind, VirtualServer, Weight,
+    RealServer, RemovalPolicy, ServerKey, ServiceKey, SorryServer, Tunnel, TunnelChecksum, TunnelKind, VirtualServer,
+    Weight,
 };
 pub use track::{ParamMatch, Track, TrackFile, TrackProcess, TrackResult, TrackedObject, VrrpScript};
 pub use tuning::Tuning;
@@ -31,6 +31,8 @@ pub use vrrp::{
     NotifyConfig, OldUnicastChecksum, ReleaseIntervals, ScriptCommand, Signing, SigningMode, Statics, SyncGroup,
     Transport, UnicastConfig, UnicastPeer, VipSpec, Vmac, VmacKind, VmacUse, Vrid, VrrpInstance, VrrpVersion,
 };
+
+pub use crate::schedulers::{Scheduler, SchedulerFlags};
 
 /// The last byte of an address, by which tests tell servers apart.
 #[cfg(test)]

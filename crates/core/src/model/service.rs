@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Check, ScriptCommand};
 use crate::discovery::NameQuery;
+use crate::schedulers::{Scheduler, SchedulerFlags};
 
 /// A layer-4 protocol that services speak.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -199,107 +199,6 @@ impl fmt::Display for ForwardingMethod {
             },
         }
     }
-}
-
-/// Which real server takes a new connection.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scheduler {
-    /// Round robin.
-    Rr,
-    /// Weighted round robin.
-    Wrr,
-    /// Least connection.
-    Lc,
-    /// Weighted least connection.
-    Wlc,
-    /// Locality-based least connection: a destination address stays with its server.
-    Lblc,
-    /// The same with a set of servers for each address.
-    Lblcr,
-    /// By a hash of the destination address.
-    Dh,
-    /// By a hash of the source address.
-    Sh,
-    /// Maglev hashing of the source address.
-    Mh,
-    /// Shortest expected delay.
-    Sed,
-    /// Never queue: an idle server, else as sed.
-    Nq,
-    /// Weighted fail-over: the heaviest.
-    Fo,
-    /// Weighted overflow: the heaviest that has no more connections than weight.
-    Ovf,
-    /// The power of two random choices.
-    Twos,
-    /// None: no new connection is taken (`ipvsadm -s none`).
-    None,
-}
-
-impl Scheduler {
-    /// All that choose a server.
-    pub const ALL: [Scheduler; 14] = [
-        Scheduler::Rr,
-        Scheduler::Wrr,
-        Scheduler::Lc,
-        Scheduler::Wlc,
-        Scheduler::Lblc,
-        Scheduler::Lblcr,
-        Scheduler::Dh,
-        Scheduler::Sh,
-        Scheduler::Mh,
-        Scheduler::Sed,
-        Scheduler::Nq,
-        Scheduler::Fo,
-        Scheduler::Ovf,
-        Scheduler::Twos,
-    ];
-
-    /// IPVS's name of it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Scheduler::Rr => "rr",
-            Scheduler::Wrr => "wrr",
-            Scheduler::Lc => "lc",
-            Scheduler::Wlc => "wlc",
-            Scheduler::Lblc => "lblc",
-            Scheduler::Lblcr => "lblcr",
-            Scheduler::Dh => "dh",
-            Scheduler::Sh => "sh",
-            Scheduler::Mh => "mh",
-            Scheduler::Sed => "sed",
-            Scheduler::Nq => "nq",
-            Scheduler::Fo => "fo",
-            Scheduler::Ovf => "ovf",
-            Scheduler::Twos => "twos",
-            Scheduler::None => "none",
-        }
-    }
-}
-
-impl fmt::Display for Scheduler {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Scheduler {
-    type Err = ();
-    fn from_str(s: &str) -> Result<Self, ()> {
-        Scheduler::ALL.into_iter().find(|k| k.name() == s).ok_or(())
-    }
-}
-
-/// What a service's scheduler is told besides its name (`-b` of ipvsadm).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
-pub struct SchedulerFlags {
-    /// `sh-fallback`, `mh-fallback`: another server where the one found is not available.
-    pub fallback: bool,
-    /// `sh-port`, `mh-port`: the client's port counts too.
-    pub port: bool,
-    /// `flag-3`, which no scheduler reads.
-    pub flag3: bool,
 }
 
 /// A real server's weight, 0 to 2^31 - 1; 0 is quiesced: no new connection, the old ones go on.

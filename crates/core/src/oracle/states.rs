@@ -1,28 +1,35 @@
-//! The state machines of TCP and SCTP as IPVS keeps them: tcp_states[], tcp_states_dos[], sctp_states[], written out once
-//! more, column by column as `ipvsadm -Lc` names the states.
+//! The state machines of TCP and SCTP as IPVS has them: tcp_states[], tcp_states_dos[] and sctp_states[], written out a
+//! second time, with the columns in the order of the states' numbers.
 
+use crate::ipvs::is_active;
 use crate::model::{Protocol, Tuning};
 
-/// Whose packet it is.
+/// The direction of a packet: IP_VS_DIR_INPUT, IP_VS_DIR_OUTPUT, IP_VS_DIR_INPUT_ONLY.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Direction {
-    /// The client's.
+    /// From the client.
     Input,
-    /// The server's.
+    /// From the server.
     Output,
-    /// The client's, of a connection whose server is not seen.
+    /// From the client, of a connection whose replies do not pass this director.
     InputOnly,
 }
 
-/// Flags of a TCP segment.
+/// FIN of a TCP segment's flags (RFC 9293, 3.1).
 pub const FIN: u8 = 0x01;
-/// Begins a connection.
+/// SYN of a TCP segment's flags.
 pub const SYN: u8 = 0x02;
-/// Ends it at once.
+/// RST of a TCP segment's flags.
 pub const RST: u8 = 0x04;
-/// Acknowledges.
+/// ACK of a TCP segment's flags.
 pub const ACK: u8 = 0x10;
 
+/// The type of an SCTP INIT chunk (RFC 9260, 3.2).
+pub const SCTP_INIT: u8 = 1;
+/// The type of an SCTP ABORT chunk.
+pub const SCTP_ABORT: u8 = 6;
+
+/// The names of the states, abbreviated.
 const TCP: [&str; 11] = ["NO", "ES", "SS", "SR", "FW", "TW", "CL", "CW", "LA", "LI", "SA"];
 /// Rows: SYN, FIN, ACK, RST.
 const TCP_STATES: [[&str; 4]; 3] = [
@@ -65,9 +72,10 @@ const TCP_STATES_DOS: [[&str; 4]; 3] = [
         "CL CL CL SR CL CL CL CL LA LI CL",
     ],
 ];
-/// tcp_timeouts[], seconds; ES and FW are settable.
+/// tcp_timeouts[] in seconds. The timeouts of ES and FW can be set.
 const TCP_TIMEOUTS: [u32; 11] = [2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120];
 
+/// The names of the states, abbreviated.
 const SCTP: [&str; 14] = ["NO", "I1", "IN", "CS", "CR", "CW", "CO", "CE", "ES", "SS", "SR", "SA", "RJ", "CL"];
 /// Rows: data, INIT, INIT ACK, COOKIE ECHO, COOKIE ACK, SHUTDOWN, SHUTDOWN ACK, SHUTDOWN COMPLETE, ERROR, ABORT.
 const SCTP_STATES: [[&str; 10]; 3] = [
@@ -109,69 +117,73 @@ const SCTP_STATES: [[&str; 10]; 3] = [
     ],
 ];
 
-/// What a packet makes of a connection.
+/// The state that a packet moves a connection to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StateTransition {
-    /// Its state, in the kernel's numbers; 0 for UDP.
+    /// The kernel's number of the state; 0 for UDP.
     pub state: u32,
-    /// How long it then lives, seconds.
+    /// The timeout of the state, in seconds.
     pub timeout_s: u32,
-    /// Does it count as active?
+    /// Whether the connection counts as active in this state.
     pub active: bool,
-    /// Is it established?
-    pub established: bool,
 }
 
+/// The entry of a row for a state.
 fn next_in_row(row: &str, names: &[&str], state: u32) -> u32 {
     let next = row.split(' ').nth(state as usize).unwrap_or("CL");
     names.iter().position(|n| *n == next).unwrap_or(0) as u32
 }
 
-/// The next state, and what follows from it. `event`: a TCP segment's flags, or the type of an SCTP packet's first chunk.
-pub fn next_state(tuning: &Tuning, protocol: Protocol, side: Direction, state: u32, event: u8) -> StateTransition {
-    let place = match side {
+/// The state after a packet. `event` is the flags of a TCP segment, or the type of an SCTP packet's first chunk.
+pub fn next_state(tuning: &Tuning, protocol: Protocol, direction: Direction, state: u32, event: u8) -> StateTransition {
+    let (state, timeout_s) = match protocol {
+        Protocol::Udp => (0, tuning.udp_s),
+        Protocol::Tcp => next_tcp_state(tuning, direction, state, event),
+        Protocol::Sctp => next_sctp_state(direction, state, event),
+    };
+    StateTransition { state, timeout_s, active: is_active(protocol, state) }
+}
+
+fn table_index(direction: Direction) -> usize {
+    match direction {
         Direction::Input => 0,
         Direction::Output => 1,
         Direction::InputOnly => 2,
-    };
-    match protocol {
-        Protocol::Udp => StateTransition { state: 0, timeout_s: tuning.udp_s, active: false, established: false },
-        Protocol::Tcp => {
-            let tables = if tuning.secure_tcp { &TCP_STATES_DOS } else { &TCP_STATES };
-            // The first of RST, SYN, FIN, ACK counts; a segment without any closes (tcp_state_idx()).
-            let row = [(RST, 3), (SYN, 0), (FIN, 1), (ACK, 2)].iter().find(|(flag, _)| event & flag != 0);
-            let state = row.map_or(6, |(_, row)| next_in_row(tables[place][*row], &TCP, state));
-            let name = TCP[state as usize];
-            let timeout_s = match name {
-                "ES" => tuning.tcp_s,
-                "FW" => tuning.tcpfin_s,
-                _ => TCP_TIMEOUTS[state as usize],
-            };
-            let active = matches!(name, "ES" | "SS" | "SR" | "SA");
-            StateTransition { state, timeout_s, active, established: name == "ES" }
-        }
-        Protocol::Sctp => {
-            let row = match event {
-                1 => 1,
-                2 => 2,
-                10 => 3,
-                11 => 4,
-                7 => 5,
-                8 => 6,
-                14 => 7,
-                9 => 8,
-                6 => 9,
-                _ => 0,
-            };
-            let state = next_in_row(SCTP_STATES[place][row], &SCTP, state);
-            let name = SCTP[state as usize];
-            let timeout_s = match name {
-                "NO" => 2,
-                "I1" | "RJ" => 4,
-                "ES" => 900,
-                _ => 60,
-            };
-            StateTransition { state, timeout_s, active: name == "ES", established: name == "ES" }
-        }
     }
+}
+
+fn next_tcp_state(tuning: &Tuning, direction: Direction, state: u32, event: u8) -> (u32, u32) {
+    let tables = if tuning.secure_tcp { &TCP_STATES_DOS } else { &TCP_STATES };
+    // tcp_state_idx(): the first of RST, SYN, FIN, ACK decides. A segment without any of them leads to CLOSE.
+    let row = [(RST, 3), (SYN, 0), (FIN, 1), (ACK, 2)].iter().find(|(flag, _)| event & flag != 0);
+    let state = row.map_or(6, |(_, row)| next_in_row(tables[table_index(direction)][*row], &TCP, state));
+    let timeout_s = match TCP[state as usize] {
+        "ES" => tuning.tcp_s,
+        "FW" => tuning.tcpfin_s,
+        _ => TCP_TIMEOUTS[state as usize],
+    };
+    (state, timeout_s)
+}
+
+fn next_sctp_state(direction: Direction, state: u32, event: u8) -> (u32, u32) {
+    let row = match event {
+        SCTP_INIT => 1,
+        2 => 2,
+        10 => 3,
+        11 => 4,
+        7 => 5,
+        8 => 6,
+        14 => 7,
+        9 => 8,
+        SCTP_ABORT => 9,
+        _ => 0,
+    };
+    let state = next_in_row(SCTP_STATES[table_index(direction)][row], &SCTP, state);
+    let timeout_s = match SCTP[state as usize] {
+        "NO" => 2,
+        "I1" | "RJ" => 4,
+        "ES" => 900,
+        _ => 60,
+    };
+    (state, timeout_s)
 }

@@ -1,8 +1,9 @@
-//! dh, sh and mh: their tables, and where a packet looks into them. The program's hash.h is the twin.
+//! Hash schedulers (dh, sh, mh): their tables, and the entry that a packet selects. `bpf/hash.h` has the same hashes.
 
 use std::net::IpAddr;
 
-use super::{Server, gcd};
+use super::walk::gcd;
+use super::{Scheduler, SchedulerFlags, Server};
 
 /// IP_VS_SH_TAB_SIZE, IP_VS_DH_TAB_SIZE
 pub const SH_SIZE: usize = 256;
@@ -16,7 +17,7 @@ pub fn hash_32(v: u32, bits: u32) -> u32 {
     v.wrapping_mul(0x61C8_8647) >> (32 - bits)
 }
 
-/// An address as one number: IPv4's own, or IPv6's four words put together.
+/// An address as one number: an IPv4 address in host byte order, or the four words of an IPv6 address XORed.
 pub fn fold_addr(a: IpAddr) -> u32 {
     match a {
         IpAddr::V4(a) => u32::from(a),
@@ -27,7 +28,7 @@ pub fn fold_addr(a: IpAddr) -> u32 {
     }
 }
 
-/// hsiphash() of one word, as 64-bit kernels have it: SipHash-1-3, cut to 32 bits.
+/// hsiphash_1u32() of 64-bit kernels: SipHash-1-3 of one word, truncated to 32 bits.
 fn hsiphash(value: u32, key: u64) -> u32 {
     let last = 4 << 56 | u64::from(value);
     let mut v = [0x736f_6d65_7073_6575, 0x646f_7261_6e64_6f6d, 0x6c79_6765_6e65_7261, 0x7465_6462_7974_6573];
@@ -52,43 +53,45 @@ fn hsiphash(value: u32, key: u64) -> u32 {
     (v[0] ^ v[1] ^ v[2] ^ v[3]) as u32
 }
 
-/// ip_vs_dh_reassign(): the list over and over; weights do not count.
+/// ip_vs_dh_reassign(): the list is repeated until the table is full; weights are ignored.
 pub(super) fn build_dh_table(list: &[Server]) -> Vec<u32> {
     list.iter().cycle().take(SH_SIZE).map(|s| s.id).collect()
 }
 
-/// ip_vs_sh_reassign(): the list over and over, each server as often as it is heavy, and once at least.
+/// ip_vs_sh_reassign(): the list is repeated until the table is full, with each server as often as its weight says, at
+/// least once.
 pub(super) fn build_sh_table(list: &[Server]) -> Vec<u32> {
     let turns = list.iter().cycle().flat_map(|s| std::iter::repeat_n(s.id, s.weight.max(1) as usize));
     turns.take(SH_SIZE).collect()
 }
 
-/// ip_vs_mh_populate(): every server in turn takes its next free places, as many as it is heavy.
+/// ip_vs_mh_populate(): the servers take turns. In each turn a server takes the next free entries of its own permutation,
+/// as many as its weight says.
 pub(super) fn build_mh_table(list: &[Server]) -> Vec<u32> {
-    let heavy = list.iter().map(|s| s.last_weight).filter(|w| *w > 0);
-    let (divisor, most) = heavy.fold((0, 0), |(g, m), w| (gcd(g, w), m.max(w)));
+    let weights = list.iter().map(|s| s.last_weight).filter(|w| *w > 0);
+    let (divisor, max) = weights.fold((0, 0), |(g, m), w| (gcd(g, w), m.max(w)));
     if divisor == 0 {
         return Vec::new();
     }
-    // ip_vs_mh_shift_weight(): no more than 64 places in one turn
-    let shift = (u32::BITS - (most / divisor).leading_zeros()).saturating_sub(6);
+    // ip_vs_mh_shift_weight(): at most 64 entries in one turn
+    let shift = (u32::BITS - (max / divisor).leading_zeros()).saturating_sub(6);
     const PRIME: u32 = MH_SIZE as u32;
-    let mut walks: Vec<(u32, u32, u32, u32)> = Vec::new();
+    let mut permutations: Vec<(u32, u32, u32, u32)> = Vec::new();
     for s in list.iter().filter(|s| s.last_weight > 0) {
         let [offset, skip] = MH_KEYS.map(|k| hsiphash(s.hash_key, k));
-        walks.push((offset % PRIME, skip % (PRIME - 1) + 1, ((s.last_weight / divisor) >> shift).max(1), s.id));
+        permutations.push((offset % PRIME, skip % (PRIME - 1) + 1, ((s.last_weight / divisor) >> shift).max(1), s.id));
     }
     let mut table: Vec<Option<u32>> = vec![None; MH_SIZE];
-    let mut taken = 0;
+    let mut filled = 0;
     'filling: loop {
-        for (at, skip, turns, id) in &mut walks {
+        for (at, skip, turns, id) in &mut permutations {
             for _ in 0..*turns {
                 while table[*at as usize].is_some() {
                     *at = (*at + *skip) % PRIME;
                 }
                 table[*at as usize] = Some(*id);
-                taken += 1;
-                if taken == MH_SIZE {
+                filled += 1;
+                if filled == MH_SIZE {
                     break 'filling;
                 }
             }
@@ -97,34 +100,54 @@ pub(super) fn build_mh_table(list: &[Server]) -> Vec<u32> {
     table.into_iter().flatten().collect()
 }
 
-/// Where dh looks for a packet to this address.
-pub fn dh_index(destination: IpAddr) -> usize {
+/// The index of dh for a destination address.
+fn dh_index(destination: IpAddr) -> usize {
     hash_32(fold_addr(destination), 8) as usize
 }
 
-/// Where sh looks for a client, `offset` places on; `port` is 0 without sh-port.
-pub fn sh_index(client: IpAddr, port: u16, offset: u32) -> usize {
+/// The index of sh for a client; `offset` is 0 for the first lookup.
+fn sh_index(client: IpAddr, port: u16, offset: u32) -> usize {
     let h = hash_32(u32::from(port).wrapping_add(fold_addr(client)), 8);
     (offset.wrapping_add(h) as usize) % SH_SIZE
 }
 
-/// Where mh looks for a client, `offset` places on; `port` is 0 without mh-port.
-pub fn mh_index(client: IpAddr, port: u16, offset: u32) -> usize {
+/// The index of mh for a client; `offset` is 0 for the first lookup.
+fn mh_index(client: IpAddr, port: u16, offset: u32) -> usize {
     let v = offset.wrapping_add(u32::from(port)).wrapping_add(fold_addr(client));
     hsiphash(v, MH_KEYS[0]) as usize % MH_SIZE
 }
 
-/// A look into a table of sh or mh: the id at the client's place; or, with `fallback`, the first at its places rehashed
-/// that can take a connection (ip_vs_sh_get_fallback(), ip_vs_mh_get_fallback()).
-pub fn lookup(table: &[u32], index: impl Fn(u32) -> usize, fallback: bool, able: impl Fn(u32) -> bool) -> Option<u32> {
-    let first = index(0);
-    let at = *table.get(first)?;
-    if able(at) {
-        return Some(at);
+/// The id of the server that a hash scheduler selects for a client and a destination address; `None` if that server is
+/// not eligible, or if the scheduler is not a hash scheduler.
+///
+/// With [`SchedulerFlags::fallback`], sh and mh try other entries, each at the hash of the next offset
+/// (ip_vs_sh_get_fallback(), ip_vs_mh_get_fallback()). This is the reference model of schedule_hash() in the packet path.
+pub fn select_by_hash(
+    scheduler: Scheduler,
+    flags: SchedulerFlags,
+    table: &[u32],
+    (client, port): (IpAddr, u16),
+    destination: IpAddr,
+    is_eligible: impl Fn(u32) -> bool,
+) -> Option<u32> {
+    let port = if flags.port { port } else { 0 };
+    let index = |offset: u32| match scheduler {
+        Scheduler::Dh => Some(dh_index(destination)),
+        Scheduler::Sh => Some(sh_index(client, port, offset)),
+        Scheduler::Mh => Some(mh_index(client, port, offset)),
+        _ => None,
+    };
+    let first = index(0)?;
+    let id = *table.get(first)?;
+    if is_eligible(id) {
+        return Some(id);
+    }
+    if !flags.fallback || scheduler.own_flags().is_none() {
+        return None;
     }
     let size = table.len() as u32;
-    let mut places = (0..if fallback { size } else { 0 }).map(|i| index((i + first as u32) % size));
-    places.find_map(|at| table.get(at).copied().filter(|id| able(*id)))
+    let mut others = (0..size).filter_map(|i| index((i + first as u32) % size));
+    others.find_map(|at| table.get(at).copied().filter(|id| is_eligible(*id)))
 }
 
 #[cfg(test)]

@@ -1,68 +1,54 @@
-//! The twins of the program's scans over every server.
+//! Scan schedulers: the selection among all servers of a service. This is the reference model of schedule_scan() in the
+//! packet path.
 
-use crate::model::Scheduler;
+use super::{ScanRule, Scheduler};
 
-/// A server as a scan scheduler sees it.
+/// What a scan reads of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ServerLoad {
-    /// Its weight.
+    /// The server's weight.
     pub weight: u32,
     /// Active connections.
     pub active: u32,
     /// Inactive connections.
     pub inactive: u32,
-    /// Over its upper threshold, and not yet below the lower one.
+    /// The server has exceeded its upper threshold and is not yet below the lower one.
     pub overload: bool,
 }
 
 impl ServerLoad {
-    /// Can it take a new connection?
+    /// Whether the server accepts a new connection.
     pub fn is_eligible(&self) -> bool {
         self.weight > 0 && !self.overload
     }
 
-    /// ip_vs_dest_conn_overhead()
-    pub fn overhead(&self) -> i64 {
-        i64::from(self.active) * 256 + i64::from(self.inactive)
-    }
-
-    /// More connections than weight.
+    /// Whether the server has more active connections than weight.
     pub fn exceeds_weight(&self) -> bool {
         self.active > self.weight
     }
-}
 
-/// What a scan scheduler chooses: the position in the list. The newer server stays on equal terms. Of lblc and lblcr it is
-/// the choice for an address that nobody has asked for yet; of table schedulers it is nothing.
-///
-/// Sources: ip_vs_wlc_schedule(), ip_vs_lc_schedule(), ip_vs_sed_schedule(), ip_vs_nq_schedule(), ip_vs_fo_schedule(),
-/// ip_vs_ovf_schedule().
-pub fn select_by_scan(scheduler: Scheduler, list: &[ServerLoad]) -> Option<usize> {
-    let able = || list.iter().enumerate().filter(|(_, s)| s.is_eligible());
-    let cost = |s: &ServerLoad| match scheduler {
-        Scheduler::Lc => (s.overhead(), 1),
-        Scheduler::Sed | Scheduler::Nq => (i64::from(s.active) + 1, i64::from(s.weight)),
-        Scheduler::Fo | Scheduler::Ovf => (1, i64::from(s.weight)),
-        _ => (s.overhead(), i64::from(s.weight)),
-    };
-    match scheduler {
-        Scheduler::Wlc | Scheduler::Lc | Scheduler::Sed | Scheduler::Fo | Scheduler::Lblc | Scheduler::Lblcr => {
-            select_least(able(), cost)
-        }
-        Scheduler::Nq => able().find(|(_, s)| s.active == 0).map(|(i, _)| i).or_else(|| select_least(able(), cost)),
-        Scheduler::Ovf => select_least(able().filter(|(_, s)| !s.exceeds_weight()), cost),
-        _ => None,
+    fn overhead(&self, rule: ScanRule) -> i64 {
+        let inactive = if rule.inactive { self.inactive.into() } else { 0 };
+        i64::from(self.active) * i64::from(rule.active) + inactive + i64::from(rule.plus_one)
     }
 }
 
-/// The first with the least overhead / weight.
-fn select_least<'a>(
-    list: impl Iterator<Item = (usize, &'a ServerLoad)>,
-    cost: impl Fn(&ServerLoad) -> (i64, i64),
-) -> Option<usize> {
+/// The position in the list of the server that a scan selects; `None` if no server is eligible, or if the scheduler does
+/// not scan. For lblc and lblcr this is the selection for an address that has no server yet.
+///
+/// The list is newest server first. On a tie the newer server wins.
+pub fn select_by_scan(scheduler: Scheduler, list: &[ServerLoad]) -> Option<usize> {
+    let rule = scheduler.scan_rule()?;
     let mut best: Option<(usize, i64, i64)> = None;
-    for (i, s) in list {
-        let (overhead, weight) = cost(s);
+    for (i, server) in list.iter().enumerate().filter(|(_, s)| s.is_eligible()) {
+        if rule.skip_overloaded && server.exceeds_weight() {
+            continue;
+        }
+        if rule.idle_wins && server.active == 0 {
+            return Some(i);
+        }
+        let weight = if rule.ignore_weight { 1 } else { server.weight.into() };
+        let overhead = server.overhead(rule);
         if best.is_none_or(|(_, o, w)| o * weight > overhead * w) {
             best = Some((i, overhead, weight));
         }

@@ -32,6 +32,7 @@ pub mod packet_path;
 mod plane;
 mod ranges;
 mod reader;
+mod schedulers;
 mod service_table;
 mod writer;
 

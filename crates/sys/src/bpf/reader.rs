@@ -5,7 +5,7 @@ use std::mem::{offset_of, size_of};
 
 use evenkeel_core::ipvs::Stats;
 use evenkeel_core::model::{
-    ForwardingMethod, Persistence, Protocol, RemovalPolicy, Scheduler, SchedulerFlags, ServerKey, ServiceKey, Tunnel,
+    ForwardingMethod, Persistence, Protocol, RemovalPolicy, SchedulerFlags, ServerKey, ServiceKey, Tunnel,
     TunnelChecksum, TunnelKind, Weight,
 };
 use evenkeel_core::plan::{DestSpec, ServiceSpec, ServiceState, Services};
@@ -13,6 +13,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, num_possible_cpus};
 
 use super::abi::*;
 use super::packet_path::Maps;
+use super::schedulers;
 use super::service_table::{family_number, from_wire_addr, to_wire_addr};
 
 /// How a packet reaches its next hop.
@@ -92,33 +93,6 @@ pub const COUNTER_NAMES: [&str; REASONS as usize] = [
     "evicted",
 ];
 
-/// The numbers of enum scheduler.
-const SCHEDULER_NUMBERS: [(Scheduler, u32); 15] = [
-    (Scheduler::Rr, SCHED_RR),
-    (Scheduler::Wrr, SCHED_WRR),
-    (Scheduler::Lc, SCHED_LC),
-    (Scheduler::Wlc, SCHED_WLC),
-    (Scheduler::Lblc, SCHED_LBLC),
-    (Scheduler::Lblcr, SCHED_LBLCR),
-    (Scheduler::Dh, SCHED_DH),
-    (Scheduler::Sh, SCHED_SH),
-    (Scheduler::Mh, SCHED_MH),
-    (Scheduler::Sed, SCHED_SED),
-    (Scheduler::Nq, SCHED_NQ),
-    (Scheduler::Fo, SCHED_FO),
-    (Scheduler::Ovf, SCHED_OVF),
-    (Scheduler::Twos, SCHED_TWOS),
-    (Scheduler::None, SCHED_NONE),
-];
-
-pub(super) fn scheduler_from_number(n: u8) -> Scheduler {
-    SCHEDULER_NUMBERS.iter().find(|(_, k)| *k == u32::from(n)).map_or(Scheduler::Wlc, |(s, _)| *s)
-}
-
-fn scheduler_number(s: Scheduler) -> u8 {
-    SCHEDULER_NUMBERS.iter().find(|(k, _)| *k == s).map_or(SCHED_WLC, |(_, n)| *n) as u8
-}
-
 pub(super) fn service_key(s: &service) -> Option<ServiceKey> {
     if s.mark != 0 {
         return Some(ServiceKey::from_fwmark(s.mark, s.family == 6));
@@ -138,7 +112,7 @@ pub(super) fn service_spec(s: &service) -> ServiceSpec {
     };
     ServiceSpec {
         removal_policy: on_removal,
-        scheduler: scheduler_from_number(s.scheduler),
+        scheduler: schedulers::scheduler_from_number(s.scheduler),
         flags: SchedulerFlags { fallback: has(SERVICE_FALLBACK), port: has(SERVICE_PORT), flag3: has(SERVICE_FLAG3) },
         one_packet: has(SERVICE_ONE_PACKET),
         persistence,
@@ -147,7 +121,7 @@ pub(super) fn service_spec(s: &service) -> ServiceSpec {
 }
 
 pub(super) fn write_service_spec(s: &mut service, spec: ServiceSpec, hz: u32) {
-    s.scheduler = scheduler_number(spec.scheduler);
+    s.scheduler = schedulers::scheduler_number(spec.scheduler);
     s.flags = SERVICE_LIVE | s.flags & SERVICE_EXTERNAL;
     for (yes, flag) in [
         (spec.flags.fallback, SERVICE_FALLBACK),

@@ -16,8 +16,8 @@ use super::abi::*;
 use super::packet_path::Maps;
 use super::ranges::Ranges;
 use super::reader::{
-    NextHop, active_half, clear_stats, dest_key_and_spec, new_dest, scheduler_from_number, service_key, set_method,
-    tunnel_overhead, write_service_spec,
+    NextHop, active_half, clear_stats, dest_key_and_spec, new_dest, service_key, set_method, tunnel_overhead,
+    write_service_spec,
 };
 use super::service_table::{EndpointKey, family_number, from_wire_addr, to_wire_addr};
 use crate::{Context, Error, Result};
@@ -75,12 +75,6 @@ struct ServiceEdit {
     removed: Vec<u32>,
     scheduler: Scheduler,
     cursor: WalkPosition,
-}
-
-/// Does it look at every server, of which blocks can remember what they come to together?
-fn uses_block_cache(scheduler: Scheduler) -> bool {
-    use Scheduler::*;
-    matches!(scheduler, Lc | Wlc | Sed | Nq | Fo | Ovf | Lblc | Lblcr | Twos)
 }
 
 impl Maps {
@@ -314,7 +308,7 @@ impl MapWriter {
         let half = active_half(&s);
         let list = maps.read_list(half.list_base, half.list_len);
         let walked = WalkCursor { next: half.next, start: half.start, position: half.position };
-        let scheduler = scheduler_from_number(s.scheduler);
+        let scheduler = super::schedulers::scheduler_from_number(s.scheduler);
         let place = schedulers::walk_position(scheduler, &self.scheduler_servers(&list), walked);
         Ok(ServiceEdit { index, list, removed: Vec::new(), scheduler, cursor: place })
     }
@@ -401,7 +395,7 @@ impl MapWriter {
         let (old, current) = (s.half[other], s.half[other ^ 1]);
         self.ranges.free(old.list_base, old.list_len + old.table_len);
         let (list_len, table_len) = (e.list.len() as u32, table.entries.len() as u32);
-        let blocks = uses_block_cache(e.scheduler) && list_len > EK_BLOCK;
+        let blocks = e.scheduler.reads_all_servers() && list_len > EK_BLOCK;
         let room = self.ranges.alloc(list_len + table_len, if blocks { EK_BLOCK } else { 1 });
         if room.is_none() {
             // Servers may have changed for all that.
