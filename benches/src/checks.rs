@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use evenkeel_sys::paths::control_socket;
 use evenkeel_sys::wire::Sniffer;
-use evenkeel_testkit::control::status;
-use evenkeel_testkit::lan::{Lan, Pid, within};
+use evenkeel_testkit::control::read_status;
+use evenkeel_testkit::lan::{Lan, Pid, wait_for};
 use nix::sys::signal::Signal;
 
 use crate::process;
@@ -96,7 +96,7 @@ impl Bench {
     /// Answers every connection to port 80.
     fn listen(&self) {
         let asked = self.asked.clone();
-        self.lan.spawn_within("a", move || {
+        self.lan.spawn_thread_in("a", move || {
             let Ok(listener) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 80)) else { return eprintln!("port 80") };
             // The standard library listens with 128 only.
             if let Err(e) = nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::MAXALLOWABLE) {
@@ -124,11 +124,11 @@ impl Bench {
     /// Watches the adverts.
     fn watch(&self) {
         let (gap, end) = (self.gap.clone(), self.end.clone());
-        self.lan.spawn_within("b", move || {
+        self.lan.spawn_thread_in("b", move || {
             let Ok(mut sniffer) = Sniffer::new(Duration::from_millis(50)) else { return };
             let (mut frame, mut last) = ([0u8; 96], None::<Instant>);
             while !end.load(Ordering::Relaxed) {
-                let Some(f) = sniffer.next(&mut frame) else { continue };
+                let Some(f) = sniffer.next_frame(&mut frame) else { continue };
                 if f.len() > 34 && f[12..14] == [8, 0] && f[23] == 112 {
                     let now = Instant::now();
                     if let Some(before) = last.replace(now) {
@@ -150,7 +150,7 @@ impl Bench {
 /// Processor time of a probe's system calls, made one after the other, µs.
 fn floor(lan: &Lan, check: &'static str) -> Result<f64> {
     const PROBES: u32 = 5000;
-    lan.within("a", move || {
+    lan.run_in("a", move || {
         let tid = nix::unistd::gettid();
         let on_cpu = move || -> u64 {
             let stat = fs::read_to_string(format!("/proc/self/task/{tid}/schedstat")).unwrap_or_default();
@@ -201,14 +201,14 @@ fn start(b: &Bench, p: &Programs, peer: Peer, config: &str) -> Result<(Pid, Dura
         let log = b.lan.log("a-keepalived").len();
         let pid = b.lan.spawn("a", "a-keepalived", Path::new("/usr/bin/env"), &args)?;
         let ready = || b.lan.log("a-keepalived")[log..].contains("Startup complete").then_some(());
-        within(Duration::from_secs(120), ready).context("keepalived does not start")?;
+        wait_for(Duration::from_secs(120), ready).context("keepalived does not start")?;
         return Ok((pid, begun.elapsed()));
     }
     fs::write(&file, config)?;
     let file = file.to_string_lossy().into_owned();
     let pid = b.lan.spawn("a", "a", &p.ours, &["-n", "-l", "-f", &file, "--instance", &instance])?;
-    let answers = || status(&control_socket(&instance)).ok().filter(|s| s.pid == pid.0);
-    within(Duration::from_secs(120), answers).context("the daemon does not answer")?;
+    let answers = || read_status(&control_socket(&instance)).ok().filter(|s| s.pid == pid.0);
+    wait_for(Duration::from_secs(120), answers).context("the daemon does not answer")?;
     Ok((pid, begun.elapsed()))
 }
 
@@ -289,9 +289,9 @@ pub fn run(only: Option<&str>) -> Result<()> {
     }
     let mut lan = Lan::new(&root.join("target/lan/bench-checks"))?;
     for host in ["a", "b"] {
-        lan.host(host)?;
+        lan.add_host(host)?;
     }
-    lan.link(("a", "eth0"), ("b", "eth0"))?;
+    lan.add_link(("a", "eth0"), ("b", "eth0"))?;
     lan.ip("a", "addr add 10.99.0.1/24 dev eth0")?;
     // Ports of connections that were closed must not run out.
     lan.sysctl("a", "net/ipv4/tcp_tw_reuse", "1")?;

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use evenkeel_core::config::{Options, parse};
 use evenkeel_core::plan::{desired_services, diff};
-use evenkeel_sys::environment::Machine;
+use evenkeel_sys::environment::HostEnvironment;
 
 use crate::packets::{ROUNDS, median};
 
@@ -84,7 +84,7 @@ pub fn run() -> Result<Figures> {
     let (mut parse_ms, mut diff_ms) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let start = Instant::now();
-        let parsed = parse("big.conf", text.clone(), &Machine::new(), &Options::default());
+        let parsed = parse("big.conf", text.clone(), &HostEnvironment::new(), &Options::default());
         parse_ms.push(start.elapsed().as_secs_f64() * 1e3);
         ensure!(parsed.config.virtual_servers.len() == SERVICES as usize, "{}", parsed.render(false));
         let start = Instant::now();

@@ -22,8 +22,8 @@ use anyhow::{Context, Result, ensure};
 use evenkeel_sys::bpf::decap;
 use evenkeel_sys::netlink::Netlink;
 use evenkeel_sys::paths::control_socket;
-use evenkeel_testkit::control::status;
-use evenkeel_testkit::lan::{Lan, within};
+use evenkeel_testkit::control::read_status;
+use evenkeel_testkit::lan::{Lan, wait_for};
 
 use crate::instructions::{Attached, attach, program, programs};
 use crate::packets::{ROUNDS, median};
@@ -98,7 +98,7 @@ pub struct Row {
 
 fn plug(lan: &Lan, host: &str, addr: &str) -> Result<()> {
     let port = format!("p-{host}");
-    lan.link(("sw", &port), (host, "eth0"))?;
+    lan.add_link(("sw", &port), (host, "eth0"))?;
     lan.ip("sw", &format!("link set {port} master br0"))?;
     lan.ip(host, &format!("addr add {addr}/16 dev eth0"))?;
     Ok(())
@@ -107,19 +107,19 @@ fn plug(lan: &Lan, host: &str, addr: &str) -> Result<()> {
 /// The network, and the way of every packet.
 fn build(dir: &Path) -> Result<Lan> {
     let mut lan = Lan::new(dir)?;
-    lan.host("sw")?;
+    lan.add_host("sw")?;
     lan.ip("sw", "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0")?;
     lan.ip("sw", "link set br0 up")?;
-    lan.host("client")?;
+    lan.add_host("client")?;
     plug(&lan, "client", "10.9.0.1")?;
     for (host, addr) in SERVERS {
-        lan.host(host)?;
+        lan.add_host(host)?;
         plug(&lan, host, addr)?;
         // Nobody but the directors answers for virtual addresses.
         lan.sysctl(host, "net/ipv4/conf/all/arp_ignore", "1")?;
     }
     for (host, addr, _) in DIRECTORS {
-        lan.host(host)?;
+        lan.add_host(host)?;
         plug(&lan, host, addr)?;
         for path in ["conf/all/send_redirects", "conf/eth0/send_redirects"] {
             lan.sysctl(host, &format!("net/ipv4/{path}"), "0")?;
@@ -173,8 +173,8 @@ impl Unwraps<'_> {
             (0..WAYS.len()).filter(|n| WAYS[*n].does == Does::Tun).map(|n| address(n).into()).collect();
         let it = Unwraps(lan, host);
         let dir = it.dir();
-        lan.within(host, || {
-            let link = Netlink::new()?.link("eth0")?.context("eth0")?;
+        lan.run_in(host, || {
+            let link = Netlink::new()?.link_by_name("eth0")?.context("eth0")?;
             Ok::<_, anyhow::Error>(decap::attach(&dir, &link, &tunnelled, None)?)
         })??;
         Ok(it)
@@ -184,7 +184,7 @@ impl Unwraps<'_> {
 impl Drop for Unwraps<'_> {
     fn drop(&mut self) {
         let dir = self.dir();
-        let _ = self.0.within(self.1, || decap::detach(&dir, nix::net::if_::if_nametoindex("eth0").unwrap_or(0)));
+        let _ = self.0.run_in(self.1, || decap::detach(&dir, nix::net::if_::if_nametoindex("eth0").unwrap_or(0)));
     }
 }
 
@@ -234,8 +234,8 @@ fn evenkeel(lan: &Lan, daemon: &Path, director: usize) -> Result<()> {
     let instance = lan.instance(host);
     let args = ["-n", "-l", "--instance", &instance, "-f"];
     start(lan, host, "evenkeel", &lan.dir.join(format!("{host}.conf")), &text, daemon, &args)?;
-    let answers = || status(&control_socket(&instance)).ok();
-    within(SOON, answers).with_context(|| format!("the daemon on {host} does not answer"))?;
+    let answers = || read_status(&control_socket(&instance)).ok();
+    wait_for(SOON, answers).with_context(|| format!("the daemon on {host} does not answer"))?;
     Ok(())
 }
 
@@ -330,9 +330,9 @@ pub fn run() -> Result<Vec<Row>> {
     for (n, w) in WAYS.iter().enumerate() {
         let connects = || {
             let to = (address(n), 80).into();
-            lan.within("client", || TcpStream::connect_timeout(&to, Duration::from_millis(500))).ok()?.ok()
+            lan.run_in("client", || TcpStream::connect_timeout(&to, Duration::from_millis(500))).ok()?.ok()
         };
-        within(SOON, connects).with_context(|| format!("{}: nobody answers", w.name))?;
+        wait_for(SOON, connects).with_context(|| format!("{}: nobody answers", w.name))?;
     }
     let mut seen: Vec<(Vec<f64>, Vec<f64>)> = WAYS.iter().map(|_| Default::default()).collect();
     for _ in 0..ROUNDS {

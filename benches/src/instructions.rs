@@ -17,13 +17,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use evenkeel_core::ipvs::{Change, Dest, Service, ServiceId};
-use evenkeel_core::model::{ForwardingMethod, AttachChoice, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
+use evenkeel_core::model::{AttachChoice, ForwardingMethod, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
-use evenkeel_sys::bpf::{Hooks, XdpPlane};
+use evenkeel_sys::bpf::{Attachments, XdpPlane};
 use evenkeel_sys::ipvs::Ipvs;
+use evenkeel_sys::ipvs_backend::IpvsBackend;
 use evenkeel_sys::netlink::Netlink;
-use evenkeel_sys::nexthop::NextHops;
-use evenkeel_sys::table::Table;
+use evenkeel_sys::nexthop::NextHopResolver;
 use evenkeel_testkit::lan::Lan;
 use libbpf_rs::libbpf_sys as raw;
 use libbpf_rs::{MapCore, MapFlags, Object, ObjectBuilder};
@@ -90,7 +90,7 @@ pub fn program(of: &Object, name: &str) -> Result<i32> {
 /// A program on a host's device.
 pub fn attach(lan: &Lan, host: &str, dev: &str, program: i32) -> Result<Attached> {
     let dev = dev.to_owned();
-    lan.within(host, move || {
+    lan.run_in(host, move || {
         let index = nix::net::if_::if_nametoindex(dev.as_str())?;
         let opts = raw::bpf_link_create_opts {
             sz: size_of::<raw::bpf_link_create_opts>() as _,
@@ -112,10 +112,10 @@ impl Wire {
     pub fn new() -> Result<Wire> {
         let mut lan = Lan::new(&std::env::temp_dir().join("evenkeel-instructions"))?;
         for host in ["gen", "d", "sink"] {
-            lan.host(host)?;
+            lan.add_host(host)?;
         }
-        lan.link(("gen", "g0"), ("d", "eth0"))?;
-        lan.link(("d", "s0"), ("sink", "s1"))?;
+        lan.add_link(("gen", "g0"), ("d", "eth0"))?;
+        lan.add_link(("d", "s0"), ("sink", "s1"))?;
         for (host, dev, mac) in
             [("gen", "g0", "01:01"), ("d", "eth0", "01:02"), ("d", "s0", "02:01"), ("sink", "s1", "02:02")]
         {
@@ -175,10 +175,10 @@ impl Wire {
     fn make(&self, by: (&str, &str, &str), frame: &[u8; FRAME], flows: u32, first: u32, count: u32) -> Result<f64> {
         let ((host, dev, program), frame) = (by, *frame);
         let (program, dev) = (self.program(program)?, dev.to_owned());
-        let index = self.lan.within(host, move || nix::net::if_::if_nametoindex(dev.as_str()))??;
+        let index = self.lan.run_in(host, move || nix::net::if_::if_nametoindex(dev.as_str()))??;
         let order = [flows, FIRST_CLIENT + first, index, 0].iter().flat_map(|w| w.to_ne_bytes()).collect::<Vec<u8>>();
         self.put("orders", &order)?;
-        self.lan.within(host, move || {
+        self.lan.run_in(host, move || {
             let came_by = raw::xdp_md { data_end: FRAME as u32, ingress_ifindex: index, ..Default::default() };
             let mut opts = raw::bpf_test_run_opts {
                 sz: size_of::<raw::bpf_test_run_opts>() as _,
@@ -216,40 +216,40 @@ impl Wire {
     }
 }
 
-fn ours(wire: &Wire) -> Result<(XdpPlane, Hooks)> {
+fn ours(wire: &Wire) -> Result<(XdpPlane, Attachments)> {
     let dir = evenkeel_sys::paths::bpf_dir("instructions");
-    wire.lan.within("d", || {
+    wire.lan.run_in("d", || {
         let mut plane = XdpPlane::load(&dir, 1 << 20)?;
-        let key = ServiceKey::at(Protocol::Udp, VIP.into(), 80);
-        let mut steps = vec![Step::AddService(key, ServiceSpec::of(Scheduler::Rr))];
+        let key = ServiceKey::new(Protocol::Udp, VIP.into(), 80);
+        let mut steps = vec![Step::AddService(key, ServiceSpec::with_scheduler(Scheduler::Rr))];
         for n in 1..=SERVERS {
             let spec =
                 DestSpec { weight: Weight::DEFAULT, method: ForwardingMethod::Dr, u_threshold: 0, l_threshold: 0 };
             steps.push(Step::AddDest(key, ServerKey { addr: [10, 2, 0, 10 + n].into(), port: 80 }, spec));
         }
-        if let Some(e) = plane.apply(&steps).pop() {
+        if let Some(e) = plane.apply_steps(&steps).pop() {
             bail!("{e}");
         }
         let mut netlink = Netlink::new()?;
-        NextHops::default().refresh(&mut netlink, &plane)?;
+        NextHopResolver::default().refresh(&mut netlink, &plane)?;
         let links = netlink.links()?;
         let link = links.iter().find(|l| l.name == "eth0").context("eth0")?;
-        let mut hooks = Hooks::default();
-        hooks.attach(&plane.loaded, link, AttachChoice::NativeXdp)?;
-        Ok((plane, hooks))
+        let mut attachments = Attachments::default();
+        attachments.attach(&plane.packet_path, link, AttachChoice::NativeXdp)?;
+        Ok((plane, attachments))
     })?
 }
 
 fn ipvs(wire: &Wire, on: bool) -> Result<()> {
-    wire.lan.within("d", || {
+    wire.lan.run_in("d", || {
         let mut ipvs = Ipvs::open()?;
         if !on {
-            return Ok(ipvs.change(&Change::Flush)?);
+            return Ok(ipvs.apply_change(&Change::Flush)?);
         }
-        let id = ServiceId::At { protocol: Protocol::Udp, addr: VIP.into(), port: 80 };
-        ipvs.change(&Change::AddService(Service::of(id, "rr")))?;
+        let id = ServiceId::Address { protocol: Protocol::Udp, addr: VIP.into(), port: 80 };
+        ipvs.apply_change(&Change::AddService(Service::new(id, "rr")))?;
         for n in 1..=SERVERS {
-            ipvs.change(&Change::AddDest(id, Dest::of([10, 2, 0, 10 + n].into(), 80)))?;
+            ipvs.apply_change(&Change::AddDest(id, Dest::new([10, 2, 0, 10 + n].into(), 80)))?;
         }
         Ok(())
     })?
@@ -268,10 +268,10 @@ pub fn inside() -> Result<()> {
             wire.measure(flows)?
         };
         let mine = {
-            let (plane, mut hooks) = ours(&wire)?;
+            let (plane, mut attachments) = ours(&wire)?;
             let measured = wire.measure(flows);
-            wire.lan.within("d", || hooks.keep_only(&plane.loaded, &[]))?;
-            plane.loaded.unpin();
+            wire.lan.run_in("d", || attachments.detach_except(&plane.packet_path, &[]))?;
+            plane.packet_path.unpin();
             measured?
         };
         wire.lan.ip("d", &format!("addr del {VIP}/32 dev lo"))?;

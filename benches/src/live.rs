@@ -11,9 +11,9 @@ use std::ffi::OsStr;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
-use evenkeel_core::model::{ForwardingMethod, AttachChoice, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
+use evenkeel_core::model::{AttachChoice, ForwardingMethod, Protocol, Scheduler, ServerKey, ServiceKey, Weight};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
-use evenkeel_sys::bpf::{Hooks, NextHop, Path, XdpPlane};
+use evenkeel_sys::bpf::{Attachments, DestPath, NextHop, XdpPlane};
 use evenkeel_sys::netlink::Netlink;
 use libbpf_rs::{MapCore, MapFlags, ObjectBuilder};
 
@@ -40,29 +40,29 @@ pub struct Row {
 }
 
 /// Our packet path on the director's device, every server behind the device that packets come by.
-fn ours(wire: &Wire) -> Result<(XdpPlane, Hooks)> {
+fn ours(wire: &Wire) -> Result<(XdpPlane, Attachments)> {
     let dir = evenkeel_sys::paths::bpf_dir("live");
-    wire.lan.within("d", || {
+    wire.lan.run_in("d", || {
         let _ = std::fs::remove_dir_all(&dir);
         let mut plane = XdpPlane::load(&dir, 1 << 21)?;
-        let key = ServiceKey::at(Protocol::Tcp, VIP.into(), 80);
-        let mut steps = vec![Step::AddService(key, ServiceSpec::of(Scheduler::Rr))];
+        let key = ServiceKey::new(Protocol::Tcp, VIP.into(), 80);
+        let mut steps = vec![Step::AddService(key, ServiceSpec::with_scheduler(Scheduler::Rr))];
         for n in 1..=SERVERS {
             let (weight, method) = (Weight::DEFAULT, ForwardingMethod::Dr);
             let spec = DestSpec { weight, method, u_threshold: 0, l_threshold: 0 };
             steps.push(Step::AddDest(key, ServerKey { addr: Ipv4Addr::new(10, 1, 1, n).into(), port: 80 }, spec));
         }
-        let errors = plane.apply(&steps);
+        let errors = plane.apply_steps(&steps);
         ensure!(errors.is_empty(), "{errors:?}");
         let links = Netlink::new()?.links()?;
         let link = links.iter().find(|l| l.name == "eth0").context("eth0")?;
         for (id, _) in plane.dest_addresses() {
             let hop = NextHop { ifindex: link.index, dmac: [2, 0, 0, 0, 1, 1], smac: link.mac };
-            plane.set_path(id, Path::Via { hop, mtu: 1500, source: None });
+            plane.set_dest_path(id, DestPath::Via { hop, mtu: 1500, source: None });
         }
-        let mut hooks = Hooks::default();
-        hooks.attach(&plane.loaded, link, AttachChoice::NativeXdp)?;
-        Ok((plane, hooks))
+        let mut attachments = Attachments::default();
+        attachments.attach(&plane.packet_path, link, AttachChoice::NativeXdp)?;
+        Ok((plane, attachments))
     })?
 }
 
@@ -100,11 +100,12 @@ pub fn run() -> Result<Vec<Row>> {
                     let _attached = wire.catch("d", "eth0", program)?;
                     v.push(rate(&wire, by, program, flows, PACKETS)?);
                 }
-                let (plane, mut hooks) = ours(&wire)?;
+                let (plane, mut attachments) = ours(&wire)?;
                 let packets = if flows > 1 << 16 { STEADY } else { PACKETS };
-                let measured = plane.loaded.xdp_program().map(|program| rate(&wire, by, program, flows, packets));
-                wire.lan.within("d", || hooks.keep_only(&plane.loaded, &[]))?;
-                plane.loaded.unpin();
+                let measured =
+                    plane.packet_path.xdp_program_fd().map(|program| rate(&wire, by, program, flows, packets));
+                wire.lan.run_in("d", || attachments.detach_except(&plane.packet_path, &[]))?;
+                plane.packet_path.unpin();
                 seen[2].push(measured??);
             }
             let [bare, kernel, ours] = seen.map(median);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use evenkeel_core::model::{Persistence, Scheduler};
 use evenkeel_core::plan::{ServiceSpec, Step};
-use evenkeel_testkit::ways::with_ways;
+use evenkeel_testkit::routed_namespace::run_in_routed_namespace;
 
 use crate::memory::{self, Latency};
 use crate::packets::{ACK, Bench, Kind, ROUNDS, STEADY, SYN, Way, median, plane};
@@ -125,7 +125,7 @@ fn established(wanted: &dyn Fn(&str) -> bool, rows: &mut Vec<Row>) -> Result<()>
             // Room for two million connections, as the LRU hash has; one of IPv6 takes two places. An answer's sender is
             // known if there is only one.
             let (servers, places) = (if answers { 1 } else { SERVERS }, if v6 { 1 << 22 } else { 1 << 21 });
-            let (plane, ours) = plane(clients, way, ServiceSpec::of(Scheduler::Rr), servers, places)?;
+            let (plane, ours) = plane(clients, way, ServiceSpec::with_scheduler(Scheduler::Rr), servers, places)?;
             for (name, flows, pace) in names {
                 let begin = [(clients, ours), (Kind { udp, ..Kind::USUAL }, b.fd("kernel_maps")?)];
                 for (kind, program) in begin {
@@ -146,7 +146,7 @@ fn established(wanted: &dyn Fn(&str) -> bool, rows: &mut Vec<Row>) -> Result<()>
                 b.once(Kind { udp, ..Kind::USUAL }, b.fd(l.line)?, (flows, ACK), 0, flows.max(1024))?;
                 rows.push(row(b, &name, ours, &l)?);
             }
-            plane.loaded.unpin();
+            plane.packet_path.unpin();
         }
     }
     Ok(())
@@ -171,11 +171,11 @@ fn beginning(
         let (mut plane, ours) = plane(kind, way, quick, servers, places)?;
         b.once(floor, kernel, (ALL_FLOWS, SYN), 4 << 20, 3 << 20)?;
         b.once(kind, ours, (ALL_FLOWS, SYN), 4 << 20, fill)?;
-        let errors = plane.apply(&[Step::EditService(kind.service(), spec)]);
+        let errors = plane.apply_steps(&[Step::EditService(kind.service(), spec)]);
         ensure!(errors.is_empty(), "{errors:?}");
         let l = Load { kind, flows: ALL_FLOWS, flags: SYN, pace: Pace::First, rounds: 3, repeat, line: "one_line" };
         all.push(row(b, name, ours, &l)?);
-        plane.loaded.unpin();
+        plane.packet_path.unpin();
     }
     all.sort_by(|x, y| (x.ours / x.kernel).total_cmp(&(y.ours / y.kernel)));
     let middle = all.len() / 2;
@@ -197,7 +197,7 @@ fn new_connections(b: &Bench, wanted: &dyn Fn(&str) -> bool, rows: &mut Vec<Row>
                 rows.push(beginning(
                     b,
                     &name,
-                    (kind, way, ServiceSpec::of(Scheduler::Rr), SERVERS),
+                    (kind, way, ServiceSpec::with_scheduler(Scheduler::Rr), SERVERS),
                     (PLACES, fill, tables),
                 )?);
             }
@@ -209,14 +209,14 @@ fn new_connections(b: &Bench, wanted: &dyn Fn(&str) -> bool, rows: &mut Vec<Row>
         if wanted(&name) {
             let mask = if kind.v6 { Ipv6Addr::from(u128::MAX).into() } else { Ipv4Addr::BROADCAST.into() };
             let persistence = Some(Persistence { timeout_s: 300, mask });
-            let spec = ServiceSpec { persistence, ..ServiceSpec::of(Scheduler::Rr) };
+            let spec = ServiceSpec { persistence, ..ServiceSpec::with_scheduler(Scheduler::Rr) };
             let fill = if kind.v6 { PLACES / 4 } else { PLACES / 2 };
             rows.push(beginning(b, &name, (kind, Way::Dr, spec, SERVERS), (PLACES, fill, 1))?);
         }
         for servers in [4, SERVERS, 1000] {
             let name = format!("SYN flood, the table full, DR{}, {servers} servers", family(kind.v6));
             if wanted(&name) {
-                let load = (kind, Way::Dr, ServiceSpec::of(Scheduler::Rr), servers);
+                let load = (kind, Way::Dr, ServiceSpec::with_scheduler(Scheduler::Rr), servers);
                 rows.push(beginning(b, &name, load, (1 << 20, 4 << 20, 1))?);
             }
         }
@@ -225,7 +225,7 @@ fn new_connections(b: &Bench, wanted: &dyn Fn(&str) -> bool, rows: &mut Vec<Row>
         for servers in [4, 64, 1024, 4096] {
             let name = format!("every packet a new connection, {scheduler}, {servers} servers");
             if wanted(&name) {
-                let load = (Kind::USUAL, Way::Dr, ServiceSpec::of(scheduler), servers);
+                let load = (Kind::USUAL, Way::Dr, ServiceSpec::with_scheduler(scheduler), servers);
                 rows.push(beginning(b, &name, load, (PLACES, PLACES / 2, 1))?);
             }
         }
@@ -241,20 +241,25 @@ fn foreign(b: &Bench, wanted: &dyn Fn(&str) -> bool, rows: &mut Vec<Row>) -> Res
             continue;
         }
         // A service of another protocol, so that nothing is for it.
-        let (plane, ours) =
-            plane(Kind { v6, udp: true, ..Kind::USUAL }, Way::Dr, ServiceSpec::of(Scheduler::Rr), SERVERS, 1 << 16)?;
+        let (plane, ours) = plane(
+            Kind { v6, udp: true, ..Kind::USUAL },
+            Way::Dr,
+            ServiceSpec::with_scheduler(Scheduler::Rr),
+            SERVERS,
+            1 << 16,
+        )?;
         let kind = Kind { v6, foreign: true, ..Kind::USUAL };
         let (flags, rounds, repeat) = (ACK, ROUNDS, 1_000_000);
         let l = Load { kind, flows: 1 << 16, flags, pace: Pace::Steady, rounds, repeat, line: "one_line" };
         rows.push(row(b, &name, ours, &l)?);
-        plane.loaded.unpin();
+        plane.packet_path.unpin();
     }
     Ok(())
 }
 
 /// Measures every row whose name holds these words.
 pub fn run(only: Option<&str>) -> Result<Table> {
-    with_ways(|| {
+    run_in_routed_namespace(|| {
         let wanted = |name: &str| only.is_none_or(|o| name.contains(o));
         let b = Bench::new()?;
         let (mut rows, begin) = (Vec::new(), memory::run());

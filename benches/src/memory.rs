@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Instant;
 
-use evenkeel_testkit::dice::Dice;
+use evenkeel_testkit::rng::Rng;
 
 const LINE: usize = 64;
 const MIB: [usize; 5] = [1, 4, 8, 16, 64];
@@ -22,9 +22,9 @@ pub struct Latency(Vec<(usize, f64)>);
 /// One circle through all lines in an order that no prefetcher guesses (Sattolo's algorithm).
 fn circle(lines: usize) -> Vec<Line> {
     let mut next: Vec<u32> = (0..lines as u32).collect();
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let mut rng = Rng(0x9e37_79b9_7f4a_7c15);
     for i in (1..lines).rev() {
-        next.swap(i, dice.roll(i));
+        next.swap(i, rng.below(i));
     }
     next.iter().map(|&n| Line([u64::from(n); LINE / 8])).collect()
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use evenkeel_core::model::{ForwardingMethod, Protocol, ServerKey, ServiceKey, Tunnel, Weight};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
-use evenkeel_sys::bpf::{NextHop, Path, XdpPlane};
+use evenkeel_sys::bpf::{DestPath, NextHop, XdpPlane};
 use libbpf_rs::{MapCore, MapFlags, Object, ObjectBuilder, ProgramInput};
 
 pub const FLOORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/floor.bpf.o"));
@@ -45,7 +45,7 @@ impl Kind {
 
     /// The service that such packets are for.
     pub fn service(self) -> ServiceKey {
-        ServiceKey::at(self.protocol(), VIP[usize::from(self.v6)], 80)
+        ServiceKey::new(self.protocol(), VIP[usize::from(self.v6)], 80)
     }
 
     /// One of its servers.
@@ -175,7 +175,7 @@ pub fn plane(kind: Kind, way: Way, spec: ServiceSpec, servers: u32, places: u32)
     // What an earlier row has left is not to be taken over.
     let _ = std::fs::remove_dir_all(&dir);
     let mut plane = XdpPlane::load(&dir, places)?;
-    plane.loaded.note_test_device();
+    plane.packet_path.record_test_device();
     let key = kind.service();
     let mut steps = vec![Step::AddService(key, spec)];
     for n in 0..servers {
@@ -183,13 +183,13 @@ pub fn plane(kind: Kind, way: Way, spec: ServiceSpec, servers: u32, places: u32)
         let spec = DestSpec { weight, method: way.method(), u_threshold: 0, l_threshold: 0 };
         steps.push(Step::AddDest(key, kind.server(n), spec));
     }
-    let errors = plane.apply(&steps);
+    let errors = plane.apply_steps(&steps);
     anyhow::ensure!(errors.is_empty(), "{errors:?}");
     let source = Some(if kind.v6 { Ipv6Addr::from(0xfd << 120 | 1 << 32).into() } else { [10, 48, 255, 1].into() });
     for (id, _) in plane.dest_addresses() {
         let hop = NextHop { ifindex: 1, dmac: [2; 6], smac: [4; 6] };
-        plane.set_path(id, Path::Via { hop, mtu: 1500, source });
+        plane.set_dest_path(id, DestPath::Via { hop, mtu: 1500, source });
     }
-    let fd = plane.loaded.xdp_program()?;
+    let fd = plane.packet_path.xdp_program_fd()?;
     Ok((plane, fd))
 }

@@ -51,9 +51,9 @@ fn threads(program: i32, parts: &[(usize, u64, u32)]) -> Result<Vec<f64>> {
 fn filled() -> Result<[f64; 3]> {
     const PLACES: u32 = 1 << 20;
     const STEP: u32 = PLACES / 256;
-    let (p, program) = plane(Kind::USUAL, Way::Dr, ServiceSpec::of(Scheduler::Rr), 4, PLACES)?;
+    let (p, program) = plane(Kind::USUAL, Way::Dr, ServiceSpec::with_scheduler(Scheduler::Rr), 4, PLACES)?;
     let b = Bench::new()?;
-    let without = || p.maps().reasons().iter().find(|(n, _)| *n == "table_full").map_or(0, |(_, n)| *n);
+    let without = || p.maps().packet_counters().iter().find(|(n, _)| *n == "table_full").map_or(0, |(_, n)| *n);
     let mut taken = [1.0; 3];
     let mut begun = 0u32;
     while begun < PLACES {
@@ -70,7 +70,7 @@ fn filled() -> Result<[f64; 3]> {
             }
         }
     }
-    p.loaded.unpin();
+    p.packet_path.unpin();
     Ok(taken)
 }
 
@@ -79,7 +79,7 @@ pub fn run() -> Result<Table> {
     let (mut one, mut two, mut array, mut list) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut place = 0.0;
     for _ in 0..ROUNDS {
-        let (p, program) = plane(Kind::USUAL, Way::Dr, ServiceSpec::of(Scheduler::Wlc), 4, 1 << 22)?;
+        let (p, program) = plane(Kind::USUAL, Way::Dr, ServiceSpec::with_scheduler(Scheduler::Wlc), 4, 1 << 22)?;
         one.extend(threads(program, &[(0, 0, CONNECTIONS)])?);
         let maps = p.maps();
         let began = Instant::now();
@@ -91,12 +91,12 @@ pub fn run() -> Result<Table> {
         list.push(began.elapsed().as_secs_f64() * 1000.0);
         ensure!(listed.len() > CONNECTIONS as usize / 100 * 99, "{} connections listed", listed.len());
         // A bit for each line of two places stands beside the table, and what was seen of late.
-        let bytes = (maps.connection_bytes() + maps.recent_bytes()) as f64;
+        let bytes = (maps.conn_table_bytes() + maps.flow_cache_bytes()) as f64;
         place = bytes / maps.conn_capacity() as f64 + 1.0 / 16.0;
-        p.loaded.unpin();
-        let (p, program) = plane(Kind::USUAL, Way::Dr, ServiceSpec::of(Scheduler::Wlc), 4, 1 << 22)?;
+        p.packet_path.unpin();
+        let (p, program) = plane(Kind::USUAL, Way::Dr, ServiceSpec::with_scheduler(Scheduler::Wlc), 4, 1 << 22)?;
         two.extend(threads(program, &[(0, 0, CONNECTIONS / 2), (1, 1 << 23, CONNECTIONS / 2)])?);
-        p.loaded.unpin();
+        p.packet_path.unpin();
     }
     let taken = filled()?;
     Ok(Table { one: median(one), two: median(two), place, taken, array_ms: median(array), list_ms: median(list) })

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use evenkeel_sys::names;
+use evenkeel_sys::resolver;
 use evenkeel_sys::wire::Sniffer;
 use evenkeel_testkit::lan::{Lan, Pid};
 use nix::sys::signal::Signal;
@@ -80,13 +80,13 @@ struct Daemon {
 fn build(dir: &Path, interfaces: usize) -> Result<Bench> {
     let mut lan = Lan::new(dir)?;
     for host in ["sw", "a", "b"] {
-        lan.host(host)?;
+        lan.add_host(host)?;
     }
     for n in 0..interfaces {
         lan.ip("sw", &format!("link add br{n} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"))?;
         lan.ip("sw", &format!("link set br{n} up"))?;
         for (host, last) in [("a", 1), ("b", 2)] {
-            lan.link((host, &format!("eth{n}")), ("sw", &format!("p{host}{n}")))?;
+            lan.add_link((host, &format!("eth{n}")), ("sw", &format!("p{host}{n}")))?;
             lan.ip("sw", &format!("link set p{host}{n} master br{n}"))?;
             lan.ip(host, &format!("addr add 10.99.{n}.{last}/24 dev eth{n}"))?;
         }
@@ -103,18 +103,18 @@ fn build(dir: &Path, interfaces: usize) -> Result<Bench> {
 impl Bench {
     fn watch(&self) -> std::thread::JoinHandle<()> {
         let (seen, end, bounds) = (self.seen.clone(), self.end.clone(), self.bounds.clone());
-        self.lan.spawn_within("sw", move || {
+        self.lan.spawn_thread_in("sw", move || {
             let mut sniffer = match Sniffer::new(Duration::from_millis(50)) {
                 Ok(s) => s,
                 Err(e) => return eprintln!("{e}"),
             };
-            sniffer.set_buffer(64 << 20);
+            sniffer.set_receive_buffer(64 << 20);
             let mut frame = [0u8; 96];
             let mut bridges = BTreeMap::new();
             while !end.load(Ordering::Relaxed) {
-                let Some((ifindex, f)) = sniffer.next_from(&mut frame) else { continue };
+                let Some((ifindex, f)) = sniffer.next_frame_and_ifindex(&mut frame) else { continue };
                 // A frame comes in by a port, and again by its bridge.
-                let name = || names::interface_name(ifindex).unwrap_or_default();
+                let name = || resolver::interface_name(ifindex).unwrap_or_default();
                 let bridge = *bridges.entry(ifindex).or_insert_with(|| name().starts_with("br"));
                 // Looking at each frame twice would cost whoever sends them.
                 if bridge && !bounds.load(Ordering::Relaxed) {

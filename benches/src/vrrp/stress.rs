@@ -67,7 +67,7 @@ impl<'b> Run<'b> {
             s.probe_gap.max(open)
         });
         self.daemon.stop(&self.b.lan);
-        let stopped = || self.b.lan.ended(self.daemon.parent).is_some();
+        let stopped = || self.b.lan.exit_status(self.daemon.parent).is_some();
         if self.b.wait(self.peer, Duration::from_secs(60), stopped).is_err() {
             let _ = self.b.lan.signal(self.daemon.parent, Signal::SIGKILL);
         }
@@ -109,8 +109,8 @@ fn flood(b: &Bench, peer: &'static str) -> Result<(f64, f64)> {
     let r = Run::start(b, peer, &config(OTHERS, 0, "", ""), OTHERS + 1)?;
     let (end, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let (ends, count) = (end.clone(), sent.clone());
-    let sender = b.lan.spawn_within("b", move || {
-        let Ok(Some(link)) = Netlink::new().and_then(|mut n| n.link("eth0")) else { return };
+    let sender = b.lan.spawn_thread_in("b", move || {
+        let Ok(Some(link)) = Netlink::new().and_then(|mut n| n.link_by_name("eth0")) else { return };
         let Ok(socket) = FrameSocket::new() else { return };
         // A version 3 advert for VRID 252 whose checksum is wrong: it is nobody's in any case.
         let mut f = vec![0x01, 0x00, 0x5e, 0x00, 0x00, 0x12];
