@@ -1,5 +1,5 @@
-//! A large configuration: read, checked and compared with what is in force, beside Debian's `keepalived -t` on the same
-//! file in the same run.
+//! A large configuration: time to parse, check and diff it, beside Debian's `keepalived -t` on the same file in the
+//! same run.
 
 use std::fmt::Write;
 use std::fs;
@@ -12,29 +12,28 @@ use evenkeel_core::config::{Options, parse};
 use evenkeel_core::plan::{desired_services, diff};
 use evenkeel_sys::environment::HostEnvironment;
 
-use crate::packets::{ROUNDS, median};
+use crate::test_run::{ROUNDS, median};
 
 const SERVICES: u32 = 10_000;
 const SERVERS: u32 = 4;
 
-/// What was measured.
-pub struct Figures {
-    /// Read, checked and lowered, ms.
+pub struct Report {
+    /// Parse, check and lower, ms.
     parse_ms: f64,
-    /// Compared with an empty data plane and with itself, ms.
+    /// Diff with an empty data plane and with itself, ms.
     diff_ms: f64,
     /// `evenkeeld -t`, ms.
-    ours_ms: f64,
+    evenkeeld_ms: f64,
     /// `keepalived -t`, ms.
     keepalived_ms: f64,
-    /// Most memory of `evenkeeld -t`, MiB.
+    /// Peak resident memory of `evenkeeld -t`, MiB.
     memory_mib: f64,
-    /// Lines of the file.
+    /// Lines of the configuration file.
     lines: usize,
 }
 
-/// 10,000 virtual servers with four real servers each, every one with a check.
-fn text() -> String {
+/// 10,000 virtual servers with four real servers each, every real server with a check.
+fn config_text() -> String {
     let mut t = String::from(
         "vrrp_instance V {\n    interface eth0\n    virtual_router_id 51\n    virtual_ipaddress {\n        10.0.0.250/24\n    }\n}\n",
     );
@@ -58,8 +57,8 @@ fn text() -> String {
     t
 }
 
-/// A program's `-t` on a file, in milliseconds of wall-clock time.
-fn config_test(namespace: &str, program: &Path, file: &Path) -> Result<f64> {
+/// Runs `PROGRAM -t -f FILE`. Returns milliseconds of wall-clock time.
+fn run_config_test(namespace: &str, program: &Path, file: &Path) -> Result<f64> {
     let start = Instant::now();
     Command::new("ip")
         .args(["netns", "exec", namespace])
@@ -73,14 +72,14 @@ fn config_test(namespace: &str, program: &Path, file: &Path) -> Result<f64> {
     Ok(start.elapsed().as_secs_f64() * 1e3)
 }
 
-/// The most memory that children of this process have had, MiB (getrusage(2)).
-fn children_mib() -> Result<f64> {
+/// Peak resident memory of the largest child of this process so far, MiB (getrusage(2)).
+fn peak_child_mib() -> Result<f64> {
     let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN)?;
     Ok(usage.max_rss() as f64 / 1024.0)
 }
 
-pub fn run() -> Result<Figures> {
-    let text = text();
+pub fn run() -> Result<Report> {
+    let text = config_text();
     let (mut parse_ms, mut diff_ms) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let start = Instant::now();
@@ -102,32 +101,33 @@ pub fn run() -> Result<Figures> {
     ip(&["netns", "add", &namespace])?;
     ip(&["-n", &namespace, "link", "add", "eth0", "type", "veth", "peer", "name", "eth1"])?;
     let daemon = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/evenkeeld"));
-    let done = programs(&namespace, &daemon, &file);
+    let done = compare_programs(&namespace, &daemon, &file);
     let _ = ip(&["netns", "del", &namespace]);
     let _ = fs::remove_dir_all(&dir);
-    let (ours_ms, keepalived_ms, memory_mib) = done?;
+    let (evenkeeld_ms, keepalived_ms, memory_mib) = done?;
     let (parse_ms, diff_ms) = (median(parse_ms), median(diff_ms));
-    Ok(Figures { parse_ms, diff_ms, ours_ms, keepalived_ms, memory_mib, lines: text.lines().count() })
+    Ok(Report { parse_ms, diff_ms, evenkeeld_ms, keepalived_ms, memory_mib, lines: text.lines().count() })
 }
 
-/// Both programs in turn, so that what disturbs one disturbs the other. Ours first, alone, for its memory.
-fn programs(namespace: &str, daemon: &Path, file: &Path) -> Result<(f64, f64, f64)> {
-    config_test(namespace, daemon, file)?;
-    let memory = children_mib()?;
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+/// Runs both programs in turn, so that a disturbance of the machine affects both. evenkeeld runs once alone first, to
+/// measure its memory. Returns evenkeeld's and keepalived's ms, and MiB.
+fn compare_programs(namespace: &str, daemon: &Path, file: &Path) -> Result<(f64, f64, f64)> {
+    run_config_test(namespace, daemon, file)?;
+    let memory = peak_child_mib()?;
+    let (mut evenkeeld, mut keepalived) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        ours.push(config_test(namespace, daemon, file)?);
-        theirs.push(config_test(namespace, Path::new("keepalived"), file)?);
+        evenkeeld.push(run_config_test(namespace, daemon, file)?);
+        keepalived.push(run_config_test(namespace, Path::new("keepalived"), file)?);
     }
-    Ok((median(ours), median(theirs), memory))
+    Ok((median(evenkeeld), median(keepalived), memory))
 }
 
-impl Figures {
-    pub fn json(&self) -> serde_json::Value {
+impl Report {
+    pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({
             "case": "configuration, 10,000 virtual servers with 4 real servers each", "lines": self.lines, "parse_ms": self.parse_ms,
-            "diff_ms": self.diff_ms, "evenkeeld_t_ms": self.ours_ms, "keepalived_t_ms": self.keepalived_ms,
-            "evenkeeld_to_keepalived": self.ours_ms / self.keepalived_ms, "memory_mib": self.memory_mib,
+            "diff_ms": self.diff_ms, "evenkeeld_t_ms": self.evenkeeld_ms, "keepalived_t_ms": self.keepalived_ms,
+            "evenkeeld_to_keepalived": self.evenkeeld_ms / self.keepalived_ms, "memory_mib": self.memory_mib,
         })
     }
 
@@ -138,10 +138,10 @@ impl Figures {
         );
         println!("  parse and check {:>6.0} ms, diff {:>4.0} ms", self.parse_ms, self.diff_ms);
         println!(
-            "  evenkeeld -t    {:>6.0} ms, keepalived -t {:>4.0} ms: {:.2} of it; {:.0} MiB",
-            self.ours_ms,
+            "  evenkeeld -t    {:>6.0} ms, keepalived -t {:>4.0} ms: ratio {:.2}; {:.0} MiB",
+            self.evenkeeld_ms,
             self.keepalived_ms,
-            self.ours_ms / self.keepalived_ms,
+            self.evenkeeld_ms / self.keepalived_ms,
             self.memory_mib
         );
     }

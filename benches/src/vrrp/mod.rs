@@ -1,13 +1,13 @@
-//! VRRP beside Debian's keepalived on the same two hosts, one after the other: what many instances cost, whether a peer is
-//! ever mistaken for dead, and how long a take-over takes.
+//! VRRP beside Debian's keepalived, one after the other on the same two hosts: CPU time and memory of many instances,
+//! adverts that a backup sends by mistake, gaps between adverts, and the duration of a fail-over.
 //!
 //! ```text
-//!   a ──eth0..n──┐            every ethN of a and b is plugged into one bridge of sw,
-//!                sw           where adverts and gratuitous ARPs are watched
+//!   a ──eth0..n──┐            ethN of a and b are on bridge brN of sw,
+//!                sw           where adverts and gratuitous ARPs are captured
 //!   b ──eth0..n──┘
 //! ```
 
-mod stress;
+mod advert_gaps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -23,18 +23,21 @@ use evenkeel_sys::wire::Sniffer;
 use evenkeel_testkit::lan::{Lan, Pid};
 use nix::sys::signal::Signal;
 
-use crate::packets::median;
 use crate::process;
+use crate::test_run::median;
 
-const PEERS: [&str; 2] = ["keepalived", "evenkeel"];
+/// The daemons that are compared.
+const DAEMONS: [&str; 2] = ["keepalived", "evenkeel"];
 const TRIALS: usize = 5;
 /// Virtual routers on one interface.
-const EACH: usize = 250;
+const ROUTERS_PER_INTERFACE: usize = 250;
 
-/// How many virtual routers, and how often each speaks.
+/// A steady load.
 struct Load {
     instances: usize,
+    /// Advert interval.
     interval_ms: u64,
+    /// Duration of the measurement.
     seconds: u64,
 }
 
@@ -45,19 +48,20 @@ const LOADS: [Load; 4] = [
     Load { instances: 4000, interval_ms: 1000, seconds: 20 },
 ];
 
-/// What is seen on the bridges.
+/// Adverts and gratuitous ARPs that were captured on the bridges.
 #[derive(Default)]
-struct Seen {
-    /// Adverts by sender's last byte.
+struct Capture {
+    /// Number of adverts, by the last byte of the sender.
     adverts: BTreeMap<u8, u64>,
-    /// Longest gap between two adverts of a's virtual routers, by bridge and VRID.
+    /// Time of a's last advert, by bridge and VRID.
     last: BTreeMap<(u8, u8), Instant>,
-    gap: Duration,
-    /// The same of the one that `stress` measures.
+    /// The longest gap between two adverts of one of a's virtual routers.
+    longest_gap: Duration,
+    /// The same of the virtual router that `advert_gaps` measures.
     probe_gap: Duration,
-    /// The last advert of a that the bridge passed on, by bridge and VRID, and its priority.
-    passed: BTreeMap<(u8, u8), (Instant, u8)>,
-    /// The first gratuitous ARP for each address that is not a's, since the last reset.
+    /// Time and priority of a's last advert that the bridge forwarded, by bridge and VRID.
+    forwarded: BTreeMap<(u8, u8), (Instant, u8)>,
+    /// Time of the first gratuitous ARP for each address from another host than a, since the last reset.
     announced: BTreeMap<[u8; 4], Instant>,
     /// a's hardware addresses.
     macs: BTreeSet<[u8; 6]>,
@@ -65,11 +69,11 @@ struct Seen {
 
 struct Bench {
     lan: Lan,
-    ours: PathBuf,
-    seen: Arc<Mutex<Seen>>,
-    end: Arc<AtomicBool>,
-    /// What bridges pass on is looked at as well.
-    bounds: Arc<AtomicBool>,
+    evenkeeld: PathBuf,
+    capture: Arc<Mutex<Capture>>,
+    stop: Arc<AtomicBool>,
+    /// Frames that the bridges forward are captured, too.
+    capture_forwarded: Arc<AtomicBool>,
     interfaces: usize,
 }
 
@@ -77,7 +81,7 @@ struct Daemon {
     parent: Pid,
 }
 
-fn build(dir: &Path, interfaces: usize) -> Result<Bench> {
+fn build_network(dir: &Path, interfaces: usize) -> Result<Bench> {
     let mut lan = Lan::new(dir)?;
     for host in ["sw", "a", "b"] {
         lan.add_host(host)?;
@@ -93,16 +97,25 @@ fn build(dir: &Path, interfaces: usize) -> Result<Bench> {
     }
     let exe = std::env::current_exe()?;
     let root = exe.ancestors().nth(4).context("benches/target/PROFILE/evenkeel-bench")?;
-    let ours = root.join("target/release/evenkeeld");
-    if !ours.exists() {
-        bail!("{} is missing: cargo build --release --workspace", ours.display());
+    let evenkeeld = root.join("target/release/evenkeeld");
+    if !evenkeeld.exists() {
+        bail!("{} is missing: run `cargo build --release --workspace`", evenkeeld.display());
     }
-    Ok(Bench { lan, ours, seen: Arc::default(), end: Arc::default(), bounds: Arc::default(), interfaces })
+    Ok(Bench {
+        lan,
+        evenkeeld,
+        capture: Arc::default(),
+        stop: Arc::default(),
+        capture_forwarded: Arc::default(),
+        interfaces,
+    })
 }
 
 impl Bench {
-    fn watch(&self) -> std::thread::JoinHandle<()> {
-        let (seen, end, bounds) = (self.seen.clone(), self.end.clone(), self.bounds.clone());
+    /// Captures frames on the switch until `stop` is set.
+    fn start_capture(&self) -> std::thread::JoinHandle<()> {
+        let (capture, stop) = (self.capture.clone(), self.stop.clone());
+        let capture_forwarded = self.capture_forwarded.clone();
         self.lan.spawn_thread_in("sw", move || {
             let mut sniffer = match Sniffer::new(Duration::from_millis(50)) {
                 Ok(s) => s,
@@ -111,30 +124,30 @@ impl Bench {
             sniffer.set_receive_buffer(64 << 20);
             let mut frame = [0u8; 96];
             let mut bridges = BTreeMap::new();
-            while !end.load(Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 let Some((ifindex, f)) = sniffer.next_frame_and_ifindex(&mut frame) else { continue };
-                // A frame comes in by a port, and again by its bridge.
+                // The sniffer gets a frame from the port that receives it, and again from the bridge.
                 let name = || resolver::interface_name(ifindex).unwrap_or_default();
                 let bridge = *bridges.entry(ifindex).or_insert_with(|| name().starts_with("br"));
-                // Looking at each frame twice would cost whoever sends them.
-                if bridge && !bounds.load(Ordering::Relaxed) {
+                // Handling each frame twice would slow down the sender.
+                if bridge && !capture_forwarded.load(Ordering::Relaxed) {
                     continue;
                 }
-                let mut seen = seen.lock().unwrap_or_else(|e| e.into_inner());
+                let mut capture = capture.lock().unwrap_or_else(|e| e.into_inner());
                 if bridge {
-                    seen.passed(f, Instant::now());
+                    capture.add_forwarded(f, Instant::now());
                 } else {
-                    seen.frame(f, Instant::now());
+                    capture.add_frame(f, Instant::now());
                 }
             }
         })
     }
 
-    fn seen<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
-        look(&mut self.seen.lock().unwrap_or_else(|e| e.into_inner()))
+    fn with_capture<T>(&self, read: impl FnOnce(&mut Capture) -> T) -> T {
+        read(&mut self.capture.lock().unwrap_or_else(|e| e.into_inner()))
     }
 
-    fn start(&self, peer: &'static str, host: &str, config: &str) -> Result<Daemon> {
+    fn start_daemon(&self, daemon: &'static str, host: &str, config: &str) -> Result<Daemon> {
         let file = self.lan.dir.join(format!("{host}.conf"));
         fs::write(&file, format!("global_defs {{\n script_user root\n}}\n{config}"))?;
         let file = file.to_string_lossy().into_owned();
@@ -144,34 +157,35 @@ impl Bench {
             let _ = fs::remove_file(f);
         }
         let instance = self.lan.instance(host);
-        let parent = if peer == "keepalived" {
+        let parent = if daemon == "keepalived" {
             let args = ["-n", "-l", "-P", "-B", "-f", &file, "-p", &p, "-r", &r];
-            self.lan.spawn(host, &format!("{host}-{peer}"), Path::new("/usr/sbin/keepalived"), &args)?
+            self.lan.spawn(host, &format!("{host}-{daemon}"), Path::new("/usr/sbin/keepalived"), &args)?
         } else {
             let args = ["-n", "-l", "-f", &file, "-p", &p, "--instance", &instance];
-            self.lan.spawn(host, &format!("{host}-{peer}"), &self.ours, &args)?
+            self.lan.spawn(host, &format!("{host}-{daemon}"), &self.evenkeeld, &args)?
         };
         Ok(Daemon { parent })
     }
 
-    fn held(&self, host: &str) -> usize {
+    /// How many virtual addresses a host has.
+    fn count_addresses(&self, host: &str) -> usize {
         let text = self.lan.ip(host, "-o -4 addr show").unwrap_or_default();
         text.lines().filter(|l| l.contains("inet 10.98.")).count()
     }
 
-    fn wait(&self, what: &str, limit: Duration, mut done: impl FnMut() -> bool) -> Result<()> {
+    fn wait_for(&self, what: &str, limit: Duration, mut done: impl FnMut() -> bool) -> Result<()> {
         let until = Instant::now() + limit;
         while !done() {
             if Instant::now() > until {
-                bail!("{what}: not within {limit:?}");
+                bail!("{what} did not happen within {limit:?}");
             }
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
 
-    /// Ends whatever runs, when a measurement failed.
-    fn abandon(&self) {
+    /// Kills the daemons after a measurement that failed.
+    fn kill_daemons(&self) {
         for host in ["a", "b"] {
             let pids = self.lan.dir.join(format!("{host}.pid"));
             if let Some(pid) = fs::read_to_string(pids).ok().and_then(|p| p.trim().parse().ok()) {
@@ -179,11 +193,11 @@ impl Bench {
             }
         }
         std::thread::sleep(Duration::from_secs(2));
-        self.clear();
+        self.remove_addresses();
     }
 
-    /// Both hosts without daemons and addresses.
-    fn clear(&self) {
+    /// Removes the virtual addresses that are left on both hosts.
+    fn remove_addresses(&self) {
         for host in ["a", "b"] {
             for n in 0..self.interfaces {
                 let text = self.lan.ip(host, &format!("-o -4 addr show dev eth{n}")).unwrap_or_default();
@@ -195,31 +209,31 @@ impl Bench {
     }
 }
 
-impl Seen {
+impl Capture {
     fn reset(&mut self) {
-        let (macs, passed) = (std::mem::take(&mut self.macs), std::mem::take(&mut self.passed));
-        *self = Seen { macs, passed, ..Seen::default() };
+        let (macs, forwarded) = (std::mem::take(&mut self.macs), std::mem::take(&mut self.forwarded));
+        *self = Capture { macs, forwarded, ..Capture::default() };
     }
 
-    fn passed(&mut self, f: &[u8], now: Instant) {
+    fn add_forwarded(&mut self, f: &[u8], now: Instant) {
         if f.len() >= 37 && f[12..14] == [8, 0] && f[23] == 112 && f[29] == 1 {
-            self.passed.insert((f[28], f[35]), (now, f[36]));
+            self.forwarded.insert((f[28], f[35]), (now, f[36]));
         }
     }
 
-    /// How much later than the protocol's bound the last address was announced, ms: three adverts and the skew time behind
-    /// the last advert that passed, or the skew time behind priority 0 (RFC 9568, 6.1, 6.4.2).
-    fn beyond_the_bound(&self, priority: u8) -> f64 {
+    /// By how many ms the announcement of an address exceeds the protocol's bound at most: three advert intervals and
+    /// the skew time after the last forwarded advert, or the skew time after priority 0 (RFC 9568, 6.1, 6.4.2).
+    fn max_excess_ms(&self, priority: u8) -> f64 {
         let skew = Duration::from_secs(1) * (256 - u32::from(priority)) / 256;
         let late = |(addr, at): (&[u8; 4], &Instant)| {
-            let (last, said) = *self.passed.get(&(addr[2], addr[3]))?;
-            let bound = last + skew + if said == 0 { Duration::ZERO } else { Duration::from_secs(3) };
+            let (last, last_priority) = *self.forwarded.get(&(addr[2], addr[3]))?;
+            let bound = last + skew + if last_priority == 0 { Duration::ZERO } else { Duration::from_secs(3) };
             Some(at.saturating_duration_since(bound).as_secs_f64() * 1000.0)
         };
         self.announced.iter().filter_map(late).fold(0.0, f64::max)
     }
 
-    fn frame(&mut self, f: &[u8], now: Instant) {
+    fn add_frame(&mut self, f: &[u8], now: Instant) {
         if f.len() >= 42 && f[12..14] == [8, 6] && f[28..32] == f[38..42] {
             let addr = [f[28], f[29], f[30], f[31]];
             if !f.first_chunk::<12>().is_some_and(|h| self.macs.iter().any(|m| h[6..] == *m)) {
@@ -231,7 +245,7 @@ impl Seen {
             if sender == 1 {
                 self.macs.extend(<[u8; 6]>::try_from(&f[6..12]));
                 if let Some(last) = self.last.insert((link, vrid), now) {
-                    self.gap = self.gap.max(now - last);
+                    self.longest_gap = self.longest_gap.max(now - last);
                     if (link, vrid) == (0, 251) {
                         self.probe_gap = self.probe_gap.max(now - last);
                     }
@@ -241,10 +255,10 @@ impl Seen {
     }
 }
 
-fn config(instances: usize, priority: u8, timing: &str) -> String {
+fn config_text(instances: usize, priority: u8, timing: &str) -> String {
     let mut t = String::new();
     for i in 0..instances {
-        let (n, vrid) = (i / EACH, i % EACH + 1);
+        let (n, vrid) = (i / ROUTERS_PER_INTERFACE, i % ROUTERS_PER_INTERFACE + 1);
         let _ = write!(
             t,
             "vrrp_instance V{i} {{\ninterface eth{n}\nvirtual_router_id {vrid}\npriority {priority}\n{timing}\n\
@@ -255,103 +269,110 @@ fn config(instances: usize, priority: u8, timing: &str) -> String {
 }
 
 impl Daemon {
-    fn cpu(&self) -> Duration {
-        process::cpu(self.parent.0)
+    fn cpu_time(&self) -> Duration {
+        process::cpu_time(self.parent.0)
     }
 
-    fn memory(&self) -> u64 {
-        process::memory(self.parent.0)
+    fn resident_kib(&self) -> u64 {
+        process::resident_kib(self.parent.0)
     }
 
     fn stop(&self, lan: &Lan) {
         let _ = lan.signal(self.parent, Signal::SIGTERM);
     }
 
-    /// The process that speaks VRRP.
+    /// Kills the worker process, which runs VRRP.
     fn kill_worker(&self) -> Result<()> {
-        let worker = *process::family(self.parent.0).get(1).context("no working process")?;
+        let worker = *process::process_family(self.parent.0).get(1).context("no worker process")?;
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(worker as i32), Signal::SIGKILL)?;
         Ok(())
     }
 }
 
-fn steady(b: &Bench, peer: &'static str, load: &Load) -> Result<[f64; 6]> {
+/// Returns CPU % of master and backup, MiB of the master, adverts per second, the longest gap in ms, and adverts of the
+/// backup.
+fn measure_steady(b: &Bench, daemon: &'static str, load: &Load) -> Result<[f64; 6]> {
     let timing = format!("version 3\nadvert_int {}", load.interval_ms as f64 / 1000.0);
-    let backup = b.start(peer, "b", &config(load.instances, 100, &timing))?;
-    let master = b.start(peer, "a", &config(load.instances, 150, &timing))?;
+    let backup = b.start_daemon(daemon, "b", &config_text(load.instances, 100, &timing))?;
+    let master = b.start_daemon(daemon, "a", &config_text(load.instances, 150, &timing))?;
     let all = load.instances;
-    // keepalived may never get there.
-    let _ = b.wait("every address held", Duration::from_secs(30), || b.held("a") == all && b.held("b") == 0);
-    std::thread::sleep(Duration::from_secs(7)); // the second block of announcements
-    b.seen(Seen::reset);
-    let (begun, before) = (Instant::now(), [master.cpu(), backup.cpu()]);
-    std::thread::sleep(Duration::from_secs(load.seconds));
-    let took = begun.elapsed().as_secs_f64();
-    let share = |d: &Daemon, before: Duration| (d.cpu() - before).as_secs_f64() / took * 100.0;
-    let (cpu_master, cpu_backup) = (share(&master, before[0]), share(&backup, before[1]));
-    let (sent, gap, spurious) = b.seen(|s| {
-        let by = |n: u8| s.adverts.get(&n).copied().unwrap_or(0) as f64;
-        (by(1) / took, s.gap.as_secs_f64() * 1000.0, by(2))
+    // keepalived may never complete the election.
+    let _ = b.wait_for("the end of the election", Duration::from_secs(30), || {
+        b.count_addresses("a") == all && b.count_addresses("b") == 0
     });
-    let memory = master.memory() as f64 / 1024.0;
+    std::thread::sleep(Duration::from_secs(7)); // past the second block of gratuitous ARPs
+    b.with_capture(Capture::reset);
+    let (started, before) = (Instant::now(), [master.cpu_time(), backup.cpu_time()]);
+    std::thread::sleep(Duration::from_secs(load.seconds));
+    let elapsed_s = started.elapsed().as_secs_f64();
+    let share = |d: &Daemon, before: Duration| (d.cpu_time() - before).as_secs_f64() / elapsed_s * 100.0;
+    let (cpu_master, cpu_backup) = (share(&master, before[0]), share(&backup, before[1]));
+    let (sent, gap, false_adverts) = b.with_capture(|s| {
+        let by = |n: u8| s.adverts.get(&n).copied().unwrap_or(0) as f64;
+        (by(1) / elapsed_s, s.longest_gap.as_secs_f64() * 1000.0, by(2))
+    });
+    let memory = master.resident_kib() as f64 / 1024.0;
     master.stop(&b.lan);
     backup.stop(&b.lan);
-    b.clear();
-    Ok([cpu_master, cpu_backup, memory, sent, gap, spurious])
+    b.remove_addresses();
+    Ok([cpu_master, cpu_backup, memory, sent, gap, false_adverts])
 }
 
-/// Milliseconds from a fault of a to b's announcement of the last address, and how many of them lie beyond the bound.
-fn take_over(b: &Bench, peer: &'static str, case: &Case) -> Result<[f64; 2]> {
+/// Returns milliseconds from a fault of a to b's announcement of the last address, and the largest excess over the
+/// protocol's bound, ms.
+fn measure_failover(b: &Bench, daemon: &'static str, case: &Case) -> Result<[f64; 2]> {
     let Case { version, count, priorities, fault } = *case;
     let timing = &format!("version {version}\nadvert_int 1\ngarp_master_delay 0");
-    let backup = b.start(peer, "b", &config(count, priorities[1], timing))?;
-    let master = b.start(peer, "a", &config(count, priorities[0], timing))?;
-    b.wait("every address held", Duration::from_secs(30), || b.held("a") == count && b.held("b") == 0)?;
+    let backup = b.start_daemon(daemon, "b", &config_text(count, priorities[1], timing))?;
+    let master = b.start_daemon(daemon, "a", &config_text(count, priorities[0], timing))?;
+    b.wait_for("the end of the election", Duration::from_secs(30), || {
+        b.count_addresses("a") == count && b.count_addresses("b") == 0
+    })?;
     std::thread::sleep(Duration::from_millis(1500));
-    b.seen(Seen::reset);
-    let begun = Instant::now();
+    b.with_capture(Capture::reset);
+    let started = Instant::now();
     match fault {
-        Fault::Daemon => master.kill_worker()?,
-        Fault::Node => {
+        Fault::WorkerKilled => master.kill_worker()?,
+        Fault::HostSilent => {
             b.lan.ip("sw", "link set pa0 nomaster")?;
         }
     }
-    b.wait("a take-over", Duration::from_secs(30), || b.seen(|s| s.announced.len() >= count))?;
-    let last = b.seen(|s| s.announced.values().max().copied()).context("nothing was announced")?;
-    let beyond = b.seen(|s| s.beyond_the_bound(priorities[1]));
-    if matches!(fault, Fault::Node) {
+    b.wait_for("the fail-over", Duration::from_secs(30), || b.with_capture(|s| s.announced.len() >= count))?;
+    let last = b.with_capture(|s| s.announced.values().max().copied()).context("nothing was announced")?;
+    let excess_ms = b.with_capture(|s| s.max_excess_ms(priorities[1]));
+    if matches!(fault, Fault::HostSilent) {
         b.lan.ip("sw", "link set pa0 master br0")?;
     }
     master.stop(&b.lan);
     backup.stop(&b.lan);
-    b.clear();
-    Ok([(last - begun).as_secs_f64() * 1000.0, beyond])
+    b.remove_addresses();
+    Ok([(last - started).as_secs_f64() * 1000.0, excess_ms])
 }
 
-/// What befalls whom.
+/// A fail-over to measure.
 struct Case {
     version: u8,
     /// Virtual routers.
     count: usize,
-    /// The master's, and the backup's.
+    /// Priority of the master, and of the backup.
     priorities: [u8; 2],
     fault: Fault,
 }
 
 #[derive(Clone, Copy)]
 enum Fault {
-    /// The process that speaks VRRP is killed.
-    Daemon,
-    /// Nothing of the host is heard any more.
-    Node,
+    /// The worker process is killed.
+    WorkerKilled,
+    /// The host loses its link.
+    HostSilent,
 }
 
-/// Runs all of it, or what has these words in its name, and prints it.
-pub fn run(only: Option<&str>) -> Result<()> {
-    let wanted = |name: &str| only.is_none_or(|o| name.contains(o));
+/// Runs and prints all rows, or those whose name contains `filter`.
+pub fn run(filter: Option<&str>) -> Result<()> {
+    let is_selected = |name: &str| filter.is_none_or(|f| name.contains(f));
     let dir = std::env::temp_dir().join(format!("evenkeel-bench-{}", std::process::id()));
-    let b = build(&dir, LOADS.iter().map(|l| l.instances).max().unwrap_or(1).div_ceil(EACH))?;
-    let watcher = b.watch();
+    let b = build_network(&dir, LOADS.iter().map(|l| l.instances).max().unwrap_or(1).div_ceil(ROUTERS_PER_INTERFACE))?;
+    let capture = b.start_capture();
     println!(
         "{:<34} {:>10} {:>12} {:>12} {:>10} {:>10} {:>12} {:>14}",
         "VRRP, many instances",
@@ -360,60 +381,63 @@ pub fn run(only: Option<&str>) -> Result<()> {
         "CPU backup %",
         "RSS MiB",
         "adverts/s",
-        "worst gap ms",
+        "max gap ms",
         "false adverts"
     );
     for load in &LOADS {
         let name = format!("{} × {} ms, {} s", load.instances, load.interval_ms, load.seconds);
-        if !wanted(&name) {
+        if !is_selected(&name) {
             continue;
         }
         let mut cpu = Vec::new();
-        for peer in PEERS {
-            let [master, backup, memory, sent, gap, spurious] = steady(&b, peer, load)?;
+        for daemon in DAEMONS {
+            let [master, backup, memory, sent, gap, false_adverts] = measure_steady(&b, daemon, load)?;
             println!(
-                "{name:<34} {peer:>10} {master:>12.2} {backup:>12.2} {memory:>10.1} {sent:>10.0} {gap:>12.1} {spurious:>14.0}"
+                "{name:<34} {daemon:>10} {master:>12.2} {backup:>12.2} {memory:>10.1} {sent:>10.0} {gap:>12.1} {false_adverts:>14.0}"
             );
             cpu.push(master);
         }
-        if let [theirs, ours] = cpu[..] {
-            println!("{:<34} {:>10} {:>12.2}", "", "ratio", ours / theirs);
+        if let [keepalived, evenkeel] = cpu[..] {
+            println!("{:<34} {:>10} {:>12.2}", "", "ratio", evenkeel / keepalived);
         }
     }
     println!();
-    stress::run(&b, &wanted)?;
-    b.bounds.store(true, Ordering::Relaxed);
+    advert_gaps::run(&b, &is_selected)?;
+    b.capture_forwarded.store(true, Ordering::Relaxed);
     println!(
         "{:<58} {:>14} {:>14} {:>8} {:>28}",
-        "fault to last announcement, ms (median)", PEERS[0], PEERS[1], "ratio", "beyond the bound, the worst"
+        "fault to last announcement, ms (median)", DAEMONS[0], DAEMONS[1], "ratio", "max excess over the bound"
     );
-    let killed = |count, priorities| Case { version: 3, count, priorities, fault: Fault::Daemon };
-    let silent = |count| Case { version: 3, count, priorities: [150, 100], fault: Fault::Node };
+    let worker_killed = |count, priorities| Case { version: 3, count, priorities, fault: Fault::WorkerKilled };
+    let host_silent = |count| Case { version: 3, count, priorities: [150, 100], fault: Fault::HostSilent };
     for (name, case) in [
-        ("working process killed, backup's priority 253 (skew 12 ms)", killed(1, [254, 253])),
-        ("working process killed, backup's priority 100 (609 ms)", killed(1, [150, 100])),
-        ("working process killed, version 2, priority 100 (609 ms)", Case { version: 2, ..killed(1, [150, 100]) }),
-        ("host silent, 1 instance (2.6 to 3.6 s)", silent(1)),
-        ("host silent, 250 instances", silent(250)),
-        ("working process killed, 250 instances", killed(250, [150, 100])),
+        ("worker process killed, backup's priority 253 (skew 12 ms)", worker_killed(1, [254, 253])),
+        ("worker process killed, backup's priority 100 (609 ms)", worker_killed(1, [150, 100])),
+        (
+            "worker process killed, version 2, priority 100 (609 ms)",
+            Case { version: 2, ..worker_killed(1, [150, 100]) },
+        ),
+        ("host silent, 1 instance (2.6 to 3.6 s)", host_silent(1)),
+        ("host silent, 250 instances", host_silent(250)),
+        ("worker process killed, 250 instances", worker_killed(250, [150, 100])),
     ] {
-        if !wanted(name) {
+        if !is_selected(name) {
             continue;
         }
-        let (mut ms, mut beyond): ([Vec<f64>; 2], [f64; 2]) = Default::default();
+        let (mut ms, mut excess): ([Vec<f64>; 2], [f64; 2]) = Default::default();
         for _ in 0..TRIALS {
-            for (i, peer) in PEERS.into_iter().enumerate() {
-                let [took, late] = take_over(&b, peer, &case)?;
-                ms[i].push(took);
-                beyond[i] = beyond[i].max(late);
+            for (i, daemon) in DAEMONS.into_iter().enumerate() {
+                let [failover_ms, excess_ms] = measure_failover(&b, daemon, &case)?;
+                ms[i].push(failover_ms);
+                excess[i] = excess[i].max(excess_ms);
             }
         }
-        let [theirs, ours] = ms.map(median);
-        let beyond = format!("{:.2}, {:.2}", beyond[0], beyond[1]);
-        println!("{name:<58} {theirs:>14.1} {ours:>14.1} {:>8.2} {beyond:>28}", ours / theirs);
+        let [keepalived, evenkeel] = ms.map(median);
+        let excess = format!("{:.2}, {:.2}", excess[0], excess[1]);
+        println!("{name:<58} {keepalived:>14.1} {evenkeel:>14.1} {:>8.2} {excess:>28}", evenkeel / keepalived);
     }
-    b.end.store(true, Ordering::Relaxed);
-    let _ = watcher.join();
+    b.stop.store(true, Ordering::Relaxed);
+    let _ = capture.join();
     let _ = fs::remove_dir_all(&dir);
     Ok(())
 }
