@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bfd;
+mod checksum;
 pub mod config;
 pub mod discovery;
 pub mod dump;

@@ -4,8 +4,8 @@
 
 use std::net::IpAddr;
 
+use crate::checksum::{internet_checksum, pseudo_header_sum};
 use crate::model::{Tunnel, TunnelChecksum, TunnelKind};
-use crate::vrrp::packet::checksum::{internet_checksum, pseudo_header_sum};
 
 const IPPROTO_IPIP: u8 = 4;
 const IPPROTO_UDP: u8 = 17;

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::encap::ip_header;
-use crate::vrrp::packet::checksum::{internet_checksum, pseudo_header_sum};
+use crate::checksum::{internet_checksum, pseudo_header_sum};
 
 const IPPROTO_TCP: u8 = 6;
 const FIN: u8 = 0x01;

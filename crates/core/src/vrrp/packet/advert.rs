@@ -22,62 +22,74 @@ use super::trailer::{self, Signer};
 use super::{ChecksumForm, IPPROTO_VRRP, IpHeader, RejectReason, ah};
 use crate::model::{Auth, OldUnicastChecksum, Signing, Vrid, VrrpVersion};
 
+/// Bytes of the fixed part of a message.
 const HEADER_LEN: usize = 8;
+/// Bytes of version 2's authentication data.
 const AUTH_LEN: usize = 8;
+/// The message type ADVERTISEMENT, the only one (RFC 9568, 5.2.2).
+const ADVERTISEMENT: u8 = 1;
 
 /// An advertisement.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Advert {
-    /// Which virtual router.
+    /// The virtual router ID.
     pub vrid: Vrid,
-    /// 0: the sender gives up; 255: it owns the addresses.
+    /// The sender's priority. 0: the sender resigns. 255: the sender owns the addresses.
     pub priority: u8,
-    /// Whole seconds in version 2, centiseconds in version 3.
+    /// The advertisement interval: whole seconds in version 2, centiseconds in version 3.
     pub interval: Duration,
-    /// The virtual addresses, as the sender has them; all of one family.
+    /// The virtual addresses in the sender's order, all of one family.
     pub addresses: Vec<IpAddr>,
 }
 
-/// An advert that was heard, and how it came.
+/// An advert that was received and passed the checks of [`AdvertRules::parse`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReceivedAdvert {
-    /// What it says.
+    /// The message.
     pub advert: Advert,
     /// The form of its checksum.
     pub form: ChecksumForm,
-    /// The sequence number of its authentication header, which was found to be genuine.
+    /// The sequence number of its verified authentication header.
     pub sequence: Option<u32>,
-    /// The time in its signature, which was found to be genuine.
+    /// The timestamp of its verified signature.
     pub timestamp: Option<u64>,
 }
 
-/// What protects an advert that is sent.
+/// How an advert is authenticated when it is sent.
 #[derive(Clone, Copy, Debug)]
 pub struct AdvertAuth<'k> {
-    /// Version 2's.
+    /// Version 2's authentication.
     pub auth: Auth,
-    /// The authentication header's, if there is one.
+    /// The sequence number of the authentication header, for `Auth::Ah`.
     pub sequence: u32,
-    /// Who signs it, if somebody does.
+    /// The key and timestamp of the signature, for `auth_hmac`.
     pub signer: Option<Signer<'k>>,
 }
 
 impl AdvertAuth<'_> {
-    /// Without any number that has to grow.
+    /// Without a signature, and with sequence number 0.
     pub fn unsigned(auth: Auth) -> Self {
         AdvertAuth { auth, sequence: 0, signer: None }
     }
 }
 
-/// How many addresses one advert can name: its count is a byte, and over IPv6 it has to fit into 1,500 bytes, with its
-/// signature if it has one.
+/// The largest number of addresses in one advert. The count field is a byte; over IPv6 the packet, with the trailer of a
+/// signed one, must fit into 1,500 bytes.
 pub fn max_addresses(ipv6: bool, signed: bool) -> usize {
-    let behind = if signed { trailer::TRAILER_LEN } else { 0 };
-    if ipv6 { (1500 - 40 - HEADER_LEN - behind) / 16 } else { 255 }
+    let trailer = if signed { trailer::TRAILER_LEN } else { 0 };
+    if ipv6 { (1500 - 40 - HEADER_LEN - trailer) / 16 } else { 255 }
+}
+
+/// The VRID in a packet's payload, which is read before the packet is verified. `None` if the payload is too short or the
+/// VRID is 0.
+pub fn peek_vrid(ip: &IpHeader, payload: &[u8]) -> Option<Vrid> {
+    let offset = if ip.protocol == ah::IPPROTO_AH { ah::HEADER_LEN + 1 } else { 1 };
+    Vrid::new(*payload.get(offset)?)
 }
 
 impl Advert {
-    /// The VRRP message, with a checksum of this form for a packet from `src` to `dst`.
+    /// Encodes the VRRP message, with a checksum of this form for a packet from `src` to `dst`. Version 2 always has
+    /// [`ChecksumForm::MessageOnly`].
     pub fn encode_message(
         &self,
         version: VrrpVersion,
@@ -88,7 +100,7 @@ impl Advert {
     ) -> Vec<u8> {
         let addresses = &self.addresses[..self.addresses.len().min(max_addresses(src.is_ipv6(), false))];
         let mut b = Vec::with_capacity(HEADER_LEN + 16 * addresses.len() + AUTH_LEN);
-        b.push(version.number() << 4 | 1);
+        b.push(version.number() << 4 | ADVERTISEMENT);
         b.push(self.vrid.get());
         b.push(self.priority);
         b.push(addresses.len() as u8);
@@ -115,24 +127,24 @@ impl Advert {
         b
     }
 
-    /// What a raw socket is given: over IPv4 the packet with its header, over IPv6 the message alone. `ip` names the
-    /// addresses, the TTL and the identification.
+    /// Encodes what a raw socket expects: over IPv4 the packet with its IP header, over IPv6 the message alone. Of `ip`,
+    /// addresses, TTL and identification are used.
     pub fn encode_packet(
         &self,
         version: VrrpVersion,
-        seal: AdvertAuth<'_>,
+        auth: AdvertAuth<'_>,
         form: ChecksumForm,
         ip: IpHeader,
     ) -> Vec<u8> {
-        let mut message = self.encode_message(version, seal.auth, form, ip.src, ip.dst);
-        if let Some(signer) = seal.signer {
+        let mut message = self.encode_message(version, auth.auth, form, ip.src, ip.dst);
+        if let Some(signer) = auth.signer {
             let trailer = trailer::sign(signer, ip.src, ip.dst, &message);
             message.extend(trailer);
         }
         let (IpAddr::V4(src), IpAddr::V4(dst)) = (ip.src, ip.dst) else { return message };
-        let (ip, payload) = if let Auth::Ah(key) = seal.auth {
+        let (ip, payload) = if let Auth::Ah(key) = auth.auth {
             let ip = IpHeader { protocol: ah::IPPROTO_AH, ..ip };
-            (ip, ah::add_header(&ip, key, seal.sequence, &message))
+            (ip, ah::add_header(&ip, key, auth.sequence, &message))
         } else {
             (IpHeader { protocol: IPPROTO_VRRP, ..ip }, message)
         };
@@ -142,26 +154,26 @@ impl Advert {
     }
 }
 
-/// What an advert has to agree with, whoever sends it.
+/// The settings that a received advert must match, whoever sent it.
 #[derive(Clone, Copy, Debug)]
 pub struct AdvertRules<'k> {
-    /// On the wire.
+    /// The VRRP version.
     pub version: VrrpVersion,
-    /// Version 2.
+    /// Version 2's authentication.
     pub auth: Auth,
-    /// Version 2 has it the same on every director (RFC 3768, 7.1).
+    /// The interval of version 2, which must be the same on every router (RFC 3768, 7.1).
     pub interval: Duration,
-    /// Version 3 over IPv4, unicast.
+    /// Whether [`ChecksumForm::OldUnicast`] is accepted (version 3 over IPv4, unicast).
     pub old_unicast_checksum: OldUnicastChecksum,
-    /// `auth_hmac`
+    /// The keys of `auth_hmac`.
     pub signing: Option<&'k Signing>,
 }
 
 impl AdvertRules<'_> {
-    /// Reads what came in an IP packet behind its header.
+    /// Parses and verifies the payload of an IP packet.
     ///
-    /// The checks and their order are RFC 9568 section 7.1's and RFC 3768's, as keepalived makes them; Ethernet padding
-    /// behind the message is tolerated. Where the packet may come from and with which TTL is not judged here.
+    /// The checks and their order are those of RFC 9568, 7.1, and RFC 3768, 7.1, as keepalived does them. Ethernet padding
+    /// behind an unsigned message is ignored. The caller checks source, destination and TTL.
     pub fn parse(&self, ip: &IpHeader, payload: &[u8]) -> Result<ReceivedAdvert, RejectReason> {
         let (sequence, message) = match self.auth {
             Auth::Ah(_) if ip.protocol != ah::IPPROTO_AH => return Err(RejectReason::AhMissing),
@@ -173,15 +185,15 @@ impl AdvertRules<'_> {
         if head[0] >> 4 != self.version.number() {
             return Err(RejectReason::Version(head[0] >> 4));
         }
-        if head[0] & 15 != 1 {
+        if head[0] & 15 != ADVERTISEMENT {
             return Err(RejectReason::Type(head[0] & 15));
         }
-        let each = if ip.src.is_ipv6() { 16 } else { 4 };
-        let addresses_len = usize::from(head[3]) * each;
+        let address_len = if ip.src.is_ipv6() { 16 } else { 4 };
+        let addresses_len = usize::from(head[3]) * address_len;
         let length = HEADER_LEN + addresses_len + if self.version == VrrpVersion::V2 { AUTH_LEN } else { 0 };
-        let Some((message, behind)) = message.split_at_checked(length) else { return Err(RejectReason::Length) };
-        let signed = |s| trailer::verify(s, (ip.src, ip.dst), message, behind);
-        let stamp = self.signing.map_or(Ok(None), signed)?;
+        let Some((message, trailer)) = message.split_at_checked(length) else { return Err(RejectReason::Length) };
+        let verify = |signing| trailer::verify(signing, (ip.src, ip.dst), message, trailer);
+        let timestamp = self.signing.map_or(Ok(None), verify)?;
         let form = self.detect_checksum_form(ip, message).ok_or(RejectReason::Checksum)?;
         let vrid = Vrid::new(head[1]).ok_or(RejectReason::Vrid)?;
         let interval = match self.version {
@@ -189,27 +201,29 @@ impl AdvertRules<'_> {
             VrrpVersion::V3 => Duration::from_millis(u64::from(u16::from_be_bytes([head[4] & 15, head[5]])) * 10),
         };
         if self.version == VrrpVersion::V2 {
-            if head[4] != self.auth.number() {
-                return Err(RejectReason::AuthType(head[4]));
-            }
-            if matches!(self.auth, Auth::Pass(ours) if message[length - AUTH_LEN..] != ours.0) {
-                return Err(RejectReason::AuthPass);
-            }
-            if interval != self.interval {
-                return Err(RejectReason::Interval);
-            }
+            self.check_v2(head[4], &message[length - AUTH_LEN..], interval)?;
         }
-        let addresses = rest[..addresses_len].chunks_exact(each).filter_map(parse_address).collect();
-        Ok(ReceivedAdvert {
-            advert: Advert { vrid, priority: head[2], interval, addresses },
-            form,
-            sequence,
-            timestamp: stamp,
-        })
+        let addresses = rest[..addresses_len].chunks_exact(address_len).filter_map(parse_address).collect();
+        let advert = Advert { vrid, priority: head[2], interval, addresses };
+        Ok(ReceivedAdvert { advert, form, sequence, timestamp })
     }
 
-    /// The form in which the checksum is right. Which form it is does not protect against anybody, so that every known
-    /// one is taken from every peer.
+    /// RFC 3768, 7.1: authentication type, authentication data and interval are the configured ones.
+    fn check_v2(&self, auth_type: u8, auth_data: &[u8], interval: Duration) -> Result<(), RejectReason> {
+        if auth_type != self.auth.number() {
+            return Err(RejectReason::AuthType(auth_type));
+        }
+        if matches!(self.auth, Auth::Pass(ours) if auth_data != ours.0) {
+            return Err(RejectReason::AuthPass);
+        }
+        if interval != self.interval {
+            return Err(RejectReason::Interval);
+        }
+        Ok(())
+    }
+
+    /// The form in which the checksum is right. A checksum is no protection against an attacker, so that all known forms
+    /// are accepted from every peer.
     fn detect_checksum_form(&self, ip: &IpHeader, message: &[u8]) -> Option<ChecksumForm> {
         let old = self.old_unicast_checksum != OldUnicastChecksum::Never && !ip.dst.is_multicast();
         let forms: &[ChecksumForm] = match (self.version, ip.src) {

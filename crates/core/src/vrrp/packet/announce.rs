@@ -1,10 +1,11 @@
-//! What a new master says to its link: "this address is mine". Whole Ethernet frames.
+//! Gratuitous ARP and unsolicited neighbour advertisements, as whole Ethernet frames. A new master sends them so that hosts
+//! and switches of the link learn where its addresses are.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::checksum::internet_checksum;
+use crate::checksum::internet_checksum;
 
-/// A hardware address.
+/// A MAC address.
 pub type MacAddr = [u8; 6];
 
 const ETH_P_ARP: [u8; 2] = [0x08, 0x06];
@@ -13,7 +14,8 @@ const IPPROTO_ICMPV6: u8 = 58;
 /// ff02::1
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
-/// The frame that announces an address at a hardware address; `router` if the host forwards IPv6 packets.
+/// The frame that announces that `addr` is at `mac`. `router`: the value of the R flag of a neighbour advertisement, set if
+/// the host forwards IPv6 packets.
 pub fn announcement_frame(mac: MacAddr, addr: IpAddr, router: bool) -> Vec<u8> {
     match addr {
         IpAddr::V4(a) => gratuitous_arp_frame(mac, a).to_vec(),
@@ -21,8 +23,8 @@ pub fn announcement_frame(mac: MacAddr, addr: IpAddr, router: bool) -> Vec<u8> {
     }
 }
 
-/// A broadcast request in which sender and target are the address announced (RFC 5227, 3; RFC 826); the target hardware
-/// address is all ones, as keepalived has it.
+/// A broadcast ARP request whose sender and target address are `addr` (RFC 5227, 3; RFC 826). The target hardware address
+/// is all ones, as in keepalived.
 fn gratuitous_arp_frame(mac: MacAddr, addr: Ipv4Addr) -> [u8; 42] {
     let mut f = [0; 42];
     f[..6].fill(0xff);
@@ -37,11 +39,11 @@ fn gratuitous_arp_frame(mac: MacAddr, addr: Ipv4Addr) -> [u8; 42] {
     f
 }
 
-/// An unsolicited neighbour advertisement to all nodes, from the address announced, which overrides what they knew
+/// An unsolicited neighbour advertisement from `addr` to all nodes, with the override flag
 /// (RFC 4861, 4.4 and 7.2.6; RFC 9568, 6.4.2 (125)).
 fn neighbour_advertisement_frame(mac: MacAddr, addr: Ipv6Addr, router: bool) -> [u8; 86] {
     let mut f = [0; 86];
-    // RFC 2464, 7: the group's last four bytes behind 33:33
+    // RFC 2464, 7: 33:33 and the last four bytes of the multicast address
     f[..6].copy_from_slice(&[0x33, 0x33, 0, 0, 0, 1]);
     f[6..12].copy_from_slice(&mac);
     f[12..14].copy_from_slice(&ETH_P_IPV6);
@@ -56,7 +58,7 @@ fn neighbour_advertisement_frame(mac: MacAddr, addr: Ipv6Addr, router: bool) -> 
     // Target link-layer address, one unit of eight bytes
     f[78..80].copy_from_slice(&[2, 1]);
     f[80..].copy_from_slice(&mac);
-    // RFC 4443, 2.3: over addresses, length, next header and message; the first two stand in the header already.
+    // RFC 4443, 2.3: over addresses, length, next header and message. The IPv6 header already holds the addresses.
     let sum = internet_checksum(32 + u32::from(IPPROTO_ICMPV6), &f[22..]);
     f[56..58].copy_from_slice(&sum.to_be_bytes());
     f

@@ -1,15 +1,16 @@
-//! The checksum of an advert, and the forms of it that are met.
+//! The forms of checksum that VRRP implementations send.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use super::{IPPROTO_VRRP, OLD_CHECKSUM_GROUP};
+use crate::checksum::{internet_checksum, pseudo_header_sum};
 
-/// What a checksum is computed over, besides the message.
+/// What an advert's checksum covers besides the message.
 ///
 /// Version 2 has one form (RFC 3768, 5.3.8: the message), and version 3 over IPv6 one (RFC 9568, 5.2.8: with the
-/// pseudo-header). Over IPv4 in version 3 implementations disagree: keepalived adds an IPv4 pseudo-header, RFC 9568 and
-/// other makers do not, and keepalived up to 1.3.6 made the pseudo-header of a unicast advert for the multicast group.
+/// pseudo-header). For version 3 over IPv4 implementations disagree: keepalived adds an IPv4 pseudo-header, RFC 9568 and
+/// other vendors do not, and keepalived up to 1.3.6 computed the pseudo-header of a unicast advert for the multicast group.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ChecksumForm {
     /// With the pseudo-header of the packet.
@@ -31,8 +32,8 @@ impl fmt::Display for ChecksumForm {
 }
 
 impl ChecksumForm {
-    /// The checksum over a message in this form, whose checksum field counts as it stands: with zeros in it this is what
-    /// belongs there, with the right checksum in it this is 0.
+    /// The checksum of a message in this form. With zeros in the message's checksum field the result is what belongs
+    /// there; with the right checksum in it, 0.
     pub fn compute(self, src: IpAddr, dst: IpAddr, message: &[u8]) -> u16 {
         let start = match self {
             ChecksumForm::MessageOnly => 0,
@@ -41,26 +42,4 @@ impl ChecksumForm {
         };
         internet_checksum(start, message)
     }
-}
-
-/// The Internet checksum (RFC 1071), begun with a sum that is already there.
-pub(crate) fn internet_checksum(start: u32, bytes: &[u8]) -> u16 {
-    let mut sum = start + sum_words(bytes);
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
-}
-
-fn sum_words(bytes: &[u8]) -> u32 {
-    bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0))).sum()
-}
-
-/// The sum over a pseudo-header: RFC 768's over IPv4, RFC 8200's (8.1) over IPv6; their words add up alike.
-pub(crate) fn pseudo_header_sum(src: IpAddr, dst: IpAddr, protocol: u8, length: usize) -> u32 {
-    let of = |a: IpAddr| match a {
-        IpAddr::V4(a) => sum_words(&a.octets()),
-        IpAddr::V6(a) => sum_words(&a.octets()),
-    };
-    of(src) + of(dst) + u32::from(protocol) + length as u32
 }

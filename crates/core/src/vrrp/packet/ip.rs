@@ -1,33 +1,31 @@
-//! The IP packet around an advert.
+//! The IP header of an advert.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::ah;
-use super::checksum::internet_checksum;
-use crate::model::Vrid;
+use crate::checksum::internet_checksum;
 
-/// Internetwork control, as routers mark such packets (RFC 791, 3.1, "Precedence").
+/// Precedence "internetwork control" (RFC 791, 3.1).
 const TOS: u8 = 0xc0;
-/// An IPv4 header without options.
+/// Bytes of an IPv4 header without options.
 pub(super) const IPV4_HEADER_LEN: usize = 20;
 
-/// What of an IP header matters.
+/// The fields of an IP header that VRRP uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IpHeader {
-    /// Source.
+    /// Source address.
     pub src: IpAddr,
-    /// Destination: a group, or one of our addresses.
+    /// Destination address: a multicast group or a unicast address.
     pub dst: IpAddr,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// 112, or 51 where an authentication header follows.
+    /// 112 (VRRP), or 51 if an authentication header follows.
     pub protocol: u8,
-    /// IPv4's identification, host byte order; an authentication header covers it.
+    /// The identification field of IPv4 in host byte order. An authentication header covers it.
     pub id: u16,
 }
 
 impl IpHeader {
-    /// As bytes before a payload of this length, with its checksum; without options, and it may be fragmented.
+    /// The IPv4 header for `payload` bytes, with its checksum. It has no options, and the DF flag is not set.
     pub(super) fn encode_ipv4(&self, src: Ipv4Addr, dst: Ipv4Addr, payload: usize) -> [u8; IPV4_HEADER_LEN] {
         let mut h = [0; IPV4_HEADER_LEN];
         h[0] = 0x45;
@@ -44,8 +42,8 @@ impl IpHeader {
     }
 }
 
-/// Splits an IPv4 packet that came from a raw socket into header and payload. `None` if it is not one, or is shorter
-/// than it says.
+/// Splits an IPv4 packet from a raw socket into header and payload. `None` if the packet is not IPv4 or is shorter than its
+/// total length field.
 pub fn split_ipv4(packet: &[u8]) -> Option<(IpHeader, &[u8])> {
     let head = packet.first_chunk::<IPV4_HEADER_LEN>()?;
     let ihl = usize::from(head[0] & 15) * 4;
@@ -57,10 +55,4 @@ pub fn split_ipv4(packet: &[u8]) -> Option<(IpHeader, &[u8])> {
     let id = u16::from_be_bytes([head[4], head[5]]);
     let header = IpHeader { src: address(12), dst: address(16), ttl: head[8], protocol: head[9], id };
     Some((header, packet.get(ihl..length)?))
-}
-
-/// The VRID that a packet's payload names, before anything else of it is trusted.
-pub fn peek_vrid(ip: &IpHeader, payload: &[u8]) -> Option<Vrid> {
-    let at = if ip.protocol == ah::IPPROTO_AH { ah::HEADER_LEN + 1 } else { 1 };
-    Vrid::new(*payload.get(at)?)
 }

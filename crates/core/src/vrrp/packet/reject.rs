@@ -1,88 +1,94 @@
-//! Why a packet is refused.
+//! The reasons to reject a packet.
 
 use std::fmt;
 
-/// Why a packet is not an advert for this router; each is counted by itself.
+/// Why a packet is not accepted as an advert of this virtual router. Rejected packets are counted by reason.
+///
+/// `dump` reads the counters by the names of these variants.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum RejectReason {
-    /// Shorter than its own header and address count say.
+    /// The packet is shorter than its header and address count require.
     Length,
-    /// It came over a router, or its TTL is outside of what the peer may use.
+    /// The packet passed a router, or its TTL is outside of the peer's `min_ttl` and `max_ttl`.
     Ttl(u8),
-    /// Another version than ours.
+    /// The version differs from the configured one.
     Version(u8),
-    /// A type other than ADVERTISEMENT.
+    /// The type is not ADVERTISEMENT.
     Type(u8),
-    /// The checksum is wrong in every form that is known.
+    /// The checksum is wrong in every known form.
     Checksum,
-    /// Another kind of authentication than ours.
+    /// The authentication type differs from the configured one.
     AuthType(u8),
-    /// The password is not ours.
+    /// The password differs from the configured one.
     AuthPass,
-    /// It has no authentication header, and we want one.
+    /// The packet has no authentication header, but `auth_type AH` is configured.
     AhMissing,
-    /// It has an authentication header, and we want none.
+    /// The packet has an authentication header, but `auth_type AH` is not configured.
     AhUnwanted,
-    /// Its authentication header is malformed, or names another sender.
+    /// The authentication header is malformed, or its SPI is not the packet's source address.
     AhHeader,
-    /// Its authentication header was not made with our password.
+    /// The digest of the authentication header does not match the configured password.
     AhDigest,
-    /// Its sequence number was used before: somebody plays it again.
+    /// The sequence number of the authentication header was used before: a replay.
     Replay,
-    /// It is not signed, and has to be.
+    /// The packet is not signed, but must be.
     Unsigned,
-    /// What stands behind the message is no trailer.
+    /// The bytes behind the message are not a valid trailer.
     Trailer,
-    /// It is signed with a key that is not ours.
+    /// The packet is signed with a key that is not configured.
     UnknownKey(u8),
-    /// Its signature was not made with our key.
+    /// The signature does not match the configured key.
     Signature,
-    /// It was signed too long ago, or the two clocks differ.
+    /// The signature's time is outside of `time_window`.
     Stale,
-    /// It was signed no later than one that was heard before: somebody plays it again.
+    /// The signature's time is not later than that of an earlier packet: a replay.
     SignatureReplay,
-    /// Version 2: another interval than ours (RFC 3768, 7.1).
+    /// Version 2: the interval differs from the configured one (RFC 3768, 7.1).
     Interval,
-    /// VRID 0.
+    /// The VRID is 0.
     Vrid,
-    /// It was sent to a group, and this instance speaks to its peers one by one.
+    /// The packet was sent to a multicast group, but this instance uses unicast.
     Multicast,
-    /// It was sent to us alone, and this instance speaks to a group.
+    /// The packet was sent by unicast, but this instance uses multicast.
     Unicast,
-    /// It comes from nobody of `unicast_peer`.
+    /// The source is not listed in `unicast_peer`.
     UnknownPeer,
 }
 
 impl fmt::Display for RejectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RejectReason::Length => write!(f, "it is too short for what it says it holds"),
-            RejectReason::Ttl(t) => write!(f, "its TTL is {t}, not what it should be: it came from another network"),
-            RejectReason::Multicast => write!(f, "it was sent to a group, and unicast_peer is configured here"),
-            RejectReason::Unicast => write!(f, "it was sent to us alone, and no unicast_peer is configured here"),
-            RejectReason::UnknownPeer => write!(f, "it comes from nobody of unicast_peer"),
-            RejectReason::Version(v) => write!(f, "it is version {v}, not ours"),
-            RejectReason::Type(t) => write!(f, "its type {t} is not an advertisement"),
-            RejectReason::Checksum => write!(f, "its checksum is wrong"),
-            RejectReason::AuthType(t) => write!(f, "its authentication type {t} is not ours"),
-            RejectReason::AuthPass => write!(f, "its password is not ours"),
+            RejectReason::Length => f.write_str("it is shorter than its header and address count require"),
+            RejectReason::Ttl(t) => write!(f, "its TTL of {t} is not allowed: it came from another network"),
+            RejectReason::Multicast => f.write_str("it was sent by multicast, but unicast_peer is configured here"),
+            RejectReason::Unicast => f.write_str("it was sent by unicast, but no unicast_peer is configured here"),
+            RejectReason::UnknownPeer => f.write_str("its source is not listed in unicast_peer"),
+            RejectReason::Version(v) => write!(f, "its VRRP version {v} is not the configured one"),
+            RejectReason::Type(t) => write!(f, "its type {t} is not ADVERTISEMENT"),
+            RejectReason::Checksum => f.write_str("its checksum is wrong"),
+            RejectReason::AuthType(t) => write!(f, "its authentication type {t} does not match auth_type"),
+            RejectReason::AuthPass => f.write_str("its password does not match auth_pass"),
             RejectReason::AhMissing => {
-                write!(f, "it has no authentication header, and auth_type AH is configured here")
+                f.write_str("it has no authentication header, but auth_type AH is configured here")
             }
             RejectReason::AhUnwanted => {
-                write!(f, "it has an authentication header, and auth_type AH is not configured here")
+                f.write_str("it has an authentication header, but auth_type AH is not configured here")
             }
-            RejectReason::AhHeader => write!(f, "its authentication header is malformed or names another sender"),
-            RejectReason::AhDigest => write!(f, "its authentication header was not made with our auth_pass"),
-            RejectReason::Replay => write!(f, "its sequence number was used before"),
-            RejectReason::Unsigned => write!(f, "it is not signed, and auth_hmac is configured here"),
-            RejectReason::Trailer => write!(f, "what stands behind its message is no signature"),
-            RejectReason::UnknownKey(id) => write!(f, "it is signed with key {id}, which auth_hmac has not here"),
-            RejectReason::Signature => write!(f, "its signature was not made with our key of auth_hmac"),
-            RejectReason::Stale => write!(f, "it was signed outside of time_window: it is old, or the clocks differ"),
-            RejectReason::SignatureReplay => write!(f, "it was signed no later than one that was heard before"),
-            RejectReason::Interval => write!(f, "its advert_int is not ours"),
-            RejectReason::Vrid => write!(f, "its virtual router number is 0"),
+            RejectReason::AhHeader => f.write_str("its authentication header is malformed or names another sender"),
+            RejectReason::AhDigest => f.write_str("its authentication header does not match auth_pass"),
+            RejectReason::Replay => f.write_str("its sequence number was used before (replay)"),
+            RejectReason::Unsigned => f.write_str("it is not signed, but auth_hmac is configured here"),
+            RejectReason::Trailer => f.write_str("the bytes behind its message are not a signature trailer"),
+            RejectReason::UnknownKey(id) => write!(f, "it is signed with key {id}, which auth_hmac does not have here"),
+            RejectReason::Signature => f.write_str("its signature does not match the key of auth_hmac"),
+            RejectReason::Stale => {
+                f.write_str("its signature is outside of time_window: the packet is old, or the clocks differ")
+            }
+            RejectReason::SignatureReplay => {
+                f.write_str("its signature is not later than that of an earlier packet (replay)")
+            }
+            RejectReason::Interval => f.write_str("its interval does not match advert_int"),
+            RejectReason::Vrid => f.write_str("its virtual router ID is 0"),
         }
     }
 }

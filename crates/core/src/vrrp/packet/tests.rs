@@ -110,6 +110,6 @@ fn a_router_says_that_it_is_one() {
     assert_eq!((frame(false)[58], frame(true)[58]), (0x20, 0xa0));
     // The checksum covers the flag: over the pseudo-header and the message it comes out as zero.
     for f in [frame(false), frame(true)] {
-        assert_eq!(checksum::internet_checksum(32 + 58, &f[22..]), 0);
+        assert_eq!(crate::checksum::internet_checksum(32 + 58, &f[22..]), 0);
     }
 }
