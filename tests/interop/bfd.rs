@@ -172,7 +172,7 @@ fn check_interoperation(name: &str, peer: &dyn Neighbour, ipv6: bool) {
     }
     wait_for_keepalived_children(&net);
     let down = wait_for_session(&net, State::Down);
-    assert_eq!(down.last_down_reason.as_deref(), Some("the detection time has passed without a packet"), "{name}");
+    assert_eq!(down.last_down_reason.as_deref(), Some("control detection time expired"), "{name}");
     eventually("the priority follows", TEST_TIMEOUT, || net.instance("d1", "W").filter(|i| i.priority == 90));
     // It returns, and we go.
     let _ = net.lan.ip("d2", "addr del 192.168.1.100/24 dev eth0");
@@ -233,7 +233,7 @@ fn a_real_server_leaves_with_its_session_and_comes_back() {
     let s = eventually("it is taken out", TEST_TIMEOUT, || look(false));
     assert_eq!(s.effective_weight, None);
     let why = s.checks[0].last_probe.as_ref().expect("a result").detail.clone();
-    assert!(why.starts_with("BFD session r1 is down: the detection time has passed"), "{why}");
+    assert!(why.starts_with("BFD session r1 is down: control detection time expired"), "{why}");
     start_bird(&net, "r1", "192.168.1.2").expect("it was there before");
     eventually("it is back", TEST_TIMEOUT, || look(true));
 }

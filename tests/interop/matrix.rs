@@ -162,7 +162,7 @@ fn run_mode(mode: &VrrpMode) {
     pair.net.lan.signal(k, Signal::SIGTERM).expect("stops");
     pair.wait_for_single_holder("d1", "keepalived stopped");
     let because = pair.net.instance("d1", "V").expect("answers").reason;
-    assert!(because.ends_with("gave up with priority 0"), "{}: {because}", mode.name);
+    assert!(because.ends_with("resigned with priority 0"), "{}: {because}", mode.name);
     let k = pair.start_keepalived(150).expect("it was there before");
     pair.wait_for_single_holder("d2", "keepalived returned");
     // Its host dies, and returns.

@@ -186,7 +186,7 @@ fn routes_and_rules_are_put_back_unless_nobody_tracks_them() {
     net.lan.ip("d1", "addr del 192.168.55.2/24 dev eth0").expect("no way");
     net.lan.ip("d1", "route del 10.6.0.0/16").expect("gone");
     let why = eventually("it stands still", TEST_TIMEOUT, || state().filter(|(s, _)| *s == State::Fault)).1;
-    assert!(why.contains("route 10.6.0.0/16 via 192.168.55.1 dev eth0 is not there"), "{why}");
+    assert!(why.contains("route 10.6.0.0/16 via 192.168.55.1 dev eth0 is missing"), "{why}");
     net.lan.ip("d1", "addr add 192.168.55.2/24 dev eth0").expect("a way");
     eventually("master again", TEST_TIMEOUT, || state().filter(|(s, _)| *s == State::Master));
     assert!(there("10.6.0.0/16 via"));

@@ -24,7 +24,7 @@ fn a_clean_stop_hands_over_at_once_and_leaves_nothing_behind() {
     assert!(label.contains("eth0:0"), "{label}");
     net.lan.signal(d1, Signal::SIGTERM).expect("stops");
     let i = net.wait_state("d2", "V", State::Master);
-    assert_eq!(i.reason, "192.168.1.2 gave up with priority 0");
+    assert_eq!(i.reason, "192.168.1.2 resigned with priority 0");
     assert!(!net.has_address("d1", VIP) && net.has_address("d2", VIP));
     let pins = evenkeel_sys::paths::bpf_dir(&net.lan.instance("d1"));
     assert!(!pins.exists(), "{} is still there", pins.display());
@@ -181,7 +181,7 @@ fn an_owner_keeps_the_address_that_was_its_hosts() {
     let config = vrrp_instance(255, "state MASTER").replace("192.168.1.100/24 dev eth0 label eth0:0", "192.168.1.2/24");
     let d1 = net.start_daemon("d1", &config);
     let i = net.wait_state("d1", "V", State::Master);
-    assert_eq!(i.reason, "priority 255 owns the addresses");
+    assert_eq!(i.reason, "it owns the addresses (priority 255)");
     net.lan.signal(d1, Signal::SIGTERM).expect("stops");
     assert!(net.has_address("d1", own), "a stop does not take the host's own address away");
 }
@@ -199,7 +199,7 @@ fn a_tracked_process_that_ends_is_noticed_at_once() {
     first.kill().expect("it lived");
     first.wait().expect("ended");
     let i = net.wait_state("d1", "V", State::Fault);
-    assert_eq!(i.reason, "process p is not as it should be");
+    assert_eq!(i.reason, "process p does not meet its quorum");
     let mut second = sleep();
     net.wait_state("d1", "V", State::Master);
     let tracked = net.status("d1").expect("answers").tracked_objects;

@@ -43,7 +43,7 @@ fn a_peer_takes_over_at_once_when_the_working_process_is_killed() {
         let begun = Instant::now();
         send_signal(worker_pid(d1), Signal::SIGKILL);
         let i = net.wait_state("d2", "V", State::Master);
-        assert_eq!(i.reason, "192.168.1.2 gave up with priority 0");
+        assert_eq!(i.reason, "192.168.1.2 resigned with priority 0");
         // Long before 3 s of silence would have told; how long exactly is for the benchmark.
         assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", begun.elapsed());
         // It starts anew with the process id of before, and takes the address back, once.
@@ -91,7 +91,7 @@ fn a_director_that_stood_still_leaves_the_address_where_it_is_now() {
     net.wait_state("d2", "V", State::Master);
     all.iter().rev().for_each(|p| send_signal(*p, Signal::SIGCONT));
     let i = net.wait_state("d1", "V", State::Backup);
-    assert!(i.reason.starts_with("it stood still for "), "{}", i.reason);
+    assert!(i.reason.starts_with("it sent no advert for "), "{}", i.reason);
     eventually("it has left the address", TEST_TIMEOUT, || {
         (!net.has_address("d1", VIP) && net.has_address("d2", VIP)).then_some(())
     });

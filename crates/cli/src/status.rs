@@ -201,8 +201,8 @@ fn format_instance(i: &InstanceStatus, p: &Palette) -> String {
         t += &format!(", another master heard {} times", i.counters.split_brain);
     }
     t += "\n";
-    let strange = |h: &&String| h.contains("speaks as master");
-    for h in i.accepted_senders.iter().filter(strange) {
+    let is_conflict = |h: &&String| h.contains(" are rejected: ") || h.contains(" is master too, ");
+    for h in i.accepted_senders.iter().filter(is_conflict) {
         t += &p.error(&format!("  {h}\n"));
     }
     if let Some(vmac) = &i.vmac {

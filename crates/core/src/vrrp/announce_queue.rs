@@ -1,10 +1,10 @@
-//! What is still to be announced, and when: gratuitous ARPs and neighbour advertisements wait here, so that no advert ever
-//! waits for them.
+//! The announcement queue: gratuitous ARPs and neighbour advertisements that are due later. They wait here so that no advert
+//! is delayed by them.
 //!
-//! A block is one round or several over the addresses of an instance. Where gaps are configured (`vrrp_garp_interval`,
-//! `vrrp_gna_interval`, `garp_group`), announcements on one interface, or on all interfaces of a group, keep their
-//! distance; blocks that wait for the same gap take turns round by round, so that every address is told once before any is
-//! told twice.
+//! A block is one or several rounds over the addresses of an instance. `vrrp_garp_interval`, `vrrp_gna_interval` and
+//! `garp_group` set a minimum interval between the announcements of one interface, or of all interfaces of a group. Blocks
+//! that share such an interval alternate round by round, so that every address is announced once before any is announced
+//! twice.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -13,17 +13,18 @@ use std::time::Duration;
 use crate::model::AnnounceIntervals;
 use crate::time::Instant;
 
-/// What shares one gap.
+/// The set of announcements that share one minimum interval.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum GapScope {
-    /// No gap at all.
+    /// No minimum interval.
     Unlimited,
-    /// A `garp_group`, by its place; for IPv6 or not.
+    /// A `garp_group` by its index, and whether this is its queue for IPv6.
     Group(usize, bool),
-    /// An interface; for IPv6 or not.
+    /// An interface, and whether this is its queue for IPv6.
     Interface(String, bool),
 }
 
+/// Announcements of one owner, which are repeated `rounds` times.
 #[derive(Clone, Debug)]
 struct AnnounceBlock {
     owner: u64,
@@ -32,6 +33,7 @@ struct AnnounceBlock {
     next_target: usize,
 }
 
+/// The blocks of one scope. The first block is the current one.
 #[derive(Clone, Default, Debug)]
 struct ScopeQueue {
     blocks: VecDeque<AnnounceBlock>,
@@ -39,7 +41,7 @@ struct ScopeQueue {
     ready_at: Instant,
 }
 
-/// The queue.
+/// The announcement queue of all instances.
 #[derive(Clone, Default, Debug)]
 pub struct AnnounceQueue {
     gaps: AnnounceIntervals,
@@ -47,20 +49,21 @@ pub struct AnnounceQueue {
 }
 
 impl AnnounceQueue {
-    /// Other gaps, from the next block on.
+    /// Sets the minimum intervals. They take effect with the next block.
     pub fn configure(&mut self, gaps: AnnounceIntervals) {
         self.gaps = gaps;
     }
 
-    /// Announces (interface, address) so many times each, in this order; `owner` is who can take it back.
+    /// Appends announcements of (interface, address) pairs, repeated `rounds` times in this order. `owner` is the key for
+    /// [`AnnounceQueue::cancel`].
     pub fn push(&mut self, owner: u64, targets: impl Iterator<Item = (String, IpAddr)>, rounds: u32) {
         let mut blocks: BTreeMap<GapScope, (Duration, Vec<(String, IpAddr)>)> = BTreeMap::new();
         for (interface, addr) in targets {
-            let (gate, gap) = self.gap_scope(&interface, addr);
-            blocks.entry(gate).or_insert((gap, Vec::new())).1.push((interface, addr));
+            let (scope, gap) = self.gap_scope(&interface, addr);
+            blocks.entry(scope).or_insert((gap, Vec::new())).1.push((interface, addr));
         }
-        for (gate, (gap, targets)) in blocks {
-            let queue = self.queues.entry(gate).or_default();
+        for (scope, (gap, targets)) in blocks {
+            let queue = self.queues.entry(scope).or_default();
             queue.gap = gap;
             if rounds > 0 {
                 queue.blocks.push_back(AnnounceBlock { owner, targets, rounds, next_target: 0 });
@@ -68,19 +71,19 @@ impl AnnounceQueue {
         }
     }
 
-    /// Forgets what this owner still wanted announced: it does not hold the addresses any more.
+    /// Removes all announcements of an owner, which does not hold the addresses any more.
     pub fn cancel(&mut self, owner: u64) {
         for q in self.queues.values_mut() {
             q.blocks.retain(|b| b.owner != owner);
         }
     }
 
-    /// When [`Announcer::next`] has something again; a time that has passed: now.
+    /// When [`AnnounceQueue::pop_due`] returns the next announcement. A time in the past means now.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.queues.values().filter(|q| !q.blocks.is_empty()).map(|q| q.ready_at).min()
     }
 
-    /// What is to be announced now, if anything.
+    /// Removes and returns an announcement that is due: interface and address.
     pub fn pop_due(&mut self, now: Instant) -> Option<(String, IpAddr)> {
         let queue = self.queues.values_mut().find(|q| !q.blocks.is_empty() && q.ready_at <= now)?;
         let block = queue.blocks.front_mut()?;
@@ -99,12 +102,12 @@ impl AnnounceQueue {
     fn gap_scope(&self, interface: &str, addr: IpAddr) -> (GapScope, Duration) {
         let v6 = addr.is_ipv6();
         let group = self.gaps.groups.iter().position(|g| g.interfaces.iter().any(|i| i == interface));
-        let (gate, pair) = match group.and_then(|i| Some((i, self.gaps.groups.get(i)?))) {
+        let (scope, (garp_gap, gna_gap)) = match group.and_then(|i| Some((i, self.gaps.groups.get(i)?))) {
             Some((i, g)) => (GapScope::Group(i, v6), (g.garp, g.gna)),
             None => (GapScope::Interface(interface.to_owned(), v6), (self.gaps.garp, self.gaps.gna)),
         };
-        let gap = if v6 { pair.1 } else { pair.0 };
-        if gap.is_zero() { (GapScope::Unlimited, gap) } else { (gate, gap) }
+        let gap = if v6 { gna_gap } else { garp_gap };
+        if gap.is_zero() { (GapScope::Unlimited, gap) } else { (scope, gap) }
     }
 }
 
@@ -122,7 +125,7 @@ mod tests {
         a.push(owner, targets, rounds);
     }
 
-    /// Everything, with the time of each, ms.
+    /// Pops all announcements. Returns each with its time in ms.
     fn pop_all(a: &mut AnnounceQueue) -> Vec<(u64, String)> {
         let (start, mut out) = (Instant::from_nanos(1_000_000_000), Vec::new());
         let mut now = start;
@@ -145,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_hold_for_an_interface_or_a_whole_group_and_for_each_family() {
+    fn gaps_apply_to_an_interface_or_a_whole_group_and_to_each_family() {
         let group = GarpGroup { interfaces: vec!["f".into(), "g".into()], garp: ms(100), gna: ms(0) };
         let mut a = AnnounceQueue::default();
         a.configure(AnnounceIntervals { garp: ms(10), gna: ms(20), groups: vec![group] });
@@ -167,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn who_gives_up_announces_nothing_more() {
+    fn a_cancelled_owner_announces_nothing_more() {
         let mut a = AnnounceQueue::default();
         push_block(&mut a, 1, "e", &["10.0.0.1"], 5);
         push_block(&mut a, 2, "e", &["10.0.0.2"], 1);

@@ -1,21 +1,22 @@
-//! `interface_up_down_delays`: an interface counts as down, or up again, only when it has been so for a while.
+//! The link debounce of `interface_up_down_delays`: an interface counts as down or up only after it has been so for a
+//! configured time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::time::Instant;
 
-/// How long an interface must be down, and up, before it counts as that.
+/// The delays of each interface, by name: before it counts as down, and before it counts as up.
 pub type LinkDelays = BTreeMap<String, (Duration, Duration)>;
 
 #[derive(Clone, Copy, Debug)]
 struct LinkState {
     debounced_up: bool,
-    /// It looks otherwise, and counts as that then.
+    /// The link state differs from `debounced_up`, and is taken over at this time.
     change_at: Option<Instant>,
 }
 
-/// How interfaces count.
+/// The debounced state of all interfaces that have delays.
 #[derive(Clone, Debug, Default)]
 pub struct LinkDebounce {
     delays: LinkDelays,
@@ -23,26 +24,27 @@ pub struct LinkDebounce {
 }
 
 impl LinkDebounce {
-    /// Other delays from now on.
+    /// Replaces the delays.
     pub fn configure(&mut self, delays: LinkDelays) {
         self.links.retain(|name, _| delays.contains_key(name));
         self.delays = delays;
     }
 
-    /// An interface looks like this now; the result is how it counts. The first look counts at once.
+    /// Reports the link state of an interface. Returns its debounced state, which is `up` for the first report and for an
+    /// interface without delays.
     pub fn update_link(&mut self, now: Instant, name: &str, up: bool) -> bool {
         let Some((down_delay, up_delay)) = self.delays.get(name) else { return up };
         let delay = if up { *up_delay } else { *down_delay };
-        let seen = self.links.entry(name.to_owned()).or_insert(LinkState { debounced_up: up, change_at: None });
-        if seen.debounced_up == up {
-            seen.change_at = None;
-        } else if *seen.change_at.get_or_insert(now + delay) <= now {
-            *seen = LinkState { debounced_up: up, change_at: None };
+        let link = self.links.entry(name.to_owned()).or_insert(LinkState { debounced_up: up, change_at: None });
+        if link.debounced_up == up {
+            link.change_at = None;
+        } else if *link.change_at.get_or_insert(now + delay) <= now {
+            *link = LinkState { debounced_up: up, change_at: None };
         }
-        seen.debounced_up
+        link.debounced_up
     }
 
-    /// When interfaces want to be looked at again, whether anything has happened or not.
+    /// When [`LinkDebounce::update_link`] must be called again, even if no link has changed.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.links.values().filter_map(|s| s.change_at).min()
     }
@@ -53,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_lasts_counts() {
+    fn only_a_lasting_change_of_a_link_counts() {
         let s = |n| Instant::default() + Duration::from_secs(n);
         let mut d = LinkDebounce::default();
         d.configure([("eth0".to_owned(), (Duration::from_secs(3), Duration::from_secs(5)))].into());

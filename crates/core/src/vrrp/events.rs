@@ -1,4 +1,4 @@
-//! Where a virtual router stands, what happens to it, and what it wants done.
+//! The events of a virtual router: inputs, outputs, states and transition reasons.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,17 +10,17 @@ use super::packet::{ChecksumForm, IpHeader, RejectReason};
 use super::sync_group::GroupAction;
 use crate::model::{TrackResult, TrackedObject};
 
-/// Where a virtual router stands.
+/// The state of a virtual router.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum State {
-    /// Not started, or waiting for a script's first result.
+    /// Initialize: not started, or waiting for the first result of a tracked object.
     Init,
-    /// Listening.
+    /// Backup: receives the master's adverts.
     Backup,
-    /// Holding the addresses.
+    /// Master (Active in RFC 9568): holds the addresses.
     Master,
-    /// Something that it needs is missing.
+    /// keepalived's addition: something that the router needs is missing, and it takes no part in the election.
     Fault,
 }
 
@@ -35,230 +35,232 @@ impl fmt::Display for State {
     }
 }
 
-/// Why a transition happened; what `status` and the log say.
+/// Why a transition happened. The log and `status` print it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TransitionReason {
     /// The daemon started.
     Started,
-    /// It was master a moment ago, before the daemon was restarted.
+    /// The router was master until the daemon restarted, and no peer can have taken over.
     Resumed,
-    /// Priority 255: the addresses are its own.
+    /// The priority is 255: the router owns the addresses.
     Owner,
-    /// No advert for the whole master-down interval (ms).
+    /// The master-down timer expired.
     MasterDownTimeout {
-        /// The interval that passed without one, ms.
+        /// The time without an advert, ms.
         ms: u64,
     },
-    /// The master gave up with priority 0.
+    /// The master resigned with priority 0.
     PriorityZero(IpAddr),
-    /// The BFD session with the master was lost.
+    /// The BFD session with the master went down.
     BfdNeighbourLost(IpAddr),
-    /// A master of higher priority, or of the same and a higher address.
+    /// Another master has a higher priority, or the same priority and a higher address.
     Outranked {
-        /// Its address.
+        /// The other master's address.
         peer: IpAddr,
-        /// Its priority.
+        /// The other master's priority.
         priority: u8,
     },
-    /// It stood still for so long that somebody else has taken over (`timer_expired_backup`).
+    /// The router sent no advert for so long that a peer has taken over (`timer_expired_backup`).
     AdvertTimerLate {
-        /// Since its last advert, ms.
+        /// The time since its last advert, ms.
         ms: u64,
     },
-    /// The interface went down.
+    /// The interface is down.
     LinkDown,
-    /// The interface has no address to send from.
+    /// The interface has no source address for adverts.
     NoAddress,
-    /// It is to speak to peers one by one, and none is configured.
+    /// Unicast is required, but no peer is configured (`unicast_fault_no_peer`).
     NoUnicastPeer,
-    /// What it tracks was found so.
+    /// A tracked object has this result.
     TrackedObject(TrackedObject, TrackResult),
-    /// Its sync group has it so; for a fault, this member is the cause.
+    /// The sync group requires it. For FAULT: the name of the member that is the cause.
     SyncGroup(Option<String>),
-    /// What was missing is back.
+    /// The cause of the FAULT is gone.
     Recovered,
-    /// The daemon stops, or a new configuration has no such instance.
+    /// The daemon stops, or a new configuration does not contain the instance.
     Stopped,
 }
 
 impl fmt::Display for TransitionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TransitionReason::Started => write!(f, "started"),
-            TransitionReason::Resumed => write!(f, "it was master before the daemon was restarted"),
-            TransitionReason::Owner => write!(f, "priority 255 owns the addresses"),
+            TransitionReason::Started => f.write_str("started"),
+            TransitionReason::Resumed => f.write_str("it was master before the daemon was restarted"),
+            TransitionReason::Owner => f.write_str("it owns the addresses (priority 255)"),
             TransitionReason::MasterDownTimeout { ms } => write!(f, "no advert for {}.{:03} s", ms / 1000, ms % 1000),
-            TransitionReason::BfdNeighbourLost(a) => write!(f, "the BFD session with the master, {a}, was lost"),
-            TransitionReason::PriorityZero(a) => write!(f, "{a} gave up with priority 0"),
-            TransitionReason::Outranked { peer: by, priority } => write!(f, "{by} advertises priority {priority}"),
+            TransitionReason::BfdNeighbourLost(a) => write!(f, "the BFD session with the master {a} went down"),
+            TransitionReason::PriorityZero(a) => write!(f, "{a} resigned with priority 0"),
+            TransitionReason::Outranked { peer, priority } => write!(f, "{peer} advertises priority {priority}"),
             TransitionReason::AdvertTimerLate { ms } => {
-                write!(f, "it stood still for {}.{:03} s", ms / 1000, ms % 1000)
+                write!(f, "it sent no advert for {}.{:03} s (timer_expired_backup)", ms / 1000, ms % 1000)
             }
-            TransitionReason::LinkDown => write!(f, "its interface is down"),
-            TransitionReason::NoAddress => write!(f, "its interface has no address to send from"),
-            TransitionReason::NoUnicastPeer => write!(f, "it has no unicast peer"),
-            TransitionReason::TrackedObject(object, TrackResult::Number(n)) => write!(f, "{object} holds {n}"),
-            TransitionReason::TrackedObject(object, TrackResult::Good(good)) => {
-                let (is, is_not) = match object {
-                    TrackedObject::Script(_) => ("succeeds", "fails"),
-                    TrackedObject::Interface(_) | TrackedObject::Bfd(_) => ("is up", "is down"),
-                    TrackedObject::Address(_) | TrackedObject::Route(_) | TrackedObject::Rule(_) => {
-                        ("is there", "is not there")
-                    }
-                    TrackedObject::File(_) | TrackedObject::Process(_) => {
-                        ("is as it should be", "is not as it should be")
-                    }
-                };
-                write!(f, "{object} {}", if *good { is } else { is_not })
-            }
-            TransitionReason::SyncGroup(None) => write!(f, "its sync group has it so"),
-            TransitionReason::SyncGroup(Some(name)) => write!(f, "{name} of its sync group cannot take part"),
-            TransitionReason::Recovered => write!(f, "what was missing is back"),
-            TransitionReason::Stopped => write!(f, "stopped"),
+            TransitionReason::LinkDown => f.write_str("its interface is down"),
+            TransitionReason::NoAddress => f.write_str("its interface has no source address"),
+            TransitionReason::NoUnicastPeer => f.write_str("no unicast_peer is configured"),
+            TransitionReason::TrackedObject(object, result) => fmt_track_result(object, *result, f),
+            TransitionReason::SyncGroup(None) => f.write_str("its sync group changed its state"),
+            TransitionReason::SyncGroup(Some(name)) => write!(f, "{name} of its sync group is in FAULT"),
+            TransitionReason::Recovered => f.write_str("the cause of the FAULT is gone"),
+            TransitionReason::Stopped => f.write_str("stopped"),
         }
     }
 }
 
-/// What a router was before it started.
+fn fmt_track_result(object: &TrackedObject, result: TrackResult, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let good = match result {
+        TrackResult::Number(n) => return write!(f, "{object} contains {n}"),
+        TrackResult::Good(good) => good,
+    };
+    let (if_good, if_bad) = match object {
+        TrackedObject::Script(_) => ("succeeds", "fails"),
+        TrackedObject::Interface(_) | TrackedObject::Bfd(_) => ("is up", "is down"),
+        TrackedObject::Address(_) | TrackedObject::Route(_) | TrackedObject::Rule(_) => ("is present", "is missing"),
+        TrackedObject::Process(_) => ("meets its quorum", "does not meet its quorum"),
+        TrackedObject::File(_) => ("is good", "is bad"),
+    };
+    write!(f, "{object} {}", if good { if_good } else { if_bad })
+}
+
+/// The state of a router before the daemon started, as far as an earlier process recorded it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PreviousState {
-    /// Nothing that matters.
+    /// Not known, or not relevant.
     Unknown,
-    /// Master, so short a time ago that no peer can have taken over: it goes on at once.
+    /// Master a moment ago: no peer can have taken over, and the router continues as master at once.
     Master,
-    /// Master, until somebody gave up in its place a moment ago: a peer that is there takes over within its skew time,
-    /// and if none does there is none, so that it need not wait for longer.
+    /// Master until the supervisor resigned for it a moment ago. A peer takes over within its skew time. If none does, there
+    /// is no peer, so that the router waits no longer than the longest skew time.
     Resigned,
 }
 
-/// What happens to a router.
+/// An event for a router.
 #[derive(Clone, Debug)]
 pub enum Input<'a> {
-    /// Begin.
+    /// Start.
     Start(PreviousState),
-    /// The interface came up or went down.
+    /// The interface went up or down.
     Link(bool),
-    /// A frame of whatever kind was heard on the link.
+    /// Some frame was received on the link ([`super::Router::is_waiting_for_frame`]).
     FrameReceived,
-    /// The address that adverts come from.
+    /// The source address of adverts, or that there is none.
     SourceAddress(Option<IpAddr>),
-    /// The standing of a tracked object, which may have changed.
+    /// The result of a tracked object, changed or not.
     TrackResult {
-        /// What.
+        /// The object.
         object: &'a TrackedObject,
-        /// How it was found.
+        /// Its result.
         result: TrackResult,
     },
-    /// The BFD session with this neighbour was lost, and it takes over from a master that is lost so.
+    /// The BFD session of `bfd_takeover` with this neighbour went down.
     BfdNeighbourLost(IpAddr),
-    /// A VRRP message for this VRID came in.
+    /// A packet for this VRID was received.
     Packet {
         /// Its IP header.
         ip: IpHeader,
-        /// What was behind it.
+        /// Its payload: the bytes behind the IP header.
         payload: &'a [u8],
     },
-    /// A member of its sync group heard an advert of lower priority: assert yourself too.
+    /// Another member of the sync group received an advert of lower priority: this one asserts its mastership, too.
     AssertMastership,
-    /// Its sync group wants something of it; for a fault, the name of the member that is the cause.
+    /// An action of the sync group, and for [`GroupAction::Fault`] the name of the member that is in FAULT.
     SyncGroup(GroupAction, Option<&'a str>),
-    /// Give up and stop.
+    /// Resign and stop.
     Stop,
 }
 
-/// What a router wants done, in this order.
+/// What the caller must do for a router, in this order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
-    /// Send a VRRP message.
+    /// Send an advert.
     Send {
-        /// To a group or a peer.
+        /// The destination: a multicast group or a peer.
         to: IpAddr,
-        /// With this TTL or hop limit.
+        /// TTL or hop limit.
         ttl: u8,
-        /// It gives up with it: priority 0.
+        /// The advert has priority 0.
         is_resignation: bool,
-        /// Over IPv4 with its IP header, over IPv6 without.
+        /// Over IPv4 the packet with its IP header, over IPv6 the VRRP message.
         packet: Vec<u8>,
     },
-    /// Put the addresses on their devices, those that are missing.
+    /// Add those addresses that their devices do not have yet.
     AddVips,
-    /// Take the addresses away.
+    /// Remove the addresses.
     RemoveVips,
     /// Announce every address this many times, by gratuitous ARP or neighbour advertisement.
     Announce(u32),
-    /// Announce once those addresses that are on other interfaces than its own.
+    /// Announce once the addresses that are on other interfaces than the instance's (`garp_extra_if`).
     AnnounceExtraInterfaces,
-    /// The state changed; for log, status and notification.
+    /// The state changed: for log, status and notifications.
     Transition {
-        /// Before.
+        /// The state before.
         from: State,
-        /// Now.
+        /// The new state.
         to: State,
         /// Why.
         reason: TransitionReason,
     },
-    /// Its priority is another now.
+    /// The priority changed.
     PriorityChanged(u8),
-    /// As master it begins to hear another one: each takes the addresses for its own.
+    /// Split brain: while this router is master, it begins to receive adverts of another master.
     OtherMaster {
-        /// Who.
+        /// The other master.
         peer: IpAddr,
-        /// With which priority.
+        /// Its priority.
         priority: u8,
     },
-    /// As master it heard somebody of lower priority.
+    /// While this router is master, it received an advert of lower priority.
     LowerPriorityMaster {
-        /// Who.
+        /// The sender.
         peer: IpAddr,
     },
-    /// A packet was refused; told once for each cause and sender.
+    /// A packet was rejected. Reported once for each sender and reason.
     PacketRejected {
-        /// Who sent it.
+        /// The sender.
         peer: IpAddr,
         /// Why.
         reason: RejectReason,
     },
-    /// The master's list of addresses is not ours; told once for each master.
+    /// The addresses in an advert are not the configured ones. Reported once for each sender.
     AddressMismatch {
-        /// Who sent it.
+        /// The sender.
         peer: IpAddr,
     },
-    /// A peer's version 3 checksums have another form than ours; told once for each peer and form.
+    /// Version 3: a peer's checksums have another form than ours. Reported once for each sender and form.
     ChecksumMismatch {
-        /// Who sent it.
+        /// The sender.
         peer: IpAddr,
         /// The form of its checksums.
         form: ChecksumForm,
     },
-    /// A peer's version 3 interval is not ours; told once for each peer.
+    /// Version 3: a peer's interval is not the configured one. Reported once for each sender.
     IntervalMismatch {
-        /// Who sent it.
+        /// The sender.
         peer: IpAddr,
         /// Its interval, ms.
         ms: u64,
     },
 }
 
-/// Numbers since the start.
+/// Counters of a router since its start, or since they were cleared.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Counters {
-    /// Adverts sent, the last ones of priority 0 included.
+    /// Adverts sent, those of priority 0 included.
     pub adverts_sent: u64,
     /// Adverts received and accepted.
     pub adverts_received: u64,
-    /// Times that it became master.
+    /// Transitions to MASTER.
     pub became_master: u64,
-    /// Times that it stopped being master.
+    /// Transitions from MASTER.
     pub released_master: u64,
-    /// Adverts accepted that named other addresses than ours.
+    /// Accepted adverts whose addresses differ from the configured ones.
     pub address_mismatches: u64,
-    /// Times that it began to hear another master while it was one.
+    /// How often another master appeared while this router was master.
     pub split_brain: u64,
-    /// Priority 0 sent.
+    /// Resignations sent (a resignation may be two packets of priority 0).
     pub priority_zero_sent: u64,
-    /// Priority 0 received.
+    /// Adverts of priority 0 received.
     pub priority_zero_received: u64,
-    /// Packets refused, by cause.
+    /// Rejected packets by reason, the variant name of [`RejectReason`].
     pub rejected: BTreeMap<String, u64>,
 }

@@ -1,15 +1,21 @@
-//! VRRP: who holds the address.
+//! VRRP: which router holds the virtual addresses.
 //!
-//! [`wire`] is the wire format, [`Router`] the state machine of one virtual router, with its [`Input`] and [`Output`],
-//! [`Announcer`] what waits to be announced, [`track`] what tracked objects do to its priority, [`debounce`] when an
-//! interface counts as down, [`group`] what a sync group wants of its members. Nothing here reads a clock or a socket: `evenkeel-daemon`'s router thread does, and hands both in.
+//! Files:
+//!
+//! - [`events`]: inputs, outputs, states and transition reasons of a router.
+//! - [`router`]: [`Router`], the state machine of one virtual router; `router/timers.rs` is all of its timing.
+//! - [`packet`]: the packet formats.
+//! - [`track`]: from results of scripts, files and processes to priority and FAULT.
+//! - [`sync_group`]: sync groups. [`debounce`]: delayed link states. [`AnnounceQueue`]: announcements that are due later.
+//!
+//! Nothing here reads a clock or a socket. The router thread of `evenkeel-daemon` does, and passes in time and packets.
 
 mod announce_queue;
 pub mod debounce;
-mod events;
+pub mod events;
 pub mod packet;
 mod peers;
-mod router;
+pub mod router;
 pub mod sync_group;
 pub mod track;
 
@@ -17,7 +23,5 @@ pub use announce_queue::AnnounceQueue;
 pub use events::{Counters, Input, Output, PreviousState, State, TransitionReason};
 pub use router::Router;
 
-#[cfg(test)]
-mod signed_tests;
 #[cfg(test)]
 mod tests;

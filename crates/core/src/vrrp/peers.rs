@@ -1,5 +1,5 @@
-//! What a virtual router remembers of the others: how each computes its checksums, the sequence numbers of its
-//! authentication headers, and what was told of it already.
+//! The peers of a virtual router: their checksum forms, their last sequence numbers and timestamps (replay protection), when
+//! their last packet arrived, and which warnings about them were reported.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,91 +7,92 @@ use std::net::IpAddr;
 use super::packet::{ChecksumForm, RejectReason};
 use crate::time::Instant;
 
-/// More than will ever share a virtual router; bounds what forged source addresses cost.
+/// The largest number of peers that are recorded. No virtual router has as many, and forged source addresses cannot use up
+/// memory.
 const MAX_PEERS: usize = 64;
 
-/// What is told of a peer once only.
+/// A warning about a peer that is reported once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum PeerWarning {
-    /// A packet of it was refused.
+    /// A packet was rejected.
     Rejected(RejectReason),
-    /// It names other addresses.
+    /// Its adverts contain other addresses.
     AddressMismatch,
-    /// Another form of checksum.
+    /// Its checksums have another form.
     ChecksumMismatch(ChecksumForm),
-    /// Another interval in version 3.
+    /// Version 3: its interval differs.
     IntervalMismatch,
 }
 
-/// The memory.
+/// All peers by address.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Peers {
     checksum_forms: BTreeMap<IpAddr, ChecksumForm>,
     sequences: BTreeMap<IpAddr, u32>,
-    /// The time in the last signature of each.
+    /// The timestamp in the last signature of each peer.
     timestamps: BTreeMap<IpAddr, u64>,
-    /// When each was last heard, and with which priority, or why it was refused.
+    /// When the last packet of each peer arrived, and its priority or why it was rejected.
     last_packets: BTreeMap<IpAddr, (Instant, Result<u8, RejectReason>)>,
     warned: Vec<(IpAddr, PeerWarning)>,
 }
 
 impl Peers {
-    /// Is this remark new? Bounded, so that a flood of forged sources costs nothing.
-    pub(super) fn warn_once(&mut self, of: IpAddr, what: PeerWarning) -> bool {
-        if self.warned.len() >= MAX_PEERS || self.warned.contains(&(of, what)) {
+    /// Returns true the first time that a warning occurs; false, too, once the table of warnings is full.
+    pub(super) fn warn_once(&mut self, peer: IpAddr, warning: PeerWarning) -> bool {
+        if self.warned.len() >= MAX_PEERS || self.warned.contains(&(peer, warning)) {
             return false;
         }
-        self.warned.push((of, what));
+        self.warned.push((peer, warning));
         true
     }
 
-    /// It was heard; returns when it was before.
+    /// Records a packet: its priority, or why it was rejected. Returns when the packet before it arrived.
     pub(super) fn record_packet(
         &mut self,
-        of: IpAddr,
+        peer: IpAddr,
         now: Instant,
-        what: Result<u8, RejectReason>,
+        outcome: Result<u8, RejectReason>,
     ) -> Option<Instant> {
-        if self.last_packets.len() >= MAX_PEERS && !self.last_packets.contains_key(&of) {
+        if self.last_packets.len() >= MAX_PEERS && !self.last_packets.contains_key(&peer) {
             return None;
         }
-        self.last_packets.insert(of, (now, what)).map(|(at, _)| at)
+        self.last_packets.insert(peer, (now, outcome)).map(|(at, _)| at)
     }
 
-    /// Who was heard since then.
-    pub(super) fn received_since(&self, then: Instant) -> impl Iterator<Item = (IpAddr, Result<u8, RejectReason>)> {
-        self.last_packets.iter().filter(move |(_, (at, _))| *at >= then).map(|(of, (_, what))| (*of, *what))
+    /// The peers whose last packet arrived at or after `start`, with that packet's outcome.
+    pub(super) fn received_since(&self, start: Instant) -> impl Iterator<Item = (IpAddr, Result<u8, RejectReason>)> {
+        self.last_packets.iter().filter(move |(_, (at, _))| *at >= start).map(|(peer, (_, outcome))| (*peer, *outcome))
     }
 
-    /// It has sent a checksum of this form.
-    pub(super) fn record_checksum_form(&mut self, of: IpAddr, form: ChecksumForm) {
-        if self.checksum_forms.len() < MAX_PEERS || self.checksum_forms.contains_key(&of) {
-            self.checksum_forms.insert(of, form);
+    /// Records the form of a peer's checksum.
+    pub(super) fn record_checksum_form(&mut self, peer: IpAddr, form: ChecksumForm) {
+        if self.checksum_forms.len() < MAX_PEERS || self.checksum_forms.contains_key(&peer) {
+            self.checksum_forms.insert(peer, form);
         }
     }
 
-    /// The form of its last checksum.
-    pub(super) fn checksum_form(&self, of: IpAddr) -> Option<ChecksumForm> {
-        self.checksum_forms.get(&of).copied()
+    /// The form of a peer's last checksum.
+    pub(super) fn checksum_form(&self, peer: IpAddr) -> Option<ChecksumForm> {
+        self.checksum_forms.get(&peer).copied()
     }
 
-    /// May a genuine authentication header of this sequence number come from there now (RFC 2402, 3.4.3)? Numbers count
-    /// for each sender by itself, since two masters for a moment may use the same ones.
-    pub(super) fn accept_sequence(&mut self, of: IpAddr, sequence: u32) -> bool {
-        accept_if_greater(&mut self.sequences, of, sequence)
+    /// Accepts the sequence number of a verified authentication header if it is greater than the peer's last one (RFC 2402,
+    /// 3.4.3). Each sender has its own numbers, since two masters may use the same ones for a moment.
+    pub(super) fn accept_sequence(&mut self, peer: IpAddr, sequence: u32) -> bool {
+        accept_if_greater(&mut self.sequences, peer, sequence)
     }
 
-    /// The same of a genuine signature of this time.
-    pub(super) fn accept_timestamp(&mut self, of: IpAddr, stamp: u64) -> bool {
-        accept_if_greater(&mut self.timestamps, of, stamp)
+    /// Accepts the timestamp of a verified signature if it is greater than the peer's last one.
+    pub(super) fn accept_timestamp(&mut self, peer: IpAddr, timestamp: u64) -> bool {
+        accept_if_greater(&mut self.timestamps, peer, timestamp)
     }
 }
 
-/// Only who knows the password or the key gets here, so that forged sources take no room.
-fn accept_if_greater<N: PartialOrd>(last: &mut BTreeMap<IpAddr, N>, of: IpAddr, number: N) -> bool {
-    if last.get(&of).is_some_and(|last| number <= *last) {
+/// Needs no bound: only senders that have the password or the key get here, so that forged sources add no entries.
+fn accept_if_greater<N: PartialOrd>(last: &mut BTreeMap<IpAddr, N>, peer: IpAddr, number: N) -> bool {
+    if last.get(&peer).is_some_and(|last| number <= *last) {
         return false;
     }
-    last.insert(of, number);
+    last.insert(peer, number);
     true
 }

@@ -1,33 +1,35 @@
-//! What tracked objects do: results of scripts to good or bad, good or bad to priority or FAULT.
+//! Object tracking: from script results and process counts to good or bad, and from good, bad or a number to priority or
+//! FAULT.
 
 use crate::model::{ParamMatch, Track, TrackProcess, TrackResult, TrackedObject, VrrpScript};
 use crate::time::Instant;
 
-/// The standing of one `vrrp_script`, by keepalived's counter: `rise` successes in a row make it good, `fall` failures
-/// in a row make it bad.
+/// The state of a `vrrp_script`. As in keepalived, `rise` consecutive successes make it good, and `fall` consecutive
+/// failures make it bad.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ScriptState {
     good: Option<bool>,
+    /// Consecutive results that differ from `good`.
     streak: u32,
 }
 
 impl ScriptState {
-    /// Before its first run: bad with `init_fail`, else not known.
+    /// The state before the first run: bad with `init_fail`, else not known.
     pub fn new(script: &VrrpScript) -> Self {
         ScriptState { good: script.init_fail.then_some(false), streak: 0 }
     }
 
-    /// As it was found earlier.
+    /// The state that an earlier process recorded.
     pub fn restored(good: bool) -> Self {
         ScriptState { good: Some(good), streak: 0 }
     }
 
-    /// Good, bad, or not known yet.
+    /// True if good, false if bad, `None` if not known yet.
     pub fn good(&self) -> Option<bool> {
         self.good
     }
 
-    /// A run has ended. Returns the new standing if it changed.
+    /// Records the result of a run. Returns the new state if it changed.
     pub fn record_result(&mut self, ok: bool, rise: u32, fall: u32) -> Option<bool> {
         let Some(good) = self.good else {
             // The first result counts at once.
@@ -49,25 +51,27 @@ impl ScriptState {
     }
 }
 
-/// What one tracked object does to an instance.
+/// The effect of a tracked object on an instance.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TrackEffect {
-    /// Its first result is not in, and it has weight 0, or is at hand at once: wait with starting.
+    /// There is no result yet, and the start of the instance waits for it.
     Wait,
-    /// Weight 0, and it is bad: FAULT.
+    /// FAULT.
     Fault,
-    /// This much more or less priority.
+    /// Added to the priority.
     Priority(i16),
 }
 
-/// keepalived.conf(5), "weight": added while it is good if positive, while it is bad if negative. `reverse` turns the
-/// sign of what is added; with weight 0 it swaps good and bad (both as keepalived 2.2.7 does). A number is multiplied by
-/// the weight, and below -253 it means FAULT ("VRRP track files").
-pub fn track_effect(t: &Track, found: Option<TrackResult>) -> TrackEffect {
+/// The effect of a result, or of no result yet.
+///
+/// keepalived.conf(5), "weight": a positive weight is added while the object is good, a negative one while it is bad; with
+/// weight 0 a bad object means FAULT. `reverse` inverts the sign of what is added, and with weight 0 swaps good and bad (both
+/// as in keepalived 2.2.7). A number is multiplied by the weight; a product below -253 means FAULT ("VRRP track files").
+pub fn track_effect(t: &Track, result: Option<TrackResult>) -> TrackEffect {
     let signed = if t.reverse { -t.weight } else { t.weight };
-    match (found, t.weight) {
+    match (result, t.weight) {
         (None, 0) => TrackEffect::Wait,
-        // keepalived reads files and looks for processes before anything starts, and a script in its own time.
+        // keepalived reads files and searches processes before the instances start. Scripts run later.
         (None, _) if matches!(t.object, TrackedObject::File(_) | TrackedObject::Process(_)) => TrackEffect::Wait,
         (Some(TrackResult::Number(n)), 0) => {
             if n == 0 {
@@ -87,68 +91,70 @@ pub fn track_effect(t: &Track, found: Option<TrackResult>) -> TrackEffect {
     }
 }
 
-/// Whether enough processes of a `vrrp_track_process` run, once they have for long enough.
+/// The state of a `vrrp_track_process`: whether enough of its processes run. A change takes effect after `fork_delay` or
+/// `terminate_delay`.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct ProcessQuorum {
     good: Option<bool>,
-    /// It looks otherwise, and counts then.
+    /// The count requires another state, which takes effect at this time.
     change_at: Option<Instant>,
 }
 
 impl ProcessQuorum {
-    /// Good, bad, or not known yet.
+    /// True if good, false if bad, `None` if not known yet.
     pub fn good(&self) -> Option<bool> {
         self.good
     }
 
-    /// When [`Quorum::count`] wants to be called again, whether anything has changed or not.
+    /// When [`ProcessQuorum::update_count`] must be called again, even if the count has not changed.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.change_at
     }
 
-    /// So many run now. Returns the new standing if it changed; the first counts at once.
-    pub fn update_count(&mut self, now: Instant, running: u32, of: &TrackProcess) -> Option<bool> {
-        let looks = running >= of.quorum && of.quorum_max.is_none_or(|max| running <= max);
+    /// Updates the number of running processes. Returns the new state if it changed; the first count takes effect at once.
+    pub fn update_count(&mut self, now: Instant, running: u32, process: &TrackProcess) -> Option<bool> {
+        let is_met = running >= process.quorum && process.quorum_max.is_none_or(|max| running <= max);
         match self.good {
-            Some(good) if good == looks => {
+            Some(good) if good == is_met => {
                 self.change_at = None;
                 None
             }
-            known => {
-                let delay = if looks { of.fork_delay } else { of.terminate_delay };
-                if known.is_some() && *self.change_at.get_or_insert(now + delay) > now {
+            before => {
+                let delay = if is_met { process.fork_delay } else { process.terminate_delay };
+                if before.is_some() && *self.change_at.get_or_insert(now + delay) > now {
                     return None;
                 }
-                (self.good, self.change_at) = (Some(looks), None);
+                (self.good, self.change_at) = (Some(is_met), None);
                 self.good
             }
         }
     }
 }
 
-/// The length to which the kernel cuts a process's short name (TASK_COMM_LEN of sched.h, less its zero).
+/// The longest name in /proc/PID/comm (TASK_COMM_LEN of sched.h, without the terminating zero).
 const MAX_COMM_LEN: usize = 15;
 
-/// Is this a process that is tracked? `short` is its name as in /proc/PID/comm, `command` its command line.
-pub fn process_matches(of: &TrackProcess, short: &str, command: &[&str]) -> bool {
+/// Whether a process is one of a `vrrp_track_process`. `comm`: its name in /proc/PID/comm. `command`: its command line.
+pub fn process_matches(process: &TrackProcess, comm: &str, command: &[&str]) -> bool {
     let (program, parameters) = command.split_first().map_or(("", &[][..]), |(p, rest)| (*p, rest));
-    let named = if of.full_command || of.program.len() > MAX_COMM_LEN {
-        program == of.program || program.rsplit('/').next() == Some(&of.program)
+    let has_name = if process.full_command || process.program.len() > MAX_COMM_LEN {
+        program == process.program || program.rsplit('/').next() == Some(&process.program)
     } else {
-        short == of.program
+        comm == process.program
     };
-    let wanted = &of.parameters;
-    let agree = |at: &[&str]| at.len() >= wanted.len() && at.iter().zip(wanted).all(|(a, b)| a == b);
-    named
-        && match of.param_match {
+    let wanted = &process.parameters;
+    let begins_with_wanted = |p: &[&str]| p.len() >= wanted.len() && p.iter().zip(wanted).all(|(a, b)| a == b);
+    has_name
+        && match process.param_match {
             ParamMatch::Any => true,
-            ParamMatch::Exact => parameters.len() == wanted.len() && agree(parameters),
-            ParamMatch::Initial => agree(parameters),
-            ParamMatch::Partial => wanted.is_empty() || parameters.windows(wanted.len()).any(agree),
+            ParamMatch::Exact => parameters.len() == wanted.len() && begins_with_wanted(parameters),
+            ParamMatch::Initial => begins_with_wanted(parameters),
+            ParamMatch::Partial => wanted.is_empty() || parameters.windows(wanted.len()).any(begins_with_wanted),
         }
 }
 
-/// Base priority plus the sum, within 1 to 254; an owner's 255 stays (keepalived: vrrp_set_effective_priority()).
+/// The base priority plus the sum of all effects, limited to 1 to 254. An owner's 255 does not change (keepalived:
+/// vrrp_set_effective_priority()).
 pub fn effective_priority(base: u8, sum: i32) -> u8 {
     if base == 255 { 255 } else { (i32::from(base) + sum).clamp(1, 254) as u8 }
 }
