@@ -1,11 +1,11 @@
-//! The control packet (RFC 5880, 4.1).
+//! The BFD control packet (RFC 5880, 4.1): its encoder and its parser.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Without authentication, as ours always is.
+/// Bytes of a control packet without authentication section.
 pub const PACKET_LEN: usize = 24;
 
 const VERSION: u8 = 1;
@@ -15,16 +15,16 @@ const AUTHENTICATION: u8 = 0x04;
 const DEMAND: u8 = 0x02;
 const MULTIPOINT: u8 = 0x01;
 
-/// Where a session stands, for whoever sent the packet (RFC 5880, 4.1, "Sta").
+/// The state of a session (RFC 5880, 4.1, "Sta").
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum State {
-    /// Held down by its operator.
+    /// Held down by the operator.
     AdminDown,
     /// No session.
     Down,
-    /// The neighbour is heard, and does not hear us yet.
+    /// Packets of the neighbour arrive; it does not receive ours yet.
     Init,
-    /// Both hear one another.
+    /// Packets arrive in both directions.
     Up,
 }
 
@@ -55,81 +55,81 @@ impl fmt::Display for State {
 pub struct Diagnostic(pub u8);
 
 impl Diagnostic {
-    /// Nothing to say.
+    /// No diagnostic.
     pub const NONE: Diagnostic = Diagnostic(0);
-    /// No packet came for the detection time.
+    /// No packet arrived within the detection time.
     pub const TIME_EXPIRED: Diagnostic = Diagnostic(1);
-    /// The neighbour said so.
+    /// The neighbour signalled that the session is down.
     pub const NEIGHBOUR_DOWN: Diagnostic = Diagnostic(3);
-    /// The operator.
+    /// The operator took the session down.
     pub const ADMIN_DOWN: Diagnostic = Diagnostic(7);
 }
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            0 => "no reason",
-            1 => "the detection time has passed without a packet",
-            2 => "the echo function failed",
-            3 => "the neighbour signalled it",
-            4 => "the forwarding plane was reset",
-            5 => "the path is down",
-            6 => "a path behind it is down",
-            7 => "it was taken down by its operator",
-            8 => "a path before it is down",
-            _ => "a reason that RFC 5880 does not know",
+            0 => "no diagnostic",
+            1 => "control detection time expired",
+            2 => "echo function failed",
+            3 => "neighbour signalled session down",
+            4 => "forwarding plane reset",
+            5 => "path down",
+            6 => "concatenated path down",
+            7 => "administratively down",
+            8 => "reverse concatenated path down",
+            _ => "unknown diagnostic",
         })
     }
 }
 
-/// What a control packet says.
+/// The fields of a control packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Packet {
     /// Why the sender's session went down last.
     pub diagnostic: Diagnostic,
-    /// Where it stands.
+    /// The state of the sender's session.
     pub state: State,
-    /// An answer is wanted at once (P).
+    /// Poll (P): the sender requests an immediate reply.
     pub poll: bool,
-    /// This is that answer (F).
+    /// Final (F): the reply to a poll.
     pub final_bit: bool,
-    /// The sender does not want packets at intervals (D).
+    /// Demand (D): the sender wants no periodic packets.
     pub demand: bool,
-    /// The sender may miss so many packets of its own before it counts as gone.
+    /// Detect Mult: the sender is considered lost after this number of intervals without a packet.
     pub multiplier: u8,
-    /// The sender's number for the session; never 0.
+    /// My Discriminator: the sender's number for the session, never 0.
     pub my_discr: u32,
-    /// The receiver's, as far as the sender knows it; else 0.
+    /// Your Discriminator: the receiver's number for the session, or 0 if the sender does not know it.
     pub your_discr: u32,
-    /// The sender sends at least so far apart.
+    /// Desired Min TX Interval: the shortest interval at which the sender sends.
     pub desired_min_tx: Duration,
-    /// The sender can take packets so far apart; zero: it wants none.
+    /// Required Min RX Interval: the shortest interval at which the sender can receive. Zero: it wants no periodic packets.
     pub required_min_rx: Duration,
 }
 
-/// Why a packet was refused.
+/// Why a packet was rejected.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum RejectReason {
-    /// Not version 1.
+    /// The version is not 1.
     Version,
-    /// Shorter than a packet, or than it says; or longer than what came.
+    /// The packet or its length field is shorter than a control packet, or the length field exceeds the packet.
     Length,
-    /// Detection multiplier 0.
+    /// Detect Mult is 0.
     Multiplier,
-    /// The multipoint bit.
+    /// The multipoint bit is set.
     Multipoint,
-    /// A discriminator of 0 where there must be one.
+    /// A discriminator is 0 where it must not be, or is not the session's.
     Discriminator,
-    /// Authentication, which we do not speak.
+    /// The authentication bit is set; authentication is not supported.
     Authentication,
-    /// No session is with this neighbour.
+    /// No session exists with this neighbour.
     UnknownNeighbour,
-    /// It came from farther away than `max_hops`.
+    /// The packet passed more routers than `max_hops` allows.
     Hops,
 }
 
 impl Packet {
-    /// As bytes; intervals are cut to whole microseconds.
+    /// Encodes the packet. Intervals are truncated to microseconds.
     pub fn encode(&self) -> [u8; PACKET_LEN] {
         let mut b = [0; PACKET_LEN];
         b[0] = VERSION << 5 | (self.diagnostic.0 & 0x1f);
@@ -147,15 +147,15 @@ impl Packet {
         b[8..12].copy_from_slice(&self.your_discr.to_be_bytes());
         b[12..16].copy_from_slice(&micros(self.desired_min_tx).to_be_bytes());
         b[16..20].copy_from_slice(&micros(self.required_min_rx).to_be_bytes());
-        // The echo function (bytes 20 to 23) is not wanted.
+        // Bytes 20 to 23, Required Min Echo RX Interval: 0, echo is not supported.
         b
     }
 
-    /// Reads the payload of a UDP packet, with those checks of RFC 5880, 6.8.6, that need no session.
+    /// Parses the payload of a UDP packet, with those checks of RFC 5880, 6.8.6, that need no session.
     pub fn parse(b: &[u8]) -> Result<Packet, RejectReason> {
         let Some(fixed) = b.first_chunk::<PACKET_LEN>() else { return Err(RejectReason::Length) };
-        let number = |at: usize| u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
-        let interval = |at: usize| Duration::from_micros(u64::from(number(at)));
+        let word = |i: usize| u32::from_be_bytes([fixed[i], fixed[i + 1], fixed[i + 2], fixed[i + 3]]);
+        let interval = |i: usize| Duration::from_micros(u64::from(word(i)));
         let (flags, length) = (fixed[1], usize::from(fixed[3]));
         if fixed[0] >> 5 != VERSION {
             return Err(RejectReason::Version);
@@ -176,13 +176,13 @@ impl Packet {
             final_bit: flags & FINAL != 0,
             demand: flags & DEMAND != 0,
             multiplier: fixed[2],
-            my_discr: number(4),
-            your_discr: number(8),
+            my_discr: word(4),
+            your_discr: word(8),
             desired_min_tx: interval(12),
             required_min_rx: interval(16),
         };
-        let early = matches!(packet.state, State::Down | State::AdminDown);
-        if packet.my_discr == 0 || (packet.your_discr == 0 && !early) {
+        let may_lack_discr = matches!(packet.state, State::Down | State::AdminDown);
+        if packet.my_discr == 0 || (packet.your_discr == 0 && !may_lack_discr) {
             return Err(RejectReason::Discriminator);
         }
         if flags & AUTHENTICATION != 0 {

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use super::packet::PACKET_LEN;
 use super::*;
+use crate::model::BfdInstance;
+use crate::time::Instant;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -23,16 +25,16 @@ fn config(passive: bool) -> BfdInstance {
     }
 }
 
-/// Two neighbours and the link between them.
+/// Two sessions and the link between them, in virtual time.
 struct Pair {
     now: Instant,
     sessions: [Session; 2],
-    /// What each has been through.
+    /// The transitions of each session.
     states: [Vec<(Instant, State, Diagnostic)>; 2],
-    /// Does what this end sends arrive?
+    /// Whether packets from this session arrive.
     delivers: [bool; 2],
     sent: [u64; 2],
-    /// Changes that were an operator's wish.
+    /// Transitions that an operator caused.
     admin_downs: u32,
 }
 
@@ -53,10 +55,10 @@ impl Pair {
                 }
                 Output::Send(bytes) => {
                     self.sent[i] += 1;
-                    let p = Packet::parse(&bytes).expect("one of our own");
+                    let p = Packet::parse(&bytes).expect("valid");
                     assert!(p.your_discr == 0 || p.your_discr == self.sessions[1 - i].local_discr());
                     if self.delivers[i] {
-                        self.sessions[1 - i].handle(self.now, &p);
+                        self.sessions[1 - i].handle(self.now, Input::Packet(&p));
                     }
                 }
             }
@@ -75,7 +77,7 @@ impl Pair {
     }
 
     fn session_states(&self) -> [State; 2] {
-        [self.sessions[0].state().0, self.sessions[1].state().0]
+        [self.sessions[0].state(), self.sessions[1].state()]
     }
 }
 
@@ -87,8 +89,12 @@ fn two_neighbours_come_up_and_speed_up() {
     // Down, Init, Up: never past Init (6.2).
     assert!(p.states.iter().all(|s| s.last().is_some_and(|l| l.1 == State::Up)));
     p.run(1000 * MS);
-    assert_eq!(p.sessions[0].transmit_interval(), 20 * MS, "the neighbour takes no more");
-    assert_eq!(p.sessions[0].detection_time(), 60 * MS, "three times the slower of what he sends and we take");
+    assert_eq!(p.sessions[0].transmit_interval(), 20 * MS, "not faster than the neighbour's min_rx");
+    assert_eq!(
+        p.sessions[0].detection_time(),
+        60 * MS,
+        "three times the slower of the neighbour's min_tx and our min_rx"
+    );
     let before = p.sent[0];
     p.run(1000 * MS);
     // 15 to 20 ms apart (6.8.7).
@@ -96,7 +102,7 @@ fn two_neighbours_come_up_and_speed_up() {
 }
 
 #[test]
-fn silence_is_found_within_the_detection_time() {
+fn silence_is_detected_within_the_detection_time() {
     let mut p = Pair::new(config(false), config(false));
     p.run(3000 * MS);
     p.delivers[0] = false;
@@ -105,7 +111,7 @@ fn silence_is_found_within_the_detection_time() {
     let (at, state, why) = *p.states[1].last().expect("a change");
     assert_eq!((state, why), (State::Down, Diagnostic::TIME_EXPIRED));
     assert!(at.duration_since(cut) <= 60 * MS && at.duration_since(cut) >= 40 * MS, "{:?}", at.duration_since(cut));
-    // The other is told: its packets still arrive.
+    // The other session learns of it, since packets to it still arrive.
     let (_, state, why) = *p.states[0].last().expect("a change");
     assert_eq!((state, why), (State::Down, Diagnostic::NEIGHBOUR_DOWN));
     p.delivers[0] = true;
@@ -114,7 +120,7 @@ fn silence_is_found_within_the_detection_time() {
 }
 
 #[test]
-fn one_that_is_passive_waits_and_two_never_begin() {
+fn a_passive_session_waits_and_two_of_them_never_start() {
     let mut p = Pair::new(config(true), config(true));
     p.run(60_000 * MS);
     assert_eq!((p.session_states(), p.sent), ([State::Down, State::Down], [0, 0]));
@@ -124,11 +130,11 @@ fn one_that_is_passive_waits_and_two_never_begin() {
 }
 
 #[test]
-fn an_end_that_is_wanted_is_told_and_not_taken_for_a_failure() {
+fn a_stop_is_signalled_and_does_not_count_as_a_failure() {
     let mut p = Pair::new(config(false), config(false));
     p.run(3000 * MS);
     let now = p.now;
-    p.sessions[0].stop(now);
+    p.sessions[0].handle(now, Input::Stop);
     p.deliver();
     let (at, state, why) = *p.states[1].last().expect("a change");
     assert_eq!((at, state, why), (now, State::Down, Diagnostic::NEIGHBOUR_DOWN));
@@ -137,31 +143,31 @@ fn an_end_that_is_wanted_is_told_and_not_taken_for_a_failure() {
 }
 
 #[test]
-fn new_intervals_hold_once_the_neighbour_knows() {
+fn new_intervals_take_effect_when_the_neighbour_has_confirmed_them() {
     let mut p = Pair::new(config(false), config(false));
     p.run(3000 * MS);
     let before = p.states.clone();
     let slower = BfdInstance { min_tx: 500 * MS, min_rx: 300 * MS, ..config(false) };
     let now = p.now;
     p.sessions[0].reconfigure(now, slower);
-    assert_eq!(p.sessions[0].transmit_interval(), 20 * MS, "he expects it faster still");
+    assert_eq!(p.sessions[0].transmit_interval(), 20 * MS, "not confirmed yet");
     p.run(5000 * MS);
-    assert_eq!(p.states, before, "nobody took it for silence");
+    assert_eq!(p.states, before, "no session went down");
     assert_eq!((p.sessions[0].transmit_interval(), p.sessions[1].detection_time()), (500 * MS, 1500 * MS));
     assert_eq!(p.sessions[1].transmit_interval(), 300 * MS);
 }
 
 #[test]
-fn a_loss_of_a_third_of_the_packets_is_survived_with_a_multiplier_of_many() {
+fn a_large_multiplier_survives_a_loss_of_a_third_of_the_packets() {
     let many = BfdInstance { multiplier: 20, ..config(false) };
     let mut p = Pair::new(many.clone(), many);
     p.run(2000 * MS);
-    let (before, mut lot) = (p.states.clone(), 88_172_645_463_325_252_u64);
+    let (before, mut seed) = (p.states.clone(), 88_172_645_463_325_252_u64);
     let mut passes = || {
-        lot ^= lot << 13;
-        lot ^= lot >> 7;
-        lot ^= lot << 17;
-        !lot.is_multiple_of(3)
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        !seed.is_multiple_of(3)
     };
     for _ in 0..20_000 {
         p.delivers = [passes(), passes()];
@@ -171,7 +177,7 @@ fn a_loss_of_a_third_of_the_packets_is_survived_with_a_multiplier_of_many() {
 }
 
 #[test]
-fn a_packet_is_read_as_it_was_written_and_a_wrong_one_is_refused() {
+fn an_encoded_packet_parses_to_itself_and_an_invalid_one_is_rejected() {
     let p = Packet {
         diagnostic: Diagnostic::TIME_EXPIRED,
         state: State::Init,

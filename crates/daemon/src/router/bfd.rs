@@ -5,7 +5,9 @@ use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use evenkeel_core::bfd::{Diagnostic, MULTIHOP_PORT, Output, Packet, RejectReason, SINGLE_HOP_PORT, Session, State};
+use evenkeel_core::bfd::{
+    Diagnostic, Input as BfdInput, MULTIHOP_PORT, Output, Packet, RejectReason, SINGLE_HOP_PORT, Session, State,
+};
 use evenkeel_core::ipc::BfdStatus;
 use evenkeel_core::model::{BfdInstance, TrackResult, TrackedObject};
 use evenkeel_core::time::Instant;
@@ -68,7 +70,7 @@ impl BfdSessions {
         self.entries.retain_mut(|e| {
             let stays = wanted.iter().any(|w| same(w, e.session.config()));
             if !stays {
-                e.session.stop(now);
+                e.session.handle(now, BfdInput::Stop);
                 e.send_outputs();
             }
             stays
@@ -156,7 +158,7 @@ impl BfdSessions {
     /// Ends all of them, and says so.
     pub fn stop(&mut self, now: Instant) {
         for e in &mut self.entries {
-            e.session.stop(now);
+            e.session.handle(now, BfdInput::Stop);
             e.send_outputs();
         }
     }
@@ -164,18 +166,18 @@ impl BfdSessions {
     /// What `status` shows.
     pub fn status(&self, now: Instant) -> Vec<BfdStatus> {
         let one = |e: &SessionEntry| {
-            let (state, since, why) = e.session.state();
-            let (sent, received) = e.session.counters();
+            let (since, why) = e.session.last_transition();
+            let counters = e.session.counters();
             BfdStatus {
                 name: e.session.config().name.clone(),
                 neighbour: e.session.config().neighbour,
-                state,
+                state: e.session.state(),
                 since_ms: now.duration_since(since).as_millis() as u64,
                 last_down_reason: (why.0 != 0).then(|| why.to_string()),
                 interval_us: e.session.transmit_interval().as_micros() as u64,
                 detection_time_us: e.session.detection_time().as_micros() as u64,
-                sent,
-                received,
+                sent: counters.sent,
+                received: counters.received,
                 rejected: e.rejected.iter().map(|(why, n)| (format!("{why:?}"), *n)).collect(),
             }
         };
@@ -199,7 +201,7 @@ impl SessionEntry {
         if packet.your_discr != 0 && packet.your_discr != self.session.local_discr() {
             return Err(RejectReason::Discriminator);
         }
-        self.session.handle(now, &packet);
+        self.session.handle(now, BfdInput::Packet(&packet));
         Ok(())
     }
 
@@ -272,7 +274,7 @@ impl RouterThread {
         for object in tracked {
             let TrackedObject::Bfd(name) = &object else { continue };
             let session = self.bfd.entries.iter().find(|e| e.session.config().name == *name);
-            let up = session.is_some_and(|e| e.session.state().0 == State::Up);
+            let up = session.is_some_and(|e| e.session.state() == State::Up);
             self.entries[i].router.handle(now, Input::TrackResult { object: &object, result: TrackResult::Good(up) });
         }
     }
