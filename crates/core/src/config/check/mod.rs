@@ -1,7 +1,8 @@
-//! What must agree between statements: within a block, across blocks, and with the machine.
+//! Consistency checks: between the statements of a block, between blocks, and with the machine.
 //!
-//! Most of it keepalived checks as well (vrrp_parser.c and check_parser.c, by what they report); [`wishes`] holds what it
-//! does not and what its users would have been glad of.
+//! keepalived makes most of these checks too (vrrp_parser.c, check_parser.c). The diagnostics of [`lints`] and all that
+//! are made by [`Diagnostic::lint`] are additions. A check reads the typed statements and reports; it changes nothing.
+//! `lower` decides afterwards what is skipped.
 
 mod groups;
 mod instances;
@@ -11,12 +12,13 @@ mod services;
 mod tracked;
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use super::environment::Environment;
-use super::value::Section;
+use super::value::{AddressLine, Line, Section, Value};
 use super::{Diagnostic, Span, diag};
 
-/// What checks need, and what they find.
+/// The input and the output of all checks.
 pub(crate) struct CheckContext<'c> {
     pub root: &'c Section,
     pub environment: &'c dyn Environment,
@@ -35,72 +37,107 @@ pub(crate) fn check(root: &Section, environment: &dyn Environment, diagnostics: 
 }
 
 impl CheckContext<'_> {
-    fn push(&mut self, d: Diagnostic) {
+    fn report(&mut self, d: Diagnostic) {
         self.diagnostics.push(d);
     }
 
-    /// `global_defs`, wherever it stands: the last one that has a keyword decides.
+    /// A setting of `global_defs`: of several blocks the last one that has the keyword is used.
     fn global_setting<'s, T>(&'s self, read: impl Fn(&'s Section) -> Option<T>) -> Option<T> {
         self.root.get_all("global_defs").rev().find_map(|e| match &e.value {
-            super::value::Value::Section(s) => read(s),
+            Value::Section(s) => read(s),
             _ => None,
         })
     }
 
-    /// Says of an interface that it does not exist, unless interfaces may come and go.
-    fn check_interface(&mut self, name: &str, at: Span, what: &str) {
+    /// Reports an interface that does not exist, unless `dynamic_interfaces` is set. `user` is what needs it.
+    fn check_interface(&mut self, name: &str, span: Span, user: &str) {
         let dynamic = self.global_setting(|g| g.get("dynamic_interfaces").map(|_| ())).is_some();
         if !dynamic && self.environment.has_interface(name) == Some(false) {
-            self.push(
-                Diagnostic::warning("unknown-interface", at, format!("there is no interface `{name}` here"))
-                    .label(format!("{what} needs it"))
+            self.report(
+                Diagnostic::warning("unknown-interface", span, format!("interface `{name}` does not exist here"))
+                    .label(format!("{user} needs it"))
                     .help(
-                        "see `ip link` for the names, or write `dynamic_interfaces` in global_defs if it comes later",
+                        "`ip link` lists the interfaces; if this one is created later, write `dynamic_interfaces` in \
+                         global_defs",
                     ),
             );
         }
     }
+
+    /// Reports a required keyword that is missing, and returns whether it is. A keyword whose value is invalid has been
+    /// reported already.
+    fn report_missing(&mut self, section: &Section, keyword: &str, block: &str) -> bool {
+        self.report_missing_with(section, keyword, block, |d| d)
+    }
+
+    /// [`CheckContext::report_missing`] with a change to the diagnostic, such as a help text.
+    fn report_missing_with(
+        &mut self,
+        section: &Section,
+        keyword: &str,
+        block: &str,
+        refine: impl FnOnce(Diagnostic) -> Diagnostic,
+    ) -> bool {
+        if section.has(keyword) {
+            return false;
+        }
+        if !section.is_mentioned(keyword) {
+            let d = Diagnostic::error("missing-keyword", section.span, format!("{block} has no `{keyword}`"))
+                .label(format!("`{keyword}` is missing in this block"));
+            self.report(refine(d));
+        }
+        true
+    }
 }
 
-/// Names that may stand once: where each stood first.
-#[derive(Default)]
-struct UniqueNames<'s>(HashMap<&'s str, Span>);
+/// The first span of each key, for what must be unique.
+struct FirstSpans<K>(HashMap<K, Span>);
 
-impl<'s> UniqueNames<'s> {
-    /// Is this name new? If not, tells where it stood first.
-    fn insert_unique(&mut self, c: &mut CheckContext<'_>, what: &str, name: &'s str, at: Span) -> bool {
-        match self.0.get(name) {
-            None => {
-                self.0.insert(name, at);
-                true
-            }
-            Some(&first) => {
-                c.push(
-                    Diagnostic::error("duplicate", at, format!("the {what} `{name}` is defined twice"))
-                        .label("second definition")
-                        .note(first, "first defined here"),
-                );
-                false
+impl<K> Default for FirstSpans<K> {
+    fn default() -> Self {
+        FirstSpans(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash> FirstSpans<K> {
+    /// Records a key. Returns the span of its first occurrence if this is not the first one.
+    fn insert(&mut self, key: K, span: Span) -> Option<Span> {
+        match self.0.entry(key) {
+            std::collections::hash_map::Entry::Occupied(first) => Some(*first.get()),
+            std::collections::hash_map::Entry::Vacant(new) => {
+                new.insert(span);
+                None
             }
         }
     }
 }
 
-/// Says that a keyword is missing in a block, unless it stands there wrong, which is told already.
-fn report_missing(c: &mut CheckContext<'_>, s: &Section, keyword: &str, what: &str) -> bool {
-    if s.has(keyword) {
-        return false;
-    }
-    if !s.is_mentioned(keyword) {
-        c.push(
-            Diagnostic::error("missing-keyword", s.span, format!("{what} has no `{keyword}`"))
-                .label(format!("`{keyword}` is missing in this block")),
-        );
-    }
-    true
+/// The diagnostic for a second definition of what must be unique.
+fn duplicate_definition(span: Span, first: Span, message: String) -> Diagnostic {
+    Diagnostic::error("duplicate", span, message).label("second definition").note(first, "first defined here")
 }
 
-/// The nearest of some names as help.
-fn with_suggestion<'a>(d: Diagnostic, word: &str, names: impl IntoIterator<Item = &'a str>) -> Diagnostic {
-    d.did_you_mean(diag::nearest_word(word, names))
+/// The diagnostic for a name that no block of this keyword defines.
+fn undefined_name<'a>(
+    code: &'static str,
+    span: Span,
+    (block, name): (&str, &str),
+    known: impl IntoIterator<Item = &'a str>,
+) -> Diagnostic {
+    Diagnostic::error(code, span, format!("no {block} has the name `{name}`"))
+        .label("not defined in this file")
+        .did_you_mean(diag::nearest_word(name, known))
+}
+
+/// The label of a diagnostic about an address of the wrong family.
+fn expected_family(ipv6: bool) -> &'static str {
+    if ipv6 { "expected an IPv6 address" } else { "expected an IPv4 address" }
+}
+
+/// The addresses in the blocks of a keyword.
+fn address_lines<'s>(section: &'s Section, keyword: &'s str) -> impl Iterator<Item = (Span, &'s AddressLine)> {
+    section.lines(keyword).filter_map(|(span, line)| match line {
+        Line::Address(a) => Some((*span, &**a)),
+        _ => None,
+    })
 }
