@@ -1,4 +1,4 @@
-//! `evenkeel fmt`: layout changes, meaning does not, and a second run changes nothing.
+//! `evenkeel fmt` keeps the meaning of a file, and formatting twice changes nothing more.
 
 use evenkeel_core::config::fmt::format_text;
 use evenkeel_core::config::{Options, parse};
@@ -14,17 +14,17 @@ fn check_same_meaning(text: &str) -> Result<(), String> {
     );
     if a.typed != b.typed || a.keepalived_exit_status() != b.keepalived_exit_status() {
         return Err(format!(
-            "another meaning:\n{text}\n---\n{new}\n---\n{}\n---\n{}",
+            "the meaning changed:\n{text}\n---\n{new}\n---\n{}\n---\n{}",
             a.render(false),
             b.render(false)
         ));
     }
     if format_text(&new) != new {
-        return Err(format!("not at rest:\n{new}\n---\n{}", format_text(&new)));
+        return Err(format!("not idempotent:\n{new}\n---\n{}", format_text(&new)));
     }
     let comments = |t: &str| t.matches("#c").count();
     if comments(text) != comments(&new) {
-        return Err(format!("a comment is lost:\n{text}\n---\n{new}"));
+        return Err(format!("a comment was lost:\n{text}\n---\n{new}"));
     }
     Ok(())
 }
@@ -38,7 +38,7 @@ fn every_recorded_file_keeps_its_meaning() {
     }
     let folder = std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/config/syntax"));
     for entry in std::fs::read_dir(folder).expect("readable").flatten() {
-        // Files with NUL bytes are no text.
+        // Files with NUL bytes are not text.
         if let Ok(text) = std::fs::read_to_string(entry.path())
             && !text.contains('\0')
         {
@@ -49,7 +49,7 @@ fn every_recorded_file_keeps_its_meaning() {
 }
 
 #[test]
-fn the_layout_is_this() {
+fn the_format_is_this() {
     let text = "! VRRP\nvrrp_instance  V1{ #c first\n\n\n\tinterface   eth0 #c second\n virtual_router_id 51\n\
                 virtual_ipaddress\n{\n10.0.0.1/24   dev eth0 }\n#c third\n  @low priority   100\n}\n$X=a   b\n\
                 virtual_server 10.0.0.1 80 { protocol TCP }\n";
@@ -61,16 +61,16 @@ fn the_layout_is_this() {
 
 proptest! {
     #[test]
-    fn whatever_is_written_keeps_its_meaning(parts in prop::collection::vec(prop::sample::select(vec![
+    fn any_text_keeps_its_meaning(parts in prop::collection::vec(prop::sample::select(vec![
         "vrrp_instance", "V1", "{", "}", "\n", " ", "\t", "interface", "eth0", "virtual_router_id", "7", "\"a b\"", "\"",
         "\\", "\\#", "#c", "!x", "virtual_ipaddress", "10.0.0.1", "$X=", "$X", "${X}", "~SEQ(V,1,2)", "${V}", "@low",
         "@^low", "include nosuch", "global_defs", "router_id", "script", "'", "\\\n", "\r\n", "é", "track_script",
     ]), 0..50)) {
-        // What cannot be read at all has no meaning to keep.
+        // A file with errors has no meaning that could be kept.
         let text: String = parts.concat();
         if let Err(e) = check_same_meaning(&text) {
             let parsed = parse("x", text.clone(), &RecordedMachine, &Options::default());
-            prop_assert!(parsed.error_count() > 0 && !e.starts_with("not at rest") , "{}", e);
+            prop_assert!(parsed.error_count() > 0 && !e.starts_with("not idempotent") , "{}", e);
         }
     }
 }

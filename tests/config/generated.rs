@@ -1,4 +1,4 @@
-//! Pages that are generated from the registry stand in the repository as the registry has them.
+//! The pages in the repository that are generated from the keyword registry are up to date.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +29,7 @@ fn the_pages_in_the_repository_are_those_of_the_registry() {
 
 #[test]
 fn the_registry_has_every_keyword_of_keepalived() {
-    // (block, keyword) pairs of keepalived 2.4.3, counted from its keyword tables.
+    // The number of pairs of block and keyword in the keyword tables of keepalived 2.4.3.
     let ours = entries().iter().filter(|(_, k)| k.since == "evenkeel").count();
     assert_eq!(entries().len() - ours, 531);
     for block in blocks() {
@@ -37,7 +37,7 @@ fn the_registry_has_every_keyword_of_keepalived() {
         assert_eq!(names.len(), block.keywords().count(), "{} lists a keyword twice", block.path);
     }
     for (block, k) in entries() {
-        assert!(k.doc.ends_with('.') && k.doc.len() > 4, "{}/{} is not explained: {}", block.path, k.name, k.doc);
+        assert!(k.doc.ends_with('.') && k.doc.len() > 4, "{}/{} is not documented: {}", block.path, k.name, k.doc);
         assert!(
             k.since == "evenkeel" || k.since == "unreleased" || k.since.starts_with('v'),
             "{}: {}",
@@ -50,7 +50,7 @@ fn the_registry_has_every_keyword_of_keepalived() {
     }
     let mut sorted: Vec<&str> = codes::CODES.iter().map(|c| c.name).collect();
     sorted.sort();
-    assert_eq!(sorted, codes::CODES.iter().map(|c| c.name).collect::<Vec<_>>(), "codes are in alphabetical order");
+    assert_eq!(sorted, codes::CODES.iter().map(|c| c.name).collect::<Vec<_>>(), "codes must be in alphabetical order");
 }
 
 #[test]

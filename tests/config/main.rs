@@ -1,4 +1,4 @@
-//! The configuration language beside keepalived's recorded verdicts, and what is generated from it.
+//! The configuration language: compared with recorded verdicts of keepalived, and the pages generated from its registry.
 
 mod corpus;
 mod fmt;

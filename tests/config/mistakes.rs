@@ -1,17 +1,16 @@
-//! The mistakes that people make most, and what they are told, word for word: where it is, and how to mend it.
+//! Common mistakes, and the exact text of their diagnostics: where the mistake is, and how to correct it.
 //!
-//! The transcripts stand beside the files. `EVENKEEL_BLESS=1 cargo test -p evenkeel-tests --test config` writes them anew.
+//! The transcripts are beside the files. `EVENKEEL_BLESS=1 cargo test -p evenkeel-tests --test config` regenerates them.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use evenkeel_core::config::environment::{Environment, IprouteDirs, ProgramStatus, ReadError};
+use evenkeel_core::config::environment::{Environment, ProgramStatus, ReadError};
 use evenkeel_core::config::{Options, Severity, parse};
 
 use crate::corpus::RecordedMachine;
 
-/// The machine of the transcripts: it has an eth0, a script that anybody may write, a file that nobody may read.
+/// The machine of the transcripts: it has an interface eth0, a script that other users can modify, and an unreadable file.
 struct Director;
 
 impl Environment for Director {
@@ -21,17 +20,8 @@ impl Environment for Director {
             _ => Err(ReadError::Missing),
         }
     }
-    fn glob(&self, _: &Path) -> Vec<PathBuf> {
-        Vec::new()
-    }
-    fn env_variable(&self, _: &str) -> Option<String> {
-        None
-    }
     fn host_name(&self) -> String {
         "director-1".into()
-    }
-    fn random_seed(&self) -> u64 {
-        1
     }
     fn has_interface(&self, name: &str) -> Option<bool> {
         Some(name == "eth0")
@@ -42,17 +32,8 @@ impl Environment for Director {
     fn has_group(&self, name: &str) -> Option<bool> {
         RecordedMachine.has_group(name)
     }
-    fn iproute_id(&self, _: &IprouteDirs, _: &str, _: &str) -> Option<Option<u32>> {
-        None
-    }
-    fn cpu_count(&self) -> Option<u32> {
-        Some(2)
-    }
     fn program_status(&self, _: &str) -> ProgramStatus {
         ProgramStatus::Unsafe { element: "/opt/checks".into(), owner: "deploy".into(), mode: 0o775 }
-    }
-    fn is_on_link(&self, _: IpAddr) -> Option<bool> {
-        None
     }
 }
 
@@ -62,7 +43,7 @@ fn each_common_mistake_is_reported_with_its_place_and_a_fix() {
     let mut files: Vec<PathBuf> = fs::read_dir(&dir).expect("readable").map(|e| e.expect("an entry").path()).collect();
     files.retain(|f| f.extension().is_some_and(|e| e == "conf"));
     files.sort();
-    assert_eq!(files.len(), 11, "ten mistakes, and one in a line that is not as written");
+    assert_eq!(files.len(), 11, "ten mistakes, and one in an expanded line");
     for file in files {
         let name = file.file_name().and_then(|n| n.to_str()).expect("UTF-8");
         let parsed = parse(name, fs::read_to_string(&file).expect("UTF-8"), &Director, &Options::default());
@@ -72,7 +53,7 @@ fn each_common_mistake_is_reported_with_its_place_and_a_fix() {
             fs::write(&transcript, &shown).expect("writable");
         }
         assert_eq!(shown, fs::read_to_string(&transcript).expect("a transcript"), "{name}");
-        // One mistake, one finding, with its place and a way out.
+        // A mistake causes one diagnostic, with a label and a remedy.
         let found: Vec<_> = parsed.diagnostics.iter().filter(|d| d.code != "not-in-force").collect();
         let expected = if name.starts_with("11") { 2 } else { 1 };
         assert_eq!(found.len(), expected, "{name}:\n{shown}");
@@ -81,6 +62,6 @@ fn each_common_mistake_is_reported_with_its_place_and_a_fix() {
             "{name}:\n{shown}"
         );
         let kept = found.iter().any(|d| d.severity == Severity::Warning);
-        assert_eq!(parsed.valid_config().is_some(), kept, "{name}: a warning keeps the file, an error does not");
+        assert_eq!(parsed.valid_config().is_some(), kept, "{name}: a warning accepts the file, an error rejects it");
     }
 }

@@ -1,4 +1,4 @@
-//! 110 files on grammar alone: their verdicts, and the words that their expansion comes to.
+//! The grammar: 110 files with keepalived's verdicts, and the words that result from their expansion.
 
 use std::path::PathBuf;
 
@@ -8,20 +8,20 @@ use evenkeel_sys::environment::HostEnvironment;
 
 use crate::corpus::RecordedMachine;
 
-/// Read differently on purpose.
+/// Files that evenkeel reads differently on purpose, with the reason.
 const INTENDED_DIFFERENCES: &[(&str, &str)] = &[(
     "33_long_line_1100.conf",
-    "keepalived's lines end after 1,024 bytes, and the rest is read as another line; here lines have no limit",
+    "keepalived splits a line after 1,024 bytes and reads the rest as another line; evenkeel does not",
 )];
 
-/// Files that are read as keepalived reads them, and in which other words are unknown.
+/// Files with the same verdict as keepalived, but with other unknown words, and the reason.
 const DIFFERENT_UNKNOWN_WORDS: &[(&str, &str)] = &[
-    ("62_var_undefined.conf", "an undefined `${NAME}` is one word, told as undefined, and does not open a block"),
+    ("62_var_undefined.conf", "an undefined `${NAME}` is one word, reported as undefined, and does not open a block"),
     ("66_var_space_before_eq.conf", "as 62"),
     ("68_var_bad_name.conf", "as 62"),
 ];
 
-/// The recorded machine, with the files of this folder.
+/// The recorded machine, with the files of this directory.
 struct SyntaxFolder(HostEnvironment);
 
 impl Environment for SyntaxFolder {
@@ -36,9 +36,6 @@ impl Environment for SyntaxFolder {
     }
     fn host_name(&self) -> String {
         RecordedMachine.host_name()
-    }
-    fn random_seed(&self) -> u64 {
-        1
     }
     fn has_interface(&self, name: &str) -> Option<bool> {
         RecordedMachine.has_interface(name)
@@ -57,9 +54,6 @@ impl Environment for SyntaxFolder {
     }
     fn program_status(&self, path: &str) -> ProgramStatus {
         RecordedMachine.program_status(path)
-    }
-    fn is_on_link(&self, _: std::net::IpAddr) -> Option<bool> {
-        None
     }
 }
 
@@ -92,10 +86,10 @@ fn the_grammar_is_keepaliveds() {
             .collect();
         let mut got = unknown;
         let mut expected: Vec<&str> = words.split_whitespace().collect();
-        // Findings are told in the order of the lines as written, keepalived's in that of the repetition.
+        // evenkeel reports in the order of the file, keepalived in that of the repetition.
         got.sort();
         expected.sort();
-        // The same finding at the same place is told once, and where keepalived exits at once we read on.
+        // evenkeel reports equal diagnostics once, and reads on where keepalived exits.
         got.dedup();
         expected.dedup();
         if got != expected && status != "6" && !DIFFERENT_UNKNOWN_WORDS.iter().any(|(n, _)| *n == file) {
@@ -103,5 +97,5 @@ fn the_grammar_is_keepaliveds() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(seen, 110, "the folder and the list agree");
+    assert_eq!(seen, 110, "the directory and the list have the same files");
 }

@@ -1,4 +1,4 @@
-//! `evenkeeld -t`, the program, beside the recordings and beside Debian's keepalived.
+//! The verdict of `evenkeeld -t`, compared with recordings and with the installed keepalived.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,10 +8,10 @@ use evenkeel_tests::{is_root, program};
 
 use crate::corpus::RecordedMachine;
 
-/// 3,000 files that nobody looked at while the reader was written: keywords of the corpus with other values, drawn at
-/// random, and what keepalived 2.2.7 said of them. Its agreement is part of the interface.
+/// 3,000 files that were not used in development: keywords of the corpus with other values, selected at random, with the
+/// status of keepalived 2.2.7.
 #[test]
-fn of_files_held_back_99_in_100_get_the_same_verdict() {
+fn of_held_back_files_99_in_100_get_the_same_verdict() {
     let (mut files, mut agree) = (0, 0);
     for line in include_str!("held-back.jsonl").lines() {
         let v: serde_json::Value = serde_json::from_str(line).expect("JSON");
@@ -27,7 +27,7 @@ fn of_files_held_back_99_in_100_get_the_same_verdict() {
     assert!(files == 3000 && agree * 100 >= files * 99, "{agree} of {files} agree");
 }
 
-/// A namespace with the interfaces of the recorded machine; gone when it is dropped.
+/// A network namespace with the interfaces of the recorded machine; dropping it deletes it.
 struct Namespace(String);
 
 impl Namespace {
@@ -55,9 +55,9 @@ impl Drop for Namespace {
     }
 }
 
-/// The programs themselves, on the same files in the same namespace: every twentieth file of the corpus.
+/// Runs both programs on every twentieth file of the corpus, in one namespace.
 #[test]
-fn the_program_says_what_keepalived_says() {
+fn the_program_exits_with_the_status_of_keepalived() {
     if !is_root() {
         return;
     }
@@ -69,7 +69,7 @@ fn the_program_says_what_keepalived_says() {
     let (mut seen, mut wrong) = (0, Vec::new());
     for line in include_str!("keepalived-config.jsonl").lines().step_by(20) {
         let v: serde_json::Value = serde_json::from_str(line).expect("JSON");
-        // Where the recorded versions disagree there is nothing to agree with.
+        // Files on which the recorded versions disagree have no expected status.
         if v["rc_2_2_7"] != v["rc_2_4_3"] || v["rc_2_2_7"].as_i64().is_none_or(|n| n < 0) {
             continue;
         }
@@ -86,7 +86,7 @@ fn the_program_says_what_keepalived_says() {
     assert!(seen > 60 && wrong.len() * 100 <= seen, "of {seen}:\n{}", wrong.join("\n"));
 }
 
-/// The samples that Debian ships with keepalived, where documentation is installed.
+/// The samples of Debian's keepalived package, if its documentation is installed.
 #[test]
 fn keepaliveds_own_samples_get_its_status() {
     let Ok(samples) = std::fs::read_dir("/usr/share/doc/keepalived/samples") else { return };
@@ -106,7 +106,7 @@ fn keepaliveds_own_samples_get_its_status() {
     }
 }
 
-/// Weights that do not count in a sync group, and those that do.
+/// Weights that a sync group ignores, and those that it does not.
 #[test]
 fn weights_in_a_sync_group_get_keepaliveds_status() {
     if !is_root() {

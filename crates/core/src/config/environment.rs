@@ -1,130 +1,129 @@
-//! What a configuration has to ask of the machine that it is checked on.
+//! The environment: what reading a configuration file needs from the machine.
 //!
-//! The core does no I/O: whoever parses a file hands in an [`Environment`]. The one of the running machine is in
-//! `evenkeel_sys::environment`; tests and fuzzing use [`Nowhere`].
+//! The core does no I/O. The caller of [`super::parse`] passes an [`Environment`]. `evenkeel_sys::environment` has the one
+//! of the running machine; tests and fuzzing use [`NullEnvironment`] or their own.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-/// Where iproute2's tables of names are, if the file says so (`iproute_etc_dir`, `iproute_usr_dir`).
+/// The directories of iproute2's name tables, as `iproute_etc_dir` and `iproute_usr_dir` set them; `None`: the default.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct IprouteDirs {
-    /// Those of the machine, which come first.
+    /// The local tables, which take precedence.
     pub etc: Option<PathBuf>,
-    /// Those that came with iproute2.
+    /// The tables of iproute2's package.
     pub usr: Option<PathBuf>,
 }
 
 /// Why a file cannot be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ReadError {
-    /// There is none of this name.
+    /// It does not exist.
     Missing,
     /// It is a directory.
     Directory,
-    /// It is executable, or no regular file: keepalived reads neither.
+    /// It is executable or not a regular file; keepalived reads neither.
     Executable,
-    /// What the system said.
+    /// The system's error message.
     Other(String),
 }
 
 impl std::fmt::Display for ReadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            ReadError::Missing => "there is no such file",
+            ReadError::Missing => "the file does not exist",
             ReadError::Directory => "it is a directory",
             ReadError::Executable => "it is executable, or not a regular file",
-            ReadError::Other(why) => why,
+            ReadError::Other(message) => message,
         })
     }
 }
 
-/// What is to be said of a program that the configuration names.
+/// Whether a program of the configuration can be run, and who can modify it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ProgramStatus {
-    /// It can be run, and only root can change it.
+    /// It can be run, and only root can modify it.
     Safe,
-    /// Nobody knows.
+    /// Unknown.
     Unknown,
-    /// It cannot be run: why.
+    /// It cannot be run; the reason.
     Unusable(String),
-    /// Somebody else than root can change it.
+    /// A user other than root can modify it.
     Unsafe {
-        /// The part of the path which can be changed.
+        /// The part of the path that can be modified.
         element: String,
-        /// Who owns it.
+        /// The owner of that part.
         owner: String,
-        /// Its mode bits.
+        /// The mode bits of that part.
         mode: u32,
     },
 }
 
-/// The machine. Questions that it cannot answer are answered with `None`.
+/// The machine. A method whose question it cannot answer returns `None`; that is the default of all of them.
 pub trait Environment {
     /// Reads a file that is regular and not executable.
-    fn read_file(&self, path: &Path) -> Result<Vec<u8>, ReadError>;
-    /// The files that match a pattern of glob(7), sorted.
-    fn glob(&self, pattern: &Path) -> Vec<PathBuf>;
-    /// An environment variable.
-    fn env_variable(&self, name: &str) -> Option<String>;
-    /// The machine's name up to its first dot.
-    fn host_name(&self) -> String;
-    /// Begins the random numbers of `${_RANDOM}`.
-    fn random_seed(&self) -> u64;
-    /// Is there such an interface?
-    fn has_interface(&self, name: &str) -> Option<bool>;
-    /// Is there such a user (a name or a number)?
-    fn has_user(&self, name: &str) -> Option<bool>;
-    /// Is there such a group (a name or a number)?
-    fn has_group(&self, name: &str) -> Option<bool>;
-    /// The number that iproute2 has for this name (`main`) in one of its tables (`rt_tables`, `rt_protos`): nothing if it
-    /// knows none; nothing at all if there is no such table here.
-    fn iproute_id(&self, at: &IprouteDirs, table: &str, name: &str) -> Option<Option<u32>>;
-    /// How many processors are there?
-    fn cpu_count(&self) -> Option<u32>;
-    /// Can this program be run, and by whom changed?
-    fn program_status(&self, path: &str) -> ProgramStatus;
-    /// Is this address on a link of this machine, by the addresses that it holds now?
-    fn is_on_link(&self, addr: std::net::IpAddr) -> Option<bool>;
-}
-
-/// A machine of which nothing is known, with no file on it.
-pub struct NullEnvironment;
-
-impl Environment for NullEnvironment {
-    fn read_file(&self, _: &Path) -> Result<Vec<u8>, ReadError> {
+    fn read_file(&self, _path: &Path) -> Result<Vec<u8>, ReadError> {
         Err(ReadError::Missing)
     }
-    fn glob(&self, _: &Path) -> Vec<PathBuf> {
+
+    /// The files that match a pattern of glob(7), sorted.
+    fn glob(&self, _pattern: &Path) -> Vec<PathBuf> {
         Vec::new()
     }
-    fn env_variable(&self, _: &str) -> Option<String> {
+
+    /// The value of an environment variable.
+    fn env_variable(&self, _name: &str) -> Option<String> {
         None
     }
+
+    /// The host name up to its first dot.
     fn host_name(&self) -> String {
         String::new()
     }
+
+    /// The seed of the random numbers of `${_RANDOM}`.
     fn random_seed(&self) -> u64 {
         1
     }
-    fn has_interface(&self, _: &str) -> Option<bool> {
+
+    /// Whether an interface exists.
+    fn has_interface(&self, _name: &str) -> Option<bool> {
         None
     }
-    fn has_user(&self, _: &str) -> Option<bool> {
+
+    /// Whether a user exists, by name or number.
+    fn has_user(&self, _name: &str) -> Option<bool> {
         None
     }
-    fn has_group(&self, _: &str) -> Option<bool> {
+
+    /// Whether a group exists, by name or number.
+    fn has_group(&self, _name: &str) -> Option<bool> {
         None
     }
-    fn iproute_id(&self, _: &IprouteDirs, _: &str, _: &str) -> Option<Option<u32>> {
+
+    /// The number of a name (`main`) in one of iproute2's tables (`rt_tables`, `rt_protos`). `None`: the table does not
+    /// exist here; `Some(None)`: the table does not have the name.
+    fn iproute_id(&self, _dirs: &IprouteDirs, _table: &str, _name: &str) -> Option<Option<u32>> {
         None
     }
+
+    /// The number of CPUs.
     fn cpu_count(&self) -> Option<u32> {
         None
     }
-    fn program_status(&self, _: &str) -> ProgramStatus {
+
+    /// Whether a program can be run, and who can modify it.
+    fn program_status(&self, _path: &str) -> ProgramStatus {
         ProgramStatus::Unknown
     }
-    fn is_on_link(&self, _: std::net::IpAddr) -> Option<bool> {
+
+    /// Whether an address is on a link of the machine, by the addresses that it has now.
+    fn is_on_link(&self, _addr: IpAddr) -> Option<bool> {
         None
     }
 }
+
+/// An environment that knows nothing and has no files.
+pub struct NullEnvironment;
+
+impl Environment for NullEnvironment {}

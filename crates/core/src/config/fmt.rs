@@ -1,28 +1,28 @@
-//! `evenkeel fmt`: the canonical layout of a file, comments kept, its meaning unchanged.
+//! `evenkeel fmt`: the formatter of configuration files. It keeps comments, and the meaning of the file.
 //!
-//! Indentation by four blanks a block, one blank between words, an opening brace on its keyword's line, at most one empty
-//! line in a row. Quotes, conditions, definitions, `~SEQ` and includes stay as they are written: what a line says is not
-//! touched, only the blanks around its words. That nothing else changed is proven by reading both.
+//! The format: four spaces of indentation for each block, one space between words, an opening brace on the line of its
+//! keyword, at most one empty line in a row. Only whitespace between words changes. Quoted strings, conditions,
+//! definitions, `~SEQ` and includes stay as they are. The caller verifies the result by reading both files.
 
-/// Lays out a file.
+/// Formats a file.
 pub fn format_text(text: &str) -> String {
     let mut out = Formatter::default();
     let mut definition = false;
     for raw in text.lines() {
         let line = raw.trim();
-        // The lines of a definition are left alone: its blanks are its value.
+        // The lines of a definition stay as they are: its spaces belong to the value.
         if definition || is_definition(line) {
             out.push_line(line, out.depth);
-            out.last_line_fixed = true;
+            out.is_last_line_closed = true;
             definition = line.ends_with('\\');
             continue;
         }
         out.format_line(line);
     }
-    out.finish()
+    out.out
 }
 
-/// `$NAME=`, perhaps behind `@id`.
+/// Whether a line starts with `$NAME=`, after an optional `@id`.
 fn is_definition(line: &str) -> bool {
     let line = match line.strip_prefix('@').and_then(|l| l.split_once(char::is_whitespace)) {
         Some((_, rest)) => rest.trim_start(),
@@ -35,13 +35,15 @@ fn is_definition(line: &str) -> bool {
 #[derive(Default)]
 struct Formatter {
     out: String,
+    /// The number of open blocks.
     depth: usize,
+    /// An empty line comes before the next line.
     pending_blank_line: bool,
-    /// Is the last line one that nothing may be added to?
-    last_line_fixed: bool,
+    /// Nothing may be appended to the last line.
+    is_last_line_closed: bool,
 }
 
-/// A piece of a line.
+/// A part of a line.
 enum Part<'t> {
     Word(&'t str),
     Open,
@@ -49,7 +51,7 @@ enum Part<'t> {
     Comment(&'t str),
 }
 
-/// The parts of a line: quoted strings, `${…}`, the parentheses of `~SEQ` and escapes stay in one piece.
+/// Splits a line. Quoted strings, `${…}`, the parentheses of `~SEQ` and escape sequences are not split.
 fn split_parts(line: &str) -> Vec<Part<'_>> {
     let bytes = line.as_bytes();
     let mut out = Vec::new();
@@ -79,7 +81,7 @@ fn split_parts(line: &str) -> Vec<Part<'_>> {
     out
 }
 
-/// Where the word that begins here ends; what is glued together stays glued.
+/// The end of the word that starts at `from`. Adjacent strings without a space form one word.
 fn word_end(bytes: &[u8], from: usize) -> usize {
     let mut at = from;
     while let Some(&b) = bytes.get(at) {
@@ -122,17 +124,17 @@ impl Formatter {
             self.pending_blank_line = !self.out.is_empty();
             return;
         }
-        // What another machine reads differently, what repeats, and what names files stays on its line.
+        // Conditions, repetitions and includes apply to their line, so it must stay one line.
         if line.starts_with(['@', '~']) || (line.starts_with("include") && !line.starts_with("include_check")) {
             return self.push_verbatim(line);
         }
         let parts = split_parts(line);
-        // A word behind a brace that would mean something else at the beginning of a line stays behind it.
-        let moved = parts.windows(2).any(|p| match p {
+        // The same holds for a word after a brace that has another meaning at the start of a line.
+        let is_bound = parts.windows(2).any(|p| match p {
             [Part::Open | Part::Close, Part::Word(w)] => w.starts_with(['$', '@', '~']) || w.starts_with("include"),
             _ => false,
         });
-        if moved {
+        if is_bound {
             return self.push_verbatim(line);
         }
         let mut words: Vec<&str> = Vec::new();
@@ -158,7 +160,7 @@ impl Formatter {
         self.flush_words(&mut words);
     }
 
-    /// A line that must stay one.
+    /// Writes a line that must not be split.
     fn push_verbatim(&mut self, line: &str) {
         let braces = split_parts(line).iter().fold(0isize, |n, p| match p {
             Part::Open => n + 1,
@@ -169,23 +171,28 @@ impl Formatter {
             self.depth = self.depth.saturating_sub(braces.unsigned_abs());
         }
         self.push_line(line, self.depth);
-        self.last_line_fixed = true;
+        self.is_last_line_closed = true;
         if braces > 0 {
             self.depth += braces.unsigned_abs();
         }
     }
 
-    /// A comment alone, or behind a brace of its line.
+    /// Writes a comment on its own line, or after the brace that it follows.
     fn push_comment(&mut self, comment: &str, line: &str) {
         if line.starts_with(['#', '!']) || self.out.is_empty() {
             return self.push_line(comment, self.depth);
         }
+        self.append_to_last_line(comment);
+    }
+
+    fn append_to_last_line(&mut self, text: &str) {
         self.out.pop();
         self.out.push(' ');
-        self.out.push_str(comment);
+        self.out.push_str(text);
         self.out.push('\n');
     }
 
+    /// Writes the words collected so far as a line.
     fn flush_words(&mut self, words: &mut Vec<&str>) {
         if !words.is_empty() {
             let text = words.join(" ");
@@ -194,6 +201,7 @@ impl Formatter {
         }
     }
 
+    /// Writes an opening brace, with its closing brace if the block is empty.
     fn push_open_brace<'t>(
         &mut self,
         words: &mut Vec<&str>,
@@ -205,11 +213,8 @@ impl Formatter {
         }
         let brace = if empty { "{ }" } else { "{" };
         if words.is_empty() && self.may_append_brace() {
-            // Its keyword stands on a line above.
-            self.out.pop();
-            self.out.push(' ');
-            self.out.push_str(brace);
-            self.out.push('\n');
+            // Its keyword is on the line before.
+            self.append_to_last_line(brace);
         } else {
             words.push(brace);
             self.flush_words(words);
@@ -220,23 +225,23 @@ impl Formatter {
         self.pending_blank_line = false;
     }
 
-    /// Can a brace be put behind the last line? Not where a comment, another brace or an open quote ends it, or a condition
-    /// begins it.
+    /// Whether an opening brace may be appended to the last line: not if it ends with a comment, another brace or an open
+    /// quote, and not if it is a condition, a definition or a repetition.
     fn may_append_brace(&self) -> bool {
         let last = self.out.trim_end().rsplit('\n').next().unwrap_or("").trim();
-        let plain = split_parts(last).iter().all(|p| matches!(p, Part::Word(_)));
-        let with = format!("{last} {{");
-        let taken = matches!(split_parts(&with).last(), Some(Part::Open));
+        let has_only_words = split_parts(last).iter().all(|p| matches!(p, Part::Word(_)));
+        let with_brace = format!("{last} {{");
+        let is_outside_quotes = matches!(split_parts(&with_brace).last(), Some(Part::Open));
         !self.pending_blank_line
-            && !self.last_line_fixed
+            && !self.is_last_line_closed
             && !last.is_empty()
-            && plain
-            && taken
+            && has_only_words
+            && is_outside_quotes
             && !last.starts_with(['@', '$', '~'])
     }
 
     fn push_line(&mut self, text: &str, depth: usize) {
-        self.last_line_fixed = false;
+        self.is_last_line_closed = false;
         if std::mem::take(&mut self.pending_blank_line) {
             self.out.push('\n');
         }
@@ -245,9 +250,5 @@ impl Formatter {
         }
         self.out.push_str(text);
         self.out.push('\n');
-    }
-
-    fn finish(self) -> String {
-        self.out
     }
 }

@@ -1,11 +1,12 @@
-//! The stages one by one, for fuzzing: what they promise can be looked at before the next one hides it.
+//! The first stages of reading a file, one by one, for fuzzing: their invariants are asserted before a later stage can
+//! hide a violation.
 
 use std::path::{Path, PathBuf};
 
-use super::environment::{Environment, IprouteDirs, NullEnvironment, ProgramStatus, ReadError};
-use super::{Options, Sources, expand, lex};
+use super::environment::{Environment, ReadError};
+use super::{Options, Sources, Span, expand, lex};
 
-/// The words of a text, line by line.
+/// The words of a text. Asserts that each word has a span of its own within the text, in ascending order.
 pub fn lex_words(text: &str) -> Vec<String> {
     let (mut tokens, mut diagnostics, mut base) = (Vec::new(), Vec::new(), 0);
     for line in text.split('\n') {
@@ -29,9 +30,9 @@ pub fn lex_words(text: &str) -> Vec<String> {
     out
 }
 
-/// Files in memory.
+/// Files in memory, for includes.
 pub trait FileSource {
-    /// What is in a file, if it is there.
+    /// The text of a file, if it exists.
     fn text(&self, name: &str) -> Option<&'static str>;
 }
 
@@ -39,47 +40,26 @@ struct MemoryEnvironment<'f>(&'f dyn FileSource);
 
 impl Environment for MemoryEnvironment<'_> {
     fn read_file(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
-        let name = path.to_str().and_then(|p| self.0.text(p)).ok_or(ReadError::Missing)?;
-        Ok(name.as_bytes().to_vec())
+        let text = path.to_str().and_then(|p| self.0.text(p)).ok_or(ReadError::Missing)?;
+        Ok(text.as_bytes().to_vec())
     }
+
+    /// One pattern with two matches is sufficient to make includes multiply.
     fn glob(&self, pattern: &Path) -> Vec<PathBuf> {
-        // One pattern is enough to have files come in twos.
-        let two = ["a", "b"].iter().map(PathBuf::from).collect();
-        if pattern.to_str() == Some("[ab]") { two } else { Vec::new() }
+        let matches = if pattern.to_str() == Some("[ab]") { ["a", "b"].as_slice() } else { &[] };
+        matches.iter().map(PathBuf::from).collect()
     }
+
     fn env_variable(&self, _: &str) -> Option<String> {
         Some("$A".to_owned())
     }
+
     fn host_name(&self) -> String {
         "id".to_owned()
     }
-    fn random_seed(&self) -> u64 {
-        1
-    }
-    fn has_interface(&self, name: &str) -> Option<bool> {
-        NullEnvironment.has_interface(name)
-    }
-    fn has_user(&self, name: &str) -> Option<bool> {
-        NullEnvironment.has_user(name)
-    }
-    fn has_group(&self, name: &str) -> Option<bool> {
-        NullEnvironment.has_group(name)
-    }
-    fn iproute_id(&self, at: &IprouteDirs, table: &str, name: &str) -> Option<Option<u32>> {
-        NullEnvironment.iproute_id(at, table, name)
-    }
-    fn cpu_count(&self) -> Option<u32> {
-        None
-    }
-    fn program_status(&self, path: &str) -> ProgramStatus {
-        NullEnvironment.program_status(path)
-    }
-    fn is_on_link(&self, addr: std::net::IpAddr) -> Option<bool> {
-        NullEnvironment.is_on_link(addr)
-    }
 }
 
-/// The lines that a text comes to; each is checked to lead back to a place in a file.
+/// The lines of a text after its expansion. Asserts that each line leads back to a location in a file.
 pub fn expand_lines(text: &str, files: &dyn FileSource) -> Vec<String> {
     let sources = Sources::default();
     let mut diagnostics = Vec::new();
@@ -90,7 +70,7 @@ pub fn expand_lines(text: &str, files: &dyn FileSource) -> Vec<String> {
     let mut out = Vec::new();
     for item in items {
         if let expand::ExpandedItem::Line { text, base } = item {
-            let written = sources.written_location(super::Span { start: base, end: base + text.len() as u32 });
+            let written = sources.written_location(Span { start: base, end: base + text.len() as u32 });
             let (name, _, _) = sources.containing_text(written.span);
             assert!(!name.is_empty() && written.span.start <= written.span.end, "{text}: {written:?}");
             out.push(text.to_owned());

@@ -1,4 +1,7 @@
-//! The typed configuration: every statement of a file with its value, whether something acts on it or not.
+//! The typed configuration: every statement of a file with its value, implemented or not.
+//!
+//! `read` creates it, `check` and `lower` use it. It keeps the span of each statement for diagnostics. A file may have
+//! half a million values, so [`Value`] is small: large variants are boxed.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,34 +10,34 @@ use super::Span;
 use super::keywords::{Block, Keyword};
 use crate::model::MarkRule;
 
-/// A program, its arguments, and who runs it.
+/// A program with its arguments, and the user that runs it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Script {
-    /// Program first.
+    /// The program, then its arguments.
     pub argv: Vec<String>,
-    /// User and group, as they stand behind it.
+    /// User and group, if they are written.
     pub user: Option<(String, Option<String>)>,
 }
 
-/// How packets reach a real server, as `lvs_method` says it.
+/// A forwarding method as `lvs_method` writes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LvsMethod {
-    /// Masquerading.
+    /// Network address translation.
     Nat,
     /// Direct routing.
     Dr,
-    /// Tunnelling: the kind, the port of gue, the checksum option.
+    /// A tunnel: its kind (`ipip`, `gue`, `gre`), the port of GUE, the checksum option.
     Tun(&'static str, Option<u16>, Option<&'static str>),
 }
 
-/// An address of `virtual_ipaddress` and its like.
+/// A line of `virtual_ipaddress`, `virtual_ipaddress_excluded` or `static_ipaddress`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AddressLine {
     /// The address.
     pub addr: IpAddr,
-    /// Its prefix length; 32 or 128 if none is written.
+    /// The prefix length; 32 or 128 if none is written.
     pub prefix: u8,
-    /// Is it written?
+    /// Whether a prefix length is written.
     pub prefix_given: bool,
     /// `dev`
     pub dev: Option<String>,
@@ -42,52 +45,52 @@ pub struct AddressLine {
     pub label: Option<String>,
     /// `brd`
     pub broadcast: Broadcast,
-    /// `scope`, as the kernel numbers it.
+    /// `scope`, by the kernel's number (rtnetlink(7), RT_SCOPE_…).
     pub scope: Option<u8>,
     /// `peer`
     pub peer: Option<IpAddr>,
-    /// Other words with their values: `home`, `preferred_lft`, `no_track`…
+    /// Other options with their values: `home`, `preferred_lft`, `no_track`…
     pub options: Vec<(String, Option<String>)>,
 }
 
 /// `brd`
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Broadcast {
-    /// None, or `-`.
+    /// None.
     None,
-    /// `+`: all host bits set.
+    /// `+`: the address with all host bits set.
     Computed,
-    /// This one.
+    /// This address.
     Given(IpAddr),
 }
 
-/// One line of a value block.
+/// A line of a block of lines.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Line {
     /// A name.
     Name(String),
-    /// A name with options, each with its value if it takes one: routes, rules, interfaces with delays, peers.
+    /// A name with options, each with its value if it has one: routes, rules, interfaces with delays, peers.
     Options(Vec<(String, Option<String>)>),
-    /// An address of a device.
+    /// An address of an interface.
     Address(Box<AddressLine>),
-    /// Something tracked: its name, its weight, `reverse`.
+    /// A tracked object: its name, its weight, and whether `reverse` is written.
     Track(String, Option<(i64, bool)>),
-    /// Virtual addresses from … to …, and their port.
+    /// A range of virtual addresses, both ends included, and their port.
     Range(IpAddr, IpAddr, Option<u16>),
-    /// A firewall mark and its family.
+    /// A firewall mark, and its family if it is written.
     Fwmark(u32, Option<&'static str>),
 }
 
 /// The value of a statement.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Value {
-    /// It is there, and that is all.
+    /// The keyword has no argument.
     Present,
     /// On or off.
     Bool(bool),
-    /// A whole number.
+    /// An integer.
     Uint(u64),
-    /// A whole number that may be negative.
+    /// A signed integer.
     Int(i64),
     /// A time.
     Time(Duration),
@@ -97,9 +100,9 @@ pub enum Value {
     Words(Vec<String>),
     /// An address.
     Address(IpAddr),
-    /// An address and its port, if one is written.
+    /// An address, and its port if one is written.
     Endpoint(IpAddr, Option<u16>),
-    /// A name in an address's place, with its port: its addresses, or its SRV records.
+    /// A real server by name, with its port; `true`: by the name's SRV records instead of its addresses.
     Host(String, Option<u16>, bool),
     /// `virtual_server fwmark N`
     Fwmark(u32),
@@ -111,13 +114,13 @@ pub enum Value {
     Script(Box<Script>),
     /// `USER [GROUP]`
     User(Box<(String, Option<String>)>),
-    /// A weight, and `reverse`.
+    /// A weight, and whether `reverse` is written.
     Weight(i64, bool),
     /// A forwarding method.
     LvsMethod(Box<LvsMethod>),
-    /// `persistence_granularity`: a netmask or a prefix length.
+    /// `persistence_granularity` as a netmask.
     Mask(IpAddr),
-    /// A prefix length of IPv6.
+    /// `persistence_granularity` as an IPv6 prefix length.
     Prefix(u8),
     /// Ranges, both ends included.
     Ranges(Vec<(u16, u16)>),
@@ -125,11 +128,11 @@ pub enum Value {
     Bytes(Vec<u8>),
     /// A block of keywords.
     Section(Box<Section>),
-    /// A block of lines: its name, if it has one, and each line with its place.
+    /// A block of lines: its name, if it has one, and its lines.
     Lines(Box<(Option<String>, SpannedLines)>),
 }
 
-/// Lines with their places. Two lists are equal if their lines are, wherever they stand.
+/// Lines with their spans. The spans do not matter for equality.
 #[derive(Clone, Debug, Default)]
 pub struct SpannedLines(pub Vec<(Span, Line)>);
 
@@ -141,31 +144,31 @@ impl PartialEq for SpannedLines {
 
 impl Eq for SpannedLines {}
 
-/// A statement that was read.
+/// A valid statement.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// Its keyword.
     pub keyword: &'static Keyword,
-    /// Where the keyword stands.
+    /// The span of the keyword.
     pub keyword_span: Span,
-    /// Where its arguments stand; the keyword's place if there are none.
+    /// The span of the arguments, or of the keyword if there are none.
     pub args_span: Span,
-    /// What they say.
+    /// The value of the arguments.
     pub value: Value,
 }
 
-/// A block of keywords that was read.
+/// A block of keywords.
 #[derive(Clone, Debug)]
 pub struct Section {
-    /// Which block.
+    /// Its kind.
     pub block: &'static Block,
-    /// What stands between keyword and brace.
+    /// What is between the keyword and the brace.
     pub name: Value,
-    /// Where that stands.
+    /// The span of the name.
     pub span: Span,
-    /// Its statements that could be read, in the order of the file.
+    /// Its valid statements, in the order of the file.
     pub entries: Vec<Entry>,
-    /// Keywords that stood there with an argument that could not be read, or that were meant by a misspelt one.
+    /// The keywords of invalid statements, and those that a misspelt keyword probably means. Both have been reported.
     pub invalid: Vec<&'static str>,
 }
 
@@ -183,7 +186,7 @@ impl PartialEq for Section {
 impl Eq for Section {}
 
 impl Section {
-    /// Its name as a word.
+    /// The name as a word; empty if it is not a word.
     pub fn name(&self) -> &str {
         match &self.name {
             Value::Text(t) => t,
@@ -191,34 +194,34 @@ impl Section {
         }
     }
 
-    /// The last statement of a keyword: later ones override earlier ones.
+    /// The last statement of a keyword, which overrides earlier ones.
     pub fn get(&self, keyword: &str) -> Option<&Entry> {
         debug_assert!(self.block.keyword(keyword).is_some(), "{} has no keyword {keyword}", self.block.path);
         self.entries.iter().rev().find(|e| e.keyword.canonical_name() == keyword)
     }
 
-    /// Every statement of a keyword.
+    /// All statements of a keyword.
     pub fn get_all<'s>(&'s self, keyword: &'s str) -> impl DoubleEndedIterator<Item = &'s Entry> {
         debug_assert!(self.block.keyword(keyword).is_some(), "{} has no keyword {keyword}", self.block.path);
         self.entries.iter().filter(move |e| e.keyword.canonical_name() == keyword)
     }
 
-    /// Does it stand there?
+    /// Whether the block has a valid statement of a keyword.
     pub fn has(&self, keyword: &str) -> bool {
         self.get(keyword).is_some()
     }
 
-    /// Does it stand there, right or wrong, or was it meant?
+    /// Whether the block has a statement of a keyword, valid or not.
     pub fn is_mentioned(&self, keyword: &str) -> bool {
         self.has(keyword) || self.invalid.contains(&keyword)
     }
 
-    /// Where it stands; the block's own place if it does not.
+    /// The span of the arguments of a keyword, or of the block if it does not have the keyword.
     pub fn args_span(&self, keyword: &str) -> Span {
         self.get(keyword).map_or(self.span, |e| e.args_span)
     }
 
-    /// The last whole number of this keyword, which may be negative.
+    /// The value of a keyword that is a signed integer.
     pub fn int(&self, keyword: &str) -> Option<i64> {
         match self.get(keyword)?.value {
             Value::Int(n) => Some(n),
@@ -226,7 +229,7 @@ impl Section {
         }
     }
 
-    /// A whole number.
+    /// The value of a keyword that is an unsigned integer.
     pub fn uint(&self, keyword: &str) -> Option<u64> {
         match self.get(keyword)?.value {
             Value::Uint(n) => Some(n),
@@ -234,7 +237,7 @@ impl Section {
         }
     }
 
-    /// A time.
+    /// The value of a keyword that is a time.
     pub fn time(&self, keyword: &str) -> Option<Duration> {
         match self.get(keyword)?.value {
             Value::Time(t) => Some(t),
@@ -242,12 +245,12 @@ impl Section {
         }
     }
 
-    /// Whole seconds as a time.
+    /// The value of a keyword that is an integer number of seconds.
     pub fn seconds(&self, keyword: &str) -> Option<Duration> {
         self.uint(keyword).map(Duration::from_secs)
     }
 
-    /// On or off; a flag is on.
+    /// The value of a keyword that is on or off; a flag is on.
     pub fn flag(&self, keyword: &str) -> Option<bool> {
         match self.get(keyword)?.value {
             Value::Bool(b) => Some(b),
@@ -256,7 +259,7 @@ impl Section {
         }
     }
 
-    /// A word.
+    /// The value of a keyword that is a word.
     pub fn text(&self, keyword: &str) -> Option<&str> {
         match &self.get(keyword)?.value {
             Value::Text(t) => Some(t),
@@ -264,7 +267,7 @@ impl Section {
         }
     }
 
-    /// An address.
+    /// The value of a keyword that is an address.
     pub fn address(&self, keyword: &str) -> Option<IpAddr> {
         match self.get(keyword)?.value {
             Value::Address(a) => Some(a),
@@ -272,7 +275,7 @@ impl Section {
         }
     }
 
-    /// The blocks of a keyword.
+    /// All blocks of a keyword.
     pub fn sections<'s>(&'s self, keyword: &'s str) -> impl Iterator<Item = &'s Section> {
         self.get_all(keyword).filter_map(|e| match &e.value {
             Value::Section(s) => Some(&**s),
