@@ -71,7 +71,7 @@ fn names_are_followed_and_kept_while_nobody_answers() {
 
     // No name server: nothing changes, and status says so; neither over a restart of the daemon.
     net.lan.signal(dns, Signal::SIGKILL).expect("ends");
-    let warned = || net.status("d1").filter(|s| s.warnings.iter().any(|w| w.contains("its 2 last servers stay")));
+    let warned = || net.status("d1").filter(|s| s.warnings.iter().any(|w| w.contains("its 2 last servers are kept")));
     eventually("the failure is told", TEST_TIMEOUT, warned);
     assert_eq!(servers(&net), up(&[11, 12]));
     net.lan.signal(pid, Signal::SIGQUIT).expect("hands over");

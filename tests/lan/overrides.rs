@@ -46,7 +46,7 @@ fn servers_are_added_drained_and_weighed_without_a_reload() {
     for (bad, why) in [
         ("drain 192.168.1.100:80 10.9.9.9", "192.168.1.100:80 has no real server 10.9.9.9"),
         ("drain 192.168.1.100:81 192.168.1.11", "there is no virtual server 192.168.1.100:81"),
-        ("add 192.168.1.100:80 192.168.1.11", "has 192.168.1.11 already"),
+        ("add 192.168.1.100:80 192.168.1.11", "already has real server 192.168.1.11"),
         ("weight 192.168.1.100:80 192.168.1.11 3000000000", "too large"),
         ("drain 192.168.1.100:http 192.168.1.11", "no ADDRESS:PORT"),
         ("drain 192.168.1.100:80 app.example.org", "no address of a server"),

@@ -270,7 +270,7 @@ fn format_server(r: &ServerStatus, p: &Palette) -> String {
             None => format!("{} in {}", l.detail, ms(l.took_us)),
             Some(phase) => p.error(&format!("failed at {} after {}: {}", phase.name(), ms(l.took_us), l.detail)),
         });
-        let forgiven = if c.failed_attempts > 0 { format!(", {} forgiven", c.failed_attempts) } else { String::new() };
+        let forgiven = if c.retries_used > 0 { format!(", {} forgiven", c.retries_used) } else { String::new() };
         let shared = if c.shared_by > 1 { p.dim(&format!(", shared by {}", c.shared_by)) } else { String::new() };
         t += &format!("       {}  {last}{forgiven}{shared}\n", c.kind);
     }

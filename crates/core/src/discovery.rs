@@ -1,98 +1,91 @@
-//! Real servers by name: what the system resolver has said lies over the file, as orders do.
+//! Discovery: real servers by name. Each real server in the file that has a name is replaced by one real server for each
+//! address that the system resolver returns; overrides are applied on top of the result.
 //!
-//! A name that cannot be looked up keeps the addresses that it had last: a resolver that fails takes no server out.
+//! A name whose lookup fails keeps the addresses of its last successful lookup: a failing resolver removes no server.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::model::NameQuery;
 use crate::model::{Config, ForwardingMethod, NamedServer, Quorum, RealServer, ServerKey, VirtualServer, Weight};
 
-/// So many servers a name may have; more are left out.
+/// The maximum number of servers of a name. Further addresses are ignored.
 pub const MAX_SERVERS_PER_NAME: usize = 256;
 
-/// What is asked for.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub struct NameQuery {
-    /// The name.
-    pub name: String,
-    /// By its SRV records (RFC 2782), else by its addresses.
-    pub srv: bool,
-}
-
-/// A server that a name stands for.
+/// A server that a lookup has returned.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct ResolvedServer {
-    /// Its address.
+    /// The server's address.
     pub addr: IpAddr,
-    /// Its port, of a SRV record.
+    /// The port of the SRV record.
     pub port: Option<u16>,
-    /// Its share, of a SRV record; 0 counts as 1: such a server is there, if for little.
+    /// The weight of the SRV record. 0 counts as 1, because RFC 2782 gives such a server a small share and not none.
     pub weight: Option<u16>,
 }
 
-/// What names stand for, as far as it is known.
+/// The results of the lookups.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Discovery {
     resolved: BTreeMap<NameQuery, Vec<ResolvedServer>>,
-    /// Why the last look-up of a name failed.
+    /// The errors of the names whose last lookup failed.
     errors: BTreeMap<NameQuery, String>,
 }
 
 impl Discovery {
-    /// What an earlier daemon knew.
-    pub fn from_snapshot(found: Vec<(NameQuery, Vec<ResolvedServer>)>) -> Discovery {
-        Discovery { resolved: found.into_iter().collect(), errors: BTreeMap::new() }
+    /// Restores the results that an earlier daemon has saved.
+    pub fn from_snapshot(resolved: Vec<(NameQuery, Vec<ResolvedServer>)>) -> Discovery {
+        Discovery { resolved: resolved.into_iter().collect(), errors: BTreeMap::new() }
     }
 
-    /// For the next one.
+    /// The results, to be saved for the next daemon.
     pub fn snapshot(&self) -> Vec<(NameQuery, Vec<ResolvedServer>)> {
-        self.resolved.iter().map(|(a, f)| (a.clone(), f.clone())).collect()
+        self.resolved.iter().map(|(query, servers)| (query.clone(), servers.clone())).collect()
     }
 
-    /// A look-up has ended. True if the name stands for others than before.
-    pub fn update(&mut self, asked: NameQuery, result: Result<Vec<ResolvedServer>, String>) -> bool {
+    /// Processes the result of a lookup. Returns whether the servers of the name have changed.
+    pub fn update(&mut self, query: NameQuery, result: Result<Vec<ResolvedServer>, String>) -> bool {
         match result {
-            Ok(mut found) => {
-                self.errors.remove(&asked);
-                found.sort_unstable();
-                found.dedup_by_key(|f| (f.addr, f.port));
-                found.truncate(MAX_SERVERS_PER_NAME);
-                let news = self.resolved.get(&asked) != Some(&found);
-                self.resolved.insert(asked, found);
-                news
+            Ok(mut servers) => {
+                self.errors.remove(&query);
+                servers.sort_unstable();
+                servers.dedup_by_key(|s| (s.addr, s.port));
+                servers.truncate(MAX_SERVERS_PER_NAME);
+                let is_changed = self.resolved.get(&query) != Some(&servers);
+                self.resolved.insert(query, servers);
+                is_changed
             }
-            Err(why) => {
-                self.errors.insert(asked, why);
+            Err(error) => {
+                self.errors.insert(query, error);
                 false
             }
         }
     }
 
-    /// What went wrong, in words.
+    /// A message for each name whose last lookup failed.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
-        self.errors.iter().map(|(asked, why)| match self.resolved.get(asked).map(Vec::len) {
-            None => format!("{} has never been looked up: {why}", asked.name),
-            Some(n) => format!("{} cannot be looked up, its {n} last servers stay: {why}", asked.name),
+        self.errors.iter().map(|(query, error)| match self.resolved.get(query).map(Vec::len) {
+            None => format!("lookup of {} failed, and it has no servers yet: {error}", query.name),
+            Some(n) => format!("lookup of {} failed, its {n} last servers are kept: {error}", query.name),
         })
     }
 
-    /// Forgets names that the configuration has no more.
+    /// Removes the results of names that are no longer in the configuration.
     pub fn retain_configured(&mut self, config: &Config) {
-        let asked = name_queries(config);
-        self.resolved.retain(|a, _| asked.contains(a));
-        self.errors.retain(|a, _| asked.contains(a));
+        let queries = name_queries(config);
+        self.resolved.retain(|query, _| queries.contains(query));
+        self.errors.retain(|query, _| queries.contains(query));
     }
 
-    /// The configuration with a real server for each address of each name.
+    /// The configuration in which each named server is replaced by its resolved servers.
     pub fn apply(&self, file: &Config) -> Config {
         let mut config = file.clone();
         for v in config.virtual_servers.iter_mut().filter(|v| v.named_servers.is_some()) {
             let Some(named) = v.named_servers.clone() else { continue };
             for n in &named.servers {
-                for f in self.resolved.get(&n.query).into_iter().flatten() {
-                    if let Some(server) = resolved_real_server(v, n, f)
+                for resolved in self.resolved.get(&n.query).into_iter().flatten() {
+                    if let Some(server) = resolved_real_server(v, n, resolved)
                         && !v.servers.iter().any(|r| r.key == server.key)
                     {
                         v.servers.push(server);
@@ -105,7 +98,7 @@ impl Discovery {
     }
 }
 
-/// Every name in a configuration, each once.
+/// The lookups that a configuration needs, each once.
 pub fn name_queries(config: &Config) -> Vec<NameQuery> {
     let named = config.virtual_servers.iter().filter_map(|v| v.named_servers.as_ref()).flat_map(|n| &n.servers);
     let mut all: Vec<NameQuery> = named.map(|n| n.query.clone()).collect();
@@ -114,32 +107,36 @@ pub fn name_queries(config: &Config) -> Vec<NameQuery> {
     all
 }
 
-/// A quorum that cannot be reached is the sum of the weights, as keepalived has it.
-pub fn reachable_quorum(written: Quorum, servers: &[RealServer]) -> Quorum {
+/// A quorum that the weights of these servers can reach: keepalived reduces one that is too large to the sum of the
+/// weights.
+pub fn reachable_quorum(configured: Quorum, servers: &[RealServer]) -> Quorum {
     let sum = servers.iter().fold(0u32, |sum, r| sum.saturating_add(r.weight.get()));
-    // Of a name that stands for nobody yet one server is waited for.
-    let weight = written.weight.min(sum.max(1));
-    Quorum { weight, hysteresis: written.hysteresis.min(weight.saturating_sub(1)) }
+    // While a name has no servers yet, the quorum waits for one.
+    let weight = configured.weight.min(sum.max(1));
+    Quorum { weight, hysteresis: configured.hysteresis.min(weight.saturating_sub(1)) }
 }
 
-/// An address of a name as a real server; `None` if it is of a family that cannot be reached.
-fn resolved_real_server(v: &VirtualServer, n: &NamedServer, f: &ResolvedServer) -> Option<RealServer> {
-    let method = n.prototype.method;
-    if f.addr.is_ipv6() != v.key.addr.is_ipv6() && !matches!(method, ForwardingMethod::Tun(_)) {
+/// The real server for a resolved server; `None` if its address family differs from the service's and the forwarding method
+/// does not permit that.
+fn resolved_real_server(v: &VirtualServer, named: &NamedServer, resolved: &ResolvedServer) -> Option<RealServer> {
+    let method = named.prototype.method;
+    if resolved.addr.is_ipv6() != v.key.addr.is_ipv6() && !matches!(method, ForwardingMethod::Tun(_)) {
         return None;
     }
-    let port = f.port.or(n.port);
+    let port = resolved.port.or(named.port);
     let key_port = if method.may_map_ports() { port.unwrap_or(v.key.port) } else { v.key.port };
-    let mut like = n.prototype.clone();
-    if let Some(share) = f.weight {
-        like.weight = Weight::new(like.weight.get().saturating_mul(u32::from(share).max(1))).unwrap_or(like.weight);
+    let mut server = named.prototype.clone();
+    if let Some(factor) = resolved.weight {
+        let weight = server.weight.get().saturating_mul(u32::from(factor).max(1));
+        server.weight = Weight::new(weight).unwrap_or(server.weight);
     }
-    if let Some(port) = f.port {
-        for c in &mut like.checks {
+    if let Some(port) = resolved.port {
+        for c in &mut server.checks {
             c.connect.connect_port.get_or_insert(port);
         }
     }
-    Some(RealServer { key: ServerKey { addr: f.addr, port: key_port }, name: Some(n.query.name.clone()), ..like })
+    let key = ServerKey { addr: resolved.addr, port: key_port };
+    Some(RealServer { key, name: Some(named.query.name.clone()), ..server })
 }
 
 #[cfg(test)]
@@ -169,10 +166,10 @@ mod tests {
     fn a_name_stands_for_all_its_addresses_and_keeps_them_while_lookups_fail() {
         let file = file_config("");
         let app = NameQuery { name: "app.example.org".into(), srv: false };
-        let mut names = Discovery::default();
-        assert_eq!(names.apply(&file).virtual_servers[0].servers, []);
-        assert_eq!(names.apply(&file).virtual_servers[0].quorum.weight, 1, "nobody is there: it is down");
-        assert!(names.update(
+        let mut discovery = Discovery::default();
+        assert_eq!(discovery.apply(&file).virtual_servers[0].servers, []);
+        assert_eq!(discovery.apply(&file).virtual_servers[0].quorum.weight, 1, "no server yet: the service is down");
+        assert!(discovery.update(
             app.clone(),
             Ok(vec![
                 resolved_server(2),
@@ -180,7 +177,7 @@ mod tests {
                 "2001:db8::1".parse().map(|addr| ResolvedServer { addr, ..resolved_server(0) }).expect("an address")
             ])
         ));
-        assert!(!names.update(
+        assert!(!discovery.update(
             app.clone(),
             Ok(vec![
                 resolved_server(1),
@@ -188,17 +185,17 @@ mod tests {
                 resolved_server(2)
             ])
         ));
-        let config = names.apply(&file);
+        let config = discovery.apply(&file);
         assert_eq!(server_summary(&config), [("10.0.0.1:8080".into(), 2), ("10.0.0.2:8080".into(), 2)]);
         assert_eq!(config.virtual_servers[0].quorum.weight, 3);
         assert_eq!(config.virtual_servers[0].servers[0].name.as_deref(), Some("app.example.org"));
-        assert!(!names.update(app.clone(), Err("no answer".into())));
-        assert_eq!(names.apply(&file), config);
-        assert_eq!(names.warnings().collect::<Vec<_>>().len(), 1);
-        assert!(names.update(app, Ok(vec![resolved_server(3)])));
-        assert_eq!(server_summary(&names.apply(&file)), [("10.0.0.3:8080".into(), 2)]);
-        assert_eq!(names.warnings().count(), 0);
-        assert_eq!(Discovery::from_snapshot(names.snapshot()), names);
+        assert!(!discovery.update(app.clone(), Err("no answer".into())));
+        assert_eq!(discovery.apply(&file), config);
+        assert_eq!(discovery.warnings().collect::<Vec<_>>().len(), 1);
+        assert!(discovery.update(app, Ok(vec![resolved_server(3)])));
+        assert_eq!(server_summary(&discovery.apply(&file)), [("10.0.0.3:8080".into(), 2)]);
+        assert_eq!(discovery.warnings().count(), 0);
+        assert_eq!(Discovery::from_snapshot(discovery.snapshot()), discovery);
     }
 
     #[test]
@@ -206,13 +203,13 @@ mod tests {
         let file = file_config("");
         let srv = NameQuery { name: "_http._tcp.example.org".into(), srv: true };
         assert_eq!(name_queries(&file).len(), 2);
-        let mut names = Discovery::default();
+        let mut discovery = Discovery::default();
         let found = |n, port, weight| ResolvedServer { port: Some(port), weight: Some(weight), ..resolved_server(n) };
-        names.update(srv, Ok(vec![found(1, 81, 5), found(2, 82, 0)]));
-        let config = names.apply(&file);
+        discovery.update(srv, Ok(vec![found(1, 81, 5), found(2, 82, 0)]));
+        let config = discovery.apply(&file);
         assert_eq!(server_summary(&config), [("10.0.0.1:81".into(), 5), ("10.0.0.2:82".into(), 1)]);
         assert_eq!(config.virtual_servers[0].servers[1].checks[0].connect.connect_port, Some(82));
-        names.retain_configured(&Config::default());
-        assert_eq!(names, Discovery::default());
+        discovery.retain_configured(&Config::default());
+        assert_eq!(discovery, Discovery::default());
     }
 }

@@ -155,7 +155,7 @@ impl Controller {
             CheckStatus {
                 kind: c.kind.keyword().to_owned(),
                 up: member.is_none_or(|m| m.is_check_up(n)),
-                failed_attempts: probed.map_or(0, |p| p.forgiven),
+                retries_used: probed.map_or(0, |p| p.forgiven),
                 shared_by: probed.map_or(1, |p| p.shared),
                 last_probe: probed.and_then(|p| p.last.clone()).or_else(|| told.cloned()),
             }

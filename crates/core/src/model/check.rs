@@ -1,4 +1,4 @@
-//! Health checks, as configured.
+//! Health checks as configured.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{ForwardingMethod, ScriptCommand, ServerKey};
 
-/// When and how often a check probes; keepalived's names and rules.
+/// When a check probes. The fields have keepalived's names and meanings.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CheckTiming {
-    /// Between two probes of a healthy server.
+    /// The interval of probes of a healthy server.
     pub delay_loop: Duration,
-    /// A probe that takes longer has failed.
+    /// The timeout of a probe.
     pub connect_timeout: Duration,
-    /// Failed probes that a healthy server is forgiven before it counts as dead.
+    /// How often a failed probe of a healthy server is repeated before the server counts as down.
     pub retry: u32,
-    /// Between such repeated probes.
+    /// The interval of these repeated probes.
     pub delay_before_retry: Duration,
-    /// The first probe starts up to this much later, so that probes spread.
+    /// The first probe is delayed by a random time up to this, so that probes are spread.
     pub warmup: Duration,
 }
 
@@ -31,45 +31,45 @@ pub struct StatusRange {
     pub to: u16,
 }
 
-/// What a page must, or must not, match: `regex` and what belongs to it.
+/// A pattern that the body of a page must match, or must not match: `regex` and its options.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Pattern {
-    /// The expression, as PCRE2 has it (pcre2pattern(3)).
+    /// The regular expression in the syntax of PCRE2 (pcre2pattern(3)).
     pub source: String,
-    /// `regex_options`: keepalived.conf(5)'s names.
+    /// `regex_options`, by the names of keepalived.conf(5).
     pub options: Vec<String>,
-    /// `regex_no_match`: the page must not match.
+    /// `regex_no_match`: the body must not match.
     pub inverted: bool,
-    /// Bytes of the page before which no match begins.
+    /// A match must start at this offset of the body or later, in bytes.
     pub min_offset: usize,
-    /// Bytes of the page behind which no match begins.
+    /// A match must start at this offset of the body or before, in bytes.
     pub max_offset: Option<usize>,
-    /// `regex_stack`: the most memory that matching may take on its stack, in bytes.
+    /// `regex_stack`: the maximum stack memory of a match, in bytes.
     pub stack: Option<usize>,
 }
 
 /// One `url` block of HTTP_GET or SSL_GET.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct HttpUrl {
-    /// Request target.
+    /// The request target.
     pub path: String,
-    /// Accepted codes; 200 to 299 if none is configured.
+    /// The accepted status codes; 200 to 299 if none is configured.
     pub status: Vec<StatusRange>,
-    /// The Host header, if it is not the server's address; the block's, or else the check's.
+    /// The Host header, from the block or else from the check; the server's address if `None`.
     pub virtualhost: Option<String>,
-    /// MD5 of the page, as `genhash` prints it.
+    /// The MD5 digest of the body, as printed by `genhash`.
     pub digest: Option<[u8; 16]>,
-    /// What the page must match.
+    /// The pattern for the body.
     pub pattern: Option<Pattern>,
 }
 
 impl HttpUrl {
-    /// Is this status code what the configuration asks for?
+    /// Whether a status code is accepted.
     pub fn accepts_status(&self, code: u16) -> bool {
         self.status.iter().any(|r| (r.from..=r.to).contains(&code))
     }
 
-    /// Is more judged than the status?
+    /// Whether the body is checked too.
     pub fn checks_body(&self) -> bool {
         self.digest.is_some() || self.pattern.is_some()
     }
@@ -81,30 +81,31 @@ pub enum HttpVersion {
     /// HTTP/1.0
     #[default]
     V10,
-    /// HTTP/1.0 that asks to close the connection
+    /// HTTP/1.0 with `Connection: close`
     V10Close,
-    /// HTTP/1.1 that asks to close the connection
+    /// HTTP/1.1 with `Connection: close`
     V11,
-    /// HTTP/2 (RFC 9113), by TLS's ALPN, or with prior knowledge (an addition of ours)
+    /// HTTP/2 (RFC 9113), by ALPN of TLS, or with prior knowledge (an extension of evenkeel)
     V2,
 }
 
-/// TLS of SSL_GET.
+/// The TLS settings of SSL_GET and GRPC_CHECK.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Tls {
-    /// The name that is sent (SNI, RFC 6066, 3), if one is.
+    /// The server name that is sent (SNI, RFC 6066, 3), if any.
     pub sni: Option<String>,
-    /// The server's certificate is verified: by these certificates (PEM), or by the system's if no file is named.
+    /// If set, the server's certificate is verified: with the CA certificates of this file (PEM), or with those of the
+    /// system if no file is named.
     pub verify: Option<Option<String>>,
-    /// The name that the certificate must be for, if it is verified; any name if none.
+    /// The name that a verified certificate must have; any name if `None`.
     pub name: Option<String>,
-    /// The certificate that is shown to the server, and its key (PEM files).
+    /// The client certificate and its key (PEM files).
     pub identity: Option<(String, String)>,
-    /// HTTP/2 is spoken within (ALPN, RFC 7301).
+    /// HTTP/2 is negotiated by ALPN (RFC 7301).
     pub http2: bool,
 }
 
-/// What is asked of a name server.
+/// The record type of a DNS_CHECK.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)] // RFC 1035, 3596 and 4034 explain them
 pub enum DnsType {
@@ -119,110 +120,110 @@ pub enum DnsType {
     Dnskey,
 }
 
-/// What a UDP_CHECK expects.
+/// The reply that a UDP_CHECK requires.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct UdpReply {
-    /// Each byte and the bits of it that count; nothing: any bytes.
+    /// Each byte and the mask of the bits that are compared; empty: any bytes.
     pub pattern: Vec<(u8, u8)>,
-    /// Its least length.
+    /// The minimum length in bytes.
     pub min_len: u16,
-    /// Its greatest length.
+    /// The maximum length in bytes.
     pub max_len: u16,
 }
 
-/// A database that is asked whether it takes clients (additions of ours).
+/// A database whose readiness for clients is checked (an extension of evenkeel).
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Database {
-    /// Redis and what speaks its protocol.
+    /// Redis and servers with the same protocol.
     Redis,
     /// PostgreSQL.
     Postgres {
-        /// Who we say that we are; nobody logs in.
+        /// The user name in the handshake. The check does not log in.
         user: String,
     },
     /// MySQL and MariaDB.
     Mysql {
-        /// Who we say that we are; nobody logs in.
+        /// The user name in the handshake. The check does not log in.
         user: String,
     },
 }
 
-/// What a check does.
+/// The kind of a check.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum CheckKind {
-    /// TCP_CHECK: the connection comes about.
+    /// TCP_CHECK: a connection can be established.
     Tcp {
-        /// `through_service`: and so does one to the virtual server's address, as packets forwarded in this way go (an addition
-        /// of ours). Never NAT.
+        /// `through_service`: a connection to the virtual server's address can be established too, with packets that reach
+        /// the server by this forwarding method, which is not NAT (an extension of evenkeel).
         through_service: Option<ForwardingMethod>,
     },
-    /// HTTP_GET and SSL_GET: every url answers as expected.
+    /// HTTP_GET and SSL_GET: every URL replies as expected.
     Http {
-        /// All must pass, one after the other.
+        /// The URLs, which are requested one after the other. All must pass.
         urls: Vec<HttpUrl>,
-        /// The form of the request.
+        /// The HTTP version of the request.
         version: HttpVersion,
-        /// SSL_GET.
+        /// TLS, for SSL_GET.
         tls: Option<Tls>,
-        /// `fast_recovery`: one after the other at once, when a server comes back.
+        /// `fast_recovery`: when a server recovers, its URLs are requested without delay between them.
         fast_recovery: bool,
-        /// The whole answer must be there within this (an addition of ours).
+        /// The whole reply must arrive within this time (an extension of evenkeel).
         total_timeout: Option<Duration>,
     },
-    /// GRPC_CHECK: it says that it serves, by gRPC's health checking protocol (an addition of ours).
+    /// GRPC_CHECK: the server reports SERVING by the gRPC health checking protocol (an extension of evenkeel).
     Grpc {
-        /// The service that is asked about; the server as a whole if empty.
+        /// The name of the gRPC service; empty: the server as a whole.
         service: String,
         /// TLS, if any.
         tls: Option<Tls>,
     },
-    /// SMTP_CHECK: it greets, and knows HELO and QUIT (RFC 5321).
+    /// SMTP_CHECK: the server greets and accepts HELO and QUIT (RFC 5321).
     Smtp {
-        /// What we call ourselves; the host name if nothing.
+        /// The argument of HELO; the host name if `None`.
         helo: Option<String>,
     },
-    /// REDIS_CHECK, PGSQL_CHECK, MYSQL_CHECK: it takes clients.
+    /// REDIS_CHECK, PGSQL_CHECK, MYSQL_CHECK: the database accepts clients.
     Database(Database),
-    /// DNS_CHECK: it answers a question.
+    /// DNS_CHECK: the server answers a query.
     Dns {
-        /// The name that is asked for.
+        /// The name of the query.
         name: String,
-        /// What about it.
+        /// The record type of the query.
         kind: DnsType,
     },
-    /// UDP_CHECK: a datagram to it is not refused, or is answered.
+    /// UDP_CHECK: the server does not reject a datagram, or replies to it.
     Udp {
-        /// What is sent; random bytes if nothing.
+        /// The payload; random bytes if `None`.
         payload: Option<Vec<u8>>,
-        /// An answer must come.
+        /// If set, the reply that is required.
         reply: Option<UdpReply>,
     },
-    /// PING_CHECK: it answers echo requests (RFC 792, RFC 4443).
+    /// PING_CHECK: the server answers echo requests (RFC 792, RFC 4443).
     Ping,
-    /// MISC_CHECK: a program says so.
+    /// MISC_CHECK: a program decides.
     Misc {
         /// The program.
         command: ScriptCommand,
-        /// It is killed if it runs longer.
+        /// The program is killed after this time.
         timeout: Duration,
-        /// Its exit status sets the weight.
+        /// `misc_dynamic`: the exit status sets the weight.
         dynamic: bool,
     },
-    /// FILE_CHECK: the number in this `track_file` changes the weight. Nothing is probed.
+    /// FILE_CHECK: the number in a `track_file` changes the weight. This check is passive.
     File {
-        /// Its name.
+        /// The name of the `track_file`.
         name: String,
-        /// What the number is multiplied by; 0: dead while it is not 0.
+        /// The number is multiplied by this weight; 0: the server is down while the number is not 0.
         weight: i64,
-        /// What is added is subtracted instead.
+        /// The product is subtracted instead of added.
         reverse: bool,
     },
-    /// BFD_CHECK: this session is up. Nothing is probed.
+    /// BFD_CHECK: this BFD session is up. This check is passive.
     Bfd(String),
 }
 
 impl CheckKind {
-    /// Its keyword in keepalived.conf.
+    /// The keyword in keepalived.conf.
     pub const fn keyword(&self) -> &'static str {
         match self {
             CheckKind::Tcp { .. } => "TCP_CHECK",
@@ -242,31 +243,31 @@ impl CheckKind {
         }
     }
 
-    /// Does it probe, or is it told?
+    /// Whether the check sends probes. A passive check gets its result from a file or a BFD session.
     pub const fn sends_probes(&self) -> bool {
         !matches!(self, CheckKind::File { .. } | CheckKind::Bfd(_))
     }
 }
 
-/// Where probes go, and from where.
+/// The addresses and socket options of probes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct ConnectOptions {
-    /// Probed address, if it is not the server's.
+    /// The probed address, if it is not the server's.
     pub connect_ip: Option<IpAddr>,
-    /// Probed port, if it is not the server's.
+    /// The probed port, if it is not the server's.
     pub connect_port: Option<u16>,
-    /// Source address.
+    /// The source address.
     pub bindto: Option<IpAddr>,
-    /// Source port.
+    /// The source port.
     pub bind_port: Option<u16>,
-    /// The device that probes leave by.
+    /// The device that probes are sent on.
     pub bind_if: Option<String>,
-    /// Firewall mark of probes (SO_MARK).
+    /// The firewall mark of probes (SO_MARK).
     pub fwmark: u32,
 }
 
 impl ConnectOptions {
-    /// The address and the port of a server that are probed.
+    /// The address and port to probe for a server.
     pub fn target(&self, server: ServerKey) -> (IpAddr, u16) {
         (self.connect_ip.unwrap_or(server.addr), self.connect_port.unwrap_or(server.port))
     }
@@ -275,20 +276,20 @@ impl ConnectOptions {
 /// One check of one real server.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Check {
-    /// What it does.
+    /// The kind of the check.
     pub kind: CheckKind,
-    /// When.
+    /// When the check probes.
     pub timing: CheckTiming,
-    /// Where.
+    /// Which address the check probes, and how.
     pub connect: ConnectOptions,
-    /// The check's own `alpha`, if it sets one.
+    /// The check's own `alpha`, if it has one.
     pub alpha: Option<bool>,
-    /// Every failed probe is logged, not only a change.
+    /// Every failed probe is logged, and not only changes of the result.
     pub log_all_failures: bool,
 }
 
 impl Check {
-    /// One that is told, and probes nothing.
+    /// A passive check, which has neither timing nor addresses.
     pub fn without_probe(kind: CheckKind) -> Check {
         let timing = CheckTiming {
             delay_loop: Duration::ZERO,

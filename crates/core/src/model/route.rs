@@ -1,4 +1,4 @@
-//! Routes and rules that a master has, or that are always there.
+//! Routes and routing rules: those that a master adds, and static ones.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,170 +8,170 @@ use super::Family;
 /// A network: an address and a prefix length.
 pub type Prefix = (IpAddr, u8);
 
-/// What packets are put into on their way.
+/// The encapsulation of a next hop (lightweight tunnel).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Encap {
-    /// IPv4 or IPv6, by a tunnel device that takes its other end from the route.
+    /// IPv4 or IPv6, through a tunnel device that takes the remote end from the route.
     Ip {
-        /// It is IPv6.
+        /// The outer header is IPv6.
         ipv6: bool,
-        /// The tunnel's key.
+        /// The tunnel key.
         id: Option<u64>,
-        /// Its other end.
+        /// The remote end.
         dst: Option<IpAddr>,
-        /// This end.
+        /// The local end.
         src: Option<IpAddr>,
         /// Type of service, or traffic class.
         class: u8,
-        /// TTL or hop limit; 0: the device's.
+        /// TTL or hop limit; 0: that of the device.
         ttl: u8,
         /// TUNNEL_… of the kernel's ip_tunnels.h, host byte order.
         flags: u16,
     },
-    /// MPLS labels, the outermost first.
+    /// MPLS labels, outermost first.
     Mpls(Vec<u32>),
-    /// Identifier-locator addressing: the locator.
+    /// Identifier-locator addressing with this locator.
     Ila(u64),
 }
 
-/// One way of a route.
+/// A next hop of a route.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct NextHop {
-    /// The router.
+    /// The gateway.
     pub via: Option<IpAddr>,
     /// The device.
     pub dev: Option<String>,
-    /// Its share among others, 1 to 256.
+    /// The weight among several next hops, 1 to 256.
     pub weight: u16,
-    /// The router is on the link, whatever its address says.
+    /// The gateway is on the link even if no route says so.
     pub onlink: bool,
-    /// What its packets are put into.
+    /// The encapsulation of packets.
     pub encap: Option<Encap>,
 }
 
-/// How a route comes in beside one of the same destination.
+/// What happens if a route to the same destination exists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RoutePlacement {
-    /// In its place.
+    /// The new route replaces it.
     Replace,
-    /// Not at all.
+    /// The new route is not added.
     Add,
-    /// Behind it.
+    /// The new route is added after it.
     Append,
-    /// Before it.
+    /// The new route is added before it.
     Prepend,
 }
 
-/// A route, as `ip route` knows it.
+/// A route with the options of `ip route`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RouteSpec {
-    /// Its line.
+    /// The line of the configuration.
     pub text: String,
-    /// Of its addresses.
+    /// The address family.
     pub family: Family,
-    /// RTN_…, as the kernel numbers them; 1 is unicast.
+    /// The route type by the kernel's numbers (RTN_…); 1 is unicast.
     pub kind: u8,
-    /// Where to; nothing: everywhere.
+    /// The destination; `None`: the default route.
     pub to: Option<Prefix>,
-    /// For packets from there alone (IPv6).
+    /// The source prefix of packets that use the route (IPv6).
     pub from: Option<Prefix>,
-    /// The source address that it gives to the host's own packets.
+    /// The preferred source address of the host's own packets.
     pub src: Option<IpAddr>,
-    /// One, or several that share the load.
+    /// The next hops; several share the load.
     pub next_hops: Vec<NextHop>,
-    /// Its table.
+    /// The routing table.
     pub table: u32,
-    /// The VRF whose table it is in, in place of that.
+    /// The VRF whose table has the route instead.
     pub vrf: Option<String>,
-    /// Who made it; 18 is keepalived, and so are we.
+    /// The origin of the route (RTPROT_…); 18 is keepalived, and evenkeel uses it too.
     pub protocol: u8,
-    /// Its scope, if written.
+    /// The scope, if configured.
     pub scope: Option<u8>,
     /// Type of service.
     pub tos: u8,
-    /// Its place among others of its destination; the least counts.
+    /// The metric: the route with the least metric is used.
     pub metric: Option<u32>,
-    /// RTAX_… and values.
+    /// Metrics: RTAX_… and the value.
     pub metrics: Vec<(u16, u32)>,
-    /// Congestion control that connections along it have (RTAX_CC_ALGO).
+    /// The congestion control of connections over the route (RTAX_CC_ALGO).
     pub congestion: Option<String>,
-    /// Numbers of realms: source and destination.
+    /// The realms of source and destination.
     pub realms: Option<(u16, u16)>,
-    /// It goes by itself after so many seconds (IPv6).
+    /// The lifetime in seconds (IPv6).
     pub expires: Option<u32>,
-    /// TTLs are carried into and out of MPLS.
+    /// The TTL is copied into and out of MPLS.
     pub ttl_propagate: Option<bool>,
-    /// IPv6's preference: 0 medium, 1 high, 3 low.
+    /// The preference of an IPv6 router (RFC 4191): 0 medium, 1 high, 3 low.
     pub preference: Option<u8>,
-    /// Beside one of the same destination.
+    /// What happens if a route to the same destination exists.
     pub placement: RoutePlacement,
-    /// Whoever takes it out may (`no_track`).
+    /// A master does not react if others remove the route (`no_track`).
     pub no_track: bool,
 }
 
 /// What a rule does with a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RuleAction {
-    /// Look into this table.
+    /// Look up this table.
     Table(u32),
-    /// Go on at the rule of this preference.
+    /// Continue at the rule with this preference.
     Goto(u32),
-    /// Nothing.
+    /// Do nothing.
     Nop,
     /// Drop it.
     Blackhole,
-    /// Say that there is no way.
+    /// Reject it: network unreachable.
     Unreachable,
-    /// Say that it is forbidden.
+    /// Reject it: administratively prohibited.
     Prohibit,
 }
 
-/// A rule, as `ip rule` knows it.
+/// A rule with the options of `ip rule`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RuleSpec {
-    /// Its line.
+    /// The line of the configuration.
     pub text: String,
-    /// Of its addresses.
+    /// The address family.
     pub family: Family,
-    /// For all other packets.
+    /// The rule applies to packets that do not match.
     pub not: bool,
-    /// From there.
+    /// The source prefix.
     pub from: Option<Prefix>,
-    /// To there.
+    /// The destination prefix.
     pub to: Option<Prefix>,
-    /// In by this device.
+    /// The incoming device.
     pub iif: Option<String>,
-    /// Out by this one.
+    /// The outgoing device.
     pub oif: Option<String>,
     /// Type of service.
     pub tos: u8,
-    /// Mark and mask.
+    /// The firewall mark and its mask.
     pub fwmark: Option<(u32, Option<u32>)>,
     /// IP protocol.
     pub ip_protocol: Option<u8>,
-    /// Source ports, both ends included.
+    /// The first and last source port.
     pub sport: Option<(u16, u16)>,
-    /// Destination ports.
+    /// The first and last destination port.
     pub dport: Option<(u16, u16)>,
-    /// Users, by number.
+    /// The first and last user ID.
     pub uids: Option<(u32, u32)>,
-    /// Routes with a prefix of this length or less do not count.
+    /// Routes with a prefix of at most this length are ignored.
     pub suppress_prefix: Option<u32>,
-    /// Routes by devices of this group do not count.
+    /// Routes over devices of this group are ignored.
     pub suppress_group: Option<u32>,
-    /// For packets that came by this tunnel.
+    /// The key of the tunnel that the packet came through.
     pub tunnel: Option<u64>,
-    /// Numbers of realms: source and destination.
+    /// The realms of source and destination.
     pub realms: Option<(u16, u16)>,
-    /// The VRF's table.
+    /// Look up the table of the packet's VRF.
     pub l3mdev: bool,
-    /// Its place among rules.
+    /// The preference of the rule.
     pub preference: Option<u32>,
-    /// Who made it.
+    /// The origin of the rule (RTPROT_…).
     pub protocol: u8,
-    /// What it does.
+    /// The action.
     pub action: RuleAction,
-    /// Whoever takes it out may (`no_track`).
+    /// A master does not react if others remove the rule (`no_track`).
     pub no_track: bool,
 }
 

@@ -1,4 +1,5 @@
-//! What instances track.
+//! Tracked objects: scripts, interfaces, files, processes, BFD sessions and network objects that change the state or the
+//! priority of an instance.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,24 +8,24 @@ use serde::{Deserialize, Serialize};
 
 use super::ScriptCommand;
 
-/// What an instance can track.
+/// An object that an instance can track.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum TrackedObject {
-    /// The `vrrp_script` of this name: good while it succeeds.
+    /// The `vrrp_script` of this name: good while the script succeeds.
     Script(String),
-    /// The network interface of this name: good while it is up and has a carrier.
+    /// The network interface of this name: good while the interface is up and has a carrier.
     Interface(String),
-    /// The `track_file` of this name, whose number counts.
+    /// The `track_file` of this name: its result is a number.
     File(String),
     /// The `vrrp_track_process` of this name: good while enough of its processes run.
     Process(String),
     /// The `bfd_instance` of this name: good while the session is up.
     Bfd(String),
-    /// The static address that is written so: good while it is there.
+    /// The static address with this text: good while it exists.
     Address(String),
-    /// The static route that is written so.
+    /// The static route with this text.
     Route(String),
-    /// The static rule that is written so.
+    /// The static rule with this text.
     Rule(String),
 }
 
@@ -43,89 +44,90 @@ impl fmt::Display for TrackedObject {
     }
 }
 
-/// How a tracked object was found.
+/// The result of a tracked object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum TrackResult {
-    /// As it should be, or not.
+    /// Good or bad.
     Good(bool),
-    /// With this number in it.
+    /// The number in a tracked file.
     Number(i32),
 }
 
-/// What an instance tracks, and what that does to it.
+/// A tracked object and its effect on the instance.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Track {
-    /// What.
+    /// The object.
     pub object: TrackedObject,
-    /// -254 to 254: added while it is good if positive, while it is bad if negative; 0: FAULT while it is bad. A number is
-    /// multiplied by it; 0: FAULT while the number is not 0.
+    /// The weight, -254 to 254. A positive weight is added to the priority while the object is good, a negative one while it
+    /// is bad; 0: FAULT while it is bad. The number of a file is multiplied by the weight; 0: FAULT while the number is not
+    /// 0.
     pub weight: i16,
-    /// What is added is subtracted instead; with 0: FAULT while it is good.
+    /// The weight is subtracted instead of added; with weight 0: FAULT while the object is good.
     pub reverse: bool,
 }
 
 /// A `vrrp_script`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct VrrpScript {
-    /// Its name.
+    /// The script's name.
     pub name: String,
-    /// What is run.
+    /// The program.
     pub command: ScriptCommand,
-    /// From one start to the next.
+    /// The time from one start to the next.
     pub interval: Duration,
-    /// It has failed if it runs longer.
+    /// A run that takes longer has failed.
     pub timeout: Duration,
-    /// Successes in a row that make it good.
+    /// The consecutive successes that make the script good.
     pub rise: u32,
-    /// Failures in a row that make it bad.
+    /// The consecutive failures that make the script bad.
     pub fall: u32,
-    /// It counts as failed until it has succeeded.
+    /// The script counts as failed until its first success.
     pub init_fail: bool,
 }
 
 /// A `track_file`, or `vrrp_track_file`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TrackFile {
-    /// Its name.
+    /// The name that tracks refer to.
     pub name: String,
-    /// The file, which holds one whole number.
+    /// The path of the file, which contains one integer.
     pub path: String,
-    /// It is made at start with this number if it is not there; or even if it is.
+    /// At the start the file is created with this number if it does not exist; with `true` it is overwritten.
     pub init: Option<(i32, bool)>,
 }
 
-/// How the parameters of a process are compared.
+/// How the parameters of a process are compared with the configured ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ParamMatch {
-    /// Not at all: none are configured.
+    /// They are not compared: no parameters are configured.
     Any,
-    /// They are the same.
+    /// They are equal.
     Exact,
-    /// They begin with the configured ones.
+    /// They start with the configured ones.
     Initial,
-    /// The configured ones are among them, in their order.
+    /// They contain the configured ones in the same order.
     Partial,
 }
 
 /// A `vrrp_track_process`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TrackProcess {
-    /// Its name.
+    /// The name that tracks refer to.
     pub name: String,
     /// The program.
     pub program: String,
-    /// Its parameters.
+    /// The parameters.
     pub parameters: Vec<String>,
-    /// How they are compared.
+    /// How the parameters are compared.
     pub param_match: ParamMatch,
-    /// The program is compared with the whole command, not with the process's short name.
+    /// The program is compared with the full command line and not with the short name of the process.
     pub full_command: bool,
-    /// So many there must be.
+    /// The minimum number of processes.
     pub quorum: u32,
-    /// So many there may be.
+    /// The maximum number of processes.
     pub quorum_max: Option<u32>,
-    /// It has been good for so long before that counts.
+    /// The result changes to good only after it has been good this long.
     pub fork_delay: Duration,
-    /// It has been bad for so long before that counts.
+    /// The result changes to bad only after it has been bad this long.
     pub terminate_delay: Duration,
 }

@@ -1,38 +1,40 @@
-//! How the packet path behaves where IPVS has sysctls and `ipvsadm --set`.
+//! The tuning of the data plane: the settings that IPVS has sysctls and `ipvsadm --set` for.
 
-/// Settings of the whole data plane. Names and defaults are those of the kernel's sysctls (ipvs-sysctl.rst).
+/// The settings of the whole data plane. Names and defaults are those of the kernel's sysctls (ipvs-sysctl.rst).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tuning {
-    /// `lvs_timeouts`, `ipvsadm --set`: of established TCP connections (and SCTP's), seconds.
+    /// The timeout of established TCP and SCTP connections in seconds (`lvs_timeouts`, `ipvsadm --set`).
     pub tcp_s: u32,
-    /// Of TCP connections after a FIN, seconds.
+    /// The timeout of TCP connections after a FIN, in seconds.
     pub tcpfin_s: u32,
-    /// Of UDP, seconds.
+    /// The timeout of UDP, in seconds.
     pub udp_s: u32,
-    /// 0: a SYN on a connection that has run its course goes where that went; bit 0: it begins anew; bit 1: also after a FIN
-    /// of a connection whose answers are not seen.
+    /// What a SYN on a closed connection does. 0: it goes to the same server; bit 0: it creates a new connection; bit 1: also
+    /// after a FIN of a connection whose replies do not pass this director.
     pub conn_reuse_mode: u32,
-    /// Connections of a removed server end at their next packet; a SYN to a quiesced one begins anew.
+    /// The next packet of a connection to a removed server ends the connection. A SYN to a quiesced server creates a new
+    /// connection.
     pub expire_nodest_conn: bool,
-    /// A quiesced server loses its persistent clients.
+    /// A quiesced server loses its persistence templates.
     pub expire_quiescent_template: bool,
-    /// Any TCP segment but a RST may begin a connection.
+    /// Every TCP segment but a RST may create a connection.
     pub sloppy_tcp: bool,
-    /// Any SCTP packet but an ABORT may begin an association.
+    /// Every SCTP packet but an ABORT may create an association.
     pub sloppy_sctp: bool,
-    /// Half-open connections get the stricter state table.
+    /// Connections use the state table tcp_states_dos[], which is stricter about half-open connections.
     pub secure_tcp: bool,
-    /// An ICMP error about an unknown connection is sent where its client would be: another director may have it.
+    /// An ICMP error for an unknown connection is scheduled like a packet of its client, because another director may have
+    /// the connection.
     pub schedule_icmp: bool,
-    /// A real server behind NAT that sends something of no connection is told that nobody is there.
+    /// A real server behind NAT gets port unreachable for a packet that belongs to no connection.
     pub nat_icmp_send: bool,
-    /// Tunnels may not be cut if what is in them may not be.
+    /// Tunnelled packets have DF set if the inner packets have.
     pub pmtu_disc: bool,
-    /// Without a real server, packets with a firewall mark go to where they want.
+    /// If no real server is available, packets with a firewall mark go to their own destination.
     pub cache_bypass: bool,
-    /// How long lblc remembers an address that nobody asks for, seconds.
+    /// How long lblc keeps the server of an unused destination address, in seconds.
     pub lblc_expiration_s: u32,
-    /// The same of lblcr.
+    /// How long lblcr keeps the servers of an unused destination address, in seconds.
     pub lblcr_expiration_s: u32,
 }
 
