@@ -226,10 +226,12 @@ fn find_check(v: &VirtualServer, key: ServerKey, n: usize) -> Option<&Check> {
 /// A quorum in words, as keepalived has them.
 pub fn quorum_message(h: HealthEvent) -> String {
     match h {
-        HealthEvent::Quorum { up: true, live_weight: live, threshold } => {
+        HealthEvent::Quorum { up: true, healthy_weight: live, threshold } => {
             format!("gained quorum {threshold} <= {live}")
         }
-        HealthEvent::Quorum { up: false, live_weight: live, threshold } => format!("lost quorum {threshold} > {live}"),
+        HealthEvent::Quorum { up: false, healthy_weight: live, threshold } => {
+            format!("lost quorum {threshold} > {live}")
+        }
         HealthEvent::Server { .. } => String::new(),
     }
 }

@@ -59,7 +59,7 @@ impl Controller {
                 group: v.group.as_ref().map(|(name, _)| name.clone()),
                 up: known.is_none_or(|s| s.health.has_quorum()),
                 since_ms: known.map_or(0, |s| s.history.since_ms(now)),
-                healthy_weight: known.map_or(0, |s| s.health.live_weight()),
+                healthy_weight: known.map_or(0, |s| s.health.healthy_weight()),
                 quorum: (v.quorum.weight, v.quorum.hysteresis),
                 sorry_server: v.sorry_server.map(|s| SorryServerStatus {
                     addr: s.key.addr,

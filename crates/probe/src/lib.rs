@@ -20,10 +20,11 @@ mod udp;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use evenkeel_core::health::{Phase, Probe, ProbeKind, ProbeResult};
+use evenkeel_core::model::{ConnectOptions, Exchange};
 use tokio::time::timeout;
 
 /// Why a probe failed: where, and in words.
@@ -86,20 +87,29 @@ impl Prober {
                 Ok(format!("connected, and at {} as well", SocketAddr::new(way.addr, way.port)).into())
             }
             (ProbeKind::Http { .. }, Some(to)) => http::run(self, probe, to, watch).await,
-            (ProbeKind::Grpc { service, tls }, Some(to)) => {
-                grpc::run(self, to, &probe.path, (service, tls.as_ref()), watch).await
-            }
-            (ProbeKind::Smtp { helo }, Some(to)) => smtp::run(to, &probe.path, helo.as_deref(), watch).await,
-            (ProbeKind::Dns { name, kind }, Some(to)) => dns::run(to, &probe.path, (name, *kind), watch).await,
-            (ProbeKind::Udp { payload, reply }, Some(to)) => {
-                udp::run(to, &probe.path, (payload.as_deref(), reply.as_ref()), watch).await
-            }
-            (ProbeKind::Database(database), Some(to)) => database::run(to, &probe.path, database, watch).await,
-            (ProbeKind::Ping, Some((to, _))) => ping::run(to, &probe.path, watch).await,
+            (ProbeKind::Exchange(exchange), Some(to)) => self.run_exchange(exchange, to, &probe.path, watch).await,
             (ProbeKind::Misc { command, dynamic }, _) => {
                 misc::run(command, *dynamic, self.script_security, watch).await
             }
             (_, None) => Err((Phase::Prepare, "nobody to ask".to_owned())),
+        }
+    }
+
+    /// One protocol exchange. A new one is a file beside this one, and a line here.
+    async fn run_exchange(
+        &self,
+        exchange: &Exchange,
+        to: (IpAddr, u16),
+        path: &ConnectOptions,
+        watch: &mut PhaseTimer,
+    ) -> Result<ProbeSuccess, ProbeFailure> {
+        match exchange {
+            Exchange::Grpc { service, tls } => grpc::run(self, to, path, (service, tls.as_ref()), watch).await,
+            Exchange::Smtp { helo } => smtp::run(to, path, helo.as_deref(), watch).await,
+            Exchange::Dns { name, kind } => dns::run(to, path, (name, *kind), watch).await,
+            Exchange::Udp { payload, reply } => udp::run(to, path, (payload.as_deref(), reply.as_ref()), watch).await,
+            Exchange::Database(database) => database::run(to, path, database, watch).await,
+            Exchange::Ping => ping::run(to.0, path, watch).await,
         }
     }
 }

@@ -1,8 +1,10 @@
-//! The schedule and the verdict of one check.
+//! The checker: schedule and verdict of one check.
 //!
-//! The rules are keepalived's, read off recordings of it: a server is up at start unless `alpha`; the first probe alone
-//! can take it down; later ones are repeated `retry` times; a dead server comes back with one success, or, for HTTP, once
-//! the whole list of urls has passed again.
+//! The rules are keepalived's, derived from recordings:
+//!
+//! - A server is up at the start unless it is `alpha`.
+//! - The first probe after the start takes a server down without retries; later failures are retried `retry` times.
+//! - A server that is down goes up with one passed probe; for HTTP, when all URLs have passed again.
 
 use std::time::Duration;
 
@@ -13,21 +15,22 @@ use crate::time::Instant;
 
 use super::ProbeResult;
 
-/// Probes of one check wander by this part of their interval at most, so that those which met once part again.
+/// The jitter of the probe interval is at most this part of it. Without jitter, probes that coincide once would always
+/// coincide.
 const JITTER_DIVISOR: u32 = 64;
-/// And by no more than this.
+/// The upper bound of the jitter.
 const MAX_JITTER: Duration = Duration::from_millis(100);
 
-/// What follows from a probe.
+/// The verdict of a check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Good or bad.
+    /// Whether the check passes.
     pub up: bool,
-    /// The weight that the server is to have; none: its configured one.
+    /// The weight that the check sets for the server; `None`: the configured one.
     pub weight: Option<u32>,
 }
 
-/// The schedule and the verdict of one check.
+/// Schedule and verdict of one check.
 #[derive(Clone, Debug)]
 pub struct Checker {
     timing: CheckTiming,
@@ -35,26 +38,30 @@ pub struct Checker {
     fast_recovery: bool,
     url_count: usize,
     verdict: Verdict,
-    /// A probe has ended since the start.
+    /// A probe has ended since the start, so that retries apply.
     has_run: bool,
-    /// It began as dead, and nobody was told so yet.
+    /// The check started as down (`alpha`), and its first failure is not reported yet.
     initial_down_unreported: bool,
+    /// Consecutive failures that were retried.
     failures: u32,
+    /// The index of the URL of the next probe.
     url: usize,
-    /// The list of urls has not been through once.
+    /// Not all URLs have been probed yet.
     first_round: bool,
-    /// HTTP, down: how many urls in a row have passed since the failing one did; `None` before that.
+    /// HTTP, down: how many URLs have passed since the failed one passed; `None` before that.
     urls_recovered: Option<usize>,
-    /// When to probe; `None` while a probe is under way.
+    /// When the next probe is due; `None` while one runs.
     next_probe: Option<Instant>,
-    /// What jitter is drawn from.
+    /// The state of the jitter's random numbers.
     jitter_seed: u64,
 }
 
 impl Checker {
-    /// A check that starts now. `spread` (0 to 1) is where in the warm-up its first probe falls. `up`: what it counts as
-    /// until then. `alpha`: if it does not, its first failure is told nevertheless. `is_new`: the server appeared at a
-    /// reload, so that retries apply from the first probe.
+    /// A check that starts now.
+    ///
+    /// `spread`, 0 to 1: the place of its first probe in the warm-up. `up`: its verdict before that. `alpha`: if it starts as
+    /// down, its first failure is reported nevertheless. `is_new`: the server was added by a reload, so that retries apply
+    /// from the first probe on.
     pub fn new(check: &Check, now: Instant, spread: f64, (up, alpha): (bool, bool), is_new: bool) -> Self {
         let (url_count, fast_recovery) = match &check.kind {
             CheckKind::Http { urls, fast_recovery, .. } => (urls.len().max(1), *fast_recovery),
@@ -78,43 +85,43 @@ impl Checker {
         }
     }
 
-    /// Where it stands.
+    /// The verdict.
     pub fn verdict(&self) -> Verdict {
         self.verdict
     }
 
-    /// Failed probes that it has forgiven since the last good one.
+    /// The number of retries since the last passed probe.
     pub fn retries_used(&self) -> u32 {
         self.failures
     }
 
-    /// When [`Checker::handle_deadline`] wants to be called; `None` while a probe is under way.
+    /// When [`Checker::handle_deadline`] must be called next; `None` while a probe runs.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.next_probe
     }
 
-    /// Time has come: which url to probe (0 for all that have none), if it really is due.
+    /// Starts a probe if it is due. Returns the index of its URL (0 for checks without URLs).
     pub fn handle_deadline(&mut self, now: Instant) -> Option<usize> {
         self.next_probe.filter(|&t| t <= now)?;
         self.next_probe = None;
         Some(self.url)
     }
 
-    /// No probe now, whatever the schedule says; the next one falls at `at`.
+    /// Moves the next probe to `at`, whatever the schedule is.
     pub fn postpone(&mut self, at: Instant) {
         self.next_probe = Some(at);
     }
 
-    /// How far ahead the next regular probe lies.
+    /// The configured interval between probes.
     pub fn interval(&self) -> Duration {
         self.timing.delay_loop
     }
 
-    /// Its probe has ended. Returns what is new.
+    /// Handles the result of its probe. Returns the verdict if it changed or must be reported.
     pub fn handle_result(&mut self, now: Instant, result: &ProbeResult) -> Option<Verdict> {
         let first = !std::mem::replace(&mut self.has_run, true);
-        let was = self.verdict;
-        let wait = match (result.passed(), was.up) {
+        let before = self.verdict;
+        let wait = match (result.passed(), before.up) {
             (true, true) => {
                 self.failures = 0;
                 self.url = (self.url + 1) % self.url_count;
@@ -142,21 +149,21 @@ impl Checker {
             }
         };
         self.next_probe = Some(now + wait);
-        let told = std::mem::take(&mut self.initial_down_unreported);
-        (was != self.verdict || told && !self.verdict.up).then_some(self.verdict)
+        let report_down = std::mem::take(&mut self.initial_down_unreported);
+        (before != self.verdict || report_down && !self.verdict.up).then_some(self.verdict)
     }
 
-    /// The same probe, made for another check, has ended. It is as good as one's own, but for a check that is being
-    /// forgiven failures: their number and their distance are its own.
+    /// Handles the result of an equal probe that another check started. It counts as the result of an own probe, except that
+    /// a failure during retries is ignored: each check has its own number and interval of retries.
     pub fn handle_shared_result(&mut self, now: Instant, url: usize, result: &ProbeResult) -> Option<Verdict> {
-        let waits = self.next_probe.is_some() && self.url == url;
-        if !waits || (self.failures > 0 && !result.passed()) {
+        let is_same_url = self.next_probe.is_some() && self.url == url;
+        if !is_same_url || (self.failures > 0 && !result.passed()) {
             return None;
         }
         self.handle_result(now, result)
     }
 
-    /// A dead server passed a probe. For HTTP the url that failed must pass first, and then all of them in turn.
+    /// Counts a passed probe of a server that is down. For HTTP, the URL that failed must pass first, and then all in turn.
     fn count_recovery(&mut self) {
         match self.urls_recovered {
             None if self.is_http => {
@@ -175,14 +182,14 @@ impl Checker {
         }
     }
 
-    /// `delay_loop`, a little less or more.
+    /// `delay_loop` with jitter.
     fn jittered_delay_loop(&mut self) -> Duration {
-        // xorshift64 (Marsaglia 2003): spread matters here, not secrecy.
+        // xorshift64 (Marsaglia 2003): the numbers need not be unpredictable.
         self.jitter_seed ^= self.jitter_seed << 13;
         self.jitter_seed ^= self.jitter_seed >> 7;
         self.jitter_seed ^= self.jitter_seed << 17;
-        let most = (self.timing.delay_loop / JITTER_DIVISOR).min(MAX_JITTER);
-        self.timing.delay_loop - most / 2 + most.mul_f64((self.jitter_seed >> 11) as f64 / (1u64 << 53) as f64)
+        let max = (self.timing.delay_loop / JITTER_DIVISOR).min(MAX_JITTER);
+        self.timing.delay_loop - max / 2 + max.mul_f64((self.jitter_seed >> 11) as f64 / (1u64 << 53) as f64)
     }
 }
 

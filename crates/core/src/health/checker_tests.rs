@@ -29,7 +29,7 @@ fn result(passed: bool) -> ProbeResult {
     ProbeResult::reported(passed, String::new())
 }
 
-/// Runs a checker through results (`+`, `-`); returns `(second, url, up afterwards)` of each probe.
+/// Passes results (`+`, `-`) to a checker. Returns the second, the URL, and the verdict after it, of each probe.
 fn run(c: &mut Checker, results: &str) -> Vec<(u64, usize, bool)> {
     let mut seen = Vec::new();
     for r in results.chars() {
@@ -37,7 +37,7 @@ fn run(c: &mut Checker, results: &str) -> Vec<(u64, usize, bool)> {
         let url = c.handle_deadline(now).expect("a probe");
         assert_eq!(c.next_deadline(), None, "one probe at a time");
         c.handle_result(now, &result(r == '+'));
-        // Jitter takes a tenth of a second each time at most.
+        // The jitter is at most a tenth of a second.
         seen.push(((now.as_nanos() + 500_000_000) / 1_000_000_000, url, c.verdict().up));
     }
     seen
@@ -48,37 +48,37 @@ fn at_start(urls: usize, retry: u32) -> Checker {
 }
 
 #[test]
-fn the_first_probe_waits_a_second_and_its_part_of_the_warm_up() {
+fn the_first_probe_waits_one_second_and_its_part_of_the_warm_up() {
     assert_eq!(at_start(0, 1).next_deadline(), Some(Instant::default() + Duration::from_secs(3)));
 }
 
 #[test]
-fn the_first_failure_after_the_start_is_enough() {
+fn the_first_failure_after_the_start_takes_a_server_down() {
     assert_eq!(run(&mut at_start(0, 3), "-"), [(3, 0, false)]);
 }
 
 #[test]
-fn a_healthy_server_is_forgiven_retry_failures() {
+fn failures_of_a_healthy_server_are_retried() {
     let seen = run(&mut at_start(0, 2), "+---+");
     assert_eq!(seen, [(3, 0, true), (13, 0, true), (15, 0, true), (17, 0, false), (27, 0, true)]);
     let seen = run(&mut at_start(0, 2), "+--+--+");
-    assert!(seen.iter().all(|s| s.2), "a success in between starts the count anew: {seen:?}");
+    assert!(seen.iter().all(|s| s.2), "a success resets the count: {seen:?}");
 }
 
 #[test]
-fn a_server_that_appears_at_a_reload_has_its_retries_at_once() {
+fn a_server_added_by_a_reload_has_retries_at_once() {
     let mut c = Checker::new(&check(0, 1), Instant::default(), 0.0, (true, false), true);
     assert_eq!(run(&mut c, "--"), [(1, 0, true), (3, 0, false)]);
 }
 
 #[test]
-fn a_single_url_needs_two_good_answers_to_come_back() {
+fn a_single_url_must_pass_twice_to_recover() {
     let seen = run(&mut at_start(1, 0), "-++");
     assert_eq!(seen, [(3, 0, false), (13, 0, false), (23, 0, true)]);
 }
 
 #[test]
-fn urls_take_turns_and_all_must_pass_to_come_back() {
+fn urls_are_probed_in_turn_and_all_must_pass_to_recover() {
     let seen: Vec<_> = run(&mut at_start(3, 0), "++--++-++++").iter().map(|s| (s.1, s.2)).collect();
     let expected = [
         (0, true),
@@ -97,19 +97,19 @@ fn urls_take_turns_and_all_must_pass_to_come_back() {
 }
 
 #[test]
-fn alpha_begins_dead_and_one_round_brings_it_up() {
+fn alpha_starts_down_and_one_passed_probe_brings_it_up() {
     let mut c = Checker::new(&check(0, 1), Instant::default(), 0.0, (false, true), false);
     assert!(!c.verdict().up);
     assert_eq!(run(&mut c, "+"), [(1, 0, true)]);
 }
 
-/// keepalived's own timing, recorded with a tracer on its IPVS calls: when a server was broken and mended, and when it
-/// left and came back. Seconds since the first IPVS call; `retry 2`, `delay_before_retry 1`, `delay_loop 2`, `warmup 0`.
+/// keepalived's timing, recorded by tracing its IPVS calls: when a server was broken and repaired, and when it was removed
+/// and added. Seconds since the first IPVS call; `retry 2`, `delay_before_retry 1`, `delay_loop 2`, `warmup 0`.
 #[test]
-fn servers_leave_and_return_when_keepalived_let_them() {
+fn servers_go_down_and_up_at_keepalived_s_times() {
     struct Recorded {
         urls: usize,
-        /// Which url was broken (0 for TCP), from when to when.
+        /// The broken URL (0 for TCP), from and until when.
         broken: (usize, f64, f64),
         left: f64,
         returned: f64,
@@ -140,7 +140,7 @@ fn servers_leave_and_return_when_keepalived_let_them() {
 }
 
 #[test]
-fn alpha_s_first_failure_is_told_although_nothing_changes() {
+fn the_first_failure_of_alpha_is_reported_although_nothing_changes() {
     let mut c = Checker::new(&check(0, 1), Instant::default(), 0.0, (false, true), false);
     let mut probe = |passed| {
         let now = c.next_deadline().expect("due");
@@ -150,9 +150,9 @@ fn alpha_s_first_failure_is_told_although_nothing_changes() {
     assert_eq!([probe(false), probe(false), probe(true), probe(true)], [Some(false), None, Some(true), None]);
 }
 
-/// The recorded run `http_multi_url_fast`: seconds at which each url was asked for; the server was broken from 8 to 18.
+/// The recorded run `http_multi_url_fast`: the second of each request; the server was broken from 8 to 18.
 #[test]
-fn fast_recovery_asks_for_all_urls_at_once() {
+fn fast_recovery_probes_all_urls_at_once() {
     let mut check = check(3, 2);
     let CheckKind::Http { fast_recovery, .. } = &mut check.kind else { unreachable!() };
     *fast_recovery = true;
@@ -160,19 +160,19 @@ fn fast_recovery_asks_for_all_urls_at_once() {
     check.timing.delay_before_retry = Duration::from_secs(1);
     check.timing.warmup = Duration::ZERO;
     let mut c = Checker::new(&check, Instant::default(), 0.0, (true, false), false);
-    let mut asked = Vec::new();
+    let mut requests = Vec::new();
     while let Some(now) = c.next_deadline().filter(|t| t.as_nanos() < 24_000_000_000) {
         let url = c.handle_deadline(now).expect("a probe");
         let t = now.as_nanos() as f64 / 1e9;
-        asked.push((t.round() as u64, ["a", "b", "c"][url]));
+        requests.push((t.round() as u64, ["a", "b", "c"][url]));
         c.handle_result(now, &result(!(8.0..18.0).contains(&t)));
     }
-    let seen: Vec<String> = asked.iter().map(|(t, url)| format!("{t}{url}")).collect();
+    let seen: Vec<String> = requests.iter().map(|(t, url)| format!("{t}{url}")).collect();
     assert_eq!(seen.join(" "), "1a 1b 1c 3a 5b 7c 9a 10a 11a 13a 15a 17a 19a 19a 19b 19c 21a 23b");
 }
 
 #[test]
-fn a_weight_is_told_when_it_changes_and_ends_with_a_failure() {
+fn a_weight_is_reported_when_it_changes_and_ends_with_a_failure() {
     let mut c = Checker::new(&check(0, 0), Instant::default(), 0.0, (true, false), false);
     let mut probe = |passed, weight| {
         let now = c.next_deadline().expect("due");
@@ -187,17 +187,17 @@ fn a_weight_is_told_when_it_changes_and_ends_with_a_failure() {
 }
 
 #[test]
-fn another_s_probe_counts_unless_failures_are_being_forgiven() {
+fn a_shared_result_counts_except_for_a_failure_during_retries() {
     let start = Instant::default();
     let at = |s| start + Duration::from_secs(s);
     let mut c = Checker::new(&check(0, 2), start, 0.0, (true, false), true);
     assert_eq!(c.handle_shared_result(at(1), 0, &result(true)), None);
-    assert!(c.next_deadline().is_some_and(|t| t > at(10)), "its own turn is over with that");
+    assert!(c.next_deadline().is_some_and(|t| t > at(10)), "its own probe is not needed any more");
     assert_eq!((c.handle_shared_result(at(2), 0, &result(false)), c.retries_used()), (None, 1));
     assert_eq!(
         (c.handle_shared_result(at(2), 0, &result(false)), c.retries_used()),
         (None, 1),
-        "its retries keep their distance"
+        "its retries keep their interval"
     );
     assert_eq!((c.handle_shared_result(at(3), 1, &result(true)), c.retries_used()), (None, 1), "another url");
     assert_eq!((c.handle_shared_result(at(3), 0, &result(true)), c.retries_used()), (None, 0));

@@ -1,6 +1,5 @@
-//! Packets as the packet path sends them into a tunnel: behind an outer header of IPv4 or IPv6, with GRE (RFC 2784) or GUE
-//! (draft-ietf-intarea-gue, variant 0) between them. The same as `bpf/forward/tunnel.h`, for probes that go the way of forwarded
-//! packets.
+//! Encapsulation of probes as the packet path encapsulates forwarded packets: an outer header of IPv4 or IPv6, and between
+//! the two GRE (RFC 2784) or GUE (draft-ietf-intarea-gue, variant 0). It must agree with the packet path's `tunnel.h`.
 
 use std::net::IpAddr;
 
@@ -11,12 +10,12 @@ const IPPROTO_IPIP: u8 = 4;
 const IPPROTO_UDP: u8 = 17;
 const IPPROTO_IPV6: u8 = 41;
 const IPPROTO_GRE: u8 = 47;
-/// How far packets of ours may go.
+/// TTL and hop limit of the outer header.
 const TTL: u8 = 64;
-/// GUE's source port tells flows apart; RFC 6335 leaves these to anybody.
+/// The GUE source port, which distinguishes flows; from the dynamic range of RFC 6335.
 const GUE_SOURCE_PORT: u16 = 0xc000;
 
-/// A header of IPv4 (RFC 791; must not be cut) or IPv6 (RFC 8200) in front of so many bytes. Both addresses are of one family.
+/// The IPv4 header (RFC 791, with DF) or IPv6 header (RFC 8200) for `bytes` bytes. Both addresses are of one family.
 pub(super) fn ip_header(from: IpAddr, to: IpAddr, protocol: u8, bytes: usize) -> Vec<u8> {
     match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
@@ -42,7 +41,7 @@ pub(super) fn ip_header(from: IpAddr, to: IpAddr, protocol: u8, bytes: usize) ->
     }
 }
 
-/// A packet behind the headers of a tunnel between these addresses, which are of one family.
+/// Returns the packet with the headers of a tunnel between two addresses of one family.
 pub fn encapsulate(tunnel: Tunnel, from: IpAddr, to: IpAddr, inner: &[u8]) -> Vec<u8> {
     let v6 = inner.first().is_some_and(|b| b >> 4 == 6);
     let summed = tunnel.checksum != TunnelChecksum::None;
@@ -70,7 +69,7 @@ pub fn encapsulate(tunnel: Tunnel, from: IpAddr, to: IpAddr, inner: &[u8]) -> Ve
     };
     if summed && headers > 0 {
         let sum = match internet_checksum(start, &middle) {
-            0 if protocol == IPPROTO_UDP => 0xffff, // 0 would say that there is none (RFC 768)
+            0 if protocol == IPPROTO_UDP => 0xffff, // 0 means no checksum (RFC 768)
             sum => sum,
         };
         middle[at..at + 2].copy_from_slice(&sum.to_be_bytes());

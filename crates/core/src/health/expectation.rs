@@ -1,4 +1,4 @@
-//! What a page must be like: its digest, and what it must or must not match.
+//! The expectation of an HTTP response body: its digest, and the regular expression that it must or must not match.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use pcre2::bytes::RegexBuilder;
 
 use crate::model::{HttpUrl, Pattern};
 
-/// A compiled expression.
+/// A compiled regular expression.
 pub type Regex = pcre2::bytes::Regex;
 
-/// So much of a page is searched; what lies behind is not looked at.
+/// The expression is searched in the first bytes of a body, up to this number.
 pub const MAX_SEARCHED_BYTES: usize = 4 << 20;
 
-/// A page as it comes in, and what is expected of it.
+/// A response body as it arrives, and what it must be.
 pub struct Expectation<'e> {
     url: &'e HttpUrl,
     regex: Option<Arc<Regex>>,
@@ -23,12 +23,12 @@ pub struct Expectation<'e> {
 }
 
 impl<'e> Expectation<'e> {
-    /// Nothing has come in. `regex` is the url's pattern, compiled.
+    /// An empty body. `regex`: the compiled pattern of `url`.
     pub fn new(url: &'e HttpUrl, regex: Option<Arc<Regex>>) -> Self {
         Expectation { url, regex, md5: Md5::new(), body: Vec::new(), length: 0 }
     }
 
-    /// More of the page.
+    /// Appends bytes of the body.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.length += bytes.len() as u64;
         if self.url.digest.is_some() {
@@ -40,53 +40,53 @@ impl<'e> Expectation<'e> {
         }
     }
 
-    /// Bytes so far.
+    /// The number of bytes so far.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// What it is a page of.
+    /// The URL.
     pub fn url(&self) -> &'e HttpUrl {
         self.url
     }
 
-    /// The MD5 of it so far, if the url has a digest; of nothing if not.
+    /// The MD5 of the bytes so far if the URL has a digest; else the MD5 of nothing.
     pub fn digest(self) -> [u8; 16] {
         self.md5.finalize().into()
     }
 
-    /// That was all of it. An error says what is not as it should be.
+    /// Compares the complete body. An error says what is not as expected.
     pub fn finish(self) -> Result<(), String> {
         if let Some(wanted) = self.url.digest {
             let found: [u8; 16] = self.md5.finalize().into();
             if found != wanted {
-                return Err(format!("the page's digest is {}, expected {}", to_hex(&found), to_hex(&wanted)));
+                return Err(format!("the body's digest is {}, expected {}", to_hex(&found), to_hex(&wanted)));
             }
         }
         let (Some(regex), Some(pattern)) = (self.regex, &self.url.pattern) else { return Ok(()) };
         match (regex_matches(&regex, pattern, &self.body)?, pattern.inverted) {
             (true, false) | (false, true) => Ok(()),
-            (false, false) => Err(format!("the page ({} bytes) does not match \"{}\"", self.length, pattern.source)),
-            (true, true) => Err(format!("the page matches \"{}\"", pattern.source)),
+            (false, false) => Err(format!("the body ({} bytes) does not match \"{}\"", self.length, pattern.source)),
+            (true, true) => Err(format!("the body matches \"{}\"", pattern.source)),
         }
     }
 }
 
-/// Bytes as hexadecimal digits.
+/// Bytes as lower-case hexadecimal digits.
 pub fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn regex_matches(regex: &Regex, pattern: &Pattern, page: &[u8]) -> Result<bool, String> {
-    if pattern.min_offset > page.len() {
+fn regex_matches(regex: &Regex, pattern: &Pattern, body: &[u8]) -> Result<bool, String> {
+    if pattern.min_offset > body.len() {
         return Ok(false);
     }
-    let found = regex.find_at(page, pattern.min_offset).map_err(|e| format!("searching the page: {e}"))?;
-    Ok(found.is_some_and(|m| pattern.max_offset.is_none_or(|most| m.start() <= most)))
+    let found = regex.find_at(body, pattern.min_offset).map_err(|e| format!("the search of the body failed: {e}"))?;
+    Ok(found.is_some_and(|m| pattern.max_offset.is_none_or(|max| m.start() <= max)))
 }
 
-/// What of keepalived's option words is written into the expression, and how (pcre2pattern(3), "INTERNAL OPTION SETTING"
-/// and the items at the start of a pattern).
+/// keepalived's option words that become part of the expression (pcre2pattern(3), "INTERNAL OPTION SETTING" and the items at
+/// the start of a pattern).
 const INLINE_OPTIONS: [(&str, &str); 7] = [
     ("extended_more", "(?xx)"),
     ("dupnames", "(?J)"),
@@ -97,7 +97,7 @@ const INLINE_OPTIONS: [(&str, &str); 7] = [
     ("no_dotstar_anchor", "(*NO_DOTSTAR_ANCHOR)"),
 ];
 
-/// keepalived's option words that have no effect here: nothing in an expression stands for them.
+/// keepalived's option words that have no effect here, because no syntax in an expression sets them.
 pub const IGNORED_OPTIONS: [&str; 10] = [
     "allow_empty_class",
     "alt_bsux",
@@ -111,7 +111,7 @@ pub const IGNORED_OPTIONS: [&str; 10] = [
     "never_utf",
 ];
 
-/// Compiles an expression. An error says what is wrong with it, and where.
+/// Compiles a pattern with its options. An error says what is wrong, and where.
 pub fn compile_regex(pattern: &Pattern) -> Result<Regex, String> {
     let mut builder = RegexBuilder::new();
     builder.jit_if_available(true);
@@ -132,7 +132,7 @@ pub fn compile_regex(pattern: &Pattern) -> Result<Regex, String> {
             other => match INLINE_OPTIONS.iter().find(|(name, _)| *name == other) {
                 Some((_, text)) if text.starts_with("(*") => start += text,
                 Some((_, text)) => inner += text,
-                None => return Err(format!("the option `{other}` is not known")),
+                None => return Err(format!("the option `{other}` is unknown")),
             },
         }
     }
@@ -141,7 +141,7 @@ pub fn compile_regex(pattern: &Pattern) -> Result<Regex, String> {
     let prefix = start.len() + inner.len() + 3;
     builder.build(&text).map_err(|e| match e.offset() {
         Some(at) => format!(
-            "{} (behind \"{}\")",
+            "{} (after \"{}\")",
             regex_error_text(&e),
             prefix_before(&pattern.source, at.saturating_sub(prefix))
         ),
@@ -149,7 +149,7 @@ pub fn compile_regex(pattern: &Pattern) -> Result<Regex, String> {
     })
 }
 
-/// pcre2's own words, without where in our text they hold.
+/// The message of PCRE2, without its offset, which counts in the expression with options.
 fn regex_error_text(e: &pcre2::Error) -> String {
     let text = e.to_string();
     text.split_once(": ").filter(|(head, _)| head.starts_with("PCRE2")).map_or(text.clone(), |(_, t)| t.to_owned())
@@ -178,38 +178,38 @@ mod tests {
         Pattern { source: source.into(), options, inverted: false, min_offset: 0, max_offset: None, stack: None }
     }
 
-    fn judge(p: Pattern, page: &str) -> Result<(), String> {
+    fn check_body(p: Pattern, body: &str) -> Result<(), String> {
         let regex = compile_regex(&p).expect("compiles");
         let url = url(Some(p), None);
         let mut e = Expectation::new(&url, Some(Arc::new(regex)));
-        page.as_bytes().chunks(3).for_each(|c| e.feed(c));
+        body.as_bytes().chunks(3).for_each(|c| e.feed(c));
         e.finish()
     }
 
     #[test]
-    fn a_page_is_searched_as_pcre2_does_it() {
-        assert_eq!(judge(pattern("hel+o", &[]), "say hello"), Ok(()));
-        assert_eq!(judge(pattern("(?<=say )HELLO(?!x)", &["caseless"]), "say hello"), Ok(()));
-        assert!(judge(pattern("^hello", &[]), "say\nhello").is_err());
-        assert_eq!(judge(pattern("^hello", &["multiline"]), "say\nhello"), Ok(()));
-        assert!(judge(pattern("hello", &["anchored"]), "say hello").is_err());
-        assert!(judge(pattern("hello", &["endanchored"]), "hello you").is_err());
-        assert_eq!(judge(Pattern { inverted: true, ..pattern("bad", &[]) }, "good"), Ok(()));
-        assert!(judge(Pattern { inverted: true, ..pattern("bad", &[]) }, "bad").is_err());
-        assert!(judge(Pattern { min_offset: 2, ..pattern("hello", &[]) }, "hello").is_err());
-        assert!(judge(Pattern { max_offset: Some(2), ..pattern("hello", &[]) }, "say hello").is_err());
-        assert!(judge(Pattern { min_offset: 99, ..pattern("h", &[]) }, "h").is_err(), "beyond the page");
+    fn a_body_is_searched_as_pcre2_does_it() {
+        assert_eq!(check_body(pattern("hel+o", &[]), "say hello"), Ok(()));
+        assert_eq!(check_body(pattern("(?<=say )HELLO(?!x)", &["caseless"]), "say hello"), Ok(()));
+        assert!(check_body(pattern("^hello", &[]), "say\nhello").is_err());
+        assert_eq!(check_body(pattern("^hello", &["multiline"]), "say\nhello"), Ok(()));
+        assert!(check_body(pattern("hello", &["anchored"]), "say hello").is_err());
+        assert!(check_body(pattern("hello", &["endanchored"]), "hello you").is_err());
+        assert_eq!(check_body(Pattern { inverted: true, ..pattern("bad", &[]) }, "good"), Ok(()));
+        assert!(check_body(Pattern { inverted: true, ..pattern("bad", &[]) }, "bad").is_err());
+        assert!(check_body(Pattern { min_offset: 2, ..pattern("hello", &[]) }, "hello").is_err());
+        assert!(check_body(Pattern { max_offset: Some(2), ..pattern("hello", &[]) }, "say hello").is_err());
+        assert!(check_body(Pattern { min_offset: 99, ..pattern("h", &[]) }, "h").is_err(), "beyond the body");
     }
 
     #[test]
-    fn what_is_wrong_with_an_expression_is_said() {
+    fn an_invalid_expression_is_reported_with_its_reason() {
         let why = compile_regex(&pattern("he(llo", &[])).expect_err("no end");
         assert!(why.contains("parenthes"), "{why}");
         let why = compile_regex(&pattern("x", &["casless"])).expect_err("misspelt");
         assert!(why.contains("casless"), "{why}");
     }
 
-    /// The digest of the recorded run `http_multi_url`, whose page is "hello world\n".
+    /// The digest of the recorded run `http_multi_url`, whose body is "hello world\n".
     #[test]
     fn a_digest_is_what_genhash_prints() {
         let wanted: Vec<u8> = (0..16)

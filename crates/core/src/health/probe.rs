@@ -1,4 +1,4 @@
-//! One question to one server, and how it ended.
+//! Probes: one request to one real server, and how it ended.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -6,32 +6,32 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Check, CheckKind, ConnectOptions, Database, DnsType, ForwardingMethod, HttpUrl, HttpVersion, ScriptCommand,
-    ServerKey, ServiceKey, Tls, UdpReply,
+    Check, CheckKind, ConnectOptions, Exchange, ForwardingMethod, HttpUrl, HttpVersion, ScriptCommand, ServerKey,
+    ServiceKey, Tls,
 };
 
-/// In which phase a probe failed, so that "why is it down" has an answer.
+/// The phase in which a probe failed, or which took some time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// The probe could not be made: no descriptor, no such user, no such device.
+    /// The probe could not be started: no file descriptor, no such user, no such device.
     Prepare,
-    /// The connection did not come about.
+    /// The connection was not established.
     Connect,
-    /// TLS was not agreed on, or the certificate is not trusted.
+    /// The TLS handshake failed, or the certificate is not trusted.
     Tls,
     /// The request could not be sent.
     Send,
-    /// No answer began.
+    /// No response began.
     FirstByte,
-    /// An answer began, and did not end.
+    /// A response began, but did not end.
     Body,
-    /// An answer came, but not the one expected.
+    /// The response is not the expected one.
     Expect,
 }
 
 impl Phase {
-    /// As it stands in messages.
+    /// The name in messages.
     pub const fn name(self) -> &'static str {
         match self {
             Phase::Prepare => "prepare",
@@ -48,149 +48,111 @@ impl Phase {
 /// How a probe ended.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ProbeResult {
-    /// `None`: it passed.
+    /// The phase in which the probe failed; `None`: it passed.
     pub failed: Option<Phase>,
-    /// What was seen, in words.
+    /// What was observed, for log and `status`.
     pub detail: String,
-    /// How long it took, microseconds.
+    /// The duration of the probe, µs.
     pub took_us: u64,
-    /// How long each phase took that ended, microseconds, in their order.
+    /// The duration of each completed phase, µs, in order.
     #[serde(default)]
     pub phases: Vec<(Phase, u64)>,
-    /// The weight that the server is to have from now on (MISC_CHECK with `misc_dynamic`); none: its configured one.
+    /// The weight that the probe sets (MISC_CHECK with `misc_dynamic`); `None`: the configured one.
     #[serde(default)]
     pub weight: Option<u32>,
 }
 
 impl ProbeResult {
-    /// What is told, and not probed.
+    /// The result of a passive check (FILE_CHECK, BFD_CHECK), which sends no probe.
     pub fn reported(good: bool, detail: String) -> ProbeResult {
         ProbeResult { failed: (!good).then_some(Phase::Expect), detail, took_us: 0, phases: Vec::new(), weight: None }
     }
 
-    /// Did it pass?
+    /// Whether the probe passed.
     pub fn passed(&self) -> bool {
         self.failed.is_none()
     }
 }
 
-/// The way of a forwarded packet.
+/// The path of packets that are forwarded to a real server (`through_service`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ForwardingPath {
     /// The virtual server's address.
     pub addr: IpAddr,
-    /// Its port.
+    /// The virtual server's port.
     pub port: u16,
-    /// The real server, wherever else the probe itself goes.
+    /// The real server's address, even if `connect_ip` sends the probe elsewhere.
     pub server: IpAddr,
     /// Direct routing or a tunnel.
     pub method: ForwardingMethod,
 }
 
-/// What is asked.
+/// What a probe does. The variants with requests and replies are those of the configuration ([`Exchange`]).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum ProbeKind {
-    /// A connection, and nothing more.
+    /// Establish a connection.
     Tcp {
-        /// And one that goes as forwarded packets do.
+        /// And another one by the path of forwarded packets.
         through: Option<ForwardingPath>,
     },
-    /// A page.
+    /// Get one URL.
     Http {
-        /// Which, and what it must be like.
+        /// The request target, and what the response must be.
         url: Box<HttpUrl>,
         /// The form of the request.
         version: HttpVersion,
         /// TLS, if any.
         tls: Option<Tls>,
-        /// All of it must be there within this.
+        /// The time limit for the whole response.
         limit: Option<Duration>,
     },
-    /// Whether a gRPC service serves.
-    Grpc {
-        /// Which; the server as a whole if empty.
-        service: String,
-        /// TLS, if any.
-        tls: Option<Tls>,
-    },
-    /// A greeting, as of a mail server.
-    Smtp {
-        /// What we call ourselves.
-        helo: Option<String>,
-    },
-    /// Whether a database takes clients.
-    Database(Database),
-    /// A question to a name server.
-    Dns {
-        /// The name.
-        name: String,
-        /// What about it.
-        kind: DnsType,
-    },
-    /// A datagram.
-    Udp {
-        /// What it holds; random bytes if nothing.
-        payload: Option<Vec<u8>>,
-        /// What must come back.
-        reply: Option<UdpReply>,
-    },
-    /// An echo request.
-    Ping,
-    /// A program's opinion.
+    /// A request and a reply.
+    Exchange(Exchange),
+    /// Run a program; its exit status is the result.
     Misc {
         /// The program.
         command: ScriptCommand,
-        /// Its exit status is a weight.
+        /// The exit status is a weight.
         dynamic: bool,
     },
 }
 
-/// One question to one server. Two that are equal are asked once.
+/// One request to one real server. Equal probes of several checks are executed once.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Probe {
-    /// What.
+    /// What it does.
     pub kind: ProbeKind,
-    /// Whom; for a program nobody.
+    /// The address and port that it connects to; `None` for a program.
     pub target: Option<(IpAddr, u16)>,
-    /// From where.
+    /// The source address, port, device and mark. `connect_ip` and `connect_port` are in `target`.
     pub path: ConnectOptions,
-    /// Patience for each of its phases; for a program for all of it.
+    /// The time limit of each phase; of a program, of the whole run.
     pub timeout: Duration,
 }
 
 impl Probe {
-    /// The probes of a check, in the order in which they take turns; none if it is told and does not probe.
+    /// The probes of a check, which the checker uses in turn: one for each URL, none for a passive check, one for all others.
     pub fn for_check(check: &Check, service: ServiceKey, server: ServerKey) -> Vec<Probe> {
         let path = ConnectOptions { connect_ip: None, connect_port: None, ..check.connect.clone() };
         let target = Some(check.connect.target(server));
         let timeout = check.timing.connect_timeout;
-        let one = |kind| vec![Probe { kind, target, path: path.clone(), timeout }];
+        let probe = |kind| Probe { kind, target, path: path.clone(), timeout };
         match &check.kind {
-            CheckKind::Tcp { through_service: through } => one(ProbeKind::Tcp {
-                through: through.map(|method| ForwardingPath {
-                    addr: service.addr,
-                    port: service.port,
-                    server: server.addr,
-                    method,
-                }),
-            }),
-            CheckKind::Http { urls, version, tls, total_timeout: limit, fast_recovery: _ } => urls
-                .iter()
-                .flat_map(|u| {
-                    one(ProbeKind::Http {
-                        url: Box::new(u.clone()),
-                        version: *version,
-                        tls: tls.clone(),
-                        limit: *limit,
-                    })
-                })
-                .collect(),
-            CheckKind::Grpc { service, tls } => one(ProbeKind::Grpc { service: service.clone(), tls: tls.clone() }),
-            CheckKind::Smtp { helo } => one(ProbeKind::Smtp { helo: helo.clone() }),
-            CheckKind::Dns { name, kind } => one(ProbeKind::Dns { name: name.clone(), kind: *kind }),
-            CheckKind::Udp { payload, reply } => one(ProbeKind::Udp { payload: payload.clone(), reply: reply.clone() }),
-            CheckKind::Database(database) => one(ProbeKind::Database(database.clone())),
-            CheckKind::Ping => one(ProbeKind::Ping),
+            CheckKind::Tcp { through_service } => {
+                let path =
+                    |method| ForwardingPath { addr: service.addr, port: service.port, server: server.addr, method };
+                vec![probe(ProbeKind::Tcp { through: through_service.map(path) })]
+            }
+            CheckKind::Http { urls, version, tls, total_timeout, fast_recovery: _ } => {
+                let http = |url: &HttpUrl| ProbeKind::Http {
+                    url: Box::new(url.clone()),
+                    version: *version,
+                    tls: tls.clone(),
+                    limit: *total_timeout,
+                };
+                urls.iter().map(http).map(probe).collect()
+            }
+            CheckKind::Exchange(exchange) => vec![probe(ProbeKind::Exchange(exchange.clone()))],
             CheckKind::Misc { command, timeout, dynamic } => vec![Probe {
                 kind: ProbeKind::Misc { command: command.clone(), dynamic: *dynamic },
                 target: None,

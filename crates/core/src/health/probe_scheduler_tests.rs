@@ -28,110 +28,126 @@ fn result(passed: bool) -> ProbeResult {
     ProbeResult::reported(passed, String::new())
 }
 
-/// Runs a pool in virtual time, each probe taking as long as `probe` says; returns when probes began and what was told.
+/// The probes that may be started now.
+fn started_probes(scheduler: &mut ProbeScheduler) -> Vec<ProbeId> {
+    let outputs = std::iter::from_fn(|| scheduler.poll_output());
+    outputs.filter_map(|o| if let Output::StartProbe { id, .. } = o { Some(id) } else { None }).collect()
+}
+
+/// Runs a scheduler in virtual time. `probe` returns the result and the duration of a probe that starts at some time. Returns
+/// when probes started, and the reported verdicts.
 fn run(
-    pool: &mut ProbeScheduler,
+    scheduler: &mut ProbeScheduler,
     until: Duration,
     probe: impl Fn(Duration) -> (bool, Duration),
 ) -> (Vec<Duration>, Vec<(Duration, CheckId, bool)>) {
     let start = Instant::default();
-    let (mut begun, mut told) = (Vec::new(), Vec::new());
-    let mut under_way: Vec<(Instant, usize, bool)> = Vec::new();
+    let (mut started, mut reported) = (Vec::new(), Vec::new());
+    let mut running: Vec<(Instant, ProbeId, bool)> = Vec::new();
     let mut now = start;
     loop {
-        under_way.sort();
-        if let Some((_, number, passed)) = under_way.first().copied().filter(|(at, ..)| *at <= now) {
-            under_way.remove(0);
-            let delivered = pool.handle_result(now, number, result(passed));
-            told.extend(delivered.iter().filter_map(|d| Some((now.duration_since(start), d.id, d.verdict?.up))));
+        running.sort();
+        if let Some((_, id, passed)) = running.first().copied().filter(|(at, ..)| *at <= now) {
+            running.remove(0);
+            scheduler.handle(now, Input::ProbeFinished { id, result: result(passed) });
         }
-        pool.handle_deadline(now);
-        while let Some(task) = pool.poll_probe() {
-            let (passed, takes) = probe(now.duration_since(start));
-            begun.push(now.duration_since(start));
-            under_way.push((now + takes, task.id, passed));
+        scheduler.handle_deadline(now);
+        let elapsed = now.duration_since(start);
+        while let Some(output) = scheduler.poll_output() {
+            match output {
+                Output::StartProbe { id, .. } => {
+                    let (passed, duration) = probe(elapsed);
+                    started.push(elapsed);
+                    running.push((now + duration, id, passed));
+                }
+                Output::CheckResult { id, verdict, .. } => reported.extend(verdict.map(|v| (elapsed, id, v.up))),
+            }
         }
-        let next = under_way.iter().map(|u| u.0).chain(pool.next_deadline()).min();
+        let next = running.iter().map(|r| r.0).chain(scheduler.next_deadline()).min();
         match next.filter(|t| t.duration_since(start) < until) {
             Some(t) => now = t.max(now),
-            None => return (begun, told),
+            None => return (started, reported),
         }
     }
 }
 
 #[test]
 fn services_that_share_a_server_share_its_probes() {
-    let mut pool = ProbeScheduler::new(100);
+    let mut scheduler = ProbeScheduler::new(100);
     let all: Vec<CheckConfig> = (0..50).map(|vs| check_config(vs, 1, 0)).collect();
-    pool.configure(Instant::default(), all, false);
-    assert_eq!((pool.load().0, pool.load().1), (50, 1));
+    scheduler.reconfigure(Instant::default(), all, false);
+    assert_eq!((scheduler.load().checks, scheduler.load().probes), (50, 1));
     let quick = Duration::from_millis(1);
-    let (begun, told) = run(&mut pool, Duration::from_secs(100), |t| (t.as_secs() < 50, quick));
-    assert!((9..=11).contains(&begun.len()), "{} probes in ten rounds", begun.len());
-    assert_eq!(told.len(), 50, "each is told");
-    assert!(told.iter().all(|t| !t.2 && t.0 == told[0].0));
+    let (started, reported) = run(&mut scheduler, Duration::from_secs(100), |t| (t.as_secs() < 50, quick));
+    assert!((9..=11).contains(&started.len()), "{} probes in ten rounds", started.len());
+    assert_eq!(reported.len(), 50, "one verdict for each check");
+    assert!(reported.iter().all(|t| !t.2 && t.0 == reported[0].0));
 }
 
 #[test]
-fn each_keeps_its_own_retries() {
-    let mut pool = ProbeScheduler::new(100);
-    pool.configure(Instant::default(), vec![check_config(1, 1, 0), check_config(2, 1, 3)], true);
-    let (_, told) = run(&mut pool, Duration::from_secs(60), |t| (t.as_secs() < 25, Duration::from_millis(1)));
-    let [(first, a, false), (last, b, false)] = told[..] else { panic!("{told:?}") };
+fn each_check_keeps_its_own_retries() {
+    let mut scheduler = ProbeScheduler::new(100);
+    scheduler.reconfigure(Instant::default(), vec![check_config(1, 1, 0), check_config(2, 1, 3)], true);
+    let (_, reported) = run(&mut scheduler, Duration::from_secs(60), |t| (t.as_secs() < 25, Duration::from_millis(1)));
+    let [(first, a, false), (last, b, false)] = reported[..] else { panic!("{reported:?}") };
     assert_eq!((a.0, b.0), (service(1), service(2)));
-    let forgiven = (last - first).as_secs_f64();
-    assert!((2.9..3.1).contains(&forgiven), "three retries a second apart, took {forgiven}");
+    let retrying = (last - first).as_secs_f64();
+    assert!((2.9..3.1).contains(&retrying), "three retries a second apart, took {retrying}");
 }
 
 #[test]
-fn probes_are_spread_over_the_warm_up_and_never_too_many() {
-    let mut pool = ProbeScheduler::new(3);
-    pool.configure(Instant::default(), (0..200).map(|n| check_config(1, n, 0)).collect(), false);
-    let (begun, _) = run(&mut pool, Duration::from_secs(11), |_| (true, Duration::from_millis(1)));
-    // Those at the very beginning may have had their second turn.
-    assert!((200..=205).contains(&begun.len()), "{} probes", begun.len());
+fn probes_are_spread_over_the_warm_up_and_limited_in_number() {
+    let mut scheduler = ProbeScheduler::new(3);
+    scheduler.reconfigure(Instant::default(), (0..200).map(|n| check_config(1, n, 0)).collect(), false);
+    let (started, _) = run(&mut scheduler, Duration::from_secs(11), |_| (true, Duration::from_millis(1)));
+    // Probes at the very beginning may run a second time.
+    assert!((200..=205).contains(&started.len()), "{} probes", started.len());
     for second in 1..11 {
-        let n = begun.iter().filter(|t| t.as_secs() == second).count();
+        let n = started.iter().filter(|t| t.as_secs() == second).count();
         assert!((5..45).contains(&n), "{n} in second {second}");
     }
-    // Slow ones: three at a time, whatever waits; and how late they are is known.
-    let mut pool = ProbeScheduler::new(3);
-    pool.configure(Instant::default(), (0..200).map(|n| check_config(1, n, 0)).collect(), false);
-    let (begun, _) = run(&mut pool, Duration::from_secs(20), |_| (true, Duration::from_secs(1)));
-    assert!((50..=60).contains(&begun.len()), "{} probes", begun.len());
-    assert!(pool.queue_lag(Instant::default() + Duration::from_secs(20)) > Duration::from_secs(5));
-    assert_eq!(pool.load().2, 3);
+    // Slow probes: three at a time, and the delay of the queue is known.
+    let mut scheduler = ProbeScheduler::new(3);
+    scheduler.reconfigure(Instant::default(), (0..200).map(|n| check_config(1, n, 0)).collect(), false);
+    let (started, _) = run(&mut scheduler, Duration::from_secs(20), |_| (true, Duration::from_secs(1)));
+    assert!((50..=60).contains(&started.len()), "{} probes", started.len());
+    assert!(scheduler.queue_delay(Instant::default() + Duration::from_secs(20)) > Duration::from_secs(5));
+    assert_eq!(scheduler.load().running, 3);
 }
 
 #[test]
-fn a_reload_leaves_alone_what_stays_and_forgets_what_goes() {
-    let mut pool = ProbeScheduler::new(10);
-    pool.configure(Instant::default(), vec![check_config(1, 1, 0), check_config(1, 2, 0)], false);
-    run(&mut pool, Duration::from_secs(15), |_| (false, Duration::from_millis(1)));
-    assert!(pool.check_statuses().all(|(_, v, ..)| !v.up));
+fn a_reload_keeps_unchanged_checks_and_removes_others() {
+    let mut scheduler = ProbeScheduler::new(10);
+    scheduler.reconfigure(Instant::default(), vec![check_config(1, 1, 0), check_config(1, 2, 0)], false);
+    run(&mut scheduler, Duration::from_secs(15), |_| (false, Duration::from_millis(1)));
+    assert!(scheduler.reports().all(|r| !r.verdict.up));
     let now = Instant::default() + Duration::from_secs(15);
-    pool.configure(now, vec![check_config(1, 1, 0), check_config(1, 3, 0)], true);
-    let up: Vec<_> = pool.check_statuses().map(|(id, v, ..)| (id.1, v.up)).collect();
+    scheduler.reconfigure(now, vec![check_config(1, 1, 0), check_config(1, 3, 0)], true);
+    let up: Vec<_> = scheduler.reports().map(|r| (r.id.1, r.verdict.up)).collect();
     assert!(up.contains(&(server(1), false)) && up.contains(&(server(3), true)) && up.len() == 2, "{up:?}");
-    // One that is taken away while its probe is under way.
+    // A check that is removed while its probe runs.
     let at = now + Duration::from_secs(30);
-    pool.handle_deadline(at);
-    let task = pool.poll_probe().expect("due");
-    pool.configure(at, Vec::new(), true);
-    assert!(pool.handle_result(at, task.id, result(true)).is_empty());
-    assert_eq!((pool.load().0, pool.load().1, pool.load().2), (0, 0, 0));
-    assert!(pool.handle_result(at, task.id, result(true)).is_empty(), "twice");
+    scheduler.handle_deadline(at);
+    let Some(Output::StartProbe { id: probe, .. }) = scheduler.poll_output() else { panic!("a probe is due") };
+    scheduler.reconfigure(at, Vec::new(), true);
+    let finish = |scheduler: &mut ProbeScheduler| {
+        scheduler.handle(at, Input::ProbeFinished { id: probe, result: result(true) });
+        assert!(scheduler.poll_output().is_none());
+    };
+    finish(&mut scheduler);
+    assert_eq!((scheduler.load().checks, scheduler.load().probes, scheduler.load().running), (0, 0, 0));
+    finish(&mut scheduler); // a second end of the same probe is ignored
 }
 
 #[test]
-fn checks_rest_while_they_are_suspended() {
-    let mut pool = ProbeScheduler::new(10);
-    pool.configure(Instant::default(), vec![check_config(1, 1, 0)], false);
-    pool.suspend(Instant::default(), service(1), true);
-    let (begun, _) = run(&mut pool, Duration::from_secs(60), |_| (true, Duration::from_millis(1)));
-    assert!(begun.is_empty());
+fn suspended_checks_send_no_probes() {
+    let mut scheduler = ProbeScheduler::new(10);
+    scheduler.reconfigure(Instant::default(), vec![check_config(1, 1, 0)], false);
+    scheduler.handle(Instant::default(), Input::Suspend { service: service(1), suspended: true });
+    let (started, _) = run(&mut scheduler, Duration::from_secs(60), |_| (true, Duration::from_millis(1)));
+    assert!(started.is_empty());
     let now = Instant::default() + Duration::from_secs(60);
-    pool.suspend(now, service(1), false);
-    pool.handle_deadline(now);
-    assert!(pool.poll_probe().is_some(), "at once when the address comes");
+    scheduler.handle(now, Input::Suspend { service: service(1), suspended: false });
+    scheduler.handle_deadline(now);
+    assert_eq!(started_probes(&mut scheduler).len(), 1, "at once when the address arrives");
 }

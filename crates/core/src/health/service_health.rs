@@ -1,41 +1,21 @@
-//! The life of a virtual server: which real servers take connections, with which weights; its quorum; its sorry server.
+//! The health of a virtual server: which of its real servers are active, with which weights; its quorum; its sorry server.
 //!
-//! As keepalived has it (keepalived.conf(5), "quorum", and recordings of it): the weights of healthy servers are added up;
-//! with `quorum + hysteresis` the service comes up, with less than `quorum - hysteresis` it goes down; while it is down the
-//! sorry server takes all connections, if there is one.
+//! The rules are keepalived's (keepalived.conf(5), "quorum", and recordings): the weights of healthy servers are added up.
+//! With at least `quorum + hysteresis` the service goes up; with less than `quorum - hysteresis` it goes down. While it is
+//! down, the sorry server gets all connections, if there is one.
 
+use super::HealthEvent;
 use crate::model::{RealServer, ServerKey, VirtualServer, Weight};
 
-/// What everybody is told of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum HealthEvent {
-    /// A real server came up or went down.
-    Server {
-        /// Which.
-        key: ServerKey,
-        /// Up or down.
-        up: bool,
-    },
-    /// The quorum was reached or lost.
-    Quorum {
-        /// Reached or lost.
-        up: bool,
-        /// The weight of healthy servers.
-        live_weight: u64,
-        /// What it is compared with.
-        threshold: u64,
-    },
-}
-
-/// What a check does to its server's weight. Several of a server add up, as in keepalived.
+/// The effect of a check on its server's weight. The effects of several checks add up, as in keepalived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum WeightEffect {
-    /// Nothing.
+    /// No effect.
     #[default]
     None,
-    /// It is added (FILE_CHECK).
+    /// Added to the weight (FILE_CHECK).
     Add(i64),
-    /// It takes the place of the configured weight (MISC_CHECK with `misc_dynamic`).
+    /// Replaces the configured weight (MISC_CHECK with `misc_dynamic`).
     Set(u32),
 }
 
@@ -49,7 +29,7 @@ impl WeightEffect {
     }
 }
 
-/// One check, as it counts.
+/// The verdict of one check. A failed check has no effect on the weight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct CheckState {
     up: bool,
@@ -62,10 +42,10 @@ impl CheckState {
     }
 }
 
-/// A real server, as it counts.
+/// The health of one real server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServerHealth {
-    /// Which.
+    /// Its address and port.
     pub key: ServerKey,
     base_weight: i64,
     drained: bool,
@@ -74,18 +54,17 @@ pub struct ServerHealth {
 }
 
 impl ServerHealth {
-    /// It lives only if no check fails.
+    /// Whether all of its checks pass.
     pub fn is_up(&self) -> bool {
         self.checks.iter().all(|c| c.up)
     }
 
-    /// Does this check of it pass?
+    /// Whether this check passes.
     pub fn is_check_up(&self, check: usize) -> bool {
         self.checks.get(check).is_none_or(|c| c.up)
     }
 
-    /// Its weight while it is up: the configured one and what checks add to it, 0 to 2^31 - 1; 0 if it is
-    /// drained.
+    /// Its weight while it is up: the configured one plus the effects of checks, limited to 0 to 2^31 - 1; 0 if it is drained.
     pub fn weight(&self) -> Weight {
         if self.drained {
             return Weight::QUIESCED;
@@ -96,68 +75,69 @@ impl ServerHealth {
     }
 }
 
-/// What is in force of a virtual server.
+/// The active servers of a virtual server: those that the data plane must have.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ActiveServers {
-    /// Real servers in the service, with their weights, in the order of the configuration.
+    /// The real servers with their weights, in the order of the configuration.
     pub servers: Vec<(ServerKey, Weight)>,
-    /// The sorry server's weight, if it is in the service.
+    /// The weight of the sorry server, if it is active.
     pub sorry: Option<Weight>,
 }
 
-/// A virtual server and its real servers, as they count.
+/// The health of a virtual server and of its real servers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServiceHealth {
+    /// Quorum and hysteresis.
     quorum: (u64, u64),
     servers: Vec<ServerHealth>,
     has_quorum: bool,
 }
 
 impl ServiceHealth {
-    /// At the start: everything is up but what is `alpha` and what `dead` names. Tells whether the quorum is there, but not
-    /// that an `alpha` service begins without.
-    pub fn new(v: &VirtualServer, dead: &dyn Fn(ServerKey) -> bool) -> (ServiceHealth, Vec<HealthEvent>) {
-        let mut life = ServiceHealth { quorum: (0, 0), servers: Vec::new(), has_quorum: false };
-        life.load_config(v, &mut |r, n| !dead(r.key) && !r.checks[n].alpha.unwrap_or(r.alpha));
-        let mut happenings = life.update_quorum();
-        if !life.has_quorum && !v.alpha {
-            happenings.push(life.quorum_event(false));
+    /// The health at the start: all servers are up, except for `alpha` servers and those that `is_down` selects. Returns the
+    /// events to report: whether the quorum is reached, except that the initial down of an `alpha` service is no event.
+    pub fn new(v: &VirtualServer, is_down: &dyn Fn(ServerKey) -> bool) -> (ServiceHealth, Vec<HealthEvent>) {
+        let mut health = ServiceHealth { quorum: (0, 0), servers: Vec::new(), has_quorum: false };
+        health.load_config(v, &mut |r, n| !is_down(r.key) && !r.checks[n].alpha.unwrap_or(r.alpha));
+        let mut events = health.update_quorum();
+        if !health.has_quorum && !v.alpha {
+            events.push(health.quorum_event(false));
         }
-        (life, happenings)
+        (health, events)
     }
 
-    /// The configuration has changed. What is known of servers and checks that stay is kept; `same` says whether a check
-    /// is the one that it was. Another check of a known server counts as the server did.
-    pub fn reconfigure(&mut self, v: &VirtualServer, same: &dyn Fn(ServerKey, usize) -> bool) -> Vec<HealthEvent> {
+    /// Applies a new configuration. Servers and checks that stay keep their state. `is_same` tells whether a check is the one
+    /// of before; a changed check of a known server starts with the server's state.
+    pub fn reconfigure(&mut self, v: &VirtualServer, is_same: &dyn Fn(ServerKey, usize) -> bool) -> Vec<HealthEvent> {
         let old = std::mem::take(&mut self.servers);
-        let known = |key: ServerKey| old.iter().find(|m| m.key == key);
+        let known = |key: ServerKey| old.iter().find(|s| s.key == key);
         self.load_config(v, &mut |r, n| match known(r.key) {
-            Some(m) if same(r.key, n) => m.is_check_up(n),
-            Some(m) => m.is_up(),
+            Some(s) if is_same(r.key, n) => s.is_check_up(n),
+            Some(s) => s.is_up(),
             None => !r.checks[n].alpha.unwrap_or(r.alpha),
         });
-        for m in &mut self.servers {
-            let Some(before) = known(m.key) else { continue };
-            for (n, c) in m.checks.iter_mut().enumerate().filter(|(n, _)| same(before.key, *n)) {
+        for s in &mut self.servers {
+            let Some(before) = known(s.key) else { continue };
+            for (n, c) in s.checks.iter_mut().enumerate().filter(|(n, _)| is_same(before.key, *n)) {
                 c.effect = before.checks.get(n).map_or(WeightEffect::None, |b| b.effect);
             }
         }
         self.update_quorum()
     }
 
-    fn load_config(&mut self, v: &VirtualServer, up: &mut dyn FnMut(&RealServer, usize) -> bool) {
+    fn load_config(&mut self, v: &VirtualServer, is_up: &mut dyn FnMut(&RealServer, usize) -> bool) {
         self.quorum = (v.quorum.weight.into(), v.quorum.hysteresis.into());
-        let member = |r: &RealServer| ServerHealth {
+        let server = |r: &RealServer| ServerHealth {
             key: r.key,
             base_weight: r.weight.get().into(),
             drained: r.drained,
             inhibit_on_failure: r.inhibit_on_failure,
-            checks: (0..r.checks.len()).map(|n| CheckState::new(up(r, n), WeightEffect::None)).collect(),
+            checks: (0..r.checks.len()).map(|n| CheckState::new(is_up(r, n), WeightEffect::None)).collect(),
         };
-        self.servers = v.servers.iter().map(member).collect();
+        self.servers = v.servers.iter().map(server).collect();
     }
 
-    /// A check has come to a verdict: good or bad, and what it does to the server's weight.
+    /// Handles the verdict of a check: up or down, and its effect on the server's weight.
     pub fn handle_verdict(
         &mut self,
         server: ServerKey,
@@ -165,55 +145,54 @@ impl ServiceHealth {
         up: bool,
         effect: WeightEffect,
     ) -> Vec<HealthEvent> {
-        let Some(m) = self.servers.iter_mut().find(|m| m.key == server) else { return Vec::new() };
-        let was = m.is_up();
-        let Some(c) = m.checks.get_mut(check) else { return Vec::new() };
-        // A check that begins as dead tells its first failure, although nothing changes by it.
-        let again = !up && !c.up;
+        let Some(s) = self.servers.iter_mut().find(|s| s.key == server) else { return Vec::new() };
+        let was_up = s.is_up();
+        let Some(c) = s.checks.get_mut(check) else { return Vec::new() };
+        // The first failure of an `alpha` check is reported, although the server was down before.
+        let is_first_failure = !up && !c.up;
         *c = CheckState::new(up, effect);
-        let mut out = Vec::new();
-        if m.is_up() != was || again {
-            out.push(HealthEvent::Server { key: server, up: m.is_up() });
+        let mut events = Vec::new();
+        if s.is_up() != was_up || is_first_failure {
+            events.push(HealthEvent::Server { key: server, up: s.is_up() });
         }
-        out.extend(self.update_quorum());
-        out
+        events.extend(self.update_quorum());
+        events
     }
 
-    /// Does it count so already?
+    /// Whether a check has this verdict already.
     pub fn has_verdict(&self, server: ServerKey, check: usize, up: bool, effect: WeightEffect) -> bool {
-        let m = self.servers.iter().find(|m| m.key == server);
-        let c = m.and_then(|m| m.checks.get(check));
+        let c = self.server(server).and_then(|s| s.checks.get(check));
         c.is_none_or(|c| *c == CheckState::new(up, effect))
     }
 
-    /// Is the quorum there?
+    /// Whether the quorum is reached.
     pub fn has_quorum(&self) -> bool {
         self.has_quorum
     }
 
-    /// The weights of healthy servers.
-    pub fn live_weight(&self) -> u64 {
-        self.servers.iter().filter(|m| m.is_up()).map(|m| u64::from(m.weight().get())).sum()
+    /// The sum of the weights of the healthy servers.
+    pub fn healthy_weight(&self) -> u64 {
+        self.servers.iter().filter(|s| s.is_up()).map(|s| u64::from(s.weight().get())).sum()
     }
 
-    /// Its real servers.
+    /// The real servers.
     pub fn servers(&self) -> &[ServerHealth] {
         &self.servers
     }
 
-    /// One of them.
+    /// A real server by its key.
     pub fn server(&self, key: ServerKey) -> Option<&ServerHealth> {
-        self.servers.iter().find(|m| m.key == key)
+        self.servers.iter().find(|s| s.key == key)
     }
 
-    /// `omega`: everything that is up goes down, for it is over.
+    /// The events of an end with `omega`: all that is up goes down.
     pub fn shutdown_events(&self) -> Vec<HealthEvent> {
-        let up = self.servers.iter().filter(|m| m.is_up());
-        let mut out: Vec<HealthEvent> = up.map(|m| HealthEvent::Server { key: m.key, up: false }).collect();
+        let up = self.servers.iter().filter(|s| s.is_up());
+        let mut events: Vec<HealthEvent> = up.map(|s| HealthEvent::Server { key: s.key, up: false }).collect();
         if self.has_quorum {
-            out.push(self.quorum_event(false));
+            events.push(self.quorum_event(false));
         }
-        out
+        events
     }
 
     fn quorum_threshold(&self, up: bool) -> u64 {
@@ -222,12 +201,12 @@ impl ServiceHealth {
     }
 
     fn quorum_event(&self, up: bool) -> HealthEvent {
-        HealthEvent::Quorum { up, live_weight: self.live_weight(), threshold: self.quorum_threshold(up) }
+        HealthEvent::Quorum { up, healthy_weight: self.healthy_weight(), threshold: self.quorum_threshold(up) }
     }
 
     fn update_quorum(&mut self) -> Vec<HealthEvent> {
-        let live = self.live_weight();
-        let up = live >= self.quorum_threshold(!self.has_quorum);
+        let healthy = self.healthy_weight();
+        let up = healthy >= self.quorum_threshold(!self.has_quorum);
         if up == self.has_quorum {
             return Vec::new();
         }
@@ -235,18 +214,18 @@ impl ServiceHealth {
         vec![self.quorum_event(up)]
     }
 
-    /// What is in force.
+    /// The active servers: real servers that are up, or have `inhibit_on_failure`; the sorry server while the quorum is lost.
     pub fn active_servers(&self, v: &VirtualServer) -> ActiveServers {
-        let sorry_for_all = !self.has_quorum && v.sorry_server.is_some();
-        let weight = |m: &ServerHealth| match (m.is_up() && !sorry_for_all, m.inhibit_on_failure) {
-            (true, _) => Some(m.weight()),
+        let uses_sorry_server = !self.has_quorum && v.sorry_server.is_some();
+        let weight = |s: &ServerHealth| match (s.is_up() && !uses_sorry_server, s.inhibit_on_failure) {
+            (true, _) => Some(s.weight()),
             (false, true) => Some(Weight::QUIESCED),
             (false, false) => None,
         };
         ActiveServers {
-            servers: self.servers.iter().filter_map(|m| Some((m.key, weight(m)?))).collect(),
+            servers: self.servers.iter().filter_map(|s| Some((s.key, weight(s)?))).collect(),
             sorry: match v.sorry_server {
-                Some(_) if sorry_for_all => Some(Weight::DEFAULT),
+                Some(_) if uses_sorry_server => Some(Weight::DEFAULT),
                 Some(s) if s.inhibit => Some(Weight::QUIESCED),
                 _ => None,
             },

@@ -1,7 +1,8 @@
-//! A TCP connection that is begun and given up: SYN, its answer, RST (RFC 9293, 3.5), as packets.
+//! The SYN probe of `through_service`: a TCP connection that is started and reset, as packets: SYN, its reply, RST (RFC
+//! 9293, 3.5).
 //!
-//! A real server for direct routing or a tunnel gets packets for the virtual address, and answers from it. Whether it would
-//! is seen only by a packet that goes this way, and no ordinary socket of a director that holds the address sends one.
+//! With direct routing or a tunnel, a real server receives packets for the virtual address and replies from it. Only a packet
+//! on the same path can test that, and an ordinary socket of a director that holds the address cannot send one.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,36 +14,36 @@ const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
-/// A TCP header without options.
+/// Bytes of a TCP header without options.
 const TCP_HEADER_LEN: usize = 20;
 
-/// What an answer to a SYN says.
+/// The reply to a SYN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SynReply {
-    /// Come in.
+    /// SYN and ACK: the port is open.
     Accepted,
-    /// Nobody listens.
+    /// RST: the port is closed.
     Refused,
 }
 
-/// A connection that is tried, between two addresses of one family.
+/// A connection attempt between two addresses of one family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SynProbe {
     /// Our address and port.
     pub local: SocketAddr,
-    /// The virtual server's.
+    /// The virtual server's address and port.
     pub remote: SocketAddr,
     /// Our initial sequence number.
     pub sequence: u32,
 }
 
 impl SynProbe {
-    /// The packet that begins it.
+    /// The SYN packet.
     pub fn syn(&self) -> Vec<u8> {
         self.encode(self.sequence, SYN)
     }
 
-    /// The packet that gives it up, so that the server remembers nothing.
+    /// The RST packet, after which the server has no state of the connection.
     pub fn rst(&self) -> Vec<u8> {
         self.encode(self.sequence.wrapping_add(1), RST)
     }
@@ -63,29 +64,29 @@ impl SynProbe {
         packet
     }
 
-    /// What a packet answers; `None` if it is no answer to this. Its checksum may still be for a card to make, and is
-    /// not looked at; extension headers of IPv6 are not looked behind.
+    /// Parses the reply to the SYN; `None` if the packet is not one. The checksum is not verified, because a network card may
+    /// have to compute it yet. IPv6 extension headers are not supported.
     pub fn parse_reply(&self, packet: &[u8]) -> Option<SynReply> {
         let (from, to, protocol, length) = match packet.first()? >> 4 {
             4 => {
-                let address = |at: usize| Some(IpAddr::from(*packet.get(at..)?.first_chunk::<4>()?));
+                let address = |i: usize| Some(IpAddr::from(*packet.get(i..)?.first_chunk::<4>()?));
                 (address(12)?, address(16)?, *packet.get(9)?, usize::from(packet[0] & 0xf) * 4)
             }
             6 => {
-                let address = |at: usize| Some(IpAddr::from(*packet.get(at..)?.first_chunk::<16>()?));
+                let address = |i: usize| Some(IpAddr::from(*packet.get(i..)?.first_chunk::<16>()?));
                 (address(8)?, address(24)?, *packet.get(6)?, 40)
             }
             _ => return None,
         };
         let tcp = packet.get(length..).filter(|t| t.len() >= TCP_HEADER_LEN)?;
-        let port = |at: usize| u16::from_be_bytes([tcp[at], tcp[at + 1]]);
-        let ours = protocol == IPPROTO_TCP
+        let port = |i: usize| u16::from_be_bytes([tcp[i], tcp[i + 1]]);
+        let is_ours = protocol == IPPROTO_TCP
             && (from, port(0)) == (self.remote.ip(), self.remote.port())
             && (to, port(2)) == (self.local.ip(), self.local.port())
             && tcp[8..12] == self.sequence.wrapping_add(1).to_be_bytes();
         match tcp[13] & (SYN | ACK | RST | FIN) {
-            flags if ours && flags == SYN | ACK => Some(SynReply::Accepted),
-            flags if ours && flags & RST != 0 => Some(SynReply::Refused),
+            flags if is_ours && flags == SYN | ACK => Some(SynReply::Accepted),
+            flags if is_ours && flags & RST != 0 => Some(SynReply::Refused),
             _ => None,
         }
     }
@@ -103,7 +104,7 @@ mod tests {
         SynProbe { local: at(1, 40_000), remote: at(100, 80), sequence: u32::MAX }
     }
 
-    /// The answer that a server's stack would make of a SYN; and where TCP begins.
+    /// A server's reply to the SYN, and the offset of its TCP header.
     fn reply(a: SynProbe, flags: u8) -> (Vec<u8>, usize) {
         let mut p = SynProbe { local: a.remote, remote: a.local, sequence: 7 }.encode(7, flags);
         let tcp = p.len() - TCP_HEADER_LEN;
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_have_right_checksums() {
+    fn packets_have_correct_checksums() {
         for a in [syn_probe(false), syn_probe(true)] {
             for p in [a.syn(), a.rst()] {
                 let (ip, tcp) = p.split_at(p.len() - TCP_HEADER_LEN);
@@ -123,12 +124,16 @@ mod tests {
                 );
             }
             let rst = a.rst();
-            assert_eq!(rst[rst.len() - 16..rst.len() - 12], [0; 4], "the number behind the SYN, which wraps");
+            assert_eq!(
+                rst[rst.len() - 16..rst.len() - 12],
+                [0; 4],
+                "the sequence number after the SYN, which wraps around"
+            );
         }
     }
 
     #[test]
-    fn answers_are_told_from_other_packets() {
+    fn replies_are_distinguished_from_other_packets() {
         for (a, ip) in [(syn_probe(false), [12, 16, 9]), (syn_probe(true), [8, 24, 6])] {
             assert_eq!(a.parse_reply(&reply(a, SYN | ACK).0), Some(SynReply::Accepted));
             assert_eq!(a.parse_reply(&reply(a, RST | ACK).0), Some(SynReply::Refused));

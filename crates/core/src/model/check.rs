@@ -148,28 +148,10 @@ pub enum Database {
     },
 }
 
-/// The kind of a check.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum CheckKind {
-    /// TCP_CHECK: a connection can be established.
-    Tcp {
-        /// `through_service`: a connection to the virtual server's address can be established too, with packets that reach
-        /// the server by this forwarding method, which is not NAT (an extension of evenkeel).
-        through_service: Option<ForwardingMethod>,
-    },
-    /// HTTP_GET and SSL_GET: every URL replies as expected.
-    Http {
-        /// The URLs, which are requested one after the other. All must pass.
-        urls: Vec<HttpUrl>,
-        /// The HTTP version of the request.
-        version: HttpVersion,
-        /// TLS, for SSL_GET.
-        tls: Option<Tls>,
-        /// `fast_recovery`: when a server recovers, its URLs are requested without delay between them.
-        fast_recovery: bool,
-        /// The whole reply must arrive within this time (an extension of evenkeel).
-        total_timeout: Option<Duration>,
-    },
+/// A protocol exchange with a real server: one request, and the reply that makes the check pass. Configuration and probes
+/// ([`crate::health::ProbeKind`]) share it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Exchange {
     /// GRPC_CHECK: the server reports SERVING by the gRPC health checking protocol (an extension of evenkeel).
     Grpc {
         /// The name of the gRPC service; empty: the server as a whole.
@@ -200,6 +182,48 @@ pub enum CheckKind {
     },
     /// PING_CHECK: the server answers echo requests (RFC 792, RFC 4443).
     Ping,
+}
+
+impl Exchange {
+    /// The keyword in keepalived.conf.
+    pub const fn keyword(&self) -> &'static str {
+        match self {
+            Exchange::Grpc { .. } => "GRPC_CHECK",
+            Exchange::Smtp { .. } => "SMTP_CHECK",
+            Exchange::Database(Database::Redis) => "REDIS_CHECK",
+            Exchange::Database(Database::Postgres { .. }) => "PGSQL_CHECK",
+            Exchange::Database(Database::Mysql { .. }) => "MYSQL_CHECK",
+            Exchange::Dns { .. } => "DNS_CHECK",
+            Exchange::Udp { .. } => "UDP_CHECK",
+            Exchange::Ping => "PING_CHECK",
+        }
+    }
+}
+
+/// The kind of a check.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum CheckKind {
+    /// TCP_CHECK: a connection can be established.
+    Tcp {
+        /// `through_service`: a connection to the virtual server's address can be established too, with packets that reach
+        /// the server by this forwarding method, which is not NAT (an extension of evenkeel).
+        through_service: Option<ForwardingMethod>,
+    },
+    /// HTTP_GET and SSL_GET: every URL replies as expected.
+    Http {
+        /// The URLs, which are requested one after the other. All must pass.
+        urls: Vec<HttpUrl>,
+        /// The HTTP version of the request.
+        version: HttpVersion,
+        /// TLS, for SSL_GET.
+        tls: Option<Tls>,
+        /// `fast_recovery`: when a server recovers, its URLs are requested without delay between them.
+        fast_recovery: bool,
+        /// The whole reply must arrive within this time (an extension of evenkeel).
+        total_timeout: Option<Duration>,
+    },
+    /// A request and the reply that is expected: all other network checks.
+    Exchange(Exchange),
     /// MISC_CHECK: a program decides.
     Misc {
         /// The program.
@@ -229,14 +253,7 @@ impl CheckKind {
             CheckKind::Tcp { .. } => "TCP_CHECK",
             CheckKind::Http { tls: None, .. } => "HTTP_GET",
             CheckKind::Http { tls: Some(_), .. } => "SSL_GET",
-            CheckKind::Grpc { .. } => "GRPC_CHECK",
-            CheckKind::Smtp { .. } => "SMTP_CHECK",
-            CheckKind::Database(Database::Redis) => "REDIS_CHECK",
-            CheckKind::Database(Database::Postgres { .. }) => "PGSQL_CHECK",
-            CheckKind::Database(Database::Mysql { .. }) => "MYSQL_CHECK",
-            CheckKind::Dns { .. } => "DNS_CHECK",
-            CheckKind::Udp { .. } => "UDP_CHECK",
-            CheckKind::Ping => "PING_CHECK",
+            CheckKind::Exchange(exchange) => exchange.keyword(),
             CheckKind::Misc { .. } => "MISC_CHECK",
             CheckKind::File { .. } => "FILE_CHECK",
             CheckKind::Bfd(_) => "BFD_CHECK",

@@ -18,8 +18,8 @@ mod vrrp;
 
 pub use bfd::BfdInstance;
 pub use check::{
-    Check, CheckKind, CheckTiming, ConnectOptions, Database, DnsType, HttpUrl, HttpVersion, Pattern, StatusRange, Tls,
-    UdpReply,
+    Check, CheckKind, CheckTiming, ConnectOptions, Database, DnsType, Exchange, HttpUrl, HttpVersion, Pattern,
+    StatusRange, Tls, UdpReply,
 };
 pub use config::Config;
 pub use forwarding::{ForwardingMethod, Tunnel, TunnelChecksum, TunnelKind};

@@ -1,9 +1,12 @@
-//! Health checks: the pool says which probe is to be made, tasks make them, and what is new is told.
+//! Health checks: the probe scheduler decides which probe is due, tokio tasks execute the probes, and changed verdicts become
+//! events.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_core::health::{CheckConfig, CheckId, ProbeResult, ProbeScheduler, Verdict};
+use evenkeel_core::health::{
+    CheckConfig, CheckId, CheckReport, Input, Output, ProbeId, ProbeResult, ProbeScheduler, SchedulerLoad, Verdict,
+};
 use evenkeel_core::ipc::CheckLoad;
 use evenkeel_core::model::ServiceKey;
 use evenkeel_core::time::Instant;
@@ -46,10 +49,10 @@ pub struct CheckSnapshot {
 
 /// Checks, and the probes under way.
 pub struct Checks {
-    pool: ProbeScheduler,
+    scheduler: ProbeScheduler,
     prober: Arc<Prober>,
-    done: UnboundedSender<(usize, ProbeResult)>,
-    results: UnboundedReceiver<(usize, ProbeResult)>,
+    done: UnboundedSender<(ProbeId, ProbeResult)>,
+    results: UnboundedReceiver<(ProbeId, ProbeResult)>,
     is_first_config: bool,
     overload_logged: Option<Instant>,
 }
@@ -58,8 +61,8 @@ impl Checks {
     /// Nothing is checked.
     pub fn new() -> Checks {
         let (done, results) = unbounded_channel();
-        let pool = ProbeScheduler::new(DEFAULT_CONCURRENCY);
-        Checks { pool, prober: Arc::default(), done, results, is_first_config: true, overload_logged: None }
+        let scheduler = ProbeScheduler::new(DEFAULT_CONCURRENCY);
+        Checks { scheduler, prober: Arc::default(), done, results, is_first_config: true, overload_logged: None }
     }
 
     /// How probes are made from now on.
@@ -70,7 +73,7 @@ impl Checks {
         if most < wanted {
             tracing::warn!("{most} probes at a time instead of {wanted}: a process may have {descriptors} files open");
         }
-        self.pool.set_max_running(most);
+        self.scheduler.set_max_running(most);
         // Files that expressions and certificates came from may have changed.
         self.prober = Arc::new(Prober::new(settings.secure));
     }
@@ -82,65 +85,67 @@ impl Checks {
 
     /// These checks from now on; returns where those stand that were there already.
     pub fn configure(&mut self, wanted: Vec<CheckConfig>) -> Vec<(CheckId, Verdict)> {
-        self.pool.configure(clock::now(), wanted, !std::mem::take(&mut self.is_first_config));
-        self.pool.check_statuses().map(|(id, verdict, ..)| (id, verdict)).collect()
+        self.scheduler.reconfigure(clock::now(), wanted, !std::mem::take(&mut self.is_first_config));
+        self.scheduler.reports().map(|r| (r.id, r.verdict)).collect()
     }
 
     /// `ha_suspend`
     pub fn set_suspended(&mut self, services: Vec<(ServiceKey, bool)>) {
-        for (service, rests) in services {
-            self.pool.suspend(clock::now(), service, rests);
+        for (service, suspended) in services {
+            self.scheduler.handle(clock::now(), Input::Suspend { service, suspended });
         }
     }
 
-    /// Waits for the next turn or result, and does what follows.
+    /// Waits for the next deadline or result, and handles it.
     pub async fn serve(&mut self, events: &UnboundedSender<Event>) {
-        self.start_probes();
-        let until = self.pool.next_deadline().map(|at| at.duration_since(clock::now()));
-        let turn = async {
+        self.run_scheduler(events);
+        let until = self.scheduler.next_deadline().map(|at| at.duration_since(clock::now()));
+        let deadline = async {
             match until {
                 Some(wait) => tokio::time::sleep(wait).await,
                 None => std::future::pending().await,
             }
         };
-        let mut result = tokio::select! {
-            result = self.results.recv() => result,
-            () = turn => None,
+        let mut finished = tokio::select! {
+            finished = self.results.recv() => finished,
+            () = deadline => None,
         };
-        while let Some((number, outcome)) = result {
-            self.finish_probe(number, outcome, events);
-            result = self.results.try_recv().ok();
+        while let Some((id, result)) = finished {
+            self.scheduler.handle(clock::now(), Input::ProbeFinished { id, result });
+            finished = self.results.try_recv().ok();
         }
-        self.start_probes();
+        self.run_scheduler(events);
     }
 
-    fn start_probes(&mut self) {
+    /// Handles what is due: reports results, and starts probes.
+    fn run_scheduler(&mut self, events: &UnboundedSender<Event>) {
         let now = clock::now();
-        self.pool.handle_deadline(now);
-        while let Some(task) = self.pool.poll_probe() {
-            let (prober, done) = (self.prober.clone(), self.done.clone());
-            tokio::spawn(async move {
-                let result = prober.run(&task.probe).await;
-                let _ = done.send((task.id, result));
-            });
+        self.scheduler.handle_deadline(now);
+        while let Some(output) = self.scheduler.poll_output() {
+            match output {
+                Output::StartProbe { id, probe } => {
+                    let (prober, done) = (self.prober.clone(), self.done.clone());
+                    tokio::spawn(async move {
+                        let result = prober.run(&probe).await;
+                        let _ = done.send((id, result));
+                    });
+                }
+                Output::CheckResult { id, verdict, result, log_failure } => {
+                    let (service, server, _) = id;
+                    if log_failure && !result.passed() {
+                        tracing::info!(%service, %server, "{server} of {service}: a probe failed: {}", result.detail);
+                    }
+                    if let Some(verdict) = verdict {
+                        let _ = events.send(Event::Verdict { id, verdict, result: (*result).clone() });
+                    }
+                }
+            }
         }
         self.log_overload(now);
     }
 
-    fn finish_probe(&mut self, number: usize, result: ProbeResult, events: &UnboundedSender<Event>) {
-        for d in self.pool.handle_result(clock::now(), number, result) {
-            let (service, server, _) = d.id;
-            if d.log_failure && !d.result.passed() {
-                tracing::info!(%service, %server, "{server} of {service}: a probe failed: {}", d.result.detail);
-            }
-            if let Some(verdict) = d.verdict {
-                let _ = events.send(Event::Verdict { id: d.id, verdict, result: (*d.result).clone() });
-            }
-        }
-    }
-
     fn log_overload(&mut self, now: Instant) {
-        let lag = self.pool.queue_lag(now);
+        let lag = self.scheduler.queue_delay(now);
         if lag > OVERLOAD_LAG && self.overload_logged.is_none_or(|t| now.duration_since(t) > OVERLOAD_LOG_INTERVAL) {
             self.overload_logged = Some(now);
             let late = lag.as_secs_f64();
@@ -150,14 +155,14 @@ impl Checks {
         }
     }
 
-    /// Everything that is known of checks.
+    /// The state of every check, and the load.
     pub fn snapshot(&self) -> CheckSnapshot {
-        let seen = |(id, _, forgiven, last, shared): (_, Verdict, _, Option<&ProbeResult>, _)| {
-            (id, CheckState { forgiven, last: last.cloned(), shared })
+        let state = |r: CheckReport<'_>| {
+            (r.id, CheckState { forgiven: r.retries_used, last: r.last_result.cloned(), shared: r.shared_by })
         };
-        let (checks, probes, running, begun) = self.pool.load();
-        let behind_ms = self.pool.queue_lag(clock::now()).as_millis() as u64;
-        let load = CheckLoad { checks, probes, running, started: begun, queue_delay_ms: behind_ms };
-        CheckSnapshot { checks: self.pool.check_statuses().map(seen).collect(), load }
+        let SchedulerLoad { checks, probes, running, started } = self.scheduler.load();
+        let queue_delay_ms = self.scheduler.queue_delay(clock::now()).as_millis() as u64;
+        let load = CheckLoad { checks, probes, running, started, queue_delay_ms };
+        CheckSnapshot { checks: self.scheduler.reports().map(state).collect(), load }
     }
 }

@@ -7,8 +7,8 @@ use super::super::value::{Section, Value};
 use super::services::{DEFAULT_DELAY_LOOP, InheritedTiming};
 use super::{DefaultWeights, LoweringContext};
 use crate::model::{
-    Check, CheckKind, CheckTiming, ConnectOptions, Database, DnsType, ForwardingMethod, HttpUrl, HttpVersion, Pattern,
-    ScriptCommand, ServerKey, ServiceKey, StatusRange, Tls, TrackedObject, UdpReply,
+    Check, CheckKind, CheckTiming, ConnectOptions, Database, DnsType, Exchange, ForwardingMethod, HttpUrl, HttpVersion,
+    Pattern, ScriptCommand, ServerKey, ServiceKey, StatusRange, Tls, TrackedObject, UdpReply,
 };
 
 /// Whose checks they are, and how packets reach it.
@@ -35,17 +35,17 @@ impl LoweringContext<'_> {
             "TCP_CHECK" => Some(CheckKind::Tcp { through_service: self.through_service(k, way) }),
             "HTTP_GET" | "SSL_GET" => self.http_check(blocks),
             "GRPC_CHECK" => Some(self.grpc_check(k)),
-            "SMTP_CHECK" => Some(CheckKind::Smtp { helo: self.helo_name(k) }),
-            "REDIS_CHECK" => Some(CheckKind::Database(Database::Redis)),
+            "SMTP_CHECK" => Some(CheckKind::Exchange(Exchange::Smtp { helo: self.helo_name(k) })),
+            "REDIS_CHECK" => Some(CheckKind::Exchange(Exchange::Database(Database::Redis))),
             "PGSQL_CHECK" | "MYSQL_CHECK" => {
                 let user = k.text("user").unwrap_or("evenkeel").to_owned();
                 let postgres = k.block.name() == "PGSQL_CHECK";
                 let kind = if postgres { Database::Postgres { user } } else { Database::Mysql { user } };
-                Some(CheckKind::Database(kind))
+                Some(CheckKind::Exchange(Exchange::Database(kind)))
             }
             "DNS_CHECK" => Some(dns_check(k)),
             "UDP_CHECK" => Some(udp_check(k)),
-            "PING_CHECK" => Some(CheckKind::Ping),
+            "PING_CHECK" => Some(CheckKind::Exchange(Exchange::Ping)),
             "MISC_CHECK" => self.misc_check(k, outer),
             "FILE_CHECK" => return file_check(k, usual).into_iter().collect(),
             "BFD_CHECK" => {
@@ -56,8 +56,11 @@ impl LoweringContext<'_> {
             _ => None,
         };
         let Some(kind) = kind else { return Vec::new() };
-        let hosts: Vec<&Section> =
-            if matches!(kind, CheckKind::Smtp { .. }) { k.sections("host").collect() } else { Vec::new() };
+        let hosts: Vec<&Section> = if matches!(kind, CheckKind::Exchange(Exchange::Smtp { .. })) {
+            k.sections("host").collect()
+        } else {
+            Vec::new()
+        };
         if hosts.is_empty() {
             return vec![self.lower_check(kind, k, k, outer, port)];
         }
@@ -100,7 +103,7 @@ impl LoweringContext<'_> {
         // keepalived's defaults, by checker.
         let (retry, pause) = match kind {
             CheckKind::Http { .. } => (1, Duration::from_secs(3)),
-            CheckKind::Dns { .. } => (3, delay_loop),
+            CheckKind::Exchange(Exchange::Dns { .. }) => (3, delay_loop),
             CheckKind::Misc { .. } => (0, Duration::from_secs(1)),
             _ => (1, Duration::from_secs(1)),
         };
@@ -158,7 +161,7 @@ impl LoweringContext<'_> {
     /// gRPC's health check, in plain text unless the check asks for TLS.
     fn grpc_check(&self, k: &Section) -> CheckKind {
         let tls = k.flag("tls").unwrap_or(false).then(|| self.tls_config(k, None, true));
-        CheckKind::Grpc { service: k.text("service").unwrap_or("").to_owned(), tls }
+        CheckKind::Exchange(Exchange::Grpc { service: k.text("service").unwrap_or("").to_owned(), tls })
     }
 
     fn helo_name(&self, k: &Section) -> Option<String> {
@@ -237,7 +240,7 @@ fn dns_check(k: &Section) -> CheckKind {
         Some("DNSKEY") => DnsType::Dnskey,
         _ => DnsType::Soa,
     };
-    CheckKind::Dns { name: k.text("name").unwrap_or(".").to_owned(), kind }
+    CheckKind::Exchange(Exchange::Dns { name: k.text("name").unwrap_or(".").to_owned(), kind })
 }
 
 fn udp_check(k: &Section) -> CheckKind {
@@ -250,7 +253,7 @@ fn udp_check(k: &Section) -> CheckKind {
         min_len: k.uint("min_reply_length").unwrap_or(0) as u16,
         max_len: k.uint("max_reply_length").unwrap_or(255) as u16,
     });
-    CheckKind::Udp { payload, reply }
+    CheckKind::Exchange(Exchange::Udp { payload, reply })
 }
 
 /// Hexadecimal digits, `X` for any, to bytes and the bits of them that count.
