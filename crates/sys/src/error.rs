@@ -1,61 +1,82 @@
-//! Errors: operation, object, and what the kernel said.
+//! The crate's error: the operation and its object, the kernel's error number, and the kernel's extended ACK text.
 
 use std::fmt;
 use std::io;
 
-/// What failed.
+/// A failed operation. It is displayed as one sentence: `OPERATION OBJECT: ERRNO TEXT: EXTENDED ACK (HINT)`.
 #[derive(Debug)]
 pub struct Error {
-    /// Operation and object, as `attach XDP to eth0`.
+    /// The operation and its object, for example `attach native XDP to eth0`.
     pub operation: String,
-    /// What the kernel said.
+    /// The kernel's error number, or the reason in words.
     pub source: io::Error,
-    /// How to mend it, where that is known.
+    /// The text of the kernel's extended netlink ACK (NLMSGERR_ATTR_MSG), if it sent one.
+    pub extack: Option<String>,
+    /// What the operator can do about it, if that is known.
     pub hint: Option<&'static str>,
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.operation, self.source)?;
+        if let Some(text) = &self.extack {
+            write!(f, ": {text}")?;
+        }
         match self.hint {
-            Some(h) => write!(f, " ({h})"),
+            Some(hint) => write!(f, " ({hint})"),
             None => Ok(()),
         }
     }
 }
 
-// Display says what the kernel said already, so there is no source() to say it again.
+// Display contains the source's text, so source() returns nothing.
 impl std::error::Error for Error {}
 
-/// This crate's results.
+/// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error of our own making.
-    pub fn new(what: impl Into<String>, why: impl Into<String>) -> Self {
-        Error { operation: what.into(), source: io::Error::other(why.into()), hint: None }
+    /// An error that is not the kernel's: an operation and the reason why it fails.
+    pub fn new(operation: impl Into<String>, reason: impl Into<String>) -> Self {
+        Error::from_io(operation, io::Error::other(reason.into()))
     }
 
-    /// The error number, if the kernel gave one.
+    /// An error of the kernel.
+    pub fn from_io(operation: impl Into<String>, source: io::Error) -> Self {
+        Error { operation: operation.into(), source, extack: None, hint: None }
+    }
+
+    /// An error number of the kernel.
+    pub fn from_errno(operation: impl Into<String>, errno: i32) -> Self {
+        Error::from_io(operation, io::Error::from_raw_os_error(errno))
+    }
+
+    /// The error number, if the kernel returned one.
     pub fn errno(&self) -> Option<i32> {
         self.source.raw_os_error()
     }
 
-    /// Adds how to mend it.
+    /// Adds what the operator can do about it.
     pub fn with_hint(mut self, hint: &'static str) -> Self {
         self.hint = Some(hint);
         self
     }
+
+    /// Adds the text of an extended ACK.
+    pub fn with_extack(mut self, extack: Option<String>) -> Self {
+        self.extack = extack;
+        self
+    }
 }
 
-/// Says what was being done when an error came up.
+/// Adds the operation and its object to an error.
 pub trait Context<T> {
-    /// `what` is operation and object.
-    fn context(self, what: impl FnOnce() -> String) -> Result<T>;
+    /// `operation` returns the operation and its object. It is called only on failure.
+    fn context(self, operation: impl FnOnce() -> String) -> Result<T>;
 }
 
 impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
-    fn context(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|e| Error { operation: what(), source: e.into(), hint: None })
+    fn context(self, operation: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|e| Error::from_io(operation(), e.into()))
     }
 }

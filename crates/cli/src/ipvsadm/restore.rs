@@ -112,7 +112,7 @@ impl Target {
         }
         self.after.apply_change(change).map_err(|errno| {
             let source = std::io::Error::from_raw_os_error(errno);
-            errors::change_error(change, &Error { operation: change.to_string(), source, hint: None })
+            errors::change_error(change, &Error::from_io(change.to_string(), source))
         })
     }
 

@@ -1,9 +1,9 @@
-//! Hooks: on which device, and how, the program sees packets.
+//! Attachments: the programs attached to devices, by XDP or tc.
 //!
-//! Native XDP wins on NICs. On devices that sockets feed (veth, bridges, virtual ones) tc is cheaper and keeps offloads.
-//! A hook is attached once; the next daemon replaces the program in its pinned link, which loses no packet.
+//! Native XDP is the fastest mode on NICs. On devices that sockets feed (veth, bridges, virtual devices) tc is cheaper and
+//! keeps offloads. An attachment is a pinned BPF link, so it outlives the process. The next daemon replaces the program of
+//! the link, and no packet is lost.
 
-use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fmt;
 use std::fs;
@@ -13,25 +13,34 @@ use std::path::{Path, PathBuf};
 
 use evenkeel_core::model::{AttachChoice, Family};
 use libbpf_rs::libbpf_sys as raw;
-use libbpf_rs::{MapCore, MapFlags, TC_INGRESS, TcHookBuilder};
+use libbpf_rs::{TC_INGRESS, TcHookBuilder};
 
-use super::abi::*;
-use super::object::bpf_error;
-use super::packet_path::{Maps, PacketPath};
+use super::ethtool::driver_name;
+use super::maps::Maps;
+use super::packet_path::PacketPath;
 use crate::netlink::Link;
 use crate::{Context, Error, Result, sysctl};
 
-/// How a device is hooked.
+/// How a program is attached to a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AttachMode {
-    /// In the driver.
+    /// XDP in the device's driver.
     NativeXdp,
-    /// In the stack.
+    /// XDP in the network stack.
     GenericXdp,
     /// The tcx ingress hook (Linux 6.6).
     Tcx,
-    /// A clsact filter, where there is no tcx.
+    /// A filter of the clsact qdisc, for kernels without tcx.
     Clsact,
+}
+
+impl AttachMode {
+    /// The modes whose attachments are pinned links.
+    const PINNED: [AttachMode; 3] = [AttachMode::NativeXdp, AttachMode::GenericXdp, AttachMode::Tcx];
+
+    fn is_xdp(self) -> bool {
+        matches!(self, AttachMode::NativeXdp | AttachMode::GenericXdp)
+    }
 }
 
 impl fmt::Display for AttachMode {
@@ -45,7 +54,7 @@ impl fmt::Display for AttachMode {
     }
 }
 
-/// Devices that sockets feed, by the name of their driver.
+/// The drivers of devices that sockets feed.
 const SOCKET_FED_DRIVERS: &[&str] = &[
     "veth",
     "bridge",
@@ -62,17 +71,17 @@ const SOCKET_FED_DRIVERS: &[&str] = &[
     "virtio_net",
     "ifb",
 ];
-/// Handle and priority of our clsact filter, so that the next daemon finds it.
+/// The handle and the priority of the clsact filter. The next daemon finds the filter by them.
 const CLSACT_HANDLE: u32 = 1;
 const CLSACT_PRIORITY: u32 = 0xe4;
-/// The same of the program that unwraps tunnels, which comes first.
+/// The priority of the decapsulation program's filter, which runs first.
 pub(super) const DECAP_PRIORITY: u32 = 0xe3;
 
-const XDP_MODES: [AttachMode; 2] = [AttachMode::NativeXdp, AttachMode::GenericXdp];
-
-/// Where packets are caught by XDP, an answer of NAT whose way is not known is translated and goes to the kernel, which asks
-/// for the next hop and sends it. Its source is a virtual address that this host may hold itself: a martian, unless the device
-/// takes such (ip-sysctl.rst, accept_local; fib_validate_source() in the kernel).
+/// Sets accept_local on devices with an XDP attachment, if there are real servers behind NAT.
+///
+/// The XDP program translates a reply and passes it to the kernel if it does not know the next hop's MAC address; the kernel
+/// resolves the next hop and sends the reply. The reply's source is a virtual address, which may be an address of this host.
+/// Without accept_local the kernel drops it as a martian (ip-sysctl.rst; fib_validate_source() in the kernel).
 fn accept_local_replies<'a>(maps: &Maps, devices: impl Iterator<Item = &'a str>) {
     if maps.settings.read(0).has_nat == 0 {
         return;
@@ -82,13 +91,14 @@ fn accept_local_replies<'a>(maps: &Maps, devices: impl Iterator<Item = &'a str>)
     }
 }
 
-/// The same for what is attached to these devices, whoever has done it.
+/// Sets accept_local on those of the devices that have a pinned XDP attachment, of any process.
 pub(super) fn accept_local_replies_of_pinned(dir: &Path, maps: &Maps, links: &[Link]) {
-    let by_xdp = |l: &&Link| XDP_MODES.iter().any(|h| pin_path(dir, *h, l.index).exists());
-    accept_local_replies(maps, links.iter().filter(by_xdp).map(|l| l.name.as_str()));
+    let has_xdp =
+        |l: &&Link| AttachMode::PINNED.iter().any(|mode| mode.is_xdp() && pin_path(dir, *mode, l.index).exists());
+    accept_local_replies(maps, links.iter().filter(has_xdp).map(|l| l.name.as_str()));
 }
 
-/// What is attached.
+/// The attachments that this process has made or taken over.
 #[derive(Debug, Default)]
 pub struct Attachments {
     attached: Vec<Attachment>,
@@ -103,20 +113,21 @@ struct Attachment {
 }
 
 impl Attachments {
-    /// Devices and how they are hooked.
+    /// The names of the devices, and the modes.
     pub fn iter(&self) -> impl Iterator<Item = (&str, AttachMode)> {
         self.attached.iter().map(|a| (a.name.as_str(), a.mode))
     }
 
-    /// Is this device hooked, as it was asked for?
+    /// True if the device has an attachment that was made for this choice.
     pub fn is_attached(&self, ifindex: u32, choice: AttachChoice) -> bool {
         self.attached.iter().any(|a| (a.ifindex, a.choice) == (ifindex, choice))
     }
 
-    /// Attaches to a device, or takes an earlier daemon's hook over. Returns how.
-    pub fn attach(&mut self, loaded: &PacketPath, link: &Link, choice: AttachChoice) -> Result<AttachMode> {
-        record_device(loaded, link)?;
-        let order: &[AttachMode] = match choice {
+    /// Attaches to a device, or takes over the attachment of an earlier process. Tries the modes of the choice in their
+    /// order. Returns the mode.
+    pub fn attach(&mut self, path: &PacketPath, link: &Link, choice: AttachChoice) -> Result<AttachMode> {
+        path.maps.record_device(link)?;
+        let modes: &[AttachMode] = match choice {
             AttachChoice::Auto if SOCKET_FED_DRIVERS.contains(&driver_name(&link.name).as_str()) => {
                 &[AttachMode::Tcx, AttachMode::Clsact]
             }
@@ -125,28 +136,19 @@ impl Attachments {
             AttachChoice::Tc => &[AttachMode::Tcx, AttachMode::Clsact],
             AttachChoice::GenericXdp => &[AttachMode::GenericXdp],
         };
-        // A hook of another kind that an earlier daemon left would handle every packet twice.
-        for other in
-            [AttachMode::NativeXdp, AttachMode::GenericXdp, AttachMode::Tcx].into_iter().filter(|h| !order.contains(h))
-        {
-            let _ = fs::remove_file(pin_path(&loaded.dir, other, link.index));
+        // With two attachments of different modes every packet would be handled twice.
+        for other in AttachMode::PINNED.into_iter().filter(|mode| !modes.contains(mode)) {
+            let _ = fs::remove_file(pin_path(&path.dir, other, link.index));
         }
         let mut first_error = None;
-        for &hook in order {
-            match attach_with_mode(loaded, link, hook) {
+        for &mode in modes {
+            match attach_with_mode(path, link, mode) {
                 Ok(()) => {
-                    let (ifindex, name) = (link.index, link.name.clone());
-                    if hook != AttachMode::Clsact
-                        && self.attached.iter().any(|a| a.ifindex == ifindex && a.mode == AttachMode::Clsact)
-                    {
-                        detach_clsact(ifindex, CLSACT_PRIORITY);
-                    }
-                    self.attached.retain(|a| a.ifindex != ifindex);
-                    self.attached.push(Attachment { ifindex, name, mode: hook, choice });
-                    return Ok(hook);
+                    self.record_attachment(link, mode, choice);
+                    return Ok(mode);
                 }
                 Err(e) => {
-                    if e.hint.is_some() && order.len() > 1 {
+                    if e.hint.is_some() && modes.len() > 1 {
                         tracing::warn!("{e}");
                     }
                     tracing::debug!("{e}");
@@ -154,63 +156,73 @@ impl Attachments {
                 }
             }
         }
-        Err(first_error.unwrap_or_else(|| Error::new(format!("hook {}", link.name), "no hook is possible")))
+        Err(first_error.unwrap_or_else(|| Error::new(format!("attach to {}", link.name), "no mode is possible")))
     }
 
-    /// Lets the kernel send answers of NAT whose way the program does not know, on devices that are hooked by XDP.
+    /// Replaces the device's attachment in the list. A former clsact filter is removed.
+    fn record_attachment(&mut self, link: &Link, mode: AttachMode, choice: AttachChoice) {
+        let (ifindex, name) = (link.index, link.name.clone());
+        let had_clsact = self.attached.iter().any(|a| a.ifindex == ifindex && a.mode == AttachMode::Clsact);
+        if had_clsact && mode != AttachMode::Clsact {
+            detach_clsact(ifindex, CLSACT_PRIORITY);
+        }
+        self.attached.retain(|a| a.ifindex != ifindex);
+        self.attached.push(Attachment { ifindex, name, mode, choice });
+    }
+
+    /// Sets accept_local on devices with an XDP attachment, so that the kernel sends replies that XDP passes to it.
     pub fn accept_local_replies(&self, maps: &Maps) {
-        let by_xdp = self.attached.iter().filter(|a| XDP_MODES.contains(&a.mode));
-        accept_local_replies(maps, by_xdp.map(|a| a.name.as_str()));
+        let xdp = self.attached.iter().filter(|a| a.mode.is_xdp());
+        accept_local_replies(maps, xdp.map(|a| a.name.as_str()));
     }
 
-    /// Forgets devices that are gone, and follows the addresses of those that are there.
-    pub fn sync_links(&mut self, loaded: &PacketPath, links: &[Link]) {
-        let here: Vec<u32> = links.iter().map(|l| l.index).collect();
-        self.detach_except(loaded, &here);
+    /// Forgets devices that do not exist any more, and writes the MAC addresses of the others to the maps.
+    pub fn sync_links(&mut self, path: &PacketPath, links: &[Link]) {
+        let existing: Vec<u32> = links.iter().map(|l| l.index).collect();
+        self.detach_except(path, &existing);
         for link in links.iter().filter(|l| self.attached.iter().any(|a| a.ifindex == l.index)) {
-            if let Err(e) = record_device(loaded, link) {
+            if let Err(e) = path.maps.record_device(link) {
                 tracing::warn!("{e}");
             }
         }
     }
 
-    /// Detaches from every device but these, an earlier daemon's hooks included.
-    pub fn detach_except(&mut self, loaded: &PacketPath, ifindices: &[u32]) {
+    /// Detaches from all devices except these, also where an earlier process has attached.
+    pub fn detach_except(&mut self, path: &PacketPath, ifindices: &[u32]) {
         let (kept, dropped): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.attached).into_iter().partition(|a| ifindices.contains(&a.ifindex));
         self.attached = kept;
         for a in dropped.iter().filter(|a| a.mode == AttachMode::Clsact) {
             detach_clsact(a.ifindex, CLSACT_PRIORITY);
         }
-        for entry in fs::read_dir(&loaded.dir).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(&path.dir).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let ifindex = name.strip_prefix("link-").and_then(|n| n.rsplit('-').next()?.parse().ok());
             if ifindex.is_some_and(|i| !ifindices.contains(&i)) {
-                let _ = fs::remove_file(entry.path()); // the last reference to a link is its pin
+                // The pin is the last reference to the link, so the kernel detaches it.
+                let _ = fs::remove_file(entry.path());
             }
         }
     }
 }
 
-/// Is a hook pinned for this device? (A clsact filter is not, and is put there anew.)
+/// True if an attachment to the device is pinned. A clsact filter is not pinned; attaching again replaces it.
 pub(super) fn is_pinned(dir: &Path, ifindex: u32) -> bool {
-    [AttachMode::NativeXdp, AttachMode::GenericXdp, AttachMode::Tcx]
-        .into_iter()
-        .any(|h| pin_path(dir, h, ifindex).exists())
+    AttachMode::PINNED.into_iter().any(|mode| pin_path(dir, mode, ifindex).exists())
 }
 
-/// Takes a clsact filter of this priority off.
+/// Removes the clsact filter with this priority from a device.
 pub(super) fn detach_clsact(ifindex: u32, priority: u32) {
-    // The builder wants a program, which taking off does not need.
-    let Ok(nothing) = fs::File::open("/dev/null") else { return };
-    let mut tc = TcHookBuilder::new(nothing.as_fd());
+    // The builder requires a descriptor, which detaching does not use.
+    let Ok(unused) = fs::File::open("/dev/null") else { return };
+    let mut tc = TcHookBuilder::new(unused.as_fd());
     let mut tc = tc.ifindex(ifindex as i32).handle(CLSACT_HANDLE).priority(priority).hook(TC_INGRESS);
     if let Err(e) = tc.detach() {
-        tracing::debug!("detach from device {ifindex}: {e}");
+        tracing::debug!("cannot detach the clsact filter from device {ifindex}: {e}");
     }
 }
 
-/// Attaches a tc program by what this kernel has, its link pinned in `dir`.
+/// Attaches a tc program: by tcx with a link pinned in `dir`, or else by clsact.
 pub(super) fn attach_tc(dir: &Path, program: BorrowedFd<'_>, link: &Link, priority: u32) -> Result<AttachMode> {
     let path = pin_path(dir, AttachMode::Tcx, link.index);
     attach_link(program, &path, link, AttachMode::Tcx)
@@ -218,8 +230,8 @@ pub(super) fn attach_tc(dir: &Path, program: BorrowedFd<'_>, link: &Link, priori
         .or_else(|_| attach_clsact(program, link, priority).map(|()| AttachMode::Clsact))
 }
 
-fn pin_path(dir: &Path, hook: AttachMode, ifindex: u32) -> PathBuf {
-    let kind = match hook {
+fn pin_path(dir: &Path, mode: AttachMode, ifindex: u32) -> PathBuf {
+    let kind = match mode {
         AttachMode::NativeXdp => "xdp",
         AttachMode::GenericXdp => "generic",
         AttachMode::Tcx | AttachMode::Clsact => "tc",
@@ -227,17 +239,11 @@ fn pin_path(dir: &Path, hook: AttachMode, ifindex: u32) -> PathBuf {
     dir.join(format!("link-{kind}-{ifindex}"))
 }
 
-fn check_return<T>(ret: i64, what: impl FnOnce() -> String, ok: impl FnOnce() -> T) -> Result<T> {
-    if ret >= 0 { Ok(ok()) } else { Err(io::Error::from_raw_os_error(-ret as i32)).context(what) }
-}
-
-fn attach_with_mode(loaded: &PacketPath, link: &Link, hook: AttachMode) -> Result<()> {
-    let program =
-        if matches!(hook, AttachMode::NativeXdp | AttachMode::GenericXdp) { "evenkeel_xdp" } else { "evenkeel_tc" };
-    let prog = loaded.program_fd(program)?;
-    match hook {
-        AttachMode::Clsact => attach_clsact(prog, link, CLSACT_PRIORITY),
-        _ => attach_link(prog, &pin_path(&loaded.dir, hook, link.index), link, hook),
+fn attach_with_mode(path: &PacketPath, link: &Link, mode: AttachMode) -> Result<()> {
+    let program = path.program_fd(if mode.is_xdp() { "evenkeel_xdp" } else { "evenkeel_tc" })?;
+    match mode {
+        AttachMode::Clsact => attach_clsact(program, link, CLSACT_PRIORITY),
+        _ => attach_link(program, &pin_path(&path.dir, mode, link.index), link, mode),
     }
 }
 
@@ -249,167 +255,58 @@ fn attach_clsact(program: BorrowedFd<'_>, link: &Link, priority: u32) -> Result<
         .priority(priority)
         .hook(TC_INGRESS);
     let done = tc.create().and_then(|mut t| t.attach());
-    let what = || format!("attach {} to {}", AttachMode::Clsact, link.name);
-    done.map(|_| ()).map_err(|e| Error::new(what(), format!("{e:#}")))
+    let operation = || format!("attach {} to {}", AttachMode::Clsact, link.name);
+    done.map(|_| ()).map_err(|e| Error::new(operation(), format!("{e:#}")))
 }
 
-/// Attaches by a link that is pinned at `path`; one that is there already gets the new program.
-fn attach_link(prog: BorrowedFd<'_>, path: &Path, link: &Link, hook: AttachMode) -> Result<()> {
-    let what = || format!("attach {hook} to {}", link.name);
-    let cpath = CString::new(path.as_os_str().as_encoded_bytes()).context(what)?;
+/// The result of a libbpf function that returns a negative error number on failure.
+fn check_return(ret: i32, operation: impl FnOnce() -> String) -> Result<()> {
+    if ret >= 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-ret)).context(operation) }
+}
+
+/// Attaches a program by a link that is pinned at `path`. If a link is pinned there, its program is replaced.
+fn attach_link(program: BorrowedFd<'_>, path: &Path, link: &Link, mode: AttachMode) -> Result<()> {
+    let operation = || format!("attach {mode} to {}", link.name);
+    let cpath = CString::new(path.as_os_str().as_encoded_bytes()).context(operation)?;
     if path.exists() {
-        // SAFETY: a valid C string; the result is checked.
-        let fd = unsafe { raw::bpf_obj_get(cpath.as_ptr()) };
-        if fd >= 0 {
-            // SAFETY: a descriptor that bpf_obj_get just made.
-            let old = unsafe { OwnedFd::from_raw_fd(fd) };
-            // SAFETY: two valid descriptors, no options.
-            let ret = unsafe { raw::bpf_link_update(old.as_raw_fd(), prog.as_raw_fd(), std::ptr::null()) };
-            if ret == 0 {
-                return Ok(());
-            }
-            tracing::debug!("{} does not take a new program ({ret}): made anew", path.display());
+        if replace_program(program, &cpath) {
+            return Ok(());
         }
+        tracing::debug!("the link {} rejects the new program; it is made again", path.display());
         let _ = fs::remove_file(path);
     }
-    let (kind, flags) = match hook {
+    let (kind, flags) = match mode {
         AttachMode::NativeXdp => (raw::BPF_XDP, raw::XDP_FLAGS_DRV_MODE),
         AttachMode::GenericXdp => (raw::BPF_XDP, raw::XDP_FLAGS_SKB_MODE),
         AttachMode::Tcx | AttachMode::Clsact => (raw::BPF_TCX_INGRESS, 0),
     };
     let opts =
         raw::bpf_link_create_opts { sz: size_of::<raw::bpf_link_create_opts>() as _, flags, ..Default::default() };
-    // SAFETY: a valid program, a device number, and options of their true size.
-    let fd = unsafe { raw::bpf_link_create(prog.as_raw_fd(), link.index as i32, kind, &opts) };
-    check_return(fd.into(), what, || ()).map_err(|e| match (e.errno(), kind) {
+    // SAFETY: The program descriptor is valid, and `opts` contains its own size.
+    let fd = unsafe { raw::bpf_link_create(program.as_raw_fd(), link.index as i32, kind, &opts) };
+    check_return(fd, operation).map_err(|e| match (e.errno(), kind) {
         (Some(libc::EBUSY | libc::EEXIST), raw::BPF_XDP) => e.with_hint(
-            "another XDP program is there (`ip link` shows it), and stays: take it off, or choose tc by `dataplane_interface`",
+            "another XDP program is attached (`ip link` shows it) and stays: detach it, or choose tc by \
+             `dataplane_interface`",
         ),
         _ => e,
     })?;
-    // SAFETY: a descriptor that bpf_link_create just made.
-    let made = unsafe { OwnedFd::from_raw_fd(fd) };
-    // SAFETY: a valid descriptor and a valid C string.
-    let ret = unsafe { raw::bpf_obj_pin(made.as_raw_fd(), cpath.as_ptr()) };
-    check_return(ret.into(), || format!("pin {}", path.display()), || ())
+    // SAFETY: The descriptor is new and has no other owner.
+    let new_link = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: The descriptor is valid, and the path is a C string.
+    let ret = unsafe { raw::bpf_obj_pin(new_link.as_raw_fd(), cpath.as_ptr()) };
+    check_return(ret, || format!("pin the link of {} at {}", link.name, path.display()))
 }
 
-/// An old ethtool request, which works in every namespace; `false` if the device has no answer. `T` begins with the request's
-/// number and is as large as what the kernel fills in.
-fn ethtool_ioctl<T>(name: &str, request: &mut T) -> bool {
-    let Ok(sock) = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None) else {
+/// Replaces the program of a pinned link. Returns false if that is not possible.
+fn replace_program(program: BorrowedFd<'_>, path: &CString) -> bool {
+    // SAFETY: The path is a C string, and the result is checked.
+    let fd = unsafe { raw::bpf_obj_get(path.as_ptr()) };
+    if fd < 0 {
         return false;
-    };
-    // SAFETY: a zeroed ifreq is valid.
-    let mut req: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in req.ifr_name.iter_mut().zip(name.bytes().take(15)) {
-        *to = from as libc::c_char;
     }
-    req.ifr_ifru.ifru_data = std::ptr::from_mut(request).cast();
-    // SAFETY: the request's structure is as large as what the kernel fills in.
-    let ret = unsafe { libc::ioctl(sock.as_raw_fd(), libc::SIOCETHTOOL, &mut req) };
-    ret == 0
-}
-
-/// The driver's name; empty if there is none.
-pub fn driver_name(name: &str) -> String {
-    /// struct ethtool_drvinfo
-    #[repr(C)]
-    struct DrvInfo {
-        cmd: u32,
-        driver: [u8; 32],
-        rest: [u8; 160],
-    }
-    const ETHTOOL_GDRVINFO: u32 = 3;
-    let mut info = DrvInfo { cmd: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
-    if !ethtool_ioctl(name, &mut info) {
-        return String::new();
-    }
-    let _ = info.rest;
-    let end = info.driver.iter().position(|&b| b == 0).unwrap_or(info.driver.len());
-    String::from_utf8_lossy(&info.driver[..end]).into_owned()
-}
-
-/// Does the device take VLAN tags off before an XDP program sees the frame (`ethtool -K … rxvlan`)? Of a veth its peer
-/// decides (`txvlan`).
-pub fn strips_vlan_tags(name: &str) -> bool {
-    /// struct ethtool_value
-    #[repr(C)]
-    struct Flags {
-        cmd: u32,
-        data: u32,
-    }
-    const ETHTOOL_GFLAGS: u32 = 0x25;
-    const ETH_FLAG_RXVLAN: u32 = 1 << 8;
-    let mut flags = Flags { cmd: ETHTOOL_GFLAGS, data: 0 };
-    driver_name(name) != "veth" && ethtool_ioctl(name, &mut flags) && flags.data & ETH_FLAG_RXVLAN != 0
-}
-
-/// Lets the XDP program know the device's own address, so that it leaves other hosts' frames alone.
-fn record_device(loaded: &PacketPath, link: &Link) -> Result<()> {
-    write_device(&loaded.maps, link, 0, [0; EK_VLAN_TAGS as usize])
-}
-
-fn write_device(maps: &Maps, link: &Link, lower: u32, tags: [u32; EK_VLAN_TAGS as usize]) -> Result<()> {
-    let devices = &maps.devices;
-    let at = (0..EK_DEVICE_PROBES).map(|i| (link.index.wrapping_add(i) & (EK_DEVICES - 1)) as usize);
-    let places: Vec<usize> = at.collect();
-    let mine = places.iter().copied().find(|&i| devices.read(i).ifindex == link.index);
-    let Some(place) = mine.or_else(|| places.iter().copied().find(|&i| devices.read(i).ifindex == 0)) else {
-        return Err(Error::new(format!("hook {}", link.name), "the device table is crowded at its number"));
-    };
-    // What is known of a VLAN stays: there is a moment between this and the next note_vlans().
-    let had = devices.read(place);
-    let (lower, tags) = if lower == 0 && link.vlan.is_some() { (had.lower, had.tags) } else { (lower, tags) };
-    devices.write(place, device { ifindex: link.index, mac: link.mac, unused: 0, lower, tags });
-    Ok(())
-}
-
-/// The device at the bottom of a VLAN, or of one within another, and the tags that its frames have there.
-fn lower_device(link: &Link, links: &[Link]) -> Option<(u32, [u32; EK_VLAN_TAGS as usize])> {
-    let mut tags = Vec::new();
-    let mut at = link;
-    while let Some((protocol, number)) = at.vlan {
-        tags.insert(0, u32::from(protocol) << 16 | u32::from(number));
-        at = links.iter().find(|l| Some(l.index) == at.lower)?;
-    }
-    let fits = !tags.is_empty() && tags.len() <= EK_VLAN_TAGS as usize;
-    fits.then(|| (at.index, std::array::from_fn(|i| tags.get(i).copied().unwrap_or(0))))
-}
-
-impl Maps {
-    /// Is it a VLAN, as far as the XDP program knows?
-    pub(super) fn is_vlan(&self, ifindex: u32) -> bool {
-        let at = |i| self.devices.read((ifindex.wrapping_add(i) & (EK_DEVICES - 1)) as usize);
-        (0..EK_DEVICE_PROBES).map(at).any(|d| d.ifindex == ifindex && d.lower != 0)
-    }
-
-    /// Lets the XDP program know the VLANs that there are: frames come with their tags, and leave with them.
-    pub fn record_vlans(&self, links: &[Link]) -> Result<()> {
-        let mut wanted: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
-        for link in links {
-            let Some((lower, tags)) = lower_device(link, links) else { continue };
-            write_device(self, link, lower, tags)?;
-            wanted.insert([lower, tags[0], tags[1]].iter().flat_map(|w| w.to_ne_bytes()).collect(), link.index);
-        }
-        let failed = |e| bpf_error("note the VLANs".into(), e);
-        for (key, ifindex) in &wanted {
-            self.vlans.update(key, &ifindex.to_ne_bytes(), MapFlags::ANY).map_err(failed)?;
-        }
-        let gone: Vec<Vec<u8>> = self.vlans.keys().filter(|k| !wanted.contains_key(k)).collect();
-        for key in gone {
-            self.vlans.delete(&key).map_err(failed)?;
-        }
-        Ok(())
-    }
-}
-
-impl PacketPath {
-    /// Test runs come in by the loopback device, whose address is all zeros.
-    pub fn record_test_device(&self) {
-        let lo = Link { index: 1, name: "lo".into(), loopback: true, ..Link::default() };
-        if let Err(e) = record_device(self, &lo) {
-            tracing::warn!("{e}");
-        }
-    }
+    // SAFETY: The descriptor is new and has no other owner.
+    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: Both descriptors are valid, and null means no options.
+    (unsafe { raw::bpf_link_update(link.as_raw_fd(), program.as_raw_fd(), std::ptr::null()) }) == 0
 }

@@ -1,4 +1,4 @@
-//! Our packet path as a table in IPVS's terms, for `ipvsadm`; with a daemon that runs, or without.
+//! The packet path as ipvsadm's backend, with or without a running daemon.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -13,125 +13,138 @@ use evenkeel_core::ipvs::{
     SyncDaemon, Timeouts,
 };
 use evenkeel_core::model::{AttachChoice, ServiceKey};
-use evenkeel_core::plan::{ServiceState, Step};
+use evenkeel_core::plan::{ServiceSpec, ServiceState, Step};
 
 use super::attach::{self, Attachments};
-use super::packet_path::{DEFAULT_CONNS, Maps, PacketPath};
-use super::reader::{self, ServiceRecord};
+use super::conn_table::ConnEntry;
+use super::maps::Maps;
+use super::packet_path::{DEFAULT_CONNS, PacketPath};
+use super::reader::{DestRecord, ServiceRecord};
 use super::writer::MapWriter;
 use crate::ipvs_backend::IpvsBackend;
-use crate::netlink::Netlink;
+use crate::netlink::{Link, Netlink};
 use crate::nexthop::NextHopResolver;
 use crate::{Error, Result};
 
-/// IPVS's version 1.2.1, which ours is like.
+/// The version of IPVS that the packet path behaves like: 1.2.1.
 const IPVS_VERSION: u32 = 0x01_02_01;
-/// A server that nobody has spoken with yet is waited for so long, so often: a second and a half, as a device that is new
-/// asks nobody by IPv6 before.
+/// A new real server's next hop is awaited for up to 1.5 s. A device that is just up sends no neighbour solicitation
+/// earlier.
 const RESOLVE_INTERVAL: Duration = Duration::from_millis(20);
 const RESOLVE_ATTEMPTS: u32 = 75;
 
-/// The packet path's services, connections and settings.
+/// The services, connections and timeouts of the packet path.
 pub struct XdpBackend {
     maps: Arc<Maps>,
-    /// What is needed to change them.
+    /// `None` if the backend was opened for reading only.
     writer: Option<MapWriter>,
     dir: PathBuf,
     run_dir: PathBuf,
-    /// Numbers per second, if they have been measured.
+    /// Rates per second by service and destination position, since the last measurement.
     rates: BTreeMap<(ServiceKey, Option<usize>), Rates>,
 }
 
-fn errno_error(what: impl ToString, number: i32) -> Error {
-    Error { operation: what.to_string(), source: io::Error::from_raw_os_error(number), hint: None }
+/// An error with the number that IPVS returns for a change.
+fn errno_error(operation: impl ToString, errno: i32) -> Error {
+    Error::from_errno(operation.to_string(), errno)
 }
 
 impl XdpBackend {
-    /// Is there one? Where that cannot be seen for want of permission, opening it says so.
+    /// True if the packet path is loaded. Also true if the permission to see it is missing; [`XdpBackend::open`] then fails.
     pub fn is_loaded(dir: &Path) -> bool {
         !matches!(dir.join("settings").metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Opens what is pinned in `dir`, to look at it or to change it; if nobody has loaded the packet path yet, it is
-    /// loaded. The daemon's control socket is in `run_dir`, if a daemon runs.
-    pub fn open(dir: &Path, run_dir: &Path, change: bool) -> Result<XdpBackend> {
+    /// Opens the maps that are pinned in `dir`, for reading, or for changes too. Loads the packet path if it is not loaded.
+    /// `run_dir` is the directory with the control socket of a daemon.
+    pub fn open(dir: &Path, run_dir: &Path, write: bool) -> Result<XdpBackend> {
         if !XdpBackend::is_loaded(dir) {
             PacketPath::load(dir, DEFAULT_CONNS)?;
         }
-        let maps = Arc::new(Maps::open(dir, change)?);
-        let editor = change.then(|| MapWriter::external(Arc::clone(&maps), dir));
-        Ok(XdpBackend {
-            maps,
-            writer: editor,
-            dir: dir.to_owned(),
-            run_dir: run_dir.to_owned(),
-            rates: BTreeMap::new(),
-        })
-    }
-
-    fn service_records(&self) -> Vec<ServiceRecord> {
-        self.maps.service_records()
+        let maps = Arc::new(Maps::open(dir, write)?);
+        let writer = write.then(|| MapWriter::external(Arc::clone(&maps), dir));
+        let (dir, run_dir) = (dir.to_owned(), run_dir.to_owned());
+        Ok(XdpBackend { maps, writer, dir, run_dir, rates: BTreeMap::new() })
     }
 
     fn service_record(&self, id: ServiceId) -> Option<ServiceRecord> {
         self.maps.service_record(id.service_key())
     }
 
-    fn service_entry(&self, v: &ServiceRecord) -> ServiceEntry {
-        let rates = self.rates.get(&(v.key, None)).copied().unwrap_or_default();
-        ServiceEntry { service: Service::from_plan(v.key, &v.spec), stats: v.stats, rates }
+    fn service_entry(&self, record: &ServiceRecord) -> ServiceEntry {
+        let rates = self.rates.get(&(record.key, None)).copied().unwrap_or_default();
+        ServiceEntry { service: Service::from_plan(record.key, &record.spec), stats: record.stats, rates }
     }
 
-    fn writer_for(&mut self, what: &Change) -> Result<&mut MapWriter> {
-        self.writer.as_mut().ok_or_else(|| Error::new(what.to_string(), "the table was opened to look at only"))
+    fn writer_for(&mut self, change: &Change) -> Result<&mut MapWriter> {
+        self.writer.as_mut().ok_or_else(|| Error::new(change.to_string(), "the maps were opened for reading only"))
     }
 
-    fn apply_step(&mut self, change: &Change, step: Step) -> Result<()> {
-        match self.writer_for(change)?.apply_steps(&[step]).pop() {
-            Some(e) => Err(e),
-            None => Ok(()),
-        }
+    fn apply_steps(&mut self, change: &Change, steps: &[Step]) -> Result<()> {
+        self.writer_for(change)?.apply_steps(steps).pop().map_or(Ok(()), Err)
     }
 
-    /// A service that the change needs.
+    /// The service that a change refers to; ESRCH if it does not exist.
     fn require_service(&self, id: ServiceId, change: &Change) -> Result<(ServiceKey, ServiceState)> {
         let key = id.service_key();
         let state = self.maps.observe_service(key).ok_or_else(|| errno_error(change, libc::ESRCH))?;
         Ok((key, state))
     }
 
-    /// Lets packets come and go, where no daemon does it, or not yet.
+    fn change_service(&mut self, s: &Service, change: &Change) -> Result<()> {
+        let key = s.id.service_key();
+        if !s.persistence_engine.is_empty() {
+            return Err(errno_error(change, libc::ENOENT));
+        }
+        let spec = s.to_spec().ok_or_else(|| errno_error(change, libc::ENOENT))?;
+        match (change, self.maps.observe_service(key)) {
+            (Change::AddService(_), Some(_)) => Err(errno_error(change, libc::EEXIST)),
+            (Change::AddService(_), None) => {
+                self.apply_steps(change, &[Step::AddService(key, spec)])?;
+                self.attach_and_resolve(Some(key))
+            }
+            (_, Some(old)) => {
+                // IPVS has no removal policy: the service keeps the one that it has.
+                let spec = ServiceSpec { removal_policy: old.spec.removal_policy, ..spec };
+                self.apply_steps(change, &[Step::EditService(key, spec)])
+            }
+            (_, None) => Err(errno_error(change, libc::ESRCH)),
+        }
+    }
+
+    fn change_dest(&mut self, id: ServiceId, d: &Dest, change: &Change) -> Result<()> {
+        let (key, state) = self.require_service(id, change)?;
+        validate_dest(id, d, change)?;
+        let spec = d.to_spec().ok_or_else(|| errno_error(change, libc::EINVAL))?;
+        let exists = state.dests.iter().any(|(k, _)| *k == d.server_key());
+        let step = match (change, exists) {
+            (Change::AddDest(..), true) => return Err(errno_error(change, libc::EEXIST)),
+            (Change::AddDest(..), false) => Step::AddDest(key, d.server_key(), spec),
+            (_, true) => Step::EditDest(key, d.server_key(), spec),
+            (_, false) => return Err(errno_error(change, libc::ENOENT)),
+        };
+        self.apply_steps(change, &[step])?;
+        self.attach_and_resolve(None)
+    }
+
+    /// Attaches the program where a new service's packets arrive, and resolves next hops if no daemon does that.
     fn attach_and_resolve(&self, new_service: Option<ServiceKey>) -> Result<()> {
-        let daemon = UnixStream::connect(self.run_dir.join("control.sock")).is_ok();
+        let has_daemon = UnixStream::connect(self.run_dir.join("control.sock")).is_ok();
         let mut netlink = Netlink::new()?;
-        let Some(editor) = self.writer.as_ref().filter(|_| !daemon || new_service.is_some()) else {
-            return Ok(()); // it is asked to look, once everything is changed
+        // ipvsadm asks a daemon to observe the maps after all changes, so there is nothing to do for a real server.
+        let Some(writer) = self.writer.as_ref().filter(|_| !has_daemon || new_service.is_some()) else {
+            return Ok(());
         };
         if let Some(key) = new_service {
-            let links = netlink.links()?;
-            let holds = |ifindex| links.iter().find(|l| l.index == ifindex && !l.loopback);
-            // Marks are seen in tc, and by any device that packets of their family may come in by.
-            let (mark, v6) = (key.fwmark != 0, key.addr.is_ipv6());
-            let choice = if mark { AttachChoice::Tc } else { AttachChoice::Auto };
-            let here = |a: IpAddr| if mark { a.is_ipv6() == v6 } else { a == key.addr };
-            let held: BTreeSet<_> = netlink.addresses()?.iter().filter(|a| here(a.addr)).map(|a| a.ifindex).collect();
-            let bare: Vec<_> =
-                held.into_iter().filter_map(holds).filter(|l| !attach::is_pinned(&self.dir, l.index)).collect();
-            if !bare.is_empty() {
-                let loaded = PacketPath::load(&self.dir, DEFAULT_CONNS)?;
-                loaded.maps.record_vlans(&links)?;
-                for link in bare {
-                    Attachments::default().attach(&loaded, link, choice)?;
-                }
-            }
+            self.attach_for(key, &mut netlink)?;
         }
-        if daemon {
+        if has_daemon {
             return Ok(());
         }
         attach::accept_local_replies_of_pinned(&self.dir, &self.maps, &netlink.links()?);
         let mut hops = NextHopResolver::default();
         for _ in 0..RESOLVE_ATTEMPTS {
-            hops.refresh(&mut netlink, editor)?;
+            hops.refresh(&mut netlink, writer)?;
             if !hops.is_pending() {
                 break;
             }
@@ -139,9 +152,33 @@ impl XdpBackend {
         }
         Ok(())
     }
+
+    /// Attaches the program to the devices with a service's address. A firewall mark's service needs tc, because XDP does
+    /// not see marks, on all devices with an address of its family.
+    fn attach_for(&self, key: ServiceKey, netlink: &mut Netlink) -> Result<()> {
+        let is_mark = key.fwmark != 0;
+        let choice = if is_mark { AttachChoice::Tc } else { AttachChoice::Auto };
+        let is_relevant = |a: IpAddr| if is_mark { a.is_ipv6() == key.addr.is_ipv6() } else { a == key.addr };
+        let links = netlink.links()?;
+        let addresses = netlink.addresses()?;
+        let devices: BTreeSet<u32> = addresses.iter().filter(|a| is_relevant(a.addr)).map(|a| a.ifindex).collect();
+        let unattached: Vec<&Link> = links
+            .iter()
+            .filter(|l| !l.loopback && devices.contains(&l.index) && !attach::is_pinned(&self.dir, l.index))
+            .collect();
+        if unattached.is_empty() {
+            return Ok(());
+        }
+        let path = PacketPath::load(&self.dir, DEFAULT_CONNS)?;
+        path.maps.record_vlans(&links)?;
+        for link in unattached {
+            Attachments::default().attach(&path, link, choice)?;
+        }
+        Ok(())
+    }
 }
 
-/// What a second's difference is.
+/// The rates of one second: the difference of two readings.
 fn rates_between(before: Stats, after: Stats) -> Rates {
     Rates {
         cps: after.conns.saturating_sub(before.conns),
@@ -152,7 +189,7 @@ fn rates_between(before: Stats, after: Stats) -> Rates {
     }
 }
 
-/// What the kernel refuses in a server (ip_vs_add_dest(), ip_vs_edit_dest()).
+/// Rejects what the kernel rejects in a real server (ip_vs_add_dest(), ip_vs_edit_dest()).
 fn validate_dest(id: ServiceId, d: &Dest, change: &Change) -> Result<()> {
     if d.weight < 0 || d.l_threshold > d.u_threshold {
         return Err(errno_error(change, libc::ERANGE));
@@ -169,37 +206,35 @@ fn validate_dest(id: ServiceId, d: &Dest, change: &Change) -> Result<()> {
 
 impl IpvsBackend for XdpBackend {
     fn info(&mut self) -> Result<IpvsInfo> {
-        Ok(IpvsInfo {
-            version: IPVS_VERSION,
-            conn_tab_size: u32::try_from(self.maps.conn_capacity()).unwrap_or(u32::MAX),
-        })
+        let conn_tab_size = u32::try_from(self.maps.conn_capacity()).unwrap_or(u32::MAX);
+        Ok(IpvsInfo { version: IPVS_VERSION, conn_tab_size })
     }
 
     fn services(&mut self) -> Result<Vec<ServiceEntry>> {
-        Ok(self.service_records().iter().map(|v| self.service_entry(v)).collect())
+        Ok(self.maps.service_records().iter().map(|r| self.service_entry(r)).collect())
     }
 
     fn service(&mut self, id: ServiceId) -> Result<ServiceEntry> {
-        let view = self.service_record(id).ok_or_else(|| errno_error(format!("look at service {id}"), libc::ESRCH))?;
-        Ok(self.service_entry(&view))
+        let record = self.service_record(id).ok_or_else(|| errno_error(format!("read service {id}"), libc::ESRCH))?;
+        Ok(self.service_entry(&record))
     }
 
     fn dests(&mut self, id: ServiceId) -> Result<Vec<DestEntry>> {
-        let Some(v) = self.service_record(id) else { return Ok(Vec::new()) };
-        let entry = |(n, d): (usize, &reader::DestRecord)| {
+        let Some(record) = self.service_record(id) else { return Ok(Vec::new()) };
+        let entry = |(n, d): (usize, &DestRecord)| {
             let dest = Dest::from_plan(d.key, &d.spec);
-            let rates = self.rates.get(&(v.key, Some(n))).copied().unwrap_or_default();
+            let rates = self.rates.get(&(record.key, Some(n))).copied().unwrap_or_default();
             let (active, inactive, persistent) = (d.active, d.inactive, d.persistent);
             DestEntry { dest, active, inactive, persistent, stats: d.stats, rates }
         };
-        Ok(v.dests.iter().enumerate().map(entry).collect())
+        Ok(record.dests.iter().enumerate().map(entry).collect())
     }
 
-    /// Sorted: a hash table's own order says nothing.
+    /// Sorted, because the order in the hash table has no meaning.
     fn connections(&mut self) -> Result<Vec<Connection>> {
         let mut all = self.maps.connections();
         all.sort_by_key(|c| (c.protocol, c.service, c.client));
-        Ok(all.iter().map(super::conn_table::ConnEntry::to_ipvs).collect())
+        Ok(all.iter().map(ConnEntry::to_ipvs).collect())
     }
 
     fn end_connections(&mut self, wanted: &dyn Fn(&Connection) -> bool) -> Result<usize> {
@@ -216,15 +251,15 @@ impl IpvsBackend for XdpBackend {
     }
 
     fn measure_rates(&mut self) -> Result<()> {
-        let before = self.service_records();
+        let before = self.maps.service_records();
         std::thread::sleep(Duration::from_secs(1));
         self.rates.clear();
-        for v in self.service_records() {
-            let Some(was) = before.iter().find(|b| b.key == v.key) else { continue };
-            self.rates.insert((v.key, None), rates_between(was.stats, v.stats));
-            for (n, d) in v.dests.iter().enumerate() {
-                if let Some(old) = was.dests.iter().find(|o| o.id == d.id) {
-                    self.rates.insert((v.key, Some(n)), rates_between(old.stats, d.stats));
+        for after in self.maps.service_records() {
+            let Some(old) = before.iter().find(|b| b.key == after.key) else { continue };
+            self.rates.insert((after.key, None), rates_between(old.stats, after.stats));
+            for (n, d) in after.dests.iter().enumerate() {
+                if let Some(old) = old.dests.iter().find(|o| o.id == d.id) {
+                    self.rates.insert((after.key, Some(n)), rates_between(old.stats, d.stats));
                 }
             }
         }
@@ -233,78 +268,37 @@ impl IpvsBackend for XdpBackend {
 
     fn apply_change(&mut self, change: &Change) -> Result<()> {
         match change {
-            Change::AddService(s) | Change::EditService(s) => {
-                let key = s.id.service_key();
-                if !s.persistence_engine.is_empty() {
-                    return Err(errno_error(change, libc::ENOENT));
-                }
-                let spec = s.to_spec().ok_or_else(|| errno_error(change, libc::ENOENT))?;
-                let known = self.maps.observe_service(key);
-                match (change, known) {
-                    (Change::AddService(_), Some(_)) => Err(errno_error(change, libc::EEXIST)),
-                    (Change::AddService(_), None) => {
-                        self.apply_step(change, Step::AddService(key, spec))?;
-                        self.attach_and_resolve(Some(key))
-                    }
-                    (_, Some(had)) => {
-                        let spec = evenkeel_core::plan::ServiceSpec { removal_policy: had.spec.removal_policy, ..spec };
-                        self.apply_step(change, Step::EditService(key, spec))
-                    }
-                    (_, None) => Err(errno_error(change, libc::ESRCH)),
-                }
-            }
+            Change::AddService(s) | Change::EditService(s) => self.change_service(s, change),
             Change::RemoveService(id) => {
                 let (key, _) = self.require_service(*id, change)?;
-                self.apply_step(change, Step::RemoveService(key))
+                self.apply_steps(change, &[Step::RemoveService(key)])
             }
-            Change::AddDest(id, d) | Change::EditDest(id, d) => {
-                let (key, state) = self.require_service(*id, change)?;
-                validate_dest(*id, d, change)?;
-                let spec = d.to_spec().ok_or_else(|| errno_error(change, libc::EINVAL))?;
-                let there = state.dests.iter().any(|(k, _)| *k == d.server_key());
-                match (change, there) {
-                    (Change::AddDest(..), true) => Err(errno_error(change, libc::EEXIST)),
-                    (Change::AddDest(..), false) => {
-                        self.apply_step(change, Step::AddDest(key, d.server_key(), spec))?;
-                        self.attach_and_resolve(None)
-                    }
-                    (_, true) => {
-                        self.apply_step(change, Step::EditDest(key, d.server_key(), spec))?;
-                        self.attach_and_resolve(None)
-                    }
-                    (_, false) => Err(errno_error(change, libc::ENOENT)),
-                }
-            }
+            Change::AddDest(id, d) | Change::EditDest(id, d) => self.change_dest(*id, d, change),
             Change::RemoveDest(id, d) => {
                 let (key, state) = self.require_service(*id, change)?;
                 if !state.dests.iter().any(|(k, _)| *k == d.server_key()) {
                     return Err(errno_error(change, libc::ENOENT));
                 }
-                self.apply_step(change, Step::RemoveDest(key, d.server_key()))
+                self.apply_steps(change, &[Step::RemoveDest(key, d.server_key())])
             }
             Change::SetTimeouts(t) => {
                 self.writer_for(change)?.set_timeouts(t.tcp_s, t.tcpfin_s, t.udp_s);
                 Ok(())
             }
             Change::StartDaemon(_) => {
-                Err(Error::new(change.to_string(), "the packet path does not tell others of its connections")
+                Err(Error::new(change.to_string(), "the packet path does not synchronise connections")
                     .with_hint("the kernel's IPVS does: --dataplane ipvs"))
             }
             Change::StopDaemon(_) => Err(errno_error(change, libc::ESRCH)),
             Change::Zero(id) => {
-                let key = match id {
-                    Some(id) => Some(self.require_service(*id, change)?.0),
-                    None => None,
-                };
+                let key = id.map(|id| self.require_service(id, change)).transpose()?.map(|(key, _)| key);
                 self.writer_for(change)?.zero_stats(key);
                 Ok(())
             }
             Change::Flush => {
-                let steps: Vec<Step> = self.maps.observe_services().keys().map(|k| Step::RemoveService(*k)).collect();
-                match self.writer_for(change)?.apply_steps(&steps).pop() {
-                    Some(e) => Err(e),
-                    None => Ok(()),
-                }
+                let services = self.maps.observe_services();
+                let steps: Vec<Step> = services.keys().map(|k| Step::RemoveService(*k)).collect();
+                self.apply_steps(change, &steps)
             }
         }
     }

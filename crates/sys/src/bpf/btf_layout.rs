@@ -1,5 +1,4 @@
-//! How a map's elements lie in memory, as BTF describes it; and what one version of the program has written, rewritten for
-//! another.
+//! The layout of a map's elements, read from BTF, and the conversion of an element from one layout to another.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -7,48 +6,48 @@ use btf_rs::{Btf, BtfType, Type};
 use libbpf_rs::libbpf_sys as raw;
 use libbpf_rs::{MapCore, MapHandle};
 
-/// Types within types: more than any map has.
+/// The limit for types within types. No map of ours comes near it.
 const MAX_DEPTH: usize = 16;
 
-/// A type, as far as where its parts lie.
+/// The layout of a type.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Layout {
-    /// A number of so many bytes.
+    /// A number; its size in bytes.
     Scalar(usize),
-    /// So many of one kind.
+    /// An array: the layout of its elements, and their number.
     Array(Box<Layout>, usize),
-    /// Its size, and its members: name, offset in bytes, shape.
+    /// A structure: its size in bytes, and its members as (name, offset in bytes, layout).
     Struct(usize, Vec<(String, usize, Layout)>),
 }
 
 impl Layout {
-    /// The shape of the structure of a name.
+    /// The layout of the structure with this name; `None` if there is none, or if it has members of another kind.
     pub fn of_struct(btf: &Btf, name: &str) -> Option<Layout> {
         let all = btf.resolve_types_by_name(name).ok()?;
         let structure = all.into_iter().find(|t| matches!(t, Type::Struct(_)))?;
         parse_type(btf, &structure, 0)
     }
 
-    /// Bytes.
+    /// The size in bytes.
     pub fn size(&self) -> usize {
         match self {
             Layout::Scalar(n) | Layout::Struct(n, _) => *n,
-            Layout::Array(of, n) => of.size() * n,
+            Layout::Array(element, n) => element.size() * n,
         }
     }
 
-    /// Where a member of a structure lies.
+    /// The offset of a structure's member in bytes.
     pub fn offset_of(&self, member: &str) -> Option<usize> {
         let Layout::Struct(_, members) = self else { return None };
-        members.iter().find(|(name, ..)| name == member).map(|(_, at, _)| *at)
+        members.iter().find(|(name, ..)| name == member).map(|(_, offset, _)| *offset)
     }
 
-    /// Rewrites bytes of this shape as bytes of another one of the same meaning: what has the same name has the same value,
-    /// what is new stays as it is in `to`, what is no more is left out.
+    /// Converts a value of this layout to another layout. Members of the same name get the same value. New members keep
+    /// their bytes in `to`. Members that the other layout does not have are dropped.
     pub fn convert(&self, from: &[u8], other: &Layout, to: &mut [u8]) {
         match (self, other) {
             (Layout::Scalar(a), Layout::Scalar(b)) => {
-                // Little-endian machines: the low bytes come first. Others only have numbers of one size.
+                // On little-endian machines the low bytes come first. Other machines convert numbers of the same size only.
                 let n = *a.min(b);
                 if cfg!(target_endian = "big") && a != b {
                     return;
@@ -58,21 +57,20 @@ impl Layout {
                 }
             }
             (Layout::Array(a, n), Layout::Array(b, m)) => {
-                let (a, b, n) = (a, b, n.min(m));
-                for i in 0..*n {
+                for i in 0..*n.min(m) {
                     let (Some(from), Some(to)) = (from.get(i * a.size()..), to.get_mut(i * b.size()..)) else { return };
                     a.convert(from, b, to);
                 }
             }
             (Layout::Struct(_, old), Layout::Struct(_, new)) => {
-                for (name, at, shape) in new {
-                    let had = old.iter().find(|(n, ..)| n == name);
-                    let Some((_, was, had)) = had else { continue };
-                    let (Some(from), Some(to)) = (from.get(*was..), to.get_mut(*at..)) else { continue };
-                    had.convert(from, shape, to);
+                for (name, new_offset, new_layout) in new {
+                    let Some((_, old_offset, old_layout)) = old.iter().find(|(n, ..)| n == name) else { continue };
+                    if let (Some(from), Some(to)) = (from.get(*old_offset..), to.get_mut(*new_offset..)) {
+                        old_layout.convert(from, new_layout, to);
+                    }
                 }
             }
-            // A member that became something else altogether begins anew.
+            // The member has another kind of type now: its old value means nothing.
             _ => {}
         }
     }
@@ -105,7 +103,7 @@ fn parse_type(btf: &Btf, of: &Type, depth: usize) -> Option<Layout> {
     }
 }
 
-/// The description within an object file.
+/// The BTF of an object file.
 pub fn object_btf(object: &[u8]) -> Option<Btf> {
     let file = elf::ElfBytes::<elf::endian::AnyEndian>::minimal_parse(object).ok()?;
     let section = file.section_header_by_name(".BTF").ok()??;
@@ -113,55 +111,56 @@ pub fn object_btf(object: &[u8]) -> Option<Btf> {
     Btf::from_bytes(bytes).ok()
 }
 
-/// The description that the kernel keeps with a map.
+/// The BTF that the kernel keeps with a map.
 pub fn map_btf(map: &MapHandle) -> Option<Btf> {
     let id = map.info().ok()?.info.btf_id;
-    // SAFETY: a plain number; the result is checked.
+    // SAFETY: The argument is a number, and the result is checked.
     let fd = unsafe { raw::bpf_btf_get_fd_by_id(id) };
     if id == 0 || fd < 0 {
         return None;
     }
-    // SAFETY: a descriptor that bpf_btf_get_fd_by_id just made.
+    // SAFETY: The descriptor is new and has no other owner.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let ask = |info: &mut raw::bpf_btf_info| {
+    let get_info = |info: &mut raw::bpf_btf_info| {
         let mut len = size_of_val(info) as u32;
-        // SAFETY: a valid descriptor, and a structure of the length that is said; what it points to is as long as it says.
+        // SAFETY: The descriptor is valid, `len` is the size of `info`, and `info.btf` points to `info.btf_size` bytes.
         (unsafe { raw::bpf_btf_get_info_by_fd(fd.as_raw_fd(), info, &mut len) }) == 0
     };
+    // The first call returns the size, the second one the bytes.
     let mut size = raw::bpf_btf_info::default();
-    if !ask(&mut size) {
+    if !get_info(&mut size) {
         return None;
     }
     let mut bytes = vec![0u8; size.btf_size as usize];
-    let mut whole = raw::bpf_btf_info { btf: bytes.as_mut_ptr() as u64, btf_size: size.btf_size, ..Default::default() };
-    ask(&mut whole).then(|| Btf::from_bytes(&bytes).ok())?
+    let mut info = raw::bpf_btf_info { btf: bytes.as_mut_ptr() as u64, btf_size: size.btf_size, ..Default::default() };
+    get_info(&mut info).then(|| Btf::from_bytes(&bytes).ok())?
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn number(name: &str, at: usize, size: usize) -> (String, usize, Layout) {
-        (name.to_owned(), at, Layout::Scalar(size))
+    fn number(name: &str, offset: usize, size: usize) -> (String, usize, Layout) {
+        (name.to_owned(), offset, Layout::Scalar(size))
     }
 
     #[test]
-    fn what_has_the_same_name_has_the_same_value() {
+    fn members_of_the_same_name_keep_their_values() {
         let old = Layout::Struct(12, vec![number("a", 0, 4), number("gone", 4, 4), number("b", 8, 2)]);
         let new = Layout::Struct(16, vec![number("b", 0, 8), number("new", 8, 4), number("a", 12, 4)]);
         let from = [1, 2, 3, 4, 9, 9, 9, 9, 5, 6, 0, 0];
         let mut to = [0; 16];
         old.convert(&from, &new, &mut to);
         assert_eq!(to, [5, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]);
-        let many = |of: &Layout, n| Layout::Array(Box::new(of.clone()), n);
+        let array = |element: &Layout, n| Layout::Array(Box::new(element.clone()), n);
         let mut to = [0; 48];
-        many(&old, 2).convert(&[from, from].concat(), &many(&new, 3), &mut to);
+        array(&old, 2).convert(&[from, from].concat(), &array(&new, 3), &mut to);
         assert_eq!((to[0], to[12], to[16], to[28], to[32]), (5, 1, 5, 1, 0));
     }
 
     #[test]
-    fn the_programs_own_structures_are_known() {
-        let btf = object_btf(super::super::packet_path::OBJECT).expect("described");
+    fn the_programs_own_structures_have_btf() {
+        let btf = object_btf(super::super::packet_path::OBJECT).expect("BTF");
         let conn = Layout::of_struct(&btf, "conn_line").expect("a structure");
         assert_eq!(conn.size(), 64);
         let settings = Layout::of_struct(&btf, "settings").expect("a structure");

@@ -1,4 +1,4 @@
-//! The connection table, listed and audited.
+//! The connection table as user space sees it: its entries listed, and ended.
 
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,39 +9,39 @@ use evenkeel_core::ipvs;
 use evenkeel_core::model::{Protocol, ServerKey};
 
 use super::abi::*;
-use super::packet_path::Maps;
-use super::service_table::from_wire_addr;
+use super::address::from_wire_addr;
+use super::maps::Maps;
 
 /// A connection or a persistence template.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConnEntry {
-    /// TCP, UDP or SCTP; of the template of a firewall mark TCP, which stands for all.
+    /// TCP, UDP or SCTP. TCP for the template of a firewall mark, which covers all protocols.
     pub protocol: Protocol,
-    /// 0; or the firewall mark of its service. A template has it as its service's address too.
+    /// The firewall mark of the service; 0 for other services. A template of a mark also has it in `service`.
     pub mark: u32,
-    /// The client; a template's is its network, port 0.
+    /// The client's address and port. For a template: the client's network, and port 0.
     pub client: (IpAddr, u16),
     /// The service's address and port.
     pub service: (IpAddr, u16),
-    /// The destination's index and name.
+    /// The destination's index, and its address and port.
     pub dest: (u32, Option<ServerKey>),
-    /// enum tcp_state or sctp_state; 0 for UDP and templates.
+    /// `enum tcp_state` or `enum sctp_state`; 0 for UDP and templates.
     pub state: u32,
-    /// enum conn_flags.
+    /// `enum conn_flags`.
     pub flags: u32,
-    /// How long it still lives, seconds.
+    /// Seconds until the entry expires.
     pub expires_s: u32,
-    /// A template: how many connections it controls.
+    /// For a template: the number of connections that it controls.
     pub control: u32,
 }
 
 impl ConnEntry {
-    /// Is it a persistence template?
+    /// True for a persistence template.
     pub fn is_template(&self) -> bool {
         self.flags & CONN_TEMPLATE != 0
     }
 
-    /// ip_vs_state_name(): what `ipvsadm -Lc` prints.
+    /// The name of the state as `ipvsadm -Lc` prints it (ip_vs_state_name()).
     pub fn state_name(&self) -> &'static str {
         match (self.is_template(), self.flags & CONN_ASSURED != 0) {
             (true, true) => "ASSURED",
@@ -50,9 +50,9 @@ impl ConnEntry {
         }
     }
 
-    /// In IPVS's terms.
+    /// The entry as a connection of IPVS.
     pub fn to_ipvs(&self) -> ipvs::Connection {
-        // A server without a port of its own keeps the packet's.
+        // A real server on port 0 gets packets on their original port.
         let dest = self.dest.1.map_or((IpAddr::from([0; 4]), 0), |d| {
             (d.addr, if self.is_template() || d.port != 0 { d.port } else { self.service.1 })
         });
@@ -70,22 +70,22 @@ impl ConnEntry {
     }
 }
 
-/// Is it a whole key, and not one of KEY_FREE, KEY_BUSY and KEY_TAIL of abi.h?
-fn is_whole_key(key1: u64) -> bool {
+/// True for the key of an entry; false for KEY_FREE, KEY_BUSY and KEY_TAIL of bpf/abi.h.
+pub(super) fn is_whole_key(key1: u64) -> bool {
     key1 != 0 && key1 < u64::MAX - 1
 }
 
-/// KEY_V6
+/// True for the key of an IPv6 entry (KEY_V6).
 fn is_ipv6_key(key1: u64) -> bool {
     key1 & (1 << 47) != 0
 }
 
-/// The client's and the service's address of the entry whose line this is.
+/// The addresses of client and service of an entry in a line.
 fn entry_addresses(c: &conn, line: &conn_line) -> (IpAddr, IpAddr) {
     if !is_ipv6_key(c.key1) {
         return (from_wire_addr(4, [c.key0 as u32, 0, 0, 0]), from_wire_addr(4, [(c.key0 >> 32) as u32, 0, 0, 0]));
     }
-    // struct conn_tail lies over the second entry
+    // An IPv6 entry takes the whole line: struct conn_tail is in the place of the second entry.
     let t = &line.entry[1];
     let six = |a: u64, b: u64| {
         let mut o = [0; 16];
@@ -97,29 +97,36 @@ fn entry_addresses(c: &conn, line: &conn_line) -> (IpAddr, IpAddr) {
     (six(c.key0, t.key0), six(pair(t.dest, t.expires), pair(t.status, t.control)))
 }
 
-/// What of destinations each of their connections repeats: names and marks, looked up once.
-struct DestCache<'m> {
+/// The context for parsing entries. It caches the key and the firewall mark of each destination, because many entries have
+/// the same destination.
+struct ParseContext<'m> {
     maps: &'m Maps,
     cached: Vec<Option<(Option<ServerKey>, u32)>>,
     now: u32,
     settings: settings,
 }
 
-impl DestCache<'_> {
-    fn new(maps: &Maps) -> DestCache<'_> {
-        DestCache { maps, cached: vec![None; maps.dests.len()], now: maps.jiffies(), settings: maps.settings.read(0) }
+impl ParseContext<'_> {
+    fn new(maps: &Maps) -> ParseContext<'_> {
+        ParseContext {
+            maps,
+            cached: vec![None; maps.dests.len()],
+            now: maps.jiffies(),
+            settings: maps.settings.read(0),
+        }
     }
 
-    fn lookup(&mut self, id: u32) -> (Option<ServerKey>, u32) {
+    fn lookup_dest(&mut self, id: u32) -> (Option<ServerKey>, u32) {
         let maps = self.maps;
         match self.cached.get_mut(id as usize) {
-            Some(known) => *known.get_or_insert_with(|| (maps.dest_key(id), maps.mark_of_dest(id))),
+            Some(cached) => *cached.get_or_insert_with(|| (maps.dest_key(id), maps.mark_of_dest(id))),
             None => (None, 0),
         }
     }
 }
 
-/// No connection lives longer than its timeout, as far as anybody sees: some have it from the end of a spell, see bpf/conn/flow_cache.h.
+/// The limit for the remaining time of an entry in jiffies: its timeout. For flows in the flow cache the program counts the
+/// timeout from the end of the epoch (bpf/conn/flow_cache.h), which is not shown.
 fn max_remaining(s: &settings, protocol: Protocol, c: &conn) -> u32 {
     match (protocol, c.status & 0xff) {
         _ if (c.status >> 8) & CONN_TEMPLATE != 0 => u32::MAX,
@@ -129,8 +136,9 @@ fn max_remaining(s: &settings, protocol: Protocol, c: &conn) -> u32 {
     }
 }
 
-fn parse_entry(named: &mut DestCache<'_>, c: &conn, line: &conn_line) -> Option<ConnEntry> {
-    let (now, hz) = (named.now, named.settings.hz.max(1));
+/// Parses an entry of a line. Returns `None` for free, expired and auxiliary entries.
+fn parse_entry(context: &mut ParseContext<'_>, c: &conn, line: &conn_line) -> Option<ConnEntry> {
+    let (now, hz) = (context.now, context.settings.hz.max(1));
     let kind = (c.key1 >> 40) as u32 & 0x7f;
     if !is_whole_key(c.key1) || !matches!(kind, KIND_CONN | KIND_TEMPLATE | KIND_DEAD_TEMPLATE) {
         return None;
@@ -139,15 +147,15 @@ fn parse_entry(named: &mut DestCache<'_>, c: &conn, line: &conn_line) -> Option<
     let flags = (c.status >> 8) & 0xff;
     let controls = flags & CONN_TEMPLATE != 0 && c.control > 0;
     if left <= 0 && !controls {
-        return None; // past its time: absent, whether the sweep has come by or not
+        return None; // expired, even if the expiry timer has not freed it yet
     }
     let port = |shift: u32| u16::from_be((c.key1 >> shift) as u16);
     let (client, service) = entry_addresses(c, line);
     let protocol = (c.key1 >> 32) as u8;
-    let (server, mark) = named.lookup(c.dest);
+    let (server, mark) = context.lookup_dest(c.dest);
     let mark_template = protocol == 0 && flags & CONN_TEMPLATE != 0;
     let protocol = if mark_template { Protocol::Tcp } else { Protocol::from_number(protocol)? };
-    let most = max_remaining(&named.settings, protocol, c);
+    let limit = max_remaining(&context.settings, protocol, c);
     Some(ConnEntry {
         protocol,
         mark,
@@ -156,93 +164,62 @@ fn parse_entry(named: &mut DestCache<'_>, c: &conn, line: &conn_line) -> Option<
         dest: (c.dest, server),
         state: c.status & 0xff,
         flags,
-        expires_s: (left.max(0) as u32).min(most) / hz,
+        expires_s: (left.max(0) as u32).min(limit) / hz,
         control: if flags & CONN_TEMPLATE != 0 { c.control } else { 0 },
     })
 }
 
 impl Maps {
-    /// Everything in the connection table.
+    /// All connections and persistence templates.
     pub fn connections(&self) -> Vec<ConnEntry> {
-        let mut named = DestCache::new(self);
+        let mut context = ParseContext::new(self);
         let mut all = Vec::with_capacity(self.estimated_count());
-        self.for_each_line(|line| all.extend(line.entry.iter().filter_map(|c| parse_entry(&mut named, c, line))));
+        self.for_each_line(|line| all.extend(line.entry.iter().filter_map(|c| parse_entry(&mut context, c, line))));
         all
     }
 
-    /// How many connections and templates there are, by the counts of their servers; a few more by now.
+    /// The number of connections and templates by the counters of the destinations, with some reserve.
     fn estimated_count(&self) -> usize {
         let count = |i: usize, at: usize| self.dests.atomic_u32(i, at).load(Ordering::Relaxed) as usize;
         let live = (0..self.dests.len()).filter(|i| count(*i, offset_of!(dest, flags)) != 0);
-        let known = live.map(|i| {
+        let counts = live.map(|i| {
             count(i, offset_of!(dest, active))
                 + count(i, offset_of!(dest, inactive))
                 + count(i, offset_of!(dest, persistent))
         });
-        // No more than there are places, whatever the counts say.
-        known.sum::<usize>().saturating_add(64).min(self.conns.len() * 2)
+        // The counters are no upper limit that can be trusted; the table's size is.
+        counts.sum::<usize>().saturating_add(64).min(self.conns.len() * 2)
     }
 
-    /// Every line in which there is something.
-    fn for_each_line(&self, mut see: impl FnMut(&conn_line)) {
+    /// Calls `f` with each line that has an entry.
+    fn for_each_line(&self, mut f: impl FnMut(&conn_line)) {
         for i in 0..self.conns.len() {
-            // Most lines are empty, and seen to be by two words.
-            let key = |at: usize| self.conns.atomic_u64(i, at + offset_of!(conn, key1)).load(Ordering::Relaxed);
+            // Most lines are empty; two words tell that.
+            let key = |entry: usize| self.conns.atomic_u64(i, entry + offset_of!(conn, key1)).load(Ordering::Relaxed);
             if key(0) != 0 || key(size_of::<conn>()) != 0 {
-                see(&self.conns.read(i));
+                f(&self.conns.read(i));
             }
         }
     }
 
-    /// How much memory the entries take, in bytes; there is a bit more for every two of them.
+    /// The memory of the entries in bytes, without the overflow bits.
     pub fn conn_table_bytes(&self) -> usize {
         self.conns.len() * size_of::<conn_line>()
     }
 
-    /// What the program has kept of entries apart from them (bpf/conn/flow_cache.h) holds no more: whoever changes entries from outside
-    /// says so afterwards.
-    fn invalidate_flow_cache(&self) {
-        for i in 0..self.recent.len() {
-            let spell = self.recent.atomic_u32(i, offset_of!(flow_cache_line, epoch));
-            loop {
-                // Held while a packet writes it: a few instructions.
-                let was = spell.load(Ordering::Relaxed) & !EK_FLOW_CACHE_LOCKED;
-                if spell.compare_exchange(was, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                    break;
-                }
-                std::hint::spin_loop();
-            }
-        }
-    }
-
-    /// How much memory is beside them for flows that were seen of late, in bytes.
-    pub fn flow_cache_bytes(&self) -> usize {
-        self.recent.len() * size_of::<flow_cache_line>()
-    }
-
-    /// How many flows the program knows apart from their entries: those of this spell.
-    pub fn flow_cache_entries(&self) -> usize {
-        let spell = (self.jiffies64() >> self.settings.read(0).epoch_shift << 1) as u32;
-        // Most lines are of another spell: only their words are looked at.
-        let is_of_now =
-            |&i: &usize| self.recent.atomic_u32(i, offset_of!(flow_cache_line, epoch)).load(Ordering::Relaxed) == spell;
-        let flows = |i| self.recent.read(i).tag.iter().filter(|&&f| f > EK_FLOW_CACHE_DELETED).count();
-        (0..self.recent.len()).filter(is_of_now).map(flows).sum()
-    }
-
-    /// Ends connections, templates apart: each is past its time from now on, and so absent for whoever meets it; the sweep
-    /// counts it out. Returns how many.
+    /// Ends the wanted connections, but no templates: each entry expires now. Packets treat it as absent, and the expiry timer
+    /// updates the counters and frees it. Returns the number of ended connections.
     pub fn end_connections(&self, wanted: impl Fn(&ConnEntry) -> bool) -> usize {
-        let mut named = DestCache::new(self);
-        let now = named.now;
+        let mut context = ParseContext::new(self);
+        let now = context.now;
         let mut ended = 0;
         for i in 0..self.conns.len() {
             let line = self.conns.read(i);
             for (e, c) in line.entry.iter().enumerate() {
-                let seen = parse_entry(&mut named, c, &line).filter(|v| !v.is_template());
-                if seen.is_some_and(|v| wanted(&v)) {
+                let entry = parse_entry(&mut context, c, &line).filter(|v| !v.is_template());
+                if entry.is_some_and(|v| wanted(&v)) {
                     let word = offset_of!(conn_line, entry) + e * size_of::<conn>() + offset_of!(conn, expires);
-                    // Only if no packet has renewed it meanwhile: it might be another connection's by now.
+                    // If a packet has changed the time meanwhile, the entry may belong to another connection.
                     let done = self.conns.atomic_u32(i, word).compare_exchange(
                         c.expires,
                         now.wrapping_sub(1),
@@ -254,49 +231,17 @@ impl Maps {
             }
         }
         if ended > 0 {
-            // A packet that found its connection before is through by then.
+            // Packets that found their entry before the change are processed by then.
             std::thread::sleep(Duration::from_millis(1));
             self.invalidate_flow_cache();
         }
         ended
     }
 
-    /// Entries that hold their place, past their time or not, as they lie there: the fastest list that there is.
+    /// All entries as they are in the table, expired ones included. This is faster than [`Maps::connections`].
     pub fn raw_entries(&self) -> Vec<conn> {
         let mut all = Vec::with_capacity(self.estimated_count());
         self.for_each_line(|line| all.extend(line.entry.iter().filter(|c| is_whole_key(c.key1))));
         all
-    }
-
-    /// Makes everything in the table, and every removal of a server, so much older; for tests of what time does.
-    pub fn shift_time(&self, seconds: u32) {
-        let by = seconds * self.hz();
-        let older = |word: &std::sync::atomic::AtomicU32| {
-            word.fetch_sub(by, Ordering::Relaxed);
-        };
-        for i in 0..self.conns.len() {
-            for e in (0..2).filter(|e| is_whole_key(self.conns.read(i).entry[*e].key1)) {
-                let base = offset_of!(conn_line, entry) + e * size_of::<conn>();
-                older(self.conns.atomic_u32(i, base + offset_of!(conn, expires)));
-            }
-        }
-        self.invalidate_flow_cache();
-        for i in 0..self.dests.len() {
-            if self.dests.read(i).flags == DEST_LIVE {
-                older(self.dests.atomic_u32(i, offset_of!(dest, removed)));
-            }
-        }
-    }
-
-    /// Makes every connection expire `seconds` from now, as if time had passed; for tests of the sweep.
-    pub fn set_expiry_of_all(&self, seconds: i32) {
-        let at = self.jiffies().wrapping_add_signed(seconds * self.hz() as i32);
-        for i in 0..self.conns.len() {
-            for e in (0..2).filter(|e| is_whole_key(self.conns.read(i).entry[*e].key1)) {
-                let base = offset_of!(conn_line, entry) + e * size_of::<conn>();
-                self.conns.atomic_u32(i, base + offset_of!(conn, expires)).store(at, Ordering::Relaxed);
-            }
-        }
-        self.invalidate_flow_cache();
     }
 }

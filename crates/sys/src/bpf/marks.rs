@@ -1,5 +1,5 @@
-//! Whom firewall marks are for: sets of addresses, protocols and ports, as a table of networks that the program looks the
-//! longest prefix up in.
+//! The firewall marks of packets: rules of (addresses, protocol, ports → mark), written as a longest-prefix-match table of
+//! networks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
@@ -10,11 +10,11 @@ use evenkeel_core::model::{MarkRule, Protocol};
 use libbpf_rs::{MapCore, MapFlags};
 
 use super::abi::*;
-use super::object::bpf_error;
-use super::packet_path::Maps;
+use super::libbpf::bpf_error;
+use super::maps::Maps;
 use crate::{Error, Result};
 
-/// An address among those of both families: IPv4's lie in ::ffff:0:0/96.
+/// An address as a number. IPv4 addresses are mapped into ::ffff:0:0/96.
 fn to_u128(a: IpAddr) -> u128 {
     match a {
         IpAddr::V4(a) => a.to_ipv6_mapped().into(),
@@ -22,55 +22,58 @@ fn to_u128(a: IpAddr) -> u128 {
     }
 }
 
-/// Address and prefix length.
+/// An address and a prefix length.
 type Network = (u128, u32);
 
-/// The networks that a range is made of.
+/// The fewest networks that cover exactly the range from `first` to `last`.
 fn range_to_networks(first: u128, last: u128) -> Vec<Network> {
-    let (mut at, mut out) = (first, Vec::new());
+    let (mut start, mut out) = (first, Vec::new());
     loop {
-        // The largest network that begins here and does not end behind the last address.
-        let end = |bits: u32| u128::MAX.checked_shr(128 - bits).unwrap_or(0);
-        let bits = (0..=at.trailing_zeros().min(128)).rev().find(|b| end(*b) <= last - at).unwrap_or(0);
-        out.push((at, 128 - bits));
-        if last - at <= end(bits) {
+        // The largest network that starts at `start` and does not go beyond `last`.
+        let span = |bits: u32| u128::MAX.checked_shr(128 - bits).unwrap_or(0);
+        let bits = (0..=start.trailing_zeros().min(128)).rev().find(|b| span(*b) <= last - start).unwrap_or(0);
+        out.push((start, 128 - bits));
+        if last - start <= span(bits) {
             return out;
         }
-        at += end(bits) + 1;
+        start += span(bits) + 1;
     }
 }
 
-/// Every network that is named, with what is wanted of the packets to it: its own members and those around it, in the
-/// order in which they are written.
+/// What fails if the rules cannot be written.
+const OPERATION: &str = "write the firewall marks";
+
+/// The table: each network of a rule, with all rules whose range contains the network, in the configuration's order. `all`
+/// has the rules with their marks.
 fn build_table(all: &[(u32, MarkRule)]) -> Result<BTreeMap<Network, Vec<(u32, MarkRule)>>> {
-    let of = |m: &MarkRule| range_to_networks(to_u128(m.first), to_u128(m.last));
-    let named: BTreeSet<Network> = all.iter().flat_map(|(_, m)| of(m)).collect();
-    let what = || "give packets their firewall marks".to_owned();
-    if named.len() > EK_MARK_NETS as usize {
-        let why = format!("members name {} networks, and there is room for {EK_MARK_NETS}", named.len());
-        return Err(Error::new(what(), why).with_hint("name whole networks instead of ranges"));
+    let networks_of = |m: &MarkRule| range_to_networks(to_u128(m.first), to_u128(m.last));
+    let networks: BTreeSet<Network> = all.iter().flat_map(|(_, m)| networks_of(m)).collect();
+    if networks.len() > EK_MARK_NETS as usize {
+        let why = format!("the members need {} networks; at most {EK_MARK_NETS} are possible", networks.len());
+        return Err(Error::new(OPERATION, why).with_hint("use networks instead of ranges"));
     }
     let mut table = BTreeMap::new();
-    for (at, len) in named {
-        let holds =
-            |m: &MarkRule| to_u128(m.first) <= at && at <= to_u128(m.last) && m.first.is_ipv4() == (at >> 32 == 0xffff);
-        let here: Vec<(u32, MarkRule)> = all.iter().filter(|(_, m)| holds(m)).copied().collect();
-        if here.len() > EK_MARK_RULES as usize {
-            let at = IpAddr::from(at.to_be_bytes()).to_canonical();
-            let why =
-                format!("{} members are for {at}, and at most {EK_MARK_RULES} may be for one address", here.len());
-            return Err(Error::new(what(), why).with_hint("join their ports, or their addresses"));
+    for (addr, len) in networks {
+        let is_ipv4 = addr >> 32 == 0xffff;
+        let contains =
+            |m: &MarkRule| (to_u128(m.first)..=to_u128(m.last)).contains(&addr) && m.first.is_ipv4() == is_ipv4;
+        let rules: Vec<(u32, MarkRule)> = all.iter().filter(|(_, m)| contains(m)).copied().collect();
+        if rules.len() > EK_MARK_RULES as usize {
+            let addr = IpAddr::from(addr.to_be_bytes()).to_canonical();
+            let why = format!("{} members contain {addr}; at most {EK_MARK_RULES} are possible", rules.len());
+            return Err(Error::new(OPERATION, why).with_hint("join their ports, or their addresses"));
         }
-        table.insert((at, len), here);
+        table.insert((addr, len), rules);
     }
     Ok(table)
 }
 
-fn key_bytes((at, len): Network) -> Vec<u8> {
-    [&len.to_ne_bytes()[..], &at.to_be_bytes()[..]].concat()
+/// The map's key: `struct mark_net`.
+fn key_bytes((addr, len): Network) -> Vec<u8> {
+    [&len.to_ne_bytes()[..], &addr.to_be_bytes()[..]].concat()
 }
 
-/// struct members
+/// The map's value: `struct mark_rule_set`.
 fn value_bytes(all: &[(u32, MarkRule)]) -> Vec<u8> {
     let one = |(mark, m): &(u32, MarkRule)| {
         let protocol = m.protocol.map_or(0, Protocol::number);
@@ -83,27 +86,28 @@ fn value_bytes(all: &[(u32, MarkRule)]) -> Vec<u8> {
 }
 
 impl Maps {
-    /// The mark that packets to an address have; 0: none.
+    /// The firewall mark of packets to an address and port; 0 if there is none.
     pub(super) fn lookup_mark(&self, addr: IpAddr, protocol: Protocol, port: u16) -> u32 {
-        let Ok(Some(value)) = self.members.lookup(&key_bytes((to_u128(addr), 128)), MapFlags::ANY) else { return 0 };
+        let Ok(Some(value)) = self.mark_rules.lookup(&key_bytes((to_u128(addr), 128)), MapFlags::ANY) else { return 0 };
         let word = |b: &[u8]| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]);
         let half = |b: &[u8]| u16::from_ne_bytes([b[0], b[1]]);
-        let for_it =
+        let matches =
             |m: &&[u8]| (m[8] == 0 || m[8] == protocol.number()) && (half(&m[4..])..=half(&m[6..])).contains(&port);
-        value.chunks_exact(size_of::<mark_rule>()).find(for_it).map_or(0, word)
+        value.chunks_exact(size_of::<mark_rule>()).find(matches).map_or(0, word)
     }
 
-    /// Lets packets have marks by where they go to. Each network changes at once; what is not named any more goes.
+    /// Writes the rules with their marks, and removes networks of former rules. Packets see each network before or after the
+    /// change.
     pub fn write_mark_members(&self, all: &[(u32, MarkRule)]) -> Result<()> {
         let wanted: BTreeMap<Vec<u8>, Vec<u8>> =
-            build_table(all)?.iter().map(|(net, here)| (key_bytes(*net), value_bytes(here))).collect();
-        let failed = |e| bpf_error("give packets their firewall marks".into(), e);
+            build_table(all)?.iter().map(|(net, rules)| (key_bytes(*net), value_bytes(rules))).collect();
+        let failed = |e| bpf_error(OPERATION.into(), e);
         for (key, value) in &wanted {
-            self.members.update(key, value, MapFlags::ANY).map_err(failed)?;
+            self.mark_rules.update(key, value, MapFlags::ANY).map_err(failed)?;
         }
-        let gone: Vec<Vec<u8>> = self.members.keys().filter(|k| !wanted.contains_key(k)).collect();
+        let gone: Vec<Vec<u8>> = self.mark_rules.keys().filter(|k| !wanted.contains_key(k)).collect();
         for key in gone {
-            self.members.delete(&key).map_err(failed)?;
+            self.mark_rules.delete(&key).map_err(failed)?;
         }
         let any = self.settings.atomic_u32(0, offset_of!(settings, has_mark_rules));
         any.store(u32::from(!wanted.is_empty()), Ordering::Release);
@@ -147,6 +151,6 @@ mod tests {
         assert_eq!(marks, [vec![1], vec![1, 2]]);
         let many: Vec<_> = (1..=17).map(|n| (n, member(("10.0.0.1", "10.0.0.1")))).collect();
         let e = super::build_table(&many).expect_err("too many").to_string();
-        assert!(e.contains("17 members are for 10.0.0.1"), "{e}");
+        assert!(e.contains("17 members contain 10.0.0.1"), "{e}");
     }
 }

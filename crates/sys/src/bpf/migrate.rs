@@ -1,8 +1,12 @@
-//! What an older program has left in its maps, taken over by a newer one while the older one still forwards.
+//! Migration: a newer program takes over the pinned maps of an older one, while the older one still forwards.
 //!
-//! A map whose elements lie as they did is used as it is, by both programs at once: above all the connections. Of others the
-//! newer program gets its own, into which every element is rewritten by the names of its members; the older one goes on
-//! with the old map until it is replaced on the devices. What the daemon writes anew anyway begins empty.
+//! A map whose elements have the same layout is used by both programs at once. The connection table must be such a map.
+//! If a layout differs, the newer program gets a map of its own, and every element is converted by the names of its members.
+//! The older program uses the old map until it is replaced on the devices. Maps whose contents the daemon or the program
+//! writes again start empty.
+//!
+//! A conversion knows two kinds of maps: arrays with a value for each element, and static maps. A map that the entries of
+//! the connection table refer to must keep its kind.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,11 +15,11 @@ use std::path::Path;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapMut, MapType, OpenMapMut};
 
 use super::btf_layout::{Layout, map_btf, object_btf};
-use super::mmap::is_static_map;
-use super::object::{PINNED_MAPS, bpf_error};
+use super::libbpf::{bpf_error, is_static_map};
+use super::pins::PINNED_MAPS;
 use crate::{Context, Error, Result};
 
-/// What the elements of a map are; of others they are numbers.
+/// The structure of each map's elements. The elements of other maps are plain numbers.
 const MAP_STRUCTS: &[(&str, &str)] = &[
     ("settings", "settings"),
     ("endpoints", "endpoint"),
@@ -33,167 +37,176 @@ const MAP_STRUCTS: &[(&str, &str)] = &[
     ("dest_stats", "counters"),
     ("expiry", "expire_state"),
 ];
-/// What is written anew by every daemon, or by the program.
+/// The maps that every daemon, or the program, fills again.
 const REBUILT_MAPS: &[&str] =
     &["mark_rules", "vlans", "devices", "reply_routes", "route_cache", "flow_classes", "flow_cache", "expiry"];
+/// The maps whose sizes the loader sets.
+const SIZED_MAPS: &[&str] = &["conns", "conn_overflow"];
 
-/// How a program comes by one of its maps.
-pub enum MapSource {
-    /// It is empty.
+/// Where the contents of a new program's map come from.
+pub(super) enum MapSource {
+    /// The map is new and empty.
     Empty,
-    /// It is the one that is there.
+    /// The pinned map itself is used.
     Reuse,
-    /// Its elements are rewritten from this one.
+    /// The map is new, and the elements of this pinned map are converted. The layouts are the old and the new one; without
+    /// them the elements are copied.
     Convert(MapHandle, Option<(Layout, Layout)>),
 }
 
-/// Maps that are there.
-pub struct PinnedMaps {
+/// The maps that are pinned, with the layouts of their elements.
+pub(super) struct PinnedMaps {
     maps: BTreeMap<String, (MapHandle, Option<Layout>)>,
+    /// The layouts of the new program, by structure.
     layouts: BTreeMap<&'static str, Layout>,
 }
 
 impl PinnedMaps {
-    /// Looks what is pinned; `None` if nothing is. An error says why it cannot be taken over.
+    /// Opens the pinned maps for the program in `object`. Returns `None` if no map is pinned, and an error if the maps
+    /// cannot be migrated.
     pub fn open(dir: &Path, object: &[u8], abi: u32, oldest: u32) -> Result<Option<PinnedMaps>> {
-        let what = || format!("take the maps in {} over", dir.display());
+        let failed = |reason: &str| Error::new(format!("migrate the maps in {}", dir.display()), reason);
         if !dir.join("settings").exists() {
             return Ok(None);
         }
-        let btf = object_btf(object).ok_or_else(|| Error::new(what(), "the program's own layout is not described"))?;
-        let shapes: BTreeMap<&str, Layout> =
+        let btf = object_btf(object).ok_or_else(|| failed("the program's object file has no BTF"))?;
+        let layouts: BTreeMap<&str, Layout> =
             MAP_STRUCTS.iter().filter_map(|(_, s)| Some((*s, Layout::of_struct(&btf, s)?))).collect();
         let mut maps = BTreeMap::new();
         for name in PINNED_MAPS.iter().filter(|n| dir.join(n).exists()) {
             let path = dir.join(name);
-            let map =
-                MapHandle::from_pinned_path(&path).map_err(|e| bpf_error(format!("open {}", path.display()), e))?;
+            let map = MapHandle::from_pinned_path(&path);
+            let map = map.map_err(|e| bpf_error(format!("open map {}", path.display()), e))?;
             let structure = MAP_STRUCTS.iter().find(|(m, _)| m == name);
-            let shape = structure.and_then(|(_, s)| Layout::of_struct(&map_btf(&map)?, s));
-            maps.insert((*name).to_owned(), (map, shape));
+            let layout = structure.and_then(|(_, s)| Layout::of_struct(&map_btf(&map)?, s));
+            maps.insert((*name).to_owned(), (map, layout));
         }
-        let number = || {
-            let (map, shape) = maps.get("settings")?;
-            let at = shape.as_ref()?.offset_of("abi")?;
-            let bytes = map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).ok()??;
-            Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-        };
-        let found = number().ok_or_else(|| Error::new(what(), "their layout is not described"))?;
+        let pinned = PinnedMaps { maps, layouts };
+        let found = pinned.abi().ok_or_else(|| failed("the settings have no BTF"))?;
         if found > abi || found < oldest {
-            let why =
-                format!("they are of layout {found}, and this version's is {abi}, which reads those from {oldest} on");
-            return Err(Error::new(what(), why));
+            let reason =
+                format!("their layout is {found}; this version's is {abi}, and the oldest that it reads is {oldest}");
+            return Err(failed(&reason));
         }
-        // An entry of IPv6 lies over two, of which the second has other members than it seems.
-        if maps.get("conns").is_some_and(|(_, was)| was.as_ref() != shapes.get("conn_line")) {
-            return Err(Error::new(what(), "connections lie otherwise in this version"));
+        // Conversion by names would be wrong: the second half of an IPv6 entry has other members than its type says.
+        if pinned.maps.get("conns").is_some_and(|(_, old)| old.as_ref() != pinned.layouts.get("conn_line")) {
+            return Err(failed("connection entries have another layout in this version"));
         }
         if found < abi {
-            tracing::info!("what a daemon with layout {found} has left is taken over into layout {abi}");
+            tracing::info!("the maps of layout {found} are migrated to layout {abi}");
         }
-        Ok(Some(PinnedMaps { maps, layouts: shapes }))
+        Ok(Some(pinned))
     }
 
-    /// How many elements a map has that is there.
+    /// The layout number in the pinned settings.
+    fn abi(&self) -> Option<u32> {
+        let (map, layout) = self.maps.get("settings")?;
+        let offset = layout.as_ref()?.offset_of("abi")?;
+        let bytes = map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).ok()??;
+        Some(u32::from_ne_bytes(bytes.get(offset..offset + 4)?.try_into().ok()?))
+    }
+
+    /// The number of entries of a pinned map.
     pub fn max_entries(&self, name: &str) -> Option<u32> {
         self.maps.get(name).map(|(map, _)| map.max_entries())
     }
 
-    /// How a map of the new object is to be had. Asked once of each.
+    /// The source of a map of the new program. It can be asked once for each map.
     pub fn take_source(&mut self, name: &str, new: &OpenMapMut<'_>) -> MapSource {
-        let Some((old, was)) = self.maps.remove(name) else { return MapSource::Empty };
-        let is = MAP_STRUCTS.iter().find(|(m, _)| *m == name).and_then(|(_, s)| self.layouts.get(s)).cloned();
-        // The loader says how large these are.
-        let sized = matches!(name, "conns" | "conn_overflow") || old.max_entries() == new.max_entries();
-        if sized && was == is && old.value_size() == new.value_size() && old.key_size() == new.key_size() {
+        let Some((old, old_layout)) = self.maps.remove(name) else { return MapSource::Empty };
+        let new_layout = MAP_STRUCTS.iter().find(|(m, _)| *m == name).and_then(|(_, s)| self.layouts.get(s)).cloned();
+        let same_size = SIZED_MAPS.contains(&name) || old.max_entries() == new.max_entries();
+        let same_key = old.key_size() == new.key_size();
+        if same_size && same_key && old_layout == new_layout && old.value_size() == new.value_size() {
             return MapSource::Reuse;
         }
-        if REBUILT_MAPS.contains(&name) || old.key_size() != new.key_size() {
+        let same_kind = is_static_map(&old) == (new.max_entries() == 1);
+        if REBUILT_MAPS.contains(&name) || !same_key || !same_kind {
             return MapSource::Empty;
         }
-        MapSource::Convert(old, was.zip(is))
+        MapSource::Convert(old, old_layout.zip(new_layout))
     }
 }
 
-/// Fills a map that was loaded and pins it under its name, in the place of what is there.
-pub fn install_map(dir: &Path, name: &str, map: &mut MapMut<'_>, how: &MapSource, abi: u32) -> Result<()> {
-    match how {
+/// Fills a map that was loaded, and pins it under its name in place of the pinned map.
+pub(super) fn install_map(dir: &Path, name: &str, map: &mut MapMut<'_>, source: &MapSource, abi: u32) -> Result<()> {
+    match source {
         MapSource::Reuse => return Ok(()),
         MapSource::Empty => {}
-        MapSource::Convert(old, shapes) => convert_map(old, map, shapes.as_ref()).map_err(|e| {
-            let e = bpf_error(format!("rewrite map {name}"), e);
-            e.with_hint("without its contents: remove the files in the directory of the pinned maps")
+        MapSource::Convert(old, layouts) => convert_map(old, map, layouts.as_ref()).map_err(|e| {
+            let e = bpf_error(format!("convert map {name}"), e);
+            e.with_hint("to start with empty maps, remove the files in the directory of the pinned maps")
         })?,
     }
     if name == "settings" {
-        let at = abi_offset(map).ok_or_else(|| Error::new("write the layout's number", "it is not described"))?;
-        let key = 0u32.to_ne_bytes();
-        let failed = |e| bpf_error("write the layout's number".into(), e);
-        let mut bytes = map.lookup(&key, MapFlags::ANY).map_err(failed)?.unwrap_or_default();
-        if let Some(place) = bytes.get_mut(at..at + 4) {
-            place.copy_from_slice(&abi.to_ne_bytes());
-        }
-        map.update(&key, &bytes, MapFlags::ANY).map_err(failed)?;
+        write_abi(map, abi)?;
     }
-    // The file system of pinned maps takes no dots; a new name over an old one leaves no moment without any.
+    // A rename replaces the old pin in one step. Names on the BPF file system must not contain dots.
     let (next, path) = (dir.join(format!("{name}-next")), dir.join(name));
     let _ = fs::remove_file(&next);
     map.pin(&next).map_err(|e| bpf_error(format!("pin map {name} in {}", dir.display()), e))?;
-    fs::rename(&next, &path).context(|| format!("pin {}", path.display()))
+    fs::rename(&next, &path).context(|| format!("pin map {}", path.display()))
 }
 
-/// Where the layout's number lies in the settings.
-fn abi_offset(map: &MapMut<'_>) -> Option<usize> {
-    let handle = MapHandle::try_from(map).ok()?;
-    Layout::of_struct(&map_btf(&handle)?, "settings")?.offset_of("abi")
-}
-
-/// How large an element of a map is.
-fn element_size(map: &impl MapCore, shape: Option<&Layout>) -> usize {
-    if is_static_map(map) { shape.map_or(size_of::<u32>(), Layout::size) } else { map.value_size() as usize }
-}
-
-/// Rewrites every element that is not all zeros.
-fn convert_map(old: &MapHandle, new: &MapMut<'_>, shapes: Option<&(Layout, Layout)>) -> libbpf_rs::Result<()> {
-    let size = element_size(new, shapes.map(|(_, is)| is));
-    let one = |from: &[u8]| {
-        let mut to = vec![0u8; size];
-        match shapes {
-            Some((was, is)) => was.convert(from, is, &mut to),
-            None => {
-                let n = from.len().min(size);
-                to[..n].copy_from_slice(&from[..n]);
-            }
-        }
-        to
-    };
-    if old.map_type() == MapType::PercpuArray {
-        for i in 0..old.max_entries().min(new.max_entries()) {
-            let Some(all) = old.lookup_percpu(&i.to_ne_bytes(), MapFlags::ANY)? else { continue };
-            if all.iter().flatten().any(|b| *b != 0) {
-                let all: Vec<Vec<u8>> = all.iter().map(|v| one(v)).collect();
-                new.update_percpu(&i.to_ne_bytes(), &all, MapFlags::ANY)?;
-            }
-        }
-        return Ok(());
+/// Writes the layout number into new settings.
+fn write_abi(settings: &MapMut<'_>, abi: u32) -> Result<()> {
+    let operation = || "write the layout number into the settings".to_owned();
+    let btf = MapHandle::try_from(settings).ok().and_then(|handle| map_btf(&handle));
+    let offset = btf.and_then(|btf| Layout::of_struct(&btf, "settings")?.offset_of("abi"));
+    let offset = offset.ok_or_else(|| Error::new(operation(), "the settings have no BTF"))?;
+    let key = 0u32.to_ne_bytes();
+    let failed = |e| bpf_error(operation(), e);
+    let mut bytes = settings.lookup(&key, MapFlags::ANY).map_err(failed)?.unwrap_or_default();
+    if let Some(field) = bytes.get_mut(offset..offset + 4) {
+        field.copy_from_slice(&abi.to_ne_bytes());
     }
-    let mut table = vec![0; if is_static_map(new) { new.value_size() as usize } else { 0 }];
-    let each = element_size(old, shapes.map(|(was, _)| was)).max(1);
-    for key in 0..old.max_entries() {
-        let Some(value) = old.lookup(&key.to_ne_bytes(), MapFlags::ANY)? else { continue };
-        for (n, from) in value.chunks_exact(each).enumerate().filter(|(_, from)| from.iter().any(|b| *b != 0)) {
-            let i = key as usize + n;
-            if is_static_map(new) {
-                if let Some(to) = table.get_mut(i * size..(i + 1) * size) {
-                    to.copy_from_slice(&one(from));
-                }
-            } else if i < new.max_entries() as usize {
-                new.update(&(i as u32).to_ne_bytes(), &one(from), MapFlags::ANY)?;
-            }
+    settings.update(&key, &bytes, MapFlags::ANY).map_err(failed)
+}
+
+/// Converts an element to a layout of `size` bytes.
+fn convert_element(from: &[u8], size: usize, layouts: Option<&(Layout, Layout)>) -> Vec<u8> {
+    let mut to = vec![0u8; size];
+    match layouts {
+        Some((old, new)) => old.convert(from, new, &mut to),
+        None => {
+            let n = from.len().min(size);
+            to[..n].copy_from_slice(&from[..n]);
         }
     }
+    to
+}
+
+/// Converts every element that is not all zeros.
+fn convert_map(old: &MapHandle, new: &MapMut<'_>, layouts: Option<&(Layout, Layout)>) -> libbpf_rs::Result<()> {
     if is_static_map(new) {
-        new.update(&0u32.to_ne_bytes(), &table, MapFlags::ANY)?;
+        return convert_static_map(old, new, layouts);
+    }
+    let size = new.value_size() as usize;
+    let is_set = |value: &[u8]| value.iter().any(|b| *b != 0);
+    for i in 0..old.max_entries().min(new.max_entries()) {
+        let key = i.to_ne_bytes();
+        if old.map_type() == MapType::PercpuArray {
+            let cpus = old.lookup_percpu(&key, MapFlags::ANY)?;
+            if let Some(cpus) = cpus.filter(|cpus| cpus.iter().any(|v| is_set(v))) {
+                let cpus: Vec<Vec<u8>> = cpus.iter().map(|v| convert_element(v, size, layouts)).collect();
+                new.update_percpu(&key, &cpus, MapFlags::ANY)?;
+            }
+        } else if let Some(value) = old.lookup(&key, MapFlags::ANY)?.filter(|v| is_set(v)) {
+            new.update(&key, &convert_element(&value, size, layouts), MapFlags::ANY)?;
+        }
     }
     Ok(())
+}
+
+/// As [`convert_map`], for two static maps.
+fn convert_static_map(old: &MapHandle, new: &MapMut<'_>, layouts: Option<&(Layout, Layout)>) -> libbpf_rs::Result<()> {
+    let word = size_of::<u32>();
+    let (old_size, new_size) = layouts.map_or((word, word), |(old, new)| (old.size().max(1), new.size().max(1)));
+    let key = 0u32.to_ne_bytes();
+    let from = old.lookup(&key, MapFlags::ANY)?.unwrap_or_default();
+    let mut to = vec![0; new.value_size() as usize];
+    for (from, to) in from.chunks_exact(old_size).zip(to.chunks_exact_mut(new_size)) {
+        to.copy_from_slice(&convert_element(from, new_size, layouts));
+    }
+    new.update(&key, &to, MapFlags::ANY)
 }

@@ -1,102 +1,102 @@
-//! Array maps, mapped into memory: what the program sees is what is read and written here, without a system call.
+//! Array maps mapped into memory: user space reads and writes the words that the program reads and writes, without a
+//! system call.
 
 use std::io;
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use libbpf_rs::MapCore;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::{Context, Result};
 
-/// Has a map one value, in which its elements lie one behind the other (TABLE in bpf/maps.h)? Others have an element for each
-/// key.
-pub fn is_static_map(map: &impl MapCore) -> bool {
-    map.max_entries() == 1
-}
-
-/// An array of `T`, shared with the kernel. `T` is plain data out of the program's BTF.
+/// An array of `T` that is shared with the kernel. `T` is a plain structure generated from the program's BTF.
 pub struct MappedArray<T> {
     base: NonNull<T>,
     len: usize,
-    /// From one element to the next.
+    /// Bytes from one element to the next.
     stride: usize,
     bytes: usize,
     _t: PhantomData<T>,
 }
 
-// SAFETY: the memory is shared with the kernel anyway; every access is volatile or atomic, and no reference into it is
-// ever handed out.
+// SAFETY: The kernel writes this memory at any time anyway. Every access is volatile or atomic, and no plain reference into
+// the mapping is returned.
 unsafe impl<T> Send for MappedArray<T> {}
-// SAFETY: as above.
+// SAFETY: As for Send.
 unsafe impl<T> Sync for MappedArray<T> {}
 
 impl<T: Copy> MappedArray<T> {
-    /// Maps `len` elements of an array map: of a `table`, see [`is_table`], or one for each key, which the kernel rounds up to 8
-    /// bytes. `write` asks for a writable mapping.
-    pub fn new(fd: impl AsFd, len: usize, table: bool, write: bool) -> Result<Self> {
-        let stride = if table { size_of::<T>() } else { size_of::<T>().next_multiple_of(8) };
+    /// Maps the `len` elements of an array map.
+    ///
+    /// In a static map (see [`super::libbpf::is_static_map`]) the elements follow one another as in a C array. In other
+    /// array maps the kernel rounds the size of a value up to 8 bytes. `write` asks for a writable mapping.
+    pub fn new(fd: impl AsFd, len: usize, is_static: bool, write: bool) -> Result<Self> {
+        let stride = if is_static { size_of::<T>() } else { size_of::<T>().next_multiple_of(8) };
         let bytes = (len * stride).next_multiple_of(4096);
         let prot = if write { ProtFlags::PROT_READ | ProtFlags::PROT_WRITE } else { ProtFlags::PROT_READ };
+        let what = || format!("map {bytes} bytes of a BPF array into memory");
         let size = NonZeroUsize::new(bytes).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput));
-        let size = size.context(|| "map an empty BPF array".into())?;
-        // SAFETY: a fresh mapping at an address that the kernel chooses.
-        let base = unsafe { mmap(None, size, prot, MapFlags::MAP_SHARED, fd, 0) };
-        let base = base.context(|| format!("map a BPF array of {bytes} bytes"))?;
-        Ok(MappedArray { base: base.cast(), len, stride, bytes, _t: PhantomData })
+        // SAFETY: A new mapping at an address that the kernel chooses aliases no memory of this process.
+        let base = unsafe { mmap(None, size.context(what)?, prot, MapFlags::MAP_SHARED, fd, 0) };
+        Ok(MappedArray { base: base.context(what)?.cast(), len, stride, bytes, _t: PhantomData })
     }
 
-    /// How many elements there are.
+    /// The number of elements.
     pub fn len(&self) -> usize {
         self.len
     }
 
     fn element_ptr(&self, i: usize) -> *mut T {
-        assert!(i < self.len, "element {i} of {}", self.len);
-        // SAFETY: i is inside the mapping.
+        assert!(i < self.len, "index {i} is out of range for {} elements", self.len);
+        // SAFETY: `i` is less than `len`, so the pointer stays inside the mapping.
         unsafe { self.base.as_ptr().byte_add(i * self.stride) }
     }
 
-    /// A copy of an element. Words that the kernel is changing may be of different moments.
+    /// A copy of an element. While the kernel changes the element, the words of the copy may be of different moments.
     pub fn read(&self, i: usize) -> T {
-        // SAFETY: `at` is valid and aligned; the map's element size is T's.
+        // SAFETY: The pointer is valid and aligned, and the map's elements have the size of `T`.
         unsafe { self.element_ptr(i).read_volatile() }
     }
 
-    /// Overwrites an element; only for elements that nobody reads yet.
+    /// Overwrites an element. Only for elements that the program does not read at this moment.
     pub fn write(&self, i: usize, value: T) {
-        // SAFETY: as in `get`; the mapping is writable or the process faults, which is a bug here.
+        // SAFETY: As in `read`. A write to a read-only mapping would be a bug of the caller and raise SIGSEGV.
         unsafe { self.element_ptr(i).write_volatile(value) }
     }
 
-    /// One 32-bit word of an element, by its byte offset, as an atomic.
+    /// The 32-bit word at a byte offset of an element.
     pub fn atomic_u32(&self, i: usize, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4) && offset + 4 <= size_of::<T>());
-        // SAFETY: inside the element, aligned, and shared memory is only ever touched atomically through this.
+        // SAFETY: The word is inside the element and aligned, and shared words are accessed atomically only.
         unsafe { AtomicU32::from_ptr(self.element_ptr(i).cast::<u8>().add(offset).cast()) }
     }
 
-    /// One 64-bit word of an element.
+    /// Stores a 32-bit word with release ordering: the program sees all earlier writes once it sees this one.
+    pub fn store_u32(&self, i: usize, offset: usize, value: u32) {
+        self.atomic_u32(i, offset).store(value, Ordering::Release);
+    }
+
+    /// The 64-bit word at a byte offset of an element.
     pub fn atomic_u64(&self, i: usize, offset: usize) -> &AtomicU64 {
         assert!(offset.is_multiple_of(8) && offset + 8 <= size_of::<T>());
-        // SAFETY: as in `word`.
+        // SAFETY: As in `atomic_u32`.
         unsafe { AtomicU64::from_ptr(self.element_ptr(i).cast::<u8>().add(offset).cast()) }
     }
 
-    /// Writes a part of an element, such as one half of a service.
-    pub fn write_field<P: Copy>(&self, i: usize, offset: usize, part: P) {
+    /// Writes a field of an element, for example one half of a service.
+    pub fn write_field<P: Copy>(&self, i: usize, offset: usize, field: P) {
         assert!(offset.is_multiple_of(align_of::<P>()) && offset + size_of::<P>() <= size_of::<T>());
-        // SAFETY: inside the element and aligned.
-        unsafe { self.element_ptr(i).cast::<u8>().add(offset).cast::<P>().write_volatile(part) }
+        // SAFETY: The field is inside the element and aligned.
+        unsafe { self.element_ptr(i).cast::<u8>().add(offset).cast::<P>().write_volatile(field) }
     }
 }
 
 impl<T> Drop for MappedArray<T> {
     fn drop(&mut self) {
-        // SAFETY: exactly what mmap returned. Failure would leave a mapping behind, nothing worse.
+        // SAFETY: `base` and `bytes` are exactly what mmap returned and got. If munmap fails, the mapping stays.
         let _ = unsafe { munmap(self.base.cast(), self.bytes) };
     }
 }

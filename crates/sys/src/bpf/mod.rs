@@ -1,14 +1,19 @@
-//! The packet path, seen from user space: loading and adopting ([`load`]), hooks ([`hook`]), services and servers
-//! ([`XdpPlane`]), the connection table ([`conns`]).
+//! The packet path as user space sees it.
 //!
-//! The maps are the only truth: nothing about services is remembered here that is not in them, so that the next daemon,
-//! or a tool without any daemon, sees what this one saw.
+//! - loading: [`object`] (programs and maps), `migrate` (the maps of an older program), [`packet_path`], `settings`
+//! - [`attach`]: attachments to devices; `devices`: what the XDP program knows of devices
+//! - services and destinations: `writer` (plan steps into the maps), `reader`, `encoding`, `marks`
+//! - connections: [`conn_table`], `flow_cache`, `import`
+//! - [`XdpPlane`]: the daemon's data plane; [`XdpBackend`]: ipvsadm's backend
+//!
+//! The maps are the only state: nothing about services is kept in this process that is not in the maps. So the next daemon,
+//! or a tool without a daemon, sees the same state.
 
 #[allow(missing_docs, non_camel_case_types, dead_code, clippy::all)]
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/evenkeel.skel.rs"));
 }
-/// Constants of bpf/abi.h.
+/// The structures and constants of bpf/abi.h.
 #[allow(missing_docs, dead_code)]
 pub mod abi {
     include!(concat!(env!("OUT_DIR"), "/consts.rs"));
@@ -18,28 +23,40 @@ pub mod abi {
     };
 }
 
+mod address;
 pub mod attach;
 mod backend;
 mod btf_layout;
 pub mod conn_table;
+mod counters;
 pub mod decap;
+mod devices;
+mod encoding;
+pub mod ethtool;
+mod flow_cache;
 mod import;
+mod libbpf;
+mod maps;
 mod marks;
 mod migrate;
 mod mmap;
 pub mod object;
 pub mod packet_path;
+mod pins;
 mod plane;
 mod ranges;
 mod reader;
 mod schedulers;
 mod service_table;
+mod settings;
+mod test_support;
 mod writer;
 
 pub use attach::{AttachMode, Attachments};
 pub use backend::XdpBackend;
 pub use import::ImportResult;
-pub use packet_path::{Maps, PacketPath};
+pub use maps::Maps;
+pub use packet_path::PacketPath;
 pub use plane::XdpPlane;
 pub use reader::{DestRecord, NextHop, ServiceRecord};
 pub use writer::{DestPath, MapWriter};

@@ -1,4 +1,4 @@
-//! The data plane: the program that is loaded, and the editor of its maps.
+//! The XDP data plane: the loaded packet path, and the writer of its maps.
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
@@ -8,24 +8,24 @@ use super::packet_path::PacketPath;
 use super::writer::MapWriter;
 use crate::Result;
 
-/// The program in the kernel, and whoever changes its services. It is used as its [`Editor`].
+/// The packet path and the writer of its maps. It dereferences to its [`MapWriter`].
 pub struct XdpPlane {
-    /// The program and its maps.
+    /// The programs and their maps.
     pub packet_path: PacketPath,
     writer: MapWriter,
 }
 
 impl XdpPlane {
-    /// Loads or adopts; see [`Loaded::load`].
+    /// Loads the packet path; see [`PacketPath::load`].
     pub fn load(dir: &Path, conn_entries: u32) -> Result<XdpPlane> {
         Self::load_without_programs(dir, conn_entries, &[])
     }
 
-    /// The same without programs of these names.
+    /// As [`XdpPlane::load`], without the programs named in `without`.
     pub fn load_without_programs(dir: &Path, conn_entries: u32, without: &[&str]) -> Result<XdpPlane> {
-        let loaded = PacketPath::load_without_programs(dir, conn_entries, without)?;
-        let editor = MapWriter::new(Arc::clone(&loaded.maps), dir);
-        Ok(XdpPlane { packet_path: loaded, writer: editor })
+        let packet_path = PacketPath::load_without_programs(dir, conn_entries, without)?;
+        let writer = MapWriter::new(Arc::clone(&packet_path.maps), dir);
+        Ok(XdpPlane { packet_path, writer })
     }
 }
 

@@ -1,47 +1,48 @@
-//! Ranges of the map `lists`: who has which words.
+//! The range allocator of the map `lists`: which words belong to which server list or scheduler table.
 
 use std::collections::BTreeMap;
 
-/// First fit over the gaps between taken ranges.
+/// Allocated ranges; a first-fit allocator.
 #[derive(Debug, Default)]
 pub struct Ranges {
+    /// The length of each range by its first word.
     allocated: BTreeMap<u32, u32>,
     size: u32,
 }
 
 impl Ranges {
-    /// All of `size` words are free.
+    /// An allocator of `size` free words.
     pub fn new(size: u32) -> Self {
         Ranges { allocated: BTreeMap::new(), size }
     }
 
-    /// A range that somebody has already.
+    /// Marks a range as allocated.
     pub fn reserve(&mut self, base: u32, len: u32) {
         if len > 0 {
             self.allocated.insert(base, len);
         }
     }
 
-    /// A free range that begins at a multiple of `grain`, or nothing if none is long enough.
-    pub fn alloc(&mut self, len: u32, grain: u32) -> Option<u32> {
+    /// Allocates a range whose first word is a multiple of `align`. Returns `None` if no gap is long enough.
+    pub fn alloc(&mut self, len: u32, align: u32) -> Option<u32> {
         if len == 0 {
             return Some(0);
         }
-        let mut at = 0;
-        for (&base, &taken) in &self.allocated {
-            if base.saturating_sub(at) >= len {
+        let mut start = 0;
+        for (&base, &range_len) in &self.allocated {
+            if base.saturating_sub(start) >= len {
                 break;
             }
-            at = at.max(base + taken).checked_next_multiple_of(grain)?;
+            start = start.max(base + range_len).checked_next_multiple_of(align)?;
         }
-        if self.size.checked_sub(at)? < len {
+        if self.size.checked_sub(start)? < len {
             return None;
         }
-        self.allocated.insert(at, len);
-        Some(at)
+        self.allocated.insert(start, len);
+        Some(start)
     }
 
-    /// Gives a range back.
+    /// Frees a range.
     pub fn free(&mut self, base: u32, len: u32) {
         if len > 0 && self.allocated.get(&base) == Some(&len) {
             self.allocated.remove(&base);
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_never_overlap_and_gaps_are_used_again() {
+    fn ranges_do_not_overlap_and_gaps_are_reused() {
         let mut r = Ranges::new(100);
         let a = r.alloc(40, 1).expect("room");
         let b = r.alloc(40, 1).expect("room");
@@ -68,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_begins_where_it_may() {
+    fn a_range_is_aligned() {
         let mut r = Ranges::new(100);
         assert_eq!(r.alloc(5, 1), Some(0));
         assert_eq!(r.alloc(40, 32), Some(32));

@@ -1,36 +1,17 @@
-//! The two open-addressed tables that lead from (address, port, protocol) to a service, or to a real server behind NAT.
+//! The service table and the NAT table: open-addressed hash tables keyed by (address, port, protocol).
+//!
+//! The service table maps a virtual service to its index. The NAT table maps a real server behind NAT, as its replies
+//! name it, to its destination. Both have the same element, `struct endpoint` of bpf/abi.h, and the same hash function as the
+//! program.
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
+use evenkeel_core::model::ServiceKey;
+
 use super::abi::endpoint;
+use super::address::{family_number, from_wire_addr, to_wire_addr};
 use super::mmap::MappedArray;
-
-/// An address as it lies in a packet, read as numbers of this machine; IPv4 has one, and zeros behind it.
-pub fn to_wire_addr(a: IpAddr) -> [u32; 4] {
-    match a {
-        IpAddr::V4(a) => [u32::from_ne_bytes(a.octets()), 0, 0, 0],
-        IpAddr::V6(a) => {
-            let o = a.octets();
-            [0, 4, 8, 12].map(|i| u32::from_ne_bytes([o[i], o[i + 1], o[i + 2], o[i + 3]]))
-        }
-    }
-}
-
-/// The reverse of [`wire_addr`]; `family` is 4 or 6.
-pub fn from_wire_addr(family: u8, a: [u32; 4]) -> IpAddr {
-    if family == 6 {
-        let mut o = [0; 16];
-        o.chunks_exact_mut(4).zip(a).for_each(|(to, w)| to.copy_from_slice(&w.to_ne_bytes()));
-        return IpAddr::from(o);
-    }
-    IpAddr::from(a[0].to_ne_bytes())
-}
-
-/// 4 or 6.
-pub fn family_number(a: IpAddr) -> u8 {
-    if a.is_ipv6() { 6 } else { 4 }
-}
 
 /// slot_hash() of bpf/service/service.h.
 fn hash(addr: [u32; 4], v6: bool, port: u16, protocol: u8) -> u32 {
@@ -43,15 +24,27 @@ fn hash(addr: [u32; 4], v6: bool, port: u16, protocol: u8) -> u32 {
     h.wrapping_mul(0x85eb_ca6b) >> 15
 }
 
-/// What a slot is found by.
+/// The key of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EndpointKey {
-    /// Address.
+    /// The address.
     pub addr: IpAddr,
-    /// Port, 0 for all.
+    /// The port in host order; 0 for all ports.
     pub port: u16,
-    /// Protocol number.
+    /// The protocol number.
     pub protocol: u8,
+}
+
+impl EndpointKey {
+    /// The key of a virtual service. For a service on a firewall mark the mark is in the address's first word, and port
+    /// and protocol are 0.
+    pub fn from_service(key: ServiceKey) -> EndpointKey {
+        if key.fwmark != 0 {
+            let addr = from_wire_addr(family_number(key.addr), [key.fwmark, 0, 0, 0]);
+            return EndpointKey { addr, port: 0, protocol: 0 };
+        }
+        EndpointKey { addr: key.addr, port: key.port, protocol: key.protocol.number() }
+    }
 }
 
 /// One of the two tables.
@@ -61,58 +54,59 @@ pub struct EndpointTable {
 }
 
 impl EndpointTable {
-    /// A table of a power of two of slots, in which a name is found within so many.
+    /// A table over `map`, whose length is a power of two. A key is at most `probes` positions behind its hash.
     pub fn new(map: MappedArray<endpoint>, probes: u32) -> EndpointTable {
         EndpointTable { map, probes }
     }
 
-    fn probe_sequence(&self, n: EndpointKey) -> impl Iterator<Item = usize> {
-        let h = hash(to_wire_addr(n.addr), n.addr.is_ipv6(), n.port.to_be(), n.protocol);
+    fn probe_sequence(&self, key: EndpointKey) -> impl Iterator<Item = usize> {
+        let h = hash(to_wire_addr(key.addr), key.addr.is_ipv6(), key.port.to_be(), key.protocol);
         let mask = self.map.len() as u32 - 1;
         (0..self.probes).map(move |i| (h.wrapping_add(i) & mask) as usize)
     }
 
-    fn position(&self, n: EndpointKey) -> Option<usize> {
-        let (addr, port, family) = (to_wire_addr(n.addr), n.port.to_be(), family_number(n.addr));
-        self.probe_sequence(n).find(|&i| {
+    fn position(&self, key: EndpointKey) -> Option<usize> {
+        let (addr, port, family) = (to_wire_addr(key.addr), key.port.to_be(), family_number(key.addr));
+        self.probe_sequence(key).find(|&i| {
             let s = self.map.read(i);
-            (s.addr, s.port, s.protocol, s.family) == (addr, port, n.protocol, family) && s.index > 0
+            (s.addr, s.port, s.protocol, s.family) == (addr, port, key.protocol, family) && s.index > 0
         })
     }
 
-    /// Where a name leads.
-    pub fn find(&self, n: EndpointKey) -> Option<u32> {
-        self.position(n).map(|i| self.map.read(i).index - 1)
+    /// The index that a key maps to.
+    pub fn find(&self, key: EndpointKey) -> Option<u32> {
+        self.position(key).map(|i| self.map.read(i).index - 1)
     }
 
-    /// Lets a name lead to an index, wherever it led before. False if every place that it may have is taken.
-    pub fn insert(&self, n: EndpointKey, index: u32) -> bool {
-        let point = |i: usize| {
+    /// Maps a key to an index, and replaces the index that it mapped to before. Returns false if all positions of the
+    /// key's probe sequence are taken.
+    pub fn insert(&self, key: EndpointKey, index: u32) -> bool {
+        let store_index = |i: usize| {
             self.map.atomic_u32(i, std::mem::offset_of!(endpoint, index)).store(index + 1, Ordering::Release);
             true
         };
-        if let Some(i) = self.position(n) {
-            return point(i);
+        if let Some(i) = self.position(key) {
+            return store_index(i);
         }
-        let Some(free) = self.probe_sequence(n).find(|&i| self.map.read(i).index == 0) else { return false };
-        // The key first; the index, which makes it count, last.
+        let Some(free) = self.probe_sequence(key).find(|&i| self.map.read(i).index == 0) else { return false };
+        // Write the key first: a nonzero index makes the entry valid for the program.
         self.map.write(
             free,
             endpoint {
-                addr: to_wire_addr(n.addr),
-                port: n.port.to_be(),
-                protocol: n.protocol,
-                family: family_number(n.addr),
+                addr: to_wire_addr(key.addr),
+                port: key.port.to_be(),
+                protocol: key.protocol,
+                family: family_number(key.addr),
                 index: 0,
                 unused: [0; 2],
             },
         );
-        point(free)
+        store_index(free)
     }
 
-    /// The name leads nowhere any more. Probing goes on past its place.
-    pub fn remove(&self, n: EndpointKey) {
-        if let Some(i) = self.position(n) {
+    /// Removes a key. Its entry keeps a family, so that probing continues behind it.
+    pub fn remove(&self, key: EndpointKey) {
+        if let Some(i) = self.position(key) {
             self.map.atomic_u32(i, std::mem::offset_of!(endpoint, index)).store(0, Ordering::Release);
         }
     }
