@@ -132,7 +132,7 @@ fn a_program_that_the_verifier_rejects_leaves_the_maps_unchanged() {
     let (_, out) = plane.run(&frame("-t", client(service, n), endpoint(service), b""));
     let e = BpfObject::load(REJECTED, LATER_ABI, &plane.plane.packet_path.dir, 1024, NO_TC).err().expect("refused");
     let text = e.to_string();
-    assert!(text.contains("the kernel's verifier refuses it: R"), "{text}");
+    assert!(text.contains("the kernel's verifier rejects it: R"), "{text}");
     assert!(e.hint.is_some_and(|h| h.contains("-D")), "{e:?}");
     let again = XdpPlane::load_without_programs(&plane.plane.packet_path.dir, 1024, NO_TC).expect("adopted");
     assert!(again.packet_path.reused_maps);

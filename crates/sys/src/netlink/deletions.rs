@@ -1,4 +1,4 @@
-//! Routes and rules that somebody takes out.
+//! Deletions: routes and rules that other programs delete.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -9,48 +9,49 @@ use netlink_packet_route::rule::{RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::Monitor;
+use crate::sockopt::set_int_option;
 
-/// Groups of rtnetlink.h, RTNLGRP_…: IPv4 and IPv6 routes, IPv4 and IPv6 rules.
+/// Multicast groups of rtnetlink.h: RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE.
 const ROUTE_AND_RULE_GROUPS: [libc::c_int; 4] = [7, 11, 8, 19];
 const RTM_DELROUTE: u16 = 25;
 const RTM_DELRULE: u16 = 33;
 
-/// What was taken out, as far as it tells one from another.
+/// A deleted route or rule, as far as its event identifies it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Deletion {
     /// A route.
     Route {
-        /// Of its addresses.
+        /// The address family.
         family: Family,
-        /// Where to; nothing: everywhere.
+        /// The destination network; `None` for the default route.
         to: Option<Prefix>,
-        /// Its table.
+        /// The routing table.
         table: u32,
-        /// Its metric, if it has one.
+        /// The metric, if the route had one.
         metric: Option<u32>,
-        /// Type of service.
+        /// The type of service.
         tos: u8,
     },
     /// A rule.
     Rule {
-        /// Of its addresses.
+        /// The address family.
         family: Family,
-        /// Its place among rules.
+        /// The preference (its position among the rules).
         preference: u32,
     },
-    /// Events were lost: anything may be gone.
+    /// Events were lost, so any route or rule may have been deleted.
     EventsLost,
 }
 
 impl Deletion {
-    /// May it have been this route?
+    /// True if the deletion may concern this route.
     pub fn may_be_route(&self, r: &RouteSpec) -> bool {
         match self {
             Deletion::Route { family, to, table, metric, tos } => {
                 let same_metric = r.metric.is_none() || r.metric == *metric;
-                let everywhere = |n: &Option<Prefix>| n.is_none_or(|(_, length)| length == 0);
-                let same_to = r.to == *to || everywhere(&r.to) && everywhere(to);
-                // Of a VRF only the kernel knows the table.
+                let is_default = |n: &Option<Prefix>| n.is_none_or(|(_, length)| length == 0);
+                let same_to = r.to == *to || is_default(&r.to) && is_default(to);
+                // Only the kernel knows the table of a VRF.
                 let same_table = r.vrf.is_some() || r.table == *table;
                 (r.family, r.tos) == (*family, *tos) && same_table && same_to && same_metric
             }
@@ -59,7 +60,7 @@ impl Deletion {
         }
     }
 
-    /// May it have been this rule?
+    /// True if the deletion may concern this rule.
     pub fn may_be_rule(&self, r: &RuleSpec) -> bool {
         match self {
             Deletion::Rule { family, preference } => {
@@ -101,13 +102,14 @@ fn parse_rule(m: &RuleMessage) -> Option<Deletion> {
     Some(Deletion::Rule { family: parse_family(m.header.family)?, preference: preference.unwrap_or(0) })
 }
 
-/// What a message says that was taken out by somebody else than `ourselves` (a port of netlink's).
-pub(super) fn parse_deletion(message: &[u8], kind: u16, ourselves: u32) -> Option<Deletion> {
+/// Parses an event of type `kind`. Returns `None` for other events, and for deletions by the socket with port ID
+/// `own_port`.
+pub(super) fn parse_deletion(message: &[u8], kind: u16, own_port: u32) -> Option<Deletion> {
     if !matches!(kind, RTM_DELROUTE | RTM_DELRULE) {
         return None;
     }
     let m = NetlinkMessage::<RouteNetlinkMessage>::deserialize(message).ok()?;
-    if m.header.port_number == ourselves {
+    if m.header.port_number == own_port {
         return None;
     }
     match m.payload {
@@ -117,38 +119,29 @@ pub(super) fn parse_deletion(message: &[u8], kind: u16, ourselves: u32) -> Optio
     }
 }
 
-/// Has a [`Monitor`] hear of routes and rules, or not: where nobody wants to know, a router's hundred thousand routes
-/// should wake nobody.
+/// A [`Monitor`]'s subscription to events about routes and rules. It is enabled only while the configuration has routes or
+/// rules, because a router with a hundred thousand routes would wake the monitor all the time.
 pub struct DeletionSubscription {
     socket: OwnedFd,
     enabled: bool,
 }
 
 impl DeletionSubscription {
-    /// In what this monitor hears.
+    /// The subscription of this monitor, disabled.
     pub fn new(monitor: &Monitor) -> std::io::Result<Self> {
-        // SAFETY: the socket lives as long as the borrow.
+        // SAFETY: The socket lives at least as long as the borrow.
         let fd = unsafe { BorrowedFd::borrow_raw(monitor.socket.as_raw_fd()) };
         Ok(DeletionSubscription { socket: fd.try_clone_to_owned()?, enabled: false })
     }
 
-    /// From now on.
-    pub fn set_enabled(&mut self, on: bool) {
-        if std::mem::replace(&mut self.enabled, on) == on {
+    /// Enables or disables the subscription.
+    pub fn set_enabled(&mut self, enabled: bool) {
+        if std::mem::replace(&mut self.enabled, enabled) == enabled {
             return;
         }
-        let option = if on { libc::NETLINK_ADD_MEMBERSHIP } else { libc::NETLINK_DROP_MEMBERSHIP };
+        let option = if enabled { libc::NETLINK_ADD_MEMBERSHIP } else { libc::NETLINK_DROP_MEMBERSHIP };
         for group in ROUTE_AND_RULE_GROUPS {
-            // SAFETY: a valid socket, and an int of its true size.
-            unsafe {
-                libc::setsockopt(
-                    self.socket.as_raw_fd(),
-                    libc::SOL_NETLINK,
-                    option,
-                    (&raw const group).cast(),
-                    size_of::<libc::c_int>() as libc::socklen_t,
-                )
-            };
+            let _ = set_int_option(&self.socket, libc::SOL_NETLINK, option, group);
         }
     }
 }

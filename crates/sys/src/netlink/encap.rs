@@ -1,4 +1,4 @@
-//! What a route's packets are put into, as rtnetlink has it (lwtunnel.h, mpls_iptunnel.h and ila.h of the kernel).
+//! The encapsulation of a route's packets as rtnetlink attributes (lwtunnel.h, mpls_iptunnel.h and ila.h of the kernel).
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ const RTA_ENCAP_TYPE: u16 = 21;
 const RTA_ENCAP: u16 = 22;
 const NLA_F_NESTED: u16 = 1 << 15;
 
-/// An attribute, filled up to four bytes.
+/// An attribute, padded to a multiple of four bytes.
 fn encode_attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let mut a = (4 + value.len() as u16).to_ne_bytes().to_vec();
     a.extend(kind.to_ne_bytes());
@@ -18,7 +18,7 @@ fn encode_attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     a
 }
 
-/// The attributes of a route or of one of its next hops: the type, and what is in it.
+/// The attributes RTA_ENCAP_TYPE and RTA_ENCAP of a route or of one of its next hops.
 pub(super) fn encap_attributes(e: &Encap) -> [DefaultNla; 2] {
     let (kind, inside): (u16, Vec<u8>) = match e {
         // MPLS_IPTUNNEL_DST: label, traffic class, bottom of stack, TTL (RFC 3032, 2.1)
@@ -29,8 +29,8 @@ pub(super) fn encap_attributes(e: &Encap) -> [DefaultNla; 2] {
         // ILA_ATTR_LOCATOR
         Encap::Ila(locator) => (3, encode_attribute(1, &locator.to_be_bytes())),
         Encap::Ip { ipv6, id, dst, src, class, ttl, flags } => {
-            // LWTUNNEL_IP_…: ID, DST, SRC, TTL, TOS, FLAGS; those of IP6 have the same numbers but for the class, which
-            // stands behind the hop limit in both.
+            // LWTUNNEL_IP_ID, _DST, _SRC, _TTL, _TOS, _FLAGS are 1 to 6. LWTUNNEL_IP6_… have the same numbers:
+            // 4 is the hop limit, and 5 the traffic class.
             let octets = |a: &IpAddr| match a {
                 IpAddr::V4(a) => a.octets().to_vec(),
                 IpAddr::V6(a) => a.octets().to_vec(),
@@ -55,12 +55,12 @@ mod tests {
 
     use super::*;
 
-    /// Both attributes as they go over the socket, in hexadecimal.
+    /// Both attributes as sent over the socket, in hexadecimal.
     fn encode_hex(e: &Encap) -> String {
         let bytes = |a: &DefaultNla| {
             let mut b = vec![0; a.buffer_len()];
             a.emit(&mut b);
-            assert_eq!(a.value_len() + 4, a.buffer_len(), "nothing to fill up");
+            assert_eq!(a.value_len() + 4, a.buffer_len(), "no padding");
             b
         };
         let [kind, inside] = encap_attributes(e);
@@ -68,9 +68,9 @@ mod tests {
         [kind, bytes(&inside)].concat().iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    /// As `ip route add … encap mpls 100/200` and `encap ila 1:2:3:4` of iproute2 6.1 send them.
+    /// The expected bytes are those that iproute2 6.1 sends for `ip route add … encap mpls 100/200` and `encap ila 1:2:3:4`.
     #[test]
-    fn labels_and_locators_are_iproute2s() {
+    fn labels_and_locators_are_encoded_as_by_iproute2() {
         assert_eq!(encode_hex(&Encap::Mpls(vec![100, 200])), "06001500100016800c00010000064000000c8100");
         assert_eq!(encode_hex(&Encap::Ila(0x0001_0002_0003_0004)), "06001500100016800c0001000001000200030004");
     }

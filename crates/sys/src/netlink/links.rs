@@ -1,4 +1,4 @@
-//! Devices: which there are, and those that are made for virtual routers.
+//! Devices: listed, and created and removed for virtual routers (virtual MAC interfaces).
 
 use evenkeel_core::model::{Vmac, VmacKind};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
@@ -14,56 +14,56 @@ use crate::{Error, Result};
 /// A network device.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Link {
-    /// Its number.
+    /// The index.
     pub index: u32,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its hardware address; zeros if it has none.
+    /// The MAC address; zeros if the device has none.
     pub mac: [u8; 6],
-    /// Administratively up, with a carrier.
+    /// The device is administratively up and has a carrier.
     pub running: bool,
-    /// It is the loopback device.
+    /// The device is the loopback device.
     pub loopback: bool,
-    /// Its MTU, bytes.
+    /// The MTU in bytes.
     pub mtu: u32,
-    /// The number of the device that it stands on.
+    /// The index of the lower device (IFLA_LINK), for example of a VLAN's or a macvlan's device.
     pub lower: Option<u32>,
-    /// It is a VLAN on its base: the tag of its frames, Ethertype and number.
+    /// For a VLAN: the Ethertype and the VLAN ID of its tag.
     pub vlan: Option<(u16, u16)>,
-    /// It is a macvlan.
+    /// The device is a macvlan.
     pub macvlan: bool,
-    /// It is an ipvlan.
+    /// The device is an ipvlan.
     pub ipvlan: bool,
-    /// It is a VRF: its table.
+    /// For a VRF: its routing table.
     pub vrf_table: Option<u32>,
-    /// What somebody has written on it (`ip link set … alias`).
+    /// The alias (`ip link set … alias`).
     pub alias: Option<String>,
 }
 
 impl Netlink {
-    /// All devices.
+    /// All devices of the network namespace.
     pub fn links(&mut self) -> Result<Vec<Link>> {
-        let answers =
+        let response =
             self.request(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP, || "list devices".into())?;
-        let links = answers.into_iter().filter_map(|m| match m {
+        let links = response.into_iter().filter_map(|m| match m {
             RouteNetlinkMessage::NewLink(l) => Some(parse_link(&l)),
             _ => None,
         });
         Ok(links.collect())
     }
 
-    /// The device of a name.
+    /// The device with a name.
     pub fn link_by_name(&mut self, name: &str) -> Result<Option<Link>> {
         Ok(self.links()?.into_iter().find(|l| l.name == name))
     }
 
-    /// Makes a macvlan in private mode, or an ipvlan, on the device of this number, and writes `alias` on it. It is not up
-    /// yet, and makes no address of its own.
-    pub fn add_vmac(&mut self, v: &Vmac, base: u32, alias: &str) -> Result<()> {
+    /// Creates a macvlan in private mode, or an ipvlan, on the device with index `lower`, and sets its alias. The new device
+    /// is down, and generates no IPv6 address.
+    pub fn add_vmac(&mut self, v: &Vmac, lower: u32, alias: &str) -> Result<()> {
         let mut m = LinkMessage::default();
         m.attributes.extend([
             LinkAttribute::IfName(v.name.clone()),
-            LinkAttribute::Link(base),
+            LinkAttribute::Link(lower),
             LinkAttribute::Group(v.group),
             LinkAttribute::LinkInfo(match v.kind {
                 VmacKind::Macvlan(_) => vec![
@@ -80,24 +80,25 @@ impl Netlink {
             }),
         ]);
         m.attributes.extend(v.mac().map(|mac| LinkAttribute::Address(mac.to_vec())));
-        let what = || format!("make the interface {} on {}", v.name, v.base);
+        let operation = || format!("create interface {} on {}", v.name, v.base);
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-        self.request(RouteNetlinkMessage::NewLink(m), flags, what)?;
-        let Some(made) = self.link_by_name(&v.name)? else { return Err(Error::new(what(), "it is gone at once")) };
+        self.request(RouteNetlinkMessage::NewLink(m), flags, operation)?;
+        let gone = || Error::new(operation(), "another program has removed it");
+        let created = self.link_by_name(&v.name)?.ok_or_else(gone)?;
         let mut m = LinkMessage::default();
-        m.header.index = made.index;
+        m.header.index = created.index;
         m.attributes.extend([
-            // What a frame of its own would say under the virtual MAC address, another director may be saying.
+            // Frames of its own from the virtual MAC address would collide with those of the master.
             LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(
                 In6AddrGenMode::None,
             )])]),
             LinkAttribute::IfAlias(alias.to_owned()),
         ]);
-        self.request(RouteNetlinkMessage::SetLink(m), NLM_F_ACK, what)?;
+        self.request(RouteNetlinkMessage::SetLink(m), NLM_F_ACK, operation)?;
         Ok(())
     }
 
-    /// Sets a device up.
+    /// Sets a device administratively up.
     pub fn set_link_up(&mut self, index: u32, name: &str) -> Result<()> {
         let mut m = LinkMessage::default();
         m.header.index = index;
@@ -107,11 +108,11 @@ impl Netlink {
         Ok(())
     }
 
-    /// Takes a device away. False if it was gone.
+    /// Removes a device. Returns false if it does not exist.
     pub fn remove_link(&mut self, index: u32, name: &str) -> Result<bool> {
         let mut m = LinkMessage::default();
         m.header.index = index;
-        match self.request(RouteNetlinkMessage::DelLink(m), NLM_F_ACK, || format!("remove the interface {name}")) {
+        match self.request(RouteNetlinkMessage::DelLink(m), NLM_F_ACK, || format!("remove interface {name}")) {
             Err(e) if e.errno() == Some(libc::ENODEV) => Ok(false),
             other => other.map(|_| true),
         }
@@ -125,11 +126,11 @@ fn parse_link(l: &LinkMessage) -> Link {
         loopback: l.header.flags.contains(LinkFlags::Loopback),
         ..Link::default()
     };
-    let mut base_elsewhere = false;
+    let mut lower_in_other_netns = false;
     for a in &l.attributes {
         match a {
-            // Its base's number is one of another network namespace.
-            LinkAttribute::LinkNetNsId(_) => base_elsewhere = true,
+            // The lower device's index is valid in another network namespace.
+            LinkAttribute::LinkNetNsId(_) => lower_in_other_netns = true,
             LinkAttribute::IfName(n) => link.name.clone_from(n),
             LinkAttribute::Address(a) => link.mac = a.as_slice().try_into().unwrap_or_default(),
             LinkAttribute::Mtu(m) => link.mtu = *m,
@@ -144,7 +145,7 @@ fn parse_link(l: &LinkMessage) -> Link {
             _ => {}
         }
     }
-    link.vlan = link.vlan.filter(|_| !base_elsewhere);
+    link.vlan = link.vlan.filter(|_| !lower_in_other_netns);
     link
 }
 
@@ -153,7 +154,7 @@ fn parse_vrf_table(info: &LinkInfo) -> Option<u32> {
     all.iter().find_map(|i| if let InfoVrf::TableId(n) = i { Some(*n) } else { None })
 }
 
-/// Ethertype and number of a VLAN's tag.
+/// The Ethertype and the VLAN ID of a VLAN's tag.
 fn parse_vlan(info: &LinkInfo) -> Option<(u16, u16)> {
     let LinkInfo::Data(InfoData::Vlan(all)) = info else { return None };
     let number = all.iter().find_map(|i| if let InfoVlan::Id(n) = i { Some(*n) } else { None })?;
@@ -161,7 +162,7 @@ fn parse_vlan(info: &LinkInfo) -> Option<(u16, u16)> {
     Some((if stacked { 0x88a8 } else { 0x8100 }, number))
 }
 
-/// The device of a name, or an error that says that there is none.
+/// The device with a name; an error if it does not exist.
 pub fn require_link(netlink: &mut Netlink, name: &str) -> Result<Link> {
     let link = netlink.link_by_name(name)?;
     link.ok_or_else(|| Error::new(format!("find device {name}"), "there is no such device"))

@@ -1,6 +1,7 @@
-//! What a socket is given: adverts of some virtual routers, or of all others; answers to one attempt at a connection; who has
-//! an address. The
-//! kernel looks, so that what is nobody's, however much, neither wakes anybody nor takes the place of what matters.
+//! Classic BPF filters for raw and packet sockets: adverts of some virtual routers, TCP replies, ARP replies.
+//!
+//! The kernel drops other packets before they reach the socket. So they wake no thread, and take no space in the receive
+//! buffer.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -8,7 +9,8 @@ use evenkeel_core::model::Transport;
 use evenkeel_core::vrrp::packet::ah;
 use socket2::SockFilter;
 
-/// Instructions of the classic packet filter (the kernel's networking/filter.rst; linux/bpf_common.h).
+/// Opcodes of classic BPF (the kernel's networking/filter.rst; linux/bpf_common.h). `INDIRECT` loads are relative to the
+/// IP header's end, which LDX_HEADER_LENGTH computes.
 const LDX_HEADER_LENGTH: u16 = 0xb1;
 const LD_BYTE: u16 = 0x30;
 const LD_WORD: u16 = 0x20;
@@ -19,17 +21,17 @@ const JUMP_IF_EQUAL: u16 = 0x15;
 const JUMP_IF_GE: u16 = 0x35;
 const JUMP_IF_GT: u16 = 0x25;
 const RETURN: u16 = 0x06;
-/// The whole packet, or nothing of it.
+/// The returned number of bytes: the whole packet, or nothing.
 const ACCEPT: u32 = u32::MAX;
 const REJECT: u32 = 0;
-/// Where a VRRP message has its virtual router number.
+/// The offset of the VRID in a VRRP message.
 const VRID_OFFSET: u32 = 1;
 
 fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> SockFilter {
     SockFilter::new(code, jt, jf, k)
 }
 
-/// Numbers that follow one another, as first and last.
+/// The contiguous ranges of sorted numbers, as (first, last).
 fn contiguous_ranges(sorted: &[u8]) -> Vec<(u8, u8)> {
     let mut out: Vec<(u8, u8)> = Vec::new();
     for n in sorted {
@@ -41,8 +43,8 @@ fn contiguous_ranges(sorted: &[u8]) -> Vec<(u8, u8)> {
     out
 }
 
-/// The filter for a raw socket of this transport: adverts of these virtual routers pass, or, if `others`, all others.
-/// Over IPv4 a raw socket sees the IP header, over IPv6 it does not.
+/// The filter for a raw socket: it accepts adverts of the VRIDs in `sorted`, or if `others` the adverts of all other VRIDs.
+/// A raw IPv4 socket receives packets with their IP header, a raw IPv6 socket without.
 pub fn vrid_filter(transport: Transport, sorted: &[u8], others: bool) -> Vec<SockFilter> {
     let (these, rest) = if others { (REJECT, ACCEPT) } else { (ACCEPT, REJECT) };
     let mut program = match transport {
@@ -68,22 +70,22 @@ pub fn vrid_filter(transport: Transport, sorted: &[u8], others: bool) -> Vec<Soc
     program
 }
 
-/// The filter for a packet socket whose packets begin with their IP header: TCP from there to this port of ours.
+/// The filter for a packet socket that receives IP packets: it accepts TCP segments from `from` to the local port `port`.
 pub fn tcp_reply_filter(from: SocketAddr, port: u16) -> Vec<SockFilter> {
     let mut program = Vec::new();
-    // Each comparison leads to the last instruction if it fails.
+    // A comparison that fails jumps to the last instruction.
     let mut tests = vec![(instruction(LD_BYTE, if from.is_ipv4() { 9 } else { 6 }, 0, 0), libc::IPPROTO_TCP as u32)];
-    let (at, words) = match from.ip() {
+    let (offset, words) = match from.ip() {
         IpAddr::V4(a) => (12, vec![u32::from(a)]),
         IpAddr::V6(a) => (8, a.octets().chunks(4).map(|w| w.iter().fold(0, |n, b| n << 8 | u32::from(*b))).collect()),
     };
-    tests.extend(words.into_iter().zip((at..).step_by(4)).map(|(word, at)| (instruction(LD_WORD, at, 0, 0), word)));
-    let port_at = match from {
+    tests.extend(words.into_iter().zip((offset..).step_by(4)).map(|(word, at)| (instruction(LD_WORD, at, 0, 0), word)));
+    let load_port = match from {
         SocketAddr::V4(_) => instruction(LD_HALF_INDIRECT, 2, 0, 0),
         SocketAddr::V6(_) => instruction(LD_HALF, 42, 0, 0),
     };
-    tests.push((port_at, u32::from(port)));
-    // One instruction is before the tests, two behind them.
+    tests.push((load_port, u32::from(port)));
+    // One instruction precedes the tests, and two follow.
     let end = 1 + 2 * tests.len() + 1;
     program.push(instruction(LDX_HEADER_LENGTH, 0, 0, 0));
     for (load, wanted) in tests {
@@ -95,7 +97,7 @@ pub fn tcp_reply_filter(from: SocketAddr, port: u16) -> Vec<SockFilter> {
     program
 }
 
-/// The filter for a packet socket that hears ARP: replies that say who has an address.
+/// The filter for a packet socket that receives ARP: it accepts replies from an address.
 pub fn arp_reply_filter(of: Ipv4Addr) -> Vec<SockFilter> {
     vec![
         instruction(LD_HALF, 6, 0, 0),
@@ -112,7 +114,7 @@ mod tests {
     use super::contiguous_ranges;
 
     #[test]
-    fn numbers_that_follow_one_another_are_one_comparison() {
+    fn contiguous_numbers_are_one_range() {
         assert_eq!(contiguous_ranges(&[]), []);
         assert_eq!(contiguous_ranges(&[1, 2, 3, 7, 9, 10, 254, 255]), [(1, 3), (7, 7), (9, 10), (254, 255)]);
     }

@@ -1,9 +1,15 @@
-//! Frames that no ordinary socket sends: VRRP adverts, gratuitous ARP, neighbour advertisements; and a look at those that
-//! come in; packets for a virtual address that go to one real server. And the sockets of BFD.
+//! Sockets for packets that ordinary sockets do not carry.
+//!
+//! - [`VrrpSocket`]: adverts; `filter`: which packets a socket receives
+//! - [`FrameSocket`]: gratuitous ARP and neighbour advertisements
+//! - [`Sniffer`]: all received frames
+//! - [`ServerPath`]: packets to a virtual address, sent to one real server
+//! - [`BfdListener`], [`BfdSender`]: BFD
 
 mod bfd;
 mod filter;
 mod frame_socket;
+mod link_address;
 mod server_path;
 mod sniffer;
 mod vrrp;
@@ -13,3 +19,8 @@ pub use frame_socket::FrameSocket;
 pub use server_path::ServerPath;
 pub use sniffer::Sniffer;
 pub use vrrp::VrrpSocket;
+
+/// TC_PRIO_CONTROL: the packets go ahead of others in the device's queue. Priorities above 6 need CAP_NET_ADMIN.
+const PRIORITY_CONTROL: libc::c_int = 7;
+/// The traffic class of routing protocols: Internetwork Control (RFC 791).
+const TRAFFIC_CLASS: u32 = 0xc0;

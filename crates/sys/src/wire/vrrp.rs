@@ -1,8 +1,7 @@
-//! The raw sockets that adverts are sent and heard by on one interface.
+//! The raw sockets of VRRP: one for each interface and transport.
 
 use std::cell::Cell;
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -11,25 +10,22 @@ use evenkeel_core::vrrp::packet::{IPPROTO_VRRP, IpHeader, ah, split_ipv4};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, SockaddrIn6, recvmsg, sendmsg};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
-use super::filter;
+use super::{PRIORITY_CONTROL, TRAFFIC_CLASS, filter};
+use crate::sockopt::{as_uninit, set_int_option};
 use crate::{Context, Result};
 
-/// Internetwork control, as routers mark such packets; over IPv4 the header that is sent says so.
-const TRAFFIC_CLASS: u32 = 0xc0;
-
-/// Sends and hears adverts of one transport on one interface.
+/// Sends and receives the adverts of one transport on one interface.
 pub struct VrrpSocket {
     socket: Socket,
     transport: Transport,
     groups: Vec<IpAddr>,
     ifindex: u32,
-    /// The hop limit of IPv6 unicast packets that the socket is set to.
+    /// The current hop limit of the socket for IPv6 unicast.
     unicast_hop_limit: Cell<u8>,
 }
 
 impl VrrpSocket {
-    /// Opens it, bound to the interface and a member of the groups. What is sent to an address of the host's own comes in
-    /// by it as well.
+    /// Opens a socket that is bound to the interface and has joined the groups. It also receives unicast adverts.
     pub fn new(transport: Transport, interface: &str, ifindex: u32, groups: &[IpAddr]) -> Result<Self> {
         let open = || {
             let s = match transport {
@@ -45,39 +41,39 @@ impl VrrpSocket {
                 }
             }
             s.set_nonblocking(true)?;
-            set_priority(&s)?;
+            set_int_option(&s, libc::SOL_SOCKET, libc::SO_PRIORITY, PRIORITY_CONTROL)?;
             Ok::<_, io::Error>(s)
         };
         let socket = open().context(|| format!("open a VRRP socket on {interface}"))?;
         Ok(VrrpSocket { socket, transport, groups: groups.to_vec(), ifindex, unicast_hop_limit: Cell::new(255) })
     }
 
-    /// From now on it is given adverts of these virtual routers alone, or, if `others`, of all others. `sorted` has each
-    /// once, in order.
+    /// From now on the socket receives only adverts of the VRIDs in `sorted`, or if `others` only adverts of all other VRIDs.
+    /// `sorted` is in ascending order without duplicates.
     pub fn set_vrid_filter(&self, sorted: &[u8], others: bool) -> Result<()> {
         let program = filter::vrid_filter(self.transport, sorted, others);
-        self.socket.attach_filter(&program).context(|| "choose which adverts are heard".into())
+        self.socket.attach_filter(&program).context(|| "attach the VRID filter to a VRRP socket".into())
     }
 
-    /// Only so many bytes wait to be read; what comes then is lost.
+    /// Sets the size of the receive buffer in bytes. Adverts that do not fit are dropped.
     pub fn set_receive_buffer(&self, bytes: usize) {
         let _ = self.socket.set_recv_buffer_size(bytes);
     }
 
-    /// The groups that it is a member of.
+    /// The multicast groups that the socket has joined.
     pub fn groups(&self) -> &[IpAddr] {
         &self.groups
     }
 
-    /// Sends an advert from an address of the interface to a group or a peer: over IPv4 a packet with its header, over
-    /// IPv6 a VRRP message, with a group's hop limit of 255 or a peer's of `hops`.
-    pub fn send(&self, from: IpAddr, to: IpAddr, hops: u8, packet: &[u8]) -> io::Result<()> {
+    /// Sends an advert from an address of the interface to a group or a unicast peer. Over IPv4 `packet` is an IP packet, over
+    /// IPv6 a VRRP message. The hop limit over IPv6 is 255 to a group and `hop_limit` to a peer.
+    pub fn send(&self, from: IpAddr, to: IpAddr, hop_limit: u8, packet: &[u8]) -> io::Result<()> {
         match (from, to) {
             (IpAddr::V4(from), IpAddr::V4(to)) => self.send_v4(from, to, packet),
             (IpAddr::V6(from), IpAddr::V6(to)) => {
-                if !to.is_multicast() && self.unicast_hop_limit.get() != hops {
-                    self.socket.set_unicast_hops_v6(u32::from(hops))?;
-                    self.unicast_hop_limit.set(hops);
+                if !to.is_multicast() && self.unicast_hop_limit.get() != hop_limit {
+                    self.socket.set_unicast_hops_v6(u32::from(hop_limit))?;
+                    self.unicast_hop_limit.set(hop_limit);
                 }
                 self.send_v6(from, to, packet)
             }
@@ -85,7 +81,7 @@ impl VrrpSocket {
         }
     }
 
-    /// Device and source address are the instance's and not the route's.
+    /// The device and the source address are those of the VRRP instance, not those of the route.
     fn send_v4(&self, from: Ipv4Addr, to: Ipv4Addr, packet: &[u8]) -> io::Result<()> {
         let info = libc::in_pktinfo {
             ipi_ifindex: self.ifindex as i32,
@@ -107,32 +103,31 @@ impl VrrpSocket {
         Ok(())
     }
 
-    /// What has come, split into header and payload; `None` if it was no packet that could be read.
+    /// Receives a packet, split into IP header and payload; `None` if it is invalid.
     pub fn recv<'b>(&self, buf: &'b mut [u8]) -> io::Result<Option<(IpHeader, &'b [u8])>> {
         if self.transport == Transport::Ipv6 {
             return self.recv_v6(buf);
         }
-        // SAFETY: u8 and MaybeUninit<u8> have one layout, and recv only writes initialised bytes.
-        let uninit = unsafe { &mut *(std::ptr::from_mut::<[u8]>(buf) as *mut [MaybeUninit<u8>]) };
-        let n = self.socket.recv(uninit)?;
+        let n = self.socket.recv(as_uninit(buf))?;
         Ok(split_ipv4(&buf[..n]))
     }
 
-    /// The kernel keeps an IPv6 header to itself, and tells what was in it beside the message.
+    /// A raw IPv6 socket receives no IP header. Its fields are in the control messages.
     fn recv_v6<'b>(&self, buf: &'b mut [u8]) -> io::Result<Option<(IpHeader, &'b [u8])>> {
         let mut control = nix::cmsg_space!(libc::in6_pktinfo, libc::c_int);
         let (src, dst, ttl, n) = {
             let mut iov = [io::IoSliceMut::new(buf)];
-            let got = recvmsg::<SockaddrIn6>(self.socket.as_raw_fd(), &mut iov, Some(&mut control), MsgFlags::empty())?;
+            let received =
+                recvmsg::<SockaddrIn6>(self.socket.as_raw_fd(), &mut iov, Some(&mut control), MsgFlags::empty())?;
             let (mut dst, mut ttl) = (None, None);
-            for c in got.cmsgs()? {
+            for c in received.cmsgs()? {
                 match c {
                     ControlMessageOwned::Ipv6PacketInfo(i) => dst = Some(Ipv6Addr::from(i.ipi6_addr.s6_addr)),
                     ControlMessageOwned::Ipv6HopLimit(h) => ttl = u8::try_from(h).ok(),
                     _ => {}
                 }
             }
-            (got.address.map(|a| a.ip()), dst, ttl, got.bytes)
+            (received.address.map(|a| a.ip()), dst, ttl, received.bytes)
         };
         let (Some(src), Some(dst), Some(ttl)) = (src, dst, ttl) else { return Ok(None) };
         let header = IpHeader { src: src.into(), dst: dst.into(), ttl, protocol: IPPROTO_VRRP, id: 0 };
@@ -140,7 +135,7 @@ impl VrrpSocket {
     }
 }
 
-/// Packets are sent with their own header, so that an authentication header can cover what is in it.
+/// The packets are sent with their IP header (IP_HDRINCL), because an authentication header covers its fields.
 fn open_ipv4(protocol: u8) -> io::Result<Socket> {
     let s = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(i32::from(protocol))))?;
     s.set_header_included_v4(true)?;
@@ -159,18 +154,6 @@ fn open_ipv6(ifindex: u32) -> io::Result<Socket> {
         set_int_option(&s, libc::IPPROTO_IPV6, option, 1)?;
     }
     Ok(s)
-}
-
-/// TC_PRIO_CONTROL: ahead of other traffic in the device's queue.
-fn set_priority(s: &Socket) -> io::Result<()> {
-    // Priorities above 6 need CAP_NET_ADMIN, which is there whenever a raw socket could be opened by root.
-    set_int_option(s, libc::SOL_SOCKET, libc::SO_PRIORITY, 7)
-}
-
-fn set_int_option(s: &Socket, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    // SAFETY: a valid socket, and an int of its true size.
-    let ret = unsafe { libc::setsockopt(s.as_raw_fd(), level, option, (&raw const value).cast(), 4) };
-    if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 impl AsFd for VrrpSocket {
