@@ -32,7 +32,7 @@ fn support_summary(k: &Keyword) -> (&'static str, &'static str) {
 /// What replaces an old keyword; empty for others.
 fn deprecation_remark(k: &Keyword) -> String {
     match k.deprecated {
-        Some(Deprecation { replacement: Some(new), .. }) => format!("old name of `{new}`"),
+        Some(Deprecation { replacement: Some(new), .. }) => format!("replaced by `{new}`"),
         Some(Deprecation { replacement: None, .. }) => "old".to_owned(),
         None => String::new(),
     }
