@@ -58,8 +58,11 @@ impl LoweringContext<'_> {
             _ => None,
         };
         let Some(kind) = kind else { return Vec::new() };
-        let hosts: Vec<&Section> =
-            if matches!(kind, CheckKind::Exchange(Exchange::Smtp { .. })) { k.sections("host").collect() } else { Vec::new() };
+        let hosts: Vec<&Section> = if matches!(kind, CheckKind::Exchange(Exchange::Smtp { .. })) {
+            k.sections("host").collect()
+        } else {
+            Vec::new()
+        };
         if hosts.is_empty() {
             return vec![self.lower_check(kind, k, k, outer, port)];
         }
