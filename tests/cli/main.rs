@@ -93,7 +93,7 @@ fn without_privilege_each_says_so_in_one_line() {
     let conf = dir.join("nobody.conf");
     let (code, _, err) = as_nobody(copy("evenkeeld"), &["-n", "-f", conf.to_str().expect("UTF-8")]);
     assert_eq!(code, 4);
-    assert!(err.ends_with("evenkeeld: it needs root, to hold addresses and to load the packet path\n"), "{err}");
+    assert!(err.ends_with("evenkeeld: it must run as root, to hold addresses and to load the packet path\n"), "{err}");
     let (code, _, err) = as_nobody(copy("evenkeel"), &["demo"]);
     assert_eq!(code, 1);
     assert_eq!(err, "evenkeel: the demo needs root, to make network namespaces and to load the packet path\n");
@@ -123,7 +123,7 @@ fn a_root_without_its_capabilities_is_told_which_it_lacks() {
         let (code, _, err) = output_of(out);
         let name = format!("CAP_{}", cap.to_uppercase());
         assert_eq!(code, 4, "{err}");
-        let told = format!("evenkeeld: it lacks {name}; give it back, or run it as a root that has it\n");
+        let told = format!("evenkeeld: missing capabilities {name}: grant them to the service or container\n");
         assert!(err.ends_with(&told), "{err}");
     }
 }

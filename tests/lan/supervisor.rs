@@ -52,7 +52,7 @@ fn a_peer_takes_over_at_once_when_the_working_process_is_killed() {
             (net.has_address("d1", VIP) && !net.has_address("d2", VIP)).then_some(())
         });
         assert_eq!(net.status("d1").expect("answers").pid, d1.0);
-        assert!(net.lan.log("d1").contains("said priority 0 and took the addresses away for 1 virtual routers"));
+        assert!(net.lan.log("d1").contains("resigned mastership of 1 virtual routers and removed their addresses"));
     }
 }
 
@@ -116,7 +116,7 @@ fn a_clean_stop_a_hand_over_and_a_killed_parent_are_left_alone() {
     assert_eq!(i.reason, "it was master before the daemon was restarted");
     net.lan.signal(d1, Signal::SIGTERM).expect("ends");
     assert!(!net.has_address("d1", VIP));
-    assert!(!net.lan.log("d1").contains("said priority 0 and took"), "{}", net.lan.log("d1"));
+    assert!(!net.lan.log("d1").contains("resigned mastership of"), "{}", net.lan.log("d1"));
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_stop_takes_no_longer_than_child_wait_time() {
     send_signal(worker_pid(d1), Signal::SIGSTOP);
     send_signal(d1.0, Signal::SIGTERM);
     eventually("the end", TEST_TIMEOUT, || net.lan.exit_status(d1));
-    assert!(net.lan.log("d1").contains("does not end in the time that it is given"), "{}", net.lan.log("d1"));
+    assert!(net.lan.log("d1").contains("the worker did not stop within child_wait_time"), "{}", net.lan.log("d1"));
     // Its last words are said, and its addresses gone.
     assert!(!net.has_address("d1", VIP));
 }

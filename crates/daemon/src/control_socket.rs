@@ -1,8 +1,10 @@
-//! The control socket: a Unix socket that only root may open; one JSON object a line.
+//! The control socket: a Unix socket that only root may open. A client sends requests, one JSON object a line, and gets one reply
+//! for each, in order. The control thread answers.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use evenkeel_core::ipc::{Reply, Request};
@@ -11,13 +13,15 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-/// A request, and where its reply goes.
+/// A request and the channel for its reply.
 pub type Call = (Request, oneshot::Sender<Reply>);
 
-/// A request has at most this many bytes.
+/// Maximum number of bytes that a client may send on one connection.
 const MAX_REQUEST: u64 = 64 * 1024;
+/// Delay after accept(2) failed, so that a lack of descriptors does not make a busy loop.
+const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
-/// Opens the socket and answers it from the control loop.
+/// Opens the socket and sends every request to `calls`.
 pub fn serve(path: &Path, calls: UnboundedSender<Call>) -> anyhow::Result<()> {
     let _ = fs::remove_file(path);
     let listener = UnixListener::bind(path).with_context(|| format!("listen on {}", path.display()))?;
@@ -29,8 +33,8 @@ pub fn serve(path: &Path, calls: UnboundedSender<Call>) -> anyhow::Result<()> {
                     tokio::spawn(serve_client(stream, calls.clone()));
                 }
                 Err(e) => {
-                    tracing::warn!("control socket: {e}");
-                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                    tracing::warn!("control socket: cannot accept a client: {e}");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
                 }
             }
         }

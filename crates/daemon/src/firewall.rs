@@ -1,5 +1,7 @@
-//! Tells nftables what [`evenkeel_core::firewall`] says, on a thread of its own: whoever wants something of it does not
-//! wait. Only the last wish counts.
+//! The firewall thread: it loads the rules of [`FirewallRules`] into nftables with nft(8).
+//!
+//! nft may take long, so callers only describe a change and go on. Changes that arrive while nft runs are combined: nft gets
+//! the rules as they are then.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -9,27 +11,30 @@ use std::time::Duration;
 
 use evenkeel_core::firewall::FirewallRules;
 
-/// What the thread is told.
+/// Maximum time that a start or a reload waits for nft.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A message to the thread.
 enum Message {
-    /// Something is wanted otherwise now.
+    /// Change the rules.
     Update(Box<dyn FnOnce(&mut FirewallRules) + Send>),
-    /// Say when nftables know what was wanted until here, or when they could not be told.
+    /// Report when the changes before this one are loaded, or failed to load. The thread reports by dropping the sender.
     Flush(Sender<()>),
-    /// It was the last.
+    /// Load the last changes and end.
     Close,
 }
 
-/// A way to the thread.
+/// Sends messages to the thread.
 #[derive(Clone)]
 pub struct Handle(Sender<Message>);
 
 impl Handle {
-    /// Something is wanted otherwise now.
-    pub fn update(&self, how: impl FnOnce(&mut FirewallRules) + Send + 'static) {
-        let _ = self.0.send(Message::Update(Box::new(how)));
+    /// Changes the rules, and does not wait.
+    pub fn update(&self, change: impl FnOnce(&mut FirewallRules) + Send + 'static) {
+        let _ = self.0.send(Message::Update(Box::new(change)));
     }
 
-    /// Waits until nftables know what is wanted; not for long.
+    /// Waits until all changes are loaded, [`FLUSH_TIMEOUT`] at most.
     pub fn flush(&self) {
         let (done, wait) = channel();
         if self.0.send(Message::Flush(done)).is_ok() {
@@ -37,16 +42,13 @@ impl Handle {
         }
     }
 
-    /// Nothing more will be wanted; the thread ends when it has told the last of it.
+    /// Ends the thread when all changes are loaded.
     pub fn close(&self) {
         let _ = self.0.send(Message::Close);
     }
 }
 
-/// A start or a reload waits for so long at most.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Starts the thread. `table` is the tables' name.
+/// Starts the thread. `table` is the name of the tables.
 pub fn start(table: String) -> std::io::Result<(Handle, JoinHandle<()>)> {
     let (tx, rx) = channel();
     let thread = std::thread::Builder::new().name("firewall".into()).spawn(move || run(&table, &rx))?;
@@ -55,50 +57,56 @@ pub fn start(table: String) -> std::io::Result<(Handle, JoinHandle<()>)> {
 
 fn run(table: &str, messages: &Receiver<Message>) {
     let mut wanted = FirewallRules::default();
-    // What an earlier daemon left is replaced even if nothing is wanted.
-    let mut told: Option<FirewallRules> = None;
-    let mut open = true;
-    while open {
+    // None: the tables of an earlier daemon may exist. They are replaced even by empty rules.
+    let mut loaded: Option<FirewallRules> = None;
+    let mut is_open = true;
+    while is_open {
         let Ok(first) = messages.recv() else { return };
-        // Whoever waits is let go when these are dropped.
-        let mut waiting = Vec::new();
+        // Dropped at the end of this turn, which wakes the callers of `flush`.
+        let mut flushes = Vec::new();
         for message in std::iter::once(first).chain(messages.try_iter()) {
             match message {
-                Message::Update(how) => how(&mut wanted),
-                Message::Flush(done) => waiting.push(done),
-                Message::Close => open = false,
+                Message::Update(change) => change(&mut wanted),
+                Message::Flush(done) => flushes.push(done),
+                Message::Close => is_open = false,
             }
         }
-        if told.as_ref() == Some(&wanted) {
-            continue;
+        if loaded.as_ref() != Some(&wanted) {
+            load(table, &wanted, loaded.is_none());
+            loaded = Some(wanted.clone());
         }
-        match run_nft(&wanted.ruleset(table)) {
-            Ok(()) => {
-                let (refused, vmacs) = (wanted.blocked.len(), wanted.vmacs.len());
-                if told.is_some() || !wanted.is_empty() {
-                    tracing::info!(
-                        refused,
-                        vmacs,
-                        "nftables: table {table} refuses packets to {refused} addresses, for no_accept or strict_mode, \
-                         and keeps {vmacs} virtual MAC addresses out of reports of multicast groups"
-                    );
-                }
-            }
-            Err(_) if told.is_none() && wanted.is_empty() => {} // there is no nft, and nothing for it to do
-            Err(e) => tracing::error!(
-                "nftables were not told: {e}; packets to addresses with no_accept are taken in until they are \
-                 (is the package nftables there?)"
-            ),
-        }
-        told = Some(wanted.clone());
     }
 }
 
-/// Runs `nft -f -`.
+/// Loads the rules and logs the result. `is_first`: nothing was loaded before.
+fn load(table: &str, rules: &FirewallRules, is_first: bool) {
+    let is_noop = is_first && rules.is_empty();
+    match run_nft(&rules.ruleset(table)) {
+        Ok(()) if is_noop => {}
+        Ok(()) => {
+            let (blocked, vmacs) = (rules.blocked.len(), rules.vmacs.len());
+            tracing::info!(
+                table,
+                blocked,
+                vmacs,
+                "nftables: table {table} drops packets to {blocked} addresses (no_accept, strict_mode) and keeps {vmacs} \
+                 virtual MAC addresses out of multicast reports"
+            );
+        }
+        Err(_) if is_noop => {} // nft is not installed, and nothing needs it
+        Err(e) => tracing::error!(
+            table,
+            "nftables: cannot load table {table}: {e}; packets to addresses with no_accept are accepted until it loads \
+             (is the package nftables installed?)"
+        ),
+    }
+}
+
+/// Runs `nft -f -` with a ruleset; the error is the first line that nft printed.
 fn run_nft(ruleset: &str) -> Result<(), String> {
     let mut nft = Command::new("nft");
     if let Some(path) = std::env::var_os("PATH") {
-        // Where root's programs are may not be in a service's PATH.
+        // A service's PATH may lack the directories of root's programs.
         let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
         nft.env("PATH", std::env::join_paths(dirs).map_err(|e| e.to_string())?);
     }
@@ -108,6 +116,6 @@ fn run_nft(ruleset: &str) -> Result<(), String> {
         stdin.write_all(ruleset.as_bytes()).map_err(|e| format!("write to nft: {e}"))?;
     }
     let out = child.wait_with_output().map_err(|e| format!("wait for nft: {e}"))?;
-    let said = String::from_utf8_lossy(&out.stderr);
-    if out.status.success() { Ok(()) } else { Err(said.lines().next().unwrap_or("it failed").to_owned()) }
+    let errors = String::from_utf8_lossy(&out.stderr);
+    if out.status.success() { Ok(()) } else { Err(errors.lines().next().unwrap_or("nft failed").to_owned()) }
 }

@@ -1,4 +1,4 @@
-//! One daemon for each instance, and where to find it.
+//! The instance lock: at most one daemon runs for each instance. The pid files are written and removed with it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -10,17 +10,19 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::args::Args;
 
-/// A daemon that was killed is gone within so long.
+/// A daemon that was killed releases the lock within this time.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often the lock is tried.
+const LOCK_POLL: Duration = Duration::from_millis(20);
 
-/// The lock and the pid files; all go when the process that made it does, not when a child of it ends.
+/// The lock and the pid files. The process that acquired them removes the files when it ends; a forked child does not.
 pub struct InstanceLock {
     pid: u32,
     pid_files: Vec<PathBuf>,
     _lock: Flock<File>,
 }
 
-/// Takes the lock of this instance and writes the pid file.
+/// Acquires the lock of this instance and writes the pid files.
 pub fn acquire(args: &Args) -> anyhow::Result<InstanceLock> {
     let run_dir = args.run_dir();
     fs::create_dir_all(&run_dir).with_context(|| format!("create {}", run_dir.display()))?;
@@ -33,7 +35,6 @@ pub fn acquire(args: &Args) -> anyhow::Result<InstanceLock> {
     Ok(InstanceLock { pid, pid_files, _lock: lock })
 }
 
-/// Two daemons of one instance would fight over everything.
 fn lock_file(path: &Path, instance: &str) -> anyhow::Result<Flock<File>> {
     let until = Instant::now() + LOCK_TIMEOUT;
     loop {
@@ -45,7 +46,7 @@ fn lock_file(path: &Path, instance: &str) -> anyhow::Result<Flock<File>> {
                 writeln!(lock, "{}", std::process::id())?;
                 return Ok(lock);
             }
-            Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            Err(_) if Instant::now() < until => std::thread::sleep(LOCK_POLL),
             Err(_) => {
                 bail!("another evenkeeld runs already as instance `{instance}` (--instance NAME starts a second one)")
             }

@@ -1,4 +1,4 @@
-//! Logging: to a file if one is named, to the journal with fields under systemd, to syslog in the background, else to
+//! The log's destination: the file of `--log-file`; the journal, with fields, under systemd; syslog in the background; otherwise
 //! standard error, as text or JSON.
 
 use std::env;
@@ -12,11 +12,11 @@ use tracing_subscriber::prelude::*;
 
 use crate::args::{Args, LogFormat};
 
-/// Sets the log up, once.
+/// Sets the log up, once in a process.
 pub fn init(args: &Args) {
-    // Libraries tell of every handshake; that is for those who write them.
-    let whose = Targets::new().with_default(LevelFilter::WARN).with_target("evenkeel", args.log_level());
-    let registry = tracing_subscriber::registry().with(whose);
+    // Libraries log every handshake at INFO and below, which is of use to their developers only.
+    let filter = Targets::new().with_default(LevelFilter::WARN).with_target("evenkeel", args.log_level());
+    let registry = tracing_subscriber::registry().with(filter);
     let text = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false);
     if let Some(path) = &args.log_file {
         match OpenOptions::new().create(true).append(true).open(path) {
@@ -24,20 +24,20 @@ pub fn init(args: &Args) {
                 registry.with(text.with_writer(Mutex::new(file))).init();
                 return;
             }
-            Err(e) => eprintln!("evenkeeld: cannot write {}: {e}; logging goes on elsewhere", path.display()),
+            Err(e) => eprintln!("evenkeeld: cannot write {}: {e}; logging without --log-file", path.display()),
         }
     }
-    let system = !args.log_console && !args.no_syslog;
-    // systemd sets this for services whose output goes to the journal.
+    let may_use_system_log = !args.log_console && !args.no_syslog;
+    // systemd sets this variable for services whose output goes to the journal.
     if env::var_os("JOURNAL_STREAM").is_some()
-        && system
+        && may_use_system_log
         && let Ok(journal) = tracing_journald::layer()
     {
         registry.with(journal.with_syslog_identifier("evenkeeld".into())).init();
         return;
     }
-    // In the background nobody sees standard error.
-    if system && !args.dont_fork && Path::new("/dev/log").exists() {
+    // In the background standard error is /dev/null.
+    if may_use_system_log && !args.dont_fork && Path::new("/dev/log").exists() {
         let syslog = Syslog::new(c"evenkeeld", syslog_tracing::Options::LOG_PID, args.log_facility);
         if let Some(syslog) = syslog {
             registry.with(text.without_time().with_level(false).with_writer(syslog)).init();

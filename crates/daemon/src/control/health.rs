@@ -1,191 +1,166 @@
-//! What follows from health: who is told, and what changes in the data plane.
+//! The health part: which real servers are up, which services have their quorum, and which checks are suspended.
+//!
+//! A verdict of a check becomes health events ([`Health::handle_verdict`]). Events wait until all verdicts that arrived together are
+//! handled: then the data plane changes once, and only afterwards FIFOs, scripts and mail are notified. Traffic comes first.
+//!
+//! Checks are of two kinds. Active checks send probes from the edge process. Passive checks send none: BFD_CHECK follows a BFD
+//! session and FILE_CHECK follows a tracked file ([`Health::handle_bfd_change`], [`Health::handle_file_change`]).
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use evenkeel_core::health::{CheckId, HealthEvent, ProbeResult, WeightEffect};
-use evenkeel_core::model::{Check, CheckKind, ServiceKey, TrackResult, TrackedObject, VirtualServer};
+use evenkeel_core::model::{Check, CheckKind, Config, ServiceKey};
+use evenkeel_core::plan::{Services, desired_services};
 use evenkeel_sys::clock;
 
-use super::Controller;
-use crate::notifications::{self, server_name, service_name};
-use crate::services::{file_check_verdict, quorum_message};
+use super::service_records::{ServiceRecords, file_check_verdict};
 
-impl Controller {
-    /// A check of a real server has come to a verdict.
-    pub(super) fn apply_verdict(&mut self, id: CheckId, (up, effect): (bool, WeightEffect), result: &ProbeResult) {
+/// A health event with its service and its reason.
+pub struct PendingEvent {
+    /// The virtual service.
+    pub service: ServiceKey,
+    /// What happened to it or to one of its servers.
+    pub event: HealthEvent,
+    /// Why.
+    pub reason: String,
+}
+
+/// The health of all virtual services.
+#[derive(Default)]
+pub struct Health {
+    /// Health and history of each virtual service.
+    pub services: ServiceRecords,
+    /// Services whose checks are suspended (`ha_suspend`).
+    pub suspended: BTreeSet<ServiceKey>,
+    /// How often the edge process died since the start.
+    pub edge_deaths: u64,
+    /// Events that the data plane does not have yet; `None` if no verdict arrived.
+    pending: Option<Vec<PendingEvent>>,
+}
+
+impl Health {
+    /// The services that the data plane should hold.
+    pub fn desired_services(&self, config: &Config) -> Services {
+        desired_services(&config.virtual_servers, &|v| self.services.active_servers(v))
+    }
+
+    /// Handles a verdict of a check: up or down, and its effect on the server's weight. The events wait for
+    /// [`Health::take_pending_events`].
+    pub fn handle_verdict(&mut self, id: CheckId, (up, effect): (bool, WeightEffect), result: &ProbeResult) {
         let (service, server, _) = id;
-        let word = match result.failed {
+        let outcome = match result.failed {
             _ if up => "passes".to_owned(),
             Some(phase) => format!("fails at {}", phase.name()),
             None => "fails".to_owned(),
         };
-        tracing::info!(%service, %server, "{server} of {service}: check {word}: {}", result.detail);
-        let happenings = self.services.record_verdict(id, (up, effect), (&result.detail, result.failed), clock::now());
-        let unsettled = self.pending_events.get_or_insert_default();
-        unsettled.extend(happenings.into_iter().map(|h| (service, h, result.detail.clone())));
+        tracing::info!(%service, %server, "{server} of {service}: check {outcome}: {}", result.detail);
+        let reason = (result.detail.as_str(), result.failed);
+        let events = self.services.record_verdict(id, (up, effect), reason, clock::now());
+        let pending = |event| PendingEvent { service, event, reason: result.detail.clone() };
+        self.pending.get_or_insert_default().extend(events.into_iter().map(pending));
     }
 
-    /// What follows from verdicts is done, once for all that came together. Traffic first: who is told can wait for that.
-    pub(super) fn commit_verdicts(&mut self) {
-        let Some(happenings) = self.pending_events.take() else { return };
-        self.reconcile();
-        self.refresh_next_hops();
-        for (service, h, because) in happenings {
-            self.publish_event(service, h, &because);
-        }
-    }
-
-    /// The same, of a check that does not probe: it may have been told so before.
-    pub(super) fn apply_passive_result(
-        &mut self,
-        id: CheckId,
-        (up, effect): (bool, WeightEffect),
-        result: &ProbeResult,
-    ) {
-        if let Some(s) = self.services.0.get_mut(&id.0) {
-            s.passive_results.insert((id.1, id.2), result.clone());
-        }
-        self.apply_verdict_if_new(id, (up, effect), result);
-    }
-
-    /// A verdict that may be known already.
-    pub(super) fn apply_verdict_if_new(
-        &mut self,
-        id: CheckId,
-        (up, effect): (bool, WeightEffect),
-        result: &ProbeResult,
-    ) {
+    /// Handles a verdict that may be the present one.
+    pub fn handle_verdict_if_new(&mut self, id: CheckId, (up, effect): (bool, WeightEffect), result: &ProbeResult) {
         if !self.services.has_verdict(id, up, effect) {
-            self.apply_verdict(id, (up, effect), result);
+            self.handle_verdict(id, (up, effect), result);
         }
     }
 
-    /// The checks that are of a kind.
-    pub(super) fn checks_matching(&self, follows: impl Fn(&Check) -> bool) -> Vec<(CheckId, CheckKind)> {
-        let all = self.config.virtual_servers.iter().flat_map(|v| v.servers.iter().map(move |r| (v.key, r)));
-        let checks = all.flat_map(|(v, r)| r.checks.iter().enumerate().map(move |(n, c)| ((v, r.key, n), c)));
-        checks.filter(|(_, c)| follows(c)).map(|(id, c)| (id, c.kind.clone())).collect()
+    /// Takes the events of all verdicts since the last call; `None` if there was no verdict.
+    pub fn take_pending_events(&mut self) -> Option<Vec<PendingEvent>> {
+        self.pending.take()
     }
 
-    /// The number in a tracked file is another: so are the weights of those whose FILE_CHECK follows it.
-    pub(super) fn handle_file_change(&mut self, name: &str, number: i32) {
+    /// The number in a tracked file changed: applies it to every FILE_CHECK that follows the file.
+    pub fn handle_file_change(&mut self, config: &Config, name: &str, number: i32) {
         let follows = |c: &Check| matches!(&c.kind, CheckKind::File { name: n, .. } if n == name);
-        for (id, kind) in self.checks_matching(follows) {
-            let (up, effect) = file_check_verdict(&kind, number);
-            let result = ProbeResult::reported(up, format!("track_file {name} holds {number}"));
-            self.apply_passive_result(id, (up, effect), &result);
+        for (id, kind) in checks_matching(config, follows) {
+            self.handle_passive_verdict(
+                id,
+                file_check_verdict(&kind, number),
+                format!("track_file {name} holds {number}"),
+            );
         }
     }
 
-    /// Checks that are new follow their files as well.
-    pub(super) fn apply_file_states(&mut self) {
-        let known = |(object, (found, _)): (&TrackedObject, &(Option<TrackResult>, String))| match (object, found) {
-            (TrackedObject::File(name), Some(TrackResult::Number(n))) => Some((name.clone(), *n)),
-            _ => None,
-        };
-        let known: Vec<(String, i32)> = self.tracked.iter().filter_map(known).collect();
-        for (name, number) in known {
-            self.handle_file_change(&name, number);
+    /// A BFD session came up or went down: applies it to every BFD_CHECK that follows the session.
+    pub fn handle_bfd_change(&mut self, config: &Config, name: &str, (up, detail): (bool, &str)) {
+        let follows = |c: &Check| matches!(&c.kind, CheckKind::Bfd(session) if session == name);
+        for (id, _) in checks_matching(config, follows) {
+            self.handle_passive_verdict(id, (up, WeightEffect::None), format!("BFD session {name} is {detail}"));
         }
     }
 
-    fn virtual_server(&self, service: ServiceKey) -> Option<&VirtualServer> {
-        self.config.virtual_servers.iter().find(|v| v.key == service)
+    fn handle_passive_verdict(&mut self, id: CheckId, (up, effect): (bool, WeightEffect), detail: String) {
+        let result = ProbeResult::reported(up, detail);
+        self.services.record_passive_result(id, &result);
+        self.handle_verdict_if_new(id, (up, effect), &result);
     }
 
-    /// Tells everybody who wants to know. Of a group one address speaks for all.
-    pub(super) fn publish_event(&mut self, service: ServiceKey, what: HealthEvent, because: &str) {
-        let Some(v) = self.virtual_server(service) else { return };
-        if v.group.as_ref().is_some_and(|(_, speaks)| !speaks) {
-            return;
-        }
-        let vs = service_name(v);
-        match what {
-            HealthEvent::Server { key, up } => {
-                let Some(r) = v.servers.iter().find(|r| r.key == key) else { return };
-                let (state, rs) = (up_or_down(up), server_name(service, key));
-                let script = if up { r.notify_up.clone() } else { r.notify_down.clone() };
-                let mails = r.mail;
-                tracing::info!(%service, server = %key, "{key} of {service} is {state}: {because}");
-                self.fifos.write_server(&rs, &vs, state);
-                notifications::run_notify_scripts(
-                    &self.edge,
-                    format!("RS {rs} {vs}"),
-                    state,
-                    script.into_iter().collect(),
-                );
-                if mails {
-                    let about = format!("Realserver {rs} of virtual server {vs} - {state}");
-                    self.send_mail(&about, format!("{because}\n"));
-                }
-            }
-            HealthEvent::Quorum { up, .. } => {
-                let (state, words) = (up_or_down(up), quorum_message(what));
-                let script = if up { v.quorum_up.clone() } else { v.quorum_down.clone() };
-                let mails = v.mail;
-                tracing::info!(%service, "{service} is {state}: {words}");
-                self.fifos.write_service(&vs, state);
-                notifications::run_notify_scripts(&self.edge, format!("VS {vs}"), state, script.into_iter().collect());
-                if mails {
-                    self.send_mail(&format!("Virtualserver {vs} - {state}"), format!("{words}\n"));
-                }
-            }
-        }
-    }
-
-    /// `rs_init_notifies`: the real servers of new services that are up are told of as well.
-    pub(super) fn notify_initial_state(&mut self, new: &[ServiceKey]) {
-        if !self.config.global.rs_init_notifies {
-            return;
-        }
-        for service in new {
-            let Some(s) = self.services.0.get(service) else { continue };
-            let up: Vec<_> = s.health.servers().iter().filter(|m| m.is_up()).map(|m| m.key).collect();
-            for key in up {
-                self.publish_event(*service, HealthEvent::Server { key, up: true }, "up at start");
-            }
-        }
-    }
-
-    /// `omega`: at stop, what is up is told as going down.
-    pub(super) fn notify_omega(&mut self) {
-        let omega: Vec<ServiceKey> = self.config.virtual_servers.iter().filter(|v| v.omega).map(|v| v.key).collect();
-        for service in omega {
-            let happenings = self.services.0.get(&service).map(|s| s.health.shutdown_events()).unwrap_or_default();
-            for h in happenings {
-                self.publish_event(service, h, "the daemon stops");
-            }
-        }
-    }
-
-    /// `ha_suspend`: checks of a service rest while its address is on no device of this director. `all`: the checks may be
-    /// new, and are told either way.
-    pub(super) fn update_suspended_checks(&mut self, all: bool) {
-        let concerned = self.config.virtual_servers.iter().filter(|v| v.ha_suspend);
+    /// `ha_suspend`: suspends the checks of services whose address is on no device of this director, and resumes the others.
+    /// Returns the services whose state changed, true for suspended; with `all`, which a new configuration needs, every
+    /// service that has `ha_suspend`. `addresses` lists the addresses of this director.
+    pub fn update_suspended(
+        &mut self,
+        config: &Config,
+        all: bool,
+        addresses: impl FnOnce() -> Option<BTreeSet<IpAddr>>,
+    ) -> Option<Vec<(ServiceKey, bool)>> {
+        let concerned = config.virtual_servers.iter().filter(|v| v.ha_suspend);
         let concerned: BTreeSet<ServiceKey> = concerned.map(|v| v.key).collect();
         self.suspended.retain(|s| concerned.contains(s));
         if concerned.is_empty() {
-            return;
+            return None;
         }
-        let Ok(addresses) = self.netlink.addresses() else { return };
-        let here: BTreeSet<std::net::IpAddr> = addresses.into_iter().map(|a| a.addr).collect();
-        let mut tell = Vec::new();
+        let addresses = addresses()?;
+        let mut out = Vec::new();
         for service in concerned {
-            let rests = !here.contains(&service.addr);
-            let new = if rests { self.suspended.insert(service) } else { self.suspended.remove(&service) };
-            if new {
-                let how = if rests { "rest: its address is not here" } else { "are made: its address is here" };
-                tracing::info!(%service, "checks of {service} {how}");
+            let suspend = !addresses.contains(&service.addr);
+            let changed = if suspend { self.suspended.insert(service) } else { self.suspended.remove(&service) };
+            if changed {
+                let (verb, place) = if suspend { ("suspended", "not on") } else { ("resumed", "on") };
+                tracing::info!(%service, "checks of {service} {verb}: its address is {place} this director");
             }
-            if new || all {
-                tell.push((service, rests));
+            if changed || all {
+                out.push((service, suspend));
             }
         }
-        self.edge.set_suspended(tell);
+        Some(out)
+    }
+
+    /// `rs_init_notifies`: an event for each server that is up in services that were added.
+    pub fn initial_events(&self, config: &Config, added: &[ServiceKey]) -> Vec<PendingEvent> {
+        if !config.global.rs_init_notifies {
+            return Vec::new();
+        }
+        let mut out = Vec::new();
+        for service in added {
+            let Some(record) = self.services.get(*service) else { continue };
+            for server in record.health.servers().iter().filter(|s| s.is_up()) {
+                let event = HealthEvent::Server { key: server.key, up: true };
+                out.push(PendingEvent { service: *service, event, reason: "up at start".to_owned() });
+            }
+        }
+        out
+    }
+
+    /// `omega`: at stop, everything that is up goes down.
+    pub fn omega_events(&self, config: &Config) -> Vec<PendingEvent> {
+        let mut out = Vec::new();
+        for service in config.virtual_servers.iter().filter(|v| v.omega).map(|v| v.key) {
+            let events = self.services.get(service).map(|record| record.health.shutdown_events()).unwrap_or_default();
+            let reason = "the daemon stops";
+            out.extend(events.into_iter().map(|event| PendingEvent { service, event, reason: reason.to_owned() }));
+        }
+        out
     }
 }
 
-/// keepalived's word for it.
-fn up_or_down(up: bool) -> &'static str {
-    if up { "UP" } else { "DOWN" }
+/// The checks of a configuration that match, with their kinds.
+fn checks_matching(config: &Config, matches: impl Fn(&Check) -> bool) -> Vec<(CheckId, CheckKind)> {
+    let servers = config.virtual_servers.iter().flat_map(|v| v.servers.iter().map(move |r| (v.key, r)));
+    let checks = servers.flat_map(|(v, r)| r.checks.iter().enumerate().map(move |(n, c)| ((v, r.key, n), c)));
+    checks.filter(|(_, c)| matches(c)).map(|(id, c)| (id, c.kind.clone())).collect()
 }

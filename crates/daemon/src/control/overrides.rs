@@ -1,37 +1,25 @@
-//! Changes by hand: taken while the daemon runs, and remembered over its restarts until the machine's.
+//! Changes of the configuration in force that do not come from the file: overrides of an operator and names that resolve to
+//! other servers.
 
-use std::fs;
-use std::path::Path;
-
+use evenkeel_core::discovery::{NameQuery, ResolvedServer};
 use evenkeel_core::ipc::Reply;
-use evenkeel_core::overrides::{Override, Overrides};
+use evenkeel_core::overrides::Override;
 
-use super::Controller;
-
-/// What an earlier daemon was ordered.
-pub fn load(path: &Path) -> Overrides {
-    let Ok(text) = fs::read(path) else { return Overrides::default() };
-    match serde_json::from_slice(&text) {
-        Ok(orders) => orders,
-        Err(e) => {
-            tracing::error!("{}: {e}; what was ordered by hand is forgotten", path.display());
-            Overrides::default()
-        }
-    }
-}
+use super::controller::Controller;
+use super::persisted;
 
 impl Controller {
-    /// Does what is ordered, and remembers it.
-    pub(super) fn apply_override(&mut self, order: Override) -> Reply {
-        let mut orders = self.overrides.clone();
-        let file = self.discovery.apply(&self.file);
-        if let Err(error) = orders.add(&file, order.clone()) {
+    /// Applies an override and saves it. Rejects it if it matches no real server, or if its configuration cannot be applied.
+    pub(super) fn apply_override(&mut self, change: Override) -> Reply {
+        let mut overrides = self.configuration.overrides.clone();
+        let file = self.configuration.discovery.apply(&self.configuration.file);
+        if let Err(error) = overrides.add(&file, change.clone()) {
             return Reply::Rejected { error };
         }
-        match self.apply_config(orders.apply(&file)) {
+        match self.apply_config(overrides.apply(&file)) {
             Ok(steps) => {
-                tracing::info!("by hand: {order}");
-                self.overrides = orders;
+                tracing::info!("override applied: {change}");
+                self.configuration.overrides = overrides;
                 self.save_overrides();
                 Reply::Overridden { steps }
             }
@@ -39,27 +27,30 @@ impl Controller {
         }
     }
 
-    /// A reload ends what was to hold until then.
+    /// Drops the overrides that end with a reload.
     pub(super) fn drop_until_reload(&mut self) {
-        let before = self.overrides.clone();
-        self.overrides.drop_until_reload();
-        if self.overrides != before {
+        let before = self.configuration.overrides.clone();
+        self.configuration.overrides.drop_until_reload();
+        if self.configuration.overrides != before {
             self.save_overrides();
         }
     }
 
     fn save_overrides(&self) {
-        let path = self.args.all.overrides_file();
-        let done = if self.overrides.is_empty() {
-            fs::remove_file(&path).or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
-        } else {
-            // At once, or not at all.
-            let new = path.with_extension("new");
-            let text = serde_json::to_vec(&self.overrides).unwrap_or_default();
-            fs::write(&new, text).and_then(|()| fs::rename(&new, &path))
-        };
-        if let Err(e) = done {
-            tracing::error!("{}: {e}; a restart of the daemon will forget what was ordered by hand", path.display());
+        persisted::save_overrides(&self.args.overrides_file(), &self.configuration.overrides);
+    }
+
+    /// Applies the result of a name lookup. A lookup that failed, or gave the same servers, changes nothing.
+    pub(super) fn apply_resolution(&mut self, query: NameQuery, result: Result<Vec<ResolvedServer>, String>) {
+        let name = query.name.clone();
+        if !self.configuration.discovery.update(query, result) {
+            return;
         }
+        tracing::info!(%name, "name {name} resolves to other servers: applying them");
+        let config = self.configuration.with_file(&self.configuration.file);
+        if let Err(e) = self.apply_config(config) {
+            tracing::error!(%name, "cannot apply the servers of {name}: {e:#}");
+        }
+        persisted::save_discovery(&self.args.resolved_servers_file(), &self.configuration.discovery);
     }
 }

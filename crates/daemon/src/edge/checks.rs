@@ -1,4 +1,4 @@
-//! Health checks: the probe scheduler decides which probe is due, tokio tasks execute the probes, and changed verdicts become
+//! Active health checks: the probe scheduler decides which probe is due, tokio tasks execute the probes, and changed verdicts become
 //! events.
 
 use std::sync::Arc;
@@ -18,36 +18,36 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::Event;
 use super::messages::EdgeSettings;
 
-/// Probes at a time, unless the configuration says otherwise.
+/// Default of `checker_concurrency`: the maximum number of probes at a time.
 const DEFAULT_CONCURRENCY: usize = 1000;
-/// Descriptors that everything else may need.
+/// Descriptors that are reserved for everything but probes.
 const SPARE_FDS: u64 = 256;
-/// Checks that are later than this are overload.
+/// Probes that start later than this after their time mean overload.
 const OVERLOAD_LAG: Duration = Duration::from_secs(1);
-/// Overload is told this often.
+/// Minimum interval of log lines about overload.
 const OVERLOAD_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// One check, as it is known here.
+/// The state of a check, for `status`.
 #[derive(Serialize, Deserialize)]
 pub struct CheckState {
-    /// Failures that it is being forgiven.
-    pub forgiven: u32,
-    /// Its last probe.
-    pub last: Option<ProbeResult>,
-    /// How many checks share its probe.
-    pub shared: usize,
+    /// Failed attempts in a row that have not changed the verdict yet (`retry`).
+    pub retries_used: u32,
+    /// The result of its last probe.
+    pub last_probe: Option<ProbeResult>,
+    /// Number of checks that share its probe, itself included.
+    pub shared_by: usize,
 }
 
-/// All checks at one moment.
+/// The state of all checks at one moment.
 #[derive(Default, Serialize, Deserialize)]
 pub struct CheckSnapshot {
-    /// Each of them.
+    /// By check.
     pub checks: std::collections::HashMap<CheckId, CheckState>,
-    /// What they cost.
+    /// The load that they make.
     pub load: CheckLoad,
 }
 
-/// Checks, and the probes under way.
+/// The checks, and the probes under way.
 pub struct Checks {
     scheduler: ProbeScheduler,
     prober: Arc<Prober>,
@@ -58,45 +58,48 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// Nothing is checked.
+    /// No check is configured.
     pub fn new() -> Checks {
         let (done, results) = unbounded_channel();
         let scheduler = ProbeScheduler::new(DEFAULT_CONCURRENCY);
         Checks { scheduler, prober: Arc::default(), done, results, is_first_config: true, overload_logged: None }
     }
 
-    /// How probes are made from now on.
+    /// Applies settings to probes that start from now on.
     pub fn apply_settings(&mut self, settings: &EdgeSettings) {
         let wanted = settings.concurrency.map_or(DEFAULT_CONCURRENCY, |n| n as usize);
         let descriptors = sched::raise_fd_limit(wanted as u64 + SPARE_FDS);
-        let most = wanted.min(descriptors.saturating_sub(SPARE_FDS).max(16) as usize);
-        if most < wanted {
-            tracing::warn!("{most} probes at a time instead of {wanted}: a process may have {descriptors} files open");
+        let possible = wanted.min(descriptors.saturating_sub(SPARE_FDS).max(16) as usize);
+        if possible < wanted {
+            tracing::warn!(
+                "health checks: {possible} probes at a time instead of {wanted}: the limit of open files is {descriptors} \
+                 (raise LimitNOFILE or RLIMIT_NOFILE)"
+            );
         }
-        self.scheduler.set_max_running(most);
-        // Files that expressions and certificates came from may have changed.
+        self.scheduler.set_max_running(possible);
+        // A new prober reads certificates again, whose files may have changed.
         self.prober = Arc::new(Prober::new(settings.secure));
     }
 
-    /// They were made by another process before: a failure is forgiven from the first probe.
+    /// Another process made these checks before: retries apply from the first probe, as they do after a reload.
     pub fn resume(&mut self) {
         self.is_first_config = false;
     }
 
-    /// These checks from now on; returns where those stand that were there already.
+    /// Runs these checks from now on; returns the verdicts of all checks.
     pub fn configure(&mut self, wanted: Vec<CheckConfig>) -> Vec<(CheckId, Verdict)> {
         self.scheduler.reconfigure(clock::now(), wanted, !std::mem::take(&mut self.is_first_config));
         self.scheduler.reports().map(|r| (r.id, r.verdict)).collect()
     }
 
-    /// `ha_suspend`
+    /// `ha_suspend`: suspends (true) and resumes (false) the checks of services.
     pub fn set_suspended(&mut self, services: Vec<(ServiceKey, bool)>) {
         for (service, suspended) in services {
             self.scheduler.handle(clock::now(), Input::Suspend { service, suspended });
         }
     }
 
-    /// Waits for the next deadline or result, and handles it.
+    /// Waits for the next deadline or result, and handles it. Cancel-safe.
     pub async fn serve(&mut self, events: &UnboundedSender<Event>) {
         self.run_scheduler(events);
         let until = self.scheduler.next_deadline().map(|at| at.duration_since(clock::now()));
@@ -150,7 +153,7 @@ impl Checks {
             self.overload_logged = Some(now);
             let late = lag.as_secs_f64();
             tracing::warn!(
-                "health checks are {late:.1} s behind: too many for this machine, or for `checker_concurrency`"
+                "health checks are {late:.1} s late: too many checks for this machine or for `checker_concurrency`"
             );
         }
     }
@@ -158,7 +161,8 @@ impl Checks {
     /// The state of every check, and the load.
     pub fn snapshot(&self) -> CheckSnapshot {
         let state = |r: CheckReport<'_>| {
-            (r.id, CheckState { forgiven: r.retries_used, last: r.last_result.cloned(), shared: r.shared_by })
+            let last_probe = r.last_result.cloned();
+            (r.id, CheckState { retries_used: r.retries_used, last_probe, shared_by: r.shared_by })
         };
         let SchedulerLoad { checks, probes, running, started } = self.scheduler.load();
         let queue_delay_ms = self.scheduler.queue_delay(clock::now()).as_millis() as u64;

@@ -1,4 +1,4 @@
-//! Names of real servers, looked up again and again.
+//! Name lookups for real servers that are configured by name: one task for each name, at an interval.
 
 use std::time::Duration;
 
@@ -8,14 +8,17 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::Event;
 
-/// Looks one name up for ever, so far apart; after a failure a little sooner.
-pub async fn run(asked: NameQuery, every: Duration, events: UnboundedSender<Event>) {
+/// Maximum delay after a failed lookup.
+const RETRY_DELAY: Duration = Duration::from_secs(5);
+
+/// Looks one name up until the task is stopped.
+pub async fn run(query: NameQuery, interval: Duration, events: UnboundedSender<Event>) {
     loop {
-        let result = lookup::lookup(&asked).await;
+        let result = lookup::lookup(&query).await;
         let failed = result.is_err();
-        if events.send(Event::Resolved { query: asked.clone(), result }).is_err() {
+        if events.send(Event::Resolved { query: query.clone(), result }).is_err() {
             return;
         }
-        tokio::time::sleep(if failed { every.min(Duration::from_secs(5)) } else { every }).await;
+        tokio::time::sleep(if failed { interval.min(RETRY_DELAY) } else { interval }).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Mail (`smtp_server`): one letter after another, tried again a few times, and never so many that they pile up.
+//! The mailer (`smtp_server`): it sends one message after another, retries temporary errors, and drops messages when too many wait.
 
 use std::time::Duration;
 
@@ -13,91 +13,94 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
 use tokio::sync::oneshot;
 
-/// So many wait at most.
+/// Maximum number of messages that wait.
 const MAX_QUEUED: usize = 1000;
-/// Between attempts.
+/// Delays between attempts to send one message.
 const RETRY_DELAYS: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(60)];
 
-/// A letter, and how it is to be sent.
+/// A message, and how to send it.
 #[derive(Serialize, Deserialize)]
 pub struct MailMessage {
-    /// How, and to whom.
+    /// The relay, sender and recipients.
     pub mail: Mail,
-    /// What it is about.
+    /// The subject.
     pub subject: String,
-    /// What it says.
+    /// The text.
     pub body: String,
 }
 
 enum QueueItem {
     Message(Box<MailMessage>),
-    /// Everything before it has been sent, or given up.
+    /// Report when every message before it has been sent or dropped.
     Flush(oneshot::Sender<()>),
 }
 
-/// Where letters are posted.
+/// Queues messages for the task that sends them.
 pub struct Mailer(Sender<QueueItem>);
 
 impl Mailer {
-    /// Starts the task that sends them.
+    /// Starts the task.
     pub fn start() -> Mailer {
         let (tx, rx) = channel(MAX_QUEUED);
         tokio::spawn(run_queue(rx));
         Mailer(tx)
     }
 
-    /// Posts one.
-    pub fn send(&self, letter: Box<MailMessage>) {
-        let posted = self.0.try_send(QueueItem::Message(letter));
-        if let Err(TrySendError::Full(QueueItem::Message(l)) | TrySendError::Closed(QueueItem::Message(l))) = posted {
-            tracing::warn!("mail `{}` is not sent: {MAX_QUEUED} others wait for {}", l.subject, l.mail.relay);
+    /// Queues a message; drops it if too many wait.
+    pub fn send(&self, message: Box<MailMessage>) {
+        let queued = self.0.try_send(QueueItem::Message(message));
+        if let Err(TrySendError::Full(QueueItem::Message(m)) | TrySendError::Closed(QueueItem::Message(m))) = queued {
+            let (subject, relay) = (&m.subject, &m.mail.relay);
+            tracing::warn!(%relay, "mail `{subject}` dropped: {MAX_QUEUED} messages wait for the relay {relay}");
         }
     }
 
-    /// Ends when every letter until now has been sent, or given up.
+    /// Waits until every message queued so far has been sent or dropped.
     pub fn flush(&self) -> impl Future<Output = ()> + use<> {
-        let to = self.0.clone();
+        let queue = self.0.clone();
         async move {
-            let (mark, done) = oneshot::channel();
-            if to.send(QueueItem::Flush(mark)).await.is_ok() {
+            let (flushed, done) = oneshot::channel();
+            if queue.send(QueueItem::Flush(flushed)).await.is_ok() {
                 let _ = done.await;
             }
         }
     }
 }
 
-async fn run_queue(mut posted: Receiver<QueueItem>) {
-    while let Some(next) = posted.recv().await {
-        let letter = match next {
-            QueueItem::Message(letter) => *letter,
+async fn run_queue(mut queue: Receiver<QueueItem>) {
+    while let Some(item) = queue.recv().await {
+        let message = match item {
+            QueueItem::Message(message) => *message,
             QueueItem::Flush(done) => {
                 let _ = done.send(());
                 continue;
             }
         };
-        let MailMessage { mail, subject, .. } = &letter;
-        let sent = match (compose(&letter), transport(mail)) {
-            (Ok(message), Ok(relay)) => send(&relay, message, mail).await,
-            (Err(why), _) | (_, Err(why)) => Err(why),
+        let MailMessage { mail, subject, .. } = &message;
+        let sent = match (compose(&message), transport(mail)) {
+            (Ok(text), Ok(relay)) => send(&relay, text, mail).await,
+            (Err(reason), _) | (_, Err(reason)) => Err(reason),
         };
+        let relay = &mail.relay;
         match sent {
-            Ok(()) => tracing::debug!("mail `{subject}` is sent"),
-            Err(why) => tracing::warn!("mail `{subject}` is not sent, by {}:{}: {why}", mail.relay, mail.port),
+            Ok(()) => tracing::debug!(%relay, "mail `{subject}` sent"),
+            Err(reason) => tracing::warn!(%relay, "mail `{subject}` not sent by {relay}:{}: {reason}", mail.port),
         }
     }
 }
 
-/// A relay that is away for a moment, or busy, is asked again; one that refuses is not.
+/// Sends a message. Temporary errors (an unreachable or busy relay) are retried, permanent ones (SMTP 5xx) are not.
 async fn send(relay: &AsyncSmtpTransport<Tokio1Executor>, message: Message, mail: &Mail) -> Result<(), String> {
-    let mut pauses = RETRY_DELAYS.iter();
+    let mut delays = RETRY_DELAYS.iter();
     loop {
         match relay.send(message.clone()).await {
             Ok(_) => return Ok(()),
             Err(e) if e.is_permanent() => return Err(e.to_string()),
-            Err(e) => match pauses.next() {
-                Some(pause) => {
-                    tracing::info!("mail by {}:{} is tried again in {pause:?}: {e}", mail.relay, mail.port);
-                    tokio::time::sleep(*pause).await;
+            Err(e) => match delays.next() {
+                Some(delay) => {
+                    let relay = &mail.relay;
+                    tracing::info!(%relay, "mail by {relay}:{} failed, next attempt in {delay:?}: {e}", mail.port);
+                    tokio::time::sleep(*delay).await;
                 }
                 None => return Err(format!("{e}, after {} attempts", RETRY_DELAYS.len() + 1)),
             },
@@ -127,21 +130,21 @@ fn transport(mail: &Mail) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> 
     Ok(relay.build())
 }
 
-/// A name without a host is one of this machine.
+/// Parses a mail address; a name without a host is a user of this machine.
 fn mailbox(name: &str) -> Result<Mailbox, String> {
     let full = if name.contains('@') { name.to_owned() } else { format!("{name}@localhost") };
-    full.parse().map_err(|e| format!("`{name}` is no mail address: {e}"))
+    full.parse().map_err(|e| format!("`{name}` is not a mail address: {e}"))
 }
 
-fn compose(letter: &MailMessage) -> Result<Message, String> {
-    let from = letter.mail.from.clone().unwrap_or_else(|| format!("keepalived@{}", hostname()));
-    let mut message = Message::builder().from(mailbox(&from)?).subject(letter.subject.clone()).date_now();
-    for to in &letter.mail.to {
+fn compose(mail: &MailMessage) -> Result<Message, String> {
+    let from = mail.mail.from.clone().unwrap_or_else(|| format!("keepalived@{}", hostname()));
+    let mut message = Message::builder().from(mailbox(&from)?).subject(mail.subject.clone()).date_now();
+    for to in &mail.mail.to {
         message = message.to(mailbox(to)?);
     }
     let mailer = HeaderName::new_from_ascii_str("X-Mailer");
     message = message
         .raw_header(HeaderValue::new(mailer, format!("evenkeel {}", env!("CARGO_PKG_VERSION"))))
         .header(ContentType::TEXT_PLAIN);
-    message.body(letter.body.clone()).map_err(|e| e.to_string())
+    message.body(mail.body.clone()).map_err(|e| e.to_string())
 }

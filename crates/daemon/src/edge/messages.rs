@@ -1,5 +1,7 @@
-//! What the working process and the edge process say to each other: messages one after another over a socket pair, each
-//! with its length in front.
+//! The messages between worker and edge process, over a socket pair.
+//!
+//! A message is its length in bytes (u32, little endian) and its encoding by postcard. Both ends are the same program, so that the
+//! encoding needs no version.
 
 use std::io;
 use std::time::Duration;
@@ -16,10 +18,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{CheckSnapshot, Event, MailMessage, Notification};
 
-/// Names of real servers are looked up so often if nothing is written, seconds.
+/// Default of `name_refresh`, the interval of name lookups, s.
 const DEFAULT_NAME_REFRESH_S: u64 = 10;
 
-/// What of the configuration is the edge's business.
+/// The part of a configuration that concerns the edge process, except the checks.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct EdgeSettings {
     /// `enable_script_security`
@@ -31,8 +33,8 @@ pub struct EdgeSettings {
     /// `checker_cpu_affinity`
     pub cpus: Vec<u16>,
     /// `checker_priority`, `checker_rt_priority`, `checker_rlimit_rttime`, `checker_no_swap`
-    pub schedule: ProcessScheduling,
-    /// Programs that read FIFOs.
+    pub scheduling: ProcessScheduling,
+    /// `notify_fifo_script` and the like: programs that read FIFOs.
     pub fifo_readers: Vec<ScriptCommand>,
     /// Tracked scripts.
     pub scripts: Vec<VrrpScript>,
@@ -40,12 +42,14 @@ pub struct EdgeSettings {
     pub files: Vec<TrackFile>,
     /// Tracked processes.
     pub processes: Vec<TrackProcess>,
-    /// Names that are looked up, and how often.
-    pub resolve: (Vec<NameQuery>, Duration),
+    /// The names of real servers to look up.
+    pub name_queries: Vec<NameQuery>,
+    /// `name_refresh`: the interval of lookups.
+    pub resolve_interval: Duration,
 }
 
 impl EdgeSettings {
-    /// Its part of a configuration.
+    /// Takes the settings from a configuration.
     pub fn from_config(config: &Config) -> EdgeSettings {
         let g = &config.global;
         EdgeSettings {
@@ -53,74 +57,71 @@ impl EdgeSettings {
             notify_timeout: g.notify_ordered,
             concurrency: g.checker_concurrency,
             cpus: g.checker_cpus.clone(),
-            schedule: g.checker_scheduling,
+            scheduling: g.checker_scheduling,
             fifo_readers: g.fifos.iter().flat_map(|f| &f.readers).cloned().collect(),
             scripts: config.scripts.clone(),
             files: config.track_files.clone(),
             processes: config.track_processes.clone(),
-            resolve: (
-                name_queries(config),
-                Duration::from_secs(g.name_refresh.map_or(DEFAULT_NAME_REFRESH_S, u64::from)),
-            ),
+            name_queries: name_queries(config),
+            resolve_interval: Duration::from_secs(g.name_refresh.map_or(DEFAULT_NAME_REFRESH_S, u64::from)),
         }
     }
 
-    /// Nothing of it has anything to do by itself.
+    /// Whether these settings alone need no edge process.
     pub fn is_idle(&self) -> bool {
         self.fifo_readers.is_empty()
             && self.scripts.is_empty()
             && self.files.is_empty()
             && self.processes.is_empty()
-            && self.resolve.0.is_empty()
+            && self.name_queries.is_empty()
     }
 }
 
-/// What the edge is asked.
+/// A request to the edge process.
 #[derive(Serialize, Deserialize)]
 pub enum Request {
-    /// There was an edge process before it, which had found this.
+    /// The results of an edge process before this one, which died.
     PreviousResults(Vec<(TrackedObject, TrackResult)>),
-    /// The scripts that should run, and so on.
+    /// Apply these settings.
     Configure(Box<EdgeSettings>),
-    /// The checks that should be made.
+    /// Run these checks.
     ConfigureChecks(Vec<CheckConfig>),
-    /// Services whose checks rest, and others whose checks do not.
+    /// Suspend (true) or resume (false) the checks of services.
     SetSuspended(Vec<(ServiceKey, bool)>),
-    /// What is known of checks, under this number.
+    /// Return the state of all checks, under this number.
     GetChecks(u64),
-    /// Tell programs of something, and wait for nothing.
+    /// Run notify scripts, and do not wait for their end.
     Notify(Notification),
-    /// Send this.
+    /// Send mail.
     Mail(Box<MailMessage>),
-    /// Say that you are there.
+    /// Answer with [`Report::Pong`].
     Ping,
-    /// Say, under this number, when everything asked before is under way.
+    /// Report, under this number, when all notify scripts have been started and all mail is sent.
     Flush(u64),
 }
 
-/// What the edge says.
+/// A message of the edge process.
 #[derive(Serialize, Deserialize)]
 pub enum Report {
-    /// Of itself.
+    /// An event.
     Event(Event),
-    /// What was asked for under this number.
+    /// The reply to [`Request::GetChecks`] with this number.
     Checks(u64, CheckSnapshot),
-    /// It is there.
+    /// The reply to [`Request::Ping`].
     Pong,
-    /// Everything is under way.
+    /// The reply to [`Request::Flush`] with this number.
     Flushed(u64),
 }
 
-/// Writes a message.
+/// Writes a message, by one call of write(2).
 pub async fn write_message<T: Serialize>(to: &mut (impl AsyncWrite + Unpin), message: &T) -> io::Result<()> {
-    // The length is filled in when it is known, so that there is one write.
     let mut bytes = postcard::to_extend(message, vec![0; 4]).map_err(io::Error::other)?;
     let length = u32::try_from(bytes.len() - 4).map_err(io::Error::other)?;
     bytes[..4].copy_from_slice(&length.to_le_bytes());
     to.write_all(&bytes).await
 }
 
-/// Reads a message; `None` if the other has gone. Not to be given up halfway.
+/// Reads a message; `None` if the peer closed the socket. Not cancel-safe: half a message may have been read.
 pub async fn read_message<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<T>> {
     let mut length = [0; 4];
     match from.read_exact(&mut length).await {
@@ -138,7 +139,7 @@ mod tests {
     use evenkeel_core::config::parse_text;
 
     #[tokio::test]
-    async fn what_is_said_is_heard() {
+    async fn a_message_is_read_as_it_was_written() {
         let text = "vrrp_script s {\nscript \"/bin/x y\"\ninterval 0.5\ninit_fail\n}\n\
             vrrp_instance V {\ninterface e\nvirtual_router_id 1\nvirtual_ipaddress {\n192.0.2.9\n}\ntrack_script {\ns\n}\n}\n\
             virtual_server 192.0.2.1 443 {\ndelay_loop 3\nlvs_method DR\nprotocol TCP\nreal_server 192.0.2.2 443 {\n\
@@ -159,6 +160,6 @@ mod tests {
         let Ok(Some(Request::ConfigureChecks(heard))) = read_message(&mut b).await else { panic!("checks") };
         let of = |all: &[CheckConfig]| all.iter().map(|c| (c.id, c.check.clone())).collect::<Vec<_>>();
         assert_eq!(of(&heard), of(&checks));
-        assert!(matches!(read_message::<Request>(&mut b).await, Ok(None)), "the other has gone");
+        assert!(matches!(read_message::<Request>(&mut b).await, Ok(None)), "the peer has closed");
     }
 }

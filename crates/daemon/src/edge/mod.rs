@@ -1,6 +1,7 @@
-//! What talks to the outside and may be slow: health checks, scripts, mail, names. It is a process of its own ([`role`]),
-//! which a thread of the working process keeps ([`keeper`]): if it hangs, is killed or crashes, nothing happens to VRRP and
-//! forwarding, and it begins anew with what was known.
+//! The edge: everything that talks to the outside and may be slow: health checks, scripts, name lookups, mail.
+//!
+//! It runs in a process of its own ([`process`]), which a thread of the worker supervises ([`supervisor`]). If the edge process
+//! hangs, crashes or is killed, VRRP and forwarding go on, and the next one continues with the last results.
 
 mod checks;
 mod discovery;
@@ -9,19 +10,20 @@ mod mail;
 mod messages;
 mod notify_scripts;
 mod process;
+mod process_link;
 mod supervisor;
+mod tasks;
 mod tracked_files;
 mod tracked_processes;
 mod tracked_scripts;
 
-use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use evenkeel_core::discovery::{NameQuery, ResolvedServer};
 use evenkeel_core::health::{CheckConfig, CheckId, ProbeResult, Verdict};
 use evenkeel_core::ipc::NotificationStatus;
-use evenkeel_core::model::{Config, ServiceKey, TrackResult as Seen, TrackedObject};
+use evenkeel_core::model::{Config, ServiceKey, TrackResult, TrackedObject};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -31,46 +33,46 @@ pub use checks::CheckSnapshot;
 pub use mail::MailMessage;
 use messages::{EdgeSettings, Request};
 pub use notify_scripts::{LOWER_PRIORITY, Notification};
-pub use process::run as run_role;
+pub use process::run as run_process;
 use supervisor::EdgeSupervisor;
 
-/// Whoever asks waits no longer.
+/// Maximum time that a caller waits for a reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the edge tells.
+/// An event of the edge process, or of its supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Event {
-    /// A check has come to another verdict.
+    /// A check has a new verdict.
     Verdict { id: CheckId, verdict: Verdict, result: ProbeResult },
-    /// Where all checks stand that a new configuration has left as they were.
+    /// The verdicts of all checks that a new configuration left unchanged.
     CheckStates(Vec<(CheckId, Verdict)>),
-    /// A script's run has ended.
+    /// A run of a tracked script has ended. `good`: the result by `rise` and `fall`; `changed`: this run changed it.
     ScriptRan { name: String, good: Option<bool>, changed: bool, detail: String },
-    /// A tracked object was found to be otherwise; the keeper passes it to the router at once.
-    TrackChanged { object: TrackedObject, result: Seen },
-    /// A tracked file or process was looked at, and something about it is new.
-    TrackReport { object: TrackedObject, result: Option<Seen>, detail: String },
-    /// A name was looked up.
+    /// The result of a tracked object changed. The supervisor sends it to the router thread.
+    TrackChanged { object: TrackedObject, result: TrackResult },
+    /// The result or the description of a tracked file or process changed.
+    TrackReport { object: TrackedObject, result: Option<TrackResult>, detail: String },
+    /// A name lookup has ended.
     Resolved { query: NameQuery, result: Result<Vec<ResolvedServer>, String> },
-    /// A program that was told of something has ended.
+    /// A notify script has ended.
     NotifyDone(NotificationStatus),
-    /// The process had to be started anew, and knows nothing.
+    /// The process was started again and needs its configuration. Sent by the supervisor.
     Restarted,
 }
 
-/// What the keeper is asked.
+/// A request to the supervisor.
 enum SupervisorRequest {
-    /// Say this to the process.
+    /// Forward this to the process.
     Forward(Request),
-    /// What is known of checks.
+    /// Return the state of all checks.
     Checks(mpsc::Sender<CheckSnapshot>),
-    /// Say when everything asked before is under way.
+    /// Report when everything requested before is done.
     Flush(oneshot::Sender<()>),
-    /// End it, and say so.
+    /// Stop the process and report when it has ended.
     Stop(oneshot::Sender<()>),
 }
 
-/// A way to speak to the edge.
+/// Sends requests to the edge.
 pub struct Handle {
     requests: UnboundedSender<SupervisorRequest>,
 }
@@ -80,66 +82,57 @@ impl Handle {
         let _ = self.requests.send(SupervisorRequest::Forward(request));
     }
 
-    /// The checks and scripts that should run; what is unchanged goes on undisturbed.
+    /// Configures the edge: scripts, files, names and these checks. What is unchanged continues undisturbed.
     pub fn configure(&self, config: &Config, checks: Vec<CheckConfig>) {
         self.forward(Request::Configure(Box::new(EdgeSettings::from_config(config))));
         self.forward(Request::ConfigureChecks(checks));
     }
 
-    /// Services whose checks rest, and others whose checks do not.
+    /// Suspends (true) and resumes (false) the checks of services.
     pub fn set_suspended(&self, services: Vec<(ServiceKey, bool)>) {
         self.forward(Request::SetSuspended(services));
     }
 
-    /// What is known of checks.
+    /// The state of all checks; `None` if the edge does not answer in time.
     pub fn checks_snapshot(&self) -> Option<CheckSnapshot> {
         let (tx, rx) = mpsc::channel();
         let _ = self.requests.send(SupervisorRequest::Checks(tx));
         rx.recv_timeout(REPLY_TIMEOUT).ok()
     }
 
-    /// Tells programs of something, in the order of these calls.
-    pub fn notify(&self, news: Notification) {
-        self.forward(Request::Notify(news));
+    /// Runs notify scripts, in the order of these calls.
+    pub fn notify(&self, notification: Notification) {
+        self.forward(Request::Notify(notification));
     }
 
-    /// Sends a mail.
-    pub fn send_mail(&self, letter: MailMessage) {
-        self.forward(Request::Mail(Box::new(letter)));
+    /// Sends mail.
+    pub fn send_mail(&self, mail: MailMessage) {
+        self.forward(Request::Mail(Box::new(mail)));
     }
 
-    /// Waits until every program that was to be started has been, and every letter is sent, or it takes too long.
+    /// Waits until every notify script has been started and all mail is sent, [`REPLY_TIMEOUT`] at most.
     pub async fn flush(&self) {
         self.wait_for(SupervisorRequest::Flush).await;
     }
 
-    /// Ends it, and every program that it runs and does not let out of sight.
+    /// Stops the edge process with the scripts that it runs, except notify scripts.
     pub async fn stop(&self) {
         self.wait_for(SupervisorRequest::Stop).await;
     }
 
-    async fn wait_for(&self, ask: impl Fn(oneshot::Sender<()>) -> SupervisorRequest) {
+    async fn wait_for(&self, request: impl Fn(oneshot::Sender<()>) -> SupervisorRequest) {
         let (done, wait) = oneshot::channel();
-        if self.requests.send(ask(done)).is_ok() {
+        if self.requests.send(request(done)).is_ok() {
             let _ = tokio::time::timeout(REPLY_TIMEOUT, wait).await;
         }
     }
 }
 
-/// Starts the thread that keeps the edge process.
+/// Starts the edge supervisor's thread.
 pub fn start(router: router::Handle, events: UnboundedSender<Event>) -> anyhow::Result<Handle> {
-    let (asks, inbox) = unbounded_channel();
+    let (requests, inbox) = unbounded_channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let settings = Box::default();
-    let keeper = EdgeSupervisor {
-        requests: inbox,
-        router,
-        events,
-        settings,
-        last_results: BTreeMap::new(),
-        has_died: false,
-        queued: Vec::new(),
-    };
-    std::thread::Builder::new().name("edge".into()).spawn(move || runtime.block_on(keeper.run()))?;
-    Ok(Handle { requests: asks })
+    let supervisor = EdgeSupervisor::new(inbox, router, events);
+    std::thread::Builder::new().name("edge".into()).spawn(move || runtime.block_on(supervisor.run()))?;
+    Ok(Handle { requests })
 }

@@ -1,96 +1,96 @@
-//! Programs that are told of something: each at once, as keepalived does it; or, with `notify_ordered`, for each instance
-//! one after another, and of what happened meanwhile only the last.
+//! Notify scripts. As keepalived, all are started at once and none is waited for. With `notify_ordered`, the scripts of one object
+//! run one after another; if its state changes several times meanwhile, only the last state is notified.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use evenkeel_core::ipc::NotificationStatus;
 use evenkeel_core::model::ScriptCommand;
+use evenkeel_probe::program;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Event;
-use evenkeel_probe::program;
 
-/// What a master is told of that hears a lower priority; no state.
+/// The event of a master that receives an advert of a lower priority (`notify_master_rx_lower_pri`). It is not a state.
 pub const LOWER_PRIORITY: &str = "MASTER_RX_LOWER_PRI";
 
-/// Of what programs are told.
+/// A change, and the scripts to run for it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Notification {
-    /// `INSTANCE V`, `GROUP G`, `RS …`
+    /// The object: `INSTANCE V`, `GROUP G`, `RS …`, `VS …`.
     pub subject: String,
     /// Its new state.
     pub state: String,
-    /// Who is told, in this order.
+    /// The scripts, in this order.
     pub scripts: Vec<ScriptCommand>,
 }
 
 impl Notification {
-    /// What takes the place of what: states of one another, but not of other events.
+    /// The queue: a newer state replaces an older one of the same object, but not an event that is no state.
     fn queue_key(&self) -> String {
-        let event = self.state == LOWER_PRIORITY;
-        if event { format!("{} {}", self.subject, self.state) } else { self.subject.clone() }
+        let is_event = self.state == LOWER_PRIORITY;
+        if is_event { format!("{} {}", self.subject, self.state) } else { self.subject.clone() }
     }
 }
 
-/// How programs are told, and those who wait to be.
+/// Runs notify scripts.
 pub struct NotifyScripts {
     events: UnboundedSender<Event>,
-    /// By what the news are of. A queue holds one: whatever is newer takes its place.
+    /// `notify_ordered`: one queue for each [`Notification::queue_key`]. A queue holds one notification, which a newer one replaces.
     queues: BTreeMap<String, (watch::Sender<Option<Notification>>, JoinHandle<()>)>,
-    /// In order, and each for so long at most.
+    /// `notify_ordered`: the time limit of each script; `None`: scripts run at once.
     ordered_timeout: Option<Duration>,
     /// `enable_script_security`
     secure: bool,
 }
 
 impl NotifyScripts {
-    /// Nobody has been told anything.
+    /// No script runs.
     pub fn new(events: UnboundedSender<Event>) -> Self {
         NotifyScripts { events, queues: BTreeMap::new(), ordered_timeout: None, secure: false }
     }
 
-    /// Tells programs of something, and waits for none of them.
-    pub fn notify(&mut self, news: Notification) {
+    /// Runs the scripts of a notification, and does not wait for their end.
+    pub fn notify(&mut self, notification: Notification) {
         let (events, secure) = (self.events.clone(), self.secure);
         let Some(limit) = self.ordered_timeout else {
-            let Notification { subject: of, state, scripts: programs } = news;
-            for program in programs {
-                // Started here, so that their order is that of the news.
-                let begun = Instant::now();
-                let child = program::program_command(&program, secure)
+            let Notification { subject, state, scripts } = notification;
+            for script in scripts {
+                // Started here and not in the task: scripts start in the order of the notifications.
+                let started = Instant::now();
+                let child = program::program_command(&script, secure)
                     .and_then(|mut c| c.spawn().map_err(|e| format!("cannot run it: {e}")));
-                let (of, state, events) = (of.clone(), state.clone(), events.clone());
+                let (subject, state, events) = (subject.clone(), state.clone(), events.clone());
                 tokio::spawn(async move {
-                    let ended = match child {
+                    let result = match child {
                         Ok(mut child) => child.wait().await.map_err(|e| e.to_string()),
-                        Err(why) => Err(why),
+                        Err(reason) => Err(reason),
                     };
-                    report_result(&events, (of, state), &program, begun, ended);
+                    report_result(&events, (subject, state), &script, started, result);
                 });
             }
             return;
         };
         self.queues.retain(|_, (_, task)| !task.is_finished());
-        let (queue, _) = self.queues.entry(news.queue_key()).or_insert_with(|| {
+        let (queue, _) = self.queues.entry(notification.queue_key()).or_insert_with(|| {
             let (tx, rx) = watch::channel(None);
             (tx, tokio::spawn(run_queue(rx, limit, secure, events)))
         });
-        queue.send_replace(Some(news));
+        queue.send_replace(Some(notification));
     }
 
-    /// Other ways from now on; what waits is told as it was to be.
-    pub fn configure(&mut self, ordered: Option<Duration>, secure: bool) {
-        if (ordered, secure) != (self.ordered_timeout, self.secure) {
+    /// Applies settings to later notifications; those that are queued run with the old ones.
+    pub fn configure(&mut self, ordered_timeout: Option<Duration>, secure: bool) {
+        if (ordered_timeout, secure) != (self.ordered_timeout, self.secure) {
             self.queues.clear();
-            (self.ordered_timeout, self.secure) = (ordered, secure);
+            (self.ordered_timeout, self.secure) = (ordered_timeout, secure);
         }
     }
 
-    /// Ends when everybody has been told who was to be until now.
+    /// Waits until every queued script has ended. Scripts that run at once are not waited for.
     pub fn flush(&mut self) -> impl Future<Output = ()> + use<> {
         let queues = std::mem::take(&mut self.queues);
         async move {
@@ -102,7 +102,7 @@ impl NotifyScripts {
     }
 }
 
-/// One queue, as long as anybody can put something into it.
+/// Runs the scripts of one queue until the queue is dropped.
 async fn run_queue(
     mut queue: watch::Receiver<Option<Notification>>,
     limit: Duration,
@@ -110,39 +110,31 @@ async fn run_queue(
     events: UnboundedSender<Event>,
 ) {
     while queue.changed().await.is_ok() {
-        let Some(Notification { subject: of, state, scripts: programs }) = queue.borrow_and_update().clone() else {
-            continue;
-        };
-        for program in programs {
-            let begun = Instant::now();
-            let ended = program::run_program(&program, limit, secure).await;
-            report_result(&events, (of.clone(), state.clone()), &program, begun, ended);
+        let Some(notification) = queue.borrow_and_update().clone() else { continue };
+        let Notification { subject, state, scripts } = notification;
+        for script in scripts {
+            let started = Instant::now();
+            let result = program::run_program(&script, limit, secure).await;
+            report_result(&events, (subject.clone(), state.clone()), &script, started, result);
         }
     }
 }
 
 fn report_result(
     events: &UnboundedSender<Event>,
-    (of, state): (String, String),
-    program: &ScriptCommand,
-    begun: Instant,
-    ended: Result<std::process::ExitStatus, String>,
+    (object, state): (String, String),
+    script: &ScriptCommand,
+    started: Instant,
+    result: Result<std::process::ExitStatus, String>,
 ) {
-    let (ok, result) = match ended {
+    let (ok, result) = match result {
         Ok(status) => (status.success(), status.to_string()),
-        Err(why) => (false, why),
+        Err(reason) => (false, reason),
     };
-    let program = program.argv.first().cloned().unwrap_or_default();
+    let program = script.argv.first().cloned().unwrap_or_default();
     if !ok {
-        tracing::warn!(script = %program, "{program}, told of {of} {state}: {result}");
+        tracing::warn!(script = %program, "notify script {program} for {object} {state} failed: {result}");
     }
-    let took_ms = begun.elapsed().as_millis() as u64;
-    let _ = events.send(Event::NotifyDone(NotificationStatus {
-        object: of,
-        state,
-        program,
-        result,
-        ok,
-        duration_ms: took_ms,
-    }));
+    let duration_ms = started.elapsed().as_millis() as u64;
+    let _ = events.send(Event::NotifyDone(NotificationStatus { object, state, program, result, ok, duration_ms }));
 }

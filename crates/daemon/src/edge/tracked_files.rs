@@ -1,4 +1,6 @@
-//! Tracked files: read at start and whenever something happens to them.
+//! Tracked files (`track_file`): read at start and whenever inotify reports a change.
+//!
+//! Files are read on threads beside the runtime, because a disk that hangs must not delay health checks.
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -15,81 +17,82 @@ use tokio::time::timeout;
 
 use super::Event;
 
-/// A number has no more bytes, blanks included.
+/// Maximum number of bytes of a number, white space included.
 const MAX_LENGTH: u64 = 64;
-/// Without an event it is looked at this often: a network file system sends none.
+/// How often the file is read without an event: a network file system sends none.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the directory is tried that inotify could not watch.
+const WATCH_RETRY: Duration = Duration::from_secs(1);
 
-/// Watches a file for as long as it is configured. `known`: a process before this one did, and has begun it.
-pub async fn run(file: TrackFile, known: bool, events: UnboundedSender<Event>) {
-    // Files are touched beside the runtime: one on a disk that hangs must not keep the checks waiting.
-    if !known {
-        let begun = file.clone();
-        let _ = spawn_blocking(move || init_file(&begun)).await;
+/// Tracks a file until the task is stopped. `was_tracked`: an edge process before this one tracked it, and has applied `init_file`.
+pub async fn run(file: TrackFile, was_tracked: bool, events: UnboundedSender<Event>) {
+    if !was_tracked {
+        let file = file.clone();
+        let _ = spawn_blocking(move || init_file(&file)).await;
     }
     let object = TrackedObject::File(file.name.clone());
-    let (mut last, mut told) = (None, String::new());
+    let (mut last_number, mut last_detail) = (None, String::new());
     let mut watch = watch_directory(&file.path).ok();
     loop {
         let path = file.path.clone();
-        let Ok(found) = spawn_blocking(move || read_number(&path)).await else { return };
-        let (number, detail) = match found {
+        let Ok(read) = spawn_blocking(move || read_number(&path)).await else { return };
+        let (number, detail) = match read {
             Ok(number) => (Some(number), number.to_string()),
-            // What cannot be read changes nothing; a file that was never there counts as 0, as in keepalived.
-            Err(e) if last.is_none() => (Some(0), format!("0, for {e}")),
+            // As keepalived: an unreadable file counts as 0 until it was read once; afterwards the last number holds.
+            Err(e) if last_number.is_none() => (Some(0), format!("0, because {e}")),
             Err(e) => (None, e),
         };
-        if let Some(n) = number.filter(|n| last != Some(*n)) {
-            last = Some(n);
+        if let Some(n) = number.filter(|n| last_number != Some(*n)) {
+            last_number = Some(n);
             let _ = events.send(Event::TrackChanged { object: object.clone(), result: TrackResult::Number(n) });
         }
-        if told != detail {
-            told.clone_from(&detail);
-            let found = last.map(TrackResult::Number);
-            if events.send(Event::TrackReport { object: object.clone(), result: found, detail }).is_err() {
+        if last_detail != detail {
+            last_detail.clone_from(&detail);
+            let result = last_number.map(TrackResult::Number);
+            if events.send(Event::TrackReport { object: object.clone(), result, detail }).is_err() {
                 return;
             }
         }
         match &watch {
             Some(w) => {
                 if let Ok(Ok(mut guard)) = timeout(POLL_INTERVAL, w.readable()).await {
-                    let _ = nix::unistd::read(w.get_ref(), &mut [0; 4096]); // what it was does not matter
+                    let _ = nix::unistd::read(w.get_ref(), &mut [0; 4096]); // which event it was does not matter
                     guard.clear_ready();
                 }
             }
-            None => tokio::time::sleep(Duration::from_secs(1)).await,
+            None => tokio::time::sleep(WATCH_RETRY).await,
         }
         if watch.is_none() {
-            watch = self::watch_directory(&file.path).ok();
+            watch = watch_directory(&file.path).ok();
         }
     }
 }
 
-/// `init_file`
+/// `init_file`: writes the initial number, if the file does not exist or is to be overwritten.
 fn init_file(file: &TrackFile) {
     if let Some((number, overwrite)) = file.init
         && (overwrite || !Path::new(&file.path).exists())
         && let Err(e) = std::fs::write(&file.path, format!("{number}\n"))
     {
-        tracing::warn!(file = %file.name, "make {}: {e}", file.path);
+        tracing::warn!(file = %file.name, "cannot write the initial number to {}: {e}", file.path);
     }
 }
 
-/// Its directory is watched, so that a file that takes its place is seen.
+/// Watches the file's directory, so that a file that is renamed to its name is noticed.
 fn watch_directory(path: &str) -> io::Result<AsyncFd<OwnedFd>> {
     let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-    let what = AddWatchFlags::IN_CLOSE_WRITE
+    let events = AddWatchFlags::IN_CLOSE_WRITE
         | AddWatchFlags::IN_MODIFY
         | AddWatchFlags::IN_MOVED_TO
         | AddWatchFlags::IN_MOVED_FROM
         | AddWatchFlags::IN_CREATE
         | AddWatchFlags::IN_DELETE;
     let directory = Path::new(path).parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    inotify.add_watch(directory, what)?;
+    inotify.add_watch(directory, events)?;
     register_readable(inotify.into())
 }
 
-/// The whole number that stands in a file.
+/// Reads the whole number in a file.
 fn read_number(path: &str) -> Result<i32, String> {
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(|e| format!("{path}: {e}"))?;

@@ -1,4 +1,5 @@
-//! Tracked processes: all of /proc is looked through now and then, and the end of a process that counts is noticed at once.
+//! Tracked processes (`track_process`): /proc is scanned regularly for new processes; the exit of a process that counts is reported by
+//! its pidfd at once.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -13,23 +14,23 @@ use tokio::task::JoinSet;
 
 use super::Event;
 
-/// A process that begins is noticed within this.
+/// The interval of scans: a new process is noticed within this time.
 const SCAN_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Watches processes for as long as they are configured.
+/// Tracks processes until the task is stopped.
 pub async fn run(tracked: Vec<TrackProcess>, events: UnboundedSender<Event>) {
     let mut all: Vec<(TrackProcess, ProcessQuorum, Option<u32>)> =
         tracked.into_iter().map(|p| (p, ProcessQuorum::default(), None)).collect();
-    let mut ends: JoinSet<u32> = JoinSet::new();
+    let mut exits: JoinSet<u32> = JoinSet::new();
     let mut watched: Vec<u32> = Vec::new();
     loop {
         let patterns: Vec<TrackProcess> = all.iter().map(|(p, ..)| p.clone()).collect();
-        let Ok(found) = tokio::task::spawn_blocking(move || scan(&patterns)).await else { return };
-        for ((p, quorum, running), pids) in all.iter_mut().zip(found) {
+        let Ok(matching) = tokio::task::spawn_blocking(move || scan(&patterns)).await else { return };
+        for ((p, quorum, running), pids) in all.iter_mut().zip(matching) {
             for pid in pids.iter().filter(|pid| !watched.contains(pid)).copied().collect::<Vec<_>>() {
                 if let Some(fd) = process::open_pidfd(pid).and_then(|fd| register_readable(fd).ok()) {
                     watched.push(pid);
-                    ends.spawn(wait_for_exit(fd, pid));
+                    exits.spawn(wait_for_exit(fd, pid));
                 }
             }
             let n = pids.len() as u32;
@@ -40,8 +41,8 @@ pub async fn run(tracked: Vec<TrackProcess>, events: UnboundedSender<Event>) {
             }
             if changed.is_some() || *running != Some(n) {
                 *running = Some(n);
-                let (found, detail) = (quorum.good().map(TrackResult::Good), format!("{n} running"));
-                if events.send(Event::TrackReport { object, result: found, detail }).is_err() {
+                let (result, detail) = (quorum.good().map(TrackResult::Good), format!("{n} running"));
+                if events.send(Event::TrackReport { object, result, detail }).is_err() {
                     return;
                 }
             }
@@ -51,8 +52,8 @@ pub async fn run(tracked: Vec<TrackProcess>, events: UnboundedSender<Event>) {
         let pause = tokio::time::sleep(due.map_or(SCAN_INTERVAL, |d| d.min(SCAN_INTERVAL)));
         tokio::select! {
             () = pause => {}
-            Some(ended) = ends.join_next() => {
-                watched.retain(|pid| ended.as_ref().ok() != Some(pid));
+            Some(exited) = exits.join_next() => {
+                watched.retain(|pid| exited.as_ref().ok() != Some(pid));
             }
         }
     }
@@ -63,7 +64,7 @@ async fn wait_for_exit(fd: AsyncFd<OwnedFd>, pid: u32) -> u32 {
     pid
 }
 
-/// The processes of each.
+/// Scans /proc; returns the ids of the processes that match each entry.
 fn scan(tracked: &[TrackProcess]) -> Vec<Vec<u32>> {
     let mut out = vec![Vec::new(); tracked.len()];
     process::for_each_process(|pid, short, command| {

@@ -1,4 +1,4 @@
-//! Tracked scripts: run at their interval, as their user, never for longer than their timeout.
+//! Tracked scripts (`vrrp_script`): each runs at its interval, as its user, and is killed at its timeout.
 
 use evenkeel_core::model::{TrackResult, TrackedObject, VrrpScript};
 use evenkeel_core::vrrp::track::ScriptState;
@@ -8,36 +8,32 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::Event;
 
-/// Runs a script for as long as it is configured.
-/// `known`: how it stood when a process before this one ran it.
-pub async fn run(script: VrrpScript, known: Option<bool>, secure: bool, events: UnboundedSender<Event>) {
-    let mut standing = known.map_or_else(|| ScriptState::new(&script), ScriptState::restored);
-    if let Some(good) = standing.good() {
+/// Runs a script until the task is stopped. `previous`: its result in an edge process before this one.
+pub async fn run(script: VrrpScript, previous: Option<bool>, secure: bool, events: UnboundedSender<Event>) {
+    let mut state = previous.map_or_else(|| ScriptState::new(&script), ScriptState::restored);
+    if let Some(good) = state.good() {
         let _ = events.send(track_event(&script, good));
     }
     let mut ticks = interval_at(Instant::now(), script.interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay); // a run that takes longer is not run twice at once
-    let mut trouble = String::new();
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay); // runs do not overlap
+    let mut last_error = String::new();
     loop {
         ticks.tick().await;
-        let (ok, last) = match program::run_program(&script.command, script.timeout, secure).await {
+        let (ok, detail) = match program::run_program(&script.command, script.timeout, secure).await {
             Ok(status) => (status.success(), status.to_string()),
-            Err(why) => (false, why),
+            Err(reason) => (false, reason),
         };
-        if !ok && last != trouble && !last.starts_with("exit status") {
-            tracing::warn!(script = %script.name, "script {}: {last}", script.name);
+        // An exit status is a result of the script; everything else is worth a warning: it could not run, or was killed.
+        if !ok && detail != last_error && !detail.starts_with("exit status") {
+            tracing::warn!(script = %script.name, "script {} did not run to its end: {detail}", script.name);
         }
-        trouble = if ok { String::new() } else { last.clone() };
-        let changed = standing.record_result(ok, script.rise, script.fall);
+        last_error = if ok { String::new() } else { detail.clone() };
+        let changed = state.record_result(ok, script.rise, script.fall);
         if let Some(good) = changed {
             let _ = events.send(track_event(&script, good));
         }
-        let event = Event::ScriptRan {
-            name: script.name.clone(),
-            good: standing.good(),
-            changed: changed.is_some(),
-            detail: last,
-        };
+        let event =
+            Event::ScriptRan { name: script.name.clone(), good: state.good(), changed: changed.is_some(), detail };
         if events.send(event).is_err() {
             return;
         }

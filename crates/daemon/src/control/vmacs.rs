@@ -1,7 +1,11 @@
-//! Makes the interfaces that have a virtual router's MAC address, and takes them away.
+//! Virtual MAC interfaces: the macvlan and ipvlan devices of `use_vmac` and `use_ipvlan`, created on a base device and removed at stop.
 //!
-//! Those that this daemon, or one before it, has made carry its name as their alias. One that is as it should be is left
-//! alone, so that a hand-over moves no address. If the device underneath goes and comes back, they are made anew.
+//! The alias of a device names the instance of evenkeel that created it: devices of an earlier daemon are recognised by it. A
+//! device that matches the configuration is kept, so that a hand-over moves no address. If the base device vanishes and comes
+//! back, its virtual MAC interfaces are created again.
+//!
+//! Some sysctls of the base device must change as well. Their former values are saved in a file, because a daemon that was
+//! killed restores nothing: the next one does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,26 +13,26 @@ use std::path::PathBuf;
 
 use evenkeel_core::model::{Family, VipSpec, Vmac, VmacKind};
 use evenkeel_sys::netlink::{Link, Netlink};
-use evenkeel_sys::{Error, Result, sysctl};
+use evenkeel_sys::{Error, Result, fsutil, sysctl};
 
-/// Settings of a device underneath, and what they must be at least.
+/// Sysctls of a base device, and their minimum values.
 const BASE_SYSCTLS: [(&str, i32); 2] = [("arp_ignore", 1), ("arp_announce", 2)];
 
-/// The interfaces that are wanted, and what was changed for their sake.
+/// The configured interfaces, and the sysctls to restore.
 pub struct Vmacs {
     wanted: Vec<Vmac>,
-    /// What an earlier daemon left was looked for.
+    /// Interfaces of an earlier daemon have been looked for.
     leftovers_checked: bool,
-    /// What stands on those of ours.
+    /// The alias of interfaces of this instance.
     alias: String,
-    /// Settings of the devices underneath, before they were changed; kept in a file, for a daemon that died restores nothing.
+    /// Former values of sysctls of base devices, by device and name.
     saved_sysctls: BTreeMap<(String, String), i32>,
     saved_file: PathBuf,
-    /// What was told already, so that it is told once.
+    /// Interfaces whose error was logged: each is logged once.
     logged_errors: BTreeSet<String>,
 }
 
-/// Is this device what is wanted, whatever it stands on?
+/// Whether a device is of the configured kind; its base device is not compared.
 fn matches_config(link: &Link, v: &Vmac) -> bool {
     match v.kind {
         VmacKind::Macvlan(mac) => link.macvlan && link.mac == mac,
@@ -37,7 +41,7 @@ fn matches_config(link: &Link, v: &Vmac) -> bool {
 }
 
 impl Vmacs {
-    /// Nothing is wanted yet. `file` holds what an earlier daemon changed.
+    /// No interface is configured. `saved_file` holds the sysctls that an earlier daemon changed, one a line: device, name, value.
     pub fn new(instance: &str, saved_file: PathBuf) -> Self {
         let text = fs::read_to_string(&saved_file).unwrap_or_default();
         let line = |l: &str| match l.split(' ').collect::<Vec<_>>()[..] {
@@ -56,7 +60,8 @@ impl Vmacs {
         }
     }
 
-    /// Takes away what is not wanted any more, and makes what is.
+    /// Removes interfaces that are not configured any more, creates the others, and restores sysctls of base devices that have
+    /// none left.
     pub fn configure(&mut self, netlink: &mut Netlink, wanted: &[Vmac]) {
         let before = std::mem::replace(&mut self.wanted, wanted.to_vec());
         let first = !std::mem::replace(&mut self.leftovers_checked, true);
@@ -73,10 +78,10 @@ impl Vmacs {
         let bases: BTreeSet<&str> = wanted.iter().map(|v| v.base.as_str()).collect();
         let idle: Vec<_> =
             self.saved_sysctls.keys().filter(|(dev, _)| !bases.contains(dev.as_str())).cloned().collect();
-        idle.iter().for_each(|b| self.restore_sysctl(b));
+        idle.iter().for_each(|key| self.restore_sysctl(key));
     }
 
-    /// Makes what is missing.
+    /// Creates the interfaces that are missing and whose base device exists.
     pub fn create_missing(&mut self, netlink: &mut Netlink) {
         if self.wanted.is_empty() {
             return;
@@ -88,7 +93,7 @@ impl Vmacs {
             if let Err(e) = self.create(netlink, &v, base, there)
                 && self.logged_errors.insert(v.name.clone())
             {
-                tracing::error!("{e}");
+                tracing::error!(device = %v.name, "{e}");
             }
         }
     }
@@ -106,16 +111,16 @@ impl Vmacs {
                 None
             }
             Some(_) => {
-                let why = "there is one of this name, and it is another one";
-                let e = Error::new(format!("make the interface {} on {}", v.name, v.base), why);
-                return Err(e.with_hint("remove it, or write another name behind `use_vmac` or `use_ipvlan`"));
+                let reason = "another device has this name";
+                let e = Error::new(format!("create the interface {} on {}", v.name, v.base), reason);
+                return Err(e.with_hint("remove it, or set another name in `use_vmac` or `use_ipvlan`"));
             }
             None => None,
         };
         if there.is_none() {
             netlink.add_vmac(v, base.index, &self.alias)?;
             let kind = if v.mac().is_some() { "with the virtual router's MAC address" } else { "an ipvlan" };
-            tracing::info!("made the interface {} on {}, {kind}", v.name, v.base);
+            tracing::info!(device = %v.name, base = %v.base, "created the interface {} on {}, {kind}", v.name, v.base);
         }
         self.set_sysctls(v);
         let index = there.map_or_else(|| netlink.link_by_name(&v.name).map(|l| l.map(|l| l.index)), |i| Ok(Some(i)))?;
@@ -126,9 +131,13 @@ impl Vmacs {
         netlink.set_link_up(index, &v.name)
     }
 
-    /// The kernel's ip-sysctl: each of the two answers ARP for its own addresses only, and asks for others in the name of
-    /// its own only, or peers would learn the virtual address at the wrong one; what comes in by the one and is answered
-    /// by the other is no forgery; and nothing is said under the virtual MAC address that nobody asked for.
+    /// Sets sysctls (the kernel's ip-sysctl) of an interface and its base device.
+    ///
+    /// - `arp_ignore`, `arp_announce`: each device answers ARP for its own addresses only and asks with its own only. Otherwise
+    ///   peers would learn the virtual address at the base device's MAC address.
+    /// - `accept_local`, `rp_filter`: packets that arrive on one device and are answered on the other are not dropped as
+    ///   spoofed.
+    /// - IPv6 sysctls: the kernel sends nothing from the virtual MAC address on its own.
     fn set_sysctls(&mut self, v: &Vmac) {
         let all_filter = sysctl::get_conf(Family::V4, "all", "rp_filter").unwrap_or(0);
         let loose = if all_filter > 0 { 2 } else { 0 };
@@ -141,26 +150,26 @@ impl Vmacs {
             (Family::V6, "autoconf", 0),
         ];
         for (family, setting, value) in settings {
-            // IPv6 may be off.
+            // A sysctl is missing if IPv6 is disabled in the kernel.
             if sysctl::get_conf(family, &v.name, setting).is_some_and(|is| is != value) {
                 sysctl::set_conf(family, &v.name, setting, value).unwrap_or_else(|e| tracing::warn!("{e}"));
             }
         }
-        // An ipvlan has no other MAC address that peers could take for it.
-        for (setting, least) in BASE_SYSCTLS.into_iter().filter(|_| v.mac().is_some()) {
-            let Some(was) = sysctl::get_conf(Family::V4, &v.base, setting).filter(|is| *is < least) else { continue };
+        // An ipvlan has the MAC address of its base device: there is no wrong one to learn.
+        for (setting, minimum) in BASE_SYSCTLS.into_iter().filter(|_| v.mac().is_some()) {
+            let Some(was) = sysctl::get_conf(Family::V4, &v.base, setting).filter(|is| *is < minimum) else { continue };
             self.saved_sysctls.entry((v.base.clone(), setting.to_owned())).or_insert(was);
             self.save_sysctls();
-            sysctl::set_conf(Family::V4, &v.base, setting, least).unwrap_or_else(|e| tracing::warn!("{e}"));
+            sysctl::set_conf(Family::V4, &v.base, setting, minimum).unwrap_or_else(|e| tracing::warn!("{e}"));
         }
     }
 
-    /// Takes all of ours away, and sets everything to what it was.
+    /// Removes all interfaces of this instance and restores all sysctls.
     pub fn release(&mut self, netlink: &mut Netlink) {
         self.configure(netlink, &[]);
     }
 
-    /// Each with a MAC address of its own, and the device underneath if that is there.
+    /// The interfaces with a MAC address of their own, each with its base device if that exists.
     pub fn with_mac(&self, links: &[Link]) -> BTreeMap<String, Option<String>> {
         let there = |name: &String| links.iter().any(|l| l.name == *name);
         let with_mac = self.wanted.iter().filter(|v| v.mac().is_some());
@@ -173,14 +182,15 @@ impl Vmacs {
 
     fn remove(&self, netlink: &mut Netlink, link: &Link) {
         match netlink.remove_link(link.index, &link.name) {
-            Ok(_) => tracing::info!("removed the interface {}", link.name),
-            Err(e) => tracing::error!("{e}"),
+            Ok(_) => tracing::info!(device = %link.name, "removed the interface {}", link.name),
+            Err(e) => tracing::error!(device = %link.name, "{e}"),
         }
     }
 
-    fn restore_sysctl(&mut self, what: &(String, String)) {
-        let Some(was) = self.saved_sysctls.remove(what) else { return };
-        let (base, setting) = what;
+    /// Restores a sysctl, unless somebody else changed it meanwhile.
+    fn restore_sysctl(&mut self, key: &(String, String)) {
+        let Some(was) = self.saved_sysctls.remove(key) else { return };
+        let (base, setting) = key;
         let ours = BASE_SYSCTLS.iter().find(|(s, _)| s == setting).map(|(_, n)| *n);
         if sysctl::get_conf(Family::V4, base, setting) == ours
             && let Err(e) = sysctl::set_conf(Family::V4, base, setting, was)
@@ -191,15 +201,10 @@ impl Vmacs {
     }
 
     fn save_sysctls(&self) {
-        let written = if self.saved_sysctls.is_empty() {
-            fs::remove_file(&self.saved_file)
-        } else {
-            let lines: String =
-                self.saved_sysctls.iter().map(|((dev, setting), n)| format!("{dev} {setting} {n}\n")).collect();
-            fs::write(&self.saved_file, lines)
-        };
-        if let Err(e) = written.or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) }) {
-            tracing::warn!("write {}: {e}", self.saved_file.display());
+        let lines = self.saved_sysctls.iter().map(|((dev, setting), n)| format!("{dev} {setting} {n}\n"));
+        let text: String = lines.collect();
+        if let Err(e) = fsutil::write_or_remove(&self.saved_file, (!text.is_empty()).then_some(text.as_bytes())) {
+            tracing::warn!("{e}; after a crash the sysctls of base devices would stay changed");
         }
     }
 }

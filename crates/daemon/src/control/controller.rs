@@ -1,0 +1,83 @@
+//! The controller: the state of the control thread, composed of parts that each own theirs.
+//!
+//! | part | owns |
+//! | --- | --- |
+//! | [`Configuration`] | the file, overrides, resolved servers; the configuration in force |
+//! | [`Reconciler`] | the data plane, external changes and drift |
+//! | [`Health`] | health of services and servers, suspended checks |
+//! | [`Tracking`] | results of tracked scripts, files, processes, BFD sessions |
+//! | [`Notifications`] | FIFOs, notify scripts, mail |
+//! | [`Network`] | netlink socket, virtual MAC interfaces, firewall rules |
+//!
+//! A part knows no other part: what it needs of one it gets as an argument. The files that import `Controller` connect parts:
+//! `apply_config`, `reload`, `overrides`, `events`; `status` and `dump` only read.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use evenkeel_core::time::Instant;
+use evenkeel_sys::clock;
+use evenkeel_sys::last_will::WillStore;
+
+use super::configuration::Configuration;
+use super::health::Health;
+use super::network::Network;
+use super::notifications::Notifications;
+use super::reconciler::Reconciler;
+use super::tracking::Tracking;
+use crate::args::Args;
+use crate::plane::PlanePaths;
+use crate::{edge, router};
+
+/// The state of the control thread.
+pub struct Controller {
+    /// The command line.
+    pub args: Args,
+    /// When this process started.
+    pub started: Instant,
+    /// See the file header.
+    pub configuration: Configuration,
+    /// See the file header.
+    pub reconciler: Reconciler,
+    /// See the file header.
+    pub health: Health,
+    /// See the file header.
+    pub tracking: Tracking,
+    /// See the file header.
+    pub notifications: Notifications,
+    /// See the file header.
+    pub network: Network,
+    /// The router thread.
+    pub router: router::Handle,
+    /// The edge thread.
+    pub edge: edge::Handle,
+    /// Memory that the supervisor reads: here for how long a stop may take.
+    pub will_store: Arc<WillStore>,
+}
+
+impl Controller {
+    /// A controller with an empty configuration. `skipped` describes the blocks of the file that were skipped.
+    pub fn new(
+        args: &Args,
+        path: PathBuf,
+        skipped: Option<String>,
+        network: Network,
+        (router, edge): (router::Handle, edge::Handle),
+        will_store: Arc<WillStore>,
+    ) -> Controller {
+        let paths = PlanePaths { bpf_dir: args.bpf_dir(), services_record: args.ipvs_services_file() };
+        Controller {
+            args: args.clone(),
+            started: clock::now(),
+            configuration: Configuration::new(args, path, skipped),
+            reconciler: Reconciler::new(paths),
+            health: Health::default(),
+            tracking: Tracking::default(),
+            notifications: Notifications::new(),
+            network,
+            router,
+            edge,
+            will_store,
+        }
+    }
+}
