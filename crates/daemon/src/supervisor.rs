@@ -109,7 +109,10 @@ fn log_worker_death(exit: WorkerExit, masters: usize) {
         WorkerExit::Exit(code) => format!("exited with status {code}"),
         WorkerExit::Killed(signal) => format!("was killed by {signal}"),
     };
-    tracing::error!(masters, "the worker {how}: resigned mastership of {masters} virtual routers and removed their addresses");
+    tracing::error!(
+        masters,
+        "the worker {how}: resigned mastership of {masters} virtual routers and removed their addresses"
+    );
 }
 
 /// Waits until the worker has ended; meanwhile forwards signals to it, and kills it if its VRRP thread hangs or if it does not

@@ -33,7 +33,7 @@ impl Controller {
                     self.notifications.notify_priority(&name, state, priority);
                 }
             }
-            router::Event::LowerPriority { name, by: peer, priority, notify } => {
+            router::Event::LowerPriority { name, peer, priority, notify } => {
                 tracing::debug!(instance = %name, %peer, "{name}: {peer} advertises a lower priority");
                 self.notifications.notify_lower_priority(&self.edge, &name, priority, notify);
             }

@@ -1,7 +1,7 @@
-//! The virtual addresses on their devices.
+//! Virtual addresses: added to their devices for masters, removed for others. Static addresses too.
 //!
-//! Works from what the last event said, so that a take-over waits for no dump; the kernel refuses an addition or removal
-//! that came too late.
+//! Additions and removals are decided by the last observation, so that a takeover does not wait for a listing. If the observation
+//! is old, the kernel rejects the change, which is no error.
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -10,10 +10,11 @@ use evenkeel_core::model::VipSpec;
 use evenkeel_core::vrrp::State;
 use evenkeel_sys::netlink::InterfaceAddr;
 
-use super::RouterThread;
+use super::thread::RouterThread;
 
 impl RouterThread {
-    /// Every address of a master is there, and so are the static ones; none of anybody else's is; nothing else is touched.
+    /// Adds the addresses of masters and the static ones, and removes those of other instances. Addresses that are not configured are
+    /// not touched.
     pub(super) fn reconcile_addresses(&mut self) {
         self.remove_unwanted_routes();
         let wanted: HashSet<(String, IpAddr)> = self.master_vips().map(|v| (v.dev.clone(), v.addr)).collect();
@@ -33,34 +34,34 @@ impl RouterThread {
             }
         }
         self.install_routes(false);
-        self.update_rejected_addresses();
+        self.update_blocked_addresses();
     }
 
-    /// Has packets to the addresses of masters that do not own them refused, where that is wanted.
-    pub(super) fn update_rejected_addresses(&mut self) {
+    /// `no_accept`: makes the firewall drop packets to the addresses of masters that do not own them.
+    pub(super) fn update_blocked_addresses(&mut self) {
         let masters = self.entries.iter().filter(|e| e.router.state() == State::Master);
         let strict = masters.map(|e| e.router.config()).filter(|c| !c.accept_mode);
-        let refused: BTreeSet<_> = strict.flat_map(|c| c.all_vips()).map(|v| (v.addr, v.dev.clone())).collect();
-        if refused != self.rejected_addresses {
-            self.rejected_addresses.clone_from(&refused);
-            self.firewall.update(move |f| f.blocked = refused);
+        let blocked: BTreeSet<_> = strict.flat_map(|c| c.all_vips()).map(|v| (v.addr, v.dev.clone())).collect();
+        if blocked != self.blocked_addresses {
+            self.blocked_addresses.clone_from(&blocked);
+            self.firewall.update(move |f| f.blocked = blocked);
         }
     }
 
-    /// Those of one instance.
+    /// Adds the addresses of an entry.
     pub(super) fn add_addresses(&mut self, i: usize) {
         let vips: Vec<VipSpec> = self.entries[i].router.config().all_vips().cloned().collect();
         self.add_vips(&vips);
     }
 
-    /// Takes those of one instance away, but not what another master holds or the host owns.
+    /// Removes the addresses of an entry, except those that another master holds or the host owns.
     pub(super) fn remove_addresses(&mut self, i: usize) {
         if self.entries[i].owns_addresses {
             return;
         }
-        let mine: Vec<VipSpec> = self.entries[i].router.config().all_vips().cloned().collect();
+        let own: Vec<VipSpec> = self.entries[i].router.config().all_vips().cloned().collect();
         let same = |a: &VipSpec, b: &VipSpec| a.addr == b.addr && a.dev == b.dev;
-        let others: Vec<VipSpec> = self.master_vips().filter(|v| mine.iter().any(|m| same(m, v))).cloned().collect();
+        let others: Vec<VipSpec> = self.master_vips().filter(|v| own.iter().any(|o| same(o, v))).cloned().collect();
         self.remove_unless(i, |v| others.iter().any(|o| same(o, v)));
     }
 
@@ -82,20 +83,20 @@ impl RouterThread {
             }
             match self.netlink.add_address(index, vip) {
                 Ok(added) => {
-                    // If not, somebody was first, or the observation was old.
+                    // Otherwise it existed: somebody else added it, or the observation was old.
                     if added {
                         tracing::info!(vip = %vip.addr, "added {vip}");
                     }
-                    let (addr, prefix, label) = (vip.addr, vip.prefix, vip.label.clone());
-                    self.observed
-                        .addresses
-                        .insert(key, InterfaceAddr { ifindex: index, addr, prefix_len: prefix, label, usable: true });
+                    let (addr, prefix_len, label) = (vip.addr, vip.prefix, vip.label.clone());
+                    let address = InterfaceAddr { ifindex: index, addr, prefix_len, label, usable: true };
+                    self.observed.addresses.insert(key, address);
                 }
-                Err(e) => tracing::error!("{e}"),
+                Err(e) => tracing::error!(vip = %vip.addr, "{e}"),
             }
         }
     }
 
+    /// Removes addresses that exist.
     pub(super) fn remove_vips(&mut self, vips: &[VipSpec]) {
         for vip in vips {
             let Some(index) = self.observed.links.get(&vip.dev).map(|l| l.index) else { continue };
@@ -105,7 +106,7 @@ impl RouterThread {
             match self.netlink.remove_address(index, vip) {
                 Ok(true) => tracing::info!(vip = %vip.addr, "removed {vip}"),
                 Ok(false) => {}
-                Err(e) => tracing::error!("{e}"),
+                Err(e) => tracing::error!(vip = %vip.addr, "{e}"),
             }
         }
     }

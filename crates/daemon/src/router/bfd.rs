@@ -1,4 +1,5 @@
-//! BFD sessions, on the router thread: a neighbour that is lost concerns virtual routers at once.
+//! BFD sessions: their sockets and their events. They run in the router thread because virtual routers act on a lost neighbour at
+//! once.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -15,23 +16,30 @@ use evenkeel_core::vrrp::Input;
 use evenkeel_sys::clock;
 use evenkeel_sys::wire::{BfdListener, BfdSender};
 
-use super::{Event, RouterThread};
+use super::messages::Event;
+use super::thread::RouterThread;
 
+/// Maximum number of packets that are read from one socket in a turn.
+const PACKETS_PER_TURN: usize = 64;
+
+/// A session with its socket.
 struct SessionEntry {
     session: Session,
+    /// Opened again when it is needed, if it could not be opened.
     sender: Option<BfdSender>,
+    /// Rejected packets by reason.
     rejected: BTreeMap<RejectReason, u64>,
 }
 
-/// All sessions, and where they are heard.
+/// All sessions, and the sockets that receive for them.
 #[derive(Default)]
 pub struct BfdSessions {
     entries: Vec<SessionEntry>,
-    /// By family (IPv6?) and port.
+    /// By family (true: IPv6) and port.
     listeners: BTreeMap<(bool, u16), BfdListener>,
-    /// Packets from nobody that a session is with.
+    /// Number of packets from addresses without a session.
     unknown_peer_packets: u64,
-    /// The next discriminator.
+    /// Low byte of the last local discriminator.
     next_discriminator: u32,
 }
 
@@ -39,7 +47,7 @@ pub struct BfdSessions {
 struct SessionChange {
     index: usize,
     up: bool,
-    /// The neighbour's operator took it down: nobody takes it for lost.
+    /// The neighbour's operator took it down: it does not count as lost.
     admin_down: bool,
     detail: String,
 }
@@ -49,26 +57,28 @@ const fn bfd_port(cfg: &BfdInstance) -> u16 {
 }
 
 fn open_sender(cfg: &BfdInstance) -> Option<BfdSender> {
-    BfdSender::new(cfg.neighbour, bfd_port(cfg), cfg.source, cfg.ttl).map_err(|e| tracing::error!("{e}")).ok()
+    BfdSender::new(cfg.neighbour, bfd_port(cfg), cfg.source, cfg.ttl)
+        .map_err(|e| tracing::error!(session = %cfg.name, "{e}"))
+        .ok()
 }
 
 impl BfdSessions {
-    /// Sockets to be waited for.
+    /// The sockets to wait for.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.listeners.values().map(BfdListener::as_fd)
     }
 
-    /// When a session wants to be woken.
+    /// The next deadline of a session.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.entries.iter().filter_map(|e| e.session.next_deadline()).min()
     }
 
-    /// Keeps sessions with the same neighbour, ends and begins others.
+    /// Applies a configuration: sessions with the same name and neighbour continue, others are stopped and started.
     fn configure(&mut self, now: Instant, wanted: &[BfdInstance]) {
-        let same =
+        let is_same =
             |a: &BfdInstance, b: &BfdInstance| (&a.name, a.neighbour, a.multihop) == (&b.name, b.neighbour, b.multihop);
         self.entries.retain_mut(|e| {
-            let stays = wanted.iter().any(|w| same(w, e.session.config()));
+            let stays = wanted.iter().any(|w| is_same(w, e.session.config()));
             if !stays {
                 e.session.handle(now, BfdInput::Stop);
                 e.send_outputs();
@@ -76,7 +86,7 @@ impl BfdSessions {
             stays
         });
         for w in wanted {
-            match self.entries.iter_mut().find(|e| same(w, e.session.config())) {
+            match self.entries.iter_mut().find(|e| is_same(w, e.session.config())) {
                 Some(e) => {
                     let was = e.session.config();
                     if (was.source, was.ttl) != (w.source, w.ttl) {
@@ -85,7 +95,7 @@ impl BfdSessions {
                     e.session.reconfigure(now, w.clone());
                 }
                 None => {
-                    // RFC 5880, 6.8.1: not to be guessed, and no other session's.
+                    // RFC 5880, 6.8.1: unique on this system, and hard to guess.
                     let mix = now.as_nanos().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
                     self.next_discriminator = (self.next_discriminator + 1) & 0xff;
                     let session = Session::new(w.clone(), (mix as u32) << 8 | self.next_discriminator, now);
@@ -96,21 +106,21 @@ impl BfdSessions {
         let ports: Vec<(bool, u16)> = wanted.iter().map(|w| (w.neighbour.is_ipv6(), bfd_port(w))).collect();
         self.listeners.retain(|key, _| ports.contains(key));
         for (ipv6, port) in ports {
-            let Entry::Vacant(place) = self.listeners.entry((ipv6, port)) else { continue };
+            let Entry::Vacant(vacant) = self.listeners.entry((ipv6, port)) else { continue };
             match BfdListener::new(ipv6, port) {
                 Ok(l) => {
-                    place.insert(l);
+                    vacant.insert(l);
                 }
                 Err(e) => tracing::error!("{e}"),
             }
         }
     }
 
-    /// Reads what has come, but not so much that anything else is late.
+    /// Reads packets that have arrived, a limited number.
     fn receive_packets(&mut self, now: Instant) {
         let mut buf = [0; 256];
         for (key, listener) in &self.listeners {
-            for _ in 0..64 {
+            for _ in 0..PACKETS_PER_TURN {
                 let Ok(got) = listener.recv(&mut buf) else { break };
                 let Some((from, ttl, n)) = got else { continue };
                 let Some(e) = find_session(&mut self.entries, from, key.1) else {
@@ -120,7 +130,7 @@ impl BfdSessions {
                 if let Err(why) = e.handle_packet(now, ttl, &buf[..n]) {
                     if !e.rejected.contains_key(&why) {
                         let name = &e.session.config().name;
-                        tracing::warn!(session = %name, peer = %from, "BFD session {name}: a packet of {from} was refused: {why:?}");
+                        tracing::warn!(session = %name, peer = %from, "BFD session {name}: rejected a packet of {from}: {why:?}");
                     }
                     *e.rejected.entry(why).or_default() += 1;
                 }
@@ -136,17 +146,20 @@ impl BfdSessions {
         }
     }
 
-    /// Sends what is to be sent, and says what has changed.
+    /// Sends the packets that are due; returns the sessions that came up or went down.
     fn take_changes(&mut self) -> Vec<SessionChange> {
         let mut out = Vec::new();
         for (of, e) in self.entries.iter_mut().enumerate() {
             for (from, to, why, meant) in e.send_outputs() {
                 if (from == State::Up) == (to == State::Up) {
-                    continue; // between Down and Init
+                    continue; // between Down, AdminDown and Init
                 }
                 let detail = match (to, meant) {
                     (State::Up, _) => "up".to_owned(),
-                    (_, true) => "down: the neighbour's operator took it down, so nothing counts as lost".to_owned(),
+                    (_, true) => {
+                        "down: the neighbour's operator took it down (AdminDown), which does not count as a loss"
+                            .to_owned()
+                    }
                     _ => format!("down: {why}"),
                 };
                 out.push(SessionChange { index: of, up: to == State::Up, admin_down: meant, detail });
@@ -155,7 +168,7 @@ impl BfdSessions {
         out
     }
 
-    /// Ends all of them, and says so.
+    /// Stops all sessions: sends AdminDown to the neighbours.
     pub fn stop(&mut self, now: Instant) {
         for e in &mut self.entries {
             e.session.handle(now, BfdInput::Stop);
@@ -163,7 +176,7 @@ impl BfdSessions {
         }
     }
 
-    /// What `status` shows.
+    /// The status of all sessions.
     pub fn status(&self, now: Instant) -> Vec<BfdStatus> {
         let one = |e: &SessionEntry| {
             let (since, why) = e.session.last_transition();
@@ -185,13 +198,13 @@ impl BfdSessions {
     }
 }
 
-/// Whose packet this is: a neighbour has one session on a port.
-fn find_session(entries: &mut [SessionEntry], from: IpAddr, at: u16) -> Option<&mut SessionEntry> {
-    entries.iter_mut().find(|e| e.session.config().neighbour == from && bfd_port(e.session.config()) == at)
+/// The session that a packet belongs to: a neighbour has one session on a port.
+fn find_session(entries: &mut [SessionEntry], from: IpAddr, port: u16) -> Option<&mut SessionEntry> {
+    entries.iter_mut().find(|e| e.session.config().neighbour == from && bfd_port(e.session.config()) == port)
 }
 
 impl SessionEntry {
-    /// RFC 5880, 6.8.6; RFC 5881, 5 for its TTL, which a packet from the link has kept.
+    /// Handles a packet by RFC 5880, 6.8.6. The TTL shows how many hops it took (RFC 5881, 5).
     fn handle_packet(&mut self, now: Instant, ttl: u8, bytes: &[u8]) -> Result<(), RejectReason> {
         let cfg = self.session.config();
         if cfg.max_hops.is_some_and(|most| cfg.ttl.saturating_sub(ttl) > most) {
@@ -205,7 +218,7 @@ impl SessionEntry {
         Ok(())
     }
 
-    /// Sends, and returns its changes of state.
+    /// Sends the packets that are due; returns the changes of state.
     fn send_outputs(&mut self) -> Vec<(State, State, Diagnostic, bool)> {
         let mut changes = Vec::new();
         while let Some(o) = self.session.poll_output() {
@@ -217,9 +230,10 @@ impl SessionEntry {
                     if self.sender.is_none() {
                         self.sender = open_sender(self.session.config());
                     }
-                    // A neighbour that is not there yet is no news.
+                    // An unreachable neighbour is what the session detects: no warning.
                     if let Some(Err(e)) = self.sender.as_ref().map(|s| s.send(&packet)) {
-                        tracing::debug!("BFD to {}: {e}", self.session.config().neighbour);
+                        let cfg = self.session.config();
+                        tracing::debug!(session = %cfg.name, "BFD session {}: cannot send to {}: {e}", cfg.name, cfg.neighbour);
                     }
                 }
             }
@@ -229,7 +243,7 @@ impl SessionEntry {
 }
 
 impl RouterThread {
-    /// Reads what has come, fires what is due, and tells of what has changed.
+    /// One turn of BFD: reads packets, fires deadlines, and reports changes.
     pub(super) fn run_bfd(&mut self) {
         let now = clock::now();
         self.bfd.receive_packets(now);
@@ -248,11 +262,12 @@ impl RouterThread {
         }
     }
 
+    /// Applies the configuration of BFD sessions.
     pub(super) fn configure_bfd(&mut self, wanted: &[BfdInstance]) {
         self.bfd.configure(clock::now(), wanted);
     }
 
-    /// Tells virtual routers of it.
+    /// Tells the virtual routers that track a session that it came up or went down.
     fn report_bfd_change(&mut self, cfg: &BfdInstance, up: bool) {
         let object = TrackedObject::Bfd(cfg.name.clone());
         let now = clock::now();
@@ -266,7 +281,7 @@ impl RouterThread {
         }
     }
 
-    /// The sessions that a virtual router tracks, as they stand.
+    /// Gives an engine the states of the sessions that it tracks.
     pub(super) fn apply_bfd_states(&mut self, i: usize) {
         let now = clock::now();
         let tracked: Vec<TrackedObject> =

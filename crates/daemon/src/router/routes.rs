@@ -1,4 +1,7 @@
-//! Routes and rules: those of every master, and the static ones.
+//! Routes and rules: virtual ones, installed while their instance is master, and static ones.
+//!
+//! They are installed after the addresses that they need and removed before them, because the kernel deletes routes with the
+//! address that they use. What somebody else deletes is installed again, unless it has `no_track`.
 
 use std::fmt::Display;
 
@@ -6,32 +9,32 @@ use evenkeel_core::model::{RouteSpec, RuleSpec, TrackedObject};
 use evenkeel_core::vrrp::State;
 use evenkeel_sys::netlink::Deletion;
 
-use super::{RouterEntry, RouterThread};
+use super::thread::{RouterEntry, RouterThread};
 
-/// What was put in.
+/// The installed routes and rules.
 #[derive(Default)]
 pub(super) struct InstalledRoutes {
     routes: Vec<RouteSpec>,
     rules: Vec<RuleSpec>,
-    /// Nobody looked yet what an earlier daemon left.
+    /// The configured routes and rules were added once to the lists above: an earlier daemon may have left any of them.
     leftovers_added: bool,
-    /// What somebody took out who may (`no_track`): it is not put back until it is to be put in anew.
+    /// Routes and rules with `no_track` that somebody else deleted. They are not installed again before the next transition.
     released: (Vec<RouteSpec>, Vec<RuleSpec>),
 }
 
 impl RouterThread {
-    /// The static ones, and those of some instances.
-    fn wanted_routes(&self, which: impl Fn(&RouterEntry) -> bool) -> (Vec<RouteSpec>, Vec<RuleSpec>) {
+    /// The static routes and rules, and those of the entries that match.
+    fn wanted_routes(&self, matches: impl Fn(&RouterEntry) -> bool) -> (Vec<RouteSpec>, Vec<RuleSpec>) {
         let mut routes = self.statics.routes.clone();
         let mut rules = self.statics.rules.clone();
-        for e in self.entries.iter().filter(|e| which(e)) {
+        for e in self.entries.iter().filter(|e| matches(e)) {
             routes.extend_from_slice(&e.router.config().routes);
             rules.extend_from_slice(&e.router.config().rules);
         }
         (routes, rules)
     }
 
-    /// Nobody has any, which is the usual case.
+    /// Whether no route and no rule is configured or installed, which is the usual case.
     pub(super) fn has_no_routes(&self) -> bool {
         let none = |routes: &[RouteSpec], rules: &[RuleSpec]| routes.is_empty() && rules.is_empty();
         none(&self.statics.routes, &self.statics.rules)
@@ -39,15 +42,14 @@ impl RouterThread {
             && !self.has_routes
     }
 
-    /// Takes out what is not wanted any more: before the addresses go, whose removal takes some of it along.
+    /// Removes routes and rules that are not wanted any more. Call it before addresses are removed.
     pub(super) fn remove_unwanted_routes(&mut self) {
         if self.has_no_routes() {
             return;
         }
-        // As with addresses, what an earlier daemon left stays until somebody claims it.
+        // As for addresses: what an earlier daemon left stays until a master is seen.
         let (routes, rules) = self.wanted_routes(|e| e.keeps_found_addresses || e.router.state() == State::Master);
         if !std::mem::replace(&mut self.installed.leftovers_added, true) {
-            // What an earlier daemon may have left.
             for e in &self.entries {
                 self.installed.routes.extend_from_slice(&e.router.config().routes);
                 self.installed.rules.extend_from_slice(&e.router.config().rules);
@@ -73,60 +75,60 @@ impl RouterThread {
         }
     }
 
-    /// What one instance has is put in again by the next [`Shell::install`], whoever put it in before: it may be gone.
+    /// Makes the next [`RouterThread::install_routes`] install the routes and rules of an entry, even if they are in the list: they may
+    /// be gone.
     pub(super) fn forget_installed(&mut self, i: usize) {
         let cfg = self.entries[i].router.config();
         self.installed.routes.retain(|r| !cfg.routes.contains(r));
         self.installed.rules.retain(|r| !cfg.rules.contains(r));
     }
 
-    /// Somebody took these out: what is ours is put back, unless it may go.
-    pub(super) fn handle_removed_routes(&mut self, what: &[Deletion]) {
-        let InstalledRoutes { routes, rules, released: let_go, .. } = &mut self.installed;
-        let is_route = |r: &RouteSpec| what.iter().any(|v| v.may_be_route(r));
-        let is_rule = |r: &RuleSpec| what.iter().any(|v| v.may_be_rule(r));
-        // Without it nobody knows whether any of them is gone.
-        let known = !what.contains(&Deletion::EventsLost);
-        let routes = take_removed(routes, &mut let_go.0, ("route", known), is_route, |r| r.no_track);
-        let rules = take_removed(rules, &mut let_go.1, ("rule", known), is_rule, |r| r.no_track);
+    /// Somebody else deleted routes or rules: installs those of masters again, unless they have `no_track`.
+    pub(super) fn handle_removed_routes(&mut self, deletions: &[Deletion]) {
+        let InstalledRoutes { routes, rules, released, .. } = &mut self.installed;
+        let is_route = |r: &RouteSpec| deletions.iter().any(|d| d.may_be_route(r));
+        let is_rule = |r: &RuleSpec| deletions.iter().any(|d| d.may_be_rule(r));
+        // After lost events any of them may be deleted, and it is not known which.
+        let is_certain = !deletions.contains(&Deletion::EventsLost);
+        let routes = take_removed(routes, &mut released.0, ("route", is_certain), is_route, |r| r.no_track);
+        let rules = take_removed(rules, &mut released.1, ("rule", is_certain), is_rule, |r| r.no_track);
         if routes || rules {
             self.install_routes(false);
             self.report_static_objects();
         }
     }
 
-    /// The static ones, and whether each is there.
+    /// The static routes and rules, and whether each is installed.
     pub(super) fn static_routes(&self) -> impl Iterator<Item = (TrackedObject, bool)> {
-        let there = |r: &RouteSpec| (TrackedObject::Route(r.text.clone()), self.installed.routes.contains(r));
-        let routes = self.statics.routes.iter().map(there);
-        let there = |r: &RuleSpec| (TrackedObject::Rule(r.text.clone()), self.installed.rules.contains(r));
-        routes.chain(self.statics.rules.iter().map(there))
+        let route = |r: &RouteSpec| (TrackedObject::Route(r.text.clone()), self.installed.routes.contains(r));
+        let rule = |r: &RuleSpec| (TrackedObject::Rule(r.text.clone()), self.installed.rules.contains(r));
+        self.statics.routes.iter().map(route).chain(self.statics.rules.iter().map(rule))
     }
 
-    /// Puts in what is missing: after the addresses, which some of it needs. `again`: the kernel may have dropped what a
-    /// device carried that was down.
+    /// Installs the routes and rules of masters that are missing. Call it after addresses are added. `again`: also those in the list,
+    /// because the kernel may have deleted routes of a device that was down.
     pub(super) fn install_routes(&mut self, again: bool) {
         if self.has_no_routes() {
             return;
         }
         let (routes, rules) = self.wanted_routes(|e| e.router.state() == State::Master);
         for r in routes {
-            let there = self.installed.routes.contains(&r);
-            if there && (!again || self.installed.released.0.contains(&r)) {
+            let is_installed = self.installed.routes.contains(&r);
+            if is_installed && (!again || self.installed.released.0.contains(&r)) {
                 continue;
             }
             match self.netlink.add_route(&r, &self.observed.links) {
-                Ok(added) if !there => {
+                Ok(added) if !is_installed => {
                     tracing::info!("{} route {r}", if added { "added" } else { "kept" });
                     self.installed.released.0.retain(|l| *l != r);
                     self.installed.routes.push(r);
                 }
                 Ok(_) => {}
-                // It is tried again with the next event.
+                // The next observation tries it again.
                 Err(e) => {
-                    // With a device that is down the kernel has dropped it, and says nothing of that.
-                    let up = |dev: &String| self.observed.links.get(dev).is_some_and(|l| l.running);
-                    if !r.next_hops.iter().filter_map(|h| h.dev.as_ref()).all(up) {
+                    // When a device goes down the kernel deletes its routes without an event.
+                    let is_up = |dev: &String| self.observed.links.get(dev).is_some_and(|l| l.running);
+                    if !r.next_hops.iter().filter_map(|h| h.dev.as_ref()).all(is_up) {
                         self.installed.routes.retain(|i| *i != r);
                     }
                     tracing::warn!("{e}");
@@ -134,12 +136,12 @@ impl RouterThread {
             }
         }
         for r in rules {
-            let there = self.installed.rules.contains(&r);
-            if there && (!again || self.installed.released.1.contains(&r)) {
+            let is_installed = self.installed.rules.contains(&r);
+            if is_installed && (!again || self.installed.released.1.contains(&r)) {
                 continue;
             }
             match self.netlink.add_rule(&r) {
-                Ok(_) if there => {}
+                Ok(_) if is_installed => {}
                 Ok(added) => {
                     tracing::info!("{} rule {r}", if added { "added" } else { "kept" });
                     self.installed.released.1.retain(|l| *l != r);
@@ -151,27 +153,28 @@ impl RouterThread {
     }
 }
 
-/// Takes what is gone off the list, so that it is put in again, and notes of what may go that it has gone. Is anything to
-/// be put in?
+/// Removes deleted items from the list, so that they are installed again; those with `no_track` stay in it and are added to `released`.
+/// Returns whether there is anything to install. If it is not certain that an item was deleted, it is installed again, which does
+/// no harm, but not released.
 fn take_removed<T: Clone + PartialEq + Display>(
     installed: &mut Vec<T>,
-    let_go: &mut Vec<T>,
-    (kind, known): (&str, bool),
-    gone: impl Fn(&T) -> bool,
-    may_go: impl Fn(&T) -> bool,
+    released: &mut Vec<T>,
+    (kind, is_certain): (&str, bool),
+    is_deleted: impl Fn(&T) -> bool,
+    has_no_track: impl Fn(&T) -> bool,
 ) -> bool {
     let before = installed.len();
     installed.retain(|r| {
-        if !gone(r) || (may_go(r) && !known) {
+        if !is_deleted(r) || (has_no_track(r) && !is_certain) {
             return true;
         }
-        if may_go(r) {
-            tracing::info!("somebody took {kind} {r} out, and may (`no_track`)");
-            let_go.extend((!let_go.contains(r)).then(|| r.clone()));
-        } else if known {
-            tracing::warn!("somebody took {kind} {r} out: it is put back");
+        if has_no_track(r) {
+            tracing::info!("{kind} {r} was deleted by somebody else and stays deleted (no_track)");
+            released.extend((!released.contains(r)).then(|| r.clone()));
+        } else if is_certain {
+            tracing::warn!("{kind} {r} was deleted by somebody else: installing it again");
         }
-        may_go(r)
+        has_no_track(r)
     });
     installed.len() != before
 }
