@@ -56,7 +56,9 @@ fn malformed_and_foreign_packets_are_counted_and_harmless() {
     assert!(net.status("d1").expect("answers").unknown_vrid_adverts >= 50, "VRID 77 is nobody's");
     let told = net.lan.log("d1").lines().filter(|l| l.contains("rejected a VRRP packet")).count();
     assert!((1..=8).contains(&told), "each cause is told once, not {told} times");
-    let strangers = || net.lan.log("d1").matches("eth0: 192.168.1.11 sends adverts of VRID 77, which is not configured here").count();
+    let strangers = || {
+        net.lan.log("d1").matches("eth0: 192.168.1.11 sends adverts of VRID 77, which is not configured here").count()
+    };
     eventually("the log names it", TEST_TIMEOUT, || (strangers() > 0).then_some(()));
     assert_eq!(strangers(), 1, "once");
 }
