@@ -61,7 +61,7 @@ impl Reconciler {
         let mut down = DownServers::new();
         let mut plane = plane::open(config, &self.paths)?;
         let mut other = plane::open_leftover_plane(plane.kind(), config, &self.paths);
-        let inherited = other.as_mut().map_or_else(|| plane.adopted().then_some(&mut plane), Some);
+        let inherited = other.as_mut().map_or_else(|| plane.is_inherited().then_some(&mut plane), Some);
         let mut services = Services::new();
         if let Some(inherited) = inherited {
             match inherited.observe(&Services::new()) {

@@ -28,7 +28,7 @@ use crate::{edge, router};
 /// The director at this moment.
 pub fn status(controller: &mut Controller) -> Status {
     let now = clock::now();
-    let plane_services = controller.reconciler.plane.as_mut().map(|p| p.views()).unwrap_or_default();
+    let plane_services = controller.reconciler.plane.as_mut().map(|p| p.service_records()).unwrap_or_default();
     let dataplane = data_plane_status(&mut controller.reconciler);
     let router = controller.router.snapshot().unwrap_or_default();
     let checks = controller.edge.checks_snapshot();
