@@ -266,7 +266,9 @@ pub fn quorum_message(event: HealthEvent) -> String {
         HealthEvent::Quorum { up: true, healthy_weight, threshold } => {
             format!("gained quorum {threshold} <= {healthy_weight}")
         }
-        HealthEvent::Quorum { up: false, healthy_weight, threshold } => format!("lost quorum {threshold} > {healthy_weight}"),
+        HealthEvent::Quorum { up: false, healthy_weight, threshold } => {
+            format!("lost quorum {threshold} > {healthy_weight}")
+        }
         HealthEvent::Server { .. } => String::new(),
     }
 }

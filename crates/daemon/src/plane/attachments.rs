@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use evenkeel_core::model::{AttachChoice, Config, MarkRule, ServiceKey};
-use evenkeel_sys::bpf::attach::strips_vlan_tags;
+use evenkeel_sys::bpf::ethtool::strips_vlan_tags;
 use evenkeel_sys::bpf::{AttachMode, Attachments};
 use evenkeel_sys::netlink::{Link, Netlink};
 
