@@ -7,7 +7,6 @@ use evenkeel_core::ipvs::Connection;
 use evenkeel_core::model::Config;
 use evenkeel_core::plan::{Services, Step};
 use evenkeel_sys::bpf::conn_table::ConnEntry;
-use evenkeel_sys::bpf::ethtool::strips_vlan_tags;
 use evenkeel_sys::bpf::packet_path::DEFAULT_CONNS;
 use evenkeel_sys::bpf::{Attachments, ServiceRecord, XdpPlane};
 use evenkeel_sys::netlink::Netlink;
