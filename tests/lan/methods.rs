@@ -274,7 +274,7 @@ fn marks_carry_all_their_members_to_the_same_servers() {
         // A member less, by a reload: what was for it is the director's own again, which nobody answers.
         let fewer = fwmark_config(method).replace(&format!(" member {VIP} tcp {STREAM_PORT}\n"), "");
         net.write_config("d1", &fewer);
-        assert_eq!(net.plan_reload("d1"), ["change the members of FWM 5, 1 from now on"]);
+        assert_eq!(net.plan_reload("d1"), ["change the members of FWM 5, new number 1"]);
         net.reload("d1");
         let refused = net.lan.run_in("client", || stream::exchange((VIP, STREAM_PORT).into(), 0)).expect("entered");
         assert!(format!("{:#}", refused.expect_err("nobody is there")).contains("refused"), "{method}");

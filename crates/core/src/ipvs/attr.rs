@@ -1,17 +1,17 @@
-//! Netlink attributes: a length and a type, two bytes each, in host byte order, then the value, padded to four bytes
-//! (`include/uapi/linux/netlink.h`).
+//! Netlink attributes: a length and a type of two bytes each in host byte order, followed by the value, padded to four
+//! bytes (`include/uapi/linux/netlink.h`).
 
 /// NLA_F_NESTED
 const NLA_F_NESTED: u16 = 0x8000;
-/// What is left of a type without its flags (NLA_TYPE_MASK).
+/// The bits of a type without its flags.
 const NLA_TYPE_MASK: u16 = 0x3fff;
 
-/// Attributes that are written one after another.
+/// A writer of attributes.
 #[derive(Default)]
 pub struct AttrWriter(pub Vec<u8>);
 
 impl AttrWriter {
-    /// Bytes as they are.
+    /// Writes an attribute with these bytes.
     pub fn put_bytes(&mut self, kind: u16, value: &[u8]) {
         let len = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
         self.0.extend(len.to_ne_bytes());
@@ -32,25 +32,25 @@ impl AttrWriter {
         self.put_bytes(kind, &value.to_ne_bytes());
     }
 
-    /// With the zero at its end.
+    /// Writes a string with its terminating zero.
     pub fn put_string(&mut self, kind: u16, value: &str) {
         self.put_bytes(kind, &[value.as_bytes(), &[0]].concat());
     }
 
-    /// Attributes within one.
-    pub fn put_nested(&mut self, kind: u16, inside: impl FnOnce(&mut AttrWriter)) {
-        let at = self.0.len();
+    /// Writes an attribute that contains attributes.
+    pub fn put_nested(&mut self, kind: u16, contents: impl FnOnce(&mut AttrWriter)) {
+        let start = self.0.len();
         self.0.extend([0, 0]);
         self.0.extend((kind | NLA_F_NESTED).to_ne_bytes());
-        inside(self);
-        let len = u16::try_from(self.0.len() - at).unwrap_or(u16::MAX).to_ne_bytes();
-        if let Some(place) = self.0.get_mut(at..at + 2) {
-            place.copy_from_slice(&len);
+        contents(self);
+        let len = u16::try_from(self.0.len() - start).unwrap_or(u16::MAX).to_ne_bytes();
+        if let Some(length) = self.0.get_mut(start..start + 2) {
+            length.copy_from_slice(&len);
         }
     }
 }
 
-/// The attributes of a message or a nest; ends where they no longer make sense.
+/// The attributes of a message or of an attribute. The iteration ends at the first attribute that is malformed.
 pub struct AttrReader<'a>(pub &'a [u8]);
 
 impl<'a> Iterator for AttrReader<'a> {
@@ -65,7 +65,7 @@ impl<'a> Iterator for AttrReader<'a> {
     }
 }
 
-/// An attribute's value. What is too short reads as 0.
+/// The value of an attribute. A number that is too short reads as 0.
 #[derive(Clone, Copy)]
 pub struct AttrValue<'a>(pub &'a [u8]);
 
@@ -94,22 +94,22 @@ impl<'a> AttrValue<'a> {
         u32::from_be_bytes(self.leading_bytes())
     }
 
-    /// Of four bytes or of eight.
+    /// A number of four or eight bytes.
     pub fn u32_or_u64(self) -> u64 {
         if self.0.len() >= 8 { u64::from_ne_bytes(self.leading_bytes()) } else { self.u32().into() }
     }
 
-    /// Up to its zero.
+    /// The string before the terminating zero.
     pub fn string(self) -> String {
         String::from_utf8_lossy(self.0.split(|b| *b == 0).next().unwrap_or_default()).into_owned()
     }
 
-    /// An IPv4 address in the first four bytes, whatever the others are, or an IPv6 address.
+    /// An IPv6 address, or an IPv4 address in the first four bytes; the bytes after an IPv4 address are ignored.
     pub fn addr(self, ipv6: bool) -> std::net::IpAddr {
         if ipv6 { self.leading_bytes::<16>().into() } else { self.leading_bytes::<4>().into() }
     }
 
-    /// The attributes within.
+    /// The attributes in the value.
     pub fn nested(self) -> AttrReader<'a> {
         AttrReader(self.0)
     }
@@ -130,7 +130,7 @@ mod tests {
         let all: Vec<_> = AttrReader(&w.0).collect();
         assert_eq!((all[0].0, all[0].1.u32()), (1, 7));
         assert_eq!(all[1].1.nested().next().map(|(k, v)| (k, v.string())), Some((3, "rr".to_owned())));
-        // A length of 0 would go round for ever.
+        // A length of 0 must not lead to an endless loop.
         assert_eq!(AttrReader(&[0, 0, 1, 0, 9, 9, 9, 9]).count(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Between IPVS's terms and the plan's.
+//! Conversion between IPVS's terms and the plan's.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -22,7 +22,7 @@ impl From<ServiceKey> for ServiceId {
 }
 
 impl ServiceId {
-    /// Its name in the plan.
+    /// The key of the service in the plan.
     pub fn service_key(self) -> ServiceKey {
         match self {
             ServiceId::Address { protocol, addr, port } => ServiceKey::new(protocol, addr, port),
@@ -32,17 +32,17 @@ impl ServiceId {
 }
 
 impl Service {
-    /// A service of the plan in IPVS's terms.
+    /// Converts a service of the plan.
     pub fn from_plan(key: ServiceKey, spec: &ServiceSpec) -> Service {
         let mut s = Service::new(key.into(), spec.scheduler.name());
-        for (yes, flag) in [
+        for (is_set, flag) in [
             (spec.flags.fallback, SVC_F_SCHED1),
             (spec.flags.port, SVC_F_SCHED2),
             (spec.flags.flag3, SVC_F_SCHED3),
             (spec.one_packet, SVC_F_ONEPACKET),
             (spec.persistence.is_some(), SVC_F_PERSISTENT),
         ] {
-            s.flags |= if yes { flag } else { 0 };
+            s.flags |= if is_set { flag } else { 0 };
         }
         s.persistence_engine = spec.persistence_engine.map_or_else(String::new, |e| e.name().to_owned());
         if let Some(p) = spec.persistence {
@@ -55,7 +55,8 @@ impl Service {
         s
     }
 
-    /// The plan's terms of it, if there are any: not of a scheduler, an engine or a flag that the plan does not know.
+    /// Converts to the plan; `None` if the service has a scheduler, a persistence engine or a flag that the plan does not
+    /// have.
     pub fn to_spec(&self) -> Option<ServiceSpec> {
         let scheduler = match self.scheduler.as_str() {
             "" | "none" => Scheduler::None,
@@ -96,7 +97,7 @@ impl Service {
 }
 
 impl Dest {
-    /// A destination of the plan in IPVS's terms.
+    /// Converts a destination of the plan.
     pub fn from_plan(key: ServerKey, spec: &DestSpec) -> Dest {
         let mut d = Dest {
             weight: i32::try_from(spec.weight.get()).unwrap_or(i32::MAX),
@@ -124,13 +125,13 @@ impl Dest {
         d
     }
 
-    /// Its name in the plan.
+    /// The key of the destination in the plan.
     pub fn server_key(&self) -> ServerKey {
         ServerKey { addr: self.addr, port: self.port }
     }
 
-    /// The plan's terms of it, if there are any. A server that is this machine itself has lost its method
-    /// ([`Method::Local`], `__ip_vs_update_dest()`).
+    /// Converts to the plan; `None` if the plan has no such destination. The kernel replaces the method of a destination
+    /// that is the director itself ([`FwdMethod::Local`], `__ip_vs_update_dest()`).
     pub fn to_spec(&self) -> Option<DestSpec> {
         let method = match self.method {
             FwdMethod::Masq => ForwardingMethod::Nat,

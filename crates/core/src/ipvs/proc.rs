@@ -1,12 +1,14 @@
-//! `/proc/net/ip_vs_conn`: the only way to list connections (ip_vs_conn_seq_show() of `ip_vs_conn.c`).
+//! The parser of `/proc/net/ip_vs_conn`, which is the only interface that lists connections (ip_vs_conn_seq_show() of
+//! `ip_vs_conn.c`).
 
 use std::net::IpAddr;
 
 use super::Connection;
 
-/// The connections of such a file. Lines that make no sense are left out: the table may change while it is read.
+/// The connections in the file. Malformed lines are skipped, because the table may change while it is read.
 ///
-/// Addresses and ports are in hexadecimal, IPv6 addresses in full; the virtual address of a mark's template is the mark.
+/// Addresses and ports are hexadecimal; IPv6 addresses are written in full. The template of a firewall mark has the mark as
+/// its virtual address.
 pub fn parse_connections(text: &str) -> impl Iterator<Item = Connection> {
     text.lines().skip(1).filter_map(parse_line)
 }
@@ -43,7 +45,7 @@ fn parse_addr(word: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    /// Recorded from Linux 6.1, and one line cut short.
+    /// Recorded from Linux 6.1, with one truncated line.
     #[test]
     fn lines_of_every_kind() {
         let text = "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData\n\

@@ -1,4 +1,4 @@
-//! States by number and by name, as `ipvsadm -Lc` prints them and connection synchronisation numbers them
+//! The states of connections: their names as `ipvsadm -Lc` prints them, and their numbers as the kernel has them
 //! (tcp_state_name_table[] of `ip_vs_proto_tcp.c`, sctp_state_name_table[] of `ip_vs_proto_sctp.c`).
 
 use crate::model::Protocol;
@@ -33,7 +33,7 @@ const SCTP: [&str; 14] = [
     "CLOSED",
 ];
 
-/// A connection's state by its number.
+/// The name of a state.
 pub fn state_name(protocol: Protocol, state: u32) -> &'static str {
     let table: &[&str] = match protocol {
         Protocol::Tcp => &TCP,
@@ -53,7 +53,7 @@ pub fn state_number(protocol: Protocol, name: &str) -> Option<u32> {
     table.iter().position(|n| *n == name).map(|n| n as u32)
 }
 
-/// Does a connection in this state count as active? (tcp_state_active_table[]; of SCTP only established ones.)
+/// Whether a connection in this state counts as active: tcp_state_active_table[]; for SCTP only the state ESTABLISHED.
 pub fn is_active(protocol: Protocol, state: u32) -> bool {
     match protocol {
         Protocol::Tcp => matches!(state_name(protocol, state), "ESTABLISHED" | "SYN_SENT" | "SYN_RECV" | "SYNACK"),

@@ -1,34 +1,36 @@
-//! Connection synchronisation, version 1: what IPVS's master tells its backup (`ip_vs_sync.c`, "The master mulitcasts
-//! messages"; version 1 since Linux 2.6.39).
+//! The protocol of connection synchronisation, version 1: the datagrams that IPVS's master sync daemon sends to its backups
+//! (`ip_vs_sync.c`, "The master mulitcasts messages"; version 1 since Linux 2.6.39). evenkeel imports connections into IPVS
+//! by sending these datagrams.
 
 use std::net::IpAddr;
 
 use super::{Connection, FwdMethod, is_active, state_number};
 use crate::model::Protocol;
 
-/// IP_VS_CONN_F_NOOUTPUT: the server's answers are not seen.
+/// IP_VS_CONN_F_NOOUTPUT: replies do not pass the director.
 const CONN_F_NOOUTPUT: u32 = 0x80;
-/// IP_VS_CONN_F_INACTIVE: it does not count as active.
+/// IP_VS_CONN_F_INACTIVE: the connection counts as inactive.
 const CONN_F_INACTIVE: u32 = 0x100;
-/// IP_VS_CONN_F_TEMPLATE
+/// IP_VS_CONN_F_TEMPLATE: the entry is a persistence template.
 const CONN_F_TEMPLATE: u32 = 0x1000;
-/// The state of a template whose connections have been established (IP_VS_CTPL_S_ASSURED).
+/// IP_VS_CTPL_S_ASSURED: the state of a template after one of its connections has been established.
 const CTPL_S_ASSURED: u16 = 1;
-/// The headers of a datagram and of an entry, bytes.
+/// The length of a datagram's header in bytes.
 const HEADER_LEN: usize = 8;
+/// The length of an entry without addresses and options, in bytes.
 const ENTRY_LEN: usize = 24;
 /// IPVS_OPT_PE_DATA, IPVS_OPT_PE_NAME
 const OPTION_PE_DATA: u8 = 2;
 const OPTION_PE_NAME: u8 = 3;
 
-/// What one entry says.
+/// An entry of a datagram.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SyncEntry {
-    /// IP protocol number; 0 of the template of a mark.
+    /// The IP protocol number; 0 for the template of a firewall mark.
     pub protocol: u8,
-    /// IP_VS_CONN_F_*, the forwarding method in the lowest three bits.
+    /// IP_VS_CONN_F_*, with the forwarding method in the lowest three bits.
     pub flags: u32,
-    /// The state's number.
+    /// The number of the state.
     pub state: u16,
     /// The client.
     pub client: (IpAddr, u16),
@@ -36,17 +38,17 @@ pub struct SyncEntry {
     pub service: (IpAddr, u16),
     /// The real server, of the same family.
     pub dest: (IpAddr, u16),
-    /// The firewall mark that it came by.
+    /// The firewall mark of the service, or 0.
     pub fwmark: u32,
-    /// How long it lives, seconds.
+    /// The timeout in seconds.
     pub timeout_s: u32,
-    /// The persistence engine's name and data.
+    /// The name of the persistence engine and its data.
     pub persistence_engine: Option<(String, String)>,
 }
 
 impl SyncEntry {
-    /// A connection, or a template, whose packets reach its server by this method. `None` if the protocol cannot say it:
-    /// an unknown state, a server of another family.
+    /// The entry for a connection or a template whose packets reach the server by this method. `None` if the protocol
+    /// cannot express it: an unknown state, or a server of another family.
     pub fn from_connection(c: &Connection, method: FwdMethod) -> Option<SyncEntry> {
         let template_of_mark = c.is_template() && c.protocol == "IP";
         let protocol = if template_of_mark { Protocol::Tcp } else { c.protocol()? };
@@ -81,20 +83,21 @@ impl SyncEntry {
         })
     }
 
-    /// What ends a connection: it is said to have moved to its own virtual address, on this director, and to be closed there.
-    /// Its next packet then meets the director's own stack, which answers TCP with a RST; and a new one begins anew. `None`
-    /// of what this cannot end: templates, UDP, which has no closed state.
+    /// An entry that ends a connection: it moves the connection to its own virtual address, as a closed connection to the
+    /// director itself. The next packet then reaches the director's own stack, which answers TCP with a RST; a SYN creates
+    /// a new connection. `None` for templates and for UDP, which has no closed state: this cannot end them.
     pub fn closing(c: &Connection) -> Option<SyncEntry> {
         let local = SyncEntry::from_connection(
             &Connection { state: closed_state(c)?.to_owned(), dest: c.service, ..c.clone() },
             FwdMethod::Local,
         );
-        // Not what would be late news of a connection that is over (ip_vs_proc_conn()).
+        // ip_vs_proc_conn() takes an inactive entry with another server for the expiration of a connection that was
+        // already replaced, and ignores it.
         local.map(|e| SyncEntry { flags: e.flags & !CONN_F_INACTIVE, timeout_s: 1, ..e })
     }
 
     fn encode(&self, to: &mut Vec<u8>) {
-        let at = to.len();
+        let start = to.len();
         to.extend([u8::from(self.client.0.is_ipv6()), self.protocol, 0, 0]);
         to.extend(self.flags.to_be_bytes());
         to.extend(self.state.to_be_bytes());
@@ -103,7 +106,7 @@ impl SyncEntry {
         }
         to.extend(self.fwmark.to_be_bytes());
         to.extend(self.timeout_s.to_be_bytes());
-        debug_assert_eq!(to.len() - at, ENTRY_LEN);
+        debug_assert_eq!(to.len() - start, ENTRY_LEN);
         for (addr, _) in [self.client, self.service, self.dest] {
             match addr {
                 IpAddr::V4(a) => to.extend(a.octets()),
@@ -117,15 +120,15 @@ impl SyncEntry {
                 to.extend(text);
             }
         }
-        // Its own length, of 12 bits; the padding to four bytes is not in it.
-        let size = ((to.len() - at) as u16).to_be_bytes();
-        if let Some(place) = to.get_mut(at + 2..at + 4) {
-            place.copy_from_slice(&size);
+        // The length of the entry has 12 bits and does not include the padding to four bytes.
+        let size = ((to.len() - start) as u16).to_be_bytes();
+        if let Some(length) = to.get_mut(start + 2..start + 4) {
+            length.copy_from_slice(&size);
         }
     }
 }
 
-/// The state of a connection that is over.
+/// The state of a closed connection.
 fn closed_state(c: &Connection) -> Option<&'static str> {
     match c.protocol()? {
         _ if c.is_template() => None,
@@ -135,18 +138,18 @@ fn closed_state(c: &Connection) -> Option<&'static str> {
     }
 }
 
-/// Datagrams of at most `maxlen` bytes, each with as many entries as it has room for.
+/// Puts entries into datagrams of at most `maxlen` bytes, as many entries as possible into each.
 pub fn build_datagrams(entries: &[SyncEntry], syncid: u8, maxlen: usize) -> Vec<Vec<u8>> {
-    let begin = || vec![0, syncid, 0, 0, 0, 1, 0, 0];
+    let header = || vec![0, syncid, 0, 0, 0, 1, 0, 0];
     let mut all: Vec<Vec<u8>> = Vec::new();
-    let (mut message, mut count) = (begin(), 0u8);
+    let (mut message, mut count) = (header(), 0u8);
     let mut entry = Vec::new();
     for e in entries {
         entry.clear();
         e.encode(&mut entry);
         let padded = message.len().next_multiple_of(4);
         if count > 0 && (padded + entry.len() > maxlen || count == u8::MAX) {
-            all.push(finish_datagram(std::mem::replace(&mut message, begin()), count));
+            all.push(finish_datagram(std::mem::replace(&mut message, header()), count));
             count = 0;
         }
         message.resize(message.len().next_multiple_of(4), 0);
@@ -159,11 +162,12 @@ pub fn build_datagrams(entries: &[SyncEntry], syncid: u8, maxlen: usize) -> Vec<
     all
 }
 
+/// Writes size and number of entries into the header of a datagram.
 fn finish_datagram(mut message: Vec<u8>, count: u8) -> Vec<u8> {
     let size = (message.len() as u16).to_be_bytes();
     debug_assert!(message.len() > HEADER_LEN);
-    if let Some(place) = message.get_mut(2..5) {
-        place.copy_from_slice(&[size[0], size[1], count]);
+    if let Some(header) = message.get_mut(2..5) {
+        header.copy_from_slice(&[size[0], size[1], count]);
     }
     message
 }
@@ -191,7 +195,7 @@ mod tests {
         }
     }
 
-    /// The first datagram that Linux 6.1 sent, recorded: TCP of both families, a template, and one of SIP.
+    /// The first datagram of a recording of Linux 6.1: TCP of both families, a template, and a template of SIP.
     #[test]
     fn a_datagram_is_the_kernel_s_to_the_byte() {
         let four = |cport| [("10.1.1.1", cport), ("10.2.0.100", 80), ("10.2.0.11", 80)];

@@ -1,4 +1,5 @@
-//! What a table does with changes, on plain values: so that what they lead to is known before any of them is made.
+//! A model of a table in IPVS's terms: it applies changes to plain values, so that their result is known before the first
+//! change is made. `ipvsadm -R --atomic` uses it.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +9,12 @@ const ENOENT: i32 = 2;
 const ESRCH: i32 = 3;
 const EEXIST: i32 = 17;
 
-/// Services and their servers, the oldest first.
+/// Services and their destinations, oldest first.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TableModel(BTreeMap<ServiceId, (Service, Vec<Dest>)>);
 
 impl TableModel {
-    /// Of a table's services, each with its servers, the newest first.
+    /// The model of these services, each with its destinations, newest first.
     pub fn from_services<'a, D>(all: impl Iterator<Item = (&'a Service, D)>) -> TableModel
     where
         D: DoubleEndedIterator<Item = &'a Dest>,
@@ -21,8 +22,11 @@ impl TableModel {
         TableModel(all.map(|(s, dests)| (s.id, (s.clone(), dests.rev().copied().collect()))).collect())
     }
 
-    /// Makes a change; or the error number that IPVS has for it (`ip_vs_genl_set_cmd()`). Timeouts, daemons and numbers
-    /// are not modelled.
+    /// Applies a change. Changes of timeouts, sync daemons and statistics have no effect.
+    ///
+    /// # Errors
+    ///
+    /// The errno that IPVS returns for the change (`ip_vs_genl_set_cmd()`).
     pub fn apply_change(&mut self, change: &Change) -> Result<(), i32> {
         match change {
             Change::AddService(s) if self.0.contains_key(&s.id) => return Err(EEXIST),
@@ -55,8 +59,8 @@ impl TableModel {
         Ok(())
     }
 
-    /// The changes that lead from this to another: what is new before what goes, so that no service that stays is empty in
-    /// between. Servers that stay keep their places.
+    /// The changes from this table to another. Destinations are added before others are removed, so that a service that
+    /// keeps destinations is never empty in between. Destinations that stay keep their place in the list.
     pub fn changes_to(&self, other: &TableModel) -> Vec<Change> {
         let mut changes = Vec::new();
         for (id, (service, dests)) in &other.0 {

@@ -1,47 +1,47 @@
-//! What a reload changes besides services: virtual routers, scripts, checks, settings.
+//! Configuration changes: what a reload changes apart from services, namely VRRP instances, scripts, checks and settings.
 //!
-//! Services have steps ([`super::Step`]), because a data plane has to do them one by one. The rest is handed whole to the
-//! threads that own it; what changes in it is found here, so that `evenkeel plan` and a reload say the same.
+//! Services have steps ([`super::Step`]), because a data plane applies them one by one. The threads that own the rest get
+//! it as a whole. This list of changes is only shown to the operator; `evenkeel plan` and a reload show the same list.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::model::{Config, VirtualServer, VrrpInstance, VrrpScript};
 
-/// One change of what is not a service.
+/// A change of the configuration that is not a change of a service.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ConfigChange {
-    /// A new virtual router.
+    /// A VRRP instance is added.
     AddInstance(String),
-    /// A virtual router that goes; its addresses with it.
+    /// A VRRP instance is removed together with its addresses.
     RemoveInstance(String),
-    /// A virtual router that stays, and what is new about it.
+    /// A VRRP instance is changed: its name, and a description of each change.
     EditInstance(String, Vec<String>),
-    /// A tracked script: added, removed or changed.
+    /// A tracked script is changed: `add`, `remove` or `change`, and its name.
     Script(&'static str, String),
-    /// The health checks of a real server.
+    /// The health checks of a real server are changed.
     Checks(String),
-    /// Whom a firewall mark is for, and how many sets these are now.
+    /// The mark rules of a service are changed: the service, and how many rules it has now.
     MarkRules(String, usize),
-    /// A setting of `global_defs`.
+    /// A setting of `global_defs` is changed.
     Setting(&'static str),
 }
 
 impl fmt::Display for ConfigChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ConfigChange::AddInstance(what) => write!(f, "add instance {what}"),
-            ConfigChange::RemoveInstance(what) => write!(f, "remove instance {what}"),
-            ConfigChange::EditInstance(name, what) => write!(f, "change instance {name}: {}", what.join(", ")),
-            ConfigChange::Script(how, name) => write!(f, "{how} script {name}"),
+            ConfigChange::AddInstance(instance) => write!(f, "add instance {instance}"),
+            ConfigChange::RemoveInstance(instance) => write!(f, "remove instance {instance}"),
+            ConfigChange::EditInstance(name, edits) => write!(f, "change instance {name}: {}", edits.join(", ")),
+            ConfigChange::Script(action, name) => write!(f, "{action} script {name}"),
             ConfigChange::Checks(server) => write!(f, "change the checks of {server}"),
-            ConfigChange::MarkRules(service, n) => write!(f, "change the members of {service}, {n} from now on"),
+            ConfigChange::MarkRules(service, n) => write!(f, "change the members of {service}, new number {n}"),
             ConfigChange::Setting(name) => write!(f, "change the setting {name}"),
         }
     }
 }
 
-/// What turns one configuration into another, services apart.
+/// The changes from one configuration to another, apart from services.
 pub fn config_changes(old: &Config, new: &Config) -> Vec<ConfigChange> {
     let mut out = Vec::new();
     diff_settings(old, new, &mut out);
@@ -75,17 +75,18 @@ fn diff_settings(old: &Config, new: &Config, out: &mut Vec<ConfigChange>) {
     differ(a.reload_time != b.reload_time, "reload_time_file");
     differ(a.child_wait != b.child_wait, "child_wait_time");
     differ(a.disable_local_igmp != b.disable_local_igmp, "disable_local_igmp (at the next start)");
-    differ(a.tuning != b.tuning, "lvs_timeouts, or another of the packet path");
+    differ(a.tuning != b.tuning, "lvs_timeouts or another setting of the data plane");
     differ(a.dataplane_interfaces != b.dataplane_interfaces, "dataplane_interface");
 }
 
 fn diff_instances(old: &[VrrpInstance], new: &[VrrpInstance], out: &mut Vec<ConfigChange>) {
-    // The virtual router on its link is what stays over a reload; its name may change.
+    // An instance is identified by its virtual router and its interface. A reload may change its name.
     for n in new {
         match old.iter().find(|o| o.identity() == n.identity()) {
             None => {
-                let what = format!("{}: virtual router {} on {}, priority {}", n.name, n.vrid, n.interface, n.priority);
-                out.push(ConfigChange::AddInstance(what));
+                let instance =
+                    format!("{}: virtual router {} on {}, priority {}", n.name, n.vrid, n.interface, n.priority);
+                out.push(ConfigChange::AddInstance(instance));
             }
             Some(o) if o != n => out.push(ConfigChange::EditInstance(n.name.clone(), describe_edits(o, n))),
             Some(_) => {}
@@ -93,11 +94,11 @@ fn diff_instances(old: &[VrrpInstance], new: &[VrrpInstance], out: &mut Vec<Conf
     }
     for o in old.iter().filter(|o| !new.iter().any(|n| n.identity() == o.identity())) {
         let held: Vec<String> = o.all_vips().map(|v| v.addr.to_string()).collect();
-        out.push(ConfigChange::RemoveInstance(format!("{}, and with it {}", o.name, held.join(" "))));
+        out.push(ConfigChange::RemoveInstance(format!("{} and its addresses {}", o.name, held.join(" "))));
     }
 }
 
-/// What is new about a virtual router, in words.
+/// A description of each change of an instance.
 fn describe_edits(o: &VrrpInstance, n: &VrrpInstance) -> Vec<String> {
     let mut out = Vec::new();
     let mut differ = |name: &str, a: String, b: String| {
@@ -129,10 +130,10 @@ fn describe_edits(o: &VrrpInstance, n: &VrrpInstance) -> Vec<String> {
         out.push(format!("sync group {}", n.sync_group.as_deref().unwrap_or("none")));
     }
     if o.tracks != n.tracks {
-        out.push("what it tracks".to_owned());
+        out.push("tracked objects".to_owned());
     }
     if out.is_empty() {
-        out.push("its timing or options".to_owned());
+        out.push("timing or options".to_owned());
     }
     out
 }
@@ -150,7 +151,7 @@ fn diff_scripts(old: &[VrrpScript], new: &[VrrpScript], out: &mut Vec<ConfigChan
     }
 }
 
-/// Of services that stay; those of others come and go with them.
+/// Compares the mark rules of services that stay. Those of added and removed services follow from the steps.
 fn diff_mark_rules(old: &[VirtualServer], new: &[VirtualServer], out: &mut Vec<ConfigChange>) {
     for v in new.iter().filter(|v| v.key.fwmark != 0) {
         if old.iter().any(|o| o.key == v.key && o.mark_rules != v.mark_rules) {

@@ -1,7 +1,7 @@
-//! Desired state, observed state, difference, steps.
+//! The plan: the steps from the observed state of the data plane to the desired state.
 //!
-//! Whoever wants something changed says what should be; [`diff`] compares it with what is and returns the steps between
-//! them. Start, reload, a dead server and repair are all this one function, and its law is
+//! The start, a reload, a failed health check and the repair of drift all compute the desired state ([`desired_services`])
+//! and apply the difference ([`diff`]). The tests check this property:
 //! `apply(diff(desired, observed), observed) == desired`.
 
 mod config_changes;
@@ -20,25 +20,25 @@ use crate::model::{
     Weight,
 };
 
-/// What a service is, its servers apart.
+/// The settings of a service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct ServiceSpec {
-    /// Scheduler.
+    /// The scheduler.
     pub scheduler: Scheduler,
-    /// What it is told besides.
+    /// The scheduler's flags.
     pub flags: SchedulerFlags,
-    /// Each UDP packet is a connection of its own.
+    /// One-packet scheduling: each UDP packet is a connection of its own.
     pub one_packet: bool,
-    /// Persistence.
+    /// Persistence, if configured.
     pub persistence: Option<Persistence>,
-    /// What it tells clients apart by.
+    /// What identifies a persistent client besides its address.
     pub persistence_engine: Option<PersistenceEngine>,
-    /// What becomes of the connections of a real server that leaves.
+    /// What happens to the connections of a removed real server.
     pub removal_policy: RemovalPolicy,
 }
 
 impl ServiceSpec {
-    /// A scheduler and nothing else.
+    /// A service with this scheduler and default settings.
     pub fn with_scheduler(scheduler: Scheduler) -> Self {
         ServiceSpec {
             scheduler,
@@ -51,25 +51,25 @@ impl ServiceSpec {
     }
 }
 
-/// What a destination is, its name apart.
+/// The settings of a destination.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct DestSpec {
-    /// Weight.
+    /// The weight.
     pub weight: Weight,
-    /// Forwarding method.
+    /// The forwarding method.
     pub method: ForwardingMethod,
-    /// Upper threshold; 0: none.
+    /// The upper threshold of connections; 0: none.
     pub u_threshold: u32,
-    /// Lower threshold; 0: three quarters of the upper one.
+    /// The lower threshold; 0: three quarters of the upper threshold.
     pub l_threshold: u32,
 }
 
-/// A service with its destinations, in the order in which they are (or are to be) added.
+/// A service and its destinations.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct ServiceState {
-    /// The service.
+    /// The settings of the service.
     pub spec: ServiceSpec,
-    /// Its destinations, oldest first.
+    /// The destinations in the order in which they are added, oldest first.
     pub dests: Vec<(ServerKey, DestSpec)>,
 }
 
@@ -79,29 +79,29 @@ impl ServiceState {
     }
 }
 
-/// All services.
+/// The services of a data plane.
 pub type Services = BTreeMap<ServiceKey, ServiceState>;
 
-/// One change of the data plane.
+/// A change of the data plane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// A new service without destinations.
+    /// Adds a service without destinations.
     AddService(ServiceKey, ServiceSpec),
-    /// Its scheduler or persistence.
+    /// Changes the settings of a service.
     EditService(ServiceKey, ServiceSpec),
-    /// With its destinations.
+    /// Removes a service and its destinations.
     RemoveService(ServiceKey),
-    /// At the head of the service's list.
+    /// Adds a destination at the head of the service's list.
     AddDest(ServiceKey, ServerKey, DestSpec),
-    /// It stays where it is in the list.
+    /// Changes the settings of a destination. Its place in the list stays.
     EditDest(ServiceKey, ServerKey, DestSpec),
-    /// Its connections are remembered, should it come back.
+    /// Removes a destination. Its connections are kept in case it is added again.
     RemoveDest(ServiceKey, ServerKey),
 }
 
 impl Step {
-    /// The service that it changes.
+    /// The service that the step changes.
     pub fn service(&self) -> ServiceKey {
         match self {
             Step::AddService(k, _) | Step::EditService(k, _) | Step::RemoveService(k) => *k,
@@ -123,29 +123,16 @@ impl fmt::Display for Step {
     }
 }
 
-/// The steps from what is to what should be. What is to be added comes before what is to be removed, so that a service
-/// is never empty in between.
+/// The steps from the observed to the desired services. Destinations are added before others are removed, so that a
+/// service that keeps destinations is never empty in between.
 pub fn diff(desired: &Services, observed: &Services) -> Vec<Step> {
     let mut steps = Vec::new();
-    for (key, want) in desired {
+    for (key, service) in desired {
         match observed.get(key) {
+            Some(old) => diff_service(*key, service, old, &mut steps),
             None => {
-                steps.push(Step::AddService(*key, want.spec));
-                steps.extend(want.dests.iter().map(|(d, spec)| Step::AddDest(*key, *d, *spec)));
-            }
-            Some(have) => {
-                if have.spec != want.spec {
-                    steps.push(Step::EditService(*key, want.spec));
-                }
-                for (d, spec) in &want.dests {
-                    match have.dest(*d) {
-                        None => steps.push(Step::AddDest(*key, *d, *spec)),
-                        Some(had) if had != *spec => steps.push(Step::EditDest(*key, *d, *spec)),
-                        Some(_) => {}
-                    }
-                }
-                let gone = have.dests.iter().filter(|(d, _)| want.dest(*d).is_none());
-                steps.extend(gone.map(|(d, _)| Step::RemoveDest(*key, *d)));
+                steps.push(Step::AddService(*key, service.spec));
+                steps.extend(service.dests.iter().map(|(d, spec)| Step::AddDest(*key, *d, *spec)));
             }
         }
     }
@@ -153,7 +140,22 @@ pub fn diff(desired: &Services, observed: &Services) -> Vec<Step> {
     steps
 }
 
-/// What a data plane does with steps, on plain values; the model that tests compare real ones with.
+fn diff_service(key: ServiceKey, desired: &ServiceState, observed: &ServiceState, steps: &mut Vec<Step>) {
+    if observed.spec != desired.spec {
+        steps.push(Step::EditService(key, desired.spec));
+    }
+    for (d, spec) in &desired.dests {
+        match observed.dest(*d) {
+            None => steps.push(Step::AddDest(key, *d, *spec)),
+            Some(old) if old != *spec => steps.push(Step::EditDest(key, *d, *spec)),
+            Some(_) => {}
+        }
+    }
+    let removed = observed.dests.iter().filter(|(d, _)| desired.dest(*d).is_none());
+    steps.extend(removed.map(|(d, _)| Step::RemoveDest(key, *d)));
+}
+
+/// Applies steps to plain values: the reference model of a data plane.
 pub fn apply(steps: &[Step], state: &mut Services) {
     for step in steps {
         match *step {
@@ -175,8 +177,8 @@ pub fn apply(steps: &[Step], state: &mut Services) {
             }
             Step::EditDest(k, d, spec) => {
                 let dest = state.get_mut(&k).and_then(|s| s.dests.iter_mut().find(|(key, _)| *key == d));
-                if let Some((_, had)) = dest {
-                    *had = spec;
+                if let Some((_, old)) = dest {
+                    *old = spec;
                 }
             }
             Step::RemoveDest(k, d) => {

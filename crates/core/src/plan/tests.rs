@@ -30,7 +30,7 @@ fn any_services() -> impl Strategy<Value = Services> {
     })
 }
 
-/// Order among destinations is history, not state.
+/// Ignores the order of destinations, which depends on the history and not on the state.
 fn sorted(mut s: Services) -> Services {
     s.values_mut().for_each(|v| v.dests.sort_by_key(|(k, _)| *k));
     s
@@ -38,21 +38,21 @@ fn sorted(mut s: Services) -> Services {
 
 proptest! {
     #[test]
-    fn the_steps_lead_from_observed_to_desired(want in any_services(), have in any_services()) {
-        let mut state = have.clone();
-        apply(&diff(&want, &have), &mut state);
-        prop_assert_eq!(sorted(state), sorted(want.clone()));
-        prop_assert_eq!(diff(&want, &want), vec![]);
+    fn the_steps_lead_from_observed_to_desired(desired in any_services(), observed in any_services()) {
+        let mut state = observed.clone();
+        apply(&diff(&desired, &observed), &mut state);
+        prop_assert_eq!(sorted(state), sorted(desired.clone()));
+        prop_assert_eq!(diff(&desired, &desired), vec![]);
     }
 
     #[test]
-    fn a_service_that_keeps_servers_is_never_empty_in_between(want in any_services(), have in any_services()) {
-        let mut state: Services = have.clone();
-        for step in diff(&want, &have) {
+    fn a_service_that_keeps_servers_is_never_empty_in_between(desired in any_services(), observed in any_services()) {
+        let mut state: Services = observed.clone();
+        for step in diff(&desired, &observed) {
             apply(&[step], &mut state);
             let k = step.service();
-            if let (Some(w), Some(h)) = (want.get(&k), have.get(&k))
-                && !w.dests.is_empty() && !h.dests.is_empty()
+            if let (Some(new), Some(old)) = (desired.get(&k), observed.get(&k))
+                && !new.dests.is_empty() && !old.dests.is_empty()
             {
                 prop_assert!(!state[&k].dests.is_empty());
             }
