@@ -1,4 +1,4 @@
-//! Sockets that misbehave: each is told apart from the others, and none costs more than its own check.
+//! Broken servers and firewalls: each failure has its own phase and message, and none affects other checks.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -13,7 +13,7 @@ use evenkeel_tests::{Net, SMALL_TABLE, TEST_TIMEOUT};
 use super::fixture::{http_check, listen, respond, server_status, services_config, wait_until_failed, wait_until_up};
 
 #[test]
-fn sockets_that_misbehave_are_told_apart() {
+fn broken_servers_are_distinguished() {
     let _loud = crate::TIMING_LOCK.read();
     let Some(net) = Net::directors("misbehave") else { return };
     let whole = "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -53,7 +53,7 @@ fn sockets_that_misbehave_are_told_apart() {
         let _ = s.write_all(b"554 go away\r\n");
         let _ = s.read(&mut [0; 99]);
     });
-    // A full backlog: nobody accepts, and others have come first.
+    // A full backlog: the server never accepts, and two connections are in the queue.
     net.lan.spawn_thread_in("d2", || {
         let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
         full.bind(&std::net::SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7009)).into()).expect("free");
@@ -105,13 +105,13 @@ fn sockets_that_misbehave_are_told_apart() {
     wait_until_up(&net, 13);
 }
 
-/// Closing it resets the connection.
+/// Makes the close of a connection send RST.
 fn reset_on_close(stream: &TcpStream) -> std::io::Result<()> {
     socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))
 }
 
 #[test]
-fn firewalls_are_told_apart() {
+fn firewalls_are_distinguished() {
     let _loud = crate::TIMING_LOCK.read();
     let Some(net) = Net::directors("walls") else { return };
     if !std::path::Path::new("/usr/sbin/nft").exists() {
@@ -122,7 +122,7 @@ fn firewalls_are_told_apart() {
             respond(s, |s| drop(s.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello")));
         });
     }
-    // A black hole; two ways to refuse; connections of which only the beginning passes, in one direction or the other.
+    // Drop; two kinds of reject; connections of which only the handshake passes, blocked in the one direction or the other.
     let rules = "table inet wall {\n chain in {\n type filter hook input priority 0;\n tcp dport 7031 drop\n \
         tcp dport 7032 reject with icmp type admin-prohibited\n tcp dport 7033 reject with tcp reset\n \
         tcp dport 7034 tcp flags & (syn | psh) == psh drop\n }\n \
@@ -147,33 +147,33 @@ fn firewalls_are_told_apart() {
     }
 }
 
-/// What a server answers, probe by probe: good or not.
+/// The responses of a server, probe by probe: good or bad.
 const RESPONSES: &str = "+-++--+-+-+++-";
 
 #[test]
-fn a_server_that_flaps_is_followed_turn_by_turn() {
+fn every_transition_of_a_flapping_server_is_in_the_history() {
     let _loud = crate::TIMING_LOCK.read();
     let Some(net) = Net::directors("flaps") else { return };
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = asked.clone();
+    let requests = Arc::new(AtomicUsize::new(0));
+    let count = requests.clone();
     listen(&net, 7020, move |s| {
-        let mood = RESPONSES.as_bytes().get(count.fetch_add(1, Ordering::SeqCst)).copied().unwrap_or(b'-');
-        let status = if mood == b'+' { "200 OK" } else { "503 Busy" };
+        let response = RESPONSES.as_bytes().get(count.fetch_add(1, Ordering::SeqCst)).copied().unwrap_or(b'-');
+        let status = if response == b'+' { "200 OK" } else { "503 Busy" };
         respond(s, |s| drop(s.write_all(format!("HTTP/1.0 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes())));
     });
     std::thread::sleep(Duration::from_millis(300));
     let strict = http_check("/", "connect_port 7020\n delay_loop 0.2");
     net.start_daemon("d1", &format!("{SMALL_TABLE}{}", services_config(&[(1, &strict)])));
-    eventually("all has been said", TEST_TIMEOUT, || {
-        (asked.load(Ordering::SeqCst) > RESPONSES.len() + 2).then_some(())
+    eventually("all responses were sent", TEST_TIMEOUT, || {
+        (requests.load(Ordering::SeqCst) > RESPONSES.len() + 2).then_some(())
     });
     let s = server_status(&net, 1).expect("there");
     assert!(!s.up);
-    // One failure takes it out (`retry 0`). The page that failed must pass, and then the whole list of pages, which has one
-    // entry: two good answers in a row bring it back.
+    // One failure takes it down (`retry 0`). The URL that failed must pass, and then the whole list of URLs, which has one
+    // entry: two consecutive good responses bring it up.
     let (mut up, mut good, mut wanted) = (true, 0, Vec::new());
-    for mood in RESPONSES.bytes() {
-        good = if mood == b'+' { good + 1 } else { 0 };
+    for response in RESPONSES.bytes() {
+        good = if response == b'+' { good + 1 } else { 0 };
         let then = if up { good > 0 } else { good == 2 };
         if then != up {
             up = then;
@@ -185,16 +185,16 @@ fn a_server_that_flaps_is_followed_turn_by_turn() {
 }
 
 #[test]
-fn answers_at_the_very_end_of_patience_are_taken_or_not_and_leave_nothing() {
+fn responses_near_the_timeout_pass_or_fail_and_leave_no_connection() {
     let _loud = crate::TIMING_LOCK.read();
     let Some(net) = Net::directors("patience") else { return };
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = asked.clone();
+    let requests = Arc::new(AtomicUsize::new(0));
+    let count = requests.clone();
     listen(&net, 7021, move |s| {
         let begun = Instant::now();
         let n = count.fetch_add(1, Ordering::SeqCst);
         respond(s, |s| {
-            // Around the whole second that the check waits: a little before, at, and behind it.
+            // Around the timeout of one second: before, at and after it.
             let when = Duration::from_micros(998_500 + 500 * (n as u64 % 6));
             std::thread::sleep(when.saturating_sub(begun.elapsed()));
             let _ = s.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n");
@@ -202,20 +202,20 @@ fn answers_at_the_very_end_of_patience_are_taken_or_not_and_leave_nothing() {
         });
     });
     std::thread::sleep(Duration::from_millis(300));
-    // Twenty pages are twenty questions; equal ones would be asked once.
+    // Twenty paths are twenty probes; equal probes would be shared.
     let all: Vec<(u16, String)> =
         (1..=20).map(|n| (n, http_check(&format!("/{n}"), "connect_port 7021\n delay_loop 0.1"))).collect();
     net.start_daemon("d1", &format!("{SMALL_TABLE}{}", services_config(&all)));
     let process = net.edge_process("d1");
     let open = || std::fs::read_dir(format!("/proc/{process}/fd")).expect("a process").count();
-    eventually("many were asked", TEST_TIMEOUT, || (asked.load(Ordering::SeqCst) > 60).then_some(()));
+    eventually("many probes ran", TEST_TIMEOUT, || (requests.load(Ordering::SeqCst) > 60).then_some(()));
     let early = open();
-    eventually("more were asked", TEST_TIMEOUT, || (asked.load(Ordering::SeqCst) > 160).then_some(()));
+    eventually("more probes ran", TEST_TIMEOUT, || (requests.load(Ordering::SeqCst) > 160).then_some(()));
     let late = open();
     assert!(late <= early + 20, "each check has one connection at most: {early}, then {late}");
     for (port, _) in &all {
-        // What it says is what its last probe found: with no retry there is nothing between them.
-        eventually("it agrees with itself", TEST_TIMEOUT, || {
+        // Without retries the state of the server is the result of its last probe.
+        eventually("state and last result agree", TEST_TIMEOUT, || {
             let s = server_status(&net, *port)?;
             let last = s.checks[0].last_probe.as_ref()?;
             let known = last.passed() || last.detail.contains("no answer to");

@@ -1,4 +1,5 @@
-//! Real servers by name, with Debian's dnsmasq as the resolver: followed as they change, kept while nobody answers.
+//! Discovery of real servers by name, with Debian's dnsmasq as name server: changes are applied, and the last servers stay
+//! while no name server answers.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,14 +11,14 @@ use evenkeel_testkit::lan::{Pid, eventually};
 use evenkeel_tests::{Net, TEST_TIMEOUT, program};
 use nix::sys::signal::Signal;
 
-/// A name server on the director's loopback, with these lines of configuration.
+/// Starts a name server on the director's loopback with these options.
 fn start_dnsmasq(net: &Net, lines: &[&str]) -> Pid {
     let mut args = vec!["-k", "-C", "/dev/null", "-p", "53", "-i", "lo", "-z", "-R", "-h", "--local=/example.org/"];
     args.extend(lines);
     net.lan.spawn("d1", "dnsmasq", Path::new("/usr/sbin/dnsmasq"), &args).expect("starts")
 }
 
-/// The daemon, with a resolv.conf of its own.
+/// Starts the daemon with its own resolv.conf.
 fn start_daemon(net: &Net, config: &str) -> Pid {
     let file = net.write_config("d1", config);
     let resolv = net.lan.dir.join("resolv.conf");
@@ -34,7 +35,7 @@ fn start_daemon(net: &Net, config: &str) -> Pid {
     pid
 }
 
-/// The servers of the first service: last number, port, weight, and whether it is up.
+/// The servers of the first service: last octet, port, weight, and whether the server is up.
 fn servers(net: &Net) -> BTreeSet<(u8, u16, u32, bool)> {
     let service = net.status("d1").and_then(|s| s.services.into_iter().next());
     let last = |a: std::net::IpAddr| a.to_string().rsplit('.').next().and_then(|n| n.parse().ok()).unwrap_or(0);
@@ -42,7 +43,7 @@ fn servers(net: &Net) -> BTreeSet<(u8, u16, u32, bool)> {
 }
 
 #[test]
-fn names_are_followed_and_kept_while_nobody_answers() {
+fn resolved_servers_follow_changes_and_stay_while_no_name_server_answers() {
     if !Path::new("/usr/sbin/dnsmasq").exists() {
         return;
     }
@@ -69,16 +70,16 @@ fn names_are_followed_and_kept_while_nobody_answers() {
     let shown = String::from_utf8_lossy(&net.evenkeel("d1", &["status"]).stdout).into_owned();
     assert!(shown.contains("192.168.1.11:80 (app.example.org)"), "{shown}");
 
-    // No name server: nothing changes, and status says so; neither over a restart of the daemon.
+    // Without a name server nothing changes, and status reports the failure. A restart of the daemon changes nothing, too.
     net.lan.signal(dns, Signal::SIGKILL).expect("ends");
     let warned = || net.status("d1").filter(|s| s.warnings.iter().any(|w| w.contains("its 2 last servers are kept")));
-    eventually("the failure is told", TEST_TIMEOUT, warned);
+    eventually("the failure is reported", TEST_TIMEOUT, warned);
     assert_eq!(servers(&net), up(&[11, 12]));
     net.lan.signal(pid, Signal::SIGQUIT).expect("hands over");
     start_daemon(&net, &config);
     assert_eq!(servers(&net).iter().map(|s| s.0).collect::<Vec<_>>(), [11, 12]);
 
-    // Another address in the place of one.
+    // One address is replaced by another.
     let dns = start_dnsmasq(
         &net,
         &["--host-record=app.example.org,192.168.1.12", "--host-record=app.example.org,192.168.1.13"],
@@ -86,7 +87,7 @@ fn names_are_followed_and_kept_while_nobody_answers() {
     eventually("the other addresses", TEST_TIMEOUT, || (servers(&net) == up(&[12, 13])).then_some(()));
     get().expect("an answer");
 
-    // The same by SRV records: ports, shares, and only the first priority.
+    // SRV records: ports, weights, and only the best priority.
     net.lan.signal(dns, Signal::SIGKILL).expect("ends");
     let srv = config
         .replace("real_server app.example.org 80", "real_server srv _http._tcp.example.org")

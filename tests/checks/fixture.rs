@@ -1,4 +1,4 @@
-//! A director that checks one other host, and what there is to say of it.
+//! A director that checks one other host: configurations, servers in that host, and waiting for results.
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -8,10 +8,10 @@ use evenkeel_core::ipc::{ServerStatus, ServiceStatus};
 use evenkeel_testkit::lan::eventually;
 use evenkeel_tests::{Net, TEST_TIMEOUT};
 
-/// The host that is checked, and its address.
+/// The address of the host that is checked.
 pub const PEER: &str = "192.168.1.3";
 
-/// One service for each check, by the port of its virtual server; all of the same real server.
+/// One virtual server for each check, by its port. All have the same real server.
 pub fn services_config<T: AsRef<str>>(checks: &[(u16, T)]) -> String {
     let one = |(port, check): &(u16, T)| {
         let check = check.as_ref();
@@ -23,29 +23,29 @@ pub fn services_config<T: AsRef<str>>(checks: &[(u16, T)]) -> String {
     checks.iter().map(one).collect()
 }
 
-/// An HTTP_GET of one page, tried once.
+/// An HTTP_GET of one path, without retries.
 pub fn http_check(path: &str, more: &str) -> String {
     format!("HTTP_GET {{\n retry 0\n {more}\n url {{\n path {path}\n }}\n}}\n")
 }
 
-/// What the director says of a virtual server.
+/// The status of a virtual server.
 pub fn service_status(net: &Net, port: u16) -> Option<ServiceStatus> {
     net.status("d1")?.services.into_iter().find(|s| s.port == port)
 }
 
-/// And of its real server.
+/// The status of its real server.
 pub fn server_status(net: &Net, port: u16) -> Option<ServerStatus> {
     service_status(net, port)?.servers.into_iter().next()
 }
 
-/// Waits until a server is up, having been probed.
+/// Waits until a server is up and was probed.
 pub fn wait_until_up(net: &Net, port: u16) -> ServerStatus {
     eventually(&format!("{port} passes"), TEST_TIMEOUT, || {
         server_status(net, port).filter(|s| s.up && s.checks[0].last_probe.as_ref().is_some_and(|l| l.passed()))
     })
 }
 
-/// Waits until a server is down because its probe failed in a phase, with these words.
+/// Waits until a server is down because its probe failed in this phase, with this text in its detail.
 pub fn wait_until_failed(net: &Net, port: u16, phase: Phase, words: &str) {
     let as_expected = |s: &ServerStatus| {
         let last = s.checks[0].last_probe.as_ref();
@@ -61,7 +61,7 @@ pub fn wait_until_failed(net: &Net, port: u16, phase: Phase, words: &str) {
     assert!(done.is_some(), "{port} does not fail at {phase:?} with `{words}`: {}", seen.borrow());
 }
 
-/// A listener in the peer, which does something with each connection.
+/// Listens in the checked host, and calls `each` for each connection.
 pub fn listen(net: &Net, port: u16, each: impl Fn(TcpStream) + Send + Sync + Clone + 'static) {
     net.lan.spawn_thread_in("d2", move || {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).expect("free");
@@ -72,7 +72,7 @@ pub fn listen(net: &Net, port: u16, each: impl Fn(TcpStream) + Send + Sync + Clo
     });
 }
 
-/// Reads a request, and then says something.
+/// Reads a request, and then calls `say` to respond.
 pub fn respond(mut stream: TcpStream, say: impl FnOnce(&mut TcpStream)) {
     let _ = stream.read(&mut [0; 4096]);
     say(&mut stream);

@@ -1,6 +1,7 @@
-//! Health checks against keepalived's recorded runs, and against real servers that fail in every way that can be staged.
+//! Health checks: recorded runs of keepalived, and real servers that fail in every way that can be arranged.
 
 mod broken_servers;
+mod comparison;
 mod discovery;
 mod fixture;
 mod misc_check;
@@ -9,5 +10,5 @@ mod real_servers;
 mod recording;
 mod replay;
 
-/// Whoever replays what happened at certain moments holds it alone; those who load the machine share it.
+/// A test that depends on timing takes the write lock, and runs alone. Tests that load the machine take the read lock.
 static TIMING_LOCK: std::sync::RwLock<()> = std::sync::RwLock::new(());

@@ -1,4 +1,4 @@
-//! Programs that judge real servers, by the thousand, and what a weight of theirs does.
+//! MISC_CHECK: a thousand programs at the same time, and weights that programs set.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -20,7 +20,7 @@ fn write_script(net: &Net, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-/// How many processes run whose command line holds a word.
+/// The number of processes whose command line contains a word.
 fn count_processes(word: &str) -> usize {
     let mut n = 0;
     evenkeel_sys::process::for_each_process(|_, _, line| n += usize::from(line.iter().any(|w| w.contains(word))));
@@ -28,12 +28,12 @@ fn count_processes(word: &str) -> usize {
 }
 
 #[test]
-fn a_thousand_programs_at_once_leave_nothing_behind() {
+fn a_thousand_programs_at_once_leave_no_process_behind() {
     let _loud = crate::TIMING_LOCK.read();
     let Some(net) = Net::directors("programs") else { return };
     let marker = format!("1000{}", std::process::id());
     let quick = write_script(&net, "quick.sh", "exit $(( $1 % 2 ))");
-    // It starts others, waits for ever, and does not want to end.
+    // It starts other processes, waits for ever, and ignores SIGTERM.
     let hangs =
         write_script(&net, "hangs.sh", &format!("trap '' TERM\nsleep {marker} &\nsleep {marker}\nsleep {marker}"));
     let mut config = format!("{}script_user root\n}}\n", SMALL_TABLE.trim_end().trim_end_matches('}'));
@@ -59,7 +59,7 @@ fn a_thousand_programs_at_once_leave_nothing_behind() {
     ]);
     let d1 = net.start_daemon("d1", &config);
     wait_until_failed(&net, 50, Phase::Expect, "still running after 1 s");
-    eventually("each has run", TEST_TIMEOUT, || {
+    eventually("each program has run", TEST_TIMEOUT, || {
         let all = net.status("d1")?.services;
         let all: Vec<_> = all.iter().filter(|s| s.port <= 10).flat_map(|s| &s.servers).collect();
         let right = |(n, r): (usize, &&ServerStatus)| r.checks[0].last_probe.is_some() && r.up == (n % 2 == 0);
@@ -71,11 +71,11 @@ fn a_thousand_programs_at_once_leave_nothing_behind() {
     let pid = net.status("d1").expect("answers").pid;
     net.lan.signal(d1, Signal::SIGTERM).expect("running");
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
-    eventually("nothing is left", TEST_TIMEOUT, || (count_processes(&marker) == 0).then_some(()));
+    eventually("no process is left", TEST_TIMEOUT, || (count_processes(&marker) == 0).then_some(()));
 }
 
 #[test]
-fn what_a_reload_or_a_weight_does_is_seen_at_once() {
+fn weights_of_programs_and_suspended_checks_take_effect_at_once() {
     let _loud = crate::TIMING_LOCK.read();
     let Some(net) = Net::new("weights") else { return };
     let weight = net.lan.dir.join("weight");
@@ -118,9 +118,9 @@ fn what_a_reload_or_a_weight_does_is_seen_at_once() {
     fs::write(&weight, "12").expect("writable");
     wait("the quorum again", true, Some(10));
 
-    // Its address is not here, so that nobody asks; and then it is.
+    // While its address is not on this director, no probe is sent; then the address is added.
     let suspended = of(all[0].0, 81);
     assert!(suspended.suspended && suspended.servers[0].checks[0].last_probe.is_none() && suspended.servers[0].up);
     net.lan.ip("d1", "addr add 192.168.1.100/32 dev eth0").expect("added");
-    eventually("it is checked", TEST_TIMEOUT, || (!of(all[0].0, 81).servers[0].up).then_some(()));
+    eventually("the check runs", TEST_TIMEOUT, || (!of(all[0].0, 81).servers[0].up).then_some(()));
 }

@@ -1,4 +1,4 @@
-//! Real servers from Debian: each fails as it can fail, and the operator sees in which phase.
+//! Debian's servers as real servers: each fails in every way that can be arranged, and status shows in which phase.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -29,7 +29,7 @@ fn run_openssl(dir: &Path, args: &str) {
     assert!(done.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// A certificate of our own authority, valid for so many days.
+/// Makes a certificate that the test's CA signs, valid for so many days.
 fn make_certificate(dir: &Path, name: &str, host: &str, days: i32) {
     run_openssl(dir, &format!("req -newkey rsa:2048 -nodes -subj /CN={host} -keyout {name}.key -out {name}.csr"));
     fs::write(dir.join(format!("{name}.ext")), format!("subjectAltName=DNS:{host}\n")).expect("writable");
@@ -138,7 +138,7 @@ fn nginx_fails_in_every_way() {
     fs::remove_file(dir.join("broken")).expect("there");
     wait_until_up(&net, 4);
 
-    // Hung: the kernel still takes connections for it.
+    // A stopped process: the kernel still accepts connections for it.
     net.lan.signal(nginx, Signal::SIGSTOP).expect("running");
     wait_until_failed(&net, 1, Phase::FirstByte, "no answer to /page for 1 s");
     wait_until_failed(&net, 6, Phase::Tls, "no answer for 1 s");
@@ -151,7 +151,7 @@ fn nginx_fails_in_every_way() {
     let back = wait_until_up(&net, 1);
     let history: Vec<(bool, Option<Phase>)> = back.history.iter().map(|t| (t.up, t.phase)).collect();
     let (up, hung, gone) = ((true, None), (false, Some(Phase::FirstByte)), (false, Some(Phase::Connect)));
-    assert_eq!(history[..4], [up, gone, up, hung], "the last one first");
+    assert_eq!(history[..4], [up, gone, up, hung], "the latest first");
 
     let out = Command::new("nsenter")
         .arg(format!("--net=/run/netns/{}", net.lan.namespace("d1")))
@@ -195,7 +195,7 @@ fn name_servers_mail_servers_and_pings() {
         (5, "UDP_CHECK {\n connect_port 5353\n payload 0000010000010000000000000000020001\n require_reply 0000\n retry 0\n}".to_owned()),
         (6, "UDP_CHECK {\n connect_port 9\n}".to_owned()),
     ];
-    // They take their time to listen.
+    // The servers need some time until they listen.
     let listening = |port: u16| net.lan.run_in("d2", move || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok());
     eventually("the mail server listens", TEST_TIMEOUT, || listening(2525).ok().flatten());
     net.start_daemon("d1", &format!("{SMALL_TABLE}{}", services_config(&checks)));
@@ -217,9 +217,9 @@ fn name_servers_mail_servers_and_pings() {
     wait_until_up(&net, 4);
 }
 
-/// Debian's databases, each in the peer's namespace, with its files in the test's directory.
+/// Debian's databases, each in the checked host's namespace, with its files in the test's directory.
 #[test]
-fn databases_that_take_no_clients_fail() {
+fn databases_that_accept_no_clients_fail() {
     let _loud = crate::TIMING_LOCK.read();
     let Some(net) = Net::directors("databases") else { return };
     let initdb = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().next();
@@ -230,7 +230,7 @@ fn databases_that_take_no_clients_fail() {
     if !is_installed("/usr/bin/redis-server") {
         return;
     }
-    // PostgreSQL does not run as root. Its user may not look into this directory.
+    // PostgreSQL does not run as root, and its user has no access to the test's directory.
     let data = std::env::temp_dir().join(format!("evenkeel-pg-{}", std::process::id()));
     fs::create_dir(&data).expect("new");
     let as_postgres = |program: &str, args: &[&str]| {
@@ -268,7 +268,7 @@ fn databases_that_take_no_clients_fail() {
     wait_until_failed(&net, 4, Phase::Expect, "not PostgreSQL's");
     wait_until_failed(&net, 5, Phase::Expect, "expected +PONG");
     wait_until_failed(&net, 6, Phase::Expect, "not MySQL's");
-    // It takes no new clients any more, but those that are there go on: "smart shutdown".
+    // "Smart shutdown": it accepts no new clients, but existing ones continue.
     let server: u32 = fs::read_to_string(data.join("postmaster.pid"))
         .ok()
         .and_then(|t| t.lines().next()?.parse().ok())
@@ -290,7 +290,7 @@ fn databases_that_take_no_clients_fail() {
     fs::remove_dir_all(&data).expect("ours");
 
     if !Path::new("/usr/sbin/mariadbd").exists() {
-        eprintln!("MariaDB is not here, and not tried");
+        eprintln!("skipped in part: MariaDB is not installed");
         return;
     }
     let dir = net.lan.dir.join("mariadb");
@@ -321,19 +321,19 @@ fn databases_that_take_no_clients_fail() {
             last.detail.ends_with(words).then_some(())
         });
     };
-    // Nobody may come from there, and then somebody may.
+    // No user may connect from the director; then one may.
     let maria = start("SELECT 1;\n");
     says(3, "is not allowed to connect to this MariaDB server");
     net.lan.signal(maria, Signal::SIGKILL).expect("running");
     start("CREATE USER evenkeel@'%';\n");
     says(3, "takes clients");
     says(7, "takes clients, though not us");
-    // More checks than broken handshakes would be forgiven.
+    // More checks than max-connect-errors allows for broken handshakes.
     std::thread::sleep(Duration::from_secs(4));
     says(3, "takes clients");
 }
 
-/// Debian's gRPC, with the protocol's messages by hand.
+/// A server with Debian's gRPC, which encodes the messages itself.
 const GRPC_SERVER: &str = r"
 import os, sys, grpc
 from concurrent import futures
@@ -355,7 +355,7 @@ server.wait_for_termination()
 ";
 
 #[test]
-fn grpc_says_whether_it_serves() {
+fn grpc_services_report_whether_they_serve() {
     let _loud = crate::TIMING_LOCK.read();
     let Some(net) = Net::directors("grpc") else { return };
     let there = Command::new("/usr/bin/python3").args(["-c", "import grpc"]).status();

@@ -1,26 +1,30 @@
-//! Clusters in virtual time. `EVENKEEL_SEED=n` replays one seed; `EVENKEEL_SEEDS=n` runs more of them.
+//! Simulations: VRRP clusters in virtual time, under random and under exhaustive faults.
+//!
+//! `EVENKEEL_SEED=n` replays one seed. `EVENKEEL_SEEDS=n` sets the number of seeds. `EVENKEEL_DEEPER=n` lengthens the
+//! sequences of the exhaustive test.
 
 use std::time::Duration;
 
 use evenkeel_core::model::{Track, VrrpVersion};
-use evenkeel_testkit::sim::{Cluster, LinkFaults, Rng, instance, tracked_script};
+use evenkeel_testkit::sim::{Cluster, LinkFaults, SplitMix64, instance, tracked_script};
 
-/// One history: a few rounds of faults, each healed; after each heal exactly one master, the best one, within the
-/// protocol's bound, and it stays. In every third history each host has two links and a sync group over them.
+/// One history: six rounds of faults, each of which is healed. After each heal there is exactly one master, the one of
+/// highest priority, within the protocol's bound, and it stays master. In a third of the histories each host has two links
+/// and a sync group over them.
 fn run_history(seed: u64) {
-    let mut r = Rng::new(seed ^ 0x5eed);
+    let mut r = SplitMix64::new(seed ^ 0x5eed);
     let n = 2 + r.below(4) as usize;
     let version = if r.chance(50) { VrrpVersion::V2 } else { VrrpVersion::V3 };
     let interval = match version {
         VrrpVersion::V2 => Duration::from_secs(1 + r.below(3)),
         VrrpVersion::V3 => Duration::from_millis(10 * (2 + r.below(300))),
     };
-    // Equal priorities happen in practice; the higher address decides.
-    let kinds = if r.chance(30) { 3 } else { 254 };
+    // Equal priorities occur in practice. The higher address decides.
+    let priorities = if r.chance(30) { 3 } else { 254 };
     let links = if r.chance(33) { 2 } else { 1 };
     let weight = [None, Some(0), Some(-30), Some(20)][r.below(4) as usize];
     let hosts = (0..n).map(|_| {
-        let mut i = instance(1 + r.below(kinds) as u8, version, interval);
+        let mut i = instance(1 + r.below(priorities) as u8, version, interval);
         i.tracks =
             weight.map(|weight| Track { object: tracked_script(), weight, reverse: false }).into_iter().collect();
         i.sync_group = (links > 1).then(|| "G".to_owned());
@@ -29,7 +33,7 @@ fn run_history(seed: u64) {
     let mut c = Cluster::with_links(hosts.collect(), seed);
     for round in 0..6 {
         for _ in 0..c.rng().below(12) {
-            inject_fault(&mut c, interval, kinds);
+            inject_fault(&mut c, interval, priorities);
             let ms = c.rng().below(interval.as_millis() as u64 * 3);
             c.run(Duration::from_millis(ms));
         }
@@ -43,7 +47,8 @@ fn run_history(seed: u64) {
     }
 }
 
-fn inject_fault(c: &mut Cluster, interval: Duration, kinds: u64) {
+/// A random fault of a random host or of the links. `priorities`: the number of different priorities for a reload.
+fn inject_fault(c: &mut Cluster, interval: Duration, priorities: u64) {
     let (n, links) = (c.len() as u64, c.links() as u64);
     let i = c.rng().below(n) as usize;
     let link = c.rng().below(links) as usize;
@@ -69,7 +74,7 @@ fn inject_fault(c: &mut Cluster, interval: Duration, kinds: u64) {
             c.set_script_result(i, good);
         }
         10 => {
-            let priority = 1 + c.rng().below(kinds) as u8;
+            let priority = 1 + c.rng().below(priorities) as u8;
             c.reload(i, |cfg| cfg.priority = priority);
         }
         11 => c.link_faults = LinkFaults { loss_percent: c.rng().below(100), ..c.link_faults },
@@ -80,6 +85,7 @@ fn inject_fault(c: &mut Cluster, interval: Duration, kinds: u64) {
     }
 }
 
+/// On each link there is one master, which has the highest priority and holds the address; all links have the same master.
 fn assert_converged(c: &Cluster, seed: u64, round: u32) {
     for link in 0..c.links() {
         let masters = c.masters(link);
@@ -90,9 +96,13 @@ fn assert_converged(c: &Cluster, seed: u64, round: u32) {
             c.now
         );
         assert_eq!(c.holders(link), masters, "seed {seed}");
-        assert_eq!(masters, c.masters(0), "seed {seed}, round {round}: a group on two hosts");
+        assert_eq!(masters, c.masters(0), "seed {seed}, round {round}: the masters of a sync group are on two hosts");
         let best = (0..c.len()).map(|i| c.priority(i, link)).max();
-        assert_eq!(Some(c.priority(masters[0], link)), best, "seed {seed}, round {round}: not the best is master");
+        assert_eq!(
+            Some(c.priority(masters[0], link)),
+            best,
+            "seed {seed}, round {round}: the master has not the highest priority"
+        );
     }
 }
 
@@ -135,7 +145,7 @@ fn a_clean_stop_hands_over_within_skew() {
     assert_eq!(c.masters(0), [1]);
 }
 
-/// What can be done to a host.
+/// What can happen to a host.
 const ACTIONS: [fn(&mut Cluster, usize); 9] = [
     |c, i| c.crash(i),
     |c, i| c.kill_process(i),
@@ -148,8 +158,8 @@ const ACTIONS: [fn(&mut Cluster, usize); 9] = [
     |c, i| c.pause(i, Duration::from_millis(1500)),
 ];
 
-/// Every sequence of so many actions on any host, each after a short or a long while. Whatever was done: once everything
-/// is heard again there is one master, the best, within the bound; no two masters go on hearing each other.
+/// Runs every sequence of `depth` actions on any host, with a short or a long time after each. After every sequence and a
+/// heal there is one master, the one of highest priority, within the bound, and no second master that receives its adverts.
 fn explore_faults(c: &Cluster, depth: usize, done: &mut Vec<(usize, usize)>, count: &mut u64) {
     let mut healed = c.clone();
     healed.heal();
@@ -176,7 +186,7 @@ fn explore_faults(c: &Cluster, depth: usize, done: &mut Vec<(usize, usize)>, cou
 }
 
 #[test]
-fn no_sequence_of_faults_leaves_two_masters_that_hear_each_other() {
+fn no_sequence_of_faults_leaves_two_masters_that_receive_each_other_s_adverts() {
     let deeper = env_number("EVENKEEL_DEEPER").unwrap_or(0) as usize;
     for (priorities, depth) in [(&[150, 100][..], 2), (&[150, 100, 50][..], 2)] {
         let mut hosts = priorities.iter().map(|&p| {
