@@ -187,7 +187,7 @@ fn every_transition_of_a_flapping_server_is_in_the_history() {
 #[test]
 fn responses_near_the_timeout_pass_or_fail_and_leave_no_connection() {
     let _loud = crate::TIMING_LOCK.read();
-    let Some(net) = Net::directors("patience") else { return };
+    let Some(net) = Net::directors("timeouts") else { return };
     let requests = Arc::new(AtomicUsize::new(0));
     let count = requests.clone();
     listen(&net, 7021, move |s| {

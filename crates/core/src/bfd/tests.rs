@@ -49,9 +49,9 @@ impl Pair {
         loop {
             let Some((i, o)) = (0..2).find_map(|i| Some((i, self.sessions[i].poll_output()?))) else { return };
             match o {
-                Output::Transition { to, diagnostic: why, admin_down: meant, .. } => {
-                    self.states[i].push((self.now, to, why));
-                    self.admin_downs += u32::from(meant);
+                Output::Transition { to, diagnostic, admin_down, .. } => {
+                    self.states[i].push((self.now, to, diagnostic));
+                    self.admin_downs += u32::from(admin_down);
                 }
                 Output::Send(bytes) => {
                     self.sent[i] += 1;

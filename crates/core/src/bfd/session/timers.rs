@@ -58,7 +58,7 @@ impl Session {
         }
     }
 
-    /// bfd.DesiredMinTxInterval in force (6.8.3): at least a second while the session is not up, and not slower than before
+    /// The current bfd.DesiredMinTxInterval (6.8.3): at least a second while the session is not up, and not slower than before
     /// until the neighbour has confirmed the change.
     pub(super) fn desired_min_tx(&self) -> Duration {
         match self.state {
@@ -68,7 +68,7 @@ impl Session {
         }
     }
 
-    /// The intervals in force.
+    /// The current intervals.
     pub(super) fn local_intervals(&self) -> LocalIntervals {
         LocalIntervals { min_tx: self.desired_min_tx(), min_rx: self.cfg.min_rx }
     }

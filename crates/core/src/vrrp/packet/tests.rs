@@ -28,7 +28,7 @@ fn advert(addresses: &[&str]) -> Advert {
 }
 
 #[test]
-fn what_is_not_an_advert_is_refused_for_its_reason() {
+fn an_invalid_advert_is_rejected_with_its_reason() {
     let h = header("10.0.0.2", "224.0.0.18");
     let v2 =
         advert(&["10.0.0.100"]).encode_message(VrrpVersion::V2, Auth::None, ChecksumForm::MessageOnly, h.src, h.dst);
@@ -53,9 +53,9 @@ fn what_is_not_an_advert_is_refused_for_its_reason() {
 }
 
 #[test]
-fn a_checksum_is_right_in_one_of_the_forms_or_wrong() {
+fn a_checksum_is_correct_in_one_of_the_forms_or_rejected() {
     let rules = AdvertRules { version: VrrpVersion::V3, ..RULES };
-    for (dst, old_unicast, form, taken) in [
+    for (dst, old_unicast, form, accepted) in [
         ("224.0.0.18", OldUnicastChecksum::Detected, ChecksumForm::PseudoHeader, true),
         ("224.0.0.18", OldUnicastChecksum::Detected, ChecksumForm::MessageOnly, true),
         ("10.0.0.1", OldUnicastChecksum::Detected, ChecksumForm::OldUnicast, true),
@@ -64,8 +64,8 @@ fn a_checksum_is_right_in_one_of_the_forms_or_wrong() {
         let h = header("10.0.0.2", dst);
         let mut m = advert(&["10.0.0.100"]).encode_message(VrrpVersion::V3, Auth::None, form, h.src, h.dst);
         let rules = AdvertRules { old_unicast_checksum: old_unicast, ..rules };
-        let heard = rules.parse(&h, &m).map(|h| h.form);
-        assert_eq!(heard, if taken { Ok(form) } else { Err(RejectReason::Checksum) }, "{dst} {form:?}");
+        let detected = rules.parse(&h, &m).map(|h| h.form);
+        assert_eq!(detected, if accepted { Ok(form) } else { Err(RejectReason::Checksum) }, "{dst} {form:?}");
         m[6..8].copy_from_slice(&[0xde, 0xad]);
         assert_eq!(rules.parse(&h, &m).map(|_| ()), Err(RejectReason::Checksum));
     }
@@ -75,17 +75,17 @@ fn a_checksum_is_right_in_one_of_the_forms_or_wrong() {
 }
 
 #[test]
-fn as_many_addresses_go_into_an_advert_as_fit() {
+fn an_advert_has_as_many_addresses_as_fit() {
     let many: Vec<String> = (0..300).map(|n| format!("fd00::{n:x}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let h = header("fe80::2", "ff02::12");
     let m = advert(&many).encode_message(VrrpVersion::V3, Auth::None, ChecksumForm::PseudoHeader, h.src, h.dst);
-    let heard = AdvertRules { version: VrrpVersion::V3, ..RULES }.parse(&h, &m).expect("an advert");
-    assert_eq!((heard.advert.addresses.len(), m.len() + 40 <= 1500), (90, true));
+    let received = AdvertRules { version: VrrpVersion::V3, ..RULES }.parse(&h, &m).expect("an advert");
+    assert_eq!((received.advert.addresses.len(), m.len() + 40 <= 1500), (90, true));
 }
 
 #[test]
-fn no_bytes_make_the_reader_panic() {
+fn no_bytes_make_the_parser_panic() {
     use proptest::prelude::*;
     let bytes = || prop::collection::vec(any::<u8>(), 0..120);
     proptest!(|(m in bytes(), v3 in any::<bool>(), authentic in any::<bool>(), v6 in any::<bool>(), behind in any::<bool>())| {
@@ -105,10 +105,10 @@ fn no_bytes_make_the_reader_panic() {
 }
 
 #[test]
-fn a_router_says_that_it_is_one() {
+fn a_neighbour_advertisement_has_the_router_flag_if_the_host_forwards() {
     let frame = |router| announcement_frame(MAC, ip("fd99::1"), router);
     assert_eq!((frame(false)[58], frame(true)[58]), (0x20, 0xa0));
-    // The checksum covers the flag: over the pseudo-header and the message it comes out as zero.
+    // The checksum covers the flag: computed over pseudo-header and message, it is zero.
     for f in [frame(false), frame(true)] {
         assert_eq!(crate::checksum::internet_checksum(32 + 58, &f[22..]), 0);
     }

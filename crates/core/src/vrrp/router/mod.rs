@@ -44,7 +44,7 @@ pub struct Router {
     group_fault: Option<String>,
     /// The owner of the addresses met another owner, and has priority 254 from then on.
     owner_demoted: bool,
-    /// The priority in force, tracked objects included.
+    /// The current priority, tracked objects included.
     priority: u8,
     /// Version 3: the interval in the master's adverts. Else, and before the first advert: the configured one.
     master_interval: Duration,

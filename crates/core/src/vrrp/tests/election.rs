@@ -102,7 +102,7 @@ fn a_master_that_was_paused_steps_down_where_it_must_not_preempt() {
     // Three intervals and the skew of priority 254: 3.007 s after the last advert.
     let (mut r, t) = master("timer_expired_backup");
     r.handle_deadline(t + ms(3000));
-    assert_eq!(r.state(), State::Master, "nobody can have taken over");
+    assert_eq!(r.state(), State::Master, "no backup can have taken over");
     let (mut r, t) = master("timer_expired_backup");
     r.handle_deadline(t + ms(3100));
     assert_eq!((r.state(), r.last_transition().1), (State::Backup, &TransitionReason::AdvertTimerLate { ms: 3100 }));
@@ -125,7 +125,7 @@ fn a_master_that_was_paused_steps_down_where_it_must_not_preempt() {
 fn a_lost_bfd_neighbour_shortens_the_timer_if_it_was_the_master() {
     let mut r = started_router("priority 100");
     r.handle(at_ms(100), Input::BfdNeighbourLost(PEER));
-    assert_eq!(r.next_deadline(), started_router("priority 100").next_deadline(), "nobody was master yet");
+    assert_eq!(r.next_deadline(), started_router("priority 100").next_deadline(), "no master was known");
     receive(&mut r, at_ms(200), 150);
     let silence = r.next_deadline();
     r.handle(at_ms(300), Input::BfdNeighbourLost(Ipv4Addr::new(10, 0, 0, 3).into()));

@@ -76,7 +76,7 @@ fn checksum_forms_are_detected_and_reported_and_an_old_peer_gets_its_own_form() 
         .filter_map(|o| if let Output::Send { to, packet, .. } = o { Some((*to, packet)) } else { None })
         .map(|(to, packet)| ChecksumForm::OldUnicast.compute(ME, to, &packet[20..]) == 0)
         .collect();
-    assert_eq!(forms, [true, false], "the old one and nobody else");
+    assert_eq!(forms, [true, false], "only the old peer");
 }
 
 #[test]
