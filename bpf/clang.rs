@@ -1,5 +1,5 @@
-// The compiler of the BPF programs: which clang is used, and its arguments. Every build script that compiles BPF includes this
-// file.
+// The compiler of the BPF programs: which clang is used, and its arguments. Every build script that compiles BPF
+// includes this file.
 
 /// Debian's compilers, newest first; 14 is the oldest that supports what the programs use.
 const CLANGS: &[&str] = &["clang-19", "clang-18", "clang-17", "clang-16", "clang-15", "clang-14", "clang"];

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * Takes the outer headers of tunnelled packets off on a real server, where its kernel has no tunnel devices or nobody
- * wants to set them up. Only what is for a virtual address that this host serves is unwrapped; everything else is left
- * as it is.
+ * Decapsulation on a real server: removes the outer headers of tunnelled packets, for kernels without tunnel devices,
+ * or where nobody wants to configure them. Only packets to a virtual address of this host are decapsulated; all
+ * others are unchanged.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -16,12 +16,12 @@
 #include <bpf/bpf_helpers.h>
 
 #define ETH_SIZE 14
-#define OUTER_MOST (40 + 8 + 8 + 8)
-/* BPF_F_ADJ_ROOM_DECAP_L3_IPV4 and _IPV6 (Linux 6.3), by their numbers: older headers do not know them */
+#define OUTER_MAX (40 + 8 + 8 + 8)
+/* BPF_F_ADJ_ROOM_DECAP_L3_IPV4 and _IPV6 (Linux 6.3), as numbers: older headers do not have them */
 #define DECAP_TO_IPV4 (1ull << 7)
 #define DECAP_TO_IPV6 (1ull << 8)
 
-/* A virtual address of this host; IPv4 has its word first, and zeros behind it. */
+/* A virtual address of this host. An IPv4 address is in the first word, and the other words are 0. */
 struct address {
 	__be32 word[4];
 };
@@ -46,7 +46,10 @@ struct {
 	__type(value, struct decap_settings);
 } decap_settings SEC(".maps");
 
-/* Packets unwrapped, and not, for want of a virtual address or of a helper that older kernels do not have. */
+/*
+ * Packets that were decapsulated; that were not, since this host does not have the virtual address; or since the
+ * kernel's helper failed, which in older kernels cannot change the address family.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 3);
@@ -54,7 +57,7 @@ struct {
 	__type(value, __u64);
 } decap_counts SEC(".maps");
 
-enum { UNWRAPPED, NOT_OURS, FAILED };
+enum { DECAPSULATED, NOT_OURS, FAILED };
 
 static __always_inline void count(__u32 what)
 {
@@ -63,8 +66,11 @@ static __always_inline void count(__u32 what)
 		(*n)++;
 }
 
-/* What lies behind the outer IP header: the length of what is there, and the inner protocol (4 or 41). 0: no tunnel. */
-static __always_inline __u32 between(void *at, void *end, __u8 protocol, __u8 *inner)
+/*
+ * The length of the headers between the outer and the inner IP header, and the inner protocol (4 or 41; 0: it is no
+ * tunnel). ~0: it is no tunnel.
+ */
+static __always_inline __u32 tunnel_header_len(void *at, void *end, __u8 protocol, __u8 *inner)
 {
 	__u32 zero = 0;
 	if (protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6) {
@@ -73,10 +79,12 @@ static __always_inline __u32 between(void *at, void *end, __u8 protocol, __u8 *i
 	}
 	if (protocol == IPPROTO_GRE) {
 		__be16 *gre = at;
-		/* RFC 2784: version 0; a checksum may be there, nothing else */
+		/* RFC 2784: version 0, with or without a checksum, and nothing else */
 		if ((void *)(gre + 2) > end || (gre[0] & ~bpf_htons(0x8000)))
 			return ~0u;
-		*inner = gre[1] == bpf_htons(ETH_P_IP) ? IPPROTO_IPIP : gre[1] == bpf_htons(ETH_P_IPV6) ? IPPROTO_IPV6 : 0;
+		*inner = gre[1] == bpf_htons(ETH_P_IP)   ? IPPROTO_IPIP :
+			 gre[1] == bpf_htons(ETH_P_IPV6) ? IPPROTO_IPV6 :
+							   0;
 		return gre[0] ? 8 : 4;
 	}
 	struct decap_settings *set = bpf_map_lookup_elem(&decap_settings, &zero);
@@ -84,7 +92,10 @@ static __always_inline __u32 between(void *at, void *end, __u8 protocol, __u8 *i
 	__u8 *gue = (void *)(udp + 1);
 	if (protocol != IPPROTO_UDP || !set || !set->gue_port || (void *)(gue + 4) > end || udp->dest != set->gue_port)
 		return ~0u;
-	/* variant 0, a data packet; its optional fields (remote checksum offload) are counted in words */
+	/*
+	 * variant 0, a data packet; the header says how many words of optional fields (remote checksum offload)
+	 * follow
+	 */
 	if (gue[0] & 0xe0)
 		return ~0u;
 	*inner = gue[1];
@@ -96,7 +107,7 @@ int evenkeel_decap(struct __sk_buff *skb)
 {
 	if (skb->pkt_type != 0 /* PACKET_HOST */)
 		return TC_ACT_UNSPEC;
-	__u32 want = ETH_SIZE + OUTER_MOST + 40;
+	__u32 want = ETH_SIZE + OUTER_MAX + 40;
 	if (skb->data_end - skb->data < want)
 		bpf_skb_pull_data(skb, skb->len < want ? skb->len : want);
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -120,10 +131,10 @@ int evenkeel_decap(struct __sk_buff *skb)
 		protocol = ip->protocol;
 		outer = sizeof(*ip);
 	}
-	__u32 more = between(data + ETH_SIZE + outer, end, protocol, &inner);
-	if (more > 8 + 4 + 32 || (inner != IPPROTO_IPIP && inner != IPPROTO_IPV6))
+	__u32 len = tunnel_header_len(data + ETH_SIZE + outer, end, protocol, &inner);
+	if (len > 8 + 4 + 32 || (inner != IPPROTO_IPIP && inner != IPPROTO_IPV6))
 		return TC_ACT_UNSPEC;
-	outer += more;
+	outer += len;
 	struct address vip = {};
 	void *l3 = data + ETH_SIZE + (outer & 0x7f);
 	if (inner == IPPROTO_IPV6) {
@@ -152,7 +163,7 @@ int evenkeel_decap(struct __sk_buff *skb)
 		__be16 proto = v6 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
 		bpf_skb_store_bytes(skb, 12, &proto, 2, 0);
 	}
-	count(UNWRAPPED);
+	count(DECAPSULATED);
 	return TC_ACT_UNSPEC;
 }
 

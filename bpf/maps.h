@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Every map: who writes, who reads, why this size. All of them are pinned, so that they outlive every process. */
+/*
+ * The maps: who writes and who reads each, and why it has its size. All of them are pinned, so that they outlive every
+ * process.
+ */
 #ifndef EVENKEEL_MAPS_H
 #define EVENKEEL_MAPS_H
 
 /*
- * A table is the one value of a map: its address is a constant in the program, and no look-up stands between an index and its
- * element. Only for what user space alone writes: an upgrade may copy such a map, where two programs have to share others.
+ * A static table: the one value of a map. Its address is a constant in the program, so that an index leads to an
+ * element without a map lookup. Only for what user space alone writes: two versions of the program that run side by
+ * side during an upgrade must share what the program writes, and may each have their own copy of such a table. The
+ * name may have ten letters, since the skeleton cuts the section's name at 15.
  */
 #define TABLE(name) SEC(".bss." #name)
 
 /*
- * An element of a table; 0 if it has none of this index. The verifier wants to see the index in one register, and the test before
- * the address.
+ * The element of a static table; 0 if the index is out of range. The verifier requires that the index is in one
+ * register, and that its test comes before the address.
  */
-#define TABLE_GET(table, index)                                                     \
+#define TABLE_GET(table, index)                                              \
 	({                                                                   \
 		__u64 at_ = (index);                                         \
 		typeof(&(table)[0]) element_ = 0;                            \
@@ -25,8 +30,8 @@
 		element_;                                                    \
 	})
 
-/* The same of a table of 2^n elements, of whose index the last n bits count. */
-#define TABLE_GET_MASKED(table, index)                                                \
+/* The same for a table of 2^n elements, of whose index only the last n bits count. */
+#define TABLE_GET_MASKED(table, index)                                       \
 	({                                                                   \
 		__u64 at_ = (index);                                         \
 		asm volatile("" : "+r"(at_));                                \
@@ -36,13 +41,13 @@
 /* User space writes, the program reads. */
 struct settings settings TABLE(settings);
 
-/* User space writes, the program reads: (address, port, protocol) -> service. */
-struct endpoint endpoints[EK_SERVICE_SLOTS] TABLE(endpoints); /* a section's name has 15 characters at most */
+/* User space writes, the program reads: (address, port, protocol) to a service. */
+struct endpoint endpoints[EK_SERVICE_SLOTS] TABLE(endpoints);
 
-/* User space writes, the program reads: a real server behind NAT, as its answers name it -> destination. */
+/* User space writes, the program reads: the source of a NAT server's replies to a destination. */
 struct endpoint nat_dests[EK_NAT_SLOTS] TABLE(nat_dests);
 
-/* The program writes and reads: see route_known(). */
+/* The program writes and reads: see route_cache_lookup(). */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, EK_ROUTE_CACHE);
@@ -50,7 +55,7 @@ struct {
 	__type(value, __u64);
 } route_cache SEC(".maps");
 
-/* The program writes and reads: where flows without an entry go, see crowded.h. */
+/* The program writes and reads: destinations of flows without an entry, see conn/stateless.h. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, EK_FLOW_CLASSES);
@@ -58,7 +63,7 @@ struct {
 	__type(value, __u64);
 } flow_classes SEC(".maps");
 
-/* User space writes, the program reads: the firewall marks of addresses. */
+/* User space writes, the program reads: the firewall marks of destination addresses. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -76,7 +81,7 @@ struct {
 	__type(value, struct reply_route);
 } reply_routes SEC(".maps");
 
-/* User space writes; the program writes only service_half.next. */
+/* User space writes, the program reads; the program writes only service_half.next. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -85,7 +90,7 @@ struct {
 	__type(value, struct service);
 } services SEC(".maps");
 
-/* User space writes each entry's first two lines, the program the third. */
+/* User space writes the first two cache lines of an element, the program writes the third. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -94,10 +99,10 @@ struct {
 	__type(value, struct dest);
 } dests SEC(".maps");
 
-/* User space writes: server lists and tables, handed out in ranges. */
+/* User space writes, the program reads: server lists and scheduler tables, allocated in ranges. */
 __u32 lists[EK_LIST_WORDS] TABLE(lists);
 
-/* The program writes what is best, both raise versions. */
+/* The program writes results; the program and user space increment versions. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -106,10 +111,13 @@ struct {
 	__type(value, struct block);
 } blocks SEC(".maps");
 
-/* User space writes: by destination. Not a part of it, so that two versions of the program can share destinations. */
+/*
+ * User space writes, the program reads; by destination. It is no part of struct dest, so that two versions of the
+ * program can share destinations.
+ */
 struct block_refs block_refs[EK_MAX_DESTS] TABLE(block_refs);
 
-/* The program writes; user space reads by mapping it. The loader sets the size (a power of two of lines). */
+/* The program writes; user space reads by mapping it. The loader sets the size, a power of two of lines. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -119,10 +127,10 @@ struct {
 } conns SEC(".maps");
 
 /*
- * The program writes and reads: a bit for each line of the connection table, set once an entry that belongs to it, or to
- * a line before it, was put behind it. A look that meets a line without the bit need not go on: the lines of a bucket are
- * 64 bytes each and cold, and nearly every new connection looks for an entry that is not there. The bits are never taken
- * back: the price of that is a longer look where the table was full once.
+ * The program writes and reads: the overflow bits, one for each line of the connection table. The bit of a line is
+ * set before an entry that belongs to this line, or to a line before it, is stored behind it. A lookup ends at a line
+ * without the bit: lines are 64 bytes and mostly not cached, and nearly every new connection looks for an entry that
+ * does not exist. Bits are never cleared; the cost is a longer lookup where the table was full once.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -132,7 +140,10 @@ struct {
 	__type(value, __u64);
 } conn_overflow SEC(".maps");
 
-/* The program writes and reads, user space clears. The loader sets the size: a line for every eight of connections. */
+/*
+ * The program writes and reads, user space clears. The loader sets the size: a line for every eight lines of
+ * connections.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -144,7 +155,7 @@ struct {
 /* User space writes, the XDP program reads. */
 struct device devices[EK_DEVICES] TABLE(devices);
 
-/* User space writes, the XDP program reads: VLANs by the tags of their frames. */
+/* User space writes, the XDP program reads: the VLAN device of a frame with tags. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, EK_DEVICES);
@@ -152,7 +163,7 @@ struct {
 	__type(value, __u32);
 } vlans SEC(".maps");
 
-/* The program counts on each CPU by itself; user space adds up. */
+/* The program writes, each CPU its own counters; user space reads and adds them up. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, EK_MAX_SERVICES);
@@ -167,6 +178,7 @@ struct {
 	__type(value, struct counters);
 } dest_stats SEC(".maps");
 
+/* By enum reason. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, REASONS);

@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What a connection is to its destination and its template, and what a packet does to it. */
+/* Connection entries: the counts of their destinations and templates, and what a packet changes in an entry. */
 #ifndef EVENKEEL_CONN_H
 #define EVENKEEL_CONN_H
 
-static __always_inline struct dest *dest_at(__u32 index)
-{
-	return bpf_map_lookup_elem(&dests, &index);
-}
-
 /*
- * The overload flag with its hysteresis: ip_vs_bind_dest() sets it at u_threshold; ip_vs_dest_update_overload() clears it
+ * The overload flag, with hysteresis. ip_vs_bind_dest() sets it at u_threshold; ip_vs_dest_update_overload() clears it
  * below l_threshold, or below three quarters of u_threshold.
  */
 static __always_inline void dest_overload(struct dest *d, int grew)
@@ -26,24 +21,24 @@ static __always_inline void dest_overload(struct dest *d, int grew)
 	}
 }
 
-/* After a change of what schedulers compare: what was found best before does not hold any more. */
+/* After something changed that schedulers compare: invalidates the cached results of the destination's blocks. */
 static __always_inline void dest_changed(__u32 dest)
 {
-	struct block_refs *p = TABLE_GET(block_refs, dest);
-	if (!p || !READ_ONCE(*(__u64 *)p))
+	struct block_refs *refs = TABLE_GET(block_refs, dest);
+	if (!refs || !READ_ONCE(*(__u64 *)refs))
 		return;
 	for (int half = 0; half < 2; half++) {
-		__u32 at = READ_ONCE(p->block[half]) - 1;
-		struct block *b = bpf_map_lookup_elem(&blocks, &at); /* there is none for ~0 */
+		__u32 block = READ_ONCE(refs->block[half]) - 1;
+		struct block *b = bpf_map_lookup_elem(&blocks, &block); /* none for ~0 */
 		if (!b)
 			continue;
-		/* its result is asked for: only then it is ordered after the change (Documentation/atomic_t.txt) */
+		/* the result is used: only then it is ordered after the change (Documentation/atomic_t.txt) */
 		__u32 was = __sync_fetch_and_add(&b->version, 1);
 		asm volatile("" : : "r"(was));
 	}
 }
 
-/* A connection or template begins (1) or ceases (-1) to count at its destination. */
+/* Counts a connection or template at its destination: `by` is 1 or -1. */
 static __always_inline void dest_count(struct dest *d, __u32 dest, __u32 flags, __s32 by)
 {
 	if (flags & CONN_AUX)
@@ -60,7 +55,7 @@ static __always_inline void dest_count(struct dest *d, __u32 dest, __u32 flags, 
 	dest_changed(dest);
 }
 
-/* Takes a busy entry out of every count. The caller holds it. */
+/* Removes an entry from all counts. The caller owns the entry, which is busy. */
 static __always_inline void conn_uncount(struct conn *e)
 {
 	__u32 flags = CONN_FLAGS(e->status);
@@ -77,33 +72,34 @@ static __always_inline void conn_uncount(struct conn *e)
 	}
 }
 
-/* A template that controls connections, one of which has been established, is assured (ip_vs_control_assure_ct()). */
-static __always_inline void template_assure(__u32 template)
+/* One of the template's connections was established (ip_vs_control_assure_ct()). */
+static __always_inline void template_assure(conn_handle template)
 {
-	struct conn *t = template ? conn_at(template - 1) : 0;
+	struct conn *t = conn_get(template);
 	if (t && !(CONN_FLAGS(READ_ONCE(t->status)) & CONN_ASSURED))
 		__sync_fetch_and_or(&t->status, CONN_ASSURED << 8);
 }
 
-/* Other processors may have the line; they keep it if nothing changes. */
+/* Sets the expiry. Does not write an equal value: other CPUs may have the cache line. */
 static __always_inline void conn_refresh(struct conn *e, __u32 expires)
 {
 	if (READ_ONCE(e->expires) != expires)
 		e->expires = expires;
 }
 
-/* A packet of a known connection: next state, activity, timeout. As set_tcp_state(), udp_state_transition(). */
+/* A packet of a connection: its next state, activity and timeout, as set_tcp_state() and udp_state_transition(). */
 static __always_inline void conn_touch(struct conn *e, struct dest *d, struct packet *p, __u32 direction, __u32 now)
 {
 	__u32 status = READ_ONCE(e->status);
 	__u32 flags = CONN_FLAGS(status), was = CONN_STATE(status);
 	if (direction == FROM_CLIENT && (flags & CONN_NO_OUTPUT))
 		direction = CLIENT_ONLY;
-	struct state_transition o = state_transition(direction, was, p);
-	if (o.state != was) {
-		__u32 next = o.active ? flags & ~CONN_INACTIVE : flags | CONN_INACTIVE;
-		/* Only the CPU whose swap succeeds moves the counts; a packet that loses leaves the state as it is. */
-		if (__sync_val_compare_and_swap(&e->status, status, CONN_STATUS(o.state, next, CONN_ROUTE(status))) == status) {
+	struct state_transition t = state_transition(direction, was, p);
+	if (t.state != was) {
+		__u32 next = t.active ? flags & ~CONN_INACTIVE : flags | CONN_INACTIVE;
+		/* Only the CPU whose swap succeeds changes the counts; after a lost swap the state stays as it is. */
+		__u32 changed = CONN_STATUS(t.state, next, CONN_ROUTE(status));
+		if (__sync_val_compare_and_swap(&e->status, status, changed) == status) {
 			if (is_established(was, p->protocol))
 				flow_cache_delete_conn(READ_ONCE(e->key0), READ_ONCE(e->key1));
 			if (next != flags) {
@@ -112,15 +108,15 @@ static __always_inline void conn_touch(struct conn *e, struct dest *d, struct pa
 				__sync_fetch_and_add(&d->inactive, -up);
 				dest_changed(READ_ONCE(e->dest));
 			}
-			if (o.active && e->control &&
-			    o.state == (p->protocol == IPPROTO_TCP ? TCP_ESTABLISHED : SCTP_ESTABLISHED))
+			if (t.active && e->control &&
+			    t.state == (p->protocol == IPPROTO_TCP ? TCP_ESTABLISHED : SCTP_ESTABLISHED))
 				template_assure(e->control);
 		}
 	}
-	/* udp_state_transition(): an answer assures */
+	/* udp_state_transition(): a reply assures the template */
 	if (direction == FROM_SERVER && p->protocol == IPPROTO_UDP && e->control)
 		template_assure(e->control);
-	conn_refresh(e, is_established(o.state, p->protocol) ? renewed_expiry(now, o.timeout) : now + o.timeout);
+	conn_refresh(e, is_established(t.state, p->protocol) ? renewed_expiry(now, t.timeout) : now + t.timeout);
 }
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* How an entry comes into the connection table, and how it goes. */
+/* Insertion into the connection table, removal from it, and eviction from a full bucket. */
 #ifndef EVENKEEL_CONN_INSERT_H
 #define EVENKEEL_CONN_INSERT_H
 
-/* Gives a busy entry's place back. The caller holds it and has taken it out of the counts. */
+/* Frees a busy entry's slot. The caller owns it, and has removed it from the counts. */
 static __always_inline void conn_free(struct conn *e, struct conn *tail, __u64 key1)
 {
 	if (key1 & KEY_V6)
@@ -11,15 +11,16 @@ static __always_inline void conn_free(struct conn *e, struct conn *tail, __u64 k
 	__sync_lock_test_and_set(&e->key1, KEY_FREE);
 }
 
-/* Frees an entry now (ip_vs_conn_expire_now()); somebody else may have done it already. `recent` may still know it. */
-__noinline int conn_expire(__u32 number)
+/*
+ * Removes an entry at once (ip_vs_conn_expire_now()). Its flow cache entry is the caller's business. 0: it is gone
+ * already.
+ */
+__noinline int conn_expire(conn_handle conn)
 {
-	if (!number)
-		return 0;
-	struct conn_line *l = line_at((number - 1) >> 1);
+	struct conn_line *l = conn_line_get(conn);
 	if (!l)
 		return 0;
-	struct conn *e = &l->entry[(number - 1) & 1];
+	struct conn *e = conn_in_line(l, conn);
 	__u64 key1 = READ_ONCE(e->key1);
 	if (!is_key(key1) || __sync_val_compare_and_swap(&e->key1, key1, KEY_BUSY) != key1)
 		return 0;
@@ -28,7 +29,7 @@ __noinline int conn_expire(__u32 number)
 	return 1;
 }
 
-/* Before publishing: says of every line from the key's own to the entry's that it has spilled. */
+/* Before an entry is published: sets the overflow bits of the lines between its key's own line and the entry. */
 static __always_inline void mark_overflow(const struct conn_key *k, __u32 line)
 {
 	__u32 h = key_hash(k) & settings.conn_mask, mask = settings.conn_mask;
@@ -42,19 +43,16 @@ static __always_inline void mark_overflow(const struct conn_key *k, __u32 line)
 	}
 }
 
-/*
- * After publishing: is there a twin? Frees all but the first in the bucket's order.
- * Returns the number + 1 of the one that remains.
- */
-__noinline __u32 conn_dedup(const struct conn_key *k)
+/* After an entry was published: removes all entries with its key but the first one of the bucket, which it returns. */
+__noinline conn_handle conn_dedup(const struct conn_key *k)
 {
-	__u32 first = 0;
+	conn_handle first = 0;
 	if (!k)
 		return 0;
 	__u32 line = key_hash(k) & settings.conn_mask;
 	for (int i = 0; i < EK_BUCKET_LINES * 2; i++) {
 		if (i && !(i & 1)) {
-			/* a twin behind a line has marked it before it was published */
+			/* a duplicate behind a line has set the line's overflow bit before it was published */
 			if (!has_overflow(line))
 				break;
 			line = (line + 1) & READ_ONCE(settings.conn_mask);
@@ -63,28 +61,29 @@ __noinline __u32 conn_dedup(const struct conn_key *k)
 		if (!l)
 			break;
 		struct conn *e = &l->entry[i & 1];
-		int mine = k->key1 & KEY_V6 ? !(i & 1) && key_is6(l, k)
+		int same = k->key1 & KEY_V6 ? !(i & 1) && line_has_key6(l, k)
 					    : READ_ONCE(e->key1) == k->key1 && READ_ONCE(e->key0) == k->a;
-		if (!mine)
+		if (!same)
 			continue;
 		if (!first) {
-			first = line * 2 + (i & 1) + 1;
+			first = conn_handle_of(line, i & 1);
 			continue;
 		}
 		count_reason(REASON_INSERT_RACE);
-		conn_expire(line * 2 + (i & 1) + 1);
+		conn_expire(conn_handle_of(line, i & 1));
 		flow_cache_delete_conn(k->a, k->key1);
 	}
 	return first;
 }
 
 /*
- * Has a connection not begun within a second, or ended? What worked is neither, and a handshake under way is let finish.
+ * May the connection be evicted? It was not established within a second, or it is closed. A handshake that is younger
+ * than a second is left alone.
  */
 static __always_inline int is_half_open(struct conn *e, __u64 key1, __u32 now)
 {
 	__u32 state = CONN_STATE(READ_ONCE(e->status)), protocol = key1 >> 32 & 0xff, timeout;
-	if (!is_key(key1) || (key1 >> 40 & 0x7f) != KIND_CONN)
+	if (!is_key(key1) || key_kind(key1) != KIND_CONN)
 		return 0;
 	if (protocol == IPPROTO_TCP) {
 		timeout = settings.timeout_tcp[state & 15];
@@ -104,22 +103,23 @@ static __always_inline int is_half_open(struct conn *e, __u64 key1, __u32 now)
 	return is_past(READ_ONCE(e->expires) - timeout + settings.hz, now);
 }
 
-/* Takes the place that a look found. 0 if somebody else was first, or its owner came back. */
-static __always_inline int conn_claim(struct conn *e, struct conn *tail, const struct lookup_result *f, int v6, __u32 now)
+/* Claims the slot that a lookup found. 0: another CPU was first, or the slot's connection is in use again. */
+static __always_inline int conn_claim(struct conn *e, struct conn *tail, const struct lookup_result *r, int v6,
+				      __u32 now)
 {
-	__u64 key = f->slot_key1;
-	int forced = f->conn == EVICT;
+	__u64 key = r->slot_key1;
+	int evict = r->conn == EVICT;
 	if (__sync_val_compare_and_swap(&e->key1, key, KEY_BUSY) != key)
 		return 0;
 	/* it may be established by now, or used again */
-	if (key != KEY_FREE && (forced ? !is_half_open(e, key, now) : is_alive(e, now))) {
+	if (key != KEY_FREE && (evict ? !is_half_open(e, key, now) : is_alive(e, now))) {
 		__sync_lock_test_and_set(&e->key1, key);
 		return 0;
 	}
-	if (v6 && f->tail_key1 != KEY_TAIL) {
-		__u64 second = f->tail_key1;
+	if (v6 && r->tail_key1 != KEY_TAIL) {
+		__u64 second = r->tail_key1;
 		int lost = __sync_val_compare_and_swap(&tail->key1, second, KEY_BUSY) != second;
-		if (!lost && second != KEY_FREE && !forced && is_alive(tail, now)) {
+		if (!lost && second != KEY_FREE && !evict && is_alive(tail, now)) {
 			__sync_lock_test_and_set(&tail->key1, second);
 			lost = 1;
 		}
@@ -139,21 +139,21 @@ static __always_inline int conn_claim(struct conn *e, struct conn *tail, const s
 }
 
 /*
- * Puts a new entry into the place that a look found, and counts it. Returns the number + 1 of the entry that the flow has
- * now, which another CPU may have made; 0 if the place was lost, or there was none.
+ * Inserts an entry into the slot that a lookup found, and counts it. Returns the entry that the flow has now, which
+ * may be another CPU's. 0: there was no slot, or another CPU took it.
  */
-__noinline __u32 conn_insert(const struct lookup_result *f, const struct new_conn *n)
+__noinline conn_handle conn_insert(const struct lookup_result *r, const struct new_conn *n)
 {
-	if (!f || !n || !f->slot)
+	if (!r || !n || !r->slot)
 		return 0;
-	__u32 now = (__u32)bpf_jiffies64(), at = f->slot - 1;
+	__u32 now = (__u32)bpf_jiffies64(), at = r->slot - 1;
 	int v6 = (n->key.key1 & KEY_V6) != 0;
 	struct conn_line *l = line_at(at >> 1);
 	struct dest *d = dest_at(n->dest);
 	if (!l || (!d && !(CONN_FLAGS(n->status) & CONN_AUX)))
 		return 0;
 	struct conn *e = &l->entry[at & 1], *tail = &l->entry[1];
-	if (!conn_claim(e, tail, f, v6, now))
+	if (!conn_claim(e, tail, r, v6, now))
 		return 0;
 	e->key0 = n->key.a;
 	e->dest = n->dest;
@@ -174,48 +174,51 @@ __noinline __u32 conn_insert(const struct lookup_result *f, const struct new_con
 	return conn_dedup(&n->key);
 }
 
-/* In a full bucket: the place of a half-open connection; the one that would expire first, of the nearest four lines with any. */
-__noinline int find_half_open(const struct conn_key *k, struct lookup_result *f)
+/*
+ * Finds an entry to evict from a full bucket: of the nearest four lines that have half-open connections, the connection
+ * that would expire first. 0: there is none.
+ */
+__noinline int find_half_open(const struct conn_key *k, struct lookup_result *r)
 {
-	if (!k || !f)
+	if (!k || !r)
 		return 0;
 	__u32 h = key_hash(k), mask = settings.conn_mask, soonest = 0, now = (__u32)bpf_jiffies64();
 	int v6 = (k->key1 & KEY_V6) != 0;
-	f->slot = 0;
+	r->slot = 0;
 	for (int i = 0; i < EK_BUCKET_LINES * 2; i++) {
 		__u32 line = (h + (i >> 1)) & mask;
-		if (!(i & 7) && f->slot)
+		if (!(i & 7) && r->slot)
 			break;
 		struct conn_line *l = line_at(line);
 		if (!l)
 			break;
 		struct conn *e = &l->entry[i & 1];
 		__u64 key1 = READ_ONCE(e->key1);
-		/* one of IPv6 needs a line, as another one has it */
+		/* an IPv6 entry needs a whole line: that of another one */
 		if (!is_half_open(e, key1, now) || (v6 && !(key1 & KEY_V6)))
 			continue;
 		__u32 expires = READ_ONCE(e->expires);
-		if (f->slot && !is_past(expires, soonest))
+		if (r->slot && !is_past(expires, soonest))
 			continue;
 		soonest = expires;
-		f->slot = line * 2 + (i & 1) + 1;
-		f->slot_key1 = key1;
-		f->tail_key1 = KEY_TAIL;
+		r->slot = conn_handle_of(line, i & 1);
+		r->slot_key1 = key1;
+		r->tail_key1 = KEY_TAIL;
 	}
-	f->conn = EVICT;
-	return f->slot != 0;
+	r->conn = EVICT;
+	return r->slot != 0;
 }
 
-/* As conn_insert(), looking again if another CPU took the place. */
-static __always_inline __u32 conn_insert_retry(struct lookup_result *f, const struct new_conn *n)
+/* conn_insert(), with a second lookup if another CPU took the slot. */
+static __always_inline conn_handle conn_insert_retry(struct lookup_result *r, const struct new_conn *n)
 {
-	__u32 number = conn_insert(f, n);
-	if (!number && f->slot) {
-		number = conn_find(&n->key, (__u32)bpf_jiffies64(), f);
-		if (!number)
-			number = conn_insert(f, n);
+	conn_handle conn = conn_insert(r, n);
+	if (!conn && r->slot) {
+		conn = conn_find(&n->key, (__u32)bpf_jiffies64(), r);
+		if (!conn)
+			conn = conn_insert(r, n);
 	}
-	return number;
+	return conn;
 }
 
 #endif

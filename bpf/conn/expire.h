@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Frees what has expired. One timer for the whole table, re-armed by itself, a slice each turn: it goes on when no
- * process of ours runs. (A timer for each connection cannot be had: the kernel refuses them by the hundred thousand.)
+ * Expiry: frees entries whose timeout is over. One timer for the whole table checks a number of lines in each turn
+ * and re-arms itself, so that it runs on without any process. (A timer for each connection is not possible: the
+ * kernel does not allow hundreds of thousands of them.)
  */
 #ifndef EVENKEEL_EXPIRE_H
 #define EVENKEEL_EXPIRE_H
@@ -23,9 +24,12 @@ static __always_inline void expire_entry(struct conn *e, struct conn *tail, stru
 		__sync_lock_test_and_set(&e->key1, key1);
 		return;
 	}
-	/* ip_vs_conn_expire(): what still controls others lives on for a while; so does a note that leads somewhere */
+	/*
+	 * ip_vs_conn_expire(): a template that controls connections lives on; so does the reply tuple of a connection
+	 */
 	__u32 flags = CONN_FLAGS(e->status);
-	if ((flags & CONN_TEMPLATE) && (flags & CONN_AUX ? reply_tuple_conn(e, tail, key1, w->now) != 0 : READ_ONCE(e->control) != 0)) {
+	if ((flags & CONN_TEMPLATE) &&
+	    (flags & CONN_AUX ? reply_tuple_conn(e, tail, key1, w->now) != 0 : READ_ONCE(e->control) != 0)) {
 		e->expires = w->now + w->rearm;
 		__sync_lock_test_and_set(&e->key1, key1);
 		return;
@@ -63,7 +67,7 @@ static int expire_turn(void *map, __u32 *key, struct expire_state *state)
 	return 0;
 }
 
-/* What the kernel's clocks say: run by the loader on a frame of its own, which receives jiffies and CLOCK_MONOTONIC. */
+/* Run by the loader on a frame of its own, into which it writes jiffies and CLOCK_MONOTONIC. */
 SEC("xdp")
 int evenkeel_read_clocks(struct xdp_md *ctx)
 {
@@ -75,7 +79,10 @@ int evenkeel_read_clocks(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-/* Run once by every loader; the new program's sweep takes the timer over from the old one's. */
+/*
+ * Run once by every loader. The timer then calls this program's expire_turn(), and no longer that of an older
+ * program.
+ */
 SEC("xdp")
 int evenkeel_start_expiry(struct xdp_md *ctx)
 {
@@ -84,7 +91,8 @@ int evenkeel_start_expiry(struct xdp_md *ctx)
 	if (!state)
 		return XDP_ABORTED;
 	bpf_timer_init(&state->timer, &expiry, EK_CLOCK_MONOTONIC); /* -EBUSY if an older program did it */
-	if (bpf_timer_set_callback(&state->timer, expire_turn) || bpf_timer_start(&state->timer, settings.expire_interval_ns, 0))
+	if (bpf_timer_set_callback(&state->timer, expire_turn) ||
+	    bpf_timer_start(&state->timer, settings.expire_interval_ns, 0))
 		return XDP_DROP;
 	return XDP_PASS;
 }

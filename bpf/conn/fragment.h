@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Later pieces of a packet go where its first piece went. The kernel's IPVS has packets put together before (nf_defrag);
- * here the connection table remembers for a while which packet, by its addresses and identification (RFC 791, 3.2,
- * RFC 8200, 4.5), went to which destination. A piece that comes before the first one goes to the kernel.
+ * Fragments: later fragments go where the first fragment of their packet went. The kernel's IPVS has packets
+ * reassembled before (nf_defrag). Here an auxiliary entry remembers for a while to which destination a packet went,
+ * by its addresses and identification (RFC 791, 3.2; RFC 8200, 4.5). A fragment that arrives before the first one is
+ * passed to the kernel.
  */
 #ifndef EVENKEEL_FRAGMENT_H
 #define EVENKEEL_FRAGMENT_H
@@ -13,8 +14,8 @@ static __always_inline void fragment_key(struct conn_key *k, struct packet *p)
 	key_make(k, p->saddr, p->daddr, p->family == 6, (__u64)p->id | protocol << 32 | (__u64)KIND_FRAGMENT << 40);
 }
 
-/* A first piece has gone to a destination, or come from one, of the connection with this number + 1. */
-__noinline int fragment_insert(struct packet *p, __u32 dest, __u32 direction, __u32 number)
+/* After a first fragment went to a destination, or came from one. `conn` is its connection. */
+__noinline int fragment_insert(struct packet *p, __u32 dest, __u32 direction, conn_handle conn)
 {
 	struct scratch *scratch = scratch_get();
 	if (!p || !scratch)
@@ -25,14 +26,14 @@ __noinline int fragment_insert(struct packet *p, __u32 dest, __u32 direction, __
 		return 0;
 	n->dest = dest;
 	n->status = CONN_STATUS(direction, CONN_AUX, 0);
-	n->control = number;
+	n->control = conn;
 	n->timeout = settings.timeout_fragment;
 	conn_insert_retry(&scratch->persistence.lookup, n);
 	return 0;
 }
 
-/* Where a later piece belongs: the number + 1 of its packet's entry. */
-__noinline __u32 fragment_lookup(struct packet *p)
+/* The entry of a later fragment's packet. Its state is the direction, its `control` the connection. */
+__noinline conn_handle fragment_lookup(struct packet *p)
 {
 	struct scratch *scratch = scratch_get();
 	if (!p || !scratch)

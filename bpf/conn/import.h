@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Connections that began elsewhere, under the kernel's IPVS: taken over as they stand. */
+/* Import of connections that were created elsewhere: by the kernel's IPVS. */
 #ifndef EVENKEEL_IMPORT_H
 #define EVENKEEL_IMPORT_H
 
-/* Answers of a marked connection need a note. */
-static __always_inline void import_reply_tuple(const struct new_conn *n, __u32 number)
+/* Inserts the reply tuple that the connection of a mark service needs. */
+static __always_inline void import_reply_tuple(const struct new_conn *n, conn_handle conn)
 {
 	struct scratch *scratch = scratch_get();
 	struct dest *d = dest_at(n->dest);
 	struct service *s = d ? service_at(d->service) : 0;
-	if (!scratch || !s || !s->mark || d->method != FORWARD_NAT || !number)
+	if (!scratch || !s || !s->mark || d->method != FORWARD_NAT || !conn)
 		return;
 	struct packet *p = &scratch->quoted;
 	__builtin_memset(p, 0, sizeof(*p));
@@ -23,38 +23,39 @@ static __always_inline void import_reply_tuple(const struct new_conn *n, __u32 n
 	p->sport = (__u16)n->key.key1;
 	p->dport = (__u16)(n->key.key1 >> 16);
 	p->protocol = n->key.key1 >> 32 & 0xff;
-	reply_tuple_insert(p, n->dest, number);
+	reply_tuple_insert(p, n->dest, conn);
 }
 
 /*
- * Run by user space on a frame of its own, which is a struct fresh: puts it into the table, under its template if it names
- * one. The frame's first word becomes the entry's number + 1, 0 if there was no room. XDP_PASS: it is there already.
+ * Run by user space on a frame of its own that is a struct new_conn: inserts it, and adds it to its template if it
+ * has one. The program writes the entry's handle to the frame's first eight bytes; 0: there was no slot. XDP_PASS:
+ * the connection exists already.
  */
 SEC("xdp")
 int evenkeel_import(struct xdp_md *ctx)
 {
-	struct new_conn *from = (void *)(long)ctx->data;
-	if ((void *)(from + 1) > (void *)(long)ctx->data_end)
+	struct new_conn *frame = (void *)(long)ctx->data;
+	if ((void *)(frame + 1) > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
-	struct new_conn n = *from;
-	struct lookup_result f = {};
-	__u32 number = conn_find(&n.key, (__u32)bpf_jiffies64(), &f);
-	int known = number != 0;
-	if (!known) {
-		struct conn *t = n.control ? conn_at(n.control - 1) : 0;
+	struct new_conn n = *frame;
+	struct lookup_result r = {};
+	conn_handle conn = conn_find(&n.key, (__u32)bpf_jiffies64(), &r);
+	int exists = conn != 0;
+	if (!exists) {
+		struct conn *t = conn_get(n.control);
 		if (t)
 			__sync_fetch_and_add(&t->control, 1);
-		number = conn_insert_retry(&f, &n);
-		if (!number && t)
+		conn = conn_insert_retry(&r, &n);
+		if (!conn && t)
 			__sync_fetch_and_add(&t->control, -1);
 		if (!(CONN_FLAGS(n.status) & CONN_TEMPLATE))
-			import_reply_tuple(&n, number);
+			import_reply_tuple(&n, conn);
 	}
-	from = (void *)(long)ctx->data;
-	if ((void *)(from + 1) > (void *)(long)ctx->data_end)
+	frame = (void *)(long)ctx->data;
+	if ((void *)(frame + 1) > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
-	from->key.a = number;
-	return known ? XDP_PASS : XDP_TX;
+	frame->key.a = conn;
+	return exists ? XDP_PASS : XDP_TX;
 }
 
 #endif

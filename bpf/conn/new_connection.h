@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* How a connection begins: by its template, or by its service's scheduler. */
+/* New connections: by the client's template, or by the service's scheduler (ip_vs_schedule()). */
 #ifndef EVENKEEL_NEW_CONNECTION_H
 #define EVENKEEL_NEW_CONNECTION_H
 
+/* is_new_conn(): does the packet ask for a new connection? */
+static __always_inline int is_new_conn(struct packet *p)
+{
+	return p->protocol == IPPROTO_TCP ? p->event & SYN : p->protocol == IPPROTO_SCTP && p->event == SCTP_EV_INIT;
+}
+
 /*
- * May this packet begin a connection? As tcp_conn_schedule(), udp_conn_schedule(), sctp_conn_schedule(); source port 20
+ * May the packet create a connection? As tcp_conn_schedule(), udp_conn_schedule(), sctp_conn_schedule(). Source port 20
  * (FTP data) never does.
  */
 static __always_inline int may_create(struct packet *p)
@@ -19,64 +25,64 @@ static __always_inline int may_create(struct packet *p)
 }
 
 /*
- * A packet that no entry is for: choose a server, make the entry at the place that `f` knows, or do without one. Returns the
- * destination.
+ * Chooses a server for a packet without a connection, and inserts the connection into the slot that `r` has. Returns
+ * the destination; without a free slot the packet is forwarded without an entry.
  */
-__noinline __u32 conn_create(__u32 service, struct packet *p, struct lookup_result *f)
+__noinline __u32 conn_create(__u32 service, struct packet *p, struct lookup_result *r)
 {
 	struct service *s = service_at(service);
 	struct scratch *scratch = scratch_get();
-	if (!s || !p || !f || !scratch)
+	if (!s || !p || !r || !scratch)
 		return NO_DEST;
-	__u32 flags = s->flags, once = (flags & SERVICE_ONE_PACKET) && p->protocol == IPPROTO_UDP;
-	__u32 template = flags & SERVICE_PERSISTENT ? template_lookup(service, p) : 0, dest = NO_DEST;
-	/* without an entry nobody will know whom a scheduler has chosen */
-	__u32 crowded = !f->slot && !once && !(flags & SERVICE_PERSISTENT) && !is_hash_scheduler(s) && s->scheduler != SCHED_NONE;
-	if (crowded) {
+	__u32 flags = s->flags, one_packet = (flags & SERVICE_ONE_PACKET) && p->protocol == IPPROTO_UDP;
+	conn_handle template = flags & SERVICE_PERSISTENT ? template_lookup(service, p) : 0;
+	__u32 dest = NO_DEST;
+	/* without an entry, later packets cannot know the choice of a scheduler that does not hash */
+	__u32 is_stateless = !r->slot && !one_packet && !(flags & SERVICE_PERSISTENT) && needs_entries(s->scheduler);
+	if (is_stateless) {
 		dest = stateless_dest(service, p, 0);
 	} else if (!template) {
-		struct sched_request *k = &scratch->create.request;
-		sched_request_init(k, service, p);
-		dest = schedule(k);
+		struct sched_request *request = &scratch->create.request;
+		sched_request_init(request, service, p);
+		dest = schedule(request);
 	}
 	if (dest == NO_DEST && !template)
 		return NO_DEST;
 	if (!template && (flags & SERVICE_PERSISTENT))
 		template = template_insert(service, dest);
 	if (template) {
-		__u32 by = template_add_conn(s, template, (__u32)bpf_jiffies64());
-		dest = by == NO_DEST ? dest : by;
+		__u32 by_template = template_add_conn(s, template, (__u32)bpf_jiffies64());
+		dest = by_template == NO_DEST ? dest : by_template;
 	}
 	struct dest *d = dest_at(dest);
 	if (!d)
 		return NO_DEST;
 	count_connection(service, dest);
-	if (once) { /* one-packet scheduling keeps no entry (IP_VS_CONN_F_ONE_PACKET) */
+	if (one_packet) { /* one-packet scheduling keeps no entry (IP_VS_CONN_F_ONE_PACKET) */
 		template_remove_conn(template);
 		return dest;
 	}
-	__u32 one_way = d->method == FORWARD_NAT ? 0 : CONN_NO_OUTPUT;
-	struct state_transition o = state_transition(one_way ? CLIENT_ONLY : FROM_CLIENT, TCP_NONE, p);
+	__u32 no_output = d->method == FORWARD_NAT ? 0 : CONN_NO_OUTPUT;
+	struct state_transition t = state_transition(no_output ? CLIENT_ONLY : FROM_CLIENT, TCP_NONE, p);
 	struct new_conn *n = &scratch->create.conn;
 	n->dest = dest;
-	n->status = CONN_STATUS(o.state, one_way | (o.active ? 0 : CONN_INACTIVE), 0);
+	n->status = CONN_STATUS(t.state, no_output | (t.active ? 0 : CONN_INACTIVE), 0);
 	n->control = template;
-	n->timeout = o.timeout;
-	key_make(&n->key, p->saddr, p->daddr, p->family == 6,
-		 conn_key1(p->sport, p->dport, p->protocol, KIND_CONN));
-	__u32 number = conn_insert_retry(f, n);
-	if (number) {
-		struct conn *e = conn_at(number - 1);
-		__u32 to = e ? e->dest : NO_DEST; /* ours, or the one of a CPU that was first */
-		if (s->mark && !one_way && to == dest)
-			reply_tuple_insert(p, dest, number);
+	n->timeout = t.timeout;
+	key_make(&n->key, p->saddr, p->daddr, p->family == 6, conn_key1(p->sport, p->dport, p->protocol, KIND_CONN));
+	conn_handle conn = conn_insert_retry(r, n);
+	if (conn) {
+		struct conn *e = conn_at(conn - 1);
+		__u32 to = e ? e->dest : NO_DEST; /* ours, or that of a CPU that was first */
+		if (s->mark && !no_output && to == dest)
+			reply_tuple_insert(p, dest, conn);
 		return to;
 	}
 	template_remove_conn(template);
-	/* what it goes by without an entry is another thing than what was chosen */
-	if (!crowded)
+	/* forwarding without an entry does not follow the scheduler's choice */
+	if (!is_stateless)
 		dest = stateless_dest(service, p, 0);
-	conn_evict_insert(service, dest, p, f);
+	conn_insert_evicting(service, dest, p, r);
 	return dest;
 }
 

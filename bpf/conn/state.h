@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * The state machines of TCP and SCTP as the kernel's IPVS keeps them: tcp_states[], sctp_states[]. Each has a table for
- * packets from the client, for those from the server, and for those of a client whose server's half is not seen.
+ * The state machines of TCP and SCTP, as in the kernel's IPVS: tcp_states[], sctp_states[]. Each has a table for
+ * packets from the client, for packets from the server, and for packets from a client whose replies do not pass the
+ * director.
  */
 #ifndef EVENKEEL_STATE_H
 #define EVENKEEL_STATE_H
 
 enum direction { FROM_CLIENT = 0, FROM_SERVER = 1, CLIENT_ONLY = 2 };
 
-#define SECURE 3 /* tcp_states_dos[], by secure_tcp, is so many tables on */
+#define SECURE 3 /* the offset of the tables of secure_tcp (tcp_states_dos[]) */
 
 #define NO TCP_NONE
 #define ES TCP_ESTABLISHED
@@ -22,7 +23,7 @@ enum direction { FROM_CLIENT = 0, FROM_SERVER = 1, CLIENT_ONLY = 2 };
 #define LI TCP_LISTEN
 #define SA TCP_SYNACK
 
-/* Rows: SYN, FIN, ACK, RST. Columns: the state before, NO ES SS SR FW TW CL CW LA LI SA. */
+/* Rows: SYN, FIN, ACK, RST. Columns: the present state, NO ES SS SR FW TW CL CW LA LI SA. */
 static const __u8 tcp_table[6][4][16] = {
 	[FROM_CLIENT] = {
 		{ SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SR },
@@ -74,7 +75,7 @@ static const __u8 tcp_table[6][4][16] = {
 #undef LI
 #undef SA
 
-/* The first flag set of RST, SYN, FIN, ACK counts (tcp_state_idx()); a segment with none of them closes. */
+/* Of RST, SYN, FIN and ACK the first flag that is set counts (tcp_state_idx()). A segment with none of them closes. */
 static __always_inline __u32 tcp_next(__u32 table, __u32 state, __u8 flags)
 {
 	__u32 row = flags & RST ? 3 : flags & SYN ? 0 : flags & FIN ? 1 : 2;
@@ -104,7 +105,7 @@ static __always_inline int tcp_active(__u32 state)
 #define RJ SCTP_REJECTED
 #define CL SCTP_CLOSED
 
-/* Rows: enum sctp_event. Columns: the state before, in the order of enum sctp_state. */
+/* Rows: enum sctp_event. Columns: the present state, in the order of enum sctp_state. */
 static const __u8 sctp_table[3][SCTP_EVENTS][16] = {
 	[FROM_CLIENT] = {
 		{ ES, I1, IN, CS, CR, CW, CO, CE, ES, SS, SR, SA, RJ, CL },
@@ -159,7 +160,7 @@ static const __u8 sctp_table[3][SCTP_EVENTS][16] = {
 #undef RJ
 #undef CL
 
-/* What a packet makes of a connection. */
+/* The effect of a packet on a connection: the next state, and the timeout and activity that belong to it. */
 struct state_transition {
 	__u32 state;
 	__u32 timeout; /* jiffies */
@@ -168,18 +169,18 @@ struct state_transition {
 
 static __always_inline struct state_transition state_transition(__u32 direction, __u32 state, struct packet *p)
 {
-	struct state_transition o = { .timeout = settings.timeout_udp };
+	struct state_transition t = { .timeout = settings.timeout_udp };
 	if (p->protocol == IPPROTO_TCP) {
-		o.state = tcp_next(direction + (settings.tuning & SECURE_TCP ? SECURE : 0), state, p->event);
-		o.timeout = settings.timeout_tcp[o.state & 15];
-		o.active = tcp_active(o.state);
+		t.state = tcp_next(direction + (settings.tuning & SECURE_TCP ? SECURE : 0), state, p->event);
+		t.timeout = settings.timeout_tcp[t.state & 15];
+		t.active = tcp_active(t.state);
 	} else if (p->protocol == IPPROTO_SCTP) {
 		__u32 event = p->event < SCTP_EVENTS ? p->event : SCTP_DATA;
-		o.state = sctp_table[direction < 3 ? direction : 0][event][state & 15];
-		o.timeout = settings.timeout_sctp[o.state & 15];
-		o.active = o.state == SCTP_ESTABLISHED;
+		t.state = sctp_table[direction < 3 ? direction : 0][event][state & 15];
+		t.timeout = settings.timeout_sctp[t.state & 15];
+		t.active = t.state == SCTP_ESTABLISHED;
 	}
-	return o;
+	return t;
 }
 
 #endif

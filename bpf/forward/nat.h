@@ -1,93 +1,26 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Translating an address and a port, with every checksum that covers them (RFC 1624). In XDP the checksums are whole and
- * are changed in place; in tc they may be half-made, or left to the device, and the kernel's helpers know.
+ * NAT: the translation of an address and a port, and of every checksum that covers them (RFC 1624). In XDP checksums
+ * are complete and are updated in place. In tc they may be partial or left to the device, which the kernel's helpers
+ * handle.
  */
 #ifndef EVENKEEL_NAT_H
 #define EVENKEEL_NAT_H
 
-#define SCTP_CHECKSUM 8
-
-/* Adds what turns `from` into `to` to a ones' complement difference. */
-static __always_inline __u64 csum_diff(__u64 diff, __be32 from, __be32 to)
-{
-	return diff + (__u32)~from + to;
-}
-
-static __always_inline __u16 csum_fold(__u64 sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (__u16)sum;
-}
-
-static __always_inline void csum_apply(__sum16 *check, __u64 diff)
-{
-	*check = ~csum_fold((__u64)(__u16)~*check + diff);
-}
-
-#define CRC32C 0x82f63b78u /* RFC 9260, appendix A, reflected */
-
-/* All ones if the bit is set; opaque, so that no compiler makes a branch of it, whose both sides the verifier walks. */
-static __always_inline __u32 mask_if(__u32 bit)
-{
-	__u32 mask = 0 - bit;
-	asm volatile("" : "+r"(mask));
-	return mask;
-}
-
-static __always_inline __u32 crc_shift(__u32 b)
-{
-	return b >> 1 ^ (CRC32C & mask_if(b & 1));
-}
-
-static __always_inline __u32 crc_multiply(__u32 a, __u32 b)
-{
-	__u32 product = 0;
-	for (int i = 0; i < 32; i++) {
-		product ^= b & mask_if(a >> 31);
-		a <<= 1;
-		b = crc_shift(b);
-	}
-	return product;
-}
-
-/* x to the power of 8 * 2^i, modulo the polynomial: what 2^i more bytes do to a checksum */
-static const __u32 crc_bytes[16] = {
-	0x00800000, 0x00008000, 0x82f63b78, 0x6ea2d55c, 0x18b8ea18, 0x510ac59a, 0xb82be955, 0xb8fdb1e7,
-	0x88e56f72, 0x74c360a4, 0xe4172b16, 0x0d65762a, 0x35d73a62, 0x28461564, 0xbf455269, 0xe2ea32dc,
-};
-
-/*
- * What a change of an SCTP packet's first four bytes (its ports, as they lie there) does to its CRC32c: the checksum is
- * linear, so the difference alone is taken through the bytes behind it.
- */
-__noinline __u32 sctp_crc_change(__u32 difference, __u32 bytes_behind)
-{
-	__u32 crc = difference;
-	for (int i = 0; i < 32; i++)
-		crc = crc_shift(crc);
-	for (int i = 0; i < 16; i++) {
-		__u32 use = mask_if(bytes_behind >> i & 1);
-		crc = (crc_multiply(crc_bytes[i & 15], crc) & use) | (crc & ~use);
-	}
-	return crc;
-}
+#define SCTP_CHECKSUM 8 /* offset in the SCTP header */
 
 static __always_inline __u32 sctp_bytes_after_ports(struct packet *p)
 {
 	return (p->bytes - (p->l4 - ETH_SIZE) - 4) & 0xffff;
 }
 
-/* Both ports as they lie in the header, one of them replaced. */
+/* Both ports, as in the header, with one of them replaced. */
 static __always_inline __u32 ports_replace(__u32 ports, __be16 port, int source)
 {
 	return source ? (ports & 0xffff0000) | port : (ports & 0xffff) | (__u32)port << 16;
 }
 
-/* An address in a whole header; `diff` takes what that changes for the checksum behind it. */
+/* Sets an address of a header. Returns the difference for the checksum of layer 4. */
 static __always_inline __u64 nat_set_addr4(struct iphdr *ip, int source, __be32 to)
 {
 	__be32 *addr = source ? &ip->saddr : &ip->daddr;
@@ -109,7 +42,10 @@ static __always_inline __u64 nat_set_addr6(struct ipv6hdr *ip, int source, const
 	return diff;
 }
 
-/* A port of TCP or UDP, of which 8 bytes are there, and the checksum. */
+/*
+ * Sets a port of a TCP or UDP header, of which 8 bytes are there, and updates its checksum. -1: the header is not
+ * whole.
+ */
 static __always_inline int nat_set_port(void *l4, void *end, __u8 protocol, int source, __be16 port, __u64 diff)
 {
 	__u32 *ports = l4, was = *ports, now = ports_replace(was, port, source);
@@ -123,7 +59,7 @@ static __always_inline int nat_set_port(void *l4, void *end, __u8 protocol, int 
 		return 0;
 	}
 	struct udphdr *udp = l4;
-	if (udp->check) { /* RFC 768: none was made */
+	if (udp->check) { /* RFC 768: 0 means that there is none */
 		csum_apply(&udp->check, diff);
 		if (!udp->check)
 			udp->check = 0xffff;
@@ -153,7 +89,8 @@ static __noinline int xdp_translate(struct xdp_md *ctx, struct packet *p, struct
 	if (l4 + 8 > end)
 		return -1;
 	if (protocol == IPPROTO_SCTP) {
-		__u32 *ports = l4, was = *ports, now = ports_replace(was, t->port, t->source), *crc = l4 + SCTP_CHECKSUM;
+		__u32 *ports = l4, *crc = l4 + SCTP_CHECKSUM;
+		__u32 was = *ports, now = ports_replace(was, t->port, t->source);
 		if ((void *)(crc + 1) > end)
 			return -1;
 		*ports = now;
@@ -182,7 +119,10 @@ static __noinline int tc_translate(struct __sk_buff *skb, struct packet *p, stru
 		pseudo = bpf_csum_diff(old, 16, t->addr, 16, 0);
 		if (summed && bpf_l4_csum_replace(skb, check, 0, pseudo, flags))
 			return -1;
-		/* IPv6 has no header checksum that would make up for it in one of the whole packet */
+		/*
+		 * IPv6 has no header checksum, whose change would cancel the address in a checksum of the whole
+		 * packet
+		 */
 		if (bpf_skb_store_bytes(skb, at, t->addr, 16, BPF_F_RECOMPUTE_CSUM))
 			return -1;
 	}
@@ -205,22 +145,23 @@ static __noinline int tc_translate(struct __sk_buff *skb, struct packet *p, stru
 	return bpf_skb_store_bytes(skb, at, &t->port, 2, 0);
 }
 
+/* Translates a packet. 0 on success. */
 static __always_inline int translate(void *ctx, int tc, struct packet *p, struct translation *t)
 {
 	return tc ? tc_translate(ctx, p, t) : xdp_translate(ctx, p, t);
 }
 
-
-/* To a real server: its address and port (ip_vs_nat_xmit()). */
-static __always_inline __u32 forward_nat(void *ctx, int tc, struct packet *p, struct dest *d, const struct next_hop *hop)
+/* Forwards a client's packet to the address and port of its real server (ip_vs_nat_xmit()). */
+static __always_inline __u32 forward_nat(void *ctx, int tc, struct packet *p, struct dest *d,
+					 const struct next_hop *hop)
 {
 	struct translation t = { .port = nat_port(d, p->dport), .ports = p->fragment != LATER_FRAGMENT && !p->ipsec };
 	__builtin_memcpy(t.addr, d->addr, 16);
-	__u32 reason = ttl_decrement(ctx, tc, p->family == 6);
-	if (reason != REASON_FORWARDED)
-		return reason;
+	__u32 outcome = ttl_decrement(ctx, tc, p->family == 6);
+	if (outcome != VERDICT_CONTINUE)
+		return outcome;
 	if (translate(ctx, tc, p, &t))
-		return REASON_NO_HEADROOM;
+		return VERDICT_DROP | REASON_NO_HEADROOM;
 	return eth_set_next_hop(ctx, tc, hop);
 }
 

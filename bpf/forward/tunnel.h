@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Tunnels to real servers, as ip_vs_tunnel_xmit(): the packet as it is, its TTL lowered, behind an outer header of IPv4
- * or IPv6, with GRE (RFC 2784) or GUE (draft-ietf-intarea-gue, variant 0) between them if wished.
+ * Tunnels to real servers, as ip_vs_tunnel_xmit(): the packet with its TTL decremented, after an outer header of IPv4
+ * or IPv6 (ipip), and GRE (RFC 2784) or GUE (draft-ietf-intarea-gue, variant 0) if configured.
  */
 #ifndef EVENKEEL_TUNNEL_H
 #define EVENKEEL_TUNNEL_H
 
-/* What the outer header copies from the inner one. */
+/* What the outer headers are made from. */
 struct inner {
 	__u8 tos;
 	__u8 ttl;
@@ -14,18 +14,14 @@ struct inner {
 	__u8 v6;
 	__be16 df;
 	__be16 id; /* see outer_id() */
-	__u16 sum; /* of the packet's bytes, if summed */
+	__u16 sum; /* of the packet's bytes, if `summed` */
 	__u8 summed;
 };
 
-static __always_inline __u64 sum4(const __be32 *w)
-{
-	return (__u64)w[0] + w[1] + w[2] + w[3];
-}
-
 /*
- * The sum of a packet, without looking at its payload: whole checksums make each header's bytes, and each segment with
- * its pseudo header, sum up to nothing ("local checksum offload", Documentation/networking/checksum-offloads.rst).
+ * The sum of a packet, computed without its payload ("local checksum offload",
+ * Documentation/networking/checksum-offloads.rst): with valid checksums, the bytes of an IPv4 header, and those of a
+ * segment with its pseudo header, sum up to 0.
  */
 static __always_inline void inner_csum(struct packet *p, struct inner *in, void *l3, void *end)
 {
@@ -39,15 +35,16 @@ static __always_inline void inner_csum(struct packet *p, struct inner *in, void 
 			return;
 	}
 	if (in->v6) {
-		/* the fixed header counts; extension headers are left to receivers that do without */
+		/* with extension headers there is no checksum: receivers do without */
 		if (p->l4 != ETH_SIZE + 40 || l3 + 40 > end)
 			return;
 		__u64 header = 0;
 #pragma unroll
 		for (int i = 0; i < 10; i++)
 			header += ((__u32 *)l3)[i];
-		/* in ones' complement the header's own checksum is ~0, which is 0 */
-		in->sum = csum_fold(header + (__u16)~csum_fold(sum4(p->saddr) + sum4(p->daddr) + pseudo));
+		/* in ones' complement the IPv4 header sums up to ~0, which is 0 */
+		pseudo += csum_16_bytes(p->saddr) + csum_16_bytes(p->daddr);
+		in->sum = csum_fold(header + (__u16)~csum_fold(pseudo));
 	} else {
 		in->sum = (__u16)~csum_fold((__u64)p->saddr[0] + p->daddr[0] + pseudo);
 	}
@@ -55,8 +52,8 @@ static __always_inline void inner_csum(struct packet *p, struct inner *in, void 
 }
 
 /*
- * What tells the outer packet's pieces apart if it may be cut: the inner packet's own number, mixed with whose it is. RFC
- * 6864: of a packet that may not be cut it says nothing.
+ * The identification of an outer packet that may be fragmented: that of the inner packet, mixed with the client's
+ * address. (RFC 6864: if a packet may not be fragmented, it has no meaning.)
  */
 static __always_inline __be16 outer_id(__be32 client, __be16 inner)
 {
@@ -64,7 +61,7 @@ static __always_inline __be16 outer_id(__be32 client, __be16 inner)
 	return inner ^ (__u16)(who >> 16);
 }
 
-/* ip_vs_prepare_tunneled_skb(): as the inner packet says, with pmtu_disc; else it may be cut on its way. */
+/* ip_vs_prepare_tunneled_skb(): "don't fragment" is that of the inner packet; without pmtu_disc it is not set. */
 static __always_inline __be16 outer_df(__be16 frag_off)
 {
 	return settings.tuning & NO_PMTU_DISC ? 0 : frag_off & bpf_htons(0x4000);
@@ -75,7 +72,7 @@ static __always_inline void put16(__u8 *at, __be16 v)
 	*(__be16 *)at = v;
 }
 
-/* Builds what is put in front of a packet for a destination. Global: the verifier looks at it once. */
+/* Builds the outer headers of a packet to a destination. A global function: the verifier checks it only once. */
 __noinline int outer_build(struct outer *o, struct packet *p, struct inner *in, __u32 dest)
 {
 	struct dest *d = dest_at(dest);
@@ -85,11 +82,11 @@ __noinline int outer_build(struct outer *o, struct packet *p, struct inner *in, 
 	int csum = (d->tunnel_flags & (TUNNEL_CSUM | TUNNEL_REMCSUM)) && in->summed;
 	__u8 protocol = in->protocol;
 	__u32 len = ip_len + (kind == TUNNEL_GUE ? 12 : kind == TUNNEL_GRE ? (csum ? 8 : 4) : 0);
-	__u32 rest = p->bytes + len - ip_len; /* behind the outer IP header */
+	__u32 rest = p->bytes + len - ip_len; /* the length after the outer IP header */
 	__u8 *h = o->bytes;
 	__builtin_memset(h, 0, sizeof(o->bytes));
 	if (kind == TUNNEL_GRE) {
-		/* RFC 2784, 2: checksum present, version 0, the inner protocol's Ethertype */
+		/* RFC 2784, 2: checksum present, version 0, the Ethertype of the inner protocol */
 		h = &o->bytes[at == 40 ? 40 : 20];
 		put16(h, csum ? bpf_htons(0x8000) : 0);
 		put16(h + 2, in->v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP));
@@ -98,7 +95,7 @@ __noinline int outer_build(struct outer *o, struct packet *p, struct inner *in, 
 		protocol = IPPROTO_GRE;
 	} else if (kind == TUNNEL_GUE) {
 		h = &o->bytes[at == 40 ? 40 : 20];
-		/* the source port tells flows apart, for whoever spreads them by it */
+		/* the source port differs by flow, for load balancing on the path (ECMP, RSS) */
 		__u32 flow = (p->saddr[0] ^ p->saddr[1] ^ p->saddr[2] ^ p->saddr[3] ^
 			      ((__u32)p->sport << 16 | p->dport)) * 0x9e3779b1u;
 		put16(h, bpf_htons(0xc000 | (flow >> 18)));
@@ -107,8 +104,10 @@ __noinline int outer_build(struct outer *o, struct packet *p, struct inner *in, 
 		h[8] = 0; /* variant 0, a data packet, no optional fields */
 		h[9] = in->protocol;
 		if (csum) {
-			__u64 sum = sum4((__be32 *)h) - *(__be32 *)(h + 12) + in->sum + bpf_htonl(IPPROTO_UDP) + bpf_htonl(rest);
-			sum += v6 ? sum4(d->source) + sum4(d->addr) : (__u64)d->source[0] + d->addr[0];
+			__u64 sum = csum_16_bytes((__be32 *)h) - *(__be32 *)(h + 12) + in->sum;
+			sum += bpf_htonl(IPPROTO_UDP) + bpf_htonl(rest);
+			sum += v6 ? csum_16_bytes(d->source) + csum_16_bytes(d->addr)
+				  : (__u64)d->source[0] + d->addr[0];
 			__u16 check = ~csum_fold(sum);
 			put16(h + 6, check ? check : 0xffff);
 		}
@@ -135,13 +134,13 @@ __noinline int outer_build(struct outer *o, struct packet *p, struct inner *in, 
 		ip->saddr = d->source[0];
 		ip->daddr = d->addr[0];
 		__be32 *w = (void *)ip;
-		ip->check = ~csum_fold(sum4(w) + w[4]);
+		ip->check = ~csum_fold(csum_16_bytes(w) + w[4]);
 	}
 	o->len = len;
 	return 0;
 }
 
-/* Reads off the inner header, after its TTL was lowered. */
+/* Reads the inner header, after its TTL was decremented. */
 static __always_inline int inner_parse(void *ctx, int tc, struct packet *p, struct inner *in)
 {
 	void *l3 = ctx_data(ctx, tc) + ETH_SIZE, *end = ctx_data_end(ctx, tc);
@@ -163,7 +162,7 @@ static __always_inline int inner_parse(void *ctx, int tc, struct packet *p, stru
 		in->df = outer_df(ip->frag_off);
 		in->id = outer_id(p->saddr[0], ip->id);
 	}
-	/* of a large segment every piece would need its own */
+	/* a GSO segment would need a checksum for each of its packets */
 	if (!tc || !((struct __sk_buff *)ctx)->gso_size)
 		inner_csum(p, in, l3, end);
 	return 0;
@@ -214,31 +213,31 @@ static __always_inline void eth_write(struct ethhdr *eth, const struct next_hop 
 	eth->h_proto = proto;
 }
 
-/* The commonest cases without a detour through memory: XDP, ipip, IPv4 in IPv4; */
+/* The most common tunnel without a copy in memory: XDP, ipip, IPv4 in IPv4. */
 static __always_inline __u32 forward_ipip4(struct xdp_md *ctx, __u32 bytes, struct dest *d, const struct next_hop *hop)
 {
-	__u32 reason = ttl_decrement(ctx, 0, 0);
-	if (reason != REASON_FORWARDED)
-		return reason;
+	__u32 outcome = ttl_decrement(ctx, 0, 0);
+	if (outcome != VERDICT_CONTINUE)
+		return outcome;
 	struct iphdr *ip = (void *)(long)ctx->data + ETH_SIZE;
 	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
-		return REASON_NO_HEADROOM;
+		return VERDICT_DROP | REASON_NO_HEADROOM;
 	__u32 tos = ip->tos, ttl = ip->ttl, df = outer_df(ip->frag_off);
 	__u32 id = df ? 0 : outer_id(ip->saddr, ip->id);
 	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(*ip)))
-		return REASON_NO_HEADROOM;
+		return VERDICT_DROP | REASON_NO_HEADROOM;
 	struct ethhdr *eth = (void *)(long)ctx->data;
 	__be32 *w = (void *)(eth + 1);
 	if ((void *)(w + 5) > (void *)(long)ctx->data_end)
-		return REASON_NO_HEADROOM;
+		return VERDICT_DROP | REASON_NO_HEADROOM;
 	w[0] = bpf_htonl(0x45000000 | tos << 16 | ((bytes + sizeof(*ip)) & 0xffff));
 	w[1] = id | df << 16;
 	w[2] = bpf_htonl(ttl << 24 | IPPROTO_IPIP << 16);
 	w[3] = d->source[0];
 	w[4] = d->addr[0];
-	((struct iphdr *)w)->check = ~csum_fold(sum4(w) + w[4]);
+	((struct iphdr *)w)->check = ~csum_fold(csum_16_bytes(w) + w[4]);
 	eth_write(eth, hop, bpf_htons(ETH_P_IP));
-	return REASON_FORWARDED;
+	return VERDICT_CONTINUE;
 }
 
 static __always_inline int is_ip6ip6(struct dest *d)
@@ -246,28 +245,28 @@ static __always_inline int is_ip6ip6(struct dest *d)
 	return d->tunnel == TUNNEL_IPIP && d->family == 6;
 }
 
-/* and IPv6 in IPv6. */
+/* The same for IPv6 in IPv6. */
 static __always_inline __u32 forward_ip6ip6(struct xdp_md *ctx, __u32 bytes, struct dest *d, const struct next_hop *hop)
 {
-	__u32 reason = ttl_decrement(ctx, 0, 1);
-	if (reason != REASON_FORWARDED)
-		return reason;
+	__u32 outcome = ttl_decrement(ctx, 0, 1);
+	if (outcome != VERDICT_CONTINUE)
+		return outcome;
 	struct ipv6hdr *ip = (void *)(long)ctx->data + ETH_SIZE;
 	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
-		return REASON_NO_HEADROOM;
+		return VERDICT_DROP | REASON_NO_HEADROOM;
 	__u32 class = bpf_ntohl(*(__be32 *)ip) & 0x0ff00000, hops = ip->hop_limit;
 	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(*ip)))
-		return REASON_NO_HEADROOM;
+		return VERDICT_DROP | REASON_NO_HEADROOM;
 	struct ethhdr *eth = (void *)(long)ctx->data;
 	__be32 *w = (void *)(eth + 1);
 	if ((void *)(w + 10) > (void *)(long)ctx->data_end)
-		return REASON_NO_HEADROOM;
+		return VERDICT_DROP | REASON_NO_HEADROOM;
 	w[0] = bpf_htonl(6u << 28 | class);
 	w[1] = bpf_htonl(bytes << 16 | IPPROTO_IPV6 << 8 | hops);
 	__builtin_memcpy(w + 2, d->source, 16);
 	__builtin_memcpy(w + 6, d->addr, 16);
 	eth_write(eth, hop, bpf_htons(ETH_P_IPV6));
-	return REASON_FORWARDED;
+	return VERDICT_CONTINUE;
 }
 
 static __always_inline __u32 forward_tun(void *ctx, int tc, struct packet *p, __u32 dest, struct dest *d,
@@ -276,13 +275,13 @@ static __always_inline __u32 forward_tun(void *ctx, int tc, struct packet *p, __
 	struct inner in = {};
 	struct scratch *scratch = scratch_get();
 	__u32 v6 = d->family == 6;
-	__u32 reason = ttl_decrement(ctx, tc, p->family == 6);
-	if (reason != REASON_FORWARDED)
-		return reason;
+	__u32 outcome = ttl_decrement(ctx, tc, p->family == 6);
+	if (outcome != VERDICT_CONTINUE)
+		return outcome;
 	if (!scratch || inner_parse(ctx, tc, p, &in) || outer_build(&scratch->outer, p, &in, dest))
-		return REASON_NO_HEADROOM;
+		return VERDICT_DROP | REASON_NO_HEADROOM;
 	if (tc ? tc_encapsulate(ctx, &scratch->outer, v6) : xdp_encapsulate(ctx, &scratch->outer, v6))
-		return REASON_NO_HEADROOM;
+		return VERDICT_DROP | REASON_NO_HEADROOM;
 	return eth_set_next_hop(ctx, tc, hop);
 }
 

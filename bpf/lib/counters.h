@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Statistics: one addition on this CPU's own copy. */
+/* Statistics of services and destinations: each CPU adds to its own counters. */
 #ifndef EVENKEEL_COUNTERS_H
 #define EVENKEEL_COUNTERS_H
 
-static __always_inline void count_reason(__u32 reason)
-{
-	__u64 *n = bpf_map_lookup_elem(&packet_counters, &reason);
-	if (n)
-		(*n)++;
-}
-
+/* A packet from a client. */
 static __always_inline void count_in(__u32 service, __u32 dest, __u32 bytes)
 {
 	struct counters *c = bpf_map_lookup_elem(&service_stats, &service);
@@ -24,6 +18,7 @@ static __always_inline void count_in(__u32 service, __u32 dest, __u32 bytes)
 	}
 }
 
+/* A reply of a NAT server. */
 static __always_inline void count_out(__u32 service, __u32 dest, __u32 bytes)
 {
 	struct counters *c = bpf_map_lookup_elem(&service_stats, &service);
@@ -38,7 +33,7 @@ static __always_inline void count_out(__u32 service, __u32 dest, __u32 bytes)
 	}
 }
 
-/* As ip_vs_conn_stats(): a connection, or a persistence template's first, is counted when it is scheduled. */
+/* ip_vs_conn_stats(): a connection is counted when it is scheduled. */
 static __always_inline void count_connection(__u32 service, __u32 dest)
 {
 	struct counters *c = bpf_map_lookup_elem(&service_stats, &service);

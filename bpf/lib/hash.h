@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The hashes of the kernel's schedulers. crates/core/src/schedulers/hash.rs is their twin. */
+/* The hash functions of the kernel's schedulers dh, sh and mh. crates/core/src/schedulers/hash.rs computes the same. */
 #ifndef EVENKEEL_HASH_H
 #define EVENKEEL_HASH_H
 
@@ -9,7 +9,7 @@ static __always_inline __u32 hash_32(__u32 v, __u32 bits)
 	return (v * 0x61C88647u) >> (32 - bits);
 }
 
-/* An address as one host number; of IPv6 the four words, each as it lies there, put together first (ip_vs_mh.c). */
+/* An address as one number in host byte order; of IPv6 the exclusive or of its four words (ip_vs_mh.c). */
 static __always_inline __u32 fold(const __be32 *a, int v6)
 {
 	return bpf_ntohl(v6 ? a[0] ^ a[1] ^ a[2] ^ a[3] : a[0]);
@@ -34,7 +34,7 @@ static __always_inline void sip_round(__u64 *v)
 	v[2] = rotl(v[2], 32);
 }
 
-/* hsiphash() of four bytes under mh's first key, as 64-bit kernels have it: SipHash-1-3, cut to 32 bits. */
+/* mh: hsiphash() of four bytes with its first key, on a 64-bit kernel: SipHash-1-3, cut to 32 bits. */
 __noinline __u32 mh_hash(__u32 value)
 {
 	const __u64 key = 2654435761ull, last = 4ull << 56 | value;

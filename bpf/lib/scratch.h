@@ -1,58 +1,59 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Memory for the rarer paths, one for each CPU: the stack has 512 bytes for the whole chain of calls. Programs run in
- * softirq context, one after the other, so that nobody else writes here meanwhile.
+ * Scratch memory: one struct for each CPU, for variables that do not fit on the stack, which has 512 bytes for the
+ * whole chain of calls. Programs run in softirq context, one after the other on each CPU, so that nobody else writes
+ * here meanwhile. Functions that call each other use different parts.
  */
 #ifndef EVENKEEL_SCRATCH_H
 #define EVENKEEL_SCRATCH_H
 
-/* What a scheduler may look at of a packet. */
+/* What schedulers know of a packet. */
 struct sched_request {
-	__u64 target; /* the packet's destination, as a key of a cache */
+	__u64 target; /* the destination address, as a key of lblc's cache */
 	__u32 service;
 	__u32 client; /* folded, see fold() */
 	__u32 vip;    /* folded */
-	__u32 port;   /* the client's, host order */
+	__u32 port;   /* the client's, host byte order */
 };
 
-#define OUTER_MAX (40 + 8 + 4)
+#define OUTER_MAX (40 + 8 + 4) /* IPv6, UDP, GUE */
 
-/* What is put in front. */
+/* The outer headers of a tunnelled packet. */
 struct outer {
 	__u8 bytes[OUTER_MAX + 4];
 	__u32 len;
 };
 
-/* A walk over the members of a set, in the service's list. */
+/* A walk over a service's list in search of the servers of an lblcr set. */
 struct lblcr_walk {
 	__u64 target;
 	__u32 base, service;
-	__u32 now, mark_rules;
-	__u32 least, least_order; /* the least loaded one, and when it joined */
-	__u32 most, keep;
+	__u32 now, members;
+	__u32 least, least_order; /* the least loaded server, and when it joined */
+	__u32 most, keep;         /* the most loaded one; jiffies that an entry lives */
 	__s64 least_overhead, least_weight;
 	__s64 most_overhead, most_weight;
 };
 
-/* What is changed: the source of answers, the destination of what clients send. */
+/* A translation by NAT: of the source of replies, or of the destination of the client's packets. */
 struct translation {
 	__be32 addr[4];
 	__be16 port;
-	__u8 source;
-	__u8 ports; /* the packet has them: it is no later piece of one */
+	__u8 source; /* 1: of the source */
+	__u8 ports;  /* 1: the packet has ports: it is neither a later fragment nor IPsec */
 };
 
-/* Whose answer a packet is. */
+/* The connection that a reply belongs to. */
 struct reply {
 	struct translation to;
-	__u32 mtu;   /* of its way, once that is known; 0: not known */
-	__u32 entry; /* the connection + 1, or 0: its bucket was full when it began */
+	__u32 mtu;        /* path MTU towards the client; 0: not known */
+	conn_handle conn; /* 0: there is no entry, since its bucket was full */
 	__u32 dest;
 	__u32 service;
 };
 
 #define ICMP_SIZE 8
-#define QUOTE_MAX 128 /* bytes of the packet that an error of ours quotes */
+#define QUOTE_MAX 128 /* bytes of a packet that an ICMP error quotes */
 
 struct icmp_header {
 	__u8 type, code;
@@ -65,7 +66,6 @@ struct error_packet {
 	__u8 quote[QUOTE_MAX];
 };
 
-/* Each user has its own part, since they call each other. */
 struct scratch {
 	struct {
 		struct new_conn conn;
@@ -86,20 +86,20 @@ struct scratch {
 		struct reply info;
 	} reply;
 	struct lblcr_walk lblcr;
-	struct packet packet; /* what the program has in hand */
-	struct packet quoted; /* what an ICMP error is about: it went from `client` to `vip`; or a connection that is adopted */
-	__u32 icmp_dest; /* schedule_icmp: where its client would be sent */
+	struct packet packet; /* the packet that the program handles */
+	struct packet quoted; /* the packet that an ICMP error quotes; or an imported connection's */
+	__u32 icmp_dest;      /* schedule_icmp: the destination of an ICMP error without a connection */
 	struct bpf_fib_lookup fib;
 	struct {
 		struct error_packet packet;
-		__u32 second, sent; /* how many in which */
+		__u32 second, sent; /* errors sent in this second */
 	} error;
 	struct {
-		__be16 tags[2 * EK_VLAN_TAGS]; /* what was taken off the frame, as it lay there */
+		__be16 tags[2 * EK_VLAN_TAGS]; /* as they were in the frame */
 		__u32 count;
 		__u32 ifindex; /* of the VLAN */
 	} vlan;
-	struct conn_key flow_key; /* of the packet itself, if it is IPv6 */
+	struct conn_key flow_key; /* of an IPv6 packet */
 	struct outer outer;
 };
 

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Frame -> headers. What this file does not understand goes to the kernel untouched. */
+/*
+ * The parser: from a frame to what its headers say. Frames that it does not understand are passed to the kernel
+ * unchanged.
+ */
 #ifndef EVENKEEL_PARSE_H
 #define EVENKEEL_PARSE_H
 
-#define ETH_SIZE 14
-#define MAX_L4 0xfff /* where a layer-4 header may begin, at most */
-#define EXTENSION_HEADERS 6
+#define MAX_L4 0xfff /* the highest offset of a layer-4 header */
+#define EXTENSION_HEADERS 6 /* of IPv6, at most */
 
-/* TCP's flags as they lie in its thirteenth byte (RFC 9293, 3.1). */
+/* TCP's flags, in the byte at offset 13 of its header (RFC 9293, 3.1). */
 #define FIN 0x01
 #define SYN 0x02
 #define RST 0x04
@@ -15,7 +17,7 @@
 
 enum fragment_kind { NOT_FRAGMENT = 0, FIRST_FRAGMENT = 1, LATER_FRAGMENT = 2 };
 
-/* A packet, apart from where it lies: what its headers say. */
+/* What the headers of a packet say. */
 struct packet {
 	__be32 saddr[4];
 	__be32 daddr[4];
@@ -23,16 +25,16 @@ struct packet {
 	__be16 dport;
 	__u32 bytes; /* of the IP packet */
 	__be32 id;   /* of a fragmented packet */
-	__u16 l4;    /* where the layer-4 header begins */
+	__u16 l4;    /* offset of the layer-4 header in the frame */
 	__u8 protocol;
 	__u8 family;
 	__u8 event; /* TCP: its flags; SCTP: enum sctp_event */
 	__u8 fragment; /* enum fragment_kind */
-	__u8 ipsec; /* AH or ESP, and nothing is known of it but the connection that it belongs to */
-	__u8 vlan; /* it came with tags of a VLAN, which were taken off */
+	__u8 ipsec; /* IPPROTO_AH or IPPROTO_ESP: see parse_ipsec(); 0: neither */
+	__u8 vlan; /* its VLAN tags were popped */
 };
 
-/* RFC 9260, 3.2: what a state machine makes of a chunk's type. */
+/* The events of the SCTP state machine: types of chunks (RFC 9260, 3.2). */
 enum sctp_event {
 	SCTP_DATA,
 	SCTP_EV_INIT,
@@ -88,8 +90,8 @@ static __always_inline int is_balanced_protocol(__u8 protocol)
 #define PORT_ISAKMP 500
 
 /*
- * AH and ESP have no ports and begin no connection: they go with the one of UDP port 500 between the same two hosts
- * (ah_esp_conn_fill_param_proto()).
+ * AH and ESP have no ports and create no connection. They belong to the connection of UDP port 500 between the same two
+ * hosts (ah_esp_conn_fill_param_proto()).
  */
 static __always_inline int parse_ipsec(__u8 protocol, struct packet *p)
 {
@@ -101,7 +103,7 @@ static __always_inline int parse_ipsec(__u8 protocol, struct packet *p)
 	return 0;
 }
 
-/* Ports and what the state machines look at; 0 if the header is whole. */
+/* Reads the ports, and the event of the state machine. 0 on success, -1 if the header is not whole. */
 static __always_inline int parse_l4(void *l4, void *end, struct packet *p)
 {
 	if (p->protocol == IPPROTO_TCP) {
@@ -128,7 +130,7 @@ static __always_inline int parse_l4(void *l4, void *end, struct packet *p)
 	p->dport = sctp->dest;
 	p->event = sctp_event(sctp->type);
 	if (p->event == SCTP_COOKIE_ECHO || p->event == SCTP_COOKIE_ACK) {
-		/* sctp_state(): an ABORT bundled behind them counts */
+		/* sctp_state(): an ABORT that is bundled after them counts */
 		__u32 skip = (bpf_ntohs(sctp->length) + 3) & 0x7fc;
 		__u8 *next = l4 + 12 + skip;
 		if (skip >= 4 && (void *)(next + 4) <= end && *next == 6)
@@ -162,7 +164,7 @@ static __always_inline int parse_ipv4(struct iphdr *ip, void *end, struct packet
 	return parse_l4((void *)ip + header, end, p);
 }
 
-/* RFC 8200, 4: the chain of extension headers, as far as anybody needs it. */
+/* Walks the chain of extension headers (RFC 8200, 4). */
 static __always_inline int parse_ipv6(struct ipv6hdr *ip, void *data, void *end, struct packet *p)
 {
 	if ((void *)(ip + 1) > end || ip->version != 6)
@@ -172,27 +174,27 @@ static __always_inline int parse_ipv6(struct ipv6hdr *ip, void *data, void *end,
 	__builtin_memcpy(p->daddr, &ip->daddr, 16);
 	p->bytes = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 	__u8 next = ip->nexthdr;
-	__u32 at = ETH_SIZE + sizeof(*ip);
+	__u32 offset = ETH_SIZE + sizeof(*ip);
 #pragma unroll
 	for (int i = 0; i < EXTENSION_HEADERS; i++) {
 		if (is_balanced_protocol(next) || next == IPPROTO_ICMPV6 || next == IPPROTO_ESP)
 			break;
-		__u8 *h = data + (at & MAX_L4);
+		__u8 *h = data + (offset & MAX_L4);
 		if ((void *)(h + 8) > end)
 			return -1;
 		if (next == IPPROTO_FRAGMENT) {
-			__be16 offset = *(__be16 *)(h + 2);
+			__be16 frag_off = *(__be16 *)(h + 2);
 			p->id = *(__be32 *)(h + 4);
-			/* a packet in one piece may have this header too (RFC 6946) */
-			if (offset & bpf_htons(0xfff8))
+			/* an atomic fragment is a whole packet with this header (RFC 6946) */
+			if (frag_off & bpf_htons(0xfff8))
 				p->fragment = LATER_FRAGMENT;
-			else if (offset & bpf_htons(1))
+			else if (frag_off & bpf_htons(1))
 				p->fragment = FIRST_FRAGMENT;
-			at += 8;
+			offset += 8;
 		} else if (next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_DSTOPTS) {
-			at += (h[1] + 1) * 8;
+			offset += (h[1] + 1) * 8;
 		} else if (next == IPPROTO_AH) {
-			at += (h[1] + 2) * 4; /* RFC 4302, 2.2; ipv6_find_hdr() goes on behind it */
+			offset += (h[1] + 2) * 4; /* RFC 4302, 2.2; ipv6_find_hdr() continues after it */
 		} else {
 			return -1;
 		}
@@ -201,8 +203,8 @@ static __always_inline int parse_ipv6(struct ipv6hdr *ip, void *data, void *end,
 			break;
 	}
 	p->protocol = next;
-	p->l4 = at & MAX_L4;
-	if (at > MAX_L4)
+	p->l4 = offset & MAX_L4;
+	if (offset > MAX_L4)
 		return -1;
 	if (p->fragment == LATER_FRAGMENT)
 		return 0;
@@ -211,7 +213,10 @@ static __always_inline int parse_ipv6(struct ipv6hdr *ip, void *data, void *end,
 	return parse_l4(data + p->l4, end, p);
 }
 
-/* 0 if the frame is IPv4 or IPv6 with whole headers of TCP, UDP, SCTP, ICMP, AH or ESP, or a later piece of a packet. */
+/*
+ * Parses a frame. 0 on success, -1 if it is not understood. It has to be IPv4 or IPv6, and either TCP, UDP, SCTP,
+ * ICMP, AH or ESP with whole headers, or a later fragment.
+ */
 static __always_inline int parse(void *data, void *end, struct packet *p)
 {
 	struct ethhdr *eth = data;

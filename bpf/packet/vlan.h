@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * VLANs under XDP (IEEE 802.1Q). The driver hands over whole frames, tags and all. Those of a frame that is for a VLAN of
- * this director are taken off, everything goes on as if it had come by the VLAN's device, and at the end the frame gets the
- * tags of where it goes. In tc the stack has done that already.
+ * VLANs under XDP (IEEE 802.1Q). Drivers hand over frames with their tags. If a frame belongs to a VLAN of this
+ * director, its tags are popped, and the pipeline handles it as a frame of the VLAN's device. At the end the tags of
+ * the egress device are pushed. In tc the network stack does both.
  */
 #ifndef EVENKEEL_VLAN_H
 #define EVENKEEL_VLAN_H
 
 /*
- * What the XDP program says of a frame: an action, and for XDP_TX << ACTION_BITS the device to send by, 0 for the one that
- * it came by, with EK_HOP_VLAN if that is a VLAN.
+ * The slow path's result for a frame: an action of XDP, and for XDP_TX the egress device << ACTION_BITS; 0 is the
+ * ingress device. EK_HOP_VLAN is set if the device is a VLAN.
  */
 #define ACTION_BITS 4
 
@@ -26,7 +26,10 @@ static __always_inline struct device *device_at(__u32 ifindex)
 	return 0;
 }
 
-/* Frames for other hosts, seen because a switch floods or a device is promiscuous, are not to be balanced twice. */
+/*
+ * Is the frame addressed to this device? Frames for other hosts arrive where a switch floods or the device is
+ * promiscuous; they must not be forwarded twice.
+ */
 static __always_inline int is_own_frame(__u32 ifindex, void *frame)
 {
 	struct device *dev = device_at(ifindex);
@@ -38,24 +41,25 @@ static __always_inline int is_vlan_tag(__be16 proto)
 	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD);
 }
 
-/* A tag as struct device has it; its priority (three bits) and drop eligibility do not matter. */
+/* A tag in struct device's form, without priority (three bits) and drop eligibility. */
 static __always_inline __u32 vlan_tag(__be16 proto, __be16 control)
 {
 	return (__u32)bpf_ntohs(proto) << 16 | (bpf_ntohs(control) & 0xfff);
 }
 
-/* The device that a packet came by, or its VLAN's. */
+/* The device that received a packet; its VLAN if it had tags. */
 static __always_inline __u32 ingress_device(struct xdp_md *ctx, struct packet *p)
 {
 	__u32 in = ctx->ingress_ifindex;
-	asm volatile("" : "+r"(in)); /* not an address that is chosen first: the verifier takes no changed context */
+	/* or else the compiler chooses between two addresses, one of them in the context, which the verifier rejects */
+	asm volatile("" : "+r"(in));
 	if (!p->vlan)
 		return in;
 	struct scratch *scratch = scratch_get();
 	return scratch ? scratch->vlan.ifindex : 0;
 }
 
-/* Takes the tags off a frame of a VLAN that is known. 0: it has none, or is of none, and is as it was. */
+/* Pops the tags of a frame of a known VLAN. 0: the frame has no tags, or those of no known VLAN, and is unchanged. */
 static __noinline int vlan_pop(struct xdp_md *ctx)
 {
 	struct scratch *scratch = scratch_get();
@@ -86,12 +90,12 @@ static __noinline int vlan_pop(struct xdp_md *ctx)
 	eth = (void *)(long)ctx->data;
 	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
 		return 0;
-	__builtin_memcpy(eth, &was, 12); /* the Ethertype is the one behind the tags */
+	__builtin_memcpy(eth, &was, 12); /* the Ethertype is the one after the tags */
 	return 1;
 }
 
-/* Puts tags in front of the Ethertype. 0 if there was room. */
-static __always_inline int vlan_push(struct xdp_md *ctx, const __be16 *words, __u32 count)
+/* Pushes tags before the Ethertype. 0 on success, -1 without headroom. */
+static __always_inline int vlan_push(struct xdp_md *ctx, const __be16 *tags, __u32 count)
 {
 	struct ethhdr *eth = (void *)(long)ctx->data, was;
 	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
@@ -104,20 +108,20 @@ static __always_inline int vlan_push(struct xdp_md *ctx, const __be16 *words, __
 	if ((void *)(to + 5) > (void *)(long)ctx->data_end)
 		return -1;
 	__builtin_memcpy(eth, &was, 12);
-	to[0] = words[0];
-	to[1] = words[1];
+	to[0] = tags[0];
+	to[1] = tags[1];
 	if (count == 2) {
-		to[2] = words[2];
-		to[3] = words[3];
+		to[2] = tags[2];
+		to[3] = tags[3];
 	}
-	/* what the Ethertype was stands where it stood */
+	/* the Ethertype itself has not moved */
 	return 0;
 }
 
-/* The rarer ends of a frame: of a VLAN, or to one. */
-static __noinline int xdp_leave_vlan(struct xdp_md *ctx, struct packet *p, __u32 what)
+/* The same for frames from a VLAN or to one. */
+static __noinline int xdp_finish_vlan(struct xdp_md *ctx, struct packet *p, __u32 result)
 {
-	__u32 action = what & ((1 << ACTION_BITS) - 1), out = what >> ACTION_BITS & ~EK_HOP_VLAN;
+	__u32 action = result & ((1 << ACTION_BITS) - 1), out = result >> ACTION_BITS & ~EK_HOP_VLAN;
 	struct scratch *scratch = scratch_get();
 	if (!scratch || action == XDP_DROP)
 		return XDP_DROP;
@@ -129,10 +133,11 @@ static __noinline int xdp_leave_vlan(struct xdp_md *ctx, struct packet *p, __u32
 	out = out ? out : ingress_device(ctx, p);
 	struct device *to = device_at(out);
 	if (to && to->lower) {
-		__be16 words[2 * EK_VLAN_TAGS] = {
-			bpf_htons(to->tags[0] >> 16), bpf_htons(to->tags[0]), bpf_htons(to->tags[1] >> 16), bpf_htons(to->tags[1]),
+		__be16 tags[2 * EK_VLAN_TAGS] = {
+			bpf_htons(to->tags[0] >> 16), bpf_htons(to->tags[0]),
+			bpf_htons(to->tags[1] >> 16), bpf_htons(to->tags[1]),
 		};
-		if (vlan_push(ctx, words, to->tags[1] ? 2 : 1)) {
+		if (vlan_push(ctx, tags, to->tags[1] ? 2 : 1)) {
 			count_reason(REASON_NO_HEADROOM);
 			return XDP_DROP;
 		}
@@ -141,17 +146,18 @@ static __noinline int xdp_leave_vlan(struct xdp_md *ctx, struct packet *p, __u32
 	return out == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(out, 0);
 }
 
-/* The end of every frame. */
-static __always_inline int xdp_leave(struct xdp_md *ctx, struct packet *p, __u32 what)
+/* Turns the slow path's result into an action of XDP. */
+static __always_inline int xdp_finish(struct xdp_md *ctx, struct packet *p, __u32 result)
 {
-	__u32 out = what >> ACTION_BITS;
+	__u32 out = result >> ACTION_BITS;
 	if (p->vlan || (out & EK_HOP_VLAN))
-		return xdp_leave_vlan(ctx, p, what);
-	if ((what & ((1 << ACTION_BITS) - 1)) != XDP_TX || !out || out == ctx->ingress_ifindex)
-		return what & ((1 << ACTION_BITS) - 1);
+		return xdp_finish_vlan(ctx, p, result);
+	if ((result & ((1 << ACTION_BITS) - 1)) != XDP_TX || !out || out == ctx->ingress_ifindex)
+		return result & ((1 << ACTION_BITS) - 1);
 	return bpf_redirect(out, 0);
 }
 
+/* The result that sends a frame by a device; 0: by the ingress device. */
 static __always_inline __u32 xdp_send(__u32 ifindex)
 {
 	return XDP_TX | ifindex << ACTION_BITS;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * lblc and lblcr: a destination address stays with the server, or the set of servers, that it was given. Their memory
- * lies in the connection table: KIND_LBLC for each address, KIND_LBLCR_DEST for each server of its set.
+ * lblc, lblcr: a destination address stays with the server (lblc) or the set of servers (lblcr) that it was given.
+ * The cache is in auxiliary entries of the connection table: KIND_LBLC for an address, KIND_LBLCR_DEST for a server
+ * of its set.
  */
 #ifndef EVENKEEL_LBLC_H
 #define EVENKEEL_LBLC_H
@@ -11,6 +12,11 @@ static __always_inline void lblc_key(struct conn_key *k, __u64 target, __u32 low
 	k->a = target;
 	k->b = k->c = k->d = 0;
 	k->key1 = (__u64)low | (__u64)kind << 40;
+}
+
+static __always_inline __u64 lblcr_dest_key1(__u32 service, __u32 dest)
+{
+	return (__u64)(service | dest << 14) | (__u64)KIND_LBLCR_DEST << 40;
 }
 
 static long scan_half_idle(__u32 i, struct list_walk *w)
@@ -23,7 +29,7 @@ static long scan_half_idle(__u32 i, struct list_walk *w)
 	return 1;
 }
 
-/* is_overloaded(): more connections than weight, while another server is not half as busy. */
+/* is_overloaded(): it has more active connections than weight, and another server has less than half of its weight. */
 __noinline int is_overloaded(__u32 service, __u32 dest)
 {
 	struct service *s = service_at(service);
@@ -35,7 +41,7 @@ __noinline int is_overloaded(__u32 service, __u32 dest)
 	return w.dest != NO_DEST;
 }
 
-/* Makes the entry that was just looked for. */
+/* Inserts the entry that the last lookup did not find. */
 static __always_inline void lblc_insert(struct scratch *scratch, __u32 dest, __u32 control, __u32 timeout)
 {
 	struct new_conn *n = &scratch->lblc.conn;
@@ -56,8 +62,7 @@ __noinline __u32 schedule_lblc(__u32 service, __u64 target)
 	__u32 now = (__u32)bpf_jiffies64(), keep = settings.lblc_expiration;
 	struct conn_key *k = &scratch->lblc.key;
 	lblc_key(k, target, service, KIND_LBLC);
-	__u32 number = conn_find4(k->a, k->key1, now, &scratch->lblc.lookup);
-	struct conn *e = number ? conn_at(number - 1) : 0;
+	struct conn *e = conn_get(conn_find4(k->a, k->key1, now, &scratch->lblc.lookup));
 	if (e) {
 		__u32 known = READ_ONCE(e->dest);
 		struct dest *d = dest_at(known);
@@ -79,7 +84,10 @@ __noinline __u32 schedule_lblc(__u32 service, __u64 target)
 	return dest;
 }
 
-/* The walk's state is in the scratch memory; what bpf_loop() hands on must lie on the stack, and is nothing. */
+/*
+ * Looks at one server of the list. The walk's state is in scratch memory, for want of stack; the context that
+ * bpf_loop() requires on the stack is empty.
+ */
 static long lblcr_scan(__u32 i, void *unused)
 {
 	struct scratch *scratch = scratch_get();
@@ -90,16 +98,15 @@ static long lblcr_scan(__u32 i, void *unused)
 	struct dest *d = dest_in_list(w->base + i, &index);
 	if (!d || !(READ_ONCE(d->flags) & DEST_AVAILABLE))
 		return 0;
-	__u64 key1 = (__u64)(w->service | index << 14) | (__u64)KIND_LBLCR_DEST << 40;
-	__u32 number = conn_find4(w->target, key1, w->now, &scratch->reply.lookup);
-	struct conn *e = number ? conn_at(number - 1) : 0;
+	__u64 key1 = lblcr_dest_key1(w->service, index);
+	struct conn *e = conn_get(conn_find4(w->target, key1, w->now, &scratch->reply.lookup));
 	if (!e)
 		return 0;
-	w->mark_rules++;
+	w->members++;
 	e->expires = w->now + w->keep;
 	__u32 order = READ_ONCE(e->control);
 	__s64 oh = overhead(d), weight = READ_ONCE(d->weight);
-	/* ip_vs_dest_set_min(): the set begins with who joined last */
+	/* ip_vs_dest_set_min(): the set begins with the server that joined last */
 	if (weight > 0 && !READ_ONCE(d->overload)) {
 		__s64 theirs = w->least_overhead * weight, ours = oh * w->least_weight;
 		if (w->least == NO_DEST || theirs > ours || (theirs == ours && (__s32)(order - w->least_order) > 0)) {
@@ -118,7 +125,9 @@ static long lblcr_scan(__u32 i, void *unused)
 	return 0;
 }
 
-/* The least loaded server of an address's set; one that is too many leaves it. NO_DEST if all are overloaded. */
+/*
+ * The least loaded server of an address's set. A server too many leaves the set. NO_DEST: all of them are overloaded.
+ */
 __noinline __u32 lblcr_least(__u32 service, __u64 target, struct conn *e)
 {
 	struct service *s = service_at(service);
@@ -140,16 +149,18 @@ __noinline __u32 lblcr_least(__u32 service, __u64 target, struct conn *e)
 	};
 	bpf_loop(half->list_len, lblcr_scan, &nothing, 0);
 	e->expires = now + keep;
-	if (w->mark_rules > 1 && w->most != NO_DEST && is_past(READ_ONCE(e->dest) + keep, now)) {
-		__u64 key1 = (__u64)(service | w->most << 14) | (__u64)KIND_LBLCR_DEST << 40;
-		conn_expire(conn_find4(target, key1, now, &scratch->reply.lookup));
+	if (w->members > 1 && w->most != NO_DEST && is_past(READ_ONCE(e->dest) + keep, now)) {
+		conn_expire(conn_find4(target, lblcr_dest_key1(service, w->most), now, &scratch->reply.lookup));
 		e->dest = now;
 	}
 	__u32 least = w->least;
 	return least != NO_DEST && !is_overloaded(service, least) ? least : NO_DEST;
 }
 
-/* ip_vs_lblcr_schedule(). The cache's entry counts in `control` who has joined, and in `dest` says when that was. */
+/*
+ * ip_vs_lblcr_schedule(). In an address's entry `control` counts the servers that have joined the set, and `dest` is
+ * the time when the last one joined.
+ */
 __noinline __u32 schedule_lblcr(__u32 service, __u64 target)
 {
 	struct scratch *scratch = scratch_get();
@@ -158,8 +169,7 @@ __noinline __u32 schedule_lblcr(__u32 service, __u64 target)
 	__u32 now = (__u32)bpf_jiffies64(), keep = settings.lblcr_expiration, order = 1;
 	struct conn_key *k = &scratch->lblc.key;
 	lblc_key(k, target, service, KIND_LBLC);
-	__u32 number = conn_find4(k->a, k->key1, now, &scratch->lblc.lookup);
-	struct conn *e = number ? conn_at(number - 1) : 0;
+	struct conn *e = conn_get(conn_find4(k->a, k->key1, now, &scratch->lblc.lookup));
 	if (e) {
 		__u32 least = lblcr_least(service, target, e);
 		if (least != NO_DEST)
@@ -176,42 +186,6 @@ __noinline __u32 schedule_lblcr(__u32 service, __u64 target)
 	if (!conn_find4(k->a, k->key1, now, &scratch->lblc.lookup))
 		lblc_insert(scratch, dest, order, keep);
 	return dest;
-}
-
-__noinline __u32 schedule(const struct sched_request *p)
-{
-	struct service *s = p ? service_at(p->service) : 0;
-	if (!s)
-		return NO_DEST;
-	switch (s->scheduler) {
-	case SCHED_RR:
-	case SCHED_WRR:
-		return schedule_walk(p->service);
-	case SCHED_WLC:
-		return schedule_scan(p->service, RULE_WLC);
-	case SCHED_LC:
-		return schedule_scan(p->service, RULE_LC);
-	case SCHED_SED:
-		return schedule_scan(p->service, RULE_SED);
-	case SCHED_NQ:
-		return schedule_scan(p->service, RULE_NQ);
-	case SCHED_FO:
-		return schedule_scan(p->service, RULE_FO);
-	case SCHED_OVF:
-		return schedule_scan(p->service, RULE_OVF);
-	case SCHED_DH:
-	case SCHED_SH:
-	case SCHED_MH:
-		return schedule_hash(p);
-	case SCHED_TWOS:
-		return schedule_twos(p->service);
-	case SCHED_LBLC:
-		return schedule_lblc(p->service, p->target);
-	case SCHED_LBLCR:
-		return schedule_lblcr(p->service, p->target);
-	default:
-		return NO_DEST;
-	}
 }
 
 #endif

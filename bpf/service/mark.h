@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Firewall marks without a firewall: which packets have one is said by their destination. (Those that netfilter gives are
- * seen only where it comes before us: in tc, on a device above the one that marks.)
+ * Firewall marks without a firewall: a packet's destination decides its mark. (Marks that netfilter sets are visible
+ * only to a tc program on a device above the one on which they are set.)
  */
 #ifndef EVENKEEL_MARK_H
 #define EVENKEEL_MARK_H
 
+/* The mark of the first rule that matches; 0: none does. */
 static __always_inline __u32 mark_lookup(struct packet *p)
 {
 	if (!settings.has_mark_rules)
@@ -17,16 +18,16 @@ static __always_inline __u32 mark_lookup(struct packet *p)
 		net.addr[2] = bpf_htonl(0xffff);
 		net.addr[3] = p->daddr[0];
 	}
-	struct mark_rule_set *m = bpf_map_lookup_elem(&mark_rules, &net);
+	struct mark_rule_set *set = bpf_map_lookup_elem(&mark_rules, &net);
 	__u32 port = bpf_ntohs(p->dport);
-	if (!m)
+	if (!set)
 		return 0;
 	for (int i = 0; i < EK_MARK_RULES; i++) {
-		struct mark_rule *one = &m->of[i];
-		if (!one->mark)
+		struct mark_rule *rule = &set->of[i];
+		if (!rule->mark)
 			break;
-		if ((!one->protocol || one->protocol == p->protocol) && one->first <= port && port <= one->last)
-			return one->mark;
+		if ((!rule->protocol || rule->protocol == p->protocol) && rule->first <= port && port <= rule->last)
+			return rule->mark;
 	}
 	return 0;
 }
