@@ -1,5 +1,5 @@
-//! Build script: compiles two variants of the packet path for the migration tests. In the first one the maps are laid out as
-//! a later version might lay them out; the second one is rejected by the kernel's verifier.
+//! Build script: compiles two variants of the packet path for the migration tests. In the first one the maps are laid
+//! out as a later version might lay them out; the second one is rejected by the kernel's verifier.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};

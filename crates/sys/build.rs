@@ -1,4 +1,5 @@
-//! Build script: compiles the BPF programs with clang, and generates their Rust skeletons and the constants of bpf/abi.h.
+//! Build script: compiles the BPF programs with clang, and generates their Rust skeletons and the constants of
+//! bpf/abi.h.
 
 use std::path::PathBuf;
 use std::{env, fs};

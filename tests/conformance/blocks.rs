@@ -1,5 +1,5 @@
-//! Services of many servers, whose scans remember who was best in each part of the list: their choices are those of a look at
-//! every server.
+//! Services with many servers, whose scans cache the best server of each block of the list: their choices are the
+//! same as those of a full scan.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -22,7 +22,7 @@ fn server_key(n: u64) -> ServerKey {
     ServerKey { addr: Ipv4Addr::from(0x0a02_0100 + n as u32).into(), port: 80 }
 }
 
-/// What a look at every server comes to, by the counts as they are now.
+/// The choice of a full scan with the present counts.
 fn expected_server(plane: &TestPlane) -> Option<IpAddr> {
     let view = plane.plane.maps().service_record(service_key()).expect("the service");
     let load = |d: &evenkeel_sys::bpf::DestRecord| ServerLoad {
@@ -35,7 +35,7 @@ fn expected_server(plane: &TestPlane) -> Option<IpAddr> {
     select_by_scan(view.spec.scheduler, &list).map(|at| view.dests[at].key.addr)
 }
 
-/// A new connection goes where it should.
+/// Opens a connection, which must go to the server that a full scan chooses.
 fn open_connection(plane: &TestPlane, n: u32, scheduler: Scheduler) {
     let (expected, fate) = (expected_server(plane), plane.send_tcp(client(n), (service_key().addr, 80), "S"));
     match expected {
@@ -43,7 +43,7 @@ fn open_connection(plane: &TestPlane, n: u32, scheduler: Scheduler) {
         None => {
             assert!(
                 !matches!(fate, Verdict::Forwarded(_)),
-                "{scheduler:?}, connection {n}: {fate:?}, and nobody can take it"
+                "{scheduler:?}, connection {n}: {fate:?}, though no server is available"
             )
         }
     }
@@ -57,7 +57,7 @@ fn random_dest_spec(dice: &mut Rng) -> DestSpec {
 
 #[test]
 fn choices_among_many_servers_are_those_of_a_full_scan() {
-    // Where random histories are to be few, two schedulers will do.
+    // With few random histories, two schedulers are enough.
     let most = std::env::var("EVENKEEL_HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
     let all = [Scheduler::Wlc, Scheduler::Ovf, Scheduler::Lc, Scheduler::Sed, Scheduler::Nq, Scheduler::Fo];
     for scheduler in all.into_iter().take(most) {
@@ -75,7 +75,7 @@ fn choices_among_many_servers_are_those_of_a_full_scan() {
                     open_connection(&plane, opened, scheduler);
                     opened += 1;
                 }
-                // What is known becomes established, inactive, or both in turn.
+                // Known connections become established, or inactive.
                 28..34 => drop(plane.send_tcp(old, (service_key().addr, 80), "A")),
                 34..38 => drop(plane.send_tcp(old, (service_key().addr, 80), "F")),
                 _ => {
@@ -91,7 +91,7 @@ fn choices_among_many_servers_are_those_of_a_full_scan() {
                 }
             }
         }
-        // Another scheduler over the same servers; then as few of them as are looked at all.
+        // Another scheduler for the same servers; then so few servers that each of them is scanned.
         plane.apply(&[Step::EditService(service_key(), ServiceSpec::with_scheduler(Scheduler::Lc))]);
         (0..100).for_each(|n| open_connection(&plane, opened + n, Scheduler::Lc));
         let most: Vec<Step> = (20..SERVERS)
@@ -129,11 +129,11 @@ fn twos_loads_many_servers_by_their_weights() {
     begin(&plane, 0..FLOWS);
     let each = connections(&plane);
     for (n, seen) in each.iter().enumerate() {
-        // 300 in all weigh 2 each on the average.
+        // 300 is the sum of the weights, which are 2 on average.
         let wanted = FLOWS / 300 * (n as u32 % 5);
         assert!(seen.abs_diff(wanted) <= wanted / 4, "server {n} has {seen} of {wanted}: {each:?}");
     }
-    // A block of which nothing is left, and one server that weighs more than all others.
+    // Blocks of weight 0, and one server with more weight than all others.
     let mut changes: Vec<Step> = (40..110)
         .map(|n| {
             Step::EditDest(service_key(), server_key(n), DestSpec { weight: Weight::new(0).expect("0"), ..weight(0) })
@@ -144,7 +144,7 @@ fn twos_loads_many_servers_by_their_weights() {
     plane.apply(&changes);
     begin(&plane, FLOWS..FLOWS + 2000);
     let after = connections(&plane);
-    assert!((40..110).all(|n| after[n] == each[n]), "nothing goes to servers of weight 0");
+    assert!((40..110).all(|n| after[n] == each[n]), "no connection goes to a server of weight 0");
     assert!(after[3] - each[3] > 1950, "{} of 2000 go to the heavy one", after[3] - each[3]);
 }
 
@@ -170,7 +170,8 @@ fn what_two_cpus_store_as_best_at_once_is_right_afterwards() {
                             b"",
                         );
                         assert!(matches!(plane.forward(&begin), Verdict::Forwarded(_)));
-                        // Every other one goes on, and is about to end; none ends, which might be at any moment.
+                        // Every other connection is established and begins to close. None expires, which could happen
+                        // at any time.
                         if n & 2 != 0 {
                             plane.send_tcp(client(round * FLOWS + n), (service_key().addr, 80), "A");
                             plane.send_tcp(client(round * FLOWS + n), (service_key().addr, 80), "F");

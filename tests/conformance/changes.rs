@@ -1,4 +1,4 @@
-//! Changes under traffic: a packet sees the servers before a change or those after it, never a part of it.
+//! Changes under traffic: a packet sees the servers before a change or those after it, never a part of the change.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use crate::plane::{NO_TC, XDP_TX, server_mac, test_plane};
 
 const CHANGES: u64 = 10_000;
 const SERVERS: u64 = 8;
-/// How many are in service at a time; each change adds the next one and removes the oldest.
+/// How many servers the service has; each change adds the next one and removes the oldest.
 const AVAILABLE_SERVERS: u64 = 4;
 
 fn server_key(n: u64) -> ServerKey {
@@ -30,7 +30,7 @@ fn ten_thousand_changes_under_traffic_are_seen_whole_or_not_at_all() {
     let rest: Vec<Step> = (AVAILABLE_SERVERS..SERVERS).map(|n| Step::RemoveDest(key, server_key(n))).collect();
     plane.apply(&rest);
 
-    // A program of its own for the traffic, over the same maps.
+    // A second program for the traffic, on the same maps.
     let traffic = XdpPlane::load_without_programs(&plane.plane.packet_path.dir, 1 << 16, NO_TC).expect("adopted");
     assert!(traffic.packet_path.reused_maps);
     traffic.packet_path.record_test_device();

@@ -1,4 +1,5 @@
-//! What a packet costs, by what does not depend on the machine that counts: a change that makes the path longer is seen here.
+//! The cost of a packet, in numbers that do not depend on the machine: a change that makes the packet path longer
+//! fails here.
 
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use crate::emulate::{Cost, emulate};
 use crate::methods::{endpoint, families, with_client_route};
 use crate::plane::{TestPlane, can_load, test_plane};
 
-/// A path, and what its packet may take at most: instructions, look-ups, helpers, lines of the connection table; once as a
-/// flow that is known of late, and once as one that comes seldom.
+/// A path, and the highest cost of its packet: instructions, map lookups, helper calls, lines of the connection
+/// table; of a flow that is in the flow cache, and of one that is not.
 struct PathCost {
     name: &'static str,
     service: &'static str,
@@ -97,18 +98,18 @@ fn path_frame(p: &PathCost, flags: &str) -> Vec<u8> {
 }
 
 fn measure(plane: &TestPlane, frame: &[u8]) -> Cost {
-    // The interpreter first: it leaves the kernel's maps as they are, and the kernel has to come to the same.
+    // The interpreter runs first: it does not change the kernel's maps, and the kernel's result must be the same.
     let (verdict, out, cost) = emulate(plane, frame, 1);
-    assert_eq!(plane.run(frame), (verdict, out), "the kernel comes to something else");
+    assert_eq!(plane.run(frame), (verdict, out), "the kernel's result differs");
     cost
 }
 
-/// Waits until a spell of `recent` has just begun, if this one is soon over: what is known of late would be so no more.
+/// Waits for the next epoch of the flow cache, if this one ends soon: cached flows end with it.
 fn wait_for_epoch(plane: &TestPlane) {
     let maps = plane.plane.maps();
-    let spell = 1 << maps.settings.read(0).epoch_shift;
-    let left = spell - maps.jiffies() % spell;
-    if left < spell / 2 {
+    let epoch = 1 << maps.settings.read(0).epoch_shift;
+    let left = epoch - maps.jiffies() % epoch;
+    if left < epoch / 2 {
         std::thread::sleep(Duration::from_millis(u64::from(left) * 1000 / u64::from(maps.hz()) + 20));
     }
 }
@@ -125,30 +126,30 @@ fn a_packet_takes_no_more_than_it_should() {
     }
     let mut wrong = Vec::new();
     for p in PATHS {
-        let begins = measure(&plane, &path_frame(p, "S"));
+        let new = measure(&plane, &path_frame(p, "S"));
         plane.run(&path_frame(p, "A"));
-        plane.plane.maps().shift_time(10); // another spell
+        plane.plane.maps().shift_time(10); // another epoch
         wait_for_epoch(&plane);
-        let seldom = measure(&plane, &path_frame(p, "A"));
+        let uncached = measure(&plane, &path_frame(p, "A"));
         plane.run(&path_frame(p, "A"));
         plane.run(&path_frame(p, "A"));
-        let known = measure(&plane, &path_frame(p, "A"));
+        let cached = measure(&plane, &path_frame(p, "A"));
         let seen = [
-            (p.name.to_owned(), &known),
-            (format!("{}, seldom", p.name), &seldom),
-            (format!("{}, new", p.name), &begins),
+            (p.name.to_owned(), &cached),
+            (format!("{}, uncached", p.name), &uncached),
+            (format!("{}, new", p.name), &new),
         ];
         for (name, cost) in seen {
             let lookups: u32 = cost.lookups.values().sum();
             println!(
-                "{name}: {} instructions, {lookups} look-ups, {} helpers, {} lines",
+                "{name}: {} instructions, {lookups} lookups, {} helpers, {} lines",
                 cost.instructions, cost.helpers, cost.conn_lines
             );
         }
-        for (cost, most) in [(&known, p.max_cached), (&seldom, p.max_uncached)] {
+        for (cost, max) in [(&cached, p.max_cached), (&uncached, p.max_uncached)] {
             let seen = (cost.instructions, cost.lookups.values().sum::<u32>(), cost.helpers, cost.conn_lines);
-            if seen.0 > most.0 || seen.1 > most.1 || seen.2 > most.2 || seen.3 > most.3 {
-                wrong.push(format!("{}: {seen:?} of at most {most:?}; look-ups {:?}", p.name, cost.lookups));
+            if seen.0 > max.0 || seen.1 > max.1 || seen.2 > max.2 || seen.3 > max.3 {
+                wrong.push(format!("{}: {seen:?} of at most {max:?}; lookups {:?}", p.name, cost.lookups));
             }
         }
     }
@@ -159,11 +160,11 @@ fn a_packet_takes_no_more_than_it_should() {
 fn a_reply_takes_no_more_than_it_should() {
     with_client_route(|| {
         let Some(mut plane) = test_plane(4096) else { return };
-        // No second begins, in which ways would be looked up again.
+        // No second passes, after which reply routes would be looked up again.
         let maps = plane.plane.maps();
         maps.settings.write(0, settings { second_shift: 25, ..maps.settings.read(0) });
-        // Instructions, look-ups, helpers (one sends), lines.
-        for ([client, service, server], most) in families().into_iter().zip([(455, 7, 1, 0), (490, 7, 1, 1)]) {
+        // Instructions, map lookups, helper calls (one redirects), lines.
+        for ([client, service, server], max) in families().into_iter().zip([(455, 7, 1, 0), (490, 7, 1, 1)]) {
             let steps = [format!("-A -t {service} -s rr"), format!("-a -t {service} -r {server} -m -w 1")];
             plane.apply(&steps.map(|s| parse_ipvsadm_command(&s).expect("a step")));
             let segment = |from, to, flags| {
@@ -172,25 +173,23 @@ fn a_reply_takes_no_more_than_it_should() {
             for (from, to, flags) in [(client, service, "S"), (server, client, "SA"), (client, service, "A")] {
                 plane.run(&segment(from, to, flags));
             }
-            let answer = segment(server, client, "A");
+            let reply = segment(server, client, "A");
             wait_for_epoch(&plane);
-            // Its way is known now, and then the flow.
-            plane.run(&answer);
-            plane.run(&answer);
-            plane.run(&answer);
-            let cost = measure(&plane, &answer);
+            // The first one looks up the reply route, a later one inserts the flow into the flow cache.
+            plane.run(&reply);
+            plane.run(&reply);
+            plane.run(&reply);
+            let cost = measure(&plane, &reply);
             let seen = (cost.instructions, cost.lookups.values().sum::<u32>(), cost.helpers, cost.conn_lines);
-            println!("answer to {client}: {seen:?}");
-            assert!(
-                seen.0 <= most.0 && seen.1 <= most.1 && seen.2 <= most.2 && seen.3 <= most.3,
-                "{seen:?} of {most:?}"
-            );
+            println!("reply to {client}: {seen:?}");
+            assert!(seen.0 <= max.0 && seen.1 <= max.1 && seen.2 <= max.2 && seen.3 <= max.3, "{seen:?} of {max:?}");
         }
     });
 }
 
-/// Instructions of an established packet, on the average over some of so many services: of a client who asks each from another
-/// port, and of one who asks all of them from one, so that only his first flow is known of late.
+/// The mean number of instructions of an established packet, over a sample of `count` services: of a client that uses
+/// another port for each service, and of one that uses the same port, of whose flows only the first one is in the
+/// flow cache.
 fn mean_cost_with_services(count: u32) -> [f64; 2] {
     let mut plane = test_plane(4096).expect("root");
     let service = |n: u32| format!("10.3.{}.{}:80", n / 250, n % 250 + 1);
@@ -214,10 +213,10 @@ fn mean_cost_with_services(count: u32) -> [f64; 2] {
         f64::from(measure(&plane, &frame("A")).instructions)
     };
     let mean = |all: Vec<f64>| all.iter().sum::<f64>() / all.len() as f64;
-    let known = some.iter().map(|&n| cost(n, 10_000 + n)).collect();
+    let cached = some.iter().map(|&n| cost(n, 10_000 + n)).collect();
     cost(0, 9000);
-    let others = some.iter().skip(1).map(|&n| cost(n, 9000)).collect();
-    [known, others].map(mean)
+    let uncached = some.iter().skip(1).map(|&n| cost(n, 9000)).collect();
+    [cached, uncached].map(mean)
 }
 
 #[test]

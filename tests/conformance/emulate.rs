@@ -1,5 +1,5 @@
-//! The XDP program run by an interpreter of BPF (RFC 9669), on copies of the kernel's maps: how many instructions a packet
-//! takes, which maps it asks and how many lines of the connection table, none of which depends on the machine.
+//! An interpreter of BPF (RFC 9669) that runs the XDP program on copies of the kernel's maps. It counts what does not
+//! depend on the machine: instructions, map lookups, and lines of the connection table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,37 +7,37 @@ use evenkeel_sys::bpf::object::Instruction;
 
 use crate::plane::TestPlane;
 
-/// What one packet took.
+/// The cost of one packet.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Cost {
     /// Instructions.
     pub instructions: u32,
-    /// Calls of the kernel's helpers, look-ups apart.
+    /// Calls of the kernel's helpers, without map lookups.
     pub helpers: u32,
-    /// Look-ups into maps, by map.
+    /// Map lookups, by map.
     pub lookups: BTreeMap<String, u32>,
-    /// Lines of the connection table that were looked at.
+    /// Lines of the connection table that were read.
     pub conn_lines: usize,
 }
 
-/// Addresses: a region's number + 1 << 32, and a place in it. The first ones are what the program is given.
+/// An address is a region's index + 1 << 32, and an offset in the region. The first regions are those of every program.
 const CONTEXT: usize = 0;
 const FRAME: usize = 1;
 const STACK: usize = 2;
 const HEADROOM: usize = 256;
 const STACK_BYTES: usize = 512;
-/// Marks the number of a map, which is no address.
+/// The flag of a map's file descriptor, which is no address.
 const MAP_FLAG: u64 = 1 << 63;
 
-fn virtual_address(region: usize, at: usize) -> u64 {
-    ((region as u64 + 1) << 32) + at as u64
+fn virtual_address(region: usize, offset: usize) -> u64 {
+    ((region as u64 + 1) << 32) + offset as u64
 }
 
 struct Machine<'p> {
     plane: &'p TestPlane,
     code: Vec<Instruction>,
     regions: Vec<Vec<u8>>,
-    /// The region of each value that was looked up.
+    /// The region of each map value that was looked up; none: the map has no such key.
     value_regions: BTreeMap<(String, Vec<u8>), Option<usize>>,
     data: usize,
     ifindex: u32,
@@ -46,8 +46,8 @@ struct Machine<'p> {
     cost: Cost,
 }
 
-/// Runs the program on a frame that came by a device: its verdict, what became of the frame, and what that took. The
-/// kernel's maps stay as they are.
+/// Runs the XDP program on a frame that a device received. Returns its action, the frame afterwards, and the cost.
+/// The kernel's maps do not change.
 pub fn emulate(plane: &TestPlane, frame: &[u8], ifindex: u32) -> (u32, Vec<u8>, Cost) {
     let mut packet = vec![0; HEADROOM];
     packet.extend(frame);
@@ -69,7 +69,7 @@ pub fn emulate(plane: &TestPlane, frame: &[u8], ifindex: u32) -> (u32, Vec<u8>, 
 
 impl Machine<'_> {
     fn split_address(a: u64) -> (usize, usize) {
-        let region = (a >> 32).checked_sub(1).unwrap_or_else(|| panic!("no address: {a:#x}"));
+        let region = (a >> 32).checked_sub(1).unwrap_or_else(|| panic!("{a:#x} is no address"));
         (region as usize, a as u32 as usize)
     }
 
@@ -81,7 +81,7 @@ impl Machine<'_> {
                 0 => virtual_address(FRAME, self.data),
                 4 => virtual_address(FRAME, self.regions[FRAME].len()),
                 12 => u64::from(self.ifindex),
-                other => panic!("the context's word {other}"),
+                other => panic!("load of word {other} of the context"),
             };
         }
         let mut word = [0; 8];
@@ -91,7 +91,7 @@ impl Machine<'_> {
 
     fn store_word(&mut self, a: u64, bytes: usize, value: u64) {
         let (region, at) = Self::split_address(a);
-        assert!(region != CONTEXT, "the context is not written");
+        assert!(region != CONTEXT, "store to the context");
         self.regions[region][at..at + bytes].copy_from_slice(&value.to_le_bytes()[..bytes]);
     }
 
@@ -129,9 +129,9 @@ impl Machine<'_> {
                 self.data = self.data.checked_add_signed(args[2] as i32 as isize).expect("headroom");
                 return 0;
             }
-            // bpf_jiffies64, which the kernel puts in place of the call
+            // bpf_jiffies64(), which the kernel inlines
             118 => return self.jiffies,
-            other => panic!("helper {other} is none of these paths'"),
+            other => panic!("helper {other} is not implemented"),
         }
         4 // XDP_REDIRECT
     }
@@ -161,7 +161,7 @@ impl Machine<'_> {
         }
     }
 
-    /// A function of the program's, from its first instruction until it returns.
+    /// Runs a function of the program, from its first instruction until it returns.
     fn call_function(&mut self, mut at: usize, args: [u64; 6]) -> u64 {
         let frame = self.regions[STACK].len();
         self.regions[STACK].resize(frame + STACK_BYTES, 0);
@@ -180,9 +180,9 @@ impl Machine<'_> {
                 0x10 => 1,
                 _ => 8,
             };
-            let place = |base: u64| base.wrapping_add_signed(i64::from(i.off));
+            let target = |base: u64| base.wrapping_add_signed(i64::from(i.off));
             match i.code & 7 {
-                // LD: a number of 64 bits, a map, or a value's address
+                // LD: a 64-bit number, a map, or the address of a map's value
                 0 => {
                     let high = self.code[at].imm;
                     at += 1;
@@ -199,10 +199,10 @@ impl Machine<'_> {
                     };
                 }
                 // LDX, ST, STX
-                1 => r[d] = self.load_word(place(r[s]), size),
-                2 => self.store_word(place(r[d]), size, imm),
+                1 => r[d] = self.load_word(target(r[s]), size),
+                2 => self.store_word(target(r[d]), size, imm),
                 3 if i.code & 0xe0 == 0xc0 => self.execute_atomic(i, &mut r),
-                3 => self.store_word(place(r[d]), size, r[s]),
+                3 => self.store_word(target(r[d]), size, r[s]),
                 // JMP32, JMP
                 5 | 6 => {
                     let wide = i.code & 7 == 5;

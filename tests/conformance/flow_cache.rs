@@ -1,5 +1,5 @@
-//! Flows that were seen of late go on as their connections would: to the same server, in the same frames, until something
-//! happens to them.
+//! The flow cache: cached flows are forwarded as their connections would be, to the same server and in the same
+//! frames, until a packet changes their state.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn cached_flows(plane: &TestPlane) -> usize {
     plane.plane.maps().flow_cache_entries()
 }
 
-/// Begins a connection, and lets packets come until it is known from then on; a spell may end in between.
+/// Opens a connection, and sends packets until its flow is cached. An epoch may end meanwhile.
 fn open_until_cached(plane: &TestPlane, from: Endpoint, to: Endpoint, server: IpAddr) {
     let mut before = cached_flows(plane);
     assert_eq!(plane.send_tcp(from, to, "S"), Verdict::Forwarded(server));
@@ -43,17 +43,17 @@ fn open_until_cached(plane: &TestPlane, from: Endpoint, to: Endpoint, server: Ip
         if now > before {
             return;
         }
-        // With a spell the others' notes end too.
+        // At the end of an epoch the cache is empty.
         before = now;
     }
-    panic!("it is not known after six packets");
+    panic!("the flow is not cached after six packets");
 }
 
-/// Of a client's TCP connection to the usual service.
+/// The state of a client's TCP connection to the service at VIP.
 fn conn_state(plane: &TestPlane, from: Endpoint) -> &'static str {
     let all = plane.plane.maps().connections();
-    let mine = |c: &&ConnEntry| c.protocol == Protocol::Tcp && (c.client, c.service) == (from, VIP);
-    all.iter().find(mine).map_or("none", |c| c.state_name())
+    let is_it = |c: &&ConnEntry| c.protocol == Protocol::Tcp && (c.client, c.service) == (from, VIP);
+    all.iter().find(is_it).map_or("none", |c| c.state_name())
 }
 
 #[test]
@@ -69,14 +69,14 @@ fn the_end_of_a_connection_removes_its_cache_entry() {
         assert_eq!(
             (conn_state(&plane, client(n)), cached_flows(&plane)),
             (then, 0),
-            "nothing is known of what is at its end"
+            "a closing connection is not cached"
         );
     }
-    // The same client anew, before its spell is over.
+    // The same client connects again in the same epoch.
     open_until_cached(&plane, client(2), VIP, R1);
     assert_eq!(conn_state(&plane, client(2)), "ESTABLISHED");
     assert_eq!(plane.plane.maps().end_connections(|c| c.client == client(2)), 1);
-    assert_eq!(plane.send_tcp(client(2), VIP, "A"), Verdict::Passed, "of no connection");
+    assert_eq!(plane.send_tcp(client(2), VIP, "A"), Verdict::Passed, "it has no connection");
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_client_has_a_cache_entry_for_each_service() {
         assert_eq!(
             plane.send_tcp(client(n), OTHER, "A"),
             Verdict::Passed,
-            "known at the one, of no connection at the other"
+            "cached for one service, without a connection at the other"
         );
         plane.send_tcp(client(n), OTHER, "S");
         for _ in 0..5 {
@@ -98,7 +98,7 @@ fn a_client_has_a_cache_entry_for_each_service() {
             assert_eq!(plane.send_tcp(client(n), VIP, "A"), Verdict::Forwarded(R1));
             assert_eq!(plane.send_udp(client(n), VIP), Verdict::Forwarded(R2));
         }
-        // What ends at one of them goes on at the others.
+        // The end of one connection does not end the others.
         plane.send_tcp(client(n), VIP, "R");
         assert_eq!((conn_state(&plane, client(n)), plane.send_udp(client(n), VIP)), ("CLOSE", Verdict::Forwarded(R2)));
         assert_eq!(plane.send_tcp(client(n), OTHER, "A"), Verdict::Forwarded(R2));
@@ -112,16 +112,16 @@ fn a_removed_server_gets_no_packets_of_cached_flows() {
     plane.ipvsadm(&["-d -t 10.2.0.100:80 -r 10.2.0.21:80", "-a -t 10.2.0.100:80 -r 10.2.0.22:80 -g -w 1"]);
     assert_eq!(plane.send_tcp(client(1), VIP, "A"), Verdict::Dropped);
     assert_eq!(plane.send_tcp(client(2), VIP, "S"), Verdict::Forwarded(R2));
-    // It comes back, and goes on with what it had.
+    // The server is added again, and gets its connections.
     plane.ipvsadm(&["-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g -w 1"]);
     assert_eq!(plane.send_tcp(client(1), VIP, "A"), Verdict::Forwarded(R1));
 }
 
-/// Clients whose notes belong into one line; as flow_cache_key_make() in bpf/conn/flow_cache.h has it.
+/// Clients whose flows belong to one line of the cache: flow_cache_key_make() in bpf/conn/flow_cache.h.
 fn clients_of_one_line(plane: &TestPlane) -> impl Iterator<Item = Endpoint> {
     let settings = plane.plane.maps().settings.read(0);
     let (bits, secret) = (settings.flow_cache_bits, settings.secret);
-    assert_eq!(bits, 16, "the two first bytes of an address");
+    assert_eq!(bits, 16, "the first two bytes of an address");
     (0u64..).filter_map(move |n| {
         let rest = 0x0201 + (n << 16);
         let h = (rest ^ secret[0]).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -135,23 +135,23 @@ fn clients_of_one_line(plane: &TestPlane) -> impl Iterator<Item = Endpoint> {
 #[test]
 fn flows_without_a_free_cache_entry_are_forwarded() {
     let Some(plane) = plane_with(4096, ONE_SERVER) else { return };
-    let places = EK_FLOW_CACHE_ENTRIES as usize;
-    let all: Vec<Endpoint> = clients_of_one_line(&plane).take(places + 6).collect();
+    let entries = EK_FLOW_CACHE_ENTRIES as usize;
+    let all: Vec<Endpoint> = clients_of_one_line(&plane).take(entries + 6).collect();
     for from in &all {
         assert_eq!(plane.send_tcp(*from, VIP, "S"), Verdict::Forwarded(R1));
     }
-    // A spell may end meanwhile, and on a slow machine it does.
+    // An epoch may end meanwhile, and on a slow machine it does.
     for _ in 0..20 {
         for from in all.iter().cycle().take(all.len() * 4) {
             assert_eq!(plane.send_tcp(*from, VIP, "A"), Verdict::Forwarded(R1));
-            assert!(cached_flows(&plane) <= places);
+            assert!(cached_flows(&plane) <= entries);
         }
-        if cached_flows(&plane) == places {
+        if cached_flows(&plane) == entries {
             break;
         }
     }
-    assert_eq!(cached_flows(&plane), places, "as many as there is room for");
-    // Who is at his end is known no more, nor is anybody in his place; the others go on.
+    assert_eq!(cached_flows(&plane), entries, "the line is full");
+    // A closing connection is not cached, and its entry is not used again in this epoch; the others continue.
     assert_eq!(plane.send_tcp(all[0], VIP, "R"), Verdict::Forwarded(R1));
     for from in all.iter().chain(&all) {
         assert_eq!(plane.send_tcp(*from, VIP, "A"), Verdict::Forwarded(R1));
@@ -172,13 +172,13 @@ fn a_timeout_counts_from_the_last_packet_and_is_never_too_short() {
     assert!((895..=900).contains(&left()), "{} s: it was used", left());
     maps.shift_time(909);
     assert_eq!(plane.send_tcp(client(1), VIP, "A"), Verdict::Passed, "idle for longer than its timeout");
-    // A short timeout is kept to the jiffy, and nothing is known beside it.
+    // A connection with a short timeout expires exactly, and is not cached.
     plane.plane.set_timeouts(20, 0, 0);
     plane.send_tcp(client(2), VIP, "S");
     for _ in 0..5 {
         plane.send_tcp(client(2), VIP, "A");
     }
-    assert!(cached_flows(&plane) == 0 && (19..=20).contains(&left()), "{} known, {} s", cached_flows(&plane), left());
+    assert!(cached_flows(&plane) == 0 && (19..=20).contains(&left()), "{} cached, {} s", cached_flows(&plane), left());
 }
 
 #[test]
@@ -196,34 +196,34 @@ fn cached_flows_leave_in_the_same_frames() {
             if method == "-m" {
                 plane.run(&segment(server, client, "SA"));
             }
-            let mut ways = vec![segment(client, service, "A")];
+            let mut directions = vec![segment(client, service, "A")];
             if method == "-m" {
-                ways.push(segment(server, client, "A"));
+                directions.push(segment(server, client, "A"));
             }
-            let first: Vec<_> = ways.iter().map(|f| plane.run(f)).collect();
+            let first: Vec<_> = directions.iter().map(|f| plane.run(f)).collect();
             let counted = || {
                 let all = plane.plane.maps().service_records();
                 let s = all[0].dests[0].stats;
                 (s.in_packets, s.out_packets, s.in_bytes, s.out_bytes)
             };
-            let mut were_known = false;
+            let mut were_cached = false;
             for n in 0..20 {
-                // An answer's way is looked up anew in another second.
+                // In another second the reply route is looked up again.
                 if method == "-m" && n > 10 {
                     std::thread::sleep(Duration::from_millis(150));
                 }
                 let before = counted();
-                for (frame, was) in ways.iter().zip(&first) {
+                for (frame, was) in directions.iter().zip(&first) {
                     assert_eq!(&plane.run(frame), was, "{name}");
                 }
                 let after = counted();
-                let answers = ways.len() as u64 - 1;
-                assert_eq!((after.0 - before.0, after.1 - before.1), (1, answers), "{name}: each is counted");
-                assert_eq!((after.2 - before.2, after.3 - before.3), (55, 55 * answers), "{name}");
-                // Not at the end only: a spell may just have ended.
-                were_known |= cached_flows(&plane) != 0;
+                let replies = directions.len() as u64 - 1;
+                assert_eq!((after.0 - before.0, after.1 - before.1), (1, replies), "{name}: each is counted");
+                assert_eq!((after.2 - before.2, after.3 - before.3), (55, 55 * replies), "{name}");
+                // Not only at the end: an epoch may just have ended.
+                were_cached |= cached_flows(&plane) != 0;
             }
-            assert!(were_known, "{name}");
+            assert!(were_cached, "{name}");
         }
     });
 }

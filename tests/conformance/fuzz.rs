@@ -1,5 +1,5 @@
-//! Frames of every kind with bytes changed in them: no verdict that the twin does not give, and nothing changed that is left to
-//! the kernel.
+//! Mutated frames of every kind: each verdict is that of the oracle, and a frame that is passed to the kernel is
+//! unchanged.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use evenkeel_testkit::ipvs_recording::parse_ipvsadm_command;
 
 use crate::plane::{server_mac, test_plane};
 
-/// `EVENKEEL_FRAMES=10000000` tries more of them.
+/// `EVENKEEL_FRAMES=10000000` tests more frames.
 #[test]
 fn no_mutated_frame_of_any_kind_confuses_the_program() {
     let Some(mut plane) = test_plane(1 << 14) else { return };
@@ -49,20 +49,20 @@ fn no_mutated_frame_of_any_kind_confuses_the_program() {
         (seed >> 33) as usize % sides
     };
     let (mut verdicts, mut compared) = ([0u64; 5], 0u64);
-    let mut twin = Oracle::default();
+    let mut oracle = Oracle::default();
     for n in 0..count {
-        // Begun anew before anything expires.
+        // The oracle and the program start again before anything expires.
         if n % 2000 == 0 {
             plane.remove_all();
             plane.apply(&all);
-            twin = Oracle::default();
-            all.iter().for_each(|s| twin.apply_step(s, 0));
+            oracle = Oracle::default();
+            all.iter().for_each(|s| oracle.apply_step(s, 0));
         }
         let mut f = frames[dice(frames.len())].clone();
         for _ in 0..dice(5) {
             // Nearly always in the headers.
-            let most = if dice(8) == 0 { usize::MAX } else { 110 };
-            let at = dice(f.len().min(most));
+            let end = if dice(8) == 0 { usize::MAX } else { 110 };
+            let at = dice(f.len().min(end));
             f[at] = dice(256) as u8;
         }
         if dice(10) == 0 {
@@ -70,14 +70,14 @@ fn no_mutated_frame_of_any_kind_confuses_the_program() {
         }
         let (code, out) = plane.run(&f);
         assert!(matches!(code, 1..=4), "{code}: {f:02x?}");
-        assert!(code != 2 || out == f, "left to the kernel, and changed: {f:02x?}");
+        assert!(code != 2 || out == f, "passed to the kernel, and changed: {f:02x?}");
         verdicts[code as usize] += 1;
         let fate = match frame::parse_frame(&f) {
             _ if f[..6] != frames::DIRECTOR_MAC => Verdict::Pass,
             ParsedFrame::Unsupported => Verdict::Pass,
             ParsedFrame::Other => continue,
-            ParsedFrame::Packet { packet, ttl, ip_len: bytes } => match twin.handle_packet(&packet, 0) {
-                // Too old, or too big for any way there is.
+            ParsedFrame::Packet { packet, ttl, ip_len: bytes } => match oracle.handle_packet(&packet, 0) {
+                // The TTL expires, or it is larger than any path MTU.
                 Verdict::Forward(_) if ttl <= 1 || bytes > 1500 - 40 => continue,
                 fate => fate,
             },
@@ -87,13 +87,13 @@ fn no_mutated_frame_of_any_kind_confuses_the_program() {
             Verdict::Pass => code == 2,
             Verdict::Forward(server) => code == 3 && out[..6] == server_mac(server.addr),
             Verdict::Drop => code == 1,
-            // There is no way to clients here.
+            // There is no route to clients here.
             Verdict::Reply(_) => code == 1,
             Verdict::Unreachable | Verdict::Reset => code == 3 || code == 1,
         };
         assert!(right, "frame {n}: {code} instead of {fate:?}: {f:02x?}");
     }
-    println!("{compared} verdicts are the twin's");
+    println!("{compared} verdicts are those of the oracle");
     println!("dropped {}, passed {}, sent {}", verdicts[1], verdicts[2], verdicts[3] + verdicts[4]);
     assert!(verdicts[2] > count / 100 && verdicts[3] > count / 10, "{verdicts:?}");
 }

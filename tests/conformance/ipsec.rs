@@ -1,4 +1,4 @@
-//! ESP and AH go with the connection of UDP port 500 between the same two hosts, there and back, and begin none
+//! ESP and AH belong to the connection of UDP port 500 between the same two hosts, in both directions, and create none
 //! (ip_vs_proto_ah_esp.c).
 
 use evenkeel_testkit::frames::{self, parse_frame};
@@ -23,9 +23,9 @@ fn esp_goes_with_its_key_exchange() {
                 let (c, v) = (endpoint(client), endpoint(service));
                 for payload in [40, 1200] {
                     let f = frames::esp(c.0, v.0, &vec![9; payload]);
-                    assert_eq!(plane.run(&f), (XDP_PASS, f), "without a key exchange it is the kernel's");
+                    assert_eq!(plane.run(&f), (XDP_PASS, f), "without a key exchange it is passed");
                 }
-                // A key exchange of another client moves the choice on.
+                // A key exchange of another client advances the scheduler.
                 plane.run(&frame("-u", (c.0, 501), v, b"x"));
                 let (code, out) = plane.run(&frame("-u", c, v, b"ike"));
                 assert_eq!(code, XDP_TX);
@@ -37,15 +37,15 @@ fn esp_goes_with_its_key_exchange() {
                 let inner = if how == "-i" { [&out[..14], &out[out.len() - f.len() + 14..]].concat() } else { out };
                 let seen = parse_frame(&inner);
                 assert_eq!((seen.from.0, seen.to.0), (c.0, if how == "-m" { server.0 } else { v.0 }), "{how}");
-                assert_eq!(inner[inner.len() - 48..], f[f.len() - 48..], "nothing of it is changed");
+                assert_eq!(inner[inner.len() - 48..], f[f.len() - 48..], "its payload is unchanged");
                 if how == "-m" {
                     let (code, out) = plane.run(&frames::esp(server.0, c.0, &[8; 40]));
                     assert_eq!(code, XDP_REDIRECT);
                     assert_eq!((parse_frame(&out).from.0, parse_frame(&out).to.0), (v.0, c.0));
                 }
-                let pieces = frames::fragments(&frames::esp(c.0, v.0, &[7; 2000]), 1200);
-                let there = pieces.iter().all(|p| plane.run(p).1[..6] == mac);
-                assert!(there, "{how}: its pieces stay together");
+                let fragments = frames::fragments(&frames::esp(c.0, v.0, &[7; 2000]), 1200);
+                let there = fragments.iter().all(|p| plane.run(p).1[..6] == mac);
+                assert!(there, "{how}: its fragments go to the same server");
             }
         }
     });

@@ -1,4 +1,4 @@
-//! What is listed: connections as `ipvsadm -Lc` counts them, statistics, reasons.
+//! Listings: connections as in `ipvsadm -Lc`, statistics and packet counters; and the limits of the verifier.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -29,7 +29,7 @@ fn what_is_not_ours_goes_to_the_kernel_untouched() {
     assert_eq!(plane.send_tcp(client(1000), (VIP.0, 81), "S"), Verdict::Passed);
     assert_eq!(plane.send_udp(client(1000), VIP), Verdict::Passed);
     assert_eq!(plane.send_tcp(client(1000), (IpAddr::from([10, 2, 0, 101]), 80), "S"), Verdict::Passed);
-    assert_eq!(plane.send_tcp(client(1000), VIP, "A"), Verdict::Passed, "no connection, no SYN");
+    assert_eq!(plane.send_tcp(client(1000), VIP, "A"), Verdict::Passed, "neither a connection nor a SYN");
     let arp = [&[0xff; 6][..], &[2; 6], &[8, 6], &[0; 46]].concat();
     let (code, out) = plane.plane.packet_path.test_run("evenkeel_xdp", &arp).expect("runs");
     assert_eq!((code, out), (2, arp));
@@ -47,11 +47,11 @@ fn connections_are_ended_by_filter() {
     }
     let ended = plane.plane.maps().end_connections(|c| c.client.1 < 1003);
     assert_eq!((ended, plane.plane.maps().connections().len()), (3, 7));
-    assert_eq!(plane.send_tcp(client(1000), VIP, "A"), Verdict::Passed, "of no connection");
+    assert_eq!(plane.send_tcp(client(1000), VIP, "A"), Verdict::Passed, "it has no connection");
     assert_eq!(plane.send_tcp(client(1005), VIP, "A"), Verdict::Forwarded(R1));
 }
 
-/// The verifier gives up after a million.
+/// The verifier's own limit is a million.
 const INSTRUCTION_BUDGET: u32 = 350_000;
 
 #[test]
@@ -102,11 +102,11 @@ fn packets_of_a_removed_server_are_dropped_and_its_connections_come_back_with_it
     plane.apply(&[parse_ipvsadm_command("-d -t 10.2.0.100:80 -r 10.2.0.21:80").expect("a step")]);
     let ack = frames::tcp(client(1000), VIP, TcpFlags::parse("A"), 64, b"");
     assert_eq!(plane.forward(&ack), Verdict::Dropped);
-    assert_eq!(plane.send_tcp(client(1001), VIP, "S"), Verdict::IcmpError(3, 3), "no server is left");
+    assert_eq!(plane.send_tcp(client(1001), VIP, "S"), Verdict::IcmpError(3, 3), "no server is available");
     assert_eq!(plane.packet_count("no_server"), 1);
     plane.apply(&[parse_ipvsadm_command("-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g -w 1").expect("a step")]);
     assert_eq!(plane.forward(&ack), Verdict::Forwarded(R1));
-    assert_eq!(plane.plane.maps().service_records()[0].dests[0].active, 1, "its counters came back");
+    assert_eq!(plane.plane.maps().service_records()[0].dests[0].active, 1, "its counters are kept");
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn the_next_daemon_finds_services_and_connections() {
     assert!(second.packet_path.reused_maps);
     assert_eq!(second.maps().observe_services(), services);
     assert_eq!(second.maps().connections().len(), 1);
-    // The first one's maps are the second one's.
+    // Both programs use the same maps.
     first.apply(&[parse_ipvsadm_command("-A -u 10.2.0.100:53 -s wlc").expect("a step")]);
     assert_eq!(second.maps().observe_services().len(), 2);
 }

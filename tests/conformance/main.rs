@@ -1,6 +1,9 @@
-//! Conformance with recordings of the real IPVS: every choice of its schedulers, persistence, connection reuse, TCP
-//! states and timeouts. Each is run through the program in the kernel (as root), the schedulers also through their
-//! plain-Rust twins (as anybody). And what the forwarding methods make of a frame, byte for byte.
+//! Tests of the packet path: conformance with recordings of the kernel's IPVS (the choices of its schedulers,
+//! persistence, connection reuse, TCP states and timeouts), the forwarding methods byte for byte, the connection
+//! table, and migration.
+//!
+//! Every packet is run through the program in the kernel, which needs root; without root these tests are skipped. The
+//! schedulers' reference models in Rust are tested with the same recordings.
 
 mod blocks;
 mod changes;

@@ -1,4 +1,5 @@
-//! Firewall marks without a firewall: which packets are a service's, where they go, and how their answers come back.
+//! Firewall marks without a firewall: which packets get a mark, where they are forwarded, and how their replies are
+//! translated.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -37,7 +38,7 @@ fn packets_are_marked_by_address_protocol_and_port() {
         plane.send_tcp(c, endpoint(to), "R");
         fate
     };
-    assert_eq!(tcp(&plane, "10.2.0.100:80"), sent(29), "nobody has a mark yet");
+    assert_eq!(tcp(&plane, "10.2.0.100:80"), sent(29), "there are no rules yet");
     set(
         &plane,
         &[
@@ -64,16 +65,12 @@ fn packets_are_marked_by_address_protocol_and_port() {
     assert_eq!(plane.send_udp(c, endpoint("10.2.0.7:443")), sent(23));
     let six = plane.send_udp(endpoint("[fd00:1::1]:4000"), endpoint("[fd00:9::77]:7"));
     assert_eq!(six, Verdict::Forwarded("fd00:2::21".parse().expect("an address")));
-    // ip_vs_service_find(): the mark comes first. The connection that is there goes on where it was.
+    // ip_vs_service_find(): the mark is looked up first. The existing connection keeps its server.
     assert_eq!(plane.send_tcp((c.0, 4001), endpoint("10.2.0.100:80"), "S"), sent(21));
-    // A service that is not there leaves the packet to those on addresses.
+    // If the mark has no service, the packet goes to a service on its address.
     set(&plane, &[(9, member("10.2.0.100", None, (0, 65535)))]);
     assert_eq!(plane.send_tcp((c.0, 4002), endpoint("10.2.0.100:80"), "S"), sent(29));
-    assert_eq!(
-        plane.send_tcp(c, endpoint("10.2.0.110:443"), "S"),
-        Verdict::Passed,
-        "what is not named any more is nobody's"
-    );
+    assert_eq!(plane.send_tcp(c, endpoint("10.2.0.110:443"), "S"), Verdict::Passed, "the rule is gone");
     set(&plane, &[]);
     assert_eq!(plane.send_tcp((c.0, 4003), endpoint("10.2.0.100:80"), "S"), sent(29));
 }
@@ -91,7 +88,7 @@ fn a_client_keeps_its_server_over_all_members_of_a_mark() {
         for (port, to) in [(1001, "10.2.0.101:443"), (1002, "10.2.0.100:8080")] {
             assert_eq!(plane.send_tcp(c(port), endpoint(to), "S"), first, "{client} {to}");
         }
-        assert_eq!(plane.send_udp(c(1003), endpoint("10.2.0.101:53")), first, "of whatever protocol");
+        assert_eq!(plane.send_udp(c(1003), endpoint("10.2.0.101:53")), first, "of every protocol");
     }
     let templates: Vec<_> = plane.plane.maps().connections().into_iter().filter(|c| c.is_template()).collect();
     assert_eq!(templates.len(), 3, "one for each client: {templates:?}");
@@ -124,13 +121,13 @@ fn replies_of_marked_connections_come_from_the_requested_address() {
                     }
                 }
             }
-            // Pieces and errors take the same way.
+            // Fragments and ICMP errors are translated too.
             let (c, service) = ((client, 5000), endpoint(services[1]));
-            let pieces = frames::fragments(&frame("-u", c, service, &[5; 3000]), 1200);
-            let there: Vec<_> = pieces.iter().map(|p| plane.run(p)).collect();
+            let fragments = frames::fragments(&frame("-u", c, service, &[5; 3000]), 1200);
+            let there: Vec<_> = fragments.iter().map(|p| plane.run(p)).collect();
             assert!(there.iter().all(|(code, _)| *code == XDP_TX));
-            let pieces = frames::fragments(&frame("-u", server, c, &[6; 3000]), 1200);
-            let back: Vec<_> = pieces.iter().map(|p| plane.run(p)).collect();
+            let fragments = frames::fragments(&frame("-u", server, c, &[6; 3000]), 1200);
+            let back: Vec<_> = fragments.iter().map(|p| plane.run(p)).collect();
             assert!(back.iter().all(|(code, _)| *code == XDP_REDIRECT));
             let back: Vec<_> = back.into_iter().map(|(_, f)| f).collect();
             assert_eq!(parse_frame(&frames::reassemble(&back)).from, service);
@@ -138,18 +135,18 @@ fn replies_of_marked_connections_come_from_the_requested_address() {
             let sent = frame("-u", c, server, b"hello");
             let (code, out) = plane.run(&frames::icmp_error(server.0, client, kind, 0, &sent[14..]));
             assert_eq!((code, parse_icmp(&out).expect("an error").from), (XDP_REDIRECT, service.0));
-            // Nobody's answer is left alone.
+            // A reply without a connection is passed.
             let stray = frame("-t", server, (client, 4444), b"");
             assert_eq!(plane.run(&stray), (XDP_PASS, stray));
             let counted = plane.plane.maps().service_records()[0].stats;
             assert_eq!((counted.conns, counted.in_packets, counted.out_packets), (7, 9, 16));
 
-            // What the answers look like is remembered as long as the connections are, and no longer.
+            // Reply tuples live as long as their connections.
             let maps = plane.plane.maps();
             assert_eq!(maps.connections().len(), 7);
             let entries = maps.raw_entries().len();
             std::thread::sleep(Duration::from_millis(2500));
-            assert_eq!(maps.raw_entries().len(), entries, "the sweep has come by, and left them");
+            assert_eq!(maps.raw_entries().len(), entries, "the expiry timer has checked them, and kept them");
             assert_eq!(plane.run(&frame("-t", server, (client, 4000), b"")).0, XDP_REDIRECT);
             eventually("an empty table", Duration::from_secs(60), || {
                 maps.set_expiry_of_all(-100_000);

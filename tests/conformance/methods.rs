@@ -1,4 +1,4 @@
-//! What each forwarding method makes of a frame, on both families: addresses, ports, every checksum, headers in front.
+//! Forwarding methods: the frames that they make, for IPv4 and IPv6: addresses, ports, every checksum, outer headers.
 
 use std::net::IpAddr;
 use std::process::Command;
@@ -14,7 +14,7 @@ use evenkeel_testkit::routed_namespace::{self, GATEWAY_MAC};
 
 use crate::plane::{TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, can_load, test_plane};
 
-/// Runs a test in a network of its own, whose way to clients leads by a gateway on `d0`.
+/// Runs a test in a network namespace of its own, whose route to clients goes by a gateway on `d0`.
 pub fn with_client_route(test: impl FnOnce() + Send + 'static) {
     if can_load() {
         routed_namespace::run_in_routed_namespace(test).expect("a network");
@@ -66,7 +66,7 @@ fn nat_translates_there_and_back() {
                     assert_eq!(code, XDP_TX, "{option} {client:?}");
                     let seen = parse_frame(&out);
                     assert_eq!((seen.from, seen.to, seen.ttl), (client, server, 63));
-                    // Twice: by the kernel's routes, then by the way that the connection remembers.
+                    // Twice: by the kernel's routes, then by the cached reply route.
                     for _ in 0..2 {
                         let (code, out) = plane.run(&frame(option, server, client, payload));
                         assert_eq!(code, XDP_REDIRECT, "{option} {client:?}");
@@ -75,9 +75,9 @@ fn nat_translates_there_and_back() {
                         assert_eq!(seen.dmac, GATEWAY_MAC);
                     }
                 }
-                let stranger = (client.0, client.1 + 1);
-                let answer = frame(option, server, stranger, b"");
-                assert_eq!(plane.run(&answer), (XDP_PASS, answer), "no connection's answer is left alone");
+                let other = (client.0, client.1 + 1);
+                let reply = frame(option, server, other, b"");
+                assert_eq!(plane.run(&reply), (XDP_PASS, reply), "a reply without a connection is passed");
                 let view = plane.plane.maps().service_records();
                 assert_eq!((view[0].stats.in_packets, view[0].stats.out_packets), (4, 8));
                 plane.remove_all();
@@ -108,28 +108,28 @@ fn one_real_server_of_two_services_answers_for_the_right_one() {
             let steps = [format!("-A -t {s} -s rr"), format!("-a -t {s} -r 10.2.0.21:8080 -m")];
             plane.apply(&steps.map(|s| parse_ipvsadm_command(&s).expect("a step")));
         }
-        let answer = |plane: &TestPlane, port: u16| {
+        let reply_source = |plane: &TestPlane, port: u16| {
             let (code, out) = plane.run(&frame("-t", server, (client.0, port), b""));
             (code == XDP_REDIRECT).then(|| parse_frame(&out).from)
         };
         for (n, s) in services.iter().enumerate() {
             let port = client.1 + n as u16;
             assert_eq!(plane.run(&frame("-t", (client.0, port), endpoint(s), b"")).0, XDP_TX);
-            assert_eq!(answer(&plane, port), Some(endpoint(s)));
+            assert_eq!(reply_source(&plane, port), Some(endpoint(s)));
         }
         let gone = [format!("-d -t {} -r 10.2.0.21:8080", services[1])];
         plane.apply(&gone.map(|s| parse_ipvsadm_command(&s).expect("a step")));
         for (n, s) in services.iter().enumerate() {
             assert_eq!(
-                answer(&plane, client.1 + n as u16),
+                reply_source(&plane, client.1 + n as u16),
                 Some(endpoint(s)),
-                "a removed server still ends its answers"
+                "replies of a removed server are still translated"
             );
         }
     });
 }
 
-/// The inner packet, whose TTL was lowered, and nothing else.
+/// The inner packet is unchanged but for the TTL.
 fn assert_inner(before: &[u8], inner: &[u8]) {
     let mut eth = before[..14].to_vec();
     eth.extend(inner);
@@ -138,7 +138,7 @@ fn assert_inner(before: &[u8], inner: &[u8]) {
     assert_eq!(before.len(), eth.len());
 }
 
-/// The ones' complement sum of whole data with its checksum in it is ~0.
+/// The ones' complement sum of data with a valid checksum is ~0.
 fn is_checksum_valid(parts: &[&[u8]]) -> bool {
     let bytes = parts.concat();
     let word = |c: &[u8]| u32::from(c[0]) << 8 | c.get(1).map_or(0, |b| u32::from(*b));
@@ -173,15 +173,15 @@ fn tunnels_encapsulate_packets() {
                     Step::AddService(key, ServiceSpec::with_scheduler(Scheduler::Rr)),
                     Step::AddDest(key, ServerKey { addr: server.0, port }, spec),
                 ]);
-                // The first one, and one of a connection that is known, which may take another way.
-                let begins = frame(option, client, service, &[9; 333]);
-                let goes_on = match protocol {
+                // The packet that creates the connection, and packets of the connection, which may take the fast path.
+                let first = frame(option, client, service, &[9; 333]);
+                let next = match protocol {
                     Protocol::Tcp => frames::tcp(client, service, TcpFlags::parse("A"), 64, &[9; 333]),
-                    _ => begins.clone(),
+                    _ => first.clone(),
                 };
-                for mut f in [begins, goes_on.clone(), goes_on] {
+                for mut f in [first, next.clone(), next] {
                     if client.0.is_ipv6() {
-                        (f[14], f[15]) = (0x6a, 0xb3); // traffic class, and a part of the flow label
+                        (f[14], f[15]) = (0x6a, 0xb3); // the traffic class, and a part of the flow label
                     }
                     let (code, out) = plane.run(&f);
                     assert_eq!(code, XDP_TX);
@@ -220,7 +220,7 @@ fn assert_encapsulated(before: &[u8], out: &[u8], server: IpAddr, kind: TunnelKi
     let class = |v6: bool, ip: &[u8]| if v6 { (u16::from_be_bytes([ip[0], ip[1]]) >> 4) as u8 } else { ip[1] };
     assert_eq!(class(v6, ip), class(inner_v6, &before[14..]), "traffic class");
     assert!(!v6 || ip[1] & 15 == 0 && ip[2..4] == [0, 0], "flow label");
-    assert_eq!(ttl, 63, "the inner TTL after it was lowered");
+    assert_eq!(ttl, 63, "the inner TTL after it was decremented");
     match server {
         IpAddr::V4(a) => assert_eq!((source, destination), (&[10, 2, 0, 10][..], &a.octets()[..])),
         IpAddr::V6(a) => assert_eq!(destination, a.octets()),
@@ -262,18 +262,18 @@ fn a_packet_above_the_path_mtu_is_answered_with_the_mtu() {
             let plane = plane("-t", service, server, "-i");
             let (client, service) = (endpoint(client), endpoint(service));
             let header = if client.0.is_ipv6() { 60 } else { 40 };
-            // The way takes 1,500 bytes, of which the tunnel's header takes some.
+            // The path MTU is 1,500 bytes, less the tunnel's overhead.
             let fits = vec![1; largest - header];
             assert_eq!(plane.run(&frame("-t", client, service, &fits)).0, XDP_TX);
             let mut f = frame("-t", client, service, &[&fits[..], &[1]].concat());
             if client.0.is_ipv4() {
-                frames::set_dont_fragment(&mut f, false); // whether it might be cut does not matter
+                frames::set_dont_fragment(&mut f, false); // whether it may be fragmented does not matter
             }
             let (code, out) = plane.run(&f);
             let error = parse_icmp(&out).expect("an error");
             assert_eq!((code, error.kind, error.rest), (XDP_TX, kind, largest as u32));
             assert_eq!((error.from, error.to), (service.0, client.0));
-            assert_eq!(error.quote, f[14..14 + 128], "as much of the packet as is quoted");
+            assert_eq!(error.quote, f[14..14 + 128], "128 bytes of the packet are quoted");
             assert_eq!(plane.packet_count("too_big"), 1);
         }
     });
@@ -289,7 +289,7 @@ fn a_reply_above_the_path_mtu_is_reported_to_the_real_server() {
             let plane = plane("-u", service, server, "-m");
             assert_eq!(plane.run(&frame("-u", c, v, b"?")).0, XDP_TX);
             let header = if c.0.is_ipv6() { 48 } else { 28 };
-            // By the kernel's routes, then by what the connection remembers.
+            // By the kernel's routes, then by the cached reply route.
             for _ in 0..2 {
                 let (code, out) = plane.run(&frame("-u", r, c, &vec![1; 1300 - header]));
                 assert_eq!((code, parse_frame(&out).from), (XDP_REDIRECT, v));
@@ -346,12 +346,12 @@ fn errors_about_replies_reach_the_real_server() {
                 let plane = plane("-t", service, &std::net::SocketAddr::from(server).to_string(), how);
                 let about = frame("-t", v, c, &[1; 900]);
                 let error = frames::icmp_error(router, v.0, kind, 1400, &about[14..14 + 100]);
-                assert_eq!(plane.run(&error), (XDP_PASS, error.clone()), "of no connection: the kernel's");
+                assert_eq!(plane.run(&error), (XDP_PASS, error.clone()), "without a connection it is passed");
                 assert_eq!(plane.run(&frame("-t", c, v, b"")).0, XDP_TX);
                 let (code, out) = plane.run(&error);
                 let got = parse_icmp(&out).expect("an error");
                 assert_eq!((code, got.from, got.to, got.kind, got.rest), (XDP_TX, router, shown.0, kind, 1400));
-                // Its headers, as far as addresses and ports, are those of the packet that the real server sent.
+                // The quoted addresses and ports are those of the packet that the real server sent.
                 let sent = frame("-t", shown, c, &[1; 900]);
                 let ports = if v.0.is_ipv6() { 44 } else { 24 };
                 assert_eq!(got.quote[..ports], sent[14..14 + ports]);
@@ -401,16 +401,16 @@ fn later_fragments_go_where_the_first_one_goes() {
                 }
             }
             let whole = frame("-u", c, v, &[5; 3000]);
-            let pieces = frames::fragments(&whole, 1200);
-            assert_eq!(pieces.len(), 3);
-            assert_eq!(plane.run(&pieces[1]), (XDP_PASS, pieces[1].clone()), "its first piece was not seen");
-            let sent: Vec<_> = pieces.iter().map(|p| plane.run(p)).collect();
+            let fragments = frames::fragments(&whole, 1200);
+            assert_eq!(fragments.len(), 3);
+            assert_eq!(plane.run(&fragments[1]), (XDP_PASS, fragments[1].clone()), "its first fragment was not seen");
+            let sent: Vec<_> = fragments.iter().map(|p| plane.run(p)).collect();
             assert!(sent.iter().all(|(code, _)| *code == XDP_TX));
             let frames: Vec<_> = sent.into_iter().map(|(_, f)| f).collect();
-            let seen = parse_frame(&frames::reassemble(&frames)); // verifies the checksum over all of it
+            let seen = parse_frame(&frames::reassemble(&frames)); // verifies the checksum of the whole packet
             assert_eq!((seen.from, seen.to.1), (c, r.1));
-            let answer = frames::fragments(&frame("-u", seen.to, c, &[6; 2000]), 1200);
-            let back: Vec<_> = answer.iter().map(|p| plane.run(p)).collect();
+            let reply = frames::fragments(&frame("-u", seen.to, c, &[6; 2000]), 1200);
+            let back: Vec<_> = reply.iter().map(|p| plane.run(p)).collect();
             assert!(back.iter().all(|(code, _)| *code == XDP_REDIRECT), "{:?}", back[1].0);
             let frames: Vec<_> = back.into_iter().map(|(_, f)| f).collect();
             let seen = parse_frame(&frames::reassemble(&frames));

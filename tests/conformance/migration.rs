@@ -1,5 +1,5 @@
-//! An upgrade to a version whose maps are laid out otherwise: what an older program has left is taken over, connections
-//! and all, while that one still forwards. The later version is this one with its structures rearranged (tests/build.rs).
+//! Migration: an upgrade to a version with another map layout keeps services and connections, while the older program
+//! still forwards. The later version is this one with its structures rearranged (tests/build.rs).
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::plane::{NO_TC, TestPlane, XDP_PASS, XDP_REDIRECT, XDP_TX, can_load, s
 
 const LATER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/later.bpf.o"));
 const REJECTED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rejected.bpf.o"));
-/// Its layout, and the oldest that it understands.
+/// The number of the later layout, and the oldest layout that it can migrate.
 const LATER_ABI: (u32, u32) = (EK_ABI + 1, EK_OLDEST_ABI);
 
 fn busy_plane() -> TestPlane {
@@ -46,7 +46,7 @@ fn a_later_layout_migrates_the_maps_of_an_earlier_one() {
     with_client_route(|| {
         let plane = busy_plane();
         let dir = plane.plane.packet_path.dir.clone();
-        // Each service has connections, and who has which server is no matter of hashing.
+        // Each service has connections, and their servers do not follow from a hash.
         let mut had = Vec::new();
         for service in SERVICES {
             for n in 1..=20 {
@@ -60,17 +60,17 @@ fn a_later_layout_migrates_the_maps_of_an_earlier_one() {
         let run = |f: &[u8]| later.test_run("evenkeel_xdp", f).expect("runs");
         let segment = |service, n| tcp(client(service, n), endpoint(service), TcpFlags::parse("A"), 64, b"y");
         for (service, n, mac) in &had {
-            // The one that still forwards, and the one that will.
+            // The older program and the later one.
             for (code, out) in [plane.run(&segment(service, *n)), run(&segment(service, *n))] {
                 assert_eq!((code, &out[..6]), (XDP_TX, &mac[..]), "{service} {n}");
             }
         }
-        // What either begins the other knows.
+        // Each program knows the connections that the other one creates.
         let (_, by_old) = plane.run(&frame("-t", client(SERVICES[0], 50), endpoint(SERVICES[0]), b""));
         assert_eq!(run(&segment(SERVICES[0], 50)).1[..6], by_old[..6]);
         let (_, by_new) = run(&frame("-t", client(SERVICES[0], 51), endpoint(SERVICES[0]), b""));
         assert_eq!(plane.run(&segment(SERVICES[0], 51)).1[..6], by_new[..6]);
-        // A template holds its client, answers find their way, round robin goes on from where it was.
+        // A template keeps its client, replies are translated, and round robin continues.
         let (service, _, mac) = &had[45];
         let again = tcp((client(service, 6).0, 4001), endpoint(service), TcpFlags::parse("S"), 64, b"");
         assert_eq!(run(&again).1[..6], mac[..]);
@@ -82,11 +82,11 @@ fn a_later_layout_migrates_the_maps_of_an_earlier_one() {
             .map(|n| run(&frame("-t", client(SERVICES[3], n), endpoint(SERVICES[3]), b"")).1[..6].to_vec())
             .collect();
         assert_eq!(next, [had[62].2.clone(), had[60].2.clone(), had[61].2.clone()], "after twenty of three");
-        // What is not ours is left alone still.
+        // Packets to no service are passed.
         let other = frame("-t", client(SERVICES[0], 1), endpoint("10.2.0.100:81"), b"");
         assert_eq!(run(&other), (XDP_PASS, other));
 
-        // Taken over once more by the same layout, as a later daemon's next start does.
+        // The later version starts again, with maps of its own layout.
         let (again, taken) = BpfObject::load(LATER, LATER_ABI, &dir, 1024, NO_TC).expect("loaded");
         assert!(taken);
         let (_, out) = again.test_run("evenkeel_xdp", &segment(SERVICES[0], 51)).expect("runs");
@@ -104,18 +104,18 @@ fn maps_that_cannot_be_migrated_are_replaced_by_empty_ones() {
     if !can_load() {
         return;
     }
-    // A later layout, by an earlier version.
+    // A later layout, found by an earlier version.
     let plane = busy_plane();
     let dir = plane.plane.packet_path.dir.clone();
     drop(BpfObject::load(LATER, LATER_ABI, &dir, 1024, NO_TC).expect("loaded"));
     assert_starts_empty(&dir);
-    // One that means something else.
+    // A layout whose contents mean something else.
     let plane = busy_plane();
     let dir = plane.plane.packet_path.dir.clone();
     let (_, taken) = BpfObject::load(LATER, (LATER_ABI.0, LATER_ABI.0), &dir, 1024, NO_TC).expect("loaded");
     assert!(!taken);
     assert_starts_empty(&dir);
-    // Something that is no map of ours.
+    // A map that is not one of ours.
     let plane = busy_plane();
     let dir = plane.plane.packet_path.dir.clone();
     std::fs::rename(dir.join("services"), dir.join("settings")).expect("renamed");

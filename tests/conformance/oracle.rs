@@ -1,6 +1,8 @@
-//! Random services, servers, packets and histories through the programs and through their twin in plain Rust.
+//! Random services, servers, packets and histories, run through the programs and through the oracle, the reference
+//! model of the packet path.
 //!
-//! `EVENKEEL_HISTORIES=10000` runs more of them; what fails says its seed, and `EVENKEEL_SEED` runs that one alone.
+//! `EVENKEEL_HISTORIES=10000` runs more of them. A failure prints its seed, and `EVENKEEL_SEED` runs that history
+//! alone.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -18,7 +20,7 @@ use evenkeel_testkit::rng::Rng;
 use crate::methods::with_client_route;
 use crate::plane::{TestPlane, XDP_DROP, XDP_PASS, server_mac, test_plane_with_tc};
 
-/// How late a settled connection may end, seconds: a spell of the program, whatever the kernel's HZ.
+/// How late an established connection may expire, seconds: an epoch of the flow cache, with any HZ of the kernel.
 const MAX_LATE_S: u64 = 7;
 
 struct History {
@@ -30,10 +32,10 @@ struct History {
     services: Vec<(ServiceKey, ServiceSpec)>,
     servers: Vec<(ServiceKey, ServerKey, ForwardingMethod, bool)>,
     log: Vec<String>,
-    /// The last packet; connections carry more than one.
+    /// The last packet, which is often followed by another one of its connection.
     last: Option<Packet>,
     compared: u64,
-    /// Flows that the program has known of late.
+    /// Flows that were in the flow cache.
     cached: usize,
 }
 
@@ -50,12 +52,12 @@ impl History {
         } else {
             ["255.255.255.255", "255.255.255.254"]
         };
-        // Chance decides what twos does.
+        // twos chooses at random.
         let schedulers: Vec<Scheduler> = Scheduler::ALL.into_iter().filter(|s| *s != Scheduler::Twos).collect();
         let needs = key.fwmark == 0 && (key.port == 0 || key.port == 21);
         let persistent = needs || d.chance(25);
         let mask = d.choose(&masks).parse().expect("a mask");
-        // Longer than any history: of a template and a connection that expire in one turn of the sweep either may be first.
+        // Longer than any history: a template and a connection that expire in one turn of the timer do so in any order.
         let timeout_s = d.choose(&[50_000, 90_000]);
         ServiceSpec {
             scheduler: d.choose(&schedulers),
@@ -131,7 +133,7 @@ impl History {
         }
     }
 
-    /// A mark of two addresses of its own, and perhaps of one that another service has.
+    /// A mark for two addresses of its own, and perhaps for an address of another service.
     fn add_mark(&mut self, n: usize, v6: bool, protocol: Protocol) -> ServiceKey {
         let d = &mut self.dice;
         let mark = 70 + n as u32;
@@ -170,7 +172,8 @@ impl History {
         }
     }
 
-    /// Lets time pass, to when no connection has just ended: the twin is exact where the program may be late.
+    /// Lets time pass, to a moment at which no connection has just expired: the program may be late, and the oracle
+    /// is not.
     fn pass_time(&mut self) {
         let mut seconds = self.dice.choose(&[1, 3, 20, 70, 150]);
         while self.oracle.has_just_expired(self.now + seconds, MAX_LATE_S) {
@@ -182,9 +185,9 @@ impl History {
         let maps = self.plane.plane.maps();
         self.cached += maps.flow_cache_entries();
         maps.shift_time(seconds as u32);
-        // The sweep frees what has expired, and makes templates that control connections live on.
+        // The expiry timer frees expired entries, and renews templates that control connections.
         let done = || maps.raw_entries().iter().all(|c| c.expires.wrapping_sub(maps.jiffies()) as i32 > 0);
-        eventually("a sweep", Duration::from_secs(60), || done().then_some(()));
+        eventually("the expiry of all expired entries", Duration::from_secs(60), || done().then_some(()));
     }
 
     fn random_client(&mut self, v6: bool) -> Endpoint {
@@ -223,7 +226,7 @@ impl History {
         Packet { protocol, src: client, dst: to, event }
     }
 
-    /// What the program does with a packet; those for the two hooks take turns.
+    /// The verdict of the program on a packet. The XDP and the tc program take turns.
     fn send(&self, p: &Packet) -> Verdict {
         let frame = match p.protocol {
             Protocol::Tcp => {
@@ -240,7 +243,7 @@ impl History {
             return Verdict::Drop;
         }
         if code == XDP_PASS {
-            assert_eq!(out, frame, "what goes to the kernel is untouched");
+            assert_eq!(out, frame, "a packet that is passed is unchanged");
             return Verdict::Pass;
         }
         if parse_icmp(&out).is_some() {
@@ -267,7 +270,7 @@ impl History {
         }
     }
 
-    /// Counts and connections are the same.
+    /// Compares counts and connections.
     fn compare_state(&self, seed: u64) {
         let maps = self.plane.plane.maps();
         for s in maps.service_records() {
@@ -290,7 +293,7 @@ impl History {
         assert_eq!(have, self.oracle.conns(), "seed {seed}: connections\n{}", self.log_tail());
     }
 
-    /// False if the machine was so slow that whole seconds are not what they seem.
+    /// False if the machine was so slow that the seconds of the program and of the oracle differ.
     fn run(&mut self, seed: u64, steps: usize) -> bool {
         self.set_up();
         for n in 0..steps {
@@ -334,7 +337,7 @@ fn the_program_and_the_oracle_agree_over_random_histories() {
     let seeds = number("EVENKEEL_SEED").map_or(1..histories + 1, |s| s..s + 1);
     with_client_route(move || {
         let mut plane = Some(test_plane_with_tc(1 << 16).expect("root"));
-        let (mut whole, mut compared, mut known) = (0, 0, 0);
+        let (mut whole, mut compared, mut cached) = (0, 0, 0);
         for seed in seeds {
             let mut p = plane.take().expect("given back");
             p.remove_all();
@@ -359,11 +362,11 @@ fn the_program_and_the_oracle_agree_over_random_histories() {
             };
             whole += u64::from(h.run(seed, 150));
             compared += h.compared;
-            known += h.cached;
+            cached += h.cached;
             plane = Some(h.plane);
         }
-        // On a slow machine histories are left before whole seconds are not what they seem.
-        println!("{whole} whole histories, {compared} packets, {known} flows known of late");
+        // On a slow machine histories end early.
+        println!("{whole} whole histories, {compared} packets, {cached} flows in the flow cache");
         assert!(compared > 50, "the machine is too slow for any history");
     });
 }

@@ -1,4 +1,4 @@
-//! The loaded program with maps of its own, driven packet by packet through the kernel's test-run facility.
+//! A packet path under test: the loaded program with its own maps, which the kernel's test-run facility runs on frames.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,18 +12,18 @@ use evenkeel_testkit::frames::{self, TcpFlags, parse_frame, parse_icmp};
 use evenkeel_testkit::ipvs_recording::parse_ipvsadm_command;
 use evenkeel_testkit::lan::eventually;
 
-/// What a packet met with.
+/// The verdict on a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// Sent to this server.
+    /// Forwarded to this server.
     Forwarded(IpAddr),
-    /// Left to the kernel.
+    /// Passed to the kernel.
     Passed,
-    /// Answered with a TCP RST.
+    /// Rejected with a TCP RST.
     Reset,
-    /// Answered with an ICMP error of this type and code.
+    /// Rejected with an ICMP error of this type and code.
     IcmpError(u8, u8),
-    /// Dropped.
+    /// Dropped without an answer.
     Dropped,
 }
 
@@ -32,7 +32,7 @@ pub const XDP_PASS: u32 = 2;
 pub const XDP_TX: u32 = 3;
 pub const XDP_REDIRECT: u32 = 4;
 
-/// A program under test; its pins go when it goes.
+/// A packet path under test. Its maps are unpinned when it is dropped.
 pub struct TestPlane {
     pub plane: XdpPlane,
     servers_by_mac: BTreeMap<[u8; 6], IpAddr>,
@@ -44,7 +44,7 @@ impl Drop for TestPlane {
     }
 }
 
-/// Can planes be had? Says, to those who are not root, that the test is skipped.
+/// Can BPF programs be loaded? Without root, prints that the test is skipped.
 pub fn can_load() -> bool {
     let root = evenkeel_sys::user::is_root();
     if !root {
@@ -53,15 +53,15 @@ pub fn can_load() -> bool {
     root
 }
 
-/// What most tests do without: it takes as long to load as the other one, on an emulated machine some seconds.
+/// The programs that most tests do not load: each takes some seconds on an emulated machine.
 pub const NO_TC: &[&str] = &["evenkeel_tc"];
 
-/// A plane with a table of so many entries and the program for XDP; `None`, with a word, for those who are not root.
+/// A packet path with a connection table of `entries` entries, and the XDP program. `None` without root.
 pub fn test_plane(entries: u32) -> Option<TestPlane> {
     test_plane_without(entries, NO_TC)
 }
 
-/// The same with the program for tc as well.
+/// The same with the tc program too.
 pub fn test_plane_with_tc(entries: u32) -> Option<TestPlane> {
     test_plane_without(entries, &[])
 }
@@ -78,7 +78,7 @@ fn test_plane_without(entries: u32, without: &[&str]) -> Option<TestPlane> {
     Some(TestPlane { plane, servers_by_mac: BTreeMap::new() })
 }
 
-/// A hardware address that tells a server apart.
+/// A MAC address that identifies a server.
 pub fn server_mac(server: IpAddr) -> [u8; 6] {
     let [a, b, c, d] = match server {
         IpAddr::V4(a) => a.octets(),
@@ -88,7 +88,7 @@ pub fn server_mac(server: IpAddr) -> [u8; 6] {
 }
 
 impl TestPlane {
-    /// Applies steps and gives every destination a next hop with an address that tells it apart.
+    /// Applies steps, and gives every destination a next hop with the MAC address that identifies it.
     pub fn apply(&mut self, steps: &[Step]) {
         let errors = self.plane.apply_steps(steps);
         assert!(errors.is_empty(), "{errors:?}");
@@ -101,18 +101,18 @@ impl TestPlane {
         }
     }
 
-    /// As [`TestPlane::apply`], said as one would to `ipvsadm`.
+    /// As [`TestPlane::apply`], with commands of `ipvsadm`.
     pub fn ipvsadm(&mut self, commands: &[&str]) {
         let steps: Vec<_> = commands.iter().map(|c| parse_ipvsadm_command(c).expect("a step")).collect();
         self.apply(&steps);
     }
 
-    /// Takes every service out and waits until every connection is swept away, for the next recording: to load the program
-    /// anew takes longer, on an emulated machine much longer.
+    /// Removes all services and waits until all connections are freed, for the next recording. Loading the program
+    /// again takes longer, on an emulated machine much longer.
     pub fn remove_all(&mut self) {
         let steps: Vec<Step> = self.plane.maps().observe_services().into_keys().map(Step::RemoveService).collect();
         self.apply(&steps);
-        // One turn of the sweep for the whole table, and many of them.
+        // The expiry timer checks the whole table in each turn, with short intervals.
         let maps = self.plane.maps();
         let mut settings = maps.settings.read(0);
         (settings.expire_lines, settings.expire_interval_ns, settings.grace) = (settings.conn_mask + 1, 10_000_000, 0);
@@ -123,12 +123,12 @@ impl TestPlane {
         });
     }
 
-    /// Runs the program on a frame: its verdict, and the frame after it.
+    /// Runs the XDP program on a frame. Returns its action, and the frame afterwards.
     pub fn run(&self, frame: &[u8]) -> (u32, Vec<u8>) {
         self.plane.packet_path.test_run("evenkeel_xdp", frame).unwrap_or_else(|e| panic!("{e}"))
     }
 
-    /// The same by the program for tc; its verdict is said as XDP says it.
+    /// The same by the tc program; its action is translated to that of XDP.
     pub fn run_tc(&self, frame: &[u8]) -> (u32, Vec<u8>) {
         const TC_ACT_SHOT: u32 = 2;
         const TC_ACT_REDIRECT: u32 = 7;
@@ -143,7 +143,7 @@ impl TestPlane {
         (code, out)
     }
 
-    /// Runs the program on a frame that direct routing sends on.
+    /// The verdict of the XDP program on a frame to a service with direct routing.
     pub fn forward(&self, frame: &[u8]) -> Verdict {
         let (code, out) = self.run(frame);
         match code {
@@ -169,7 +169,7 @@ impl TestPlane {
                 )
             }
             XDP_PASS => {
-                assert_eq!(out, frame, "what goes to the kernel is untouched");
+                assert_eq!(out, frame, "a packet that is passed is unchanged");
                 Verdict::Passed
             }
             XDP_DROP => Verdict::Dropped,
@@ -185,7 +185,7 @@ impl TestPlane {
         self.forward(&frames::udp(from, to, 64, b"x"))
     }
 
-    /// How many packets met with a reason.
+    /// The counter of a reason.
     pub fn packet_count(&self, name: &str) -> u64 {
         let all = self.plane.maps().packet_counters();
         all.iter().find(|(n, _)| *n == name).unwrap_or_else(|| panic!("no reason {name}")).1

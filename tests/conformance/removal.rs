@@ -1,4 +1,4 @@
-//! What becomes of connections whose real server is removed or quiesced, and the sysctls that say so.
+//! Removed and quiesced servers: what happens to their connections, by removal policy and by sysctls.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -13,7 +13,7 @@ const CLIENT: Endpoint = (IpAddr::V4(Ipv4Addr::new(10, 1, 1, 1)), 40_000);
 const R1: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 21));
 const R2: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 22));
 
-/// TCP and UDP services with two servers; the connections of a client at the first one, which then goes.
+/// A TCP and a UDP service with two servers. A client has connections with the first server, which was removed.
 fn plane_with_removed_server(on_removal: RemovalPolicy, tuning: Tuning) -> Option<TestPlane> {
     let mut plane = test_plane(4096)?;
     plane.plane.apply_tuning(&tuning);
@@ -38,7 +38,7 @@ fn plane_with_removed_server(on_removal: RemovalPolicy, tuning: Tuning) -> Optio
 fn by_default_their_packets_are_dropped_as_ipvs_does() {
     let Some(plane) = plane_with_removed_server(RemovalPolicy::Drop, Tuning::default()) else { return };
     assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Dropped);
-    assert_eq!(plane.send_tcp(CLIENT, VIP, "S"), Verdict::Dropped, "an established connection's");
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "S"), Verdict::Dropped, "of an established connection");
     assert_eq!(plane.send_udp(CLIENT, VIP), Verdict::Dropped);
 }
 
@@ -46,10 +46,10 @@ fn by_default_their_packets_are_dropped_as_ipvs_does() {
 fn with_expire_nodest_conn_they_end_and_may_be_rescheduled() {
     let tuning = Tuning { expire_nodest_conn: true, ..Tuning::default() };
     let Some(mut plane) = plane_with_removed_server(RemovalPolicy::Drop, tuning) else { return };
-    assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Passed, "the director's stack answers RST");
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Passed, "the kernel answers with a RST");
     assert_eq!(plane.send_tcp(CLIENT, VIP, "S"), Verdict::Forwarded(R2));
     assert_eq!(plane.send_udp(CLIENT, VIP), Verdict::Forwarded(R2));
-    // A quiesced server keeps what it has, but for who begins anew.
+    // A quiesced server keeps its connections, until a client opens one again.
     plane.ipvsadm(&["-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g", "-e -t 10.2.0.100:80 -r 10.2.0.22:80 -g -w 0"]);
     assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Forwarded(R2));
     assert_eq!(plane.send_tcp(CLIENT, VIP, "S"), Verdict::Forwarded(R1));
@@ -60,7 +60,11 @@ fn drained_they_go_on_until_the_time_is_up() {
     let Some(plane) = plane_with_removed_server(RemovalPolicy::Drain(60), Tuning::default()) else { return };
     assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Forwarded(R1));
     assert_eq!(plane.send_udp(CLIENT, VIP), Verdict::Forwarded(R1));
-    assert_eq!(plane.send_tcp((CLIENT.0, 40_001), VIP, "S"), Verdict::Forwarded(R2), "who is new goes elsewhere");
+    assert_eq!(
+        plane.send_tcp((CLIENT.0, 40_001), VIP, "S"),
+        Verdict::Forwarded(R2),
+        "a new connection goes to another server"
+    );
     assert_eq!(plane.packet_count("drained"), 2);
     let Some(plane) = plane_with_removed_server(RemovalPolicy::Drain(1), Tuning::default()) else { return };
     std::thread::sleep(std::time::Duration::from_millis(1300));
@@ -72,7 +76,7 @@ fn drained_they_go_on_until_the_time_is_up() {
 fn rejected_their_clients_get_a_reset_or_an_icmp_error() {
     let Some(plane) = plane_with_removed_server(RemovalPolicy::Reject, Tuning::default()) else { return };
     assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Reset);
-    assert_eq!(plane.send_tcp(CLIENT, VIP, "S"), Verdict::Forwarded(R2), "then it may begin anew");
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "S"), Verdict::Forwarded(R2), "then the client may connect again");
     assert_eq!(plane.send_udp(CLIENT, VIP), Verdict::IcmpError(3, 3));
     assert_eq!(plane.packet_count("rejected"), 2);
 }
@@ -81,7 +85,7 @@ fn rejected_their_clients_get_a_reset_or_an_icmp_error() {
 fn rescheduled_they_go_to_another_server_where_possible() {
     let Some(plane) = plane_with_removed_server(RemovalPolicy::Reschedule, Tuning::default()) else { return };
     assert_eq!(plane.send_udp(CLIENT, VIP), Verdict::Forwarded(R2));
-    assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Reset, "another server knows nothing of it");
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Reset, "no other server has this connection");
     let Some(plane) = plane_with_removed_server(RemovalPolicy::Reschedule, Tuning::default()) else { return };
     assert_eq!(plane.send_tcp(CLIENT, VIP, "S"), Verdict::Forwarded(R2));
 }
@@ -97,7 +101,7 @@ fn a_quiesced_server_keeps_its_persistent_clients_unless_expire_quiescent_templa
         let quiesce = "-e -t 10.2.0.100:80 -r 10.2.0.21:80 -g -w 0";
         plane.ipvsadm(&["-a -t 10.2.0.100:80 -r 10.2.0.22:80 -g", quiesce]);
         assert_eq!(plane.send_tcp((CLIENT.0, 40_001), VIP, "S"), Verdict::Forwarded(expected));
-        assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Forwarded(R1), "what is there goes on");
+        assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Forwarded(R1), "an existing connection continues");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Every recorded choice, by the program and by its twin.
+//! Recorded choices of IPVS's schedulers, made again by the program and by the reference models in Rust.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,6 +10,7 @@ use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
 use evenkeel_core::schedulers::{self, Server, ServerLoad, WalkCursor, hash};
 use evenkeel_testkit::frames::Endpoint;
 use evenkeel_testkit::ipvs_recording::{RecordedOp, Recording, parse_recording};
+use evenkeel_testkit::recordings::is_selected;
 
 use crate::plane::{TestPlane, Verdict, test_plane};
 
@@ -21,11 +22,11 @@ fn recordings(prefixes: &[&str]) -> Vec<(String, Recording)> {
             let path = e.expect("readable").path();
             let name = path.file_stem()?.to_string_lossy().into_owned();
             let text = fs::read_to_string(&path).expect("readable");
-            prefixes.iter().any(|p| name.starts_with(p)).then(|| (name, parse_recording(&text)))
+            (prefixes.iter().any(|p| name.starts_with(p)) && is_selected(&name)).then(|| (name, parse_recording(&text)))
         })
         .collect();
     all.sort_by(|a, b| a.0.cmp(&b.0));
-    assert!(!all.is_empty());
+    assert!(!all.is_empty() || !is_selected(""), "no recordings");
     all
 }
 
@@ -43,8 +44,8 @@ fn replay_in_kernel(plane: &mut TestPlane, name: &str, seq: &Recording) {
                     "rst" => plane.send_tcp(*from, *to, "R"),
                     other => panic!("{name}:{line}: packet {other}"),
                 };
-                // ip_vs_leave(): who is refused hears that the port is unreachable. What could not begin a connection is
-                // left to the kernel.
+                // ip_vs_leave(): without a server, the client gets an ICMP port unreachable. A packet that may not
+                // create a connection is passed to the kernel.
                 let refused = match (to.0.is_ipv6(), kind.as_str()) {
                     (_, "ack" | "fin" | "rst") => Verdict::Passed,
                     (false, _) => Verdict::IcmpError(3, 3),
@@ -67,7 +68,7 @@ fn replay_in_kernel(plane: &mut TestPlane, name: &str, seq: &Recording) {
 }
 
 #[test]
-fn the_program_chooses_as_ipvs_did() {
+fn the_program_chooses_as_ipvs_did_in_recordings() {
     let all = ["rr", "wrr", "lc-", "wlc", "sed", "nq", "fo", "ovf", "sh", "mh"];
     let Some(mut plane) = test_plane(4096) else { return };
     for (name, seq) in recordings(&all) {
@@ -76,9 +77,9 @@ fn the_program_chooses_as_ipvs_did() {
 }
 
 #[test]
-fn destination_hashing_and_locality_choose_as_ipvs_did() {
+fn destination_hashing_and_locality_choose_as_ipvs_did_in_recordings() {
     let Some(mut plane) = test_plane(4096) else { return };
-    // As nftables did at the recording: TCP port 80 of these addresses has the mark 1.
+    // As nftables did in the recording: TCP port 80 of these addresses has the mark 1.
     let [first, last] = ["10.2.200.0", "10.2.200.255"].map(|a| a.parse().expect("an address"));
     let member = MarkRule { first, last, protocol: Some(Protocol::Tcp), ports: (80, 80) };
     plane.plane.maps().write_mark_members(&[(1, member)]).expect("room");
@@ -88,7 +89,7 @@ fn destination_hashing_and_locality_choose_as_ipvs_did() {
 }
 
 #[test]
-fn persistence_and_reuse_are_ipvss() {
+fn persistence_and_connection_reuse_are_those_of_the_recordings() {
     let Some(mut plane) = test_plane(4096) else { return };
     for (name, seq) in recordings(&["persist", "reuse"]) {
         let conn_reuse_mode = if name == "reuse-mode3" { 3 } else { 1 };
@@ -97,10 +98,10 @@ fn persistence_and_reuse_are_ipvss() {
     }
 }
 
-/// The twin: a service in plain Rust, with a table walked or looked into as the program does.
+/// A service of the reference model, with a table that is walked or looked up as the program does.
 struct ServiceModel {
     spec: ServiceSpec,
-    list: Vec<(ServerKey, DestSpec, ServerLoad, u32)>, // newest first; the last is the last weight that was not 0
+    list: Vec<(ServerKey, DestSpec, ServerLoad, u32)>, // newest first; the last element is the last weight other than 0
     table: Vec<u32>,
     cursor: WalkCursor,
     /// server, active, established
@@ -187,7 +188,7 @@ impl ServiceModel {
 
     fn end_connection(&mut self, from: Endpoint, by_rst: bool) -> Option<IpAddr> {
         let (server, active, established) = self.conns.get_mut(&from)?;
-        // A RST in SYN_RECV changes nothing; see the state table.
+        // A RST in SYN_RECV changes nothing: see the state table.
         if (*established || !by_rst) && std::mem::replace(active, false) {
             for (_, _, l, _) in self.list.iter_mut().filter(|(k, ..)| k.addr == *server) {
                 l.active -= 1;
@@ -199,34 +200,34 @@ impl ServiceModel {
 }
 
 #[test]
-fn the_model_chooses_as_ipvs_did() {
+fn the_model_chooses_as_ipvs_did_in_recordings() {
     for (name, seq) in recordings(&["rr", "wrr", "lc-", "wlc", "sed", "nq", "fo", "ovf", "sh", "mh"]) {
-        let mut twin = ServiceModel::new();
-        seq.setup.iter().for_each(|s| twin.apply(s));
+        let mut model = ServiceModel::new();
+        seq.setup.iter().for_each(|s| model.apply(s));
         for (line, op) in &seq.ops {
             match op {
-                RecordedOp::Change(step) => twin.apply(step),
+                RecordedOp::Change(step) => model.apply(step),
                 RecordedOp::Packet { kind, from, server: chosen, .. } => {
                     let got = match kind.as_str() {
                         "syn" | "udp" | "again" => {
                             if kind == "again" {
-                                twin.remove_connection(*from); // closed, and so begun anew
+                                model.remove_connection(*from); // it was closed, and is reused
                             }
-                            let got = twin.choose_server(*from, kind != "udp");
-                            twin.conns.extend(got.map(|s| (*from, (s, kind != "udp", false))));
+                            let got = model.choose_server(*from, kind != "udp");
+                            model.conns.extend(got.map(|s| (*from, (s, kind != "udp", false))));
                             got
                         }
-                        "ack" => twin.conns.get_mut(from).map(|c| {
+                        "ack" => model.conns.get_mut(from).map(|c| {
                             c.2 = true;
                             c.0
                         }),
-                        _ => twin.end_connection(*from, kind == "rst"),
+                        _ => model.end_connection(*from, kind == "rst"),
                     };
                     assert_eq!(got, *chosen, "{name}:{line}");
                 }
                 RecordedOp::Counts(expected) => {
                     for (server, active, inactive) in expected {
-                        let load = twin.list.iter().find(|(k, ..)| k.addr == *server);
+                        let load = model.list.iter().find(|(k, ..)| k.addr == *server);
                         let load = load.map(|(_, _, l, _)| (l.active, l.inactive));
                         assert_eq!(load, Some((*active, *inactive)), "{name}:{line}: {server}");
                     }

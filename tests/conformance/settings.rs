@@ -1,4 +1,4 @@
-//! The settings that are named after the kernel's sysctls (ipvs-sysctl.rst), each off and on.
+//! The settings with the names of the kernel's sysctls (ipvs-sysctl.rst), each off and on.
 
 use evenkeel_core::model::{MarkRule, Tuning};
 use evenkeel_testkit::frames::{self, Endpoint, parse_icmp, set_dont_fragment};
@@ -24,26 +24,26 @@ fn schedule_icmp_carries_errors_of_unknown_connections() {
             commands.extend(servers.iter().map(|s| format!("-a -t {service} -r {s} -g")));
         }
         let plane = plane(&commands);
-        // A router says that an answer was too big; its connection is another director's.
-        let told = |client: &str, service: Endpoint| {
+        // A router reports that a reply was too big, of a connection of another director.
+        let error_about_reply = |client: &str, service: Endpoint| {
             let (c, v6) = (endpoint(client), service.0.is_ipv6());
             let (router, kind) = if v6 { ("fd00:9::9", (2, 0)) } else { ("10.9.9.9", (3, 4)) };
             let about = frame("-t", service, c, &[1; 900]);
             frames::icmp_error(router.parse().expect("an address"), service.0, kind, 1400, &about[14..14 + 100])
         };
         for [client, service, _] in families() {
-            let error = told(client, endpoint(service));
+            let error = error_about_reply(client, endpoint(service));
             assert_eq!(plane.run(&error), (XDP_PASS, error.clone()));
         }
         plane.plane.apply_tuning(&Tuning { schedule_icmp: true, ..Tuning::default() });
         for [client, service, _] in families() {
             let (c, v) = (endpoint(client), endpoint(service));
-            let (code, out) = plane.run(&told(client, v));
+            let (code, out) = plane.run(&error_about_reply(client, v));
             assert_eq!((code, parse_icmp(&out).expect("an error").rest), (XDP_TX, 1400));
             let (_, syn) = plane.run(&frame("-t", c, v, b""));
-            assert_eq!(out[..6], syn[..6], "where its client is sent to");
-            let other = told(client, (v.0, 81));
-            assert_eq!(plane.run(&other), (XDP_PASS, other), "of no service of ours");
+            assert_eq!(out[..6], syn[..6], "the server that the client is sent to");
+            let other = error_about_reply(client, (v.0, 81));
+            assert_eq!(plane.run(&other), (XDP_PASS, other), "of no service");
         }
     });
 }
@@ -67,11 +67,11 @@ fn nat_icmp_send_answers_a_reply_without_a_connection() {
             assert_eq!((code, error.kind, error.to), (XDP_TX, kind, r.0));
             assert_eq!(plane.packet_count("unexpected_reply"), n as u64 + 1);
             let reset = frames::tcp(r, c, frames::TcpFlags::parse("R"), 64, b"");
-            assert_eq!(plane.run(&reset).0, XDP_PASS, "a RST is not answered");
+            assert_eq!(plane.run(&reset).0, XDP_PASS, "a RST is not rejected");
             let other = frame("-t", (r.0, 9999), c, b"");
-            assert_eq!(plane.run(&other).0, XDP_PASS, "nor what is no real server's port");
+            assert_eq!(plane.run(&other).0, XDP_PASS, "nor a packet from another port");
             assert_eq!(plane.run(&frame("-t", c, v, b"")).0, XDP_TX);
-            assert_eq!(plane.run(&stray).0, XDP_REDIRECT, "who is asked may answer");
+            assert_eq!(plane.run(&stray).0, XDP_REDIRECT, "a reply with a connection is translated");
         }
     });
 }

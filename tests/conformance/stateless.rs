@@ -1,4 +1,4 @@
-//! A full connection table: flows without an entry, and who has to make room.
+//! A full connection table: stateless fallback for flows without an entry, and eviction.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,9 +17,9 @@ fn ipvsadm_steps(lines: &[&str]) -> Vec<Step> {
     lines.iter().map(|l| parse_ipvsadm_command(l).unwrap_or_else(|| panic!("{l}"))).collect()
 }
 
-/// Where a new connection goes.
+/// Opens a connection, and returns its server.
 fn open_connection(plane: &TestPlane, n: u32) -> IpAddr {
-    let Verdict::Forwarded(server) = plane.send_tcp(client(n), VIP, "S") else { panic!("flow {n} is refused") };
+    let Verdict::Forwarded(server) = plane.send_tcp(client(n), VIP, "S") else { panic!("flow {n} is rejected") };
     server
 }
 
@@ -29,7 +29,7 @@ fn open_connections(plane: &TestPlane, flows: std::ops::Range<u32>) {
     }
 }
 
-/// Connections that nobody pushes out, however slow this machine is, as they are established; where each went.
+/// Opens and establishes connections, so that none is evicted, however slow this machine is. Returns their servers.
 fn fill_table(plane: &TestPlane, flows: u32) -> Vec<IpAddr> {
     let one = |n| {
         let server = open_connection(plane, n);
@@ -39,7 +39,7 @@ fn fill_table(plane: &TestPlane, flows: u32) -> Vec<IpAddr> {
     (0..flows).map(one).collect()
 }
 
-/// Lets every entry expire and be swept away.
+/// Lets every entry expire, and waits until all are freed.
 fn expire_all(plane: &TestPlane) {
     let maps = plane.plane.maps();
     let was = maps.settings.read(0);
@@ -64,7 +64,7 @@ fn a_full_table_forwards_by_hash_and_keeps_what_it_has() {
     let Some(plane) = plane(1024, "rr", 3) else { return };
     let mut sent = BTreeMap::new();
     for n in 0..5000 {
-        let Verdict::Forwarded(server) = plane.send_tcp(client(n), VIP, "S") else { panic!("refused") };
+        let Verdict::Forwarded(server) = plane.send_tcp(client(n), VIP, "S") else { panic!("rejected") };
         assert_eq!(plane.send_tcp(client(n), VIP, "A"), Verdict::Forwarded(server), "flow {n} stays with its server");
         sent.insert(n, server);
     }
@@ -84,14 +84,14 @@ fn a_flood_evicts_half_open_connections_and_no_established_ones() {
         sent.insert(n, open_connection(&plane, n));
         plane.send_tcp(client(n), VIP, "A");
     }
-    // A flood; what it opened is 3 s old when the next one comes.
+    // A flood. Its connections are 3 s old when the next one begins.
     open_connections(&plane, 1000..5000);
     let full = plane.packet_count("table_full");
     plane.plane.maps().shift_time(3);
     open_connections(&plane, 6000..10_000);
-    assert!(plane.packet_count("evicted") > 500, "{} pushed out", plane.packet_count("evicted"));
+    assert!(plane.packet_count("evicted") > 500, "{} evicted", plane.packet_count("evicted"));
     assert!(audit(&plane) > 900 && full > 2000);
-    // Who comes in the middle of it is served, and keeps a place once its handshake is done.
+    // Clients that connect during the flood are served, and keep their entries once they are established.
     plane.plane.maps().shift_time(3);
     for n in 200..300 {
         sent.insert(n, open_connection(&plane, n));
@@ -116,7 +116,7 @@ fn a_full_table_keeps_persistent_clients_where_they_are() {
     plane.apply(&steps.iter().map(|c| parse_ipvsadm_command(c).expect("a step")).collect::<Vec<_>>());
     let mut sent = BTreeMap::new();
     for n in 0..4000 {
-        let Verdict::Forwarded(server) = plane.send_tcp(client(n), VIP, "S") else { panic!("refused") };
+        let Verdict::Forwarded(server) = plane.send_tcp(client(n), VIP, "S") else { panic!("rejected") };
         assert_eq!(plane.send_tcp(client(n), VIP, "A"), Verdict::Forwarded(server), "flow {n} stays with its server");
         sent.insert(n, server);
     }
@@ -143,7 +143,7 @@ fn servers_share_flows_without_an_entry_by_their_weights() {
     }
     let share: Vec<u32> = share.into_values().collect();
     let wanted = [FLOWS / 7, FLOWS / 7 * 2, FLOWS / 7 * 4];
-    assert_eq!(share.len(), wanted.len(), "{share:?}: nobody goes to the one of weight 0");
+    assert_eq!(share.len(), wanted.len(), "{share:?}: none goes to the server of weight 0");
     for (seen, wanted) in share.iter().zip(wanted) {
         assert!(seen.abs_diff(wanted) < wanted / 10, "{share:?}");
     }
@@ -163,13 +163,13 @@ fn a_server_that_goes_and_comes_moves_only_its_own_flows() {
     }
     plane.apply(&ipvsadm_steps(&["-e -t 10.2.0.100:80 -r 10.2.0.23:80 -g -w 1"]));
     let after: Vec<IpAddr> = all.map(|n| open_connection(&plane, n)).collect();
-    assert_eq!(before, after, "and all come back");
+    assert_eq!(before, after, "all classes return");
 }
 
 #[test]
 fn flows_without_an_entry_go_on_when_there_is_room_again() {
     let Some(mut plane) = plane(1024, "rr", 3) else { return };
-    assert_eq!(plane.send_tcp(client(1), VIP, "A"), Verdict::Passed, "nobody's");
+    assert_eq!(plane.send_tcp(client(1), VIP, "A"), Verdict::Passed, "it has no connection");
     let sent = fill_table(&plane, 3000);
     let without = flows_without_entry(&plane, 0..3000);
     assert!(without.len() > 1500, "{} flows without an entry", without.len());
@@ -181,11 +181,11 @@ fn flows_without_an_entry_go_on_when_there_is_room_again() {
             "flow {n} stays with its server"
         );
     }
-    assert_eq!(plane.plane.maps().raw_entries().len(), 0, "they are not taken for more than they are");
-    // One flow in 65,536 / 2,000 is taken for one of them, though it is nobody's.
-    let strangers = (100_000..101_000).filter(|n| plane.send_tcp(client(*n), VIP, "A") != Verdict::Passed).count();
-    assert!(strangers < 100, "{strangers} of 1000");
-    // Another service has none.
+    assert_eq!(plane.plane.maps().raw_entries().len(), 0, "no entry is created for them");
+    // Of flows without a connection one in 65,536 / 2,000 is forwarded, since its class is in use.
+    let others = (100_000..101_000).filter(|n| plane.send_tcp(client(*n), VIP, "A") != Verdict::Passed).count();
+    assert!(others < 100, "{others} of 1000");
+    // Another service has no flows in these classes.
     plane.apply(&ipvsadm_steps(&["-A -t 10.2.0.101:80 -s rr", "-a -t 10.2.0.101:80 -r 10.2.0.21:80 -g"]));
     let other = ("10.2.0.101".parse().expect("an address"), 80);
     assert_eq!(plane.send_tcp(client(without[0]), other, "A"), Verdict::Passed);
@@ -198,7 +198,7 @@ fn flows_without_an_entry_are_forgotten_after_the_timeout() {
     let without = flows_without_entry(&plane, 0..3000);
     expire_all(&plane);
     plane.plane.set_timeouts(1, 0, 0);
-    // By 1024 jiffies, and not by seconds.
+    // The time is measured in units of 1024 jiffies.
     let grain = Duration::from_millis(1024 * 1000 / u64::from(plane.plane.maps().hz()));
     std::thread::sleep(2 * grain + Duration::from_secs(1) + grain);
     for n in without {

@@ -1,4 +1,4 @@
-//! TCP states and timeouts, as recorded from IPVS: in DR, where only the client's half is seen, and in NAT.
+//! TCP states and timeouts, as recorded from IPVS: with DR, where replies do not pass the director, and with NAT.
 
 use std::fs;
 use std::net::IpAddr;
@@ -7,29 +7,33 @@ use std::path::Path;
 use evenkeel_core::model::Tuning;
 use evenkeel_testkit::frames::{self, TcpFlags};
 use evenkeel_testkit::ipvs_recording::parse_ipvsadm_command;
+use evenkeel_testkit::recordings::is_selected;
 
 use crate::plane::test_plane;
 
 const VIP: (IpAddr, u16) = (IpAddr::V4(std::net::Ipv4Addr::new(10, 2, 0, 100)), 80);
 
 #[test]
-fn states_and_timeouts_of_direct_routing_are_ipvss() {
+fn states_and_timeouts_of_direct_routing_are_as_recorded() {
     replay("states-dr", "-g");
 }
 
 #[test]
-fn states_and_timeouts_of_nat_are_ipvss() {
+fn states_and_timeouts_of_nat_are_as_recorded() {
     replay("states-nat", "-m");
 }
 
 #[test]
-fn states_and_timeouts_with_secure_tcp_are_ipvss() {
+fn states_and_timeouts_with_secure_tcp_are_as_recorded() {
     replay("states-dr-secure", "-g");
     replay("states-nat-secure", "-m");
 }
 
-/// Walks through the state machine: `i:` packets of the client, `o:` those of the real server.
+/// Replays walks through the state machine: `i:` are packets of the client, `o:` those of the real server.
 fn replay(name: &str, how: &str) {
+    if !is_selected(name) {
+        return;
+    }
     let Some(mut plane) = test_plane(4096) else { return };
     let add = format!("-a -t 10.2.0.100:80 -r 10.2.0.21:80 {how} -w 1");
     plane.apply(&["-A -t 10.2.0.100:80 -s rr", &add].map(|c| parse_ipvsadm_command(c).expect("a step")));
@@ -47,8 +51,8 @@ fn replay(name: &str, how: &str) {
             let frame = |a, b| frames::tcp(a, b, TcpFlags::parse(flags), 64, b"x");
             match side {
                 "i" => plane.run(&frame(from, VIP)),
-                // Server-to-client packets never pass a director in DR; the recording's are from a probe that the program
-                // cannot see.
+                // With DR no reply passes the director; in the recording they come from a probe that the program does
+                // not see.
                 _ if how == "-g" => continue 'walks,
                 _ => plane.run(&frame(server, from)),
             };

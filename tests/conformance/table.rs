@@ -1,4 +1,4 @@
-//! The connection table: insertion from two CPUs at once, and expiry.
+//! The connection table: insertion by two CPUs at the same time, expiry, and its size.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -27,7 +27,7 @@ pub fn client(n: u32) -> (IpAddr, u16) {
     (Ipv4Addr::from(0x0a01_0000 + (n >> 8)).into(), 1024 + (n & 0xff) as u16)
 }
 
-/// Every entry once, and every count what the entries say.
+/// Checks that each flow has one entry, and that the counts are those of the entries. Returns the number of entries.
 pub fn audit(plane: &TestPlane) -> usize {
     let maps = plane.plane.maps();
     let entries = maps.raw_entries();
@@ -60,7 +60,7 @@ fn two_cpus_that_insert_the_same_flows_at_once_make_one_entry_each() {
             });
         }
     });
-    // A CPU that loses its place twice forwards by hash; the other one's entry stays.
+    // A CPU that loses its slot twice forwards by hash; the other CPU's entry stays.
     let (kept, full) = (audit(&plane) as u64, plane.packet_count("table_full"));
     let all = u64::from(flows);
     assert!(kept <= all && kept + full >= all && full < all / 50, "{kept} entries, {full} without room");
@@ -76,22 +76,22 @@ fn the_sweep_frees_what_has_expired_and_counts_it_out() {
     }
     assert_eq!(audit(&plane), 500);
     plane.plane.maps().set_expiry_of_all(-1);
-    assert!(plane.plane.maps().connections().is_empty(), "past its time is absent, swept or not");
+    assert!(plane.plane.maps().connections().is_empty(), "an expired entry does not exist, freed or not");
     let until = Instant::now() + Duration::from_secs(20);
     while !plane.plane.maps().raw_entries().is_empty() {
-        assert!(Instant::now() < until, "the sweep does not come by");
+        assert!(Instant::now() < until, "the expiry timer does not run");
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(audit(&plane), 0);
 }
 
-/// Opens so many connections and makes them established, from both CPUs at once.
+/// Opens and establishes connections, from both CPUs at the same time.
 fn establish(plane: &TestPlane, flows: u32) {
     const THREADS: u32 = 2;
     std::thread::scope(|s| {
         for t in 0..THREADS {
             s.spawn(move || {
-                // Only the client changes from one frame to the next; nobody looks at the checksums.
+                // Only the client changes from one frame to the next; checksums are not verified.
                 let mut frames = ["S", "A"].map(|flags| frames::tcp(client(0), VIP, TcpFlags::parse(flags), 64, b""));
                 for n in (t..flows).step_by(THREADS as usize) {
                     let (IpAddr::V4(addr), port) = client(n) else { unreachable!() };
@@ -122,19 +122,19 @@ fn a_million_connections_are_counted_right_and_gone_in_time() {
         FLOWS,
         "each has an entry, or both packets count as without"
     );
-    assert!(kept > FLOWS / 10_000 * 9_995, "twice as many places are enough for nearly all: {kept}");
+    assert!(kept > FLOWS / 10_000 * 9_995, "a table of twice as many slots has room for nearly all: {kept}");
     assert_eq!(maps.conn_table_bytes(), (1 << 21) * 32);
-    assert_eq!(sum(), (kept, 0), "established, and active all of them");
-    // The one that was used first has this much less left than the last one; what follows takes its time as well.
+    assert_eq!(sum(), (kept, 0), "all of them are established, and active");
+    // The first connection expires this much earlier than the last one; the following steps take time too.
     let took = begun.elapsed().as_secs() as u32 + 60;
     maps.shift_time(ESTABLISHED_S - took);
-    assert_eq!(maps.connections().len() as u32, kept, "none goes early");
-    // Up to 7 s late: see renewed() in bpf/conn/flow_cache.h.
+    assert_eq!(maps.connections().len() as u32, kept, "none expires early");
+    // Up to 7 s late: see renewed_expiry() in bpf/conn/flow_cache.h.
     maps.shift_time(took + 8);
-    assert!(maps.connections().is_empty(), "none stays");
+    assert!(maps.connections().is_empty(), "all have expired");
     let until = Instant::now() + Duration::from_secs(60);
     while sum() != (0, 0) {
-        assert!(Instant::now() < until, "the sweep has left {:?}", sum());
+        assert!(Instant::now() < until, "the expiry timer has left {:?}", sum());
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(audit(&plane), 0);
@@ -167,7 +167,7 @@ fn a_thousand_services_and_ten_thousand_servers_are_set_up_in_one_go() {
     let removals: Vec<Step> = wanted.keys().map(|k| Step::RemoveService(*k)).collect();
     assert!(plane.plane.apply_steps(&removals).is_empty());
     assert!(plane.plane.maps().observe_services().is_empty());
-    assert!(plane.plane.apply_steps(&steps).is_empty(), "every place is free again");
+    assert!(plane.plane.apply_steps(&steps).is_empty(), "every slot is free again");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! VLANs under XDP: frames come with tags and leave with those of where they go.
+//! VLANs under XDP: tags are popped from incoming frames, and the tags of the egress device are pushed.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,8 @@ use evenkeel_testkit::routed_namespace::GATEWAY_MAC;
 use crate::methods::{endpoint, frame, with_client_route};
 use crate::plane::{TestPlane, XDP_PASS, XDP_TX, can_load, test_plane};
 
-/// Test runs come in by the loopback device, number 1. On it are VLAN 100, VLAN 200, and VLAN 7 within 802.1ad's 300.
+/// Test runs are received by the loopback device, ifindex 1. On it are VLAN 100, VLAN 200, and VLAN 7 in the 802.1ad
+/// VLAN 300.
 const V100: u32 = 1001;
 const V200: u32 = 1002;
 const V300: u32 = 1003;
@@ -32,7 +33,7 @@ const T100: &[u8] = &[0x81, 0, 0, 100];
 const T200: &[u8] = &[0x81, 0, 0, 200];
 const T300_7: &[u8] = &[0x88, 0xa8, 0x01, 0x2c, 0x81, 0, 0, 7];
 
-/// A frame with tags, of some priority.
+/// Pushes tags with a priority.
 fn push_tags(frame: &[u8], tags: &[u8]) -> Vec<u8> {
     let mut tags = tags.to_vec();
     for control in tags.chunks_mut(4) {
@@ -41,7 +42,7 @@ fn push_tags(frame: &[u8], tags: &[u8]) -> Vec<u8> {
     [&frame[..12], &tags, &frame[12..]].concat()
 }
 
-/// A frame's tags, without their priorities, and the frame without them.
+/// A frame's tags without their priorities, and the frame without tags.
 fn pop_tags(frame: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let mut at = 12;
     while matches!(frame[at..at + 2], [0x81, 0] | [0x88, 0xa8]) {
@@ -62,7 +63,7 @@ fn plane(services: &[(&str, &str, &str)]) -> TestPlane {
     plane
 }
 
-/// Every real server is reached by this device.
+/// Makes a device the egress device of every real server.
 fn route_servers_via(plane: &TestPlane, out: u32) {
     for (id, addr) in plane.plane.dest_addresses() {
         let source = if addr.is_ipv6() { "2001:db8::d" } else { "10.2.0.10" };
@@ -114,8 +115,8 @@ fn what_is_not_ours_keeps_its_tags() {
     let other = frame("-t", c, (v.0, 81), b"x");
     for f in [
         push_tags(&ours, &[0x81, 0, 0, 101]), // a VLAN that this host does not have
-        push_tags(&ours, &[0x81, 0, 0, 100, 0x81, 0, 0, 7]), // another one within it
-        push_tags(&ours, &[0x88, 0xa8, 0, 100]), // the same number of another kind
+        push_tags(&ours, &[0x81, 0, 0, 100, 0x81, 0, 0, 7]), // another VLAN in it
+        push_tags(&ours, &[0x88, 0xa8, 0, 100]), // the same VLAN ID with another Ethertype
         push_tags(&other, T100),
         push_tags(&other, T300_7),
         push_tags(&frame("-t", c, v, b"x")[..40], T100), // a header that is not whole
@@ -123,33 +124,33 @@ fn what_is_not_ours_keeps_its_tags() {
     ] {
         assert_eq!(plane.run(&f), (XDP_PASS, f.clone()), "{f:02x?}");
     }
-    // Of a VLAN of ours, but to another host.
+    // Of a VLAN of this host, but to another host.
     let mut f = push_tags(&ours, T100);
     f[0] = 2;
     assert_eq!(plane.run(&f), (XDP_PASS, f.clone()));
     plane.plane.maps().record_vlans(&links()[..1]).expect("noted");
     let f = push_tags(&ours, T100);
-    assert_eq!(plane.run(&f), (XDP_PASS, f.clone()), "the VLAN is gone");
+    assert_eq!(plane.run(&f), (XDP_PASS, f.clone()), "the VLAN was removed");
 }
 
 #[test]
 fn errors_and_replies_go_back_by_the_vlan() {
     with_client_route(|| {
         let plane = plane(&[("10.2.0.100:80", "10.2.0.21:8080", "-m")]);
-        // Routes lead by a device that the kernel knows; let it be the servers' VLAN.
+        // A route goes by a device that the kernel knows; it plays the servers' VLAN.
         let d0 = Netlink::new().and_then(|mut n| n.link_by_name("d0")).expect("asked").expect("there").index;
         let real = |l: Link| if l.index == V200 { Link { index: d0, ..l } } else { l };
         plane.plane.maps().record_vlans(&links().into_iter().map(real).collect::<Vec<_>>()).expect("noted");
         let (c, v, r) = (endpoint("10.1.1.1:4000"), endpoint("10.2.0.100:80"), endpoint("10.2.0.21:8080"));
         let mut old = frame("-t", c, v, b"x");
-        old[14 + 8] = 1; // its TTL, and the checksum that goes with it
+        old[14 + 8] = 1; // the TTL, and its checksum
         let sum = u16::from_be_bytes([old[24], old[25]]).checked_add(63 << 8).expect("no carry");
         old[24..26].copy_from_slice(&sum.to_be_bytes());
         let (code, out) = plane.run(&push_tags(&old, T100));
         let (tags, bare) = pop_tags(&out);
         let error = parse_icmp(&bare).expect("an error");
         assert_eq!((code, &tags[..], error.kind, error.to), (XDP_TX, T100, (11, 0), c.0));
-        // An answer comes by the servers' VLAN and leaves by the route to the client.
+        // A reply arrives by the servers' VLAN and leaves by the route to the client.
         assert_eq!(plane.run(&push_tags(&frame("-t", c, v, b"x"), T100)).0, XDP_TX);
         for _ in 0..2 {
             let (code, out) = plane.run(&push_tags(&frame("-t", r, c, b"y"), T200));
