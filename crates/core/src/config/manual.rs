@@ -16,24 +16,43 @@ fn heading(block: &Block) -> String {
 }
 
 /// How far a keyword does what it does in keepalived: in one word, and with a remark, which may be empty.
-fn support_summary(k: &Keyword) -> (&'static str, String) {
+fn support_summary(k: &Keyword) -> (&'static str, &'static str) {
     if k.since == "evenkeel" {
-        return ("addition", String::new());
+        return ("addition", "");
     }
-    let old = match k.deprecated {
-        Some(Deprecation { replacement: Some(new), .. }) => format!("old name of `{new}`"),
-        Some(Deprecation { replacement: None, .. }) => "an old keyword".to_owned(),
-        None => String::new(),
-    };
-    let (word, remark) = match k.support {
+    match k.support {
         Support::Full if k.differs.is_empty() => ("same", ""),
         Support::Full => ("differs", k.differs),
         Support::NotYet => ("accepted", "not implemented yet"),
         Support::Refused => ("rejected", "not implemented yet, and harmful to ignore"),
         Support::NoEffect(reason) => ("no effect", reason),
+    }
+}
+
+/// What replaces an old keyword; empty for others.
+fn deprecation_remark(k: &Keyword) -> String {
+    match k.deprecated {
+        Some(Deprecation { replacement: Some(new), .. }) => format!("replaced by `{new}`"),
+        Some(Deprecation { replacement: None, .. }) => "old".to_owned(),
+        None => String::new(),
+    }
+}
+
+/// The remark on a keyword beside its documentation: deprecation and support, without what the documentation says already.
+fn remark(k: &Keyword) -> String {
+    let support = match support_summary(k) {
+        (_, "") => String::new(),
+        ("differs", difference) => format!("differs: {difference}"),
+        ("no effect", reason) => format!("no effect: {reason}"),
+        (_, remark) => remark.to_owned(),
     };
-    let remarks: Vec<&str> = [old.as_str(), remark].into_iter().filter(|r| !r.is_empty()).collect();
-    (word, remarks.join("; "))
+    let deprecation = if k.doc.starts_with("Old name of") { String::new() } else { deprecation_remark(k) };
+    join_remarks(&[deprecation, support])
+}
+
+fn join_remarks(remarks: &[String]) -> String {
+    let remarks: Vec<&str> = remarks.iter().map(String::as_str).filter(|r| !r.is_empty()).collect();
+    remarks.join("; ")
 }
 
 /// Escapes the text of a cell of a Markdown table.
@@ -91,11 +110,9 @@ pub fn reference_page() -> String {
         );
         for k in block.keywords() {
             let usage = format!("{} {}", k.name, k.usage());
-            let remark = match support_summary(k) {
-                (_, remark) if remark.is_empty() => String::new(),
-                ("differs", remark) => format!(" *(differs: {remark})*"),
-                ("no effect", remark) => format!(" *(no effect: {remark})*"),
-                (_, remark) => format!(" *({remark})*"),
+            let remark = match remark(k) {
+                r if r.is_empty() => r,
+                r => format!(" *({r})*"),
             };
             let _ = writeln!(
                 out,
@@ -132,7 +149,8 @@ pub fn compatibility_page() -> String {
     for block in blocks() {
         let _ = write!(tables, "\n## {}\n\n| keyword | here | remark |\n| --- | --- | --- |\n", heading(block));
         for k in block.keywords() {
-            let (word, remark) = support_summary(k);
+            let (word, support) = support_summary(k);
+            let remark = join_remarks(&[deprecation_remark(k), support.to_owned()]);
             *counts.entry(word).or_default() += 1;
             let _ = writeln!(tables, "| `{}` | {word} | {} |", k.name, escape_cell(&remark));
         }
@@ -167,17 +185,9 @@ pub fn man_page() -> String {
             if !k.default.is_empty() {
                 let _ = write!(out, " Default: {}.", escape_roff(k.default));
             }
-            match support_summary(k) {
-                (_, remark) if remark.is_empty() => {}
-                ("differs", remark) => {
-                    let _ = write!(out, " (Differs from keepalived: {}.)", escape_roff(&remark));
-                }
-                ("no effect", remark) => {
-                    let _ = write!(out, " (No effect: {}.)", escape_roff(&remark));
-                }
-                (_, remark) => {
-                    let _ = write!(out, " ({}.)", escape_roff(&remark));
-                }
+            let remark = remark(k);
+            if !remark.is_empty() {
+                let _ = write!(out, " ({}.)", escape_roff(&remark));
             }
             out.push('\n');
         }

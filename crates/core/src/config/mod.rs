@@ -14,6 +14,7 @@
 
 mod check;
 pub mod codes;
+mod derived;
 pub mod diag;
 pub mod environment;
 mod expand;
@@ -113,22 +114,22 @@ impl Parsed {
 pub fn parse(name: &str, text: String, environment: &dyn Environment, options: &Options) -> Parsed {
     let sources = Sources::default();
     let mut diagnostics = Vec::new();
-    let mut tables = IprouteDirs::default();
+    let mut iproute_dirs = IprouteDirs::default();
     let typed = match sources.add_file(name, text, None) {
         Some(file) => {
             let path = std::path::Path::new(name);
             let items = expand::expand(&sources, environment, options, path, file, &mut diagnostics);
             let tree = tree::build_tree(&sources, &items, &mut diagnostics);
-            tables = read::find_name_tables(&tree);
-            read::read(&tree, &sources, environment, &tables, &mut diagnostics)
+            iproute_dirs = read::find_iproute_dirs(&tree);
+            read::read(&tree, &sources, environment, &iproute_dirs, &mut diagnostics)
         }
         None => {
             diagnostics.push(Diagnostic::error("expansion-limit", Span::default(), "the file is larger than 4 GiB"));
-            read::read(&Default::default(), &sources, environment, &tables, &mut diagnostics)
+            read::read(&Default::default(), &sources, environment, &iproute_dirs, &mut diagnostics)
         }
     };
     check::check(&typed, environment, &mut diagnostics);
-    let config = lower::lower(&typed, environment, &tables, &mut diagnostics);
+    let config = lower::lower(&typed, environment, &iproute_dirs, &mut diagnostics);
     diagnostics.sort_by_key(|d| (sources.written_location(d.span).span, d.span));
     diagnostics.dedup();
     Parsed { config, typed, diagnostics, sources }

@@ -104,7 +104,7 @@ fn two_addresses_on_a_line_are_refused_as_keepalived_does() {
         "vrrp_instance V {\ninterface e\nvirtual_router_id 1\nvirtual_ipaddress { 192.0.2.1 192.0.2.2 }\n}\n",
     );
     assert_eq!(d.code, "unknown-word");
-    assert_eq!(d.help.as_deref(), Some("each address stands on a line of its own"));
+    assert_eq!(d.help.as_deref(), Some("put each address on a line of its own"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::lower::counts_member_weights;
+use super::super::derived::counts_member_weights;
 use super::super::value::{Line, Section, Value};
 use super::super::{Diagnostic, Span};
 use super::{CheckContext, FirstSpans, duplicate_definition, undefined_name};

@@ -5,14 +5,7 @@ use super::spec::MissingArgument::{Accepts, Reports};
 use super::spec::*;
 
 #[rustfmt::skip]
-pub(crate) static TCP_CHECK: Block = Block { path: "virtual_server/real_server/TCP_CHECK", keywords: &[&[
-    connect_ip("v1.2.13"),
-    connect_port("v1.0.3"),
-    bindto("v1.1.2"),
-    bind_if("v1.3.7"),
-    bind_port("v1.2.13"),
-    connect_timeout("the real server's, else 5", "v1.0.3"),
-    fwmark("v1.2.13"),
+pub(crate) static TCP_CHECK: Block = Block { path: "virtual_server/real_server/TCP_CHECK", keywords: &[TCP_TARGET, &[
     retry(0, "the real server's, else 1", "v1.2.20"),
     delay_before_retry("the real server's, else 1", "v1.2.20"),
     warmup("the real server's, else delay_loop", "v1.2.13"),
@@ -24,19 +17,18 @@ pub(crate) static TCP_CHECK: Block = Block { path: "virtual_server/real_server/T
 ]] };
 
 pub(crate) static HTTP_GET: Block =
-    Block { path: "virtual_server/real_server/HTTP_GET", keywords: &[HTTP_OPTIONS, &[url(&HTTP_GET_URL)]] };
+    Block { path: "virtual_server/real_server/HTTP_GET", keywords: &[TCP_TARGET, HTTP_OPTIONS, &[url(&HTTP_GET_URL)]] };
 
 #[rustfmt::skip]
-pub(crate) static SSL_GET: Block = Block { path: "virtual_server/real_server/SSL_GET", keywords: &[HTTP_OPTIONS, &[
+pub(crate) static SSL_GET: Block = Block { path: "virtual_server/real_server/SSL_GET", keywords: &[TCP_TARGET, HTTP_OPTIONS, &[
     kw("tls_verify", Args::Bool, "on if `SSL` has a `ca`", "evenkeel",
        "Verify the server's certificate with that `ca` or the system's CA certificates, and its name if `sni_name` or `virtualhost` is set."),
     tls_compliant("off"),
     url(&SSL_GET_URL),
 ]] };
 
-/// What HTTP_GET and SSL_GET have in common.
-#[rustfmt::skip]
-const HTTP_OPTIONS: &[Keyword] = &[
+/// Where TCP_CHECK, HTTP_GET and SSL_GET connect to.
+const TCP_TARGET: &[Keyword] = &[
     connect_ip("v1.2.13"),
     connect_port("v1.0.3"),
     bindto("v1.1.2"),
@@ -44,6 +36,11 @@ const HTTP_OPTIONS: &[Keyword] = &[
     bind_port("v1.2.13"),
     connect_timeout("the real server's, else 5", "v1.0.3"),
     fwmark("v1.2.13"),
+];
+
+/// What else HTTP_GET and SSL_GET have in common.
+#[rustfmt::skip]
+const HTTP_OPTIONS: &[Keyword] = &[
     retry(0, "the real server's, else 1", "v1.3.7"),
     delay_before_retry("the real server's, else 3", "v1.0.3"),
     warmup("the real server's, else delay_loop", "v1.2.13"),

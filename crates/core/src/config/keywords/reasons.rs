@@ -1,4 +1,4 @@
-//! The reasons why some keywords of keepalived have no effect, on purpose.
+//! Remarks on keywords that differ from keepalived: why they have no effect, or how their effect differs.
 
 pub(crate) const NO_SNMP: &str = "there is no SNMP agent; the HTTP API serves status, metrics and events";
 pub(crate) const NO_DBUS: &str = "there is no D-Bus interface; use the control socket";
@@ -26,3 +26,10 @@ pub(crate) const SERVICE_PER_ADDRESS: &str = "each address of a group is a servi
 pub(crate) const VRRP_SOCKET_BUFFERS: &str = "a socket receives only adverts of its own virtual routers and is read in real time, so that the \
      system's default buffer is sufficient";
 pub(crate) const PROCESS_DESCRIPTORS: &str = "processes are watched by pidfd, without netlink";
+
+pub(crate) const NEEDS_IPVS: &str =
+    "it requires the kernel's IPVS, so `dataplane auto` selects that, and with `dataplane xdp` it has no effect";
+pub(crate) const FWMARKS_BY_MEMBER: &str = "with `dataplane xdp` the packet path sets firewall marks itself, by `member`; only the kernel's IPVS sees the \
+     marks of netfilter";
+pub(crate) const REMOVED_ADDRESS_ADDED_AGAIN: &str =
+    "an address that another program removes is added again, unless it has `no_track`";

@@ -59,8 +59,8 @@ pub(crate) static ROOT: Block = Block { path: ROOT_PATH, keywords: &[&[
        "Certificates and keys of SSL_GET and of the other checks over TLS."),
     kw("virtual_server_group", Args::NamedLines(LineKind::GroupMember), "", "v1.0.3",
        "Addresses, address ranges and firewall marks that one virtual server serves.")
-       .differs("with `dataplane xdp` the packet path sets firewall marks itself, by `member`; only the kernel's IPVS sees the marks of netfilter"),
+       .differs(FWMARKS_BY_MEMBER),
     kw("virtual_server", Args::Block(&VIRTUAL_SERVER, BlockName::Service), "", "v1.0.3",
        "A virtual service and its real servers.")
-       .differs("with `dataplane xdp` the packet path sets firewall marks itself, by `member`; only the kernel's IPVS sees the marks of netfilter"),
+       .differs(FWMARKS_BY_MEMBER),
 ]] };

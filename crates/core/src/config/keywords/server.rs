@@ -53,8 +53,8 @@ const SCHEDULING: &[Keyword] = &[
     kw("mh-fallback", Args::Flag, "off", "v2.0.20",
        "Scheduler mh: select another server if the hashed one is unavailable."),
     kw("persistence_engine", Args::ProcessName, "none", "v1.2.20",
-       "Persistence engine, which distinguishes clients by more than their address: `sip` uses the Call-ID.")
-       .differs("`sip` only; it requires the kernel's IPVS, so `dataplane auto` selects that, and with `dataplane xdp` it has no effect"),
+       "Persistence engine, which distinguishes clients by more than their address. The only one is `sip`, which uses the Call-ID.")
+       .differs(NEEDS_IPVS),
     kw("persistence_timeout", Args::OptUint(1, 2_678_400), "0 (off); 360 without a number", "v1.0.3",
        "Persistence timeout in seconds: new connections of a client go to the same real server until this long after the last one."),
     kw("persistence_granularity", Args::Granularity, "/32, /128", "v1.0.3",

@@ -51,10 +51,10 @@ const PROTOCOL: &[Keyword] = &[
 const ADDRESSES: &[Keyword] = &[
     kw("virtual_ipaddress", Args::Lines(LineKind::Address), "none", "v1.0.3",
        "Addresses that the master holds and that its adverts list.")
-       .differs("an address that another program removes is added again, unless it has `no_track`"),
+       .differs(REMOVED_ADDRESS_ADDED_AGAIN),
     kw("virtual_ipaddress_excluded", Args::Lines(LineKind::Address), "none", "v1.0.3",
        "Addresses of either family that the master holds and that its adverts do not list.")
-       .differs("an address that another program removes is added again, unless it has `no_track`"),
+       .differs(REMOVED_ADDRESS_ADDED_AGAIN),
     kw("no_virtual_ipaddress", Args::Flag, "off", "v2.2.8",
        "The instance has no virtual address on purpose; suppresses the warning about that."),
     kw("promote_secondaries", Args::Flag, "off", "v1.3.0",

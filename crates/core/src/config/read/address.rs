@@ -1,47 +1,75 @@
-//! Lines of `virtual_ipaddress`, `virtual_ipaddress_excluded` and `static_ipaddress`, as `ip address` writes them.
+//! Addresses: single ones, with a prefix length or a port, and ranges of them.
 
 use std::net::IpAddr;
 
-use super::super::Diagnostic;
-use super::super::diag::nearest_word;
-use super::super::keywords::spec::Family;
-use super::super::lex::Word;
-use super::super::tree::Statement;
-use super::super::value::{AddressLine, Broadcast, Line};
 use super::{Reader, abbreviate};
-
-/// Scopes as the kernel numbers them (rtnetlink(7)).
-const SCOPES: &[(&str, u8)] = &[("global", 0), ("site", 200), ("link", 253), ("host", 254), ("nowhere", 255)];
-/// Words without a value.
-const ADDRESS_FLAGS: &[&str] = &["home", "-nodad", "mngtmpaddr", "noprefixroute", "autojoin", "no_track", "use_vmac"];
-const ADDRESS_WORDS: [&str; 16] = [
-    "dev",
-    "label",
-    "brd",
-    "broadcast",
-    "scope",
-    "peer",
-    "preferred_lft",
-    "track_group",
-    "to",
-    "home",
-    "-nodad",
-    "mngtmpaddr",
-    "noprefixroute",
-    "autojoin",
-    "no_track",
-    "use_vmac",
-];
+use crate::config::Diagnostic;
+use crate::config::keywords::spec::Family;
+use crate::config::lex::Word;
+use crate::config::tree::Statement;
+use crate::config::value::Value;
 
 impl Reader<'_> {
-    /// `ADDRESS[/PREFIX]`; the prefix length is the whole address's if none is written.
+    /// An address of `family`. As in keepalived, a prefix length after it is ignored.
+    pub(super) fn read_address(&mut self, w: &Word<'_>, family: Family) -> Option<IpAddr> {
+        let wrong = |message: String, label: &str| {
+            Diagnostic::error("not-an-address", w.span, message).label(format!("expected {label}"))
+        };
+        let example = match family {
+            Family::V4 => "an address such as 192.0.2.1",
+            Family::V6 => "an address such as 2001:db8::1",
+            Family::Any => "an address such as 192.0.2.1 or 2001:db8::1",
+        };
+        match w.text.parse::<IpAddr>() {
+            Ok(a) if family == Family::Any || (family == Family::V4) == a.is_ipv4() => Some(a),
+            Ok(a) => {
+                self.report(wrong(format!("`{a}` is an address of the wrong family"), example));
+                None
+            }
+            Err(_)
+                if w.text
+                    .split_once('/')
+                    .is_some_and(|(a, n)| a.parse::<IpAddr>().is_ok() && n.parse::<u8>().is_ok()) =>
+            {
+                let addr = w.text.split('/').next().unwrap_or("");
+                self.report(
+                    Diagnostic::lint("extra-words", w.span, format!("`{}` has a prefix length", abbreviate(w)))
+                        .label("ignored: expected an address without one")
+                        .help(format!("write `{addr}`")),
+                );
+                let bare = Word { text: addr.to_owned().into(), span: w.span, quoted: w.quoted };
+                self.read_address(&bare, family)
+            }
+            Err(_) => {
+                let mut d = wrong(format!("`{}` is not an address", abbreviate(w)), example);
+                if let Some(help) = suggest_address(&w.text) {
+                    d = d.help(help);
+                }
+                self.report(d);
+                None
+            }
+        }
+    }
+
+    /// A multicast address of `family`.
+    pub(super) fn read_multicast_address(&mut self, w: &Word<'_>, family: Family) -> Option<IpAddr> {
+        let addr = self.read_address(w, family)?;
+        if !addr.is_multicast() {
+            let d = Diagnostic::error("not-an-address", w.span, format!("`{addr}` is not a multicast address"));
+            self.report(d.label("expected an address of 224.0.0.0/4 or ff00::/8"));
+            return None;
+        }
+        Some(addr)
+    }
+
+    /// `ADDRESS[/PREFIX]`; without a prefix length it is 32 or 128.
     pub(super) fn read_prefix(&mut self, w: &Word<'_>, family: Family) -> Option<(IpAddr, u8)> {
         let (text, len) = w.text.split_once('/').map_or((&*w.text, None), |(a, p)| (a, Some(p)));
-        let part = Word { text: text.to_owned().into(), span: w.span, quoted: false };
-        let addr = self.read_address(&part, family)?;
-        let most = if addr.is_ipv4() { 32 } else { 128 };
-        match len.map(|l| l.parse::<u8>().ok().filter(|n| *n <= most)) {
-            None => Some((addr, most)),
+        let addr_word = Word { text: text.to_owned().into(), span: w.span, quoted: false };
+        let addr = self.read_address(&addr_word, family)?;
+        let max = if addr.is_ipv4() { 32 } else { 128 };
+        match len.map(|l| l.parse::<u8>().ok().filter(|n| *n <= max)) {
+            None => Some((addr, max)),
             Some(Some(n)) => Some((addr, n)),
             Some(None) => {
                 self.report(
@@ -50,134 +78,96 @@ impl Reader<'_> {
                         w.span,
                         format!("`{}` has no valid prefix length", abbreviate(w)),
                     )
-                    .label(format!("expected /0 to /{most}")),
+                    .label(format!("expected /0 to /{max}")),
                 );
                 None
             }
         }
     }
 
-    pub(super) fn read_address_line(&mut self, st: &Statement<'_>, keep: bool) -> Option<Line> {
-        let (addr, prefix) = self.read_prefix(st.keyword(), Family::Any)?;
-        let mut line = AddressLine {
-            addr,
-            prefix,
-            prefix_given: st.keyword().text.contains('/'),
-            dev: None,
-            label: None,
-            broadcast: Broadcast::None,
-            scope: None,
-            peer: None,
-            options: Vec::new(),
+    /// `ADDRESS [PORT]`, beginning with the argument of index `n`.
+    pub(super) fn read_endpoint(&mut self, st: &Statement<'_>, n: usize) -> Option<Value> {
+        let w = st.args().get(n)?;
+        let addr = self.read_address(w, Family::Any)?;
+        let port = match st.args().get(n + 1) {
+            None => None,
+            Some(p) => Some(self.read_unsigned(p, 0, 65535)? as u16),
         };
-        let mut rest = st.args().iter();
-        while let Some(w) = rest.next() {
-            match &*w.text {
-                "dev" => {
-                    let v = self.next_argument(w, &mut rest)?;
-                    if line.dev.is_some() {
-                        let d = Diagnostic::error("duplicate", w.span.to(v.span), "an address is put on one device");
-                        self.report(d.label("a second one"));
-                        return None;
-                    }
-                    line.dev = Some(self.read_interface_name(v)?);
-                }
-                "label" => {
-                    let v = self.next_argument(w, &mut rest)?;
-                    if v.text.len() > 15 {
-                        self.report(
-                            Diagnostic::error("label-length", v.span, "a label has at most 15 characters")
-                                .label(format!("{} characters", v.text.len())),
-                        );
-                        return None;
-                    }
-                    line.label = Some(v.text.clone().into_owned());
-                }
-                "brd" | "broadcast" => {
-                    let v = self.next_argument(w, &mut rest)?;
-                    if addr.is_ipv6() {
-                        let d = Diagnostic::error("not-an-address", w.span, "IPv6 has no broadcast addresses");
-                        self.report(d.label("remove it"));
-                        return None;
-                    }
-                    line.broadcast = match &*v.text {
-                        "+" => Broadcast::Computed,
-                        "-" => Broadcast::None,
-                        _ => Broadcast::Given(self.read_address(v, Family::V4)?),
-                    };
-                }
-                "scope" => {
-                    let v = self.next_argument(w, &mut rest)?;
-                    line.scope = Some(self.read_scope(v)?);
-                }
-                "peer" | "to" => {
-                    let v = self.next_argument(w, &mut rest)?;
-                    let family = if addr.is_ipv4() { Family::V4 } else { Family::V6 };
-                    if v.text.contains('/') {
-                        let d = Diagnostic::error(
-                            "not-an-address",
-                            v.span,
-                            format!("`{}` is not an address", abbreviate(v)),
-                        );
-                        self.report(d.label("expected the peer's address, without a prefix length"));
-                        return None;
-                    }
-                    line.peer = Some(self.read_address(v, family)?);
-                }
-                "preferred_lft" => {
-                    let v = self.next_argument(w, &mut rest)?;
-                    if v.text != "forever" {
-                        self.read_unsigned(v, 0, u64::from(u32::MAX))?;
-                    }
-                    line.options.push(("preferred_lft".into(), Some(v.text.clone().into_owned())));
-                }
-                "track_group" if keep => {
-                    let v = self.next_argument(w, &mut rest)?;
-                    line.options.push(("track_group".into(), Some(v.text.clone().into_owned())));
-                }
-                flag if ADDRESS_FLAGS.contains(&flag) => line.options.push((flag.to_owned(), None)),
-                other => {
-                    let label = "dev, label, brd, scope, peer or an option of an address";
-                    if other.split('/').next().is_some_and(|a| a.parse::<IpAddr>().is_ok()) {
-                        self.report(
-                            Diagnostic::error(
-                                "unknown-word",
-                                w.span,
-                                format!("unknown word `{other}` behind an address"),
-                            )
-                            .label("a second address")
-                            .help("each address stands on a line of its own"),
-                        );
-                    } else {
-                        self.report_unknown_word(
-                            w.span,
-                            other,
-                            "behind an address",
-                            label,
-                            nearest_word(other, ADDRESS_WORDS),
-                        );
-                    }
-                    return None;
-                }
-            }
-        }
-        Some(Line::Address(Box::new(line)))
+        self.warn_extra_words(st, n + 2);
+        Some(Value::Endpoint(addr, port))
     }
 
-    /// A scope by its name or number.
-    pub(super) fn read_scope(&mut self, w: &Word<'_>) -> Option<u8> {
-        if let Some((_, n)) = SCOPES.iter().find(|(name, _)| *name == w.text) {
-            return Some(*n);
+    /// The first and the last address of `A`, `A-B`, `A-LAST` or `A/PREFIX`, where LAST is the last part of the address.
+    pub(super) fn read_address_range(&mut self, w: &Word<'_>) -> Option<(IpAddr, IpAddr)> {
+        let text = &*w.text;
+        let invalid = || {
+            Diagnostic::error("not-an-address", w.span, format!("`{}` is not an address or a range", abbreviate(w)))
+                .label("expected 192.0.2.1, 192.0.2.1-20, 192.0.2.1-192.0.2.20 or 192.0.2.0/28")
+        };
+        let pair = if let Some((first, last)) = text.split_once('-') {
+            match (first.parse::<IpAddr>(), last.parse::<IpAddr>()) {
+                (Ok(a), Ok(b)) if a.is_ipv4() == b.is_ipv4() => Some((a, b)),
+                (Ok(IpAddr::V4(a)), Err(_)) => last.parse::<u8>().ok().map(|n| {
+                    let [x, y, z, _] = a.octets();
+                    (a.into(), IpAddr::from([x, y, z, n]))
+                }),
+                (Ok(IpAddr::V6(a)), Err(_)) => u16::from_str_radix(last, 16).ok().map(|n| {
+                    let mut s = a.segments();
+                    s[7] = n;
+                    (a.into(), IpAddr::from(s))
+                }),
+                _ => None,
+            }
+        } else if let Some((addr, len)) = text.split_once('/') {
+            match (addr.parse::<IpAddr>(), len.parse::<u8>()) {
+                (Ok(IpAddr::V4(a)), Ok(n)) if n <= 32 => {
+                    let host = u32::MAX.checked_shr(u32::from(n)).unwrap_or(0);
+                    let a = u32::from(a);
+                    Some((IpAddr::from((a & !host).to_be_bytes()), IpAddr::from((a | host).to_be_bytes())))
+                }
+                (Ok(IpAddr::V6(a)), Ok(n)) if n <= 128 => {
+                    let host = u128::MAX.checked_shr(u32::from(n)).unwrap_or(0);
+                    let a = u128::from(a);
+                    Some((IpAddr::from((a & !host).to_be_bytes()), IpAddr::from((a | host).to_be_bytes())))
+                }
+                _ => None,
+            }
+        } else {
+            text.parse::<IpAddr>().ok().map(|a| (a, a))
+        };
+        match pair {
+            Some((a, b)) if a <= b => Some((a, b)),
+            Some((a, b)) => {
+                self.report(invalid().label(format!("{b} is lower than {a}")));
+                None
+            }
+            None => {
+                self.report(invalid());
+                None
+            }
         }
-        if let Ok(n) = w.text.parse::<u8>() {
-            return Some(n);
-        }
-        let near = nearest_word(&w.text, SCOPES.iter().map(|(n, _)| *n));
-        self.report(
-            Diagnostic::error("unknown-value", w.span, format!("unknown scope `{}`", abbreviate(w)))
-                .label("expected global, site, link, host, nowhere or a number")
-                .did_you_mean(near),
-        );
-        None
     }
+}
+
+/// Help for a word that is no address: what was probably meant.
+fn suggest_address(text: &str) -> Option<String> {
+    if let Some((addr, port)) = text.rsplit_once(':')
+        && addr.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+        && port.parse::<u16>().is_ok()
+    {
+        return Some(format!("write address and port as two words: `{} {port}`", addr.trim_matches(['[', ']'])));
+    }
+    let parts: Vec<&str> = text.split('.').collect();
+    let numbers = parts.iter().all(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()));
+    if numbers && parts.len() != 4 {
+        return Some(format!("an IPv4 address has four numbers, this one has {}", parts.len()));
+    }
+    if numbers && let Some(big) = parts.iter().find(|p| p.parse::<u8>().is_err()) {
+        return Some(format!("each number is at most 255, not {big}"));
+    }
+    if numbers && let Some(zero) = parts.iter().find(|p| p.len() > 1 && p.starts_with('0')) {
+        return Some(format!("write {zero} without its leading zero, which could mean an octal number"));
+    }
+    text.starts_with(|c: char| c.is_alphabetic())
+        .then(|| "host names are not resolved here; write the address".to_owned())
 }

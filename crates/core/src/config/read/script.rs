@@ -1,21 +1,21 @@
-//! Scripts and who runs them.
+//! Scripts, and the users that run them.
 //!
-//! A script is a word, or a quoted string that is split once more: `'` and `"` keep blanks, and a backslash begins
-//! `\a \b \e \f \n \r \t \v \nnn \xXX \cC` or takes the meaning of what follows (keepalived.conf(5), "quoted strings").
-//! Behind it stand the user and the group that run it.
+//! A script is a word, or a quoted string that is split again: `'` and `"` keep blanks, and a backslash begins one of
+//! `\a \b \e \f \n \r \t \v \nnn \xXX \cC` or escapes the next character (keepalived.conf(5), "quoted strings").
+//! The user and the group that run the script follow it.
 
-use super::super::lex::Word;
-use super::super::tree::Statement;
-use super::super::value::{Script, Value};
-use super::super::{Diagnostic, KeepalivedVerdict, Severity};
-use super::Reader;
+use super::{Reader, abbreviate};
+use crate::config::lex::Word;
+use crate::config::tree::Statement;
+use crate::config::value::{Script, Value};
+use crate::config::{Diagnostic, KeepalivedVerdict, Severity};
 
 impl Reader<'_> {
-    /// `SCRIPT [USER [[:]GROUP]]`
+    /// `SCRIPT [USER [[:]GROUP]]`. With `strict`, a user that does not exist is an error.
     pub(super) fn read_script(&mut self, st: &Statement<'_>, w: &Word<'_>, strict: bool) -> Option<Value> {
         let argv = match w.quoted {
             true => {
-                // The raw text: what the lexer unescaped would be unescaped twice.
+                // The text as written: the lexer has removed backslashes that count here.
                 let raw = self.sources.text(w.span);
                 let inner = raw.strip_prefix('"').unwrap_or(raw);
                 split_words(inner.strip_suffix('"').unwrap_or(inner))
@@ -23,7 +23,11 @@ impl Reader<'_> {
             false => vec![w.text.clone().into_owned()],
         };
         if argv.first().is_none_or(String::is_empty) {
-            let d = Diagnostic::lint("missing-argument", w.span, format!("`{}` names no program", st.keyword().text));
+            let d = Diagnostic::lint(
+                "missing-argument",
+                w.span,
+                format!("`{}` has an empty program name", st.keyword().text),
+            );
             self.report(d.label("expected the path of a program"));
             return None;
         }
@@ -36,9 +40,9 @@ impl Reader<'_> {
                         Diagnostic::lint(
                             "script-quotes",
                             w.span.to(u.span),
-                            "a script with arguments stands in quotes",
+                            "a script with arguments must be in quotes",
                         )
-                        .label("what follows the path is taken for the user who runs it")
+                        .label("the word after the path is read as the user that runs it")
                         .help(format!("write `\"{} {}…\"`", w.text, u.text)),
                     );
                     Some((u.text.clone().into_owned(), None))
@@ -50,7 +54,7 @@ impl Reader<'_> {
         Some(Value::Script(Box::new(Script { argv, user })))
     }
 
-    /// A user of whom keepalived finds out when it needs them whether they exist.
+    /// A user and group whose errors are only warnings: keepalived checks them when it runs the script.
     pub(super) fn read_user_leniently(
         &mut self,
         st: &Statement<'_>,
@@ -65,7 +69,7 @@ impl Reader<'_> {
         found.unwrap_or_else(|| (u.text.clone().into_owned(), None))
     }
 
-    /// `USER [[:]GROUP]`; the group is the n-th argument. A lone `:` means the user's own groups.
+    /// `USER [[:]GROUP]`; the group is the argument of index `n`. A lone `:` means the groups of the user.
     pub(super) fn read_user(
         &mut self,
         st: &Statement<'_>,
@@ -76,7 +80,7 @@ impl Reader<'_> {
         self.warn_extra_words(st, n + 1);
         if self.environment.has_user(&user.text) == Some(false) {
             self.report(
-                Diagnostic::error("unknown-user", user.span, format!("there is no user `{}`", super::abbreviate(user)))
+                Diagnostic::error("unknown-user", user.span, format!("there is no user `{}`", abbreviate(user)))
                     .label("not on this machine"),
             );
             return None;
@@ -85,7 +89,7 @@ impl Reader<'_> {
         let name = g.text.strip_prefix(':').unwrap_or(&g.text);
         if !name.is_empty() && self.environment.has_group(name) == Some(false) {
             self.report(
-                Diagnostic::error("unknown-user", g.span, format!("there is no group `{}`", super::abbreviate(g)))
+                Diagnostic::error("unknown-user", g.span, format!("there is no group `{}`", abbreviate(g)))
                     .label("not on this machine"),
             );
             return None;
@@ -94,7 +98,7 @@ impl Reader<'_> {
     }
 }
 
-/// Splits a quoted script into its words.
+/// Splits a quoted script into words.
 fn split_words(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     let mut word: Option<String> = None;
@@ -116,7 +120,7 @@ fn split_words(text: &str) -> Vec<String> {
     out
 }
 
-/// What follows a backslash.
+/// Appends the character that the escape sequence after a backslash stands for.
 fn push_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, out: &mut String) {
     let Some(c) = chars.next() else { return out.push('\\') };
     let mut digits = |radix: u32, most: usize, first: u32| {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use super::super::super::lower::regex_pattern;
+use super::super::super::derived::regex_pattern;
 use super::super::super::value::{Section, Value};
 use super::super::super::{Diagnostic, Severity};
 use super::super::{CheckContext, expected_family, undefined_name};

@@ -1,5 +1,6 @@
 //! Virtual services: the data plane, IPVS's sysctls and timeouts, and health checks.
 
+use super::super::reasons::NEEDS_IPVS;
 use super::super::spec::MissingArgument::Reports;
 use super::super::spec::*;
 
@@ -29,7 +30,7 @@ pub(super) const KEYWORDS: &[Keyword] = &[
        "Old name of `lvs_flush_on_stop`.").replaced_by("lvs_flush_on_stop"),
     kw("lvs_sync_daemon", Args::SyncDaemon, "none", "v1.2.20",
        "Synchronise connections with the other director over this interface, in the role of the named instance.")
-       .differs("it requires the kernel's IPVS, so `dataplane auto` selects that, and with `dataplane xdp` it has no effect"),
+       .differs(NEEDS_IPVS),
     sysctl("conn_reuse_mode", Args::Uint(0, 3), "1",
        "IPVS sysctl: what a SYN does that matches a closing connection. 0: it goes to the same real server. 1: it is scheduled anew. Adding 2 includes the FIN_WAIT state, for replies that bypass the director."),
     sysctl("expire_nodest_conn", Args::Bool, "off",

@@ -1,15 +1,20 @@
-//! `vrrp_script`, `track_file` and `vrrp_track_process`: what instances track.
+//! Tracked objects: `vrrp_script`, `track_file`, `vrrp_track_process` and `bfd_instance`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::value::{Section, Value};
-use super::{DefaultWeights, LoweringContext};
+use crate::config::lower::LoweringContext;
+use crate::config::value::{Section, Value};
 use crate::model::{
     BfdInstance, GlobalDefs, ParamMatch, ScriptCommand, TrackFile, TrackProcess, TrackedObject, VrrpScript,
 };
 
+/// The weight and the `reverse` flag that each tracked object sets for trackers without their own.
+pub(crate) type DefaultWeights = BTreeMap<TrackedObject, (i16, bool)>;
+
 impl LoweringContext<'_> {
-    pub(super) fn lower_scripts(&self, global: &GlobalDefs, usual: &mut DefaultWeights) -> Vec<VrrpScript> {
+    /// The `vrrp_script` blocks, each name once.
+    pub(crate) fn lower_scripts(&self, global: &GlobalDefs, weights: &mut DefaultWeights) -> Vec<VrrpScript> {
         let mut out: Vec<VrrpScript> = Vec::new();
         for s in self.root.sections("vrrp_script") {
             let Some(Value::Script(script)) = s.get("script").map(|e| &e.value) else { continue };
@@ -22,7 +27,7 @@ impl LoweringContext<'_> {
             };
             let user = script.user.clone().or(own).or(global.script_user.clone());
             let interval = s.time("interval").unwrap_or(Duration::from_secs(1));
-            usual.insert(TrackedObject::Script(s.name().to_owned()), own_weight(s, 0));
+            weights.insert(TrackedObject::Script(s.name().to_owned()), own_weight(s, 0));
             out.push(VrrpScript {
                 name: s.name().to_owned(),
                 command: ScriptCommand { argv: script.argv.clone(), user, groups: self.sets_supplementary_groups() },
@@ -36,7 +41,8 @@ impl LoweringContext<'_> {
         out
     }
 
-    pub(super) fn lower_track_files(&self, usual: &mut DefaultWeights) -> Vec<TrackFile> {
+    /// The `track_file` blocks and their older form `vrrp_track_file`, each name once.
+    pub(crate) fn lower_track_files(&self, weights: &mut DefaultWeights) -> Vec<TrackFile> {
         let mut out: Vec<TrackFile> = Vec::new();
         for s in ["track_file", "vrrp_track_file"].into_iter().flat_map(|b| self.root.sections(b)) {
             let Some(path) = s.text("file") else { continue };
@@ -48,13 +54,14 @@ impl LoweringContext<'_> {
                 let number = words.iter().find_map(|w| w.parse().ok()).unwrap_or(0);
                 (number, words.iter().any(|w| w == "overwrite"))
             });
-            usual.insert(TrackedObject::File(s.name().to_owned()), own_weight(s, 1));
+            weights.insert(TrackedObject::File(s.name().to_owned()), own_weight(s, 1));
             out.push(TrackFile { name: s.name().to_owned(), path: path.to_owned(), init });
         }
         out
     }
 
-    pub(super) fn lower_track_processes(&self, usual: &mut DefaultWeights) -> Vec<TrackProcess> {
+    /// The `vrrp_track_process` blocks, each name once.
+    pub(crate) fn lower_track_processes(&self, weights: &mut DefaultWeights) -> Vec<TrackProcess> {
         let mut out: Vec<TrackProcess> = Vec::new();
         for s in self.root.sections("vrrp_track_process") {
             let Some(Value::Words(words)) = s.get("process").map(|e| &e.value) else { continue };
@@ -69,7 +76,7 @@ impl LoweringContext<'_> {
                 _ => ParamMatch::Exact,
             };
             let delay = |own: &str| s.time(own).or(s.time("delay")).unwrap_or(Duration::ZERO);
-            usual.insert(TrackedObject::Process(s.name().to_owned()), own_weight(s, 0));
+            weights.insert(TrackedObject::Process(s.name().to_owned()), own_weight(s, 0));
             out.push(TrackProcess {
                 name: s.name().to_owned(),
                 program: program.clone(),
@@ -84,10 +91,9 @@ impl LoweringContext<'_> {
         }
         out
     }
-}
 
-impl LoweringContext<'_> {
-    pub(super) fn lower_bfd_instances(&self, usual: &mut DefaultWeights) -> Vec<BfdInstance> {
+    /// The `bfd_instance` blocks, each name and each neighbour once.
+    pub(crate) fn lower_bfd_instances(&self, weights: &mut DefaultWeights) -> Vec<BfdInstance> {
         let mut out: Vec<BfdInstance> = Vec::new();
         for s in self.root.sections("bfd_instance") {
             let Some(neighbour) = s.address("neighbor_ip").or(s.address("neighbour_ip")) else { continue };
@@ -95,10 +101,10 @@ impl LoweringContext<'_> {
                 continue;
             }
             let multihop = s.flag("multihop").unwrap_or(false);
-            let usual_ttl = if neighbour.is_ipv6() && multihop { 64 } else { 255 };
-            let ttl = s.uint(if neighbour.is_ipv4() { "ttl" } else { "hoplimit" }).unwrap_or(usual_ttl) as u8;
-            usual.insert(TrackedObject::Bfd(s.name().to_owned()), own_weight(s, 0));
-            let ms = |keyword: &str, usual| s.time(keyword).unwrap_or(Duration::from_millis(usual));
+            let default_ttl = if neighbour.is_ipv6() && multihop { 64 } else { 255 };
+            let ttl = s.uint(if neighbour.is_ipv4() { "ttl" } else { "hoplimit" }).unwrap_or(default_ttl) as u8;
+            weights.insert(TrackedObject::Bfd(s.name().to_owned()), own_weight(s, 0));
+            let ms = |keyword: &str, default| s.time(keyword).unwrap_or(Duration::from_millis(default));
             out.push(BfdInstance {
                 name: s.name().to_owned(),
                 neighbour,
@@ -109,7 +115,7 @@ impl LoweringContext<'_> {
                 multiplier: s.uint("multiplier").unwrap_or(5) as u8,
                 passive: s.has("passive"),
                 ttl,
-                // RFC 5881, 5: what a neighbour on the link sent has lost nothing; RFC 5883, 3: others have.
+                // A neighbour on the link is no hop away (RFC 5881, 5: TTL 255); multihop has no fixed distance (RFC 5883, 3).
                 max_hops: match s.int("max_hops") {
                     None if multihop => None,
                     None => Some(0),
@@ -124,10 +130,10 @@ impl LoweringContext<'_> {
     }
 }
 
-/// The weight of a block of its own, and `reverse`.
-fn own_weight(s: &Section, usual: i16) -> (i16, bool) {
+/// `weight N [reverse]` of a tracked object, or `default`.
+fn own_weight(s: &Section, default: i16) -> (i16, bool) {
     match s.get("weight").map(|e| &e.value) {
         Some(Value::Weight(n, r)) => (*n as i16, *r),
-        _ => (usual, false),
+        _ => (default, false),
     }
 }

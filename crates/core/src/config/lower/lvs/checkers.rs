@@ -1,38 +1,40 @@
-//! The checkers of a `real_server`.
+//! Checkers: the `…_CHECK` and `…_GET` blocks of a `real_server` to [`Check`].
 
 use std::time::Duration;
 
-use super::super::Diagnostic;
-use super::super::value::{Section, Value};
-use super::services::{DEFAULT_DELAY_LOOP, InheritedTiming};
-use super::{DefaultWeights, LoweringContext};
+use super::inherit::{DEFAULT_DELAY_LOOP, InheritedTiming};
+use crate::config::Diagnostic;
+use crate::config::derived::regex_pattern;
+use crate::config::lower::LoweringContext;
+use crate::config::lower::vrrp::DefaultWeights;
+use crate::config::value::{Section, Value};
 use crate::model::{
     Check, CheckKind, CheckTiming, ConnectOptions, Database, DnsType, Exchange, ForwardingMethod, HttpUrl, HttpVersion,
-    Pattern, ScriptCommand, ServerKey, ServiceKey, StatusRange, Tls, TrackedObject, UdpReply,
+    ScriptCommand, ServerKey, ServiceKey, StatusRange, Tls, TrackedObject, UdpReply,
 };
 
-/// Whose checks they are, and how packets reach it.
+/// The server that a check tests, and how the service forwards packets to it.
 pub(super) struct CheckedServer {
     pub(super) service: ServiceKey,
     pub(super) server: ServerKey,
     pub(super) method: ForwardingMethod,
-    /// The real server's own port.
+    /// The port that the `real_server` block gives.
     pub(super) port: Option<u16>,
 }
 
 impl LoweringContext<'_> {
-    /// A block of a real server to its checks: none if it is no checker, several for an SMTP_CHECK of several hosts.
-    /// `blocks`: virtual server, real server, checker.
+    /// The checks of one block inside a real server: none if the block is no checker, several for an SMTP_CHECK with several
+    /// `host` blocks. `blocks` are the virtual server, the real server and the checker.
     pub(super) fn lower_checks(
         &mut self,
         blocks: [&Section; 3],
         outer: &InheritedTiming,
-        way: &CheckedServer,
-        usual: &DefaultWeights,
+        target: &CheckedServer,
+        weights: &DefaultWeights,
     ) -> Vec<Check> {
-        let (k, port) = (blocks[2], way.port);
+        let (k, port) = (blocks[2], target.port);
         let kind = match k.block.name() {
-            "TCP_CHECK" => Some(CheckKind::Tcp { through_service: self.through_service(k, way) }),
+            "TCP_CHECK" => Some(CheckKind::Tcp { through_service: self.through_service(k, target) }),
             "HTTP_GET" | "SSL_GET" => self.http_check(blocks),
             "GRPC_CHECK" => Some(self.grpc_check(k)),
             "SMTP_CHECK" => Some(CheckKind::Exchange(Exchange::Smtp { helo: self.helo_name(k) })),
@@ -47,7 +49,7 @@ impl LoweringContext<'_> {
             "UDP_CHECK" => Some(udp_check(k)),
             "PING_CHECK" => Some(CheckKind::Exchange(Exchange::Ping)),
             "MISC_CHECK" => self.misc_check(k, outer),
-            "FILE_CHECK" => return file_check(k, usual).into_iter().collect(),
+            "FILE_CHECK" => return file_check(k, weights).into_iter().collect(),
             "BFD_CHECK" => {
                 let session = k.text("name").map(str::to_owned);
                 let check = |s| Check { alpha: k.flag("alpha"), ..Check::without_probe(CheckKind::Bfd(s)) };
@@ -68,47 +70,49 @@ impl LoweringContext<'_> {
         hosts.into_iter().map(|host| self.lower_check(kind.clone(), host, k, &timing, port)).collect()
     }
 
-    /// `through_service`, where there is a way that can be tried from here.
-    fn through_service(&mut self, k: &Section, way: &CheckedServer) -> Option<ForwardingMethod> {
+    /// `through_service`: the forwarding method by which a probe can reach the server as the packets of clients do. Reports why
+    /// and returns `None` where it cannot.
+    fn through_service(&mut self, k: &Section, target: &CheckedServer) -> Option<ForwardingMethod> {
         if !k.has("through_service") {
             return None;
         }
-        let why = match way.method {
-            ForwardingMethod::Nat => {
-                "`through_service` tries direct routing and tunnels; with NAT there is no other way"
-            }
-            _ if way.service.fwmark != 0 => "`through_service` needs a virtual server with an address",
-            _ if way.service.port == 0 => "`through_service` needs a virtual server with a port",
-            _ if way.service.addr.is_ipv6() != way.server.addr.is_ipv6() => {
-                "`through_service` does not try tunnels between IPv4 and IPv6"
+        let message = match target.method {
+            ForwardingMethod::Nat => "`through_service` works with direct routing and tunnels, not with NAT",
+            _ if target.service.fwmark != 0 => "`through_service` needs a virtual server with an address",
+            _ if target.service.port == 0 => "`through_service` needs a virtual server with a port",
+            _ if target.service.addr.is_ipv6() != target.server.addr.is_ipv6() => {
+                "`through_service` does not support tunnels between IPv4 and IPv6"
             }
             method => return Some(method),
         };
-        let d = Diagnostic::lint("not-in-force", k.args_span("through_service"), why);
-        self.diagnostics.push(d.label("the real server's own address is tried alone"));
+        let d = Diagnostic::lint("not-in-force", k.args_span("through_service"), message);
+        self.diagnostics.push(d.label("ignored: the check connects to the address of the real server"));
         None
     }
 
-    /// One check; `at` is the block that says where probes go.
+    /// One check. `block` says where the probe connects: the checker `k` itself, or one of its `host` blocks.
     fn lower_check(
         &self,
         kind: CheckKind,
-        at: &Section,
+        block: &Section,
         k: &Section,
         outer: &InheritedTiming,
         port: Option<u16>,
     ) -> Check {
-        let timing = InheritedTiming::inherit(at, *outer);
+        let timing = InheritedTiming::inherit(block, *outer);
         let delay_loop = timing.delay_loop.unwrap_or(DEFAULT_DELAY_LOOP);
-        // keepalived's defaults, by checker.
-        let (retry, pause) = match kind {
+        // keepalived's defaults depend on the checker.
+        let (retry, delay) = match kind {
             CheckKind::Http { .. } => (1, Duration::from_secs(3)),
             CheckKind::Exchange(Exchange::Dns { .. }) => (3, delay_loop),
             CheckKind::Misc { .. } => (0, Duration::from_secs(1)),
             _ => (1, Duration::from_secs(1)),
         };
-        let path =
-            if matches!(kind, CheckKind::Misc { .. }) { ConnectOptions::default() } else { probe_path(at, port) };
+        let connect = if matches!(kind, CheckKind::Misc { .. }) {
+            ConnectOptions::default()
+        } else {
+            connect_options(block, port)
+        };
         let log = k.flag("log_all_failures").or_else(|| self.global_setting(|g| g.flag("checker_log_all_failures")));
         Check {
             kind,
@@ -116,20 +120,20 @@ impl LoweringContext<'_> {
                 delay_loop,
                 connect_timeout: timing.connect_timeout.unwrap_or(Duration::from_secs(5)),
                 retry: timing.retry.unwrap_or(retry),
-                delay_before_retry: timing.delay_before_retry.unwrap_or(pause),
+                delay_before_retry: timing.delay_before_retry.unwrap_or(delay),
                 warmup: timing.warmup.unwrap_or(delay_loop),
             },
-            connect: path,
-            alpha: at.flag("alpha").or(k.flag("alpha")),
+            connect,
+            alpha: block.flag("alpha").or(k.flag("alpha")),
             log_all_failures: log.unwrap_or(false),
         }
     }
 
+    /// HTTP_GET or SSL_GET; `None` without a `url` block, which `check` has reported.
     fn http_check(&self, [s, r, k]: [&Section; 3]) -> Option<CheckKind> {
         let host = k.text("virtualhost").or(r.text("virtualhost")).or(s.text("virtualhost"));
         let secure = k.block.name() == "SSL_GET";
         let urls: Vec<HttpUrl> = k.sections("url").filter_map(|u| http_url(u, host)).collect();
-        // Without a url it has been told already.
         let first = urls.first()?;
         let version = match k.text("http_protocol").map(str::to_ascii_uppercase).as_deref() {
             Some("1.0C") => HttpVersion::V10Close,
@@ -138,11 +142,12 @@ impl LoweringContext<'_> {
             _ => HttpVersion::V10,
         };
         let tls = secure.then(|| self.tls_config(k, first.virtualhost.as_deref(), version == HttpVersion::V2));
-        let (fast_recovery, limit) = (k.flag("fast_recovery").unwrap_or(false), k.time("response_timeout"));
-        Some(CheckKind::Http { urls, version, tls, fast_recovery, total_timeout: limit })
+        let (fast_recovery, total_timeout) = (k.flag("fast_recovery").unwrap_or(false), k.time("response_timeout"));
+        Some(CheckKind::Http { urls, version, tls, fast_recovery, total_timeout })
     }
 
-    /// TLS as `SSL` and the check say it. As with keepalived nothing is verified unless certificates are named for that.
+    /// The TLS settings of the `SSL` block and of the check. As in keepalived, no certificate is verified unless `ca` names the
+    /// trusted ones.
     fn tls_config(&self, k: &Section, host: Option<&str>, http2: bool) -> Tls {
         let ssl = |keyword: &'static str| self.ssl.iter().find_map(|s| s.text(keyword)).map(str::to_owned);
         let name = k.text("sni_name").or(host).map(str::to_owned);
@@ -158,16 +163,18 @@ impl LoweringContext<'_> {
         }
     }
 
-    /// gRPC's health check, in plain text unless the check asks for TLS.
+    /// The gRPC health check, in plain text unless `tls` is on.
     fn grpc_check(&self, k: &Section) -> CheckKind {
         let tls = k.flag("tls").unwrap_or(false).then(|| self.tls_config(k, None, true));
         CheckKind::Exchange(Exchange::Grpc { service: k.text("service").unwrap_or("").to_owned(), tls })
     }
 
+    /// The name in the HELO command: of the check, or the global one.
     fn helo_name(&self, k: &Section) -> Option<String> {
         k.text("helo_name").or_else(|| self.global_setting(|g| g.text("smtp_helo_name"))).map(str::to_owned)
     }
 
+    /// MISC_CHECK: a script. Its timeout is the check interval if `misc_timeout` is not given or 0.
     fn misc_check(&self, k: &Section, outer: &InheritedTiming) -> Option<CheckKind> {
         let command = self.script_command(k, "misc_path")?;
         let own = match k.get("user").map(|e| &e.value) {
@@ -175,13 +182,14 @@ impl LoweringContext<'_> {
             _ => None,
         };
         let user = own.or(command.user);
-        let usual = InheritedTiming::inherit(k, *outer).delay_loop.unwrap_or(DEFAULT_DELAY_LOOP);
-        let timeout = k.seconds("misc_timeout").filter(|t| !t.is_zero()).unwrap_or(usual);
+        let delay_loop = InheritedTiming::inherit(k, *outer).delay_loop.unwrap_or(DEFAULT_DELAY_LOOP);
+        let timeout = k.seconds("misc_timeout").filter(|t| !t.is_zero()).unwrap_or(delay_loop);
         Some(CheckKind::Misc { command: ScriptCommand { user, ..command }, timeout, dynamic: k.has("misc_dynamic") })
     }
 }
 
-fn probe_path(k: &Section, port: Option<u16>) -> ConnectOptions {
+/// Where and how a probe connects. `port` is the port of the real server.
+fn connect_options(k: &Section, port: Option<u16>) -> ConnectOptions {
     ConnectOptions {
         connect_ip: k.address("connect_ip"),
         connect_port: k.uint("connect_port").map(|n| n as u16).or(port),
@@ -192,6 +200,7 @@ fn probe_path(k: &Section, port: Option<u16>) -> ConnectOptions {
     }
 }
 
+/// A `url` block; `host` is the `virtualhost` of an outer block. `None` without `path`.
 fn http_url(u: &Section, host: Option<&str>) -> Option<HttpUrl> {
     let status = match u.get("status_code").map(|e| &e.value) {
         Some(Value::Ranges(r)) => r.iter().map(|(from, to)| StatusRange { from: *from, to: *to }).collect(),
@@ -211,23 +220,7 @@ fn http_url(u: &Section, host: Option<&str>) -> Option<HttpUrl> {
     })
 }
 
-/// The pattern of a url, if it has one.
-pub(in super::super) fn regex_pattern(u: &Section) -> Option<Pattern> {
-    let words = |keyword: &str| match u.get(keyword).map(|e| &e.value) {
-        Some(Value::Words(w)) => w.clone(),
-        Some(Value::Text(t)) => vec![t.clone()],
-        _ => Vec::new(),
-    };
-    Some(Pattern {
-        source: u.text("regex")?.to_owned(),
-        options: words("regex_options"),
-        inverted: u.has("regex_no_match"),
-        min_offset: u.uint("regex_min_offset").unwrap_or(0) as usize,
-        max_offset: u.uint("regex_max_offset").map(|n| n as usize),
-        stack: words("regex_stack").get(1).and_then(|w| w.parse().ok()),
-    })
-}
-
+/// DNS_CHECK; a query for the SOA record of the root by default.
 fn dns_check(k: &Section) -> CheckKind {
     let kind = match k.text("type") {
         Some("A") => DnsType::A,
@@ -243,6 +236,7 @@ fn dns_check(k: &Section) -> CheckKind {
     CheckKind::Exchange(Exchange::Dns { name: k.text("name").unwrap_or(".").to_owned(), kind })
 }
 
+/// UDP_CHECK: the payload, and which reply is required.
 fn udp_check(k: &Section) -> CheckKind {
     let payload = match k.get("payload").map(|e| &e.value) {
         Some(Value::Bytes(b)) => Some(b.clone()),
@@ -256,7 +250,7 @@ fn udp_check(k: &Section) -> CheckKind {
     CheckKind::Exchange(Exchange::Udp { payload, reply })
 }
 
-/// Hexadecimal digits, `X` for any, to bytes and the bits of them that count.
+/// Hexadecimal digits to pairs of a byte and the mask of its bits that must match; `X` matches any digit.
 fn masked_bytes(digits: &str) -> Vec<(u8, u8)> {
     let nibble = |c: u8| (c as char).to_digit(16).map_or((0, 0), |d| (d as u8, 0xf));
     let pair = |p: &[u8]| {
@@ -266,9 +260,10 @@ fn masked_bytes(digits: &str) -> Vec<(u8, u8)> {
     digits.as_bytes().chunks(2).map(pair).collect()
 }
 
-fn file_check(k: &Section, usual: &DefaultWeights) -> Option<Check> {
+/// FILE_CHECK: a `track_file` whose value counts as weight. Its own `weight` comes before that of the `track_file` block.
+fn file_check(k: &Section, weights: &DefaultWeights) -> Option<Check> {
     let name = k.text("track_file")?.to_owned();
-    let own = usual.get(&TrackedObject::File(name.clone())).map(|(w, r)| (i64::from(*w), *r));
+    let own = weights.get(&TrackedObject::File(name.clone())).map(|(w, r)| (i64::from(*w), *r));
     let (weight, reverse) = match k.get("weight").map(|e| &e.value) {
         Some(Value::Weight(n, r)) => (*n, *r),
         _ => own.unwrap_or((1, false)),
@@ -279,7 +274,7 @@ fn file_check(k: &Section, usual: &DefaultWeights) -> Option<Check> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_mask_says_which_digits_count() {
+    fn a_mask_tells_which_digits_must_match() {
         assert_eq!(super::masked_bytes("01fX"), [(0x01, 0xff), (0xf0, 0xf0)]);
         assert_eq!(super::masked_bytes("XX"), [(0, 0)]);
     }
