@@ -1,4 +1,4 @@
-//! The programs as a user meets them: exit statuses, one clear line each.
+//! The commands `evenkeel` and `evenkeeld`: exit statuses, messages and options.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -27,7 +27,7 @@ fn output_of(out: Output) -> (i32, String, String) {
 
 const EXAMPLE: &str = include_str!("../../packaging/examples/keepalived.conf");
 
-/// Nothing is to be said of it on any machine.
+/// A configuration without a diagnostic on any host.
 const VALID_CONFIG: &str = "virtual_server 192.0.2.1 80 {\n    lvs_sched rr\n    lvs_method DR\n    protocol TCP\n    \
                      real_server 127.0.0.1 80 {\n        weight 1\n    }\n}\n";
 
@@ -79,7 +79,7 @@ fn without_privilege_each_says_so_in_one_line() {
         return;
     }
     let f = write_file("nobody.conf", EXAMPLE);
-    // Copies that nobody may run, wherever the build lies.
+    // Copies that the user nobody may execute.
     let dir = std::env::temp_dir().join(format!("evenkeel-cli-{}", std::process::id()));
     fs::create_dir_all(&dir).expect("writable");
     let copy = |name: &str| {
@@ -123,8 +123,8 @@ fn a_root_without_its_capabilities_is_told_which_it_lacks() {
         let (code, _, err) = output_of(out);
         let name = format!("CAP_{}", cap.to_uppercase());
         assert_eq!(code, 4, "{err}");
-        let told = format!("evenkeeld: missing capabilities {name}: grant them to the service or container\n");
-        assert!(err.ends_with(&told), "{err}");
+        let message = format!("evenkeeld: missing capabilities {name}: grant them to the service or container\n");
+        assert!(err.ends_with(&message), "{err}");
     }
 }
 
@@ -153,7 +153,7 @@ fn strict_refuses_warnings_and_json_has_everything() {
     assert_eq!(run("evenkeel", &["check", path]).0, 0);
     let (code, out, _) = run("evenkeel", &["check", "--strict", "--format", "json", path]);
     let v: serde_json::Value = serde_json::from_str(&out).expect("JSON");
-    assert_eq!((code, &v["usable"], &v["keepalived_status"]), (1, &false.into(), &0.into()));
+    assert_eq!((code, &v["usable"], &v["keepalived_exit_status"]), (1, &false.into(), &0.into()));
     let d = &v["diagnostics"][0];
     assert_eq!((d["code"].as_str(), d["severity"].as_str()), (Some("extra-words"), Some("warning")));
     assert_eq!((d["line"].as_u64(), d["column"].as_u64(), d["end_column"].as_u64()), (Some(6), Some(18), Some(19)));
@@ -209,7 +209,7 @@ fn the_daemon_gives_keepaliveds_status_2_for_a_missing_parameter() {
     assert_eq!(run("evenkeeld", &["-t", "-f", f.to_str().expect("UTF-8")]).0, 2);
 }
 
-/// What stands in a unit file or a script written for keepalived.
+/// Options that occur in unit files and scripts written for keepalived.
 #[test]
 fn keepaliveds_options_are_taken() {
     if !is_root() {

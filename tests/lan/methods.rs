@@ -1,5 +1,5 @@
-//! Every forwarding method with a client and servers that know nothing of it: streams there and back in which no byte is
-//! wrong, short requests, datagrams.
+//! Every forwarding method with an ordinary client and ordinary servers: verified streams in both directions, short
+//! connections, datagrams.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -15,7 +15,8 @@ use crate::forwarding::prepare_veth_peer_for_xdp;
 const STREAM_PORT: u16 = 9000;
 const ECHO_PORT: u16 = 5300;
 
-/// A host answers on UDP with its name, and whom it saw; from the address that it was asked at.
+/// Starts a UDP server in a host. It replies to a single byte with the host's name and the client's address, and echoes
+/// longer datagrams. Replies come from the address that the request was sent to.
 fn start_echo_server(net: &Net, host: &'static str, at: SocketAddr) {
     net.lan.spawn_thread_in(host, move || {
         let socket = UdpSocket::bind(at).expect("free");
@@ -37,7 +38,7 @@ fn query_echo_server(to: SocketAddr, question: &[u8]) -> Option<Vec<u8>> {
     socket.send_to(question, to).ok()?;
     let mut buf = vec![0u8; 65_536];
     let (n, from) = socket.recv_from(&mut buf).ok()?;
-    assert_eq!(from, to, "answers come from the virtual address");
+    assert_eq!(from, to, "replies come from the virtual address");
     Some(buf[..n].to_vec())
 }
 
@@ -59,12 +60,12 @@ fn services_config(method: &str, shift: u16) -> String {
     text
 }
 
-/// A network of both families, the virtual addresses on the first director, and on no real server.
+/// The demo network with IPv6, the virtual addresses on the first director and on no real server.
 fn bare_network(name: &str) -> Option<Net> {
     let net = Net::new(name)?;
     add_ipv6(&net.lan).expect("IPv6");
     net.lan.ip("d1", &format!("addr add {VIP}/32 dev eth0")).expect("an address");
-    // Deprecated, as those of virtual routers are: nothing of the director's own is sent from it.
+    // Deprecated, as addresses of virtual routers are: the director does not use it as a source address.
     net.lan.ip("d1", &format!("addr add {VIP6}/128 dev eth0 nodad preferred_lft 0")).expect("an address");
     for (host, _) in SERVERS {
         net.lan.ip(host, &format!("addr del {VIP}/32 dev lo")).expect("an address");
@@ -75,7 +76,7 @@ fn bare_network(name: &str) -> Option<Net> {
     Some(net)
 }
 
-/// Services on every real server.
+/// Starts the servers on every real server.
 fn start_servers(net: &Net, method: &str, shift: u16) {
     for (host, addr) in SERVERS {
         stream::start_server(&net.lan, host, STREAM_PORT + shift);
@@ -86,7 +87,7 @@ fn start_servers(net: &Net, method: &str, shift: u16) {
     }
 }
 
-/// The same services as two sets of members, one for each family.
+/// The same services by firewall marks, one for each family.
 fn fwmark_config(method: &str) -> String {
     let mut text =
         "global_defs {\n dataplane xdp\n connection_table_size 131072\n dataplane_interface eth0 auto\n}\n".to_owned();
@@ -101,7 +102,7 @@ fn fwmark_config(method: &str) -> String {
     text
 }
 
-/// A network with the services.
+/// Builds the network, with servers and a director.
 fn start_network(name: &str, method: &str, shift: u16) -> Option<Net> {
     start_network_with(name, method, shift, &services_config(method, shift))
 }
@@ -121,12 +122,12 @@ fn start_network_with(name: &str, method: &str, shift: u16, config: &str) -> Opt
     Some(net)
 }
 
-/// More of it, if somebody asks: `EVENKEEL_BULK_MIB=1024`, `EVENKEEL_SHORT=10000`, `EVENKEEL_HOLD_S=180`.
+/// A number from the environment, for longer runs: `EVENKEEL_BULK_MIB=1024`, `EVENKEEL_SHORT=10000`, `EVENKEEL_HOLD_S=180`.
 fn env_or(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }
 
-/// Streams, short connections and datagrams to every virtual address.
+/// Checks datagrams, streams and short connections to every virtual address.
 fn check_traffic(net: &Net) {
     for (vip, seen) in [(IpAddr::V4(VIP), "10.77.0.2"), (IpAddr::V6(VIP6), "fd00:77::2")] {
         let done = net.lan.run_in("client", || {
@@ -141,7 +142,7 @@ fn check_traffic(net: &Net) {
             }
             assert_eq!(servers.len(), 3, "round robin reaches all: {servers:?}");
             for size in [1400, 20_000] {
-                let large = vec![7; size]; // the second one goes in pieces, there and back
+                let large = vec![7; size]; // the second one is fragmented in both directions
                 assert_eq!(
                     eventually("a large answer", TEST_TIMEOUT, || query_echo_server((vip, ECHO_PORT).into(), &large)),
                     large
@@ -196,9 +197,10 @@ fn nat_carries_both_families_and_maps_ports() {
     );
 }
 
-/// The director has sent its client nothing yet, who does not ask for it either: what an answer needs to be sent is asked for.
+/// The director has no neighbour entry for the client's router, and the router does not resolve the director: the kernel has
+/// to resolve the next hop of the reply.
 #[test]
-fn answers_find_a_client_whom_the_director_has_not_met() {
+fn replies_find_a_client_that_the_director_has_not_resolved() {
     let Some(net) = bare_network("method-unmet") else { return };
     route_replies_through_d1(&net.lan).expect("routes");
     start_servers(&net, "NAT", 7);
@@ -271,21 +273,21 @@ fn marks_carry_all_their_members_to_the_same_servers() {
         let list = net.evenkeel("d1", &["ipvsadm", "-Ln"]);
         let list = String::from_utf8_lossy(&list.stdout).into_owned();
         assert!(list.contains("FWM  5 rr\n  -> 192.168.1.11:0") && list.contains("FWM  6 IPv6 rr\n"), "{list}");
-        // A member less, by a reload: what was for it is the director's own again, which nobody answers.
+        // A reload removes a member: packets to it are for the director itself again, where no process listens.
         let fewer = fwmark_config(method).replace(&format!(" member {VIP} tcp {STREAM_PORT}\n"), "");
         net.write_config("d1", &fewer);
         assert_eq!(net.plan_reload("d1"), ["change the members of FWM 5, new number 1"]);
         net.reload("d1");
         let refused = net.lan.run_in("client", || stream::exchange((VIP, STREAM_PORT).into(), 0)).expect("entered");
-        assert!(format!("{:#}", refused.expect_err("nobody is there")).contains("refused"), "{method}");
+        assert!(format!("{:#}", refused.expect_err("no process listens")).contains("refused"), "{method}");
     }
 }
 
 #[test]
-fn a_narrow_way_is_told_to_the_client() {
+fn a_smaller_path_mtu_is_reported_to_the_client() {
     for method in ["DR", "NAT"] {
         let Some(net) = start_network(&format!("narrow-{method}"), method, 0) else { return };
-        // The director's way to its real servers takes less than the client sends at first.
+        // The director's route to its real servers has a smaller MTU than the client's first packets.
         net.lan.ip("d1", "route replace 192.168.1.0/24 dev eth0 src 192.168.1.2 mtu 1300").expect("a route");
         net.lan.ip("d1", "-6 route replace fd00:1::/64 dev eth0 metric 256 mtu 1300").expect("a route");
         for vip in [IpAddr::V4(VIP), IpAddr::V6(VIP6)] {
@@ -300,7 +302,8 @@ fn a_narrow_way_is_told_to_the_client() {
     }
 }
 
-/// What the check of the first real server found last, in the TCP services of both families: once it `passed` or not.
+/// Waits until the last probes of the first real server, in the TCP services of both families, have `passed` or failed.
+/// Returns their details.
 fn wait_for_check_results(net: &Net, passed: bool) -> Vec<String> {
     eventually(&format!("both passed: {passed}"), TEST_TIMEOUT, || {
         let services = net.status("d1")?.services;
@@ -314,7 +317,7 @@ fn wait_for_check_results(net: &Net, passed: bool) -> Vec<String> {
     })
 }
 
-/// Makes hosts real servers by the operator's own command, and says what it said.
+/// Runs `evenkeel real-server ARGS` on a host. Returns whether it succeeded, and its output.
 fn run_real_server_command(net: &Net, host: &str, args: &[&str]) -> (bool, String) {
     let done = net
         .lan
@@ -344,7 +347,7 @@ fn tunnels_carry_both_families_to_servers_that_the_command_prepared() {
                 "{text}"
             );
             let (done, text) = run_real_server_command(&net, host, &all("up"));
-            assert!(done && text.contains("tunnels are unwrapped on eth0"), "{text}");
+            assert!(done && text.contains("tunnels are decapsulated on eth0"), "{text}");
             let (ready, text) = run_real_server_command(&net, host, &all("check"));
             assert!(ready, "{text}");
         }
@@ -352,7 +355,7 @@ fn tunnels_carry_both_families_to_servers_that_the_command_prepared() {
         net.start_daemon("d1", &services_config(method, 0));
         check_traffic(&net);
         let (ready, text) = run_real_server_command(&net, "r1", &all("check"));
-        assert!(ready && !text.contains(" 0 packets unwrapped"), "{text}");
+        assert!(ready && !text.contains(" 0 packets decapsulated"), "{text}");
         let before = net.lan.ip("r1", "addr show dev lo").expect("addresses");
         assert!(before.contains(&vips[0]) && before.contains(&vips[1]), "{before}");
         wait_for_check_results(&net, true);
@@ -363,6 +366,6 @@ fn tunnels_carry_both_families_to_servers_that_the_command_prepared() {
         let after = net.lan.ip("r1", "addr show dev lo").expect("addresses");
         assert!(!after.contains(&vips[0]) && !after.contains(&vips[1]), "{after}");
         let (done, text) = run_real_server_command(&net, "r1", &["down"]);
-        assert!(!done && text.contains("nothing is known"), "{text}");
+        assert!(!done && text.contains("has changed nothing here"), "{text}");
     }
 }

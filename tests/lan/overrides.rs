@@ -1,4 +1,4 @@
-//! Real servers changed by hand.
+//! Overrides: real servers changed by `evenkeel server`, and services made by ipvsadm.
 
 use std::net::{IpAddr, SocketAddrV4};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use evenkeel_testkit::lan::eventually;
 use evenkeel_tests::{Net, SMALL_TABLE, TEST_TIMEOUT, virtual_server, vrrp_instance};
 use nix::sys::signal::Signal;
 
-/// `evenkeel server ARGS`: did it succeed, and what did it say?
+/// Runs `evenkeel server ARGS`. Returns whether it succeeded, and its output.
 fn run_server_command(net: &Net, args: &str) -> (bool, String) {
     let words: Vec<&str> = ["server"].into_iter().chain(args.split(' ')).collect();
     let out = net.evenkeel("d1", &words);
@@ -33,15 +33,15 @@ fn servers_are_added_drained_and_weighed_without_a_reload() {
     in_force(1, Some(1));
     let done = run_server_command(&net, "add 192.168.1.100:80 192.168.1.13 --weight 7");
     assert!(done.0 && done.1.contains("192.168.1.13 added to 192.168.1.100:80 with weight 7"), "{}", done.1);
-    // Only once its check has passed.
+    // Only after its check has passed.
     in_force(2, Some(7));
     assert_eq!(server(2).map(|s: ServerStatus| s.checks.len()), Some(1));
     assert!(run_server_command(&net, "drain all 192.168.1.11").0);
     assert!(run_server_command(&net, "weight 192.168.1.100:80 192.168.1.12 3 --until-reload").0);
     assert_eq!((in_force(0, Some(0)).up, in_force(1, Some(3)).weight), (true, 3));
     let text = String::from_utf8_lossy(&net.evenkeel("d1", &["status"]).stdout).into_owned();
-    assert!(text.contains("by hand: 192.168.1.11 of every virtual server is drained\n"), "{text}");
-    assert!(text.contains("by hand: 192.168.1.12 of 192.168.1.100:80 has weight 3, until the next reload\n"), "{text}");
+    assert!(text.contains("override: 192.168.1.11 of every virtual server is drained\n"), "{text}");
+    assert!(text.contains("override: 192.168.1.12 of 192.168.1.100:80 has weight 3, until the next reload\n"), "{text}");
 
     for (bad, why) in [
         ("drain 192.168.1.100:80 10.9.9.9", "192.168.1.100:80 has no real server 10.9.9.9"),
@@ -49,13 +49,13 @@ fn servers_are_added_drained_and_weighed_without_a_reload() {
         ("add 192.168.1.100:80 192.168.1.11", "already has real server 192.168.1.11"),
         ("weight 192.168.1.100:80 192.168.1.11 3000000000", "too large"),
         ("drain 192.168.1.100:http 192.168.1.11", "no ADDRESS:PORT"),
-        ("drain 192.168.1.100:80 app.example.org", "no address of a server"),
+        ("drain 192.168.1.100:80 app.example.org", "no address of a real server"),
     ] {
         let (ok, said) = run_server_command(&net, bad);
         assert!(!ok && said.contains(why), "{bad}: {said}");
     }
 
-    // A daemon that comes after knows of them, and so does a reload but for one.
+    // The next daemon keeps the overrides; a reload drops the one with --until-reload.
     net.lan.signal(d1, Signal::SIGKILL).expect("killed");
     net.start_daemon("d1", &config);
     in_force(0, Some(0));

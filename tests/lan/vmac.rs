@@ -1,4 +1,4 @@
-//! Interfaces with a virtual router's MAC address, and addresses that take no packets in.
+//! Virtual MAC interfaces (`use_vmac`), ipvlan, and addresses that accept no packets (`no_accept`).
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, SocketAddrV4, TcpStream};
@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 
 const VMAC: &str = "00:00:5e:00:01:33";
 
-/// The port of the switch behind which it has seen the virtual MAC address.
+/// The switch port on which the bridge has learned the virtual MAC address.
 fn switch_port_of_vmac(net: &Net) -> Option<String> {
     let bridge = net.lan.command("sw", "bridge".as_ref()).args(["fdb", "show", "br", "br0"]).output().expect("runs");
     let text = String::from_utf8_lossy(&bridge.stdout).into_owned();
@@ -21,7 +21,7 @@ fn switch_port_of_vmac(net: &Net) -> Option<String> {
     Some(line.split_whitespace().nth(2)?.to_owned())
 }
 
-/// How d2 fares that connects to the virtual address, where nobody listens.
+/// The error of a connection from d2 to the virtual address, where no process listens.
 fn connect_error(net: &Net) -> std::io::ErrorKind {
     let to = SocketAddr::from(([192, 168, 1, 100], 9));
     let connect = || TcpStream::connect_timeout(&to, Duration::from_secs(1));
@@ -47,12 +47,12 @@ fn the_switch_sees_the_virtual_mac_address_where_the_master_is_and_nowhere_else(
     net.wait_state("d2", "V", State::Backup);
     eventually("the switch knows where it is", TEST_TIMEOUT, || switch_port_of_vmac(&net).filter(|p| p == "p-d1"));
     assert!(net.lan.ip("d1", "addr show dev vrrp.51").expect("it is there").contains("192.168.1.100/24"));
-    assert_eq!(arp_ignore(), "1", "else the device underneath answers for the address as well");
-    // The peer asks who has the address, and learns the virtual MAC address.
+    assert_eq!(arp_ignore(), "1", "otherwise the lower device answers ARP for the address, too");
+    // The peer resolves the address to the virtual MAC address.
     assert_eq!(connect_error(&net), std::io::ErrorKind::ConnectionRefused);
     let found = net.lan.ip("d2", "neigh show 192.168.1.100").expect("runs");
     assert!(found.contains(VMAC), "{found}");
-    // A backup comes and goes without the switch taking notice.
+    // A backup starts and stops without an effect on the switch.
     net.lan.signal(d2, Signal::SIGTERM).expect("stops");
     eventually("its interface is gone", TEST_TIMEOUT, || {
         net.lan.ip("d2", "link show dev vrrp.51").is_err().then_some(())
@@ -60,7 +60,7 @@ fn the_switch_sees_the_virtual_mac_address_where_the_master_is_and_nowhere_else(
     net.start_daemon("d2", &vrrp_instance(100, "use_vmac\n").replace(" dev eth0 label eth0:0", ""));
     net.wait_state("d2", "V", State::Backup);
     assert_eq!(switch_port_of_vmac(&net).as_deref(), Some("p-d1"));
-    // Whoever takes the interface away gets it back.
+    // A deleted interface is created again.
     net.lan.ip("d1", "link del vrrp.51").expect("somebody deletes it");
     eventually("it is made anew", TEST_TIMEOUT, || {
         net.lan.ip("d1", "addr show dev vrrp.51").ok().filter(|t| t.contains("192.168.1.100/24"))
@@ -82,14 +82,14 @@ fn no_accept_refuses_packets_while_the_address_is_held_and_leaves_nothing_behind
     assert_eq!(connect_error(&net), std::io::ErrorKind::TimedOut);
     assert!(net.lan.ip("d2", "neigh show 192.168.1.100").expect("runs").contains("lladdr"), "it is still found");
     let shown = String::from_utf8(net.evenkeel("d1", &["status"]).stdout).expect("UTF-8");
-    assert!(shown.contains("packets to its addresses are refused (no_accept)"), "{shown}");
-    // Without the keyword, at a reload, they are taken in.
+    assert!(shown.contains("packets to its addresses are dropped (no_accept)"), "{shown}");
+    // A reload without the keyword accepts packets again.
     net.write_config("d1", &vrrp_instance(200, ""));
     net.reload("d1");
     eventually("they are taken in", TEST_TIMEOUT, || {
         (connect_error(&net) == std::io::ErrorKind::ConnectionRefused).then_some(())
     });
-    // A daemon that dies with its parent leaves the table; the next one takes it away.
+    // A daemon whose supervisor was killed leaves the nftables table; the next daemon removes it.
     net.write_config("d1", &vrrp_instance(200, "no_accept\n"));
     net.reload("d1");
     eventually("they are refused", TEST_TIMEOUT, || nft_ruleset(&net, "d1").contains("192.168.1.100").then_some(()));
@@ -105,7 +105,7 @@ fn no_accept_refuses_packets_while_the_address_is_held_and_leaves_nothing_behind
     eventually("stopped, nothing is left", TEST_TIMEOUT, || nft_ruleset(&net, "d1").is_empty().then_some(()));
 }
 
-/// Packets to a service whose address is on an interface of its own are balanced like others.
+/// Packets to a service whose address is on a virtual MAC interface are balanced like others.
 #[test]
 fn a_service_on_a_virtual_mac_address_is_balanced() {
     let Some(net) = Net::new("vmac-service") else { return };

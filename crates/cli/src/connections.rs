@@ -1,4 +1,5 @@
-//! `evenkeel connections`: the connection table, filtered; and connections ended by hand. Needs no daemon.
+//! `evenkeel connections`: lists the connection table, filtered, or ends connections. It needs no daemon: it reads the maps of
+//! the packet path, or the kernel's IPVS.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -9,38 +10,42 @@ use evenkeel_core::ipvs::Connection;
 
 use crate::{Format, ipvsadm, output};
 
-/// Which connections, and what is to be done with them.
+/// Options of the command. A connection must match all filters that are given.
 #[derive(Args)]
+#[command(after_help = "Exit status: 0 success, 1 failure.\n\n\
+                        Examples:\n  evenkeel connections --service 192.0.2.1:80 --state SYN_RECV\n  \
+                        evenkeel connections --client 198.51.100.0/24 --end")]
 pub struct Options {
-    /// Of clients in this network, as 192.0.2.0/24 or 2001:db8::1
+    /// Connections of clients in this network: ADDRESS or ADDRESS/PREFIX-LENGTH, as 192.0.2.0/24 or 2001:db8::1
     #[arg(long, value_name = "NETWORK")]
     client: Option<Network>,
-    /// To this virtual address, with or without a port
+    /// Connections to this virtual service: ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT
     #[arg(long, value_name = "ADDRESS[:PORT]")]
     service: Option<Endpoint>,
-    /// At this real server, with or without a port
+    /// Connections to this real server: ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT
     #[arg(long, value_name = "ADDRESS[:PORT]")]
     server: Option<Endpoint>,
-    /// In this state, as `ipvsadm -Lc` names it
+    /// Connections in this state, with its name in `ipvsadm -Lc`, as ESTABLISHED
     #[arg(long)]
     state: Option<String>,
-    /// End them: they are forgotten, and their next packet is one of no connection. Persistence templates stay
+    /// End the connections: their entries are removed, so that a further packet belongs to no connection. Persistence
+    /// templates stay. Needs a filter
     #[arg(long)]
     end: bool,
-    /// How to say it
+    /// Output format
     #[arg(short, long, value_enum, default_value = "text")]
     output: Format,
 }
 
-/// An address and perhaps a port.
+/// An address with an optional port.
 #[derive(Clone, Copy, Debug)]
 struct Endpoint(IpAddr, Option<u16>);
 
 impl std::str::FromStr for Endpoint {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
-        if let Ok(at) = s.parse::<SocketAddr>() {
-            return Ok(Endpoint(at.ip(), Some(at.port())));
+        if let Ok(addr) = s.parse::<SocketAddr>() {
+            return Ok(Endpoint(addr.ip(), Some(addr.port())));
         }
         let bare = s.trim_start_matches('[').trim_end_matches(']');
         bare.parse()
@@ -50,12 +55,12 @@ impl std::str::FromStr for Endpoint {
 }
 
 impl Endpoint {
-    fn matches_endpoint(self, at: (IpAddr, u16)) -> bool {
-        self.0 == at.0 && self.1.is_none_or(|p| p == at.1)
+    fn matches_endpoint(self, other: (IpAddr, u16)) -> bool {
+        self.0 == other.0 && self.1.is_none_or(|port| port == other.1)
     }
 }
 
-/// Addresses alike in their first bits.
+/// A network prefix.
 #[derive(Clone, Copy, Debug)]
 struct Network(IpAddr, u8);
 
@@ -63,19 +68,20 @@ impl std::str::FromStr for Network {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
         let (addr, len) = s.split_once('/').map_or((s, None), |(a, l)| (a, Some(l)));
-        let addr: IpAddr = addr.parse().map_err(|_| "expected ADDRESS or ADDRESS/LENGTH".to_owned())?;
-        let most = if addr.is_ipv6() { 128 } else { 32 };
-        let len = len.map_or(Ok(most), str::parse).ok().filter(|l| *l <= most);
-        Ok(Network(addr, len.ok_or_else(|| format!("expected a prefix length of 0 to {most}"))?))
+        let addr: IpAddr = addr.parse().map_err(|_| "expected ADDRESS or ADDRESS/PREFIX-LENGTH".to_owned())?;
+        let max_len = if addr.is_ipv6() { 128 } else { 32 };
+        let len = len.map_or(Ok(max_len), str::parse).ok().filter(|l| *l <= max_len);
+        Ok(Network(addr, len.ok_or_else(|| format!("expected a prefix length of 0 to {max_len}"))?))
     }
 }
 
 impl Network {
     fn contains_address(self, a: IpAddr) -> bool {
-        let alike = |x: u128, y: u128, bits: u8, len: u8| (x ^ y).checked_shr(u32::from(bits - len)).unwrap_or(0) == 0;
+        let same_prefix =
+            |x: u128, y: u128, bits: u8, len: u8| (x ^ y).checked_shr(u32::from(bits - len)).unwrap_or(0) == 0;
         match (self.0, a) {
-            (IpAddr::V4(n), IpAddr::V4(a)) => alike(u32::from(n).into(), u32::from(a).into(), 32, self.1),
-            (IpAddr::V6(n), IpAddr::V6(a)) => alike(n.into(), a.into(), 128, self.1),
+            (IpAddr::V4(n), IpAddr::V4(a)) => same_prefix(u32::from(n).into(), u32::from(a).into(), 32, self.1),
+            (IpAddr::V6(n), IpAddr::V6(a)) => same_prefix(n.into(), a.into(), 128, self.1),
             _ => false,
         }
     }
@@ -94,12 +100,13 @@ impl Options {
     }
 }
 
-/// Lists, or ends.
+/// Lists or ends the connections that match.
 pub fn run(instance: &str, options: &Options) -> Result<ExitCode> {
-    let mut table = ipvsadm::open_table(instance, options.end).context("there is neither a packet path nor IPVS")?;
+    let mut table = ipvsadm::open_table(instance, options.end)
+        .context("neither the packet path nor the kernel's IPVS can be read")?;
     if options.end {
         if options.is_unfiltered() {
-            bail!("say which: --client, --service, --server or --state");
+            bail!("--end needs a filter: --client, --service, --server or --state");
         }
         let ended = table.end_connections(&|c| options.matches_filter(c))?;
         output::print(&format!("{ended} connections ended\n"));
@@ -126,10 +133,10 @@ fn format_text(all: &[Connection]) -> String {
             format_endpoint(c.client),
             format_endpoint(c.service),
             format_endpoint(c.dest),
-            c.controls.map_or_else(String::new, |n| format!(", holds {n}"))
+            c.controls.map_or_else(String::new, |n| format!(", controls {n}"))
         );
     }
-    t + &format!("{} in all\n", all.len())
+    t + &format!("{} connections\n", all.len())
 }
 
 fn format_json(all: &[Connection]) -> Result<String> {
@@ -146,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn networks_and_places_are_read_and_compared() {
+    fn networks_and_endpoints_are_parsed_and_compared() {
         let net = |s: &str, a: &str| {
             s.parse::<Network>().expect("a network").contains_address(a.parse().expect("an address"))
         };
@@ -156,13 +163,13 @@ mod tests {
         for bad in ["10.0.0.0/33", "10.0.0/8", "10.0.0.0/x", ""] {
             assert!(bad.parse::<Network>().is_err(), "{bad}");
         }
-        let place = |s: &str| s.parse::<Endpoint>().expect("a place");
-        let at = ("2001:db8::1".parse().expect("an address"), 80);
+        let endpoint = |s: &str| s.parse::<Endpoint>().expect("an endpoint");
+        let addr = ("2001:db8::1".parse().expect("an address"), 80);
         assert!(
-            place("[2001:db8::1]:80").matches_endpoint(at)
-                && place("2001:db8::1").matches_endpoint(at)
-                && place("[2001:db8::1]").matches_endpoint(at)
+            endpoint("[2001:db8::1]:80").matches_endpoint(addr)
+                && endpoint("2001:db8::1").matches_endpoint(addr)
+                && endpoint("[2001:db8::1]").matches_endpoint(addr)
         );
-        assert!(!place("[2001:db8::1]:81").matches_endpoint(at) && "here".parse::<Endpoint>().is_err());
+        assert!(!endpoint("[2001:db8::1]:81").matches_endpoint(addr) && "here".parse::<Endpoint>().is_err());
     }
 }

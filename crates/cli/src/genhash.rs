@@ -1,4 +1,4 @@
-//! `evenkeel genhash`: the digest of a page, for `digest` in a `url` block, by genhash(1)'s options.
+//! `evenkeel genhash`: prints the MD5 digest of a web page, for `digest` in a `url` block. The options are genhash(1)'s.
 
 use std::net::{IpAddr, ToSocketAddrs};
 use std::process::ExitCode;
@@ -12,48 +12,50 @@ use evenkeel_probe::Prober;
 
 use crate::output;
 
-/// As genhash(1).
+/// Options of the command, named as in genhash(1).
 #[derive(Args)]
+#[command(after_help = "Exit status: 0 success, 1 failure.\n\n\
+                        Example:\n  evenkeel genhash --server 192.168.1.11 --port 80 --url /index.html")]
 pub struct Options {
-    /// The server's address or name
+    /// Address or name of the web server
     #[arg(short, long)]
     server: String,
-    /// Its port [default: 80, with -S 443]
+    /// Port of the web server [default: 80, with -S 443]
     #[arg(short, long)]
     port: Option<u16>,
-    /// What is asked for
+    /// Path of the page
     #[arg(short, long, default_value = "/")]
     url: String,
-    /// Ask by TLS
+    /// Use TLS
     #[arg(short = 'S', long)]
     use_ssl: bool,
-    /// Say in the handshake that this host is meant (SNI); without a name, the virtual host
+    /// Send a server name in the TLS handshake (SNI) [default name: the virtual host, or else the server]
     #[arg(short = 'I', long, num_args = 0..=1)]
     use_sni: Option<Option<String>>,
-    /// The Host header
+    /// Value of the Host header
     #[arg(short = 'V', long = "use-virtualhost")]
     virtualhost: Option<String>,
-    /// The form of the request: 1.0, 1.0C or 1.1
+    /// HTTP version of the request: 1.0, 1.0C (1.0 with `Connection: close`) or 1.1
     #[arg(short = 'P', long, default_value = "1.0")]
     protocol: String,
-    /// Seconds without an answer after which it has failed
+    /// Timeout of each phase in seconds
     #[arg(short, long, default_value_t = 5)]
     timeout: u64,
     /// Firewall mark of the packets (SO_MARK)
     #[arg(short = 'm', long, default_value_t = 0)]
     fwmark: u32,
-    /// Say more than the digest
+    /// Print the status code and the length as well
     #[arg(short, long)]
     verbose: bool,
 }
 
-/// Prints the digest of a page. It asks as a check would, so that a check gets the same page.
+/// Prints the digest of a page. The request is that of a health check, so that a check gets the same page.
 pub fn run(o: &Options) -> anyhow::Result<ExitCode> {
     let port = o.port.unwrap_or(if o.use_ssl { 443 } else { 80 });
     let addr: IpAddr = match o.server.parse() {
         Ok(addr) => addr,
         Err(_) => {
-            let mut all = (&*o.server, port).to_socket_addrs().with_context(|| format!("look {} up", o.server))?;
+            let mut all = (&*o.server, port).to_socket_addrs().with_context(|| format!("look up {}", o.server))?;
             all.next().with_context(|| format!("{} has no address", o.server))?.ip()
         }
     };
@@ -61,7 +63,7 @@ pub fn run(o: &Options) -> anyhow::Result<ExitCode> {
         "1.0" => HttpVersion::V10,
         "1.0C" => HttpVersion::V10Close,
         "1.1" => HttpVersion::V11,
-        other => bail!("no protocol is called {other}; expected 1.0, 1.0C or 1.1"),
+        other => bail!("unknown HTTP version `{other}`; expected 1.0, 1.0C or 1.1"),
     };
     let sni = o.use_sni.clone().map(|name| name.or_else(|| o.virtualhost.clone()).unwrap_or_else(|| o.server.clone()));
     let tls = o.use_ssl.then(|| Tls { sni, ..Tls::default() });
@@ -69,7 +71,7 @@ pub fn run(o: &Options) -> anyhow::Result<ExitCode> {
         path: o.url.clone(),
         status: vec![StatusRange { from: 100, to: 999 }],
         virtualhost: o.virtualhost.clone(),
-        digest: Some([0; 16]), // so that there is one
+        digest: Some([0; 16]), // any value: a digest is computed only if one is expected
         pattern: None,
     };
     let probe = Probe {

@@ -1,8 +1,8 @@
-//! Printing, for people and for pipes.
+//! Output: printing to standard output, colours, durations.
 
 use std::io::{self, IsTerminal, Write};
 
-/// Prints a text. A reader that has gone away is no error.
+/// Prints a text. The process exits with status 0 if the reader has closed the pipe.
 pub fn print(text: &str) {
     let mut out = io::stdout().lock();
     if let Err(e) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
@@ -12,12 +12,12 @@ pub fn print(text: &str) {
     }
 }
 
-/// Colour only for a terminal whose owner has not refused it (NO_COLOR).
+/// Colours are for terminals, unless NO_COLOR is set.
 pub fn is_colour_enabled() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
-/// A length of time as people say it.
+/// A duration with a unit that suits it: `3.6 s`, `5 min 2 s`, `4 days`.
 pub fn format_duration(ms: u64) -> String {
     let s = ms / 1000;
     match s {

@@ -1,4 +1,4 @@
-//! What ipvsadm says to an error number (ipvs_strerror() of libipvs, as recordings of it show).
+//! ipvsadm's messages for errno values (ipvs_strerror() of libipvs, verified by recordings).
 
 use evenkeel_core::ipvs::Change;
 use evenkeel_sys::Error;
@@ -14,7 +14,7 @@ const ENOPROTOOPT: i32 = 92;
 const EOPNOTSUPP: i32 = 95;
 const EAFNOSUPPORT: i32 = 97;
 
-/// Why a change was refused.
+/// The message for a rejected change.
 pub fn change_error(change: &Change, e: &Error) -> String {
     use Change as C;
     let special = match (change, e.errno()) {
@@ -31,7 +31,7 @@ pub fn change_error(change: &Change, e: &Error) -> String {
     special.map_or_else(|| general_error(e), str::to_owned)
 }
 
-/// Why something could not be looked at.
+/// The message for any other error.
 pub fn general_error(e: &Error) -> String {
     let text = match e.errno() {
         Some(EPERM | EACCES) => "Permission denied (you must be root)",
@@ -47,7 +47,7 @@ pub fn general_error(e: &Error) -> String {
     text.to_owned()
 }
 
-/// Without the ` (os error N)` that Rust puts behind it.
+/// strerror(3), without the ` (os error N)` that Rust appends.
 fn strerror(errno: i32) -> String {
     let text = std::io::Error::from_raw_os_error(errno).to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()

@@ -1,6 +1,9 @@
-//! `ipvsadm`, command for command and column for column, on the kernel's IPVS or on our own packet path. No daemon is
-//! needed.
+//! ipvsadm, with its commands, messages and columns, on the kernel's IPVS or on evenkeel's packet path. It needs no daemon.
+//!
+//! `parse` makes an [`Action`] of the arguments; this file runs it; `print` formats what it prints. The output is that of
+//! ipvsadm 1.31 byte for byte (tests/ipvs has recordings).
 
+mod action;
 mod errors;
 mod options;
 mod parse;
@@ -21,18 +24,19 @@ use evenkeel_sys::ipvs_backend::IpvsBackend;
 use evenkeel_sys::{Error, paths};
 use serde::Serialize;
 
-use self::parse::{Action, Columns, CommandError, DataPlaneChoice, EXIT_FAILED, ListOptions, ListTarget};
+use self::action::{Action, Columns, CommandError, DataPlaneChoice, EXIT_FAILED, ListOptions, ListTarget};
 use crate::output;
 
-/// A listing that fails.
+/// Exit status if the table cannot be listed.
 const EXIT_CANNOT_LIST: u8 = 1;
-/// No table at all.
+/// Exit status if there is no table.
 const EXIT_NO_TABLE: u8 = 2;
 
 const VERSION: &str =
     concat!("ipvsadm v1.31 (evenkeel ", env!("CARGO_PKG_VERSION"), ", on the kernel's IPVS or its own packet path)\n");
 
-/// Runs with ipvsadm's arguments and exit statuses: 0; 1, cannot list; 2, not understood; 255, refused.
+/// Runs ipvsadm with these arguments. Exit status: 0 success, 1 the table cannot be listed, 2 wrong usage or no table,
+/// 255 rejected.
 pub fn run(instance: &str, args: &[String]) -> ExitCode {
     ExitCode::from(run_command(&mut Session::new(instance), args, false))
 }
@@ -52,7 +56,7 @@ pub fn save_script(instance: &str, args: &[String]) -> ExitCode {
     }
 }
 
-/// `ipvsadm-restore`: what the script of this name does, but for the moment without services in between.
+/// `ipvsadm-restore`: has the effect of the script of this name, without its moment in which there are no services.
 pub fn restore_script(instance: &str, args: &[String]) -> ExitCode {
     if !args.is_empty() {
         eprintln!("ipvsadm-restore: Script to restore the IPVS table from stdin.");
@@ -65,27 +69,27 @@ pub fn restore_script(instance: &str, args: &[String]) -> ExitCode {
     }
 }
 
-/// The table that is worked on: ours if it is loaded, else the kernel's; or the one that the environment names.
+/// Opens the table: the packet path's if it is loaded, else the kernel's, or the one that EVENKEEL_DATAPLANE names.
 pub fn open_table(instance: &str, change: bool) -> Result<Box<dyn IpvsBackend>, Error> {
     Session::new(instance).open(change)
 }
 
-/// The table, opened once.
+/// A run of ipvsadm: the table is opened once.
 struct Session {
     instance: String,
     plane: DataPlaneChoice,
     table: Option<Box<dyn IpvsBackend>>,
-    /// Something may have been changed.
+    /// The table may have been changed.
     may_have_changed: bool,
 }
 
 impl Drop for Session {
-    /// A daemon sees what was changed, and gets it going, at its next look: let this be now.
+    /// Has the daemon observe the changes now, and not only at its next periodic observation.
     fn drop(&mut self) {
-        let here =
+        let has_daemon =
             paths::control_socket(&self.instance).exists() && XdpBackend::is_loaded(&paths::bpf_dir(&self.instance));
-        if self.may_have_changed && here {
-            let _ = crate::status::call_daemon(&self.instance, &Request::Observe);
+        if self.may_have_changed && has_daemon {
+            let _ = crate::control::call_daemon(&self.instance, &Request::Observe);
         }
     }
 }
@@ -100,7 +104,7 @@ impl Session {
         Session { instance: instance.to_owned(), plane, table: None, may_have_changed: false }
     }
 
-    /// The table. Where none can be had this is told, and the exit status returned.
+    /// The table. If there is none, prints the reason and returns the exit status.
     fn table(&mut self, change: bool) -> Result<&mut dyn IpvsBackend, u8> {
         self.may_have_changed |= change;
         if self.table.is_none() {
@@ -125,39 +129,39 @@ impl Session {
 
     fn open(&self, change: bool) -> Result<Box<dyn IpvsBackend>, Error> {
         let dir = paths::bpf_dir(&self.instance);
-        let ours = XdpBackend::is_loaded(&dir);
-        if self.plane == DataPlaneChoice::Xdp || self.plane == DataPlaneChoice::Auto && ours {
+        let is_loaded = XdpBackend::is_loaded(&dir);
+        if self.plane == DataPlaneChoice::Xdp || self.plane == DataPlaneChoice::Auto && is_loaded {
             return Ok(Box::new(XdpBackend::open(&dir, &paths::run_dir(&self.instance), change)?));
         }
         Ok(Box::new(Ipvs::open()?))
     }
 
-    /// What is to be restored.
+    /// Reads standard input.
     fn read_stdin(&mut self) -> Result<String, u8> {
         let mut text = Vec::new();
         std::io::stdin().read_to_end(&mut text).map_err(|e| {
-            eprintln!("cannot read what is to be restored: {e}");
+            eprintln!("cannot read standard input: {e}");
             EXIT_FAILED
         })?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 }
 
-/// Runs one command; returns its exit status.
+/// Runs one command and returns its exit status. `nested`: it is a line of `-R`.
 fn run_command(session: &mut Session, args: &[String], nested: bool) -> u8 {
-    let wanted = match parse::parse(args, nested) {
-        Ok((wanted, plane)) => {
+    let action = match parse::parse(args, nested) {
+        Ok((action, plane)) => {
             if !nested && plane != DataPlaneChoice::Auto {
                 session.plane = plane;
             }
-            wanted
+            action
         }
         Err(CommandError(text, code)) => {
             eprintln!("{text}");
             return code;
         }
     };
-    let done = match wanted {
+    let done = match action {
         Action::Help => {
             output::print(include_str!("help.txt"));
             Ok(())
@@ -199,7 +203,7 @@ fn print_listing(session: &mut Session, list: &ListOptions) -> Result<(), u8> {
             output::print(&text);
             return Ok(());
         };
-        // The cursor to the top, each line's rest and what is below cleared: without flicker.
+        // ECMA-48: cursor to the top left, erase the rest of each line and of the screen. It avoids flicker.
         let text = text.replace('\n', "\x1b[K\n");
         let mut stdout = std::io::stdout();
         if stdout.write_all(format!("\x1b[H{text}\x1b[J").as_bytes()).and_then(|()| stdout.flush()).is_err() {
@@ -209,7 +213,7 @@ fn print_listing(session: &mut Session, list: &ListOptions) -> Result<(), u8> {
     }
 }
 
-/// A service in JSON.
+/// A service with its servers in JSON.
 #[derive(Serialize)]
 struct ServiceJson<'a> {
     #[serde(flatten)]
@@ -233,15 +237,15 @@ fn format_listing(session: &mut Session, list: &ListOptions) -> Result<String, u
             if list.json { to_json(&all) } else { all.iter().map(print::daemon).collect() }
         }
         ListTarget::Connections => {
-            let wanted = |c: &Connection| {
+            let matches = |c: &Connection| {
                 list.client.is_none_or(|a| c.client.0 == a) && list.state.as_ref().is_none_or(|s| c.state == *s)
             };
             if list.end {
-                let ended = table.end_connections(&wanted).map_err(|e| print_error(&e))?;
+                let ended = table.end_connections(&matches).map_err(|e| print_error(&e))?;
                 return Ok(format!("{ended} connections ended\n"));
             }
             let mut all = table.connections().map_err(|e| print_error(&e))?;
-            all.retain(wanted);
+            all.retain(matches);
             if list.json { to_json(&all) } else { print::connections(&all, list) }
         }
         ListTarget::Services | ListTarget::Service(_) => {
@@ -266,7 +270,7 @@ fn format_listing(session: &mut Session, list: &ListOptions) -> Result<String, u
     })
 }
 
-/// The services that are asked for, sorted.
+/// The services to list with their servers, sorted.
 fn read_services(table: &mut dyn IpvsBackend, list: &ListOptions) -> Result<Vec<(ServiceEntry, Vec<DestEntry>)>, u8> {
     let mut services = match list.target {
         ListTarget::Service(id) => vec![table.service(id).map_err(|e| print_error(&e))?],
@@ -284,7 +288,7 @@ fn read_services(table: &mut dyn IpvsBackend, list: &ListOptions) -> Result<Vec<
 
 fn print_save(session: &mut Session, numeric: bool, complete: bool) -> Result<(), u8> {
     let table = session.table(false)?;
-    // Restored in this order, every server stands where it stood: the last that is added is the first in the table.
+    // In this order a restored table has the same order: the server that is added last is the first in the table.
     let list = ListOptions { columns: Columns::Default, ..ListOptions::default() };
     let all = read_services(table, &list)?;
     let mut text: String =

@@ -1,6 +1,6 @@
-//! ipvsadm's options: how they are written, and which go with which command (ipvsadm(8), version 1.31).
+//! ipvsadm's options: their spellings, and the commands that allow them (ipvsadm(8), version 1.31).
 
-/// What is to be done.
+/// A command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Command {
     AddService,
@@ -22,7 +22,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// As messages call it.
+    /// Its name in messages.
     pub const fn name(self) -> &'static str {
         match self {
             Command::AddService => "add-service",
@@ -44,7 +44,7 @@ impl Command {
         }
     }
 
-    /// The command of an option, if it is one.
+    /// The command that an option is, if any.
     pub fn from_option(option: Opt) -> Option<Command> {
         Some(match option {
             Opt::Command(c) => c,
@@ -117,7 +117,8 @@ impl Command {
             }
     }
 
-    /// Says which option is missing or out of place, in the order of [`ORDER`].
+    /// Checks that required options are given and that no other than allowed ones are, in the order of [`ORDER`]. An error is
+    /// ipvsadm's message.
     pub fn check_options(self, given: &[Opt]) -> Result<(), String> {
         for o in ORDER {
             let name = o.name();
@@ -133,7 +134,7 @@ impl Command {
     }
 }
 
-/// An option, whatever way it is written.
+/// An option, independent of its spelling.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Opt {
     Command(Command),
@@ -171,10 +172,10 @@ pub enum Opt {
     McastGroup,
     McastPort,
     McastTtl,
-    // What has no name of its own in messages.
+    // These have no name in messages of ipvsadm.
     Ipv6,
     Sort,
-    // Ours.
+    // Extensions of evenkeel.
     Json,
     Watch,
     Complete,
@@ -185,7 +186,7 @@ pub enum Opt {
     DataPlane,
 }
 
-/// The order in which options are looked at.
+/// The order in which options are checked.
 const ORDER: [Opt; 41] = [
     Opt::Numeric,
     Opt::Connection,
@@ -231,7 +232,7 @@ const ORDER: [Opt; 41] = [
 ];
 
 impl Opt {
-    /// As messages call it.
+    /// Its name in messages.
     pub const fn name(self) -> &'static str {
         match self {
             Opt::Command(c) => c.name(),
@@ -282,20 +283,20 @@ impl Opt {
         }
     }
 
-    /// Is it one of `--tun-*`, `--tun-info` apart?
+    /// One of `--tun-*`, but not `--tun-info`.
     pub const fn is_tunnel(self) -> bool {
         matches!(self, Opt::TunType | Opt::TunPort | Opt::TunNoCsum | Opt::TunCsum | Opt::TunRemCsum)
     }
 }
 
-/// A way to write an option.
+/// A spelling of an option.
 pub struct OptionSpec {
     pub long: &'static str,
     pub short: char,
     pub option: Opt,
-    /// A value must follow.
+    /// A value is required.
     pub takes_value: bool,
-    /// What tells options apart that are one: the protocol of a service, the method of a server.
+    /// Distinguishes spellings of one option: the protocol of a service, the forwarding method of a server.
     pub kind: u8,
 }
 
@@ -312,12 +313,12 @@ const fn with_kind(mut s: OptionSpec, kind: u8) -> OptionSpec {
     s
 }
 
-/// No short form.
+/// There is no short form.
 const NO_SHORT: char = '\0';
-/// The kind of `-f`; those of other services are protocol numbers.
+/// The kind of `-f`. The kinds of other services are protocol numbers.
 pub const KIND_FWMARK: u8 = 0;
 
-/// All of them.
+/// All spellings.
 pub const OPTION_SPECS: &[OptionSpec] = &[
     flag("add-service", 'A', Opt::Command(Command::AddService)),
     flag("edit-service", 'E', Opt::Command(Command::EditService)),

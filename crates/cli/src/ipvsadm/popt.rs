@@ -1,24 +1,24 @@
-//! Options out of arguments, by popt's rules: bundles, `-xVALUE`, `--long=VALUE`, `--`.
+//! popt's rules for options: bundles (`-Lnc`), `-xVALUE`, `--long=VALUE`, `--`.
 
 use super::options::{OPTION_SPECS, Opt, OptionSpec};
 
-/// One argument after another.
+/// Reads options from arguments.
 pub struct OptionReader<'a> {
     args: std::slice::Iter<'a, String>,
-    /// What is left of a bundle, as `nc` of `-Lnc`.
+    /// The unread options of a bundle, as `nc` of `-Lnc`.
     bundle: &'a str,
-    /// Arguments that are no options.
+    /// Arguments that are not options, read so far.
     pub positional: Vec<&'a str>,
-    /// No options come after `--`.
+    /// `--` was read: only positional arguments follow.
     options_ended: bool,
 }
 
-/// An option as it was written.
+/// An option as it was given.
 pub struct GivenOption<'a> {
     pub spec: &'static OptionSpec,
     /// `-D`, `--delete-service`
     pub written: String,
-    /// Empty where none is needed.
+    /// Empty if the option takes none.
     pub value: &'a str,
 }
 
@@ -27,7 +27,7 @@ impl<'a> OptionReader<'a> {
         OptionReader { args: args.iter(), bundle: "", positional: Vec::new(), options_ended: false }
     }
 
-    /// The next option, `None` at the end. An error is popt's words.
+    /// The next option, `None` at the end. An error is popt's message.
     pub fn next(&mut self) -> Option<Result<GivenOption<'a>, String>> {
         if let Some(c) = self.bundle.chars().next() {
             self.bundle = &self.bundle[c.len_utf8()..];
@@ -53,8 +53,8 @@ impl<'a> OptionReader<'a> {
 
     fn parse_short(&mut self, c: char) -> Result<GivenOption<'a>, String> {
         let written = format!("-{c}");
-        let known = OPTION_SPECS.iter().find(|s| s.short == c && c != '\0');
-        let spelling = known.ok_or_else(|| format!("{written}: unknown option"))?;
+        let found = OPTION_SPECS.iter().find(|s| s.short == c && c != '\0');
+        let spelling = found.ok_or_else(|| format!("{written}: unknown option"))?;
         let mut value = "";
         if spelling.takes_value {
             value = std::mem::take(&mut self.bundle);
@@ -66,17 +66,17 @@ impl<'a> OptionReader<'a> {
     }
 
     fn parse_long(&mut self, text: &'a str) -> Result<GivenOption<'a>, String> {
-        let (name, glued) = match text.split_once('=') {
+        let (name, joined) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value)),
             None => (text, None),
         };
         let written = format!("--{name}");
-        let known = OPTION_SPECS.iter().find(|s| s.long == name);
-        let spelling = known.ok_or_else(|| format!("{written}: unknown option"))?;
-        let value = match (spelling.takes_value, glued) {
+        let found = OPTION_SPECS.iter().find(|s| s.long == name);
+        let spelling = found.ok_or_else(|| format!("{written}: unknown option"))?;
+        let value = match (spelling.takes_value, joined) {
             (true, Some(value)) => value,
             (true, None) => self.next_value(spelling, &written)?,
-            // Which order, of ours.
+            // `--sort=correct`, an extension.
             (false, Some(value)) if spelling.option == Opt::Sort => value,
             (false, Some(_)) => return Err(format!("{written}: option does not take an argument")),
             (false, None) => "",
@@ -85,7 +85,7 @@ impl<'a> OptionReader<'a> {
     }
 
     fn next_value(&mut self, spelling: &OptionSpec, written: &str) -> Result<&'a str, String> {
-        // ipvsadm puts its default where none is written; and --watch has one.
+        // Without a value `-p` has ipvsadm's default; `--watch` is an extension.
         let default = match spelling.option {
             Opt::Persistent => Some("360"),
             Opt::Watch => Some("2"),

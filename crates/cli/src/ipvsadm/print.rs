@@ -1,5 +1,5 @@
-//! ipvsadm's listings, column for column (print_service_entry(), print_conn() and print_largenum() of version 1.31, as
-//! recordings of it show them).
+//! ipvsadm's listings, byte for byte as print_service_entry(), print_conn() and print_largenum() of version 1.31 print them
+//! (verified by recordings).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -12,9 +12,9 @@ use evenkeel_core::model::Protocol;
 use evenkeel_core::schedulers::Scheduler;
 use evenkeel_sys::resolver;
 
-use super::parse::{Columns, ListOptions};
+use super::action::{Columns, ListOptions};
 
-/// Address and port by number or by name.
+/// An endpoint with numbers or with names.
 fn format_endpoint(addr: IpAddr, port: u16, protocol: Protocol, numeric: bool) -> String {
     if numeric {
         return SocketAddr::new(addr, port).to_string();
@@ -23,12 +23,12 @@ fn format_endpoint(addr: IpAddr, port: u16, protocol: Protocol, numeric: bool) -
     if addr.is_ipv6() { format!("[{host}]:{service}") } else { format!("{host}:{service}") }
 }
 
-/// Names of IPv4 are cut; those of IPv6 move the columns.
-fn truncate_name(name: String, addr: IpAddr, most: usize) -> String {
-    if addr.is_ipv6() { name } else { name.chars().take(most).collect() }
+/// Endpoints of IPv4 are truncated. Those of IPv6 are not, and shift the columns.
+fn truncate_name(name: String, addr: IpAddr, max_len: usize) -> String {
+    if addr.is_ipv6() { name } else { name.chars().take(max_len).collect() }
 }
 
-/// The heading of a table of services.
+/// The heading of a listing of services.
 pub fn heading(columns: Columns) -> String {
     let five = |names: [&str; 5]| {
         let names = names.map(|n| format!(" {n:>8}")).concat();
@@ -49,13 +49,13 @@ pub fn heading(columns: Columns) -> String {
     }
 }
 
-/// The first line of a listing of everything.
+/// The first line of a listing of all services.
 pub fn title(version: u32, size: u32) -> String {
     let [_, major, minor, patch] = version.to_be_bytes();
     format!("IP Virtual Server version {major}.{minor}.{patch} (size={size})\n")
 }
 
-/// The protocol in whose names a service's ports are.
+/// The protocol whose port names are used for a service.
 fn service_protocol(id: ServiceId) -> Protocol {
     match id {
         ServiceId::Address { protocol, .. } => protocol,
@@ -63,20 +63,20 @@ fn service_protocol(id: ServiceId) -> Protocol {
     }
 }
 
-/// What the flags of a scheduler are called, `None` if there are none.
+/// The names of a service's scheduler flags, `None` if none is set.
 fn scheduler_flags(s: &Service) -> Option<String> {
     let scheduler = s.scheduler.parse().unwrap_or(Scheduler::None);
     s.has_flag(SVC_F_SCHED1 | SVC_F_SCHED2 | SVC_F_SCHED3)
         .then(|| scheduler.flag_names(s.scheduler_flags()).collect::<Vec<_>>().join(","))
 }
 
-/// The mask of a persistent service, if it is not the whole address.
+/// The netmask of a persistent service, unless it covers the whole address.
 fn netmask(s: &Service) -> Option<String> {
     (s.netmask != s.id.full_netmask())
         .then(|| if s.id.is_ipv6() { s.netmask.to_string() } else { Ipv4Addr::from(s.netmask).to_string() })
 }
 
-/// A service's line and those of its servers.
+/// The lines of a service and of its servers.
 pub fn service(e: &ServiceEntry, dests: &[DestEntry], list: &ListOptions) -> String {
     let s = &e.service;
     let mut text = match s.id {
@@ -87,7 +87,7 @@ pub fn service(e: &ServiceEntry, dests: &[DestEntry], list: &ListOptions) -> Str
                 truncate_name(format_endpoint(addr, port, protocol, list.numeric), addr, 33)
             )
         }
-        // Printed as a signed number, which `-f` does not take back.
+        // ipvsadm prints a signed number, which `-f` does not accept.
         ServiceId::Fwmark { mark, ipv6 } => format!("FWM  {}{}", mark.cast_signed(), if ipv6 { " IPv6" } else { "" }),
     };
     match list.columns {
@@ -168,14 +168,14 @@ fn number_columns(all: [u64; 5], exact: bool) -> String {
     all.map(|n| large_number(n, exact)).concat()
 }
 
-/// The first three are printed plainly in a server's line.
+/// ipvsadm does not abbreviate the first three columns in a server's line.
 fn server_rates(r: Rates, exact: bool) -> String {
     let [cps, in_pps, out_pps, in_bps, out_bps] = rates(r);
     let plain = [cps, in_pps, out_pps].map(|n| format!(" {n:>8}")).concat();
     plain + &large_number(in_bps, exact) + &large_number(out_bps, exact)
 }
 
-/// Nine wide, in K, M, G and T from the ninth digit on, cut and not rounded (print_largenum()).
+/// Nine columns, with K, M, G or T from nine digits on, truncated and not rounded (print_largenum()).
 fn large_number(n: u64, exact: bool) -> String {
     match n {
         _ if exact => {
@@ -190,7 +190,7 @@ fn large_number(n: u64, exact: bool) -> String {
     }
 }
 
-/// All connections.
+/// The listing of connections.
 pub fn connections(all: &[Connection], list: &ListOptions) -> String {
     let mut text =
         "IPVS connection entries\npro expire state       source             virtual            destination".to_owned();
@@ -248,7 +248,7 @@ fn service_option(id: ServiceId, numeric: bool) -> String {
     }
 }
 
-/// `-S`: the commands that make a service. `complete`: thresholds as well, and marks that `-f` takes back.
+/// `-S`: the commands that create a service. `complete`: with thresholds, and marks in a form that `-f` accepts.
 pub fn save_commands(s: &Service, dests: &[DestEntry], numeric: bool, complete: bool) -> String {
     let id = match s.id {
         ServiceId::Fwmark { mark, ipv6 } if complete => format!("-f {mark}{}", if ipv6 { " -6" } else { "" }),
@@ -306,7 +306,7 @@ fn checksum_option(d: &Dest) -> &'static str {
     }
 }
 
-/// What `-S --complete` adds: timeouts and daemons.
+/// The commands that `-S --complete` adds: timeouts and synchronisation daemons.
 pub fn save_settings(t: Timeouts, daemons: &[SyncDaemon]) -> String {
     let mut text = format!("--set {} {} {}\n", t.tcp_s, t.tcpfin_s, t.udp_s);
     for d in daemons {

@@ -1,14 +1,15 @@
-//! `-R`: commands from a file, one a line; and what `ipvsadm-restore` makes of it.
+//! `-R` and `ipvsadm-restore`: run commands from a file, one per line.
 
 use std::collections::BTreeSet;
 
 use evenkeel_core::ipvs::{Change, TableModel};
 use evenkeel_sys::Error;
 
-use super::parse::{self, Action, CommandError, EXIT_FAILED};
+use super::action::{Action, CommandError, EXIT_FAILED};
+use super::parse;
 use super::{Session, errors, run_command};
 
-/// The words of a line, without an `ipvsadm` in front.
+/// The words of a line, without a leading `ipvsadm`.
 fn split_words(line: &str) -> Vec<String> {
     let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
     if words.first().is_some_and(|w| w == "ipvsadm") {
@@ -17,8 +18,8 @@ fn split_words(line: &str) -> Vec<String> {
     words
 }
 
-/// Runs the lines. What the kernel refuses is told and the rest done all the same; what is not understood ends it. The
-/// exit status is that of the last line.
+/// Runs the lines of `-R`. After a change that the data plane rejects the next line is run; a line that cannot be parsed ends
+/// the run. Returns the exit status of the last line.
 pub fn run(session: &mut Session, text: &str, atomic: bool) -> u8 {
     if atomic {
         return restore_by_diff(session, text.lines().filter(|l| !l.trim_start().starts_with('#')), true);
@@ -37,15 +38,16 @@ pub fn run(session: &mut Session, text: &str, atomic: bool) -> u8 {
     status
 }
 
-/// What the script `ipvsadm-restore` does: without lines that are comments, after emptying the table; but by comparison,
-/// so that what is there and stays is not interrupted.
+/// Does what the script `ipvsadm-restore` does: skips comments, clears the table and runs the lines. Only the difference is
+/// applied, so that services which stay are not interrupted.
 pub fn restore_replacing(session: &mut Session, text: &str) -> u8 {
     let lines = text.lines().filter(|l| !l.starts_with('#'));
     restore_by_diff(session, std::iter::once("-C").chain(lines), false)
 }
 
-/// Reads all lines, then changes what differs in the end. `strict`: if one of them makes no sense nothing is changed; else
-/// they have ipvsadm's effect, which ends at what it does not understand and passes over what IPVS refuses.
+/// Parses all lines, then applies the difference between the table and their result. `strict`: an error in any line changes
+/// nothing. Otherwise the lines have ipvsadm's effect: it stops at a line that it cannot parse, and goes on after a change
+/// that IPVS rejects.
 fn restore_by_diff<'a>(session: &mut Session, lines: impl Iterator<Item = &'a str>, strict: bool) -> u8 {
     let mut status = 0;
     let mut target = match Target::from_table(session) {
@@ -58,8 +60,8 @@ fn restore_by_diff<'a>(session: &mut Session, lines: impl Iterator<Item = &'a st
             continue;
         }
         let parsed = parse::parse(&words, true);
-        let is_command = parsed.is_ok();
-        let refused = match parsed {
+        let is_parsed = parsed.is_ok();
+        let error = match parsed {
             Ok((Action::Change(c), _)) => match target.apply_change(&c) {
                 Ok(()) => {
                     status = 0;
@@ -67,17 +69,17 @@ fn restore_by_diff<'a>(session: &mut Session, lines: impl Iterator<Item = &'a st
                 }
                 Err(text) => CommandError(text, EXIT_FAILED),
             },
-            Ok(_) => CommandError("only changes can be restored as a whole".to_owned(), EXIT_FAILED),
-            Err(refused) => refused,
+            Ok(_) => CommandError("only changes can be restored together".to_owned(), EXIT_FAILED),
+            Err(error) => error,
         };
-        let CommandError(text, code) = refused;
+        let CommandError(text, code) = error;
         eprintln!("{text}");
         status = code;
         if strict {
             eprintln!("nothing was changed, because of `{}'", words.join(" "));
             return code;
         }
-        if !is_command {
+        if !is_parsed {
             break;
         }
     }
@@ -87,24 +89,24 @@ fn restore_by_diff<'a>(session: &mut Session, lines: impl Iterator<Item = &'a st
     }
 }
 
-/// What the lines lead to.
+/// The table that the lines lead to.
 struct Target {
     before: TableModel,
     after: TableModel,
-    /// What is not of services.
+    /// Changes that do not concern services.
     other_changes: Vec<Change>,
 }
 
 impl Target {
     fn from_table(session: &mut Session) -> Result<Target, u8> {
         let table = session.table(true)?;
-        let now = table.services_with_dests().map_err(|e| super::print_error(&e))?;
+        let entries = table.services_with_dests().map_err(|e| super::print_error(&e))?;
         let before =
-            TableModel::from_services(now.iter().map(|(s, dests)| (&s.service, dests.iter().map(|d| &d.dest))));
+            TableModel::from_services(entries.iter().map(|(s, dests)| (&s.service, dests.iter().map(|d| &d.dest))));
         Ok(Target { after: before.clone(), before, other_changes: Vec::new() })
     }
 
-    /// Takes a change, or says why it cannot be.
+    /// Adds a change, or returns the message of its rejection.
     fn apply_change(&mut self, change: &Change) -> Result<(), String> {
         if matches!(change, Change::SetTimeouts(_) | Change::StartDaemon(_) | Change::StopDaemon(_) | Change::Zero(_)) {
             self.other_changes.push(change.clone());
@@ -116,19 +118,19 @@ impl Target {
         })
     }
 
-    /// Makes the changes; returns the exit status.
+    /// Applies the difference; returns the exit status.
     fn commit(self, session: &mut Session) -> u8 {
         let table = match session.table(true) {
             Ok(table) => table,
             Err(code) => return code,
         };
-        // A daemon that runs as it is wanted is left alone.
+        // A synchronisation daemon that runs with the same settings is left alone.
         let running: BTreeSet<String> =
             table.sync_daemons().unwrap_or_default().iter().map(super::print::daemon).collect();
-        let runs = |c: &Change| matches!(c, Change::StartDaemon(d) if running.contains(&super::print::daemon(d)));
+        let is_running = |c: &Change| matches!(c, Change::StartDaemon(d) if running.contains(&super::print::daemon(d)));
         let mut status = 0;
-        let rest = self.other_changes.into_iter().filter(|c| !runs(c));
-        for change in self.before.changes_to(&self.after).into_iter().chain(rest) {
+        let other = self.other_changes.into_iter().filter(|c| !is_running(c));
+        for change in self.before.changes_to(&self.after).into_iter().chain(other) {
             if let Err(e) = table.apply_change(&change) {
                 eprintln!("{}", errors::change_error(&change, &e));
                 status = EXIT_FAILED;

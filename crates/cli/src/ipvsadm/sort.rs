@@ -1,17 +1,16 @@
-//! In which order services and servers are listed.
+//! The order of services and servers in a listing.
 
 use std::net::IpAddr;
 
 use evenkeel_core::ipvs::{DestEntry, ServiceEntry, ServiceId};
 
-use super::parse::SortOrder;
+use super::action::SortOrder;
 
-/// Negative, zero or positive, as C's comparison functions.
+/// Returns a negative number, zero or a positive number, as comparison functions of C.
 type Compare<T> = fn(&T, &T) -> i32;
 
-/// Sorts services.
-pub fn sort_services(all: &mut Vec<ServiceEntry>, how: SortOrder) {
-    match how {
+pub fn sort_services(all: &mut Vec<ServiceEntry>, order: SortOrder) {
+    match order {
         SortOrder::None => {}
         SortOrder::Ipvsadm => merge_sort(all, compare_services),
         SortOrder::Correct => all.sort_by_key(|s| match s.service.id {
@@ -23,17 +22,16 @@ pub fn sort_services(all: &mut Vec<ServiceEntry>, how: SortOrder) {
     }
 }
 
-/// Sorts the servers of a service.
-pub fn sort_dests(all: &mut Vec<DestEntry>, how: SortOrder) {
-    match how {
+pub fn sort_dests(all: &mut Vec<DestEntry>, order: SortOrder) {
+    match order {
         SortOrder::None => {}
         SortOrder::Ipvsadm => merge_sort(all, compare_dests),
         SortOrder::Correct => all.sort_by_key(|d| (d.dest.addr, d.dest.port)),
     }
 }
 
-/// By mark, family, protocol, address and port, each by the sign of a 32-bit difference: so 172.16.0.0 comes before
-/// 10.0.0.0, and a mark of 2^31 after 2 and before -1.
+/// ipvsadm's order of services: by mark, family, protocol, address and port, each by the sign of a 32-bit difference. So
+/// 172.16.0.0 precedes 10.0.0.0, and a mark of 2^31 lies between 2 and -1.
 fn compare_services(a: &ServiceEntry, b: &ServiceEntry) -> i32 {
     let parts = |id: ServiceId| match id {
         ServiceId::Address { protocol, addr, port } => (0, protocol.number(), addr, port),
@@ -59,7 +57,7 @@ fn compare_dests(a: &DestEntry, b: &DestEntry) -> i32 {
     }
 }
 
-/// Of the first words that differ. An IPv4 address is a first word with three zero words behind it.
+/// The difference of the first 32-bit words that differ. An IPv4 address is one word followed by three zero words.
 fn address_difference(a: IpAddr, b: IpAddr) -> i32 {
     let words = |addr: IpAddr| match addr {
         IpAddr::V4(a) => [u32::from(a), 0, 0, 0],
@@ -72,7 +70,8 @@ fn address_difference(a: IpAddr, b: IpAddr) -> i32 {
     differences.into_iter().find(|d| *d != 0).unwrap_or(0)
 }
 
-/// The merge sort of the C library, comparison by comparison: by an order that is none, the outcome depends on it.
+/// The merge sort of the C library, with the same comparisons. ipvsadm's order is not transitive, so that the result depends
+/// on the algorithm.
 fn merge_sort<T>(all: &mut Vec<T>, compare: Compare<T>) {
     if all.len() < 2 {
         return;
@@ -95,14 +94,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_differ_as_ipvsadm_subtracts_them() {
+    fn addresses_are_compared_as_ipvsadm_subtracts_them() {
         let less = |a: &str, b: &str| address_difference(a.parse().expect("one"), b.parse().expect("another")) < 0;
         assert!(less("172.16.0.1", "10.0.0.1") && less("192.168.0.1", "10.0.0.1") && less("172.16.0.1", "192.168.0.1"));
         assert!(less("fd00::1", "2001:db8::1") && less("fd00::2", "10.0.0.1"));
     }
 
     #[test]
-    fn an_order_that_is_none_is_followed_like_any_other() {
+    fn an_order_that_is_not_transitive_gives_a_stable_result() {
         let compare: Compare<u32> = |a, b| a.wrapping_sub(*b).cast_signed();
         let mut marks = vec![0x8000_0000, 1, 2, u32::MAX];
         merge_sort(&mut marks, compare);
