@@ -1,7 +1,8 @@
-//! What the tests across crates share: the programs under test, and daemons in the hosts of a network.
+//! Helpers of the tests: the programs under test, networks of hosts with daemons, and blocks of configuration.
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -12,40 +13,41 @@ use evenkeel_sys::paths::control_socket;
 use evenkeel_testkit::control::{read_status, send_request};
 use evenkeel_testkit::demo_network;
 use evenkeel_testkit::lan::{Lan, Pid, eventually};
+use nix::sys::signal::Signal;
 
-/// Generous, for a loaded machine with two cores.
+/// The limit of a wait. It is generous for a loaded machine with two CPUs.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A program of this workspace, built beside the test.
 pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows itself");
+    let test = std::env::current_exe().expect("the path of the test");
     let path = test.parent().and_then(Path::parent).expect("target/PROFILE/deps").join(name);
-    assert!(path.exists(), "{} is missing: cargo build --workspace", path.display());
+    assert!(path.exists(), "{} is missing: run `cargo build --workspace`", path.display());
     path
 }
 
-/// Root is needed; others are told and skip.
+/// For tests that need root: false, with a note that the test is skipped, for other users.
 pub fn is_root() -> bool {
     let root = evenkeel_sys::user::is_root();
     if !root {
-        eprintln!("skipped: it needs root");
+        eprintln!("skipped: this test needs root");
     }
     root
 }
 
-/// A network with daemons in it.
+/// The hosts of a test, and the daemons on them.
 pub struct Net {
-    /// The network.
+    /// The hosts.
     pub lan: Lan,
 }
 
 impl Net {
-    /// The network of the demo, its files under target/lan/NAME.
+    /// The demo network. Its files are in target/lan/NAME. `None` if the test must be skipped.
     pub fn new(name: &str) -> Option<Net> {
         Net::build(name, demo_network::build)
     }
 
-    /// Only its directors and the switch between them.
+    /// Only the directors of the demo network, and the switch between them.
     pub fn directors(name: &str) -> Option<Net> {
         Net::build(name, demo_network::build_directors)
     }
@@ -62,10 +64,26 @@ impl Net {
         Some(Net { lan })
     }
 
+    /// Gives the directors IPv6 addresses: d1 has fd99::2, d2 has fd99::3.
+    pub fn add_ipv6_to_directors(&self) {
+        for (host, addr) in [("d1", "fd99::2"), ("d2", "fd99::3")] {
+            self.lan.sysctl(host, "net/ipv6/conf/eth0/disable_ipv6", "0").expect("IPv6 is enabled");
+            self.lan.ip(host, &format!("addr add {addr}/64 dev eth0 nodad")).expect("the address is added");
+        }
+    }
+
+    /// Writes a shell script to a file in the network's directory and returns its path.
+    pub fn write_script(&self, name: &str, text: &str) -> String {
+        let path = self.lan.dir.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("target is writable");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the script is made executable");
+        path.display().to_string()
+    }
+
     /// Writes a host's configuration.
     pub fn write_config(&self, host: &str, config: &str) -> PathBuf {
         let path = self.lan.dir.join(format!("{host}.conf"));
-        // At once, as an editor does: the daemon may be reading it.
+        // By renaming, as an editor does: the daemon may be reading the file.
         let new = path.with_extension("new");
         fs::write(&new, config).expect("target is writable");
         fs::rename(&new, &path).expect("target is writable");
@@ -77,30 +95,30 @@ impl Net {
         self.start_daemon_program(host, config, &program("evenkeeld"))
     }
 
-    /// The same with a daemon of another version.
+    /// The same with a given program, for daemons of another version.
     pub fn start_daemon_program(&self, host: &str, config: &str, program: &Path) -> Pid {
         let path = self.write_config(host, config);
         let instance = self.lan.instance(host);
         let args = ["-n", "-l", "-D", "-f", path.to_str().expect("UTF-8"), "--instance", &instance];
         let pid = self.lan.spawn(host, host, program, &args).expect("starts");
         eventually("the daemon answers", TEST_TIMEOUT, || match self.lan.exit_status(pid) {
-            Some(how) => panic!("the daemon on {host} ended with {how}:\n{}", self.lan.log(host)),
+            Some(status) => panic!("the daemon on {host} ended with {status}:\n{}", self.lan.log(host)),
             None => self.status(host).filter(|s| s.pid == pid.0),
         });
         pid
     }
 
-    /// What a daemon says of itself.
+    /// The status of the daemon on a host, if it answers.
     pub fn status(&self, host: &str) -> Option<Status> {
         read_status(&control_socket(&self.lan.instance(host))).ok()
     }
 
-    /// One of its instances.
+    /// A VRRP instance of the daemon on a host.
     pub fn instance(&self, host: &str, name: &str) -> Option<InstanceStatus> {
         self.status(host)?.instances.into_iter().find(|i| i.name == name)
     }
 
-    /// One of its real servers, in the first service.
+    /// A real server of the first service of the daemon on a host.
     pub fn real_server(&self, host: &str, addr: Ipv4Addr) -> Option<ServerStatus> {
         self.status(host)?.services.into_iter().next()?.servers.into_iter().find(|r| r.addr == addr)
     }
@@ -112,26 +130,26 @@ impl Net {
         })
     }
 
-    /// The process in which a daemon makes health checks and runs scripts.
+    /// The edge process of the daemon on a host, which makes health checks and runs scripts.
     pub fn edge_process(&self, host: &str) -> u32 {
         let children = |pid: u32| -> Vec<u32> {
             let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
             let lists = tasks.filter_map(|t| std::fs::read_to_string(t.path().join("children")).ok());
             lists.flat_map(|l| l.split_whitespace().filter_map(|c| c.parse().ok()).collect::<Vec<_>>()).collect()
         };
-        eventually("a process for health checks and scripts", TEST_TIMEOUT, || {
+        eventually("an edge process", TEST_TIMEOUT, || {
             let parent = self.status(host)?.pid;
             let comm = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             children(parent).into_iter().flat_map(children).find(|p| comm(*p).trim() == "evenkeel-edge")
         })
     }
 
-    /// Asks a daemon to reload.
+    /// Has the daemon reload.
     pub fn reload(&self, host: &str) -> Reply {
         send_request(&control_socket(&self.lan.instance(host)), &Request::Reload).expect("answers")
     }
 
-    /// Asks a daemon what a reload would change.
+    /// The steps that a reload would take.
     pub fn plan_reload(&self, host: &str) -> Vec<String> {
         let file = self.lan.dir.join(format!("{host}.conf")).display().to_string();
         match send_request(&control_socket(&self.lan.instance(host)), &Request::Plan { file }).expect("answers") {
@@ -140,12 +158,12 @@ impl Net {
         }
     }
 
-    /// Does a host hold an address?
+    /// True if `eth0` of a host has an address.
     pub fn has_address(&self, host: &str, addr: Ipv4Addr) -> bool {
         self.lan.ip(host, "-4 addr show dev eth0").is_ok_and(|t| t.contains(&format!("inet {addr}/")))
     }
 
-    /// `evenkeel ARGS` for the daemon on a host.
+    /// Runs `evenkeel ARGS` for the daemon on a host.
     pub fn evenkeel(&self, host: &str, args: &[&str]) -> Output {
         Command::new(program("evenkeel"))
             .args(["--instance", &self.lan.instance(host)])
@@ -155,7 +173,7 @@ impl Net {
     }
 }
 
-/// A `vrrp_instance` block for the demo's network.
+/// A `vrrp_instance` block named V for the demo network.
 pub fn vrrp_instance(priority: u8, more: &str) -> String {
     format!(
         "vrrp_instance V {{\n interface eth0\n virtual_router_id 51\n priority {priority}\n \
@@ -163,7 +181,7 @@ pub fn vrrp_instance(priority: u8, more: &str) -> String {
     )
 }
 
-/// A `virtual_server` block over the demo's real servers, checked by TCP every half second.
+/// A `virtual_server` block of the demo network's virtual address, with a TCP check of each server every half second.
 pub fn virtual_server(more: &str, servers: &[(&str, &str)]) -> String {
     let mut text = format!(
         "virtual_server 192.168.1.100 80 {{\n delay_loop 0.5\n delay_before_retry 0.2\n warmup 0\n \
@@ -175,5 +193,17 @@ pub fn virtual_server(more: &str, servers: &[(&str, &str)]) -> String {
     text + "}\n"
 }
 
-/// Only as much memory as a test needs.
+/// The worker process of a daemon; `supervisor` is the process that was started.
+pub fn worker_pid(supervisor: Pid) -> u32 {
+    let path = format!("/proc/{0}/task/{0}/children", supervisor.0);
+    let children = fs::read_to_string(path).expect("the supervisor runs");
+    children.split_whitespace().next().and_then(|c| c.parse().ok()).expect("it has a worker process")
+}
+
+/// Sends a signal to a process that is not a child of the test.
+pub fn send_signal(pid: u32, signal: Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), signal).expect("the process runs");
+}
+
+/// A `global_defs` block with a small connection table, to save memory.
 pub const SMALL_TABLE: &str = "global_defs {\n connection_table_size 16384\n}\n";

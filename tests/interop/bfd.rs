@@ -1,5 +1,5 @@
-//! BFD with the neighbours that Debian has: BIRD, FRR's bfdd, keepalived. A session comes up, is lost when the neighbour
-//! dies, comes back with it, and is ended by us for all to see.
+//! BFD with Debian's BIRD, FRR and keepalived. A session comes up, is lost when the neighbour dies, comes back, and ends when
+//! evenkeel stops.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use evenkeel_testkit::lan::{Pid, eventually};
 use evenkeel_tests::{Net, SMALL_TABLE, TEST_TIMEOUT, virtual_server};
 use nix::sys::signal::Signal;
 
-/// A neighbour on d2: the processes that it is, and whether it says that its session is up.
+/// A BFD neighbour on d2.
 trait Neighbour {
     fn start(&self, net: &Net, ours: &str) -> Option<Vec<Pid>>;
     fn is_up(&self, net: &Net) -> bool;
@@ -20,7 +20,7 @@ trait Neighbour {
 fn find_program(path: &str, package: &str) -> Option<PathBuf> {
     let found = Path::new(path).exists().then(|| path.into());
     if found.is_none() {
-        eprintln!("skipped: it needs Debian's {package} (make test-deps)");
+        eprintln!("skipped: this test needs Debian's {package} (make test-deps)");
     }
     found
 }
@@ -30,7 +30,7 @@ fn run_in_host(net: &Net, host: &str, program: &str, args: &[&str]) -> String {
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
-/// A directory for sockets; its path is short, for theirs may not be long.
+/// A directory for sockets, with a short path: the length of a socket's path is limited.
 fn socket_dir(net: &Net) -> PathBuf {
     let dir = std::env::temp_dir().join(net.lan.instance("bfd"));
     fs::create_dir_all(&dir).expect("writable");
@@ -109,7 +109,7 @@ struct Keepalived;
 
 impl Neighbour for Keepalived {
     fn start(&self, net: &Net, ours: &str) -> Option<Vec<Pid>> {
-        // It runs its part that speaks BFD only if something follows the session.
+        // It starts its BFD process only if an object tracks the session.
         let source = if ours.contains(':') { "fd99::3" } else { "192.168.1.3" };
         let config = format!(
             "bfd_instance b {{\nneighbor_ip {ours}\nsource_ip {source}\nhoplimit 255\nmin_rx 60\nmin_tx 50\n\
@@ -119,14 +119,14 @@ impl Neighbour for Keepalived {
         crate::start_keepalived(net, "d2", &config).map(|p| vec![p])
     }
 
-    /// Its virtual router learns of a session that is lost, and not of one that we end (RFC 5882, 3.2).
+    /// Its virtual router sees a session that is lost, but not one that the neighbour ends (RFC 5882, 3.2).
     fn is_up(&self, net: &Net) -> bool {
         let log = fs::read_to_string(net.lan.dir.join("d2-keepalived.log")).unwrap_or_default();
         log.lines().rfind(|l| l.contains("(b) Entering")).is_some_and(|l| l.contains("Up state"))
     }
 }
 
-/// keepalived's children follow it, and hold its pid files until then.
+/// Waits for the end of keepalived's children, which hold its pid files.
 fn wait_for_keepalived_children(net: &Net) {
     for file in ["r", "b"] {
         let Ok(pid) = fs::read_to_string(net.lan.dir.join("d2-keepalived").join(file)) else { continue };
@@ -146,10 +146,7 @@ fn wait_for_session(net: &Net, state: State) -> BfdStatus {
 
 fn check_interoperation(name: &str, peer: &dyn Neighbour, ipv6: bool) {
     let Some(net) = Net::directors(&format!("bfd-{name}")) else { return };
-    for (host, own) in [("d1", "fd99::2"), ("d2", "fd99::3")] {
-        net.lan.sysctl(host, "net/ipv6/conf/eth0/disable_ipv6", "0").expect("IPv6");
-        net.lan.ip(host, &format!("addr add {own}/64 dev eth0 nodad")).expect("an address");
-    }
+    net.add_ipv6_to_directors();
     let (ours, theirs) = if ipv6 { ("fd99::2", "fd99::3") } else { ("192.168.1.2", "192.168.1.3") };
     let Some(pids) = peer.start(&net, ours) else { return };
     let config = format!(
@@ -160,13 +157,13 @@ fn check_interoperation(name: &str, peer: &dyn Neighbour, ipv6: bool) {
     let d1 = net.start_daemon("d1", &config);
     let up = wait_for_session(&net, State::Up);
     assert!(up.rejected.is_empty(), "{name}: {up:?}");
-    eventually("the neighbour says so too", TEST_TIMEOUT, || peer.is_up(&net).then_some(()));
-    // What both agreed upon: 60 ms apart, lost after four of them.
+    eventually("the session is up at the neighbour", TEST_TIMEOUT, || peer.is_up(&net).then_some(()));
+    // The negotiated interval is 60 ms; the session is lost after four of them.
     let agreed =
         eventually("the intervals hold", TEST_TIMEOUT, || bfd_session(&net).filter(|s| s.interval_us == 60_000));
     assert_eq!(agreed.detection_time_us, 240_000, "{name}: {agreed:?}");
     assert_eq!(net.instance("d1", "W").expect("answers").priority, 100);
-    // It dies.
+    // The neighbour dies.
     for pid in &pids {
         net.lan.signal(*pid, Signal::SIGKILL).expect("dies");
     }
@@ -174,13 +171,13 @@ fn check_interoperation(name: &str, peer: &dyn Neighbour, ipv6: bool) {
     let down = wait_for_session(&net, State::Down);
     assert_eq!(down.last_down_reason.as_deref(), Some("control detection time expired"), "{name}");
     eventually("the priority follows", TEST_TIMEOUT, || net.instance("d1", "W").filter(|i| i.priority == 90));
-    // It returns, and we go.
+    // It returns, and evenkeel stops.
     let _ = net.lan.ip("d2", "addr del 192.168.1.100/24 dev eth0");
     let pids = peer.start(&net, ours).expect("it was there before");
     wait_for_session(&net, State::Up);
-    eventually("the neighbour says so too", TEST_TIMEOUT, || peer.is_up(&net).then_some(()));
+    eventually("the session is up at the neighbour", TEST_TIMEOUT, || peer.is_up(&net).then_some(()));
     net.lan.signal(d1, Signal::SIGTERM).expect("stops");
-    eventually("the neighbour knows that we are gone", TEST_TIMEOUT, || (!peer.is_up(&net)).then_some(()));
+    eventually("the session is down at the neighbour", TEST_TIMEOUT, || (!peer.is_up(&net)).then_some(()));
     for pid in pids {
         let _ = net.lan.signal(pid, Signal::SIGTERM);
     }
@@ -217,7 +214,7 @@ fn keepalived_over_ipv6() {
     check_interoperation("keepalived6", &Keepalived, true);
 }
 
-/// BFD_CHECK: a real server lives while its session is up.
+/// BFD_CHECK: a real server is up while its session is up.
 #[test]
 fn a_real_server_leaves_with_its_session_and_comes_back() {
     let Some(net) = Net::new("bfd-check") else { return };

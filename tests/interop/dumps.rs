@@ -1,4 +1,5 @@
-//! The files that signals ask for: equal to keepalived's, but for times, and for counts of what goes on meanwhile.
+//! The files that keepalived's signals request (data, statistics, JSON): equal to keepalived's, except times and counters
+//! that change meanwhile.
 
 use std::fs;
 use std::path::Path;
@@ -25,13 +26,13 @@ struct Dumps {
     data: String,
 }
 
-/// Asks by a signal, and reads what is new.
+/// Sends a signal and reads the file that it requests.
 fn request_dump(pid: Pid, signal: i32, file: &Path) -> String {
     let _ = fs::remove_file(file);
     forward_signal(nix::unistd::Pid::from_raw(pid.0 as i32), signal);
     let mut before = String::new();
     eventually(&format!("{}", file.display()), TEST_TIMEOUT, || {
-        // keepalived writes as it goes: it is done when nothing more comes.
+        // keepalived writes in pieces: the file is complete when it does not grow any more.
         let now = fs::read_to_string(file).ok()?;
         let done = !now.is_empty() && now == before;
         before.clone_from(&now);
@@ -69,9 +70,9 @@ fn take_dumps(net: &Net, name: &str, run: &Path, args: &[&str]) -> Dumps {
     Dumps { json, stats, data }
 }
 
-/// `json_version 2`: the same instances, in an object, and with them the processes that are tracked.
+/// `json_version 2`: the same instances in an object, with the tracked processes.
 #[test]
-fn the_second_version_of_json_tells_of_processes() {
+fn json_version_2_contains_tracked_processes() {
     let Some(net) = Net::directors("json-2") else { return };
     let file = net.lan.dir.join("dump.json");
     let global = format!("global_defs {{\n json_version 2\n json_dump_file {}\n}}\n", file.display());
@@ -97,7 +98,7 @@ fn dumps_are_keepaliveds() {
     let Some(net) = Net::directors("interop-dumps") else { return };
     let keepalived = Path::new("/usr/sbin/keepalived");
     if !keepalived.exists() {
-        return eprintln!("skipped: it needs Debian's keepalived (make test-deps)");
+        return eprintln!("skipped: this test needs Debian's keepalived (make test-deps)");
     }
     net.lan.sysctl("d1", "net/ipv6/conf/eth0/disable_ipv6", "0").expect("IPv6");
     let file = net.write_config("d1", CONFIG).to_string_lossy().into_owned();

@@ -1,5 +1,4 @@
-//! Debian's keepalived as the other director, in both roles: it follows our adverts and we its, through election,
-//! fail-over and return.
+//! Interoperation with Debian's keepalived, BIRD and FRR.
 
 mod bfd;
 mod dumps;
@@ -13,11 +12,11 @@ use std::path::Path;
 use evenkeel_testkit::lan::Pid;
 use evenkeel_tests::Net;
 
-/// Starts keepalived in the foreground.
+/// Starts keepalived in the foreground on a host. `None` if it is not installed: the test is skipped.
 pub fn start_keepalived(net: &Net, host: &str, config: &str) -> Option<Pid> {
     let program = Path::new("/usr/sbin/keepalived");
     if !program.exists() {
-        eprintln!("skipped: it needs Debian's keepalived (make test-deps)");
+        eprintln!("skipped: this test needs Debian's keepalived (make test-deps)");
         return None;
     }
     let file = net.write_config(host, &format!("global_defs {{\n script_user root\n}}\n{config}"));

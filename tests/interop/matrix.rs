@@ -1,7 +1,8 @@
-//! Every way of speaking that Debian's keepalived has × who is master × every way to lose it and to get it back.
+//! VRRP with Debian's keepalived: every mode that it supports × which of the two is master × every way to lose the master
+//! and to get it back.
 //!
-//! The hosts are d1 (192.168.1.2, fd99::2) with us and d2 (.3, ::3) with keepalived. First it has the higher priority,
-//! then we have.
+//! d1 (192.168.1.2, fd99::2) runs evenkeel and d2 (.3, ::3) runs keepalived. First keepalived has the higher priority, then
+//! evenkeel has.
 
 use std::time::{Duration, Instant};
 
@@ -12,17 +13,17 @@ use nix::sys::signal::Signal;
 
 use crate::start_keepalived;
 
-/// A way of speaking: what stands in an instance beside its name, interface, number, priority and addresses.
+/// A mode of VRRP: the lines of an instance besides its name, interface, VRID, priority and addresses.
 struct VrrpMode {
     name: &'static str,
-    /// On every director.
+    /// Lines of both directors.
     both: &'static str,
-    /// On d1 alone, on d2 alone.
+    /// Lines of d1 only, lines of d2 only.
     each: [&'static str; 2],
     ipv6: bool,
 }
 
-/// Three master-down intervals, and some.
+/// Three master-down intervals and more.
 const V2_STABLE_TIME: Duration = Duration::from_secs(11);
 const V3_STABLE_TIME: Duration = Duration::from_secs(6);
 
@@ -61,7 +62,7 @@ impl Pair<'_> {
         self.net.start_daemon("d1", &self.config(0, priority))
     }
 
-    /// SIGKILL, and its child, which follows by itself, is gone too.
+    /// Kills keepalived and waits for the end of its child process, which follows by itself.
     fn kill_keepalived(&self, keepalived: Pid) {
         let file = self.net.lan.dir.join("d2-keepalived/r");
         let child = std::fs::read_to_string(file).expect("a pid file").trim().to_owned();
@@ -75,7 +76,7 @@ impl Pair<'_> {
         self.net.lan.ip(host, &format!("{family} addr show")).is_ok_and(|t| t.contains(vip))
     }
 
-    /// The one holds the address and the other does not.
+    /// Waits until `holder` has the address and the other director does not.
     fn wait_for_single_holder(&self, holder: &str, what: &str) {
         let other = if holder == "d1" { "d2" } else { "d1" };
         let done = || (self.has_address(holder) && !self.has_address(other)).then_some(());
@@ -92,16 +93,16 @@ impl Pair<'_> {
             std::thread::sleep(Duration::from_millis(20));
         }
         if holder == "d2" {
-            // Without refusing anything of it, if it can be heard.
+            // evenkeel follows, unless its link is down.
             let follows = || {
                 let i = self.net.instance("d1", "V")?;
                 matches!(i.state, State::Backup | State::Fault).then_some(())
             };
-            eventually("we follow", TEST_TIMEOUT, follows);
+            eventually("evenkeel follows", TEST_TIMEOUT, follows);
         }
     }
 
-    /// It stays so, longer than it would take either to take over.
+    /// Checks that this does not change within a time in which either could take over.
     fn check_holder_is_stable(&self, holder: &str) {
         let other = if holder == "d1" { "d2" } else { "d1" };
         let until = Instant::now() + if self.mode.both.contains("version 3") { V3_STABLE_TIME } else { V2_STABLE_TIME };
@@ -115,7 +116,7 @@ impl Pair<'_> {
         self.net.lan.ip("sw", &format!("link set p-{host} {what}")).expect("the port changes");
     }
 
-    /// A host that lost its power has no address any more when it comes back.
+    /// A host that has lost its power has no virtual address when it comes back.
     fn remove_addresses(&self, host: &str) {
         let vips: &[&str] = if self.mode.ipv6 { &["fe80::100/64", "fd99::100/64"] } else { &["192.168.1.100/24"] };
         let _ = self.net.lan.ip(host, "link del vrrp.51");
@@ -124,32 +125,29 @@ impl Pair<'_> {
         }
     }
 
-    /// The master is there, is cut off visibly and silently, and comes back each time.
+    /// Cuts the master off, first with a link that it sees going down, then with one that stays up; it comes back each time.
     fn check_link_failures(&self, master: &str, other: &str) {
         self.set_switch_port(master, "down");
-        self.wait_for_single_holder(other, "after a cut that the master sees");
+        self.wait_for_single_holder(other, "after a link failure that the master sees");
         self.set_switch_port(master, "up");
-        self.wait_for_single_holder(master, "after that cut");
+        self.wait_for_single_holder(master, "after the link is back");
         self.set_switch_port(master, "nomaster");
-        eventually("both are master while nothing passes", TEST_TIMEOUT, || {
+        eventually("both are master while the link is cut", TEST_TIMEOUT, || {
             (self.has_address("d1") && self.has_address("d2")).then_some(())
         });
         self.set_switch_port(master, "master br0");
-        self.wait_for_single_holder(master, "after a cut that nobody sees");
+        self.wait_for_single_holder(master, "after a link failure that the master does not see");
     }
 }
 
 fn run_mode(mode: &VrrpMode) {
     let Some(net) = Net::directors(&format!("matrix-{}", mode.name)) else { return };
     if mode.ipv6 {
-        for (host, own) in [("d1", "fd99::2"), ("d2", "fd99::3")] {
-            net.lan.sysctl(host, "net/ipv6/conf/eth0/disable_ipv6", "0").expect("IPv6");
-            net.lan.ip(host, &format!("addr add {own}/64 dev eth0 nodad")).expect("an address");
-        }
+        net.add_ipv6_to_directors();
     }
     let pair = Pair { net, mode };
 
-    // keepalived is master, and we follow.
+    // keepalived is master, and evenkeel follows.
     let Some(k) = pair.start_keepalived(150) else { return };
     eventually("keepalived holds the address", TEST_TIMEOUT, || pair.has_address("d2").then_some(()));
     let d1 = pair.start_evenkeel(100);
@@ -158,14 +156,14 @@ fn run_mode(mode: &VrrpMode) {
     });
     assert_eq!((i.counters.became_master, i.counters.rejected.len()), (0, 0), "{}: {:?}", mode.name, i.counters);
     pair.check_holder_is_stable("d2");
-    // It stops: its priority 0 hands over to us. It returns.
+    // It stops, and its priority 0 hands over to evenkeel. It returns.
     pair.net.lan.signal(k, Signal::SIGTERM).expect("stops");
     pair.wait_for_single_holder("d1", "keepalived stopped");
     let because = pair.net.instance("d1", "V").expect("answers").reason;
     assert!(because.ends_with("resigned with priority 0"), "{}: {because}", mode.name);
     let k = pair.start_keepalived(150).expect("it was there before");
     pair.wait_for_single_holder("d2", "keepalived returned");
-    // Its host dies, and returns.
+    // Its host fails, and returns.
     pair.set_switch_port("d2", "down");
     pair.kill_keepalived(k);
     eventually("we take over", TEST_TIMEOUT, || pair.has_address("d1").then_some(()));
@@ -179,7 +177,7 @@ fn run_mode(mode: &VrrpMode) {
     assert!(because.ends_with("advertises priority 150"), "{}: {because}", mode.name);
     pair.check_link_failures("d2", "d1");
 
-    // Now we are the one of higher priority.
+    // Now evenkeel has the higher priority.
     pair.net.lan.signal(d1, Signal::SIGTERM).expect("stops");
     let d1 = pair.start_evenkeel(200);
     pair.wait_for_single_holder("d1", "we came with a higher priority");
@@ -202,7 +200,7 @@ fn run_mode(mode: &VrrpMode) {
 
 const PASS: &str = "authentication {\nauth_type PASS\nauth_pass secret12\n}\n";
 const AH: &str = "authentication {\nauth_type AH\nauth_pass secret12\n}\n";
-/// keepalived sends its form of old; we recognise it and answer in it.
+/// keepalived sends the old form of the checksum; evenkeel recognises it and uses it, too.
 const OLD_CHECKSUM: [&str; 2] =
     [PEERS_V4[0], "old_unicast_checksum\nunicast_src_ip 192.168.1.3\nunicast_peer {\n192.168.1.2\n}\n"];
 
@@ -222,9 +220,9 @@ const MODES: &[VrrpMode] = &[
     VrrpMode { name: "v3-ipv6-unicast", both: FAST, each: PEERS_V6, ipv6: true },
 ];
 
-/// All at once: they mostly wait.
+/// All modes at once: they mostly wait.
 #[test]
-fn every_way_of_speaking_survives_every_loss_and_return() {
+fn every_mode_survives_every_loss_and_return() {
     std::thread::scope(|s| {
         for mode in MODES {
             std::thread::Builder::new().name(mode.name.into()).spawn_scoped(s, || run_mode(mode)).expect("a thread");

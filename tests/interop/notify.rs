@@ -1,4 +1,4 @@
-//! Notification beside keepalived's own: the same instance, the same events, the same FIFO lines and script arguments.
+//! Notifications beside keepalived's: the same instances and events give the same FIFO lines and the same script arguments.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::start_keepalived;
 
-/// A script that writes its arguments, one run a line, and the directory that it and the FIFO's copy are in.
+/// Writes a script that records its arguments, one line for each run. Returns its path, and the directory of the records.
 fn write_script(net: &Net, name: &str) -> (String, std::path::PathBuf) {
     let dir = net.lan.dir.join(name);
     fs::create_dir_all(&dir).expect("writable");
@@ -25,7 +25,7 @@ fn write_script(net: &Net, name: &str) -> (String, std::path::PathBuf) {
     (path.display().to_string(), dir)
 }
 
-/// Reads a FIFO into a file beside it until it is closed.
+/// Starts a process that copies a FIFO to the file `lines` beside it.
 fn read_fifo(net: &Net, host: &str, dir: &Path) -> Pid {
     let fifo = dir.join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("made");
@@ -50,8 +50,8 @@ fn notify_config(script: &str, dir: &Path) -> String {
     )
 }
 
-/// Start, master, the link lost and found, stop; what was told in the FIFO and to scripts, the latter sorted: keepalived
-/// starts them at once, and they overtake each other.
+/// Start, MASTER, link down and up, stop. Returns the lines of the FIFO, and the runs of scripts, sorted, because keepalived
+/// starts several at once.
 fn run_life_cycle(net: &Net, name: &str, start: impl Fn(&str) -> Option<Pid>) -> Option<(Vec<String>, Vec<String>)> {
     let (script, dir) = write_script(net, name);
     let reader = read_fifo(net, "d1", &dir);
@@ -76,7 +76,7 @@ fn run_life_cycle(net: &Net, name: &str, start: impl Fn(&str) -> Option<Pid>) ->
 }
 
 #[test]
-fn scripts_and_fifos_are_told_what_keepalived_tells() {
+fn scripts_and_fifos_get_the_notifications_that_keepalived_sends() {
     let Some(net) = Net::directors("interop-notify") else { return };
     let Some(theirs) = run_life_cycle(&net, "keepalived", |c| start_keepalived(&net, "d1", c)) else { return };
     let ours = run_life_cycle(&net, "evenkeel", |c| Some(net.start_daemon("d1", c))).expect("it starts");
@@ -90,7 +90,7 @@ fn scripts_and_fifos_are_told_what_keepalived_tells() {
 }
 
 #[test]
-fn a_removed_instance_is_told_as_deleted_and_servers_as_up_and_down() {
+fn a_removed_instance_is_notified_as_deleted_and_servers_as_up_and_down() {
     let Some(net) = Net::directors("notify-lvs") else { return };
     let (script, dir) = write_script(&net, "evenkeel");
     let reader = read_fifo(&net, "d1", &dir);
@@ -109,7 +109,7 @@ fn a_removed_instance_is_told_as_deleted_and_servers_as_up_and_down() {
         eventually(line, TEST_TIMEOUT, || read_lines(&dir, "lines").contains(&line.to_owned()).then_some(()))
     };
     has("INSTANCE \"V\" MASTER 150");
-    // Nobody listens on port 81.
+    // No process listens on port 81.
     has("RS [192.168.1.11]:tcp:80 [192.168.1.100]:tcp:80 DOWN");
     eventually("the script", TEST_TIMEOUT, || read_lines(&dir, "runs").contains(&"down|".to_owned()).then_some(()));
     net.write_config("d1", &text(""));
@@ -118,7 +118,7 @@ fn a_removed_instance_is_told_as_deleted_and_servers_as_up_and_down() {
     let _ = net.lan.signal(reader, Signal::SIGTERM);
 }
 
-/// Two instances on two links and the group that holds them together.
+/// Two instances on two links, in a sync group.
 fn sync_group_config(script: &str, dir: &Path) -> String {
     let times = "version 3\nadvert_int 0.2\n";
     format!(
@@ -131,8 +131,9 @@ fn sync_group_config(script: &str, dir: &Path) -> String {
     )
 }
 
-/// Start, and steps of `ip` or `write FILE TEXT`, and stop, each with the number of FIFO lines that it brings. What came in each stage, in any
-/// order (members of a group are told of in the order of their timers), and what the scripts were given.
+/// Start, steps, stop. A step is a command of `ip`, or `write FILE TEXT`, with the number of FIFO lines that it causes. Returns
+/// the lines of each stage, sorted, because members of a group are notified in the order of their timers; and the runs of
+/// scripts.
 fn run_stages(
     net: &Net,
     name: &str,
@@ -174,7 +175,7 @@ fn run_stages(
     Some((out, runs))
 }
 
-/// More links for d1: `w0` and its far end `w1`, and so on.
+/// Adds links to d1: `w0` with its peer `w1`, and so on.
 fn add_links(net: &Net, names: &[char]) {
     for n in names {
         for command in [
@@ -202,7 +203,7 @@ fn a_sync_group_changes_as_keepalived_has_it() {
     assert_eq!(ours, theirs);
 }
 
-/// An instance that tracks one link as a condition, and others that add to its priority and take from it.
+/// An instance that tracks one link without a weight, and others that raise or lower its priority.
 fn track_interface_config(_: &str, dir: &Path) -> String {
     format!(
         "global_defs {{\n vrrp_notify_fifo {}/fifo\n vrrp_notify_priority_changes\n}}\n{}",
@@ -244,7 +245,7 @@ fn tracked_interfaces_do_what_they_do_in_keepalived() {
     assert_eq!(ours, theirs);
 }
 
-/// An instance that weighs the numbers in two files, and must not find one in a third.
+/// An instance that tracks two files with weights, and a third without.
 fn track_file_config(_: &str, dir: &Path) -> String {
     let at = dir.display();
     format!(

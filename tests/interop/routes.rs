@@ -1,4 +1,4 @@
-//! Routes and rules as keepalived puts them in: the same lines in `ip route` and `ip rule`.
+//! Virtual and static routes, rules and addresses: the same lines in `ip route`, `ip rule` and `ip addr` as with keepalived.
 
 use evenkeel_core::vrrp::State;
 use evenkeel_testkit::demo_network::VIP;
@@ -43,7 +43,7 @@ fn routes_config() -> String {
     format!("{statics}{}", vrrp_instance(150, more))
 }
 
-/// What `ip` shows of keepalived's protocol, and the static address.
+/// The routes and rules of keepalived's protocol as `ip` shows them, and the static address.
 fn read_routes_and_rules(net: &Net) -> Vec<String> {
     let mut all = Vec::new();
     for command in ["-4 route show table all", "-6 route show table all", "-4 rule show", "-6 rule show"] {
@@ -57,11 +57,11 @@ fn read_routes_and_rules(net: &Net) -> Vec<String> {
     all
 }
 
-/// As master, and after the stop.
+/// The lines as master, and after the stop.
 fn run_life_cycle(net: &Net, start: impl Fn(&str) -> Option<Pid>) -> Option<[Vec<String>; 2]> {
     let pid = start(&routes_config())?;
     eventually("master", TEST_TIMEOUT, || net.has_address("d1", VIP).then_some(()));
-    // Both put everything in within the turn that makes them master, rules last.
+    // Both daemons add everything when they become master, rules last.
     let master = eventually("all of it", TEST_TIMEOUT, || Some(read_routes_and_rules(net)).filter(|s| s.len() >= 30));
     net.lan.signal(pid, Signal::SIGTERM).expect("stops");
     let after =
@@ -72,8 +72,7 @@ fn run_life_cycle(net: &Net, start: impl Fn(&str) -> Option<Pid>) -> Option<[Vec
 #[test]
 fn routes_and_rules_are_keepaliveds() {
     let Some(net) = Net::directors("interop-routes") else { return };
-    net.lan.sysctl("d1", "net/ipv6/conf/eth0/disable_ipv6", "0").expect("IPv6");
-    net.lan.ip("d1", "addr add fd99::2/64 dev eth0 nodad").expect("an address");
+    net.add_ipv6_to_directors();
     let Some(theirs) = run_life_cycle(&net, |c| start_keepalived(&net, "d1", c)) else { return };
     let ours = run_life_cycle(&net, |c| Some(net.start_daemon("d1", c))).expect("it starts");
     for (ours, theirs) in ours.iter().zip(&theirs) {
@@ -98,8 +97,7 @@ fn read_addresses(net: &Net) -> Vec<String> {
 #[test]
 fn addresses_are_keepaliveds() {
     let Some(net) = Net::directors("interop-addresses") else { return };
-    net.lan.sysctl("d1", "net/ipv6/conf/eth0/disable_ipv6", "0").expect("IPv6");
-    net.lan.ip("d1", "addr add fd99::2/64 dev eth0 nodad").expect("an address");
+    net.add_ipv6_to_directors();
     let more = "version 3\nadvert_int 0.2\nvirtual_ipaddress_excluded {\n192.168.1.101/24 noprefixroute\n\
         192.168.3.1/32 peer 192.168.3.2\n192.168.4.1/24 brd + scope link\n192.168.1.102/24 preferred_lft 1000\n\
         fd99::70/64 preferred_lft 0\nfd99::71/128 preferred_lft forever\nfd99::72/128\nfd99::73/64 noprefixroute\n}\n";
@@ -113,7 +111,7 @@ fn addresses_are_keepaliveds() {
             let _ = net.lan.ip("d1", "addr del 192.168.3.1 peer 192.168.3.2/32 dev eth0");
         }
         eventually("they are gone", TEST_TIMEOUT, || read_addresses(&net).is_empty().then_some(()));
-        // Seconds pass between the two looks.
+        // A second may pass between two readings.
         all.into_iter().map(|l| l.replace("999sec", "1000sec")).collect::<Vec<_>>()
     };
     let Some(k) = start_keepalived(&net, "d1", &config) else { return };
@@ -121,9 +119,10 @@ fn addresses_are_keepaliveds() {
     assert_eq!(life(net.start_daemon("d1", &config), true), theirs);
 }
 
-/// `no_track`: whoever takes an address away may. `track_group`: without a static address its instances stand still.
+/// A deleted address is added again unless it has `no_track`. With `track_group` a missing static address is a fault of the
+/// group's instances.
 #[test]
-fn addresses_are_put_back_unless_nobody_tracks_them() {
+fn addresses_are_restored_unless_they_are_not_tracked() {
     let Some(net) = Net::directors("no-track") else { return };
     let statics = "static_ipaddress {\n10.5.0.1/24 dev eth0 track_group G\n}\ntrack_group G {\n group {\n  V\n }\n}\n";
     let more =
@@ -134,15 +133,16 @@ fn addresses_are_put_back_unless_nobody_tracks_them() {
     for vip in ["192.168.1.102", "192.168.1.101"] {
         net.lan.ip("d1", &format!("addr del {vip}/24 dev eth0")).expect("gone");
     }
-    eventually("it is put back", TEST_TIMEOUT, || there("192.168.1.101").then_some(()));
+    eventually("it is restored", TEST_TIMEOUT, || there("192.168.1.101").then_some(()));
     assert!(!there("192.168.1.102"));
     let i = net.instance("d1", "V").expect("answers");
     assert_eq!(i.state, State::Master, "the static address is there: {}", i.reason);
 }
 
-/// `no_track`: whoever takes a route or rule out may. `track_group`: without a static route its instances stand still.
+/// A deleted route or rule is added again unless it has `no_track`. With `track_group` a missing static route is a fault of
+/// the group's instances.
 #[test]
-fn routes_and_rules_are_put_back_unless_nobody_tracks_them() {
+fn routes_and_rules_are_restored_unless_they_are_not_tracked() {
     let Some(net) = Net::directors("no-track-routes") else { return };
     let statics = "static_routes {\n10.6.0.0/16 via 192.168.55.1 dev eth0 track_group G\n}\n\
         static_rules {\nfrom 10.6.0.0/16 table 100 priority 1000 track_group G\n}\n\
@@ -152,7 +152,7 @@ fn routes_and_rules_are_put_back_unless_nobody_tracks_them() {
         default via 192.168.1.1 dev eth0 table 100\n}\n\
         virtual_rules {\nfrom 192.168.1.100 table 100 priority 1001\n\
         from 10.7.0.0/16 table 100 priority 1002 no_track\n}";
-    net.lan.ip("d1", "addr add 192.168.55.2/24 dev eth0").expect("a way to a router");
+    net.lan.ip("d1", "addr add 192.168.55.2/24 dev eth0").expect("a route to the gateway");
     net.start_daemon("d1", &format!("{statics}{}", vrrp_instance(150, more)));
     let there = |what: &str| {
         let shown =
@@ -174,18 +174,18 @@ fn routes_and_rules_are_put_back_unless_nobody_tracks_them() {
         net.lan.ip("d1", command).expect("gone");
     }
     for put_back in ["10.7.0.0/16 via", "default via 192.168.1.1", "1001:", "1000:", "10.6.0.0/16 via"] {
-        eventually(&format!("{put_back} is put back"), TEST_TIMEOUT, || there(put_back).then_some(()));
+        eventually(&format!("{put_back} is restored"), TEST_TIMEOUT, || there(put_back).then_some(()));
     }
-    assert!(!there("10.8.0.0/16") && !there("1002:"), "whoever takes them out may");
-    // The next change of an address is no reason to put them back.
+    assert!(!there("10.8.0.0/16") && !there("1002:"), "these are not tracked");
+    // A later change of an address does not restore them.
     net.lan.ip("d1", "addr add 192.168.1.55/24 dev eth0").expect("another address");
     eventually("it was seen", TEST_TIMEOUT, || there("10.7.0.0/16").then_some(()));
-    assert!(!there("10.8.0.0/16") && !there("1002:"), "and still may");
+    assert!(!there("10.8.0.0/16") && !there("1002:"), "these are not tracked");
     assert_eq!(state().expect("answers").0, State::Master);
-    // Where there is no way to its router any more, a static route cannot be put back.
+    // Without a route to its gateway a static route cannot be restored.
     net.lan.ip("d1", "addr del 192.168.55.2/24 dev eth0").expect("no way");
     net.lan.ip("d1", "route del 10.6.0.0/16").expect("gone");
-    let why = eventually("it stands still", TEST_TIMEOUT, || state().filter(|(s, _)| *s == State::Fault)).1;
+    let why = eventually("it is in FAULT", TEST_TIMEOUT, || state().filter(|(s, _)| *s == State::Fault)).1;
     assert!(why.contains("route 10.6.0.0/16 via 192.168.55.1 dev eth0 is missing"), "{why}");
     net.lan.ip("d1", "addr add 192.168.55.2/24 dev eth0").expect("a way");
     eventually("master again", TEST_TIMEOUT, || state().filter(|(s, _)| *s == State::Master));

@@ -1,17 +1,16 @@
-//! How soon keepalived takes over from us when we give up.
+//! The time that keepalived needs to take over from evenkeel when evenkeel resigns, or when its worker process dies.
 
 use std::time::{Duration, Instant};
 
 use evenkeel_core::vrrp::State;
 use evenkeel_testkit::demo_network::VIP;
 use evenkeel_testkit::lan::eventually;
-use evenkeel_tests::{Net, TEST_TIMEOUT};
+use evenkeel_tests::{Net, TEST_TIMEOUT, send_signal, worker_pid};
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
 
 use crate::start_keepalived;
 
-/// Version 3, an advert every four seconds: keepalived's skew, with priority 100, is 2.4 s.
+/// Version 3, an advert every four seconds. keepalived's skew time with priority 100 is 2.4 s.
 fn instance_config(priority: u8, more: &str) -> String {
     format!(
         "vrrp_instance V {{\ninterface eth0\nvirtual_router_id 51\npriority {priority}\nversion 3\nadvert_int 4\n{more}\n\
@@ -19,7 +18,7 @@ fn instance_config(priority: u8, more: &str) -> String {
     )
 }
 
-/// In version 2 the parent says priority 0 twice, which to keepalived is as good as once.
+/// In version 2 the supervisor sends priority 0 twice, which has the same effect on keepalived as once.
 #[test]
 fn keepalived_takes_over_when_we_die_in_version_2() {
     let Some(net) = Net::directors("takeover-v2") else { return };
@@ -32,21 +31,14 @@ fn keepalived_takes_over_when_we_die_in_version_2() {
     eventually("keepalived follows", TEST_TIMEOUT, || log().contains("(V) Entering BACKUP STATE").then_some(()));
     std::thread::sleep(Duration::from_secs(2));
     let begun = Instant::now();
-    kill_worker(d1);
+    send_signal(worker_pid(d1), Signal::SIGKILL);
     eventually("keepalived is master", TEST_TIMEOUT, || log().contains("(V) Entering MASTER STATE").then_some(()));
-    // Its skew is 0.6 s, and silence would have taken 3.6 s.
+    // Its skew time is 0.6 s. Without priority 0 it would have needed 3.6 s.
     assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", begun.elapsed());
 }
 
-/// Its parent is to speak, and not to start it again before we have looked.
-fn kill_worker(parent: evenkeel_testkit::lan::Pid) {
-    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", parent.0)).expect("it lives");
-    let worker: i32 = children.split_whitespace().next().and_then(|c| c.parse().ok()).expect("a child");
-    nix::sys::signal::kill(Pid::from_raw(worker), Signal::SIGKILL).expect("it lives");
-}
-
 #[test]
-fn keepalived_takes_over_long_before_its_skew_when_we_die_or_are_told_to() {
+fn keepalived_takes_over_long_before_its_skew_when_we_die_or_resign() {
     for (name, more, dies) in [("died", "", true), ("released", "release_interval 0.05", false)] {
         let Some(net) = Net::directors(&format!("takeover-{name}")) else { return };
         let d1 = net.start_daemon("d1", &instance_config(200, more));
@@ -56,11 +48,11 @@ fn keepalived_takes_over_long_before_its_skew_when_we_die_or_are_told_to() {
         }
         let log = || net.lan.log("d2-keepalived");
         eventually("keepalived follows", TEST_TIMEOUT, || log().contains("(V) Entering BACKUP STATE").then_some(()));
-        // An advert must have come: keepalived's first interval is its own.
+        // keepalived needs an advert first: until then it uses its own interval.
         std::thread::sleep(Duration::from_secs(5));
         let begun = Instant::now();
         if dies {
-            kill_worker(d1);
+            send_signal(worker_pid(d1), Signal::SIGKILL);
         } else {
             net.lan.signal(d1, Signal::SIGTERM).expect("stops");
         }

@@ -41,7 +41,10 @@ fn servers_are_added_drained_and_weighed_without_a_reload() {
     assert_eq!((in_force(0, Some(0)).up, in_force(1, Some(3)).weight), (true, 3));
     let text = String::from_utf8_lossy(&net.evenkeel("d1", &["status"]).stdout).into_owned();
     assert!(text.contains("override: 192.168.1.11 of every virtual server is drained\n"), "{text}");
-    assert!(text.contains("override: 192.168.1.12 of 192.168.1.100:80 has weight 3, until the next reload\n"), "{text}");
+    assert!(
+        text.contains("override: 192.168.1.12 of 192.168.1.100:80 has weight 3, until the next reload\n"),
+        "{text}"
+    );
 
     for (bad, why) in [
         ("drain 192.168.1.100:80 10.9.9.9", "192.168.1.100:80 has no real server 10.9.9.9"),

@@ -1,22 +1,15 @@
-//! What happens when the process that speaks VRRP dies: its parent gives up for it, peers take over at once, and it starts
-//! anew.
+//! The supervisor: if the worker process dies or hangs, the supervisor resigns mastership for it, a peer takes over at once,
+//! and a new worker process starts.
 
 use std::time::{Duration, Instant};
 
 use evenkeel_core::vrrp::State;
 use evenkeel_testkit::demo_network::VIP;
 use evenkeel_testkit::lan::{Pid, eventually};
-use evenkeel_tests::{Net, TEST_TIMEOUT, vrrp_instance};
+use evenkeel_tests::{Net, TEST_TIMEOUT, send_signal, vrrp_instance, worker_pid};
 use nix::sys::signal::Signal;
 
-/// The process that a daemon's parent watches.
-fn worker_pid(parent: Pid) -> u32 {
-    let path = format!("/proc/{0}/task/{0}/children", parent.0);
-    let children = std::fs::read_to_string(path).expect("it lives");
-    children.split_whitespace().next().and_then(|c| c.parse().ok()).expect("a child")
-}
-
-/// d1 is master with 254, d2 backup with 253, whose skew is 12 ms.
+/// Starts d1, master with priority 254, and d2, backup with priority 253 and a skew time of 12 ms.
 fn start_pair(name: &str, more: &str) -> Option<(Net, Pid)> {
     let net = Net::directors(name)?;
     let d1 = net.start_daemon("d1", &vrrp_instance(254, more));
@@ -26,13 +19,8 @@ fn start_pair(name: &str, more: &str) -> Option<(Net, Pid)> {
     Some((net, d1))
 }
 
-/// It is not stopped by us but killed, and nobody waits for it but its parent.
-fn send_signal(pid: u32, signal: Signal) {
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal).expect("it lives");
-}
-
 #[test]
-fn a_peer_takes_over_at_once_when_the_working_process_is_killed() {
+fn a_peer_takes_over_at_once_when_the_worker_process_is_killed() {
     for (name, more) in [
         ("guard", ""),
         ("guard-ah", "authentication {\nauth_type AH\nauth_pass secret12\n}"),
@@ -44,9 +32,9 @@ fn a_peer_takes_over_at_once_when_the_working_process_is_killed() {
         send_signal(worker_pid(d1), Signal::SIGKILL);
         let i = net.wait_state("d2", "V", State::Master);
         assert_eq!(i.reason, "192.168.1.2 resigned with priority 0");
-        // Long before 3 s of silence would have told; how long exactly is for the benchmark.
+        // Long before the backup would detect 3 s without adverts. The benchmark measures the exact time.
         assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", begun.elapsed());
-        // It starts anew with the process id of before, and takes the address back, once.
+        // The next worker belongs to the same supervisor, and takes the address back.
         net.wait_state("d1", "V", State::Master);
         eventually("the address is back", TEST_TIMEOUT, || {
             (net.has_address("d1", VIP) && !net.has_address("d2", VIP)).then_some(())
@@ -81,7 +69,7 @@ fn a_thread_that_hangs_is_ended() {
     });
 }
 
-/// As a virtual machine that its host paused (keepalived.conf(5), `timer_expired_backup`).
+/// As if a hypervisor had paused the virtual machine (keepalived.conf(5), `timer_expired_backup`).
 #[test]
 fn a_director_that_stood_still_leaves_the_address_where_it_is_now() {
     let more = "state BACKUP\nversion 3\nadvert_int 0.2\nnopreempt\ntimer_expired_backup";
@@ -92,7 +80,7 @@ fn a_director_that_stood_still_leaves_the_address_where_it_is_now() {
     all.iter().rev().for_each(|p| send_signal(*p, Signal::SIGCONT));
     let i = net.wait_state("d1", "V", State::Backup);
     assert!(i.reason.starts_with("it sent no advert for "), "{}", i.reason);
-    eventually("it has left the address", TEST_TIMEOUT, || {
+    eventually("it has removed the address", TEST_TIMEOUT, || {
         (!net.has_address("d1", VIP) && net.has_address("d2", VIP)).then_some(())
     });
     assert!(!net.lan.log("d2").contains("MASTER -> BACKUP"), "{}", net.lan.log("d2"));
@@ -108,7 +96,7 @@ fn a_clean_stop_a_hand_over_and_a_killed_parent_are_left_alone() {
         let child = worker_pid(d1);
         net.lan.signal(d1, signal).expect("ends");
         let gone = || (!std::path::Path::new(&format!("/proc/{child}")).exists()).then_some(());
-        eventually("the working process is gone too", TEST_TIMEOUT, gone);
+        eventually("the worker process is gone, too", TEST_TIMEOUT, gone);
         assert!(net.has_address("d1", VIP), "{signal}: the address stays for the next daemon");
     }
     let d1 = net.start_daemon("d1", &config);
@@ -134,7 +122,7 @@ fn routes_and_rules_stay_through_a_hand_over_and_go_when_another_is_master() {
     let second = net.start_daemon("d1", &vrrp_instance(100, more));
     net.wait_state("d1", "V", State::Master);
     assert!(there(&net) && !net.lan.log("d1").contains("removed r"), "{}", net.lan.log("d1"));
-    // Its host is cut off while it is down, and another has become master meanwhile.
+    // While d1 is down d2 becomes master.
     net.lan.signal(second, Signal::SIGKILL).expect("dies");
     net.start_daemon("d2", &vrrp_instance(200, "version 3\nadvert_int 0.5"));
     net.wait_state("d2", "V", State::Master);
@@ -151,6 +139,6 @@ fn a_stop_takes_no_longer_than_child_wait_time() {
     send_signal(d1.0, Signal::SIGTERM);
     eventually("the end", TEST_TIMEOUT, || net.lan.exit_status(d1));
     assert!(net.lan.log("d1").contains("the worker did not stop within child_wait_time"), "{}", net.lan.log("d1"));
-    // Its last words are said, and its addresses gone.
+    // The supervisor has resigned for it and removed its addresses.
     assert!(!net.has_address("d1", VIP));
 }

@@ -60,8 +60,9 @@ impl Options {
             Some(name) => netlink.link_by_name(name)?.with_context(|| format!("there is no device {name}")),
             None => {
                 let far = if self.addresses.iter().all(IpAddr::is_ipv6) { "2000::" } else { "192.0.2.1" };
-                let route =
-                    netlink.lookup_route(far.parse()?)?.context("there is no default route: name the device by --dev")?;
+                let route = netlink
+                    .lookup_route(far.parse()?)?
+                    .context("there is no default route: name the device by --dev")?;
                 let link = netlink.links()?.into_iter().find(|l| l.index == route.oif);
                 link.context("the device of the default route has vanished")
             }
