@@ -1,5 +1,5 @@
-//! BFD with Debian's BIRD, FRR and keepalived. A session comes up, is lost when the neighbour dies, comes back, and ends when
-//! evenkeel stops.
+//! BFD with Debian's BIRD, FRR and keepalived. A session comes up, is lost when the neighbour dies, comes back, and
+//! ends when evenkeel stops.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

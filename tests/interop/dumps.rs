@@ -1,5 +1,5 @@
-//! The files that keepalived's signals request (data, statistics, JSON): equal to keepalived's, except times and counters
-//! that change meanwhile.
+//! The files that keepalived's signals request (data, statistics, JSON): equal to keepalived's, except times and
+//! counters that change meanwhile.
 
 use std::fs;
 use std::path::Path;

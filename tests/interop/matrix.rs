@@ -1,8 +1,8 @@
-//! VRRP with Debian's keepalived: every mode that it supports × which of the two is master × every way to lose the master
-//! and to get it back.
+//! VRRP with Debian's keepalived: every mode that it supports × which of the two is master × every way to lose the
+//! master and to get it back.
 //!
-//! d1 (192.168.1.2, fd99::2) runs evenkeel and d2 (.3, ::3) runs keepalived. First keepalived has the higher priority, then
-//! evenkeel has.
+//! d1 (192.168.1.2, fd99::2) runs evenkeel and d2 (.3, ::3) runs keepalived. First keepalived has the higher priority,
+//! then evenkeel has.
 
 use std::time::{Duration, Instant};
 
@@ -125,7 +125,8 @@ impl Pair<'_> {
         }
     }
 
-    /// Cuts the master off, first with a link that it sees going down, then with one that stays up; it comes back each time.
+    /// Cuts the master off, first with a link that it sees going down, then with one that stays up; it comes back each
+    /// time.
     fn check_link_failures(&self, master: &str, other: &str) {
         self.set_switch_port(master, "down");
         self.wait_for_single_holder(other, "after a link failure that the master sees");

@@ -1,4 +1,5 @@
-//! Notifications beside keepalived's: the same instances and events give the same FIFO lines and the same script arguments.
+//! Notifications beside keepalived's: the same instances and events give the same FIFO lines and the same script
+//! arguments.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +11,8 @@ use nix::sys::signal::Signal;
 
 use crate::start_keepalived;
 
-/// Writes a script that records its arguments, one line for each run. Returns its path, and the directory of the records.
+/// Writes a script that records its arguments, one line for each run. Returns its path, and the directory of the
+/// records.
 fn write_script(net: &Net, name: &str) -> (String, std::path::PathBuf) {
     let dir = net.lan.dir.join(name);
     fs::create_dir_all(&dir).expect("writable");
@@ -50,8 +52,8 @@ fn notify_config(script: &str, dir: &Path) -> String {
     )
 }
 
-/// Start, MASTER, link down and up, stop. Returns the lines of the FIFO, and the runs of scripts, sorted, because keepalived
-/// starts several at once.
+/// Start, MASTER, link down and up, stop. Returns the lines of the FIFO, and the runs of scripts, sorted, because
+/// keepalived starts several at once.
 fn run_life_cycle(net: &Net, name: &str, start: impl Fn(&str) -> Option<Pid>) -> Option<(Vec<String>, Vec<String>)> {
     let (script, dir) = write_script(net, name);
     let reader = read_fifo(net, "d1", &dir);
@@ -131,9 +133,9 @@ fn sync_group_config(script: &str, dir: &Path) -> String {
     )
 }
 
-/// Start, steps, stop. A step is a command of `ip`, or `write FILE TEXT`, with the number of FIFO lines that it causes. Returns
-/// the lines of each stage, sorted, because members of a group are notified in the order of their timers; and the runs of
-/// scripts.
+/// Start, steps, stop. A step is a command of `ip`, or `write FILE TEXT`, with the number of FIFO lines that it causes.
+/// Returns the lines of each stage, sorted, because members of a group are notified in the order of their timers; and
+/// the runs of scripts.
 fn run_stages(
     net: &Net,
     name: &str,

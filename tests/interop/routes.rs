@@ -1,4 +1,5 @@
-//! Virtual and static routes, rules and addresses: the same lines in `ip route`, `ip rule` and `ip addr` as with keepalived.
+//! Virtual and static routes, rules and addresses: the same lines in `ip route`, `ip rule` and `ip addr` as with
+//! keepalived.
 
 use evenkeel_core::vrrp::State;
 use evenkeel_testkit::demo_network::VIP;
@@ -119,8 +120,8 @@ fn addresses_are_keepaliveds() {
     assert_eq!(life(net.start_daemon("d1", &config), true), theirs);
 }
 
-/// A deleted address is added again unless it has `no_track`. With `track_group` a missing static address is a fault of the
-/// group's instances.
+/// A deleted address is added again unless it has `no_track`. With `track_group` a missing static address is a fault of
+/// the group's instances.
 #[test]
 fn addresses_are_restored_unless_they_are_not_tracked() {
     let Some(net) = Net::directors("no-track") else { return };
@@ -139,8 +140,8 @@ fn addresses_are_restored_unless_they_are_not_tracked() {
     assert_eq!(i.state, State::Master, "the static address is there: {}", i.reason);
 }
 
-/// A deleted route or rule is added again unless it has `no_track`. With `track_group` a missing static route is a fault of
-/// the group's instances.
+/// A deleted route or rule is added again unless it has `no_track`. With `track_group` a missing static route is a
+/// fault of the group's instances.
 #[test]
 fn routes_and_rules_are_restored_unless_they_are_not_tracked() {
     let Some(net) = Net::directors("no-track-routes") else { return };

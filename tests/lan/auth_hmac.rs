@@ -1,4 +1,4 @@
-//! `auth_hmac` between two directors: over both families, while keys change, and against one that has another key.
+//! `auth_hmac` between two directors: IPv4 and IPv6, key changes, and a peer with another key.
 
 use evenkeel_core::vrrp::State;
 use evenkeel_testkit::demo_network::VIP;
@@ -14,9 +14,9 @@ fn auth_hmac_config(keys: &str, active: u8, more: &str) -> String {
 }
 
 #[test]
-fn signing_is_brought_in_and_keys_are_changed_without_a_second_master() {
+fn signing_is_introduced_and_keys_are_changed_without_a_second_master() {
     let Some(net) = Net::directors("signed") else { return };
-    // From adverts that nobody signs to a new key, one director after the other.
+    // From unsigned adverts to a new key, one director after the other.
     let steps = [
         "version 3\nadvert_int 0.2".to_owned(),
         auth_hmac_config(OLD_KEY, 1, "mode receive-only"),
@@ -40,7 +40,7 @@ fn signing_is_brought_in_and_keys_are_changed_without_a_second_master() {
             eventually("reloaded", TEST_TIMEOUT, || {
                 (net.lan.log(host).matches("reloaded").count() > before).then_some(())
             });
-            // Longer than the other waits for an advert that it believes.
+            // Longer than the other director waits for an advert with a valid signature.
             std::thread::sleep(std::time::Duration::from_millis(900));
         }
     }
@@ -56,7 +56,7 @@ fn signing_is_brought_in_and_keys_are_changed_without_a_second_master() {
 }
 
 #[test]
-fn a_director_with_another_key_is_refused_and_told_of() {
+fn a_director_with_another_key_is_rejected_and_reported() {
     let Some(net) = Net::directors("signed-otherwise") else { return };
     let other = "key 1 another-key-another-key-another-key\n";
     net.start_daemon("d1", &vrrp_instance(150, &auth_hmac_config(OLD_KEY, 1, "")));

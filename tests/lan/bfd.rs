@@ -1,4 +1,4 @@
-//! A backup that has a BFD session with the master takes over when that is lost.
+//! `bfd_takeover`: a backup takes over when its BFD session with the master is lost.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn bfd_instance(neighbour: &str) -> String {
 #[test]
 fn losing_the_session_with_the_master_starts_the_take_over() {
     let Some(net) = Net::directors("bfd-takeover") else { return };
-    // Its adverts are missed after half a minute; the session is lost after a quarter of a second.
+    // Missing adverts are detected after half a minute, a lost session after a quarter of a second.
     let slow = "advert_int 10\nbfd_takeover peer\n";
     net.start_daemon("d1", &format!("{}{}", bfd_instance("192.168.1.3"), vrrp_instance(255, slow)));
     net.wait_state("d1", "V", State::Master);
@@ -29,7 +29,7 @@ fn losing_the_session_with_the_master_starts_the_take_over() {
     net.lan.ip("sw", "link set p-d1 nomaster").expect("cut");
     let i = net.wait_state("d2", "V", State::Master);
     assert_eq!(i.reason, "the BFD session with the master 192.168.1.2 went down");
-    // A session that is lost with somebody else than the master changes nothing.
+    // The loss of a session with another router than the master has no effect.
     net.lan.ip("sw", "link set p-d1 master br0").expect("mended");
     net.wait_state("d2", "V", State::Backup);
     eventually("the session is up again", TEST_TIMEOUT, both_up);

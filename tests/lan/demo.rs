@@ -20,8 +20,8 @@ fn all_results_of_the_demo_are_as_expected() {
     assert_eq!(r["failed_during_restart"], 0);
     assert_eq!(r["client_address_seen"], "10.77.0.2");
     assert!(r["connections_kept"].as_u64().expect("a number") > 100, "{r}");
-    // The master fails right after an advert: three intervals and the skew time pass without one, less the time to cut the
-    // link. A loaded machine may need longer, but not another master-down interval.
+    // The master fails right after an advert: three intervals and the skew time pass without one, less the time to cut
+    // the link. A loaded machine may need longer, but not another master-down interval.
     let gap = r["failover_gap_ms"].as_u64().expect("a number");
     let bound = r["failover_bound_ms"].as_u64().expect("a number");
     assert!((bound - 600..2 * bound).contains(&gap), "gap {gap} ms, bound {bound} ms");

@@ -1,4 +1,4 @@
-//! The process that makes health checks and runs scripts: whatever becomes of it, virtual routers and forwarding go on.
+//! The edge process, which makes health checks and runs scripts: if it dies or hangs, VRRP and forwarding continue.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use evenkeel_tests::{Net, SMALL_TABLE, TEST_TIMEOUT, virtual_server, vrrp_instan
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// A script that counts as failed until it has succeeded, and that nothing but its first success lets through: it would
-/// take the address away if a new process began with nothing.
+/// A configuration with a script that counts as failed until it has succeeded (`init_fail`). An edge process that did
+/// not inherit the results of its predecessor would cause a fail-over.
 fn edge_config(dir: &std::path::Path) -> String {
     let caps = dir.join("caps");
     let script = format!("/bin/sh -c 'grep CapEff /proc/self/status > {}; sleep 0.1'", caps.display());
@@ -23,7 +23,7 @@ fn edge_config(dir: &std::path::Path) -> String {
     )
 }
 
-/// What is capable of changing the network, or of loading programs: CAP_NET_ADMIN, CAP_BPF.
+/// CAP_NET_ADMIN and CAP_BPF, with which a process could change the network or load programs.
 const PRIVILEGED_CAPS: u64 = 1 << 12 | 1 << 39;
 
 fn effective_capabilities(text: &str) -> u64 {
@@ -32,7 +32,7 @@ fn effective_capabilities(text: &str) -> u64 {
 }
 
 #[test]
-fn its_death_is_noticed_by_nobody_and_it_begins_anew() {
+fn its_death_changes_no_state_and_another_one_is_started() {
     let Some(net) = Net::new("edge-dies") else { return };
     let mut r1 = Server::start(&net.lan, "r1", 80);
     let _r2 = Server::start(&net.lan, "r2", 80);
@@ -49,7 +49,7 @@ fn its_death_is_noticed_by_nobody_and_it_begins_anew() {
     assert_eq!(
         effective_capabilities(&script) & PRIVILEGED_CAPS,
         PRIVILEGED_CAPS,
-        "a script of root's has what root has: {script}"
+        "a script that runs as root has root's capabilities: {script}"
     );
 
     for signal in [Signal::SIGKILL, Signal::SIGABRT] {
@@ -57,7 +57,7 @@ fn its_death_is_noticed_by_nobody_and_it_begins_anew() {
         kill(Pid::from_raw(before as i32), signal).expect("it runs");
         eventually("another one", TEST_TIMEOUT, || (net.edge_process("d1") != before).then_some(()));
     }
-    // It does its work.
+    // The new one makes checks and runs scripts.
     r1.stop();
     eventually("r1 has left", TEST_TIMEOUT, || (!server(0).up).then_some(()));
     assert!(server(1).up);
@@ -67,9 +67,9 @@ fn its_death_is_noticed_by_nobody_and_it_begins_anew() {
     assert_eq!((i.state, i.counters.became_master), (State::Master, 1), "{i:?}");
     let status = net.status("d1").expect("answers");
     assert!(status.warnings.iter().any(|w| w.contains("has died 2 times")), "{:?}", status.warnings);
-    assert_eq!(server(1).history.len(), 0, "nobody has thought it dead: {:?}", server(1).history);
+    assert_eq!(server(1).history.len(), 0, "the server was never down: {:?}", server(1).history);
 
-    // It goes with the daemon, whichever way that goes.
+    // It ends with the daemon, even if the daemon is killed.
     let last = net.edge_process("d1");
     net.lan.signal(d1, Signal::SIGKILL).expect("dies");
     eventually("it is gone as well", TEST_TIMEOUT, || kill(Pid::from_raw(last as i32), None).is_err().then_some(()));

@@ -1,4 +1,4 @@
-//! Who holds the address: election, hand-over, crash, repair, scripts.
+//! Mastership and addresses: election, hand-over, crash, repair, scripts, sync groups, owners, tracked processes.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn a_clean_stop_hands_over_at_once_and_leaves_nothing_behind() {
     );
     net.wait_state("d1", "V", State::Master);
     net.start_daemon("d2", &vrrp_instance(100, ""));
-    eventually("d2 knows its master", TEST_TIMEOUT, || net.instance("d2", "V")?.master);
+    eventually("d2 has received an advert", TEST_TIMEOUT, || net.instance("d2", "V")?.master);
     assert!(net.has_address("d1", VIP));
     let label = net.lan.ip("d1", "-4 addr show dev eth0").expect("lists");
     assert!(label.contains("eth0:0"), "{label}");
@@ -47,7 +47,8 @@ fn the_higher_priority_takes_over_and_the_lower_gives_way() {
 #[test]
 fn a_killed_daemon_that_is_back_in_time_stays_master() {
     let Some(net) = Net::new("resume") else { return };
-    // An owner is master at once, so that the interval can be long enough for any machine to be back in three of them.
+    // An owner becomes master at once. A long interval gives a slow machine enough time to restart within three of
+    // them.
     let config = vrrp_instance(255, "state MASTER\nadvert_int 60");
     let d1 = net.start_daemon("d1", &config);
     net.wait_state("d1", "V", State::Master);
@@ -63,13 +64,13 @@ fn a_killed_daemon_that_is_back_in_time_stays_master() {
 #[test]
 fn an_address_left_by_a_crash_stays_until_another_master_is_heard() {
     let Some(net) = Net::new("left-behind") else { return };
-    // Nobody was master here a moment ago, but the address is there.
+    // This host was not master before, but it has the address.
     net.lan.ip("d1", "addr add 192.168.1.100/24 dev eth0").expect("added");
     net.start_daemon("d1", &vrrp_instance(50, "advert_int 2"));
     assert_eq!(net.instance("d1", "V").expect("there").state, State::Backup);
-    assert!(net.has_address("d1", VIP), "nobody has claimed it");
+    assert!(net.has_address("d1", VIP), "no master has been heard");
     net.start_daemon("d2", &vrrp_instance(255, "advert_int 2\nstate MASTER\nmcast_src_ip 192.168.1.3"));
-    eventually("d1 gives it up", TEST_TIMEOUT, || (!net.has_address("d1", VIP)).then_some(()));
+    eventually("d1 removes it", TEST_TIMEOUT, || (!net.has_address("d1", VIP)).then_some(()));
 }
 
 #[test]
@@ -127,7 +128,7 @@ fn scripts_move_the_address_and_hanging_ones_are_killed() {
 }
 
 #[test]
-fn what_a_sync_group_tracks_moves_both_addresses_at_once() {
+fn a_tracked_script_of_a_sync_group_moves_both_addresses_at_once() {
     let Some(net) = Net::new("sync-group") else { return };
     let bad = net.lan.dir.join("bad");
     let second = Ipv4Addr::new(192, 168, 1, 101);
@@ -189,7 +190,7 @@ fn an_owner_keeps_the_address_that_was_its_hosts() {
 #[test]
 fn a_tracked_process_that_ends_is_noticed_at_once() {
     let Some(net) = Net::directors("track-process") else { return };
-    // Processes are the whole machine's: this one has a parameter that no other has.
+    // The daemon sees the processes of all namespaces: this one has a unique parameter.
     let seconds = format!("{}.5", 900_000 + std::process::id());
     let sleep = || std::process::Command::new("sleep").arg(&seconds).spawn().expect("sleeps");
     let mut first = sleep();

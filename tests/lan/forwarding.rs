@@ -1,4 +1,4 @@
-//! The packet path by each hook, and what the operator reads of it.
+//! The packet path with each kind of attachment, through restarts of the daemon, and what ipvsadm shows of it.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -23,7 +23,7 @@ fn request(net: &Net) -> anyhow::Result<http::Response> {
     net.lan.run_in("client", || http::get(SocketAddrV4::new(VIP, 80), Duration::from_secs(3)))?
 }
 
-/// 30 requests reach both servers, which see the client.
+/// Checks the attachment, and that 30 requests reach both servers, which see the client's address.
 fn check_attachment(net: &Net, hook: &str) {
     net.wait_state("d1", "V", State::Master);
     let hooks = net.status("d1").expect("answers").dataplane.attachments;
@@ -49,7 +49,7 @@ fn director_config(hook: &str) -> String {
 }
 
 #[test]
-fn tc_is_chosen_on_what_sockets_feed() {
+fn tc_is_chosen_on_veth() {
     let Some(net) = Net::new("tc") else { return };
     let _servers = start_servers(&net);
     net.start_daemon("d1", &director_config("auto"));
@@ -64,8 +64,9 @@ fn generic_xdp_works() {
     check_attachment(&net, "generic XDP");
 }
 
-/// What native XDP on the veth of the first director needs: a program on the peer, which wakes its receiver, checksums that
-/// are made, and tags that are in the frames. It goes with the value.
+/// Prepares the switch's port for native XDP on its veth peer, the first director's device: an XDP program on the port,
+/// which enables veth's receive ring, complete checksums, and VLAN tags in the frames. The program is detached when the
+/// value is dropped.
 pub fn prepare_veth_peer_for_xdp(net: &Net) -> XdpPlane {
     let (ns, dir) = (net.lan.namespace("sw"), evenkeel_sys::paths::bpf_dir(&net.lan.instance("sw")));
     let off = Command::new("nsenter")
@@ -92,7 +93,7 @@ fn native_xdp_works() {
 }
 
 #[test]
-fn another_xdp_program_stays_and_is_told_of() {
+fn another_xdp_program_stays_attached_and_is_reported() {
     let Some(net) = Net::new("other-xdp") else { return };
     let _servers = start_servers(&net);
     let other = evenkeel_sys::paths::bpf_dir(&net.lan.instance("other"));
@@ -107,12 +108,12 @@ fn another_xdp_program_stays_and_is_told_of() {
     net.wait_state("d1", "V", State::Master);
     assert_eq!(net.status("d1").expect("answers").dataplane.attachments, []);
     assert!(net.lan.log("d1").contains("another XDP program is there"), "{}", net.lan.log("d1"));
-    assert!(net.lan.ip("d1", "link show eth0").expect("shown").contains("xdp"), "it stays");
-    // What it does not take goes on to tc.
+    assert!(net.lan.ip("d1", "link show eth0").expect("shown").contains("xdp"), "it stays attached");
+    // Frames that the other program passes reach tc.
     net.write_config("d1", &director_config("tc"));
     net.evenkeel("d1", &["reload"]);
     eventually("an answer", TEST_TIMEOUT, || request(&net).ok());
-    assert!(net.lan.ip("d1", "link show eth0").expect("shown").contains("xdp"), "it stays");
+    assert!(net.lan.ip("d1", "link show eth0").expect("shown").contains("xdp"), "it stays attached");
     for entry in std::fs::read_dir(&other).expect("pinned").flatten() {
         let _ = std::fs::remove_file(entry.path());
     }
@@ -146,15 +147,15 @@ fn a_director_is_its_own_real_server() {
     );
 }
 
-/// What clients notice of a server that is taken out, by `removed_server`: the one that was served by it, and speaks again.
+/// The effect of `removed_server` on a client with a connection to a removed server, when it sends data again.
 #[test]
-fn clients_of_a_removed_server_fare_as_the_service_says() {
-    for (how, told, served) in [("drop", false, false), ("drain 60", false, true), ("reject", true, false)] {
-        let Some(net) = Net::new(&format!("removed-{}", &how[..4])) else { return };
+fn clients_of_a_removed_server_are_served_as_removed_server_says() {
+    for (policy, is_reset, is_served) in [("drop", false, false), ("drain 60", false, true), ("reject", true, false)] {
+        let Some(net) = Net::new(&format!("removed-{}", &policy[..4])) else { return };
         let _servers = start_servers(&net);
         let with = |servers: &[(&str, &str)]| {
             let service = virtual_server("lb_algo rr", servers);
-            let service = service.replacen("lb_algo rr", &format!("lb_algo rr\n removed_server {how}"), 1);
+            let service = service.replacen("lb_algo rr", &format!("lb_algo rr\n removed_server {policy}"), 1);
             SMALL_TABLE.to_owned() + &vrrp_instance(100, "version 3\nadvert_int 0.1") + &service
         };
         net.start_daemon("d1", &with(TWO_SERVERS));
@@ -167,35 +168,35 @@ fn clients_of_a_removed_server_fare_as_the_service_says() {
         eventually("the server has left", TEST_TIMEOUT, || {
             (net.status("d1")?.services[0].servers.len() == 1).then_some(())
         });
-        // One of the two was at each server.
-        let mut fates: Vec<String> = Vec::new();
+        // Each of the two connections was to another server.
+        let mut outcomes: Vec<String> = Vec::new();
         for mut stream in open {
             stream.set_read_timeout(Some(Duration::from_secs(3))).expect("a time");
             let _ = stream.write_all(b"GET / HTTP/1.0\r\n\r\n");
             let mut answer = String::new();
-            fates.push(match stream.read_to_string(&mut answer) {
+            outcomes.push(match stream.read_to_string(&mut answer) {
                 Ok(_) if answer.contains("200") => "served".to_owned(),
-                Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => "told".to_owned(),
-                // Or the real server has lost its patience.
-                Ok(_) | Err(_) => "nothing".to_owned(),
+                Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => "reset".to_owned(),
+                // Or the real server has timed out.
+                Ok(_) | Err(_) => "no answer".to_owned(),
             });
         }
-        fates.sort();
-        let other = if told {
-            "told"
-        } else if served {
+        outcomes.sort();
+        let other = if is_reset {
+            "reset"
+        } else if is_served {
             "served"
         } else {
-            "nothing"
+            "no answer"
         };
-        let mut wanted = ["served", other];
-        wanted.sort();
-        assert_eq!(fates, wanted, "{how}");
+        let mut expected = ["served", other];
+        expected.sort();
+        assert_eq!(outcomes, expected, "{policy}");
     }
 }
 
-/// Client, director and real servers in VLAN 100, two of the latter in VLAN 7 within it. The director's program is on the
-/// device below.
+/// Router, director and real servers in VLAN 100, two of the servers in VLAN 7 within it. The director's program is
+/// attached to the lower device.
 #[test]
 fn native_xdp_carries_vlans() {
     let Some(net) = Net::new("vlans") else { return };
@@ -247,14 +248,14 @@ fn native_xdp_carries_vlans() {
     let names: BTreeSet<String> = (0..60).map(|_| ask().expect("answered").server).collect();
     assert_eq!(names.len(), 3, "{names:?}");
     let more = received() - before;
-    assert!(more < 60, "the stack of the VLAN has seen {more} packets of 60 requests");
+    assert!(more < 60, "the VLAN device received {more} packets of 60 requests");
 }
 
 #[test]
 fn the_example_runs_as_it_stands_and_persistence_holds() {
     let Some(net) = Net::new("example") else { return };
     let _servers = start_servers(&net);
-    // As it is in packaging/examples; the addresses and the device's name are the demo's already.
+    // The file of packaging/examples unchanged: it uses the addresses and the device of the demo network.
     net.start_daemon("d1", include_str!("../../packaging/examples/keepalived.conf"));
     net.wait_state("d1", "VI_1", State::Master);
     eventually("an answer", TEST_TIMEOUT, || request(&net).ok());
@@ -297,10 +298,13 @@ fn the_packet_path_needs_no_daemon() {
     let failed: Vec<_> = load.finish().into_iter().filter(|s| s.outcome.is_err()).collect();
     assert!(failed.is_empty(), "{failed:?}");
     let list = net.evenkeel("d1", &["ipvsadm", "-Ln"]);
-    assert!(String::from_utf8_lossy(&list.stdout).contains("TCP  192.168.1.100:80 wlc"), "ipvsadm needs none either");
+    assert!(
+        String::from_utf8_lossy(&list.stdout).contains("TCP  192.168.1.100:80 wlc"),
+        "ipvsadm needs no daemon either"
+    );
 }
 
-/// `EVENKEEL_EARLIER=/path/to/evenkeeld`: from a daemon of an earlier version, as an upgrade does.
+/// `EVENKEEL_EARLIER=/path/to/evenkeeld`: the first daemon is of an earlier version, as in an upgrade.
 #[test]
 fn a_hand_over_loses_nothing() {
     let Some(net) = Net::new("hand-over") else { return };
@@ -310,18 +314,18 @@ fn a_hand_over_loses_nothing() {
     let pid = net.start_daemon_program("d1", &config, &first);
     net.wait_state("d1", "V", State::Master);
     eventually("the first answer", TEST_TIMEOUT, || request(&net).ok());
-    // Connections that say nothing until it is over.
+    // Connections without traffic during the hand-over.
     let connect = || (0..20).map(|_| TcpStream::connect((VIP, 80))).collect::<Result<Vec<_>, _>>();
     let opened = Instant::now();
     let open = net.lan.run_in("client", connect).expect("entered").expect("connected");
     let load = HttpLoad::start(&net.lan, 80, 2, Duration::from_secs(3));
     std::thread::sleep(Duration::from_millis(300));
-    net.lan.signal(pid, Signal::SIGQUIT).expect("ends"); // what systemd sends for a restart
+    net.lan.signal(pid, Signal::SIGQUIT).expect("ends"); // the signal of a restart by systemd
     assert!(net.has_address("d1", VIP));
     net.start_daemon("d1", &config);
     let s = net.status("d1").expect("answers");
     assert!(s.dataplane.maps_reused);
-    // In an emulated machine a start takes longer than the real servers wait for a request.
+    // In an emulated machine the start takes longer than the real servers' read timeout.
     let in_time = opened.elapsed() < Duration::from_secs(2);
     for mut stream in open.into_iter().filter(|_| in_time) {
         stream.set_read_timeout(Some(TEST_TIMEOUT)).expect("a time");
@@ -330,7 +334,7 @@ fn a_hand_over_loses_nothing() {
         stream.read_to_string(&mut answer).expect("answered");
         assert!(answer.contains("200"), "{answer}");
     }
-    assert!(net.has_address("d1", VIP), "whether it was back in time to stay master or not");
+    assert!(net.has_address("d1", VIP), "whether or not it was back in time to stay master");
     net.wait_state("d1", "V", State::Master);
     let done = load.finished_requests();
     eventually("more requests", TEST_TIMEOUT, || (load.finished_requests() > done + 100).then_some(()));
@@ -363,7 +367,7 @@ fn udp_is_balanced_and_a_client_keeps_its_server() {
         socket.send_to(b"?", (VIP, 5300)).ok()?;
         let mut buf = [0u8; 64];
         let (n, from) = socket.recv_from(&mut buf).ok()?;
-        assert_eq!(from.ip(), VIP, "answers come from the virtual address");
+        assert_eq!(from.ip(), VIP, "replies come from the virtual address");
         String::from_utf8(buf[..n].to_vec()).ok()
     };
     let client = || {

@@ -1,4 +1,4 @@
-//! Dead real servers leave, live ones return, and the operator sees why.
+//! Health checks: failed real servers are removed, healthy ones return, and the status has the reason.
 
 use evenkeel_core::health::Phase;
 use evenkeel_testkit::demo_network::SERVERS;
@@ -13,7 +13,7 @@ const CONFIG: &str = "virtual_server 192.168.1.100 80 {\n delay_loop 0.3\n delay
     real_server 192.168.1.13 80 {\n  alpha\n  TCP_CHECK {\n  }\n }\n}\n";
 
 #[test]
-fn servers_leave_and_return_by_their_checks() {
+fn servers_are_removed_and_return_by_their_checks() {
     let Some(net) = Net::new("health") else { return };
     let mut r1 = Server::start(&net.lan, "r1", 80);
     let mut r2 = Server::start(&net.lan, "r2", 80);
@@ -22,7 +22,7 @@ fn servers_leave_and_return_by_their_checks() {
     let up = |i: usize, want: bool| {
         eventually(&format!("server {i} up: {want}"), TEST_TIMEOUT, || server(i).filter(|s| s.up == want))
     };
-    assert!(!server(2).expect("configured").up, "alpha begins dead");
+    assert!(!server(2).expect("configured").up, "with alpha a server is down at first");
     assert_eq!(server(2).expect("configured").effective_weight, None);
     up(0, true);
     up(1, true);
@@ -62,7 +62,7 @@ fn a_server_that_answers_garbage_or_nothing_fails_its_check() {
                 if garbage {
                     let _ = stream.write_all(&[0xff; 512]);
                 }
-                open.push(stream); // silent ones stay open and say nothing
+                open.push(stream); // silent servers keep connections open and send nothing
             }
         });
     }
@@ -95,7 +95,7 @@ fn a_new_daemon_does_not_bring_a_dead_server_back() {
     let config = SMALL_TABLE.to_owned()
         + &evenkeel_tests::virtual_server("", &[("192.168.1.11", ""), ("192.168.1.12", "")])
             .replace("warmup 0", "warmup 30");
-    // A long warm-up: the second daemon has probed nothing when it is asked.
+    // With a long warm-up the second daemon has made no probe when its status is read.
     let first = net.start_daemon("d1", &config.replace("warmup 30", "warmup 0"));
     r2.stop();
     eventually("r2 has left", TEST_TIMEOUT, || net.real_server("d1", SERVERS[1].1).filter(|s| !s.up));
@@ -107,7 +107,7 @@ fn a_new_daemon_does_not_bring_a_dead_server_back() {
 }
 
 #[test]
-fn a_server_that_does_not_hold_the_virtual_address_is_found_out() {
+fn a_server_without_the_virtual_address_fails_its_check() {
     use evenkeel_core::vrrp::State;
     use std::net::TcpListener;
     let Some(net) = Net::new("through") else { return };
@@ -125,7 +125,7 @@ fn a_server_that_does_not_hold_the_virtual_address_is_found_out() {
         net.start_daemon(host, &format!("{SMALL_TABLE}{}{servers}", evenkeel_tests::vrrp_instance(priority, "")));
     }
     net.wait_state("d1", "V", State::Master);
-    // The master holds the address itself, the backup does not; both must find out.
+    // The master holds the address itself, the backup does not; the check must fail on both.
     for director in ["d1", "d2"] {
         let ends = |i: usize, failed: Option<Phase>, words: &str| {
             eventually(&format!("{director}: server {i} {failed:?}"), TEST_TIMEOUT, || {
@@ -142,7 +142,7 @@ fn a_server_that_does_not_hold_the_virtual_address_is_found_out() {
     for director in ["d1", "d2"] {
         eventually("it is up", TEST_TIMEOUT, || net.real_server(director, SERVERS[1].1).filter(|s| s.up));
     }
-    // It holds the address, and tells everybody: clients would come to it past the director.
+    // It holds the address and answers ARP for it: clients would bypass the director.
     net.lan.sysctl("r2", "net/ipv4/conf/all/arp_ignore", "0").expect("a setting");
     for director in ["d1", "d2"] {
         eventually("it is found out", TEST_TIMEOUT, || {

@@ -1,4 +1,4 @@
-//! Interfaces that come late, go, and come back; links that carry nothing yet.
+//! Interfaces that appear after the start, vanish and return; links that flap, and ports that do not forward yet.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use evenkeel_testkit::lan::eventually;
 use evenkeel_tests::{Net, TEST_TIMEOUT, vrrp_instance};
 
 #[test]
-fn an_interface_that_comes_late_or_comes_back_is_taken_up() {
+fn an_interface_that_appears_late_or_returns_is_used() {
     let Some(net) = Net::directors("late-interface") else { return };
     let config = vrrp_instance(200, "version 3\nadvert_int 0.1\n").replace("eth0", "eth7");
     net.start_daemon("d1", &config);
@@ -52,7 +52,8 @@ fn a_link_that_flaps_counts_as_up_with_a_delay() {
     net.wait_state("d1", "V", State::Master);
 }
 
-/// A switch port that is up and forwards late: whoever starts behind it hears nobody, and would be a second master.
+/// A switch port that is up but does not forward yet: a router behind it receives no adverts, and would become a second
+/// master.
 #[test]
 fn nobody_becomes_master_behind_a_port_that_does_not_forward_yet() {
     let Some(net) = Net::directors("first-frame") else { return };
@@ -67,7 +68,7 @@ fn nobody_becomes_master_behind_a_port_that_does_not_forward_yet() {
     assert_eq!((i.state, i.counters.became_master), (State::Init, 0), "{}", i.reason);
     net.lan.ip("sw", "link set p-d1 master br0").expect("it forwards");
     net.wait_state("d1", "V", State::Backup);
-    // The port goes down, and comes back as before.
+    // The port goes down, and is up again without forwarding.
     net.lan.ip("sw", "link set p-d1 nomaster down").expect("cut");
     net.wait_state("d1", "V", State::Fault);
     net.lan.ip("sw", "link set p-d1 up").expect("up");

@@ -1,4 +1,4 @@
-//! Real packets between network namespaces. Each test builds its own network and removes it.
+//! Tests with real packets between network namespaces. Each test builds a network of its own and removes it.
 
 mod auth_hmac;
 mod bfd;

@@ -122,7 +122,8 @@ fn start_network_with(name: &str, method: &str, shift: u16, config: &str) -> Opt
     Some(net)
 }
 
-/// A number from the environment, for longer runs: `EVENKEEL_BULK_MIB=1024`, `EVENKEEL_SHORT=10000`, `EVENKEEL_HOLD_S=180`.
+/// A number from the environment, for longer runs: `EVENKEEL_BULK_MIB=1024`, `EVENKEEL_SHORT=10000`,
+/// `EVENKEEL_HOLD_S=180`.
 fn env_or(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }
@@ -197,8 +198,8 @@ fn nat_carries_both_families_and_maps_ports() {
     );
 }
 
-/// The director has no neighbour entry for the client's router, and the router does not resolve the director: the kernel has
-/// to resolve the next hop of the reply.
+/// The director has no neighbour entry for the client's router, and the router does not resolve the director: the
+/// kernel has to resolve the next hop of the reply.
 #[test]
 fn replies_find_a_client_that_the_director_has_not_resolved() {
     let Some(net) = bare_network("method-unmet") else { return };

@@ -1,7 +1,6 @@
-//! Mail, programs told in order, and programs that read a FIFO.
+//! Mail, notify scripts that run in order (`notify_ordered`), and programs that read a FIFO.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use evenkeel_core::vrrp::State;
@@ -9,12 +8,12 @@ use evenkeel_testkit::lan::{Pid, eventually};
 use evenkeel_tests::{Net, SMALL_TABLE, TEST_TIMEOUT, virtual_server, vrrp_instance};
 use nix::sys::signal::Signal;
 
-/// Debian's aiosmtpd on a host, which prints what it is sent.
+/// Starts an SMTP server on a host, Debian's aiosmtpd, which prints the mails that it receives.
 fn start_smtp_sink(net: &Net, host: &str, more: &[&str]) -> Option<Pid> {
     let python = Path::new("/usr/bin/python3");
     let there = std::process::Command::new(python).args(["-c", "import aiosmtpd"]).status();
     if !there.is_ok_and(|s| s.success()) {
-        eprintln!("skipped: it needs Debian's python3-aiosmtpd (make test-deps)");
+        eprintln!("skipped: this test needs Debian's python3-aiosmtpd (make test-deps)");
         return None;
     }
     let mut args = vec!["-u", "-m", "aiosmtpd", "-n", "-l", "127.0.0.1:2525"];
@@ -22,22 +21,15 @@ fn start_smtp_sink(net: &Net, host: &str, more: &[&str]) -> Option<Pid> {
     Some(net.lan.spawn(host, &format!("{host}-mail"), python, &args).expect("starts"))
 }
 
-/// The letters that have come, each with its lines; folded headers are unfolded (RFC 5322, 2.2.3).
+/// The received mails, with unfolded headers (RFC 5322, 2.2.3).
 fn read_mails(net: &Net, host: &str) -> Vec<String> {
     let text = fs::read_to_string(net.lan.dir.join(format!("{host}-mail.log"))).unwrap_or_default();
     let text = text.replace("\r\n", "\n").replace("\n ", " ");
     text.split("MESSAGE FOLLOWS").skip(1).map(str::to_owned).collect()
 }
 
-fn write_script(net: &Net, name: &str, text: &str) -> String {
-    let path = net.lan.dir.join(name);
-    fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("writable");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("ours");
-    path.display().to_string()
-}
-
 #[test]
-fn mail_tells_of_instances_and_real_servers() {
+fn mails_report_instances_and_real_servers() {
     let Some(net) = Net::new("mail") else { return };
     if start_smtp_sink(&net, "d1", &[]).is_none() {
         return;
@@ -58,7 +50,7 @@ fn mail_tells_of_instances_and_real_servers() {
     {
         assert!(master.contains(line), "{line}\n{master}");
     }
-    // Nobody listens there: its check fails.
+    // No process listens there: the check fails.
     let down = with("Realserver [192.168.1.11]:tcp:80 of virtual server [192.168.1.100]:tcp:80 - DOWN");
     assert!(down.contains("Connection refused"), "{down}");
 }
@@ -70,7 +62,7 @@ fn a_relay_that_cannot_be_trusted_gets_no_mail() {
     let subject = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost", "-keyout"];
     let made = std::process::Command::new("openssl").args(subject).arg(&key).arg("-out").arg(&cert).output();
     if !made.is_ok_and(|m| m.status.success()) {
-        eprintln!("skipped: it needs openssl");
+        eprintln!("skipped: this test needs openssl");
         return;
     }
     let paths = [&key, &cert].map(|p| p.to_str().expect("UTF-8").to_owned());
@@ -80,18 +72,20 @@ fn a_relay_that_cannot_be_trusted_gets_no_mail() {
     let global =
         "global_defs {\nsmtp_server localhost 2525\nsmtp_tls starttls\nnotification_email {\nops@example.org\n}\n}\n";
     net.start_daemon("d1", &format!("{global}{}", vrrp_instance(200, "smtp_alert\n")));
-    eventually("it says why", TEST_TIMEOUT, || net.lan.log("d1").to_lowercase().contains("certificate").then_some(()));
+    eventually("the log has the reason", TEST_TIMEOUT, || {
+        net.lan.log("d1").to_lowercase().contains("certificate").then_some(())
+    });
     assert!(read_mails(&net, "d1").is_empty());
 }
 
 #[test]
 fn ordered_programs_run_one_after_another_and_end_with_the_last_state() {
     let Some(net) = Net::directors("ordered") else { return };
-    let log = net.lan.dir.join("told");
-    let told =
-        write_script(&net, "told.sh", &format!("echo begin $3 >>{0}; sleep 1; echo end $3 >>{0}", log.display()));
-    let hangs = write_script(&net, "hangs.sh", "sleep 1000");
-    let notify = format!("version 3\nadvert_int 0.1\nnotify {told}\nnotify_fault {hangs}\n");
+    let log = net.lan.dir.join("runs");
+    let notify_script =
+        net.write_script("notify.sh", &format!("echo begin $3 >>{0}; sleep 1; echo end $3 >>{0}", log.display()));
+    let hangs = net.write_script("hangs.sh", "sleep 1000");
+    let notify = format!("version 3\nadvert_int 0.1\nnotify {notify_script}\nnotify_fault {hangs}\n");
     net.start_daemon(
         "d1",
         &format!("global_defs {{\nnotify_ordered 2\nscript_user root\n}}\n{}", vrrp_instance(200, &notify)),
@@ -106,21 +100,21 @@ fn ordered_programs_run_one_after_another_and_end_with_the_last_state() {
     }
     let lines = || fs::read_to_string(&log).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
     let last = || lines().last().is_some_and(|l| l == "end MASTER").then_some(());
-    eventually("the last state is told", TEST_TIMEOUT, || {
+    eventually("the last state is notified", TEST_TIMEOUT, || {
         last()?;
-        std::thread::sleep(std::time::Duration::from_secs(4)); // and nothing comes behind it
+        std::thread::sleep(std::time::Duration::from_secs(4)); // and no further script runs
         last()
     });
     let lines = lines();
     for pair in lines.chunks(2) {
         assert_eq!(pair[0].replace("begin", "end"), pair[1], "they overlap: {lines:?}");
     }
-    assert!(lines.len() < 2 * 13, "what had passed is not told: {lines:?}");
+    assert!(lines.len() < 2 * 13, "states that had passed are skipped: {lines:?}");
     let notified = net.status("d1").expect("answers").notifications;
     if let Some(n) = notified.iter().find(|n| n.program == hangs) {
         assert_eq!((n.ok, n.result.as_str()), (false, "still running after 2 s"));
     }
-    let n = notified.iter().find(|n| n.program == told).expect("told");
+    let n = notified.iter().find(|n| n.program == notify_script).expect("it was run");
     assert_eq!((n.ok, n.state.as_str(), n.object.as_str()), (true, "MASTER", "INSTANCE V"));
 }
 
@@ -129,7 +123,7 @@ fn a_reader_of_a_fifo_is_started_kept_and_ended() {
     let Some(net) = Net::directors("reader") else { return };
     let (fifo, pid, lines) = (net.lan.dir.join("fifo"), net.lan.dir.join("pid"), net.lan.dir.join("lines"));
     let reader =
-        write_script(&net, "reader.sh", &format!("echo $$ >{}; exec cat \"$2\" >>{}", pid.display(), lines.display()));
+        net.write_script("reader.sh", &format!("echo $$ >{}; exec cat \"$2\" >>{}", pid.display(), lines.display()));
     let global = format!(
         "global_defs {{\nscript_user root\nnotify_fifo {}\nnotify_fifo_script \"{reader} word\"\n}}\n",
         fifo.display()
@@ -137,7 +131,7 @@ fn a_reader_of_a_fifo_is_started_kept_and_ended() {
     let d1 = net.start_daemon("d1", &format!("{global}{}", vrrp_instance(200, "")));
     net.wait_state("d1", "V", State::Master);
     let has = |line: &str| fs::read_to_string(&lines).unwrap_or_default().contains(line).then_some(());
-    eventually("it is told", TEST_TIMEOUT, || has("INSTANCE \"V\" MASTER 200"));
+    eventually("the reader gets it", TEST_TIMEOUT, || has("INSTANCE \"V\" MASTER 200"));
     let running = || fs::read_to_string(&pid).ok()?.trim().parse::<u32>().ok();
     let first = running().expect("it runs");
     net.lan.signal(Pid(first), Signal::SIGKILL).expect("dies");

@@ -1,7 +1,7 @@
-//! What stands around the daemon: its network namespace, and scripts before its start and after its end.
+//! The environment of the daemon's processes: network namespace, scripts at startup and shutdown, CPU affinity,
+//! scheduling, limits, umask.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use evenkeel_core::vrrp::State;
@@ -13,19 +13,10 @@ use nix::unistd::Pid;
 #[test]
 fn the_file_names_a_namespace_and_scripts_that_run_once() {
     let Some(net) = Net::directors("surroundings") else { return };
-    let diary = net.lan.dir.join("diary");
+    let script_log = net.lan.dir.join("script_log");
     let script = |name: &str| {
-        let path = net.lan.dir.join(name);
-        fs::write(
-            &path,
-            format!(
-                "#!/bin/sh\necho {name} $(ip -o -4 addr show dev eth0 | grep -c 192.168.1.100) >>{}\n",
-                diary.display()
-            ),
-        )
-        .expect("writable");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("writable");
-        path.display().to_string()
+        let addresses = "$(ip -o -4 addr show dev eth0 | grep -c 192.168.1.100)";
+        net.write_script(name, &format!("echo {name} {addresses} >>{}", script_log.display()))
     };
     let text = format!(
         "net_namespace {}\nglobal_defs {{\n script_user root\n startup_script {}\n shutdown_script {}\n shutdown_script_timeout 5\n}}\n{}",
@@ -35,7 +26,7 @@ fn the_file_names_a_namespace_and_scripts_that_run_once() {
         vrrp_instance(255, "")
     );
     let file = net.write_config("d1", &text);
-    // Started here, where there is no eth0 like that one.
+    // The daemon is started in the namespace of the test, which has no such eth0.
     let mut daemon = Command::new(program("evenkeeld"))
         .args(["-n", "-l", "--strict", "--instance", &net.lan.instance("d1"), "-f"])
         .arg(&file)
@@ -46,17 +37,21 @@ fn the_file_names_a_namespace_and_scripts_that_run_once() {
     net.wait_state("d1", "V", State::Master);
     assert!(net.has_address("d1", [192, 168, 1, 100].into()), "inside the namespace");
     let pid = net.status("d1").expect("a status").pid;
-    // The process that works is another one; the script has run once all the same.
+    // There is a supervisor and a worker process; the script has run once only.
     kill(Pid::from_raw(pid as i32), None).expect("it runs");
     kill(Pid::from_raw(daemon.id() as i32), Signal::SIGTERM).expect("it runs");
     eventually("it ends", TEST_TIMEOUT, || daemon.try_wait().expect("waits"));
-    assert_eq!(fs::read_to_string(&diary).expect("a diary"), "first 0\nlast 0\n", "before the address and after it");
+    assert_eq!(
+        fs::read_to_string(&script_log).expect("a script_log"),
+        "first 0\nlast 0\n",
+        "before the address and after it"
+    );
 }
 
 #[test]
 fn threads_run_where_the_file_says_and_files_have_its_mode_bits() {
     let Some(net) = Net::directors("affinity") else { return };
-    // Where nothing is to be checked or run there is no process for it.
+    // Without a check or a script there is no edge process.
     let script = "vrrp_script s {\n script /bin/true\n}\n";
     let cpus = "vrrp_cpu_affinity 0\n checker_cpu_affinity 0\n checker_priority -3\n checker_rt_priority 7\n checker_rlimit_rttime 900000\n checker_no_swap\n umask IRWXO|IWGRP\n vrrp_no_swap\n";
     net.start_daemon(
@@ -85,7 +80,7 @@ fn threads_run_where_the_file_says_and_files_have_its_mode_bits() {
     assert_eq!(field("router", "Umask"), "0027");
     assert_eq!(field("evenkeel-edge", "Umask"), "0027");
     assert_ne!(field("evenkeel-edge", "VmLck"), "0 kB");
-    // Behind the name, which ends with the last bracket: nice value, real-time priority, policy (proc_pid_stat(5)).
+    // After the name, which ends with the last bracket: nice value, real-time priority, policy (proc_pid_stat(5)).
     let stat = fs::read_to_string(format!("/proc/{edge}/stat")).expect("it runs");
     let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
     assert_eq!((fields[16], fields[37], fields[38]), ("-3", "7", "2"), "SCHED_RR is 2: {stat}");

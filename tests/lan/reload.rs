@@ -1,4 +1,4 @@
-//! Reloads change what differs, and nothing else; what is wrong is refused whole.
+//! Reloads apply the difference only, and a file with an error is rejected as a whole.
 
 use evenkeel_core::ipc::Reply;
 use evenkeel_core::vrrp::State;
@@ -8,7 +8,7 @@ use evenkeel_tests::{Net, SMALL_TABLE, TEST_TIMEOUT, virtual_server, vrrp_instan
 use nix::sys::signal::Signal;
 
 fn director_config(priority: u8, weight: u32) -> String {
-    // Without checks: nothing changes but by reloads.
+    // Without checks, so that only reloads change the service.
     let service = virtual_server("lb_algo wrr", &[("192.168.1.11", ""), ("192.168.1.12", &format!("weight {weight}"))]);
     SMALL_TABLE.to_owned()
         + &vrrp_instance(priority, "version 3\nadvert_int 0.1")
@@ -36,7 +36,7 @@ fn a_reload_changes_only_what_differs() {
     net.lan.signal(pid, Signal::SIGHUP).expect("sent");
     let i = eventually("the new priority", TEST_TIMEOUT, || net.instance("d1", "V").filter(|i| i.priority == 120));
     assert_eq!((i.state, i.counters.became_master), (State::Master, master.counters.became_master), "it stayed master");
-    // A service, an address and an instance that are no longer there.
+    // A service, an address and an instance are removed.
     net.write_config(
         "d1",
         &vrrp_instance(120, "version 3\nadvert_int 0.1")
@@ -58,7 +58,7 @@ fn a_reload_changes_only_what_differs() {
 }
 
 #[test]
-fn a_bad_file_is_refused_whole_and_the_old_one_stays() {
+fn a_file_with_an_error_is_rejected_and_the_old_configuration_stays() {
     let Some(net) = Net::new("bad-reload") else { return };
     let pid = net.start_daemon("d1", &director_config(100, 2));
     net.wait_state("d1", "V", State::Master);
@@ -79,7 +79,7 @@ fn a_bad_file_is_refused_whole_and_the_old_one_stays() {
     let weights = |s: &evenkeel_core::ipc::Status| -> Vec<_> {
         s.services[0].servers.iter().map(|r| (r.addr, r.weight, r.effective_weight)).collect()
     };
-    assert_eq!(weights(&after), weights(&before), "no weight of the refused files is in force");
+    assert_eq!(weights(&after), weights(&before), "no weight of the rejected files is in force");
     assert_eq!(after.instances[0].state, State::Master);
     net.write_config("d1", &director_config(100, 2));
     net.reload("d1");
@@ -87,13 +87,13 @@ fn a_bad_file_is_refused_whole_and_the_old_one_stays() {
 }
 
 #[test]
-fn a_start_leaves_out_what_is_wrong_as_keepalived_does_and_status_says_so() {
+fn a_start_skips_blocks_with_errors_as_keepalived_does_and_reports_it() {
     let Some(net) = Net::new("lenient-start") else { return };
     let wrong = director_config(100, 2) + "virtual_serwer 192.168.1.100 81 {\n protocol TCP\n}\n";
     net.start_daemon("d1", &wrong);
     net.wait_state("d1", "V", State::Master);
     let status = net.status("d1").expect("answers");
-    assert_eq!(status.services.len(), 1, "what is right is in force");
+    assert_eq!(status.services.len(), 1, "the valid blocks are in force");
     assert!(status.config_error.is_some_and(|e| e.starts_with("1 error in the file")));
     let Reply::Rejected { error } = net.reload("d1") else { panic!("taken: {wrong}") };
     assert!(error.contains("did you mean `virtual_server`?"), "{error}");
@@ -103,7 +103,7 @@ fn a_start_leaves_out_what_is_wrong_as_keepalived_does_and_status_says_so() {
 }
 
 #[test]
-fn hooks_follow_the_configuration() {
+fn attachments_follow_the_configuration() {
     let Some(net) = Net::new("hooks") else { return };
     let with =
         |hook: &str| format!("global_defs {{\n connection_table_size 16384\n dataplane_interface eth0 {hook}\n}}\n");
@@ -116,7 +116,7 @@ fn hooks_follow_the_configuration() {
     assert_eq!(hooks(), [("eth0".to_owned(), "generic XDP".to_owned())]);
     let link = net.lan.ip("d1", "link show eth0").expect("lists");
     assert!(link.contains("xdpgeneric"), "{link}");
-    // The next daemon has nothing to balance: it takes services and hooks off that were left.
+    // The next daemon has no services: it removes the services and attachments that were left.
     net.lan.signal(pid, Signal::SIGKILL).expect("killed");
     net.start_daemon("d1", &vrrp_instance(100, "version 3\nadvert_int 0.1"));
     assert!(!net.lan.ip("d1", "link show eth0").expect("lists").contains("xdp"));
@@ -125,7 +125,7 @@ fn hooks_follow_the_configuration() {
 }
 
 #[test]
-fn a_reload_comes_when_the_file_says() {
+fn a_reload_happens_at_the_time_in_reload_time_file() {
     let Some(net) = Net::new("reload-time") else { return };
     let (when, mark) = (net.lan.dir.join("when"), net.lan.dir.join("reading"));
     let planned = |priority| {

@@ -1,4 +1,4 @@
-//! What a network does to a daemon: malformed and foreign packets, an address shared with another master.
+//! Robustness: malformed packets and unknown VRIDs, systemd notification, and a log that blocks.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use evenkeel_testkit::lan::eventually;
 use evenkeel_tests::{Net, TEST_TIMEOUT, vrrp_instance};
 
 #[test]
-fn malformed_and_foreign_packets_are_counted_and_harmless() {
+fn malformed_packets_and_unknown_vrids_are_counted_and_harmless() {
     let Some(net) = Net::new("rough") else { return };
     let config = vrrp_instance(100, "authentication {\nauth_type PASS\nauth_pass 1111\n}");
     net.start_daemon("d1", &format!("global_defs {{\n log_unknown_vrids\n}}\n{config}"));
@@ -33,7 +33,7 @@ fn malformed_and_foreign_packets_are_counted_and_harmless() {
     let mut broken = unauthenticated.clone();
     broken[29] ^= 0xff;
     let v3 = packet(&good, VrrpVersion::V3);
-    let foreign = packet(&Advert { vrid: Vrid::new(77).expect("a VRID"), ..good }, VrrpVersion::V2);
+    let unknown_vrid = packet(&Advert { vrid: Vrid::new(77).expect("a VRID"), ..good }, VrrpVersion::V2);
     let cut = |n| unauthenticated[..n].to_vec();
     let (short, empty, long) = (cut(21), cut(20), [&cut(20)[..], &[0xff; 1400]].concat());
     let sent = net.lan.run_in("r1", || {
@@ -41,7 +41,7 @@ fn malformed_and_foreign_packets_are_counted_and_harmless() {
         let socket = VrrpSocket::new(Transport::Ipv4, "eth0", link.index, &[group])?;
         let mut n = 0;
         for _ in 0..50 {
-            for m in [&unauthenticated, &broken, &v3, &foreign, &short, &empty, &long] {
+            for m in [&unauthenticated, &broken, &v3, &unknown_vrid, &short, &empty, &long] {
                 n += u64::from(socket.send(src, group, VRRP_TTL, m).is_ok());
             }
         }
@@ -52,19 +52,19 @@ fn malformed_and_foreign_packets_are_counted_and_harmless() {
         let i = net.instance("d1", "V")?;
         (i.counters.rejected.len() >= 3).then_some(i)
     });
-    assert_eq!(i.state, State::Master, "none of them moved it: {:?}", i.counters);
-    assert!(net.status("d1").expect("answers").unknown_vrid_adverts >= 50, "VRID 77 is nobody's");
-    let told = net.lan.log("d1").lines().filter(|l| l.contains("rejected a VRRP packet")).count();
-    assert!((1..=8).contains(&told), "each cause is told once, not {told} times");
-    let strangers = || {
+    assert_eq!(i.state, State::Master, "none of them changed the state: {:?}", i.counters);
+    assert!(net.status("d1").expect("answers").unknown_vrid_adverts >= 50, "VRID 77 is not configured");
+    let logged = net.lan.log("d1").lines().filter(|l| l.contains("rejected a VRRP packet")).count();
+    assert!((1..=8).contains(&logged), "each reason is logged once, not {logged} times");
+    let unknown_vrids = || {
         net.lan.log("d1").matches("eth0: 192.168.1.11 sends adverts of VRID 77, which is not configured here").count()
     };
-    eventually("the log names it", TEST_TIMEOUT, || (strangers() > 0).then_some(()));
-    assert_eq!(strangers(), 1, "once");
+    eventually("the log names it", TEST_TIMEOUT, || (unknown_vrids() > 0).then_some(()));
+    assert_eq!(unknown_vrids(), 1, "once");
 }
 
 #[test]
-fn systemd_hears_that_it_is_ready_alive_and_stopping() {
+fn systemd_is_notified_of_readiness_watchdog_and_stop() {
     use std::os::unix::net::UnixDatagram;
     use std::path::Path;
     let Some(net) = Net::new("notify") else { return };
@@ -88,32 +88,32 @@ fn systemd_hears_that_it_is_ready_alive_and_stopping() {
         &instance,
     ];
     let pid = net.lan.spawn("d1", "d1", Path::new("/usr/bin/env"), &args).expect("starts");
-    let mut heard = String::new();
-    let mut hear = |word: &str| {
+    let mut received = String::new();
+    let mut wait_for_word = |word: &str| {
         let mut buf = [0u8; 256];
-        while !heard.contains(word) {
-            let n = socket.recv(&mut buf).unwrap_or_else(|e| panic!("{word} was not said: {e}; heard {heard:?}"));
-            heard += &String::from_utf8_lossy(&buf[..n]);
+        while !received.contains(word) {
+            let n = socket.recv(&mut buf).unwrap_or_else(|e| panic!("{word} was not sent: {e}; received {received:?}"));
+            received += &String::from_utf8_lossy(&buf[..n]);
         }
     };
-    hear("READY=1");
-    hear("WATCHDOG=1");
+    wait_for_word("READY=1");
+    wait_for_word("WATCHDOG=1");
     net.wait_state("d1", "V", State::Master);
     net.lan.signal(pid, nix::sys::signal::Signal::SIGTERM).expect("stops");
-    hear("STOPPING=1");
+    wait_for_word("STOPPING=1");
     let log = net.lan.log("d1");
     let line = log.lines().find(|l| l.contains("BACKUP -> MASTER")).unwrap_or_else(|| panic!("{log}"));
     let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
     assert_eq!(line["fields"]["instance"], "V", "a log line has fields");
 }
 
-/// Whoever writes into the log waits, and the addresses move all the same.
+/// A writer to the log blocks, and addresses move all the same.
 #[test]
-fn a_log_that_blocks_keeps_nobody_from_taking_over() {
+fn a_log_that_blocks_does_not_delay_a_fail_over() {
     let Some(net) = Net::directors("blocked-log") else { return };
     let fifo = net.lan.dir.join("log");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("made");
-    // Somebody has it open, so that the daemon can open it, and reads until it has started.
+    // The test holds it open, so that the daemon can open it, and it is empty until the daemon has started.
     let mut log = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).expect("open");
     let fast = "version 3\nadvert_int 0.1\n";
     let d1 = net.start_daemon("d1", &vrrp_instance(200, fast));
@@ -125,7 +125,7 @@ fn a_log_that_blocks_keeps_nobody_from_taking_over() {
     let args = ["-n", "-D", "-f", &config, "--instance", &instance, "-g", &fifo];
     net.lan.spawn("d2", "d2", &evenkeel_tests::program("evenkeeld"), &args).expect("starts");
     net.wait_state("d2", "V", State::Backup);
-    // Now it is full: the next line that is logged waits for ever.
+    // Fill it: the next log line blocks for ever.
     let flags = nix::fcntl::OFlag::O_NONBLOCK | nix::fcntl::OFlag::O_RDWR;
     nix::fcntl::fcntl(&log, nix::fcntl::FcntlArg::F_SETFL(flags)).expect("set");
     while std::io::Write::write(&mut log, &[b'.'; 512]).is_ok() {}

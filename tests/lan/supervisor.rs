@@ -1,5 +1,5 @@
-//! The supervisor: if the worker process dies or hangs, the supervisor resigns mastership for it, a peer takes over at once,
-//! and a new worker process starts.
+//! The supervisor: if the worker process dies or hangs, the supervisor resigns mastership for it, a peer takes over at
+//! once, and a new worker process starts.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! `evenkeel connections`: lists the connection table, filtered, or ends connections. It needs no daemon: it reads the maps of
-//! the packet path, or the kernel's IPVS.
+//! `evenkeel connections`: lists the connection table, filtered, or ends connections. It needs no daemon: it reads the
+//! maps of the packet path, or the kernel's IPVS.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;

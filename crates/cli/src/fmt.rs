@@ -12,7 +12,8 @@ use evenkeel_sys::environment::HostEnvironment;
 use crate::check::read_config;
 use crate::output;
 
-/// Prints the file in the canonical layout, or replaces it (`write`), or tests it (`check`; exit status 1 if it differs).
+/// Prints the file in the canonical layout, or replaces it (`write`), or tests it (`check`; exit status 1 if it
+/// differs).
 pub fn run(file: &Path, write: bool, check: bool) -> anyhow::Result<ExitCode> {
     let (text, before) = read_config(file, None)?;
     let formatted = format_text(&text);

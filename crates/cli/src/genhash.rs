@@ -1,4 +1,5 @@
-//! `evenkeel genhash`: prints the MD5 digest of a web page, for `digest` in a `url` block. The options are genhash(1)'s.
+//! `evenkeel genhash`: prints the MD5 digest of a web page, for `digest` in a `url` block. The options are
+//! genhash(1)'s.
 
 use std::net::{IpAddr, ToSocketAddrs};
 use std::process::ExitCode;

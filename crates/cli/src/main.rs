@@ -26,8 +26,8 @@ use evenkeel_core::config;
 
 /// Operate evenkeel, a layer-4 load balancer with VRRP that reads keepalived.conf
 ///
-/// `evenkeel` checks configurations, shows what the daemon evenkeeld does and why, and changes services without a reload.
-/// `check`, `fmt`, `explain`, `genhash` and `ipvsadm` need no running daemon.
+/// `evenkeel` checks configurations, shows what the daemon evenkeeld does and why, and changes services without a
+/// reload. `check`, `fmt`, `explain`, `genhash` and `ipvsadm` need no running daemon.
 #[derive(Parser)]
 #[command(
     name = "evenkeel",
@@ -67,8 +67,8 @@ enum Page {
 enum Command {
     /// Check a configuration file and explain each error
     ///
-    /// Reads FILE as evenkeeld on this host would read it: included files, interfaces, users and scripts are looked up here.
-    /// Starts and changes nothing.
+    /// Reads FILE as evenkeeld on this host would read it: included files, interfaces, users and scripts are looked up
+    /// here. Starts and changes nothing.
     #[command(after_help = "Exit status: 0 the file is usable, 1 it is not.\n\n\
                             Example:\n  evenkeel check /etc/keepalived/keepalived.conf")]
     Check {

@@ -1,4 +1,5 @@
-//! `evenkeel plan FILE`: prints the steps that a reload with a file would take. The steps come from the code that reloads.
+//! `evenkeel plan FILE`: prints the steps that a reload with a file would take. The steps come from the code that
+//! reloads.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,8 +14,8 @@ use evenkeel_sys::paths;
 use crate::control::{call_daemon, unexpected_reply};
 use crate::{check, output};
 
-/// Asks the daemon, which compares the file with its configuration in force; without a daemon, compares the file with the
-/// services in the packet path. Exit status 0: the file is usable; 1: it is rejected.
+/// Asks the daemon, which compares the file with its configuration in force; without a daemon, compares the file with
+/// the services in the packet path. Exit status 0: the file is usable; 1: it is rejected.
 pub fn run(instance: &str, file: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let full = file.canonicalize().with_context(|| format!("read {}", file.display()))?;
     let steps = match call_daemon(instance, &Request::Plan { file: full.display().to_string() }) {

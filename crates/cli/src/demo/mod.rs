@@ -1,5 +1,5 @@
-//! `evenkeel demo`: two directors, three real servers and a client in network namespaces; load, failures and a fail-over, with
-//! each step printed as it happens.
+//! `evenkeel demo`: two directors, three real servers and a client in network namespaces; load, failures and a
+//! fail-over, with each step printed as it happens.
 //!
 //! The network is the testkit's demo network. tests/lan/demo.rs runs the demo as a test.
 

@@ -181,7 +181,8 @@ impl<'a> Demo<'a> {
         Ok(())
     }
 
-    /// Stops a real server under load. Returns how many requests failed before the failure or after the server's removal.
+    /// Stops a real server under load. Returns how many requests failed before the failure or after the server's
+    /// removal.
     fn fail_real_server(&mut self, servers: &mut [Server]) -> anyhow::Result<usize> {
         let load = HttpLoad::start(self.lan, PORT, 2, LOAD_TIMEOUT);
         std::thread::sleep(Duration::from_millis(300));
@@ -242,8 +243,8 @@ impl<'a> Demo<'a> {
         std::thread::sleep(Duration::from_millis(1500));
         let (gap_start, gap_end) = longest_gap(&probe.finish());
         let samples = load.finish();
-        // A request in progress when the address moves may end a little before or after. The two loads were started within a
-        // few milliseconds.
+        // A request in progress when the address moves may end a little before or after. The two loads were started
+        // within a few milliseconds.
         let slack = Duration::from_millis(100);
         let is_outside = |s: &&Sample| s.ended + slack < gap_start || s.started > gap_end + slack;
         let failed_outside = failed(&samples).filter(is_outside).count();

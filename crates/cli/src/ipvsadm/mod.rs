@@ -1,7 +1,8 @@
-//! ipvsadm, with its commands, messages and columns, on the kernel's IPVS or on evenkeel's packet path. It needs no daemon.
+//! ipvsadm, with its commands, messages and columns, on the kernel's IPVS or on evenkeel's packet path. It needs no
+//! daemon.
 //!
-//! `parse` makes an [`Action`] of the arguments; this file runs it; `print` formats what it prints. The output is that of
-//! ipvsadm 1.31 byte for byte (tests/ipvs has recordings).
+//! `parse` makes an [`Action`] of the arguments; this file runs it; `print` formats what it prints. The output is that
+//! of ipvsadm 1.31 byte for byte (tests/ipvs has recordings).
 
 mod action;
 mod errors;

@@ -117,8 +117,8 @@ impl Command {
             }
     }
 
-    /// Checks that required options are given and that no other than allowed ones are, in the order of [`ORDER`]. An error is
-    /// ipvsadm's message.
+    /// Checks that required options are given and that no other than allowed ones are, in the order of [`ORDER`]. An
+    /// error is ipvsadm's message.
     pub fn check_options(self, given: &[Opt]) -> Result<(), String> {
         for o in ORDER {
             let name = o.name();

@@ -1,5 +1,5 @@
-//! ipvsadm's listings, byte for byte as print_service_entry(), print_conn() and print_largenum() of version 1.31 print them
-//! (verified by recordings).
+//! ipvsadm's listings, byte for byte as print_service_entry(), print_conn() and print_largenum() of version 1.31 print
+//! them (verified by recordings).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

@@ -18,8 +18,8 @@ fn split_words(line: &str) -> Vec<String> {
     words
 }
 
-/// Runs the lines of `-R`. After a change that the data plane rejects the next line is run; a line that cannot be parsed ends
-/// the run. Returns the exit status of the last line.
+/// Runs the lines of `-R`. After a change that the data plane rejects the next line is run; a line that cannot be
+/// parsed ends the run. Returns the exit status of the last line.
 pub fn run(session: &mut Session, text: &str, atomic: bool) -> u8 {
     if atomic {
         return restore_by_diff(session, text.lines().filter(|l| !l.trim_start().starts_with('#')), true);
@@ -38,16 +38,16 @@ pub fn run(session: &mut Session, text: &str, atomic: bool) -> u8 {
     status
 }
 
-/// Does what the script `ipvsadm-restore` does: skips comments, clears the table and runs the lines. Only the difference is
-/// applied, so that services which stay are not interrupted.
+/// Does what the script `ipvsadm-restore` does: skips comments, clears the table and runs the lines. Only the
+/// difference is applied, so that services which stay are not interrupted.
 pub fn restore_replacing(session: &mut Session, text: &str) -> u8 {
     let lines = text.lines().filter(|l| !l.starts_with('#'));
     restore_by_diff(session, std::iter::once("-C").chain(lines), false)
 }
 
-/// Parses all lines, then applies the difference between the table and their result. `strict`: an error in any line changes
-/// nothing. Otherwise the lines have ipvsadm's effect: it stops at a line that it cannot parse, and goes on after a change
-/// that IPVS rejects.
+/// Parses all lines, then applies the difference between the table and their result. `strict`: an error in any line
+/// changes nothing. Otherwise the lines have ipvsadm's effect: it stops at a line that it cannot parse, and goes on
+/// after a change that IPVS rejects.
 fn restore_by_diff<'a>(session: &mut Session, lines: impl Iterator<Item = &'a str>, strict: bool) -> u8 {
     let mut status = 0;
     let mut target = match Target::from_table(session) {

@@ -30,8 +30,8 @@ pub fn sort_dests(all: &mut Vec<DestEntry>, order: SortOrder) {
     }
 }
 
-/// ipvsadm's order of services: by mark, family, protocol, address and port, each by the sign of a 32-bit difference. So
-/// 172.16.0.0 precedes 10.0.0.0, and a mark of 2^31 lies between 2 and -1.
+/// ipvsadm's order of services: by mark, family, protocol, address and port, each by the sign of a 32-bit difference.
+/// So 172.16.0.0 precedes 10.0.0.0, and a mark of 2^31 lies between 2 and -1.
 fn compare_services(a: &ServiceEntry, b: &ServiceEntry) -> i32 {
     let parts = |id: ServiceId| match id {
         ServiceId::Address { protocol, addr, port } => (0, protocol.number(), addr, port),
@@ -70,8 +70,8 @@ fn address_difference(a: IpAddr, b: IpAddr) -> i32 {
     differences.into_iter().find(|d| *d != 0).unwrap_or(0)
 }
 
-/// The merge sort of the C library, with the same comparisons. ipvsadm's order is not transitive, so that the result depends
-/// on the algorithm.
+/// The merge sort of the C library, with the same comparisons. ipvsadm's order is not transitive, so that the result
+/// depends on the algorithm.
 fn merge_sort<T>(all: &mut Vec<T>, compare: Compare<T>) {
     if all.len() < 2 {
         return;

@@ -1,5 +1,5 @@
-//! `evenkeel real-server`: prepares a host as a real server for direct routing or tunnels, tests whether it is prepared, and
-//! undoes the preparation.
+//! `evenkeel real-server`: prepares a host as a real server for direct routing or tunnels, tests whether it is
+//! prepared, and undoes the preparation.
 
 mod check;
 mod state;
@@ -70,8 +70,8 @@ impl Options {
     }
 }
 
-/// The sysctls that keep a host from answering ARP for addresses of other devices, and from sending ARP requests with such
-/// a source address (ip-sysctl.txt), with their least values.
+/// The sysctls that keep a host from answering ARP for addresses of other devices, and from sending ARP requests with
+/// such a source address (ip-sysctl.txt), with their least values.
 const ARP_SYSCTLS: [(&str, i32); 2] = [("arp_ignore", 1), ("arp_announce", 2)];
 
 fn host_prefix_len(a: IpAddr) -> u8 {

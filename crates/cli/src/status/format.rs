@@ -1,4 +1,5 @@
-//! The text of `evenkeel status`: the blocks in their order, and those that belong neither to an instance nor to a service.
+//! The text of `evenkeel status`: the blocks in their order, and those that belong neither to an instance nor to a
+//! service.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! `evenkeel status`: what the daemon does, since when, and why.
 //!
-//! Blocks are separated by an empty line: the daemon, instances, BFD sessions, tracked objects, overrides, services, the
-//! data plane, warnings. `-o json` prints the structure [`Status`] itself.
+//! Blocks are separated by an empty line: the daemon, instances, BFD sessions, tracked objects, overrides, services,
+//! the data plane, warnings. `-o json` prints the structure [`Status`] itself.
 
 mod format;
 mod instances;
