@@ -134,9 +134,9 @@ fn a_server_without_the_virtual_address_fails_its_check() {
                 (last.failed == failed && last.detail.contains(words)).then_some(())
             });
         };
-        ends(0, None, "connected, and at 192.168.1.100:80 as well");
+        ends(0, None, "connected, also at 192.168.1.100:80");
         ends(1, Some(Phase::FirstByte), "does it hold that address on `lo`?");
-        ends(2, Some(Phase::Expect), "it listens, but not at 192.168.1.100:80");
+        ends(2, Some(Phase::Expect), "it refuses connections to 192.168.1.100:80");
     }
     net.lan.ip("r2", "addr add 192.168.1.100/32 dev lo").expect("mended");
     for director in ["d1", "d2"] {

@@ -165,7 +165,7 @@ fn direct_routing_carries_both_families() {
     let Some(net) = start_network("method-dr", "DR", 0) else { return };
     check_traffic(&net);
     let seen = wait_for_check_results(&net, true);
-    assert!(seen[0].contains("at 192.168.1.100:9000 as well") && seen[1].contains("at [fd00:1::100]:9000"), "{seen:?}");
+    assert!(seen[0].contains("also at 192.168.1.100:9000") && seen[1].contains("at [fd00:1::100]:9000"), "{seen:?}");
     net.lan.ip("r1", &format!("addr del {VIP}/32 dev lo")).expect("an address");
     net.lan.ip("r1", &format!("addr del {VIP6}/128 dev lo")).expect("an address");
     let seen = wait_for_check_results(&net, false);
@@ -363,7 +363,7 @@ fn tunnels_carry_both_families_to_servers_that_the_command_prepared() {
         let (done, text) = run_real_server_command(&net, "r1", &["down"]);
         assert!(done, "{text}");
         let seen = wait_for_check_results(&net, false);
-        assert!(seen.iter().all(|s| s.contains("does it unwrap tunnels")), "{name}: {seen:?}");
+        assert!(seen.iter().all(|s| s.contains("does it decapsulate tunnels")), "{name}: {seen:?}");
         let after = net.lan.ip("r1", "addr show dev lo").expect("addresses");
         assert!(!after.contains(&vips[0]) && !after.contains(&vips[1]), "{after}");
         let (done, text) = run_real_server_command(&net, "r1", &["down"]);

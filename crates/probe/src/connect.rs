@@ -1,4 +1,4 @@
-//! Sockets of probes: from where the configuration says, and to whom.
+//! Sockets of probes, with the source address, port, device and firewall mark of the configuration.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,7 +12,7 @@ use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
 use super::{PhaseTimer, ProbeFailure};
 
-/// A socket that is bound to where its probe is to come from.
+/// A non-blocking socket, bound as the configuration of the probe says.
 pub fn bound_socket(to: IpAddr, kind: Type, protocol: Option<Protocol>, path: &ConnectOptions) -> io::Result<Socket> {
     let domain = if to.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, kind.nonblocking(), protocol)?;
@@ -25,7 +25,7 @@ pub fn bound_socket(to: IpAddr, kind: Type, protocol: Option<Protocol>, path: &C
     if path.bindto.is_some() || path.bind_port.is_some() {
         let any = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let from = SocketAddr::from((path.bindto.unwrap_or(any), path.bind_port.unwrap_or(0)));
-        // The next probe must not wait until the kernel has forgotten this one.
+        // The next probe must not wait for the end of TIME_WAIT.
         socket.set_reuse_address(path.bind_port.is_some())?;
         socket.bind(&from.into()).map_err(|e| error_with_object(e, &from.to_string()))?;
     }
@@ -36,27 +36,27 @@ fn error_with_object(e: io::Error, what: &str) -> io::Error {
     io::Error::new(e.kind(), format!("{what}: {e}"))
 }
 
-/// A TCP connection.
+/// Connects by TCP.
 pub async fn tcp_connect(
     to: (IpAddr, u16),
     path: &ConnectOptions,
-    watch: &mut PhaseTimer,
+    timer: &mut PhaseTimer,
 ) -> Result<TcpStream, ProbeFailure> {
     let socket =
         bound_socket(to.0, Type::STREAM, Some(Protocol::TCP), path).map_err(|e| (Phase::Prepare, e.to_string()))?;
     let socket = TcpSocket::from_std_stream(socket.into());
-    watch.run_phase(Phase::Connect, socket.connect(SocketAddr::from(to))).await
+    timer.run_phase(Phase::Connect, socket.connect(SocketAddr::from(to))).await
 }
 
-/// Reads packets of a socket until one says what is waited for; none of them has more than 256 bytes that matter.
-pub async fn receive_matching<T>(socket: &AsyncFd<OwnedFd>, says: impl Fn(&[u8]) -> Option<T>) -> io::Result<T> {
+/// Reads packets from a socket until `parse` returns a value. It gets at most the first 256 bytes of a packet.
+pub async fn receive_matching<T>(socket: &AsyncFd<OwnedFd>, parse: impl Fn(&[u8]) -> Option<T>) -> io::Result<T> {
     let mut packet = [0; 256];
     loop {
         let mut guard = socket.readable().await?;
         match nix::unistd::read(socket.get_ref(), &mut packet) {
             Ok(n) => {
-                if let Some(said) = says(&packet[..n]) {
-                    return Ok(said);
+                if let Some(value) = parse(&packet[..n]) {
+                    return Ok(value);
                 }
             }
             Err(nix::errno::Errno::EAGAIN) => guard.clear_ready(),
@@ -65,7 +65,7 @@ pub async fn receive_matching<T>(socket: &AsyncFd<OwnedFd>, says: impl Fn(&[u8])
     }
 }
 
-/// A UDP socket that only this peer can answer.
+/// A connected UDP socket, which receives only from its peer.
 pub fn udp_socket(to: (IpAddr, u16), path: &ConnectOptions) -> Result<UdpSocket, ProbeFailure> {
     let open = || {
         let socket = bound_socket(to.0, Type::DGRAM, Some(Protocol::UDP), path)?;

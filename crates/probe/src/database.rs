@@ -1,4 +1,5 @@
-//! REDIS_CHECK, PGSQL_CHECK, MYSQL_CHECK: does a database take clients? Each is asked in its own words, and nobody logs in.
+//! REDIS_CHECK, PGSQL_CHECK, MYSQL_CHECK: test whether a database accepts clients, in its own protocol and without a
+//! login.
 
 use std::net::IpAddr;
 
@@ -9,15 +10,15 @@ use tokio::net::TcpStream;
 
 use super::{PhaseTimer, ProbeFailure, ProbeSuccess, connect};
 
-/// No answer that matters is longer.
+/// The longest reply that is read.
 const MAX_REPLY_BYTES: usize = 4096;
 
-/// What a database is asked by, when its answer is whole, and what it means.
+/// A protocol with one request and one reply.
 struct DatabaseProtocol {
     request: Vec<u8>,
     is_complete: fn(&[u8]) -> bool,
     check_reply: fn(&[u8]) -> Result<String, String>,
-    /// A client that only hangs up would be counted as an error.
+    /// Ends the session: servers count a client that only closes the connection as an error.
     quit: &'static [u8],
 }
 
@@ -25,11 +26,11 @@ pub async fn run(
     to: (IpAddr, u16),
     path: &ConnectOptions,
     database: &Database,
-    watch: &mut PhaseTimer,
+    timer: &mut PhaseTimer,
 ) -> Result<ProbeSuccess, ProbeFailure> {
-    let mut stream = connect::tcp_connect(to, path, watch).await?;
-    let manner = match database {
-        // Redis serialization protocol: an inline command, and a line.
+    let mut stream = connect::tcp_connect(to, path, timer).await?;
+    let protocol = match database {
+        // Redis serialization protocol: an inline command, and a line as the reply.
         Database::Redis => DatabaseProtocol {
             request: b"PING\r\n".to_vec(),
             is_complete: |b| b.ends_with(b"\r\n"),
@@ -42,38 +43,38 @@ pub async fn run(
             check_reply: check_postgres_reply,
             quit: b"X\0\0\0\x04",
         },
-        Database::Mysql { user } => return run_mysql(&mut stream, user, watch).await,
+        Database::Mysql { user } => return run_mysql(&mut stream, user, timer).await,
     };
-    watch.run_phase(Phase::Send, stream.write_all(&manner.request)).await?;
-    let answer = read_reply(&mut stream, manner.is_complete, watch).await?;
-    let found = (manner.check_reply)(&answer).map_err(|why| (Phase::Expect, why))?;
-    let _ = stream.write_all(manner.quit).await;
-    Ok(found.into())
+    timer.run_phase(Phase::Send, stream.write_all(&protocol.request)).await?;
+    let reply = read_reply(&mut stream, protocol.is_complete, timer).await?;
+    let detail = (protocol.check_reply)(&reply).map_err(|why| (Phase::Expect, why))?;
+    let _ = stream.write_all(protocol.quit).await;
+    Ok(detail.into())
 }
 
-/// Reads until the answer is whole.
+/// Reads until the reply is complete.
 async fn read_reply(
     stream: &mut TcpStream,
-    whole: fn(&[u8]) -> bool,
-    watch: &mut PhaseTimer,
+    is_complete: fn(&[u8]) -> bool,
+    timer: &mut PhaseTimer,
 ) -> Result<Vec<u8>, ProbeFailure> {
-    let mut answer = Vec::new();
-    while !whole(&answer) {
-        let mut some = [0; 512];
-        let phase = if answer.is_empty() { Phase::FirstByte } else { Phase::Body };
-        let n = watch.run_phase(phase, stream.read(&mut some)).await?;
-        answer.extend_from_slice(&some[..n]);
-        if n == 0 || answer.len() > MAX_REPLY_BYTES {
-            let why = if n == 0 { "it hung up" } else { "its answer does not end" };
+    let mut reply = Vec::new();
+    while !is_complete(&reply) {
+        let mut buf = [0; 512];
+        let phase = if reply.is_empty() { Phase::FirstByte } else { Phase::Body };
+        let n = timer.run_phase(phase, stream.read(&mut buf)).await?;
+        reply.extend_from_slice(&buf[..n]);
+        if n == 0 || reply.len() > MAX_REPLY_BYTES {
+            let why = if n == 0 { "the server closed the connection" } else { "the reply is too long" };
             return Err((phase, why.to_owned()));
         }
     }
-    Ok(answer)
+    Ok(reply)
 }
 
-/// `+PONG`, or a wish for a password: who asks for one takes clients.
-fn check_redis_reply(answer: &[u8]) -> Result<String, String> {
-    let line = String::from_utf8_lossy(answer).trim_end().to_owned();
+/// `+PONG`, or a request for a password, by which the server accepts clients, too.
+fn check_redis_reply(reply: &[u8]) -> Result<String, String> {
+    let line = String::from_utf8_lossy(reply).trim_end().to_owned();
     if line.starts_with("+PONG") || line.starts_with("-NOAUTH") {
         Ok(format!("answers {line}"))
     } else {
@@ -81,13 +82,14 @@ fn check_redis_reply(answer: &[u8]) -> Result<String, String> {
     }
 }
 
-/// A StartupMessage (PostgreSQL, "Message Formats"): protocol 3.0, and who we are.
+/// A StartupMessage (PostgreSQL, "Message Formats"): protocol 3.0 and the user.
 fn postgres_startup_message(user: &str) -> Vec<u8> {
     let body = [&3u16.to_be_bytes()[..], &[0, 0], b"user\0", user.as_bytes(), b"\0\0"].concat();
     [&(body.len() as u32 + 4).to_be_bytes()[..], &body].concat()
 }
 
-/// A type, and a length without it. What is of another type is no answer that could be waited for.
+/// A message is a type, and a length that does not include the type. A message of another type than R and E counts as
+/// complete, since it is an error.
 fn is_postgres_reply_complete(b: &[u8]) -> bool {
     let other = b.first().is_some_and(|t| !b"RE".contains(t));
     other
@@ -97,59 +99,61 @@ fn is_postgres_reply_complete(b: &[u8]) -> bool {
         })
 }
 
-/// As pg_isready(1) sees it: it takes clients if it wants to know who we are, or does not like who we are; not if it is
-/// starting or stopping (SQLSTATE 57P03) or full (53300).
-fn check_postgres_reply(answer: &[u8]) -> Result<String, String> {
-    match answer.first() {
-        Some(b'R') => Ok("asks who we are".to_owned()),
+/// As pg_isready(1): the server accepts clients if it requests authentication or rejects the user, but not while it
+/// starts or stops (SQLSTATE 57P03) or has no free connection (53300).
+fn check_postgres_reply(reply: &[u8]) -> Result<String, String> {
+    match reply.first() {
+        Some(b'R') => Ok("requests authentication".to_owned()),
         Some(b'E') => {
             let field = |name: u8| {
-                let mut fields = answer.get(5..).unwrap_or(&[]).split(|b| *b == 0);
+                let mut fields = reply.get(5..).unwrap_or(&[]).split(|b| *b == 0);
                 fields.find(|f| f.first() == Some(&name)).map(|f| String::from_utf8_lossy(&f[1..]).into_owned())
             };
             let (code, text) = (field(b'C').unwrap_or_default(), field(b'M').unwrap_or_default());
             if matches!(code.as_str(), "57P03" | "53300") {
-                Err(format!("takes no clients: {text} ({code})"))
+                Err(format!("accepts no clients: {text} ({code})"))
             } else {
-                Ok(format!("takes clients, though not us: {text}"))
+                Ok(format!("accepts clients, but not this user: {text}"))
             }
         }
-        _ => Err("an answer that is not PostgreSQL's".to_owned()),
+        _ => Err("the reply is not PostgreSQL's".to_owned()),
     }
 }
 
-/// A length of three bytes, and a number that counts packets. One that is longer than any answer is no length.
+/// A packet is a length of three bytes, a sequence number, and the payload. A length above the limit counts as
+/// complete, since it is an error.
 fn is_mysql_packet_complete(b: &[u8]) -> bool {
     let Some([a, b2, c, ..]) = b.get(..5) else { return false };
     let length = usize::from(*a) + (usize::from(*b2) << 8) + (usize::from(*c) << 16);
     length > MAX_REPLY_BYTES || b.len() >= 4 + length
 }
 
-/// Through the handshake to its end, whatever that is: a server bars a host whose handshakes break off (MySQL,
-/// "max_connect_errors"), but not one whose user it does not know.
-async fn run_mysql(stream: &mut TcpStream, user: &str, watch: &mut PhaseTimer) -> Result<ProbeSuccess, ProbeFailure> {
+/// Runs the handshake to its end, whatever the result: MySQL blocks a host whose handshakes are aborted
+/// ("max_connect_errors"), but not one whose user is unknown.
+async fn run_mysql(stream: &mut TcpStream, user: &str, timer: &mut PhaseTimer) -> Result<ProbeSuccess, ProbeFailure> {
     let expect = |why| (Phase::Expect, why);
-    let greeting = read_reply(stream, is_mysql_packet_complete, watch).await?;
+    let greeting = read_reply(stream, is_mysql_packet_complete, timer).await?;
     let version = match parse_mysql_greeting(&greeting).map_err(expect)? {
         Ok(version) => version,
-        Err(not_us) => return Ok(not_us.into()),
+        Err(not_this_host) => return Ok(not_this_host.into()),
     };
-    watch.run_phase(Phase::Send, stream.write_all(&mysql_handshake_response(user))).await?;
-    let mut answer = read_reply(stream, is_mysql_packet_complete, watch).await?;
-    // Another way to prove who we are (AuthSwitchRequest): by nothing, again.
-    if answer.get(4) == Some(&0xfe) {
-        watch.run_phase(Phase::Send, stream.write_all(&[0, 0, 0, answer[3].wrapping_add(1)])).await?;
-        answer = read_reply(stream, is_mysql_packet_complete, watch).await?;
+    timer.run_phase(Phase::Send, stream.write_all(&mysql_handshake_response(user))).await?;
+    let mut reply = read_reply(stream, is_mysql_packet_complete, timer).await?;
+    // AuthSwitchRequest, another authentication method: the password is empty again.
+    if reply.get(4) == Some(&0xfe) {
+        timer.run_phase(Phase::Send, stream.write_all(&[0, 0, 0, reply[3].wrapping_add(1)])).await?;
+        reply = read_reply(stream, is_mysql_packet_complete, timer).await?;
     }
-    let how = check_mysql_login_reply(&answer).map_err(expect)?;
+    let result = check_mysql_login_reply(&reply).map_err(expect)?;
     let _ = stream.write_all(b"\x01\0\0\0\x01").await; // COM_QUIT
-    Ok(format!("{version} {how}").into())
+    Ok(format!("{version} {result}").into())
 }
 
-/// ER_HOST_NOT_PRIVILEGED: nobody may come from here.
+/// The server accepts no user from this host.
 const ER_HOST_NOT_PRIVILEGED: u16 = 1130;
 
-/// The greeting (MySQL, "Protocol::HandshakeV10"): version 10 and the server's own; or an error, which may be for us alone.
+/// Parses the greeting (MySQL, "Protocol::HandshakeV10"): the server's version; or, as `Ok(Err(…))`, the text of an
+/// error that concerns this host only.
 fn parse_mysql_greeting(packet: &[u8]) -> Result<Result<String, String>, String> {
     match packet.get(4..) {
         Some([10, rest @ ..]) => {
@@ -158,34 +162,34 @@ fn parse_mysql_greeting(packet: &[u8]) -> Result<Result<String, String>, String>
         }
         Some([0xff, lo, hi, rest @ ..]) => match u16::from_le_bytes([*lo, *hi]) {
             ER_HOST_NOT_PRIVILEGED => {
-                Ok(Err(format!("takes clients, though not us: {}", String::from_utf8_lossy(rest))))
+                Ok(Err(format!("accepts clients, but not from this host: {}", String::from_utf8_lossy(rest))))
             }
             code => Err(refusal_text(code, rest)),
         },
-        _ => Err("an answer that is not MySQL's".to_owned()),
+        _ => Err("the reply is not MySQL's".to_owned()),
     }
 }
 
-/// The answer to who we are: welcome, or an error that tells of us and not of the server.
+/// The reply to the login: success, or an error that concerns the user and not the server.
 fn check_mysql_login_reply(packet: &[u8]) -> Result<&'static str, String> {
-    /// ER_DBACCESS_DENIED_ERROR, ER_ACCESS_DENIED_ERROR, ER_ACCESS_DENIED_NO_PASSWORD_ERROR, and MariaDB's for a user
-    /// without a password.
+    /// ER_DBACCESS_DENIED_ERROR, ER_ACCESS_DENIED_ERROR, ER_ACCESS_DENIED_NO_PASSWORD_ERROR, and MariaDB's error for a
+    /// user without a password.
     const LOGIN_ERRORS: [u16; 4] = [1044, 1045, 1698, 3118];
     match packet.get(4..) {
-        Some([0, ..]) => Ok("takes clients"),
+        Some([0, ..]) => Ok("accepts clients"),
         Some([0xff, lo, hi, rest @ ..]) => match u16::from_le_bytes([*lo, *hi]) {
-            code if LOGIN_ERRORS.contains(&code) => Ok("takes clients, though not us"),
+            code if LOGIN_ERRORS.contains(&code) => Ok("accepts clients, but not this user"),
             code => Err(refusal_text(code, rest)),
         },
-        _ => Err("an answer that is not MySQL's".to_owned()),
+        _ => Err("the reply is not MySQL's".to_owned()),
     }
 }
 
 fn refusal_text(code: u16, text: &[u8]) -> String {
-    format!("takes no clients: {} ({code})", String::from_utf8_lossy(text))
+    format!("accepts no clients: {} ({code})", String::from_utf8_lossy(text))
 }
 
-/// Who we are, without a password (MySQL, "Protocol::HandshakeResponse41").
+/// The login of a user without a password (MySQL, "Protocol::HandshakeResponse41").
 fn mysql_handshake_response(user: &str) -> Vec<u8> {
     /// CLIENT_LONG_PASSWORD, CLIENT_PROTOCOL_41, CLIENT_SECURE_CONNECTION, CLIENT_PLUGIN_AUTH
     const CAPABILITIES: u32 = 0x1 | 0x200 | 0x8000 | 0x8_0000;
@@ -205,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn redis_that_loads_takes_no_clients() {
+    fn redis_that_loads_accepts_no_clients() {
         assert!(
             check_redis_reply(b"+PONG\r\n").is_ok()
                 && check_redis_reply(b"-NOAUTH Authentication required.\r\n").is_ok()
@@ -214,14 +218,14 @@ mod tests {
     }
 
     #[test]
-    fn postgres_that_starts_takes_no_clients() {
+    fn postgres_that_starts_accepts_no_clients() {
         assert_eq!(postgres_startup_message("u"), b"\0\0\0\x10\0\x03\0\0user\0u\0\0");
         let error = |code: &str| {
             let fields = format!("SFATAL\0C{code}\0Mthe reason\0\0");
             [b"E", &(fields.len() as u32 + 4).to_be_bytes()[..], fields.as_bytes()].concat()
         };
         assert!(is_postgres_reply_complete(&error("57P03")) && !is_postgres_reply_complete(&error("57P03")[..9]));
-        assert_eq!(check_postgres_reply(&error("57P03")), Err("takes no clients: the reason (57P03)".into()));
+        assert_eq!(check_postgres_reply(&error("57P03")), Err("accepts no clients: the reason (57P03)".into()));
         assert!(
             check_postgres_reply(&error("28000")).is_ok() && check_postgres_reply(b"R\0\0\0\x08\0\0\0\x05").is_ok()
         );
@@ -229,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn mysql_that_is_full_takes_no_clients() {
+    fn mysql_that_is_full_accepts_no_clients() {
         let packet = |body: &[u8]| [&[body.len() as u8, 0, 0, 0], body].concat();
         let greeting = packet(b"\x0a5.5.5-10.11\0\x01\0\0\0");
         assert!(
@@ -240,14 +244,14 @@ mod tests {
         assert_eq!(parse_mysql_greeting(&greeting), Ok(Ok("5.5.5-10.11".into())));
         assert_eq!(
             parse_mysql_greeting(&packet(b"\xff\x10\x04Too many")),
-            Err("takes no clients: Too many (1040)".into())
+            Err("accepts no clients: Too many (1040)".into())
         );
         assert!(parse_mysql_greeting(b"SSH-2.0-x").is_err());
         assert_eq!(
             check_mysql_login_reply(&packet(b"\xff\x15\x04#28000Access denied")),
-            Ok("takes clients, though not us")
+            Ok("accepts clients, but not this user")
         );
         assert!(check_mysql_login_reply(&packet(b"\xff\x69\x04Host is blocked")).is_err_and(|w| w.ends_with("(1129)")));
-        assert_eq!(check_mysql_login_reply(&packet(&[0, 0, 0])), Ok("takes clients"));
+        assert_eq!(check_mysql_login_reply(&packet(&[0, 0, 0])), Ok("accepts clients"));
     }
 }

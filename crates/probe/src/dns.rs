@@ -1,4 +1,4 @@
-//! DNS_CHECK: one question over UDP (RFC 1035). Good is an answer without an error that holds a record.
+//! DNS_CHECK: one query over UDP (RFC 1035). It passes with a response that has no error and at least one record.
 
 use std::net::IpAddr;
 
@@ -14,30 +14,30 @@ pub async fn run(
     to: (IpAddr, u16),
     path: &ConnectOptions,
     (name, kind): (&str, DnsType),
-    watch: &mut PhaseTimer,
+    timer: &mut PhaseTimer,
 ) -> Result<ProbeSuccess, ProbeFailure> {
     let [hi, lo, ..] = random_bytes();
     let id = u16::from_be_bytes([hi, lo]);
-    let question = encode_query(id, name, kind).map_err(|e| (Phase::Prepare, e))?;
+    let query = encode_query(id, name, kind).map_err(|e| (Phase::Prepare, e))?;
     let socket = connect::udp_socket(to, path)?;
-    watch.run_phase(Phase::Send, socket.send(&question)).await?;
-    let mut answer = vec![0; 4096];
-    // A late answer to an earlier question is none to this one.
-    let heard = timeout(watch.phase_timeout, async {
+    timer.run_phase(Phase::Send, socket.send(&query)).await?;
+    let mut response = vec![0; 4096];
+    // A late response to an earlier query is skipped.
+    let received = timeout(timer.phase_timeout, async {
         loop {
-            let n = socket.recv(&mut answer).await?;
-            if answer[..n].starts_with(&[hi, lo]) {
+            let n = socket.recv(&mut response).await?;
+            if response[..n].starts_with(&[hi, lo]) {
                 return Ok::<usize, std::io::Error>(n);
             }
         }
     })
     .await;
-    watch.end_phase(Phase::FirstByte);
-    let n = match heard {
-        Ok(heard) => heard.map_err(|e| (Phase::FirstByte, e.to_string()))?,
-        Err(_) => return Err((Phase::FirstByte, format!("no answer for {} s", watch.phase_timeout.as_secs_f64()))),
+    timer.end_phase(Phase::FirstByte);
+    let n = match received {
+        Ok(received) => received.map_err(|e| (Phase::FirstByte, e.to_string()))?,
+        Err(_) => return Err((Phase::FirstByte, format!("no answer for {} s", timer.phase_timeout.as_secs_f64()))),
     };
-    let answers = check_response(&answer[..n]).map_err(|why| (Phase::Expect, why))?;
+    let answers = check_response(&response[..n]).map_err(|why| (Phase::Expect, why))?;
     Ok(format!("answered {answers} records").into())
 }
 
@@ -61,11 +61,11 @@ fn encode_query(id: u16, name: &str, kind: DnsType) -> Result<Vec<u8>, String> {
     message.to_vec().map_err(|e| e.to_string())
 }
 
-/// How many records an answer holds; or what is wrong with it, by the rules of keepalived's check.
+/// The number of records of a response, or the reason why it fails keepalived's check.
 fn check_response(bytes: &[u8]) -> Result<usize, String> {
-    let m = Message::from_vec(bytes).map_err(|e| format!("an answer that is no DNS message: {e}"))?;
+    let m = Message::from_vec(bytes).map_err(|e| format!("the reply is not a DNS message: {e}"))?;
     if m.metadata.message_type != MessageType::Response || m.metadata.op_code != OpCode::Query {
-        return Err("an answer that is no response to a query".to_owned());
+        return Err("the reply is not a response to a query".to_owned());
     }
     if m.metadata.response_code != ResponseCode::NoError {
         return Err(format!("answered {}", m.metadata.response_code));
@@ -73,7 +73,7 @@ fn check_response(bytes: &[u8]) -> Result<usize, String> {
     match (m.queries.len(), m.answers.len()) {
         (1, 0) => Err("answered no record".to_owned()),
         (1, n) => Ok(n),
-        (n, _) => Err(format!("an answer to {n} questions")),
+        (n, _) => Err(format!("a response to {n} questions")),
     }
 }
 
@@ -81,9 +81,9 @@ fn check_response(bytes: &[u8]) -> Result<usize, String> {
 mod tests {
     use super::*;
 
-    /// What keepalived sent in the recorded run `dns`, its number apart.
+    /// The query of keepalived in the recording `dns`, except its identifier.
     #[test]
-    fn a_question_is_keepalived_s_to_the_byte() {
+    fn a_query_equals_keepaliveds_byte_for_byte() {
         let asked = |name, kind| evenkeel_core::health::to_hex(&encode_query(0xde6e, name, kind).expect("a name"));
         assert_eq!(asked("example.org", DnsType::A), "de6e01000001000000000000076578616d706c65036f72670000010001");
         assert_eq!(asked(".", DnsType::Soa), "de6e010000010000000000000000060001");
@@ -91,20 +91,20 @@ mod tests {
     }
 
     #[test]
-    fn errors_and_empty_answers_are_bad() {
-        let question = encode_query(7, "example.org", DnsType::A).expect("a name");
-        let answer = |flags: u8, answers: u8| {
-            let mut b = question.clone();
+    fn errors_and_responses_without_records_fail() {
+        let query = encode_query(7, "example.org", DnsType::A).expect("a name");
+        let response = |flags: u8, answers: u8| {
+            let mut b = query.clone();
             (b[2], b[3], b[7]) = (0x81, flags, answers);
             if answers == 1 {
                 b.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 1]);
             }
             check_response(&b)
         };
-        assert_eq!(answer(0x80, 1), Ok(1));
-        assert!(answer(0x80, 0).is_err_and(|w| w.contains("no record")));
-        assert!(answer(0x82, 0).is_err_and(|w| w.contains("Server Failure")));
-        assert!(check_response(&question).is_err_and(|w| w.contains("no response")));
+        assert_eq!(response(0x80, 1), Ok(1));
+        assert!(response(0x80, 0).is_err_and(|w| w.contains("no record")));
+        assert!(response(0x82, 0).is_err_and(|w| w.contains("Server Failure")));
+        assert!(check_response(&query).is_err_and(|w| w.contains("not a response")));
         assert!(check_response(&[1, 2, 3]).is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! A connection that is served while something is waited for, as long as bytes come.
+//! The driver of a hyper connection: polls the connection while the probe waits for a response, with a timeout that
+//! starts anew whenever bytes arrive.
 
 use std::future::Future;
 use std::io;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
-/// The connection's side of an exchange.
+/// A connection with its idle timeout.
 pub struct ConnectionDriver<'t, C> {
     connection: Pin<&'t mut C>,
     open: bool,
@@ -20,17 +21,17 @@ pub struct ConnectionDriver<'t, C> {
 }
 
 impl<'t, C: Future<Output = hyper::Result<()>>> ConnectionDriver<'t, C> {
-    /// `heard` counts what the connection reads.
+    /// `bytes_read` counts the bytes that the connection reads.
     pub fn new(connection: Pin<&'t mut C>, bytes_read: ByteCounter, idle_timeout: Duration) -> Self {
         ConnectionDriver { connection, open: true, bytes_read, idle_timeout }
     }
 
-    /// Waits while bytes come, for each no longer than patience lasts; `None` if they do not.
+    /// Waits for `what` as long as bytes arrive; `None` if none arrives within the idle timeout.
     pub async fn drive_until<T>(&mut self, what: impl Future<Output = T>) -> Option<T> {
         let mut what = std::pin::pin!(what);
         loop {
             let before = self.bytes_read.get();
-            let some = async {
+            let done = async {
                 loop {
                     tokio::select! {
                         biased;
@@ -39,7 +40,7 @@ impl<'t, C: Future<Output = hyper::Result<()>>> ConnectionDriver<'t, C> {
                     }
                 }
             };
-            match timeout(self.idle_timeout, some).await {
+            match timeout(self.idle_timeout, done).await {
                 Ok(done) => return Some(done),
                 Err(_) if self.bytes_read.get() > before => {}
                 Err(_) => return None,
@@ -47,13 +48,13 @@ impl<'t, C: Future<Output = hyper::Result<()>>> ConnectionDriver<'t, C> {
         }
     }
 
-    /// Bytes heard so far.
+    /// Bytes received so far.
     pub fn total_bytes_read(&self) -> u64 {
         self.bytes_read.get()
     }
 }
 
-/// How many bytes were read.
+/// A counter of bytes.
 #[derive(Clone, Default)]
 pub struct ByteCounter(Arc<AtomicU64>);
 
@@ -63,11 +64,11 @@ impl ByteCounter {
     }
 }
 
-/// A stream whose bytes are counted as they are read.
+/// A stream that counts the bytes read from it.
 pub struct CountingStream<S>(S, ByteCounter);
 
 impl<S> CountingStream<S> {
-    /// Nothing has been read.
+    /// Wraps a stream. The counter is 0.
     pub fn new(stream: S) -> (Self, ByteCounter) {
         let counter = ByteCounter::default();
         (CountingStream(stream, counter.clone()), counter)

@@ -1,4 +1,4 @@
-//! GRPC_CHECK: gRPC's health checking protocol (grpc.health.v1, method Check), over HTTP/2.
+//! GRPC_CHECK: the gRPC health checking protocol (grpc.health.v1, method Check) over HTTP/2.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use super::driver::{ConnectionDriver, CountingStream};
 use super::http::error_with_cause;
 use super::{PhaseTimer, ProbeFailure, ProbeSuccess, Prober, connect};
 
-/// An answer has no more bytes: a number, and room for what may come.
+/// The longest response that is read. A HealthCheckResponse is an integer; fields may be added.
 const MAX_REPLY_BYTES: usize = 4096;
 /// HealthCheckResponse.ServingStatus
 const SERVING: u64 = 1;
@@ -25,25 +25,25 @@ pub async fn run(
     to: (IpAddr, u16),
     path: &ConnectOptions,
     (service, tls): (&str, Option<&Tls>),
-    watch: &mut PhaseTimer,
+    timer: &mut PhaseTimer,
 ) -> Result<ProbeSuccess, ProbeFailure> {
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let at = std::net::SocketAddr::from(to);
-    let request = Request::post(format!("{scheme}://{at}/grpc.health.v1.Health/Check"))
+    let target = std::net::SocketAddr::from(to);
+    let request = Request::post(format!("{scheme}://{target}/grpc.health.v1.Health/Check"))
         .version(Version::HTTP_2)
         .header(header::CONTENT_TYPE, "application/grpc")
         .header(header::TE, "trailers")
         .header(header::USER_AGENT, "evenkeel")
         .body(Full::new(Bytes::from(encode_request(service))))
         .map_err(|e| (Phase::Prepare, e.to_string()))?;
-    let stream = connect::tcp_connect(to, path, watch).await?;
+    let stream = connect::tcp_connect(to, path, timer).await?;
     match tls {
-        None => exchange(stream, request, watch).await,
-        Some(tls) => exchange(prober.tls.handshake(tls, to.0, stream, watch).await?, request, watch).await,
+        None => exchange(stream, request, timer).await,
+        Some(tls) => exchange(prober.tls.handshake(tls, to.0, stream, timer).await?, request, timer).await,
     }
 }
 
-/// A message that is not compressed: its length, and the service's name as the first field.
+/// An uncompressed gRPC message: its length, and the service's name as the first field.
 fn encode_request(service: &str) -> Vec<u8> {
     let mut message = Vec::new();
     if !service.is_empty() {
@@ -65,39 +65,39 @@ fn encode_varint(mut n: u64, to: &mut Vec<u8>) {
 async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     request: Request<Full<Bytes>>,
-    watch: &mut PhaseTimer,
+    timer: &mut PhaseTimer,
 ) -> Result<ProbeSuccess, ProbeFailure> {
-    let (stream, heard) = CountingStream::new(stream);
+    let (stream, bytes_read) = CountingStream::new(stream);
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|e| (Phase::Send, e.to_string()))?;
     let connection = std::pin::pin!(connection);
-    let mut talk = ConnectionDriver::new(connection, heard, watch.phase_timeout);
-    let answer = talk.drive_until(sender.send_request(request)).await;
-    watch.end_phase(Phase::FirstByte);
-    let silent = || format!("no answer for {} s", watch.phase_timeout.as_secs_f64());
-    let answer = match answer {
-        Some(Ok(answer)) => answer,
+    let mut driver = ConnectionDriver::new(connection, bytes_read, timer.phase_timeout);
+    let response = driver.drive_until(sender.send_request(request)).await;
+    timer.end_phase(Phase::FirstByte);
+    let timeout_text = || format!("no answer for {} s", timer.phase_timeout.as_secs_f64());
+    let response = match response {
+        Some(Ok(response)) => response,
         Some(Err(e)) => return Err((Phase::FirstByte, error_with_cause(&e))),
-        None => return Err((Phase::FirstByte, silent())),
+        None => return Err((Phase::FirstByte, timeout_text())),
     };
-    if answer.status() != 200 {
-        return Err((Phase::Expect, format!("answered {}, not as gRPC does", answer.status().as_u16())));
+    if response.status() != 200 {
+        return Err((Phase::Expect, format!("answered {}, which is not gRPC", response.status().as_u16())));
     }
-    let (whole, late) = (read_response(answer, &mut talk).await, silent());
-    watch.end_phase(Phase::Body);
-    let (message, trailers) = whole.unwrap_or(Err(late)).map_err(|why| (Phase::Body, why))?;
+    let (response, late) = (read_response(response, &mut driver).await, timeout_text());
+    timer.end_phase(Phase::Body);
+    let (message, trailers) = response.unwrap_or(Err(late)).map_err(|why| (Phase::Body, why))?;
     check_response(&message, &trailers).map_err(|why| (Phase::Expect, why))?;
     Ok("serves".to_owned().into())
 }
 
-/// The message, and what stands behind it, or before it if there is no message.
+/// The message and the trailers, or the headers if there is no message.
 async fn read_response(
-    answer: Response<Incoming>,
-    talk: &mut ConnectionDriver<'_, impl Future<Output = hyper::Result<()>>>,
+    response: Response<Incoming>,
+    driver: &mut ConnectionDriver<'_, impl Future<Output = hyper::Result<()>>>,
 ) -> Option<Result<(Vec<u8>, HeaderMap), String>> {
-    let (head, mut body) = answer.into_parts();
+    let (head, mut body) = response.into_parts();
     let (mut message, mut trailers) = (Vec::new(), head.headers);
-    while let Some(frame) = talk.drive_until(body.frame()).await? {
+    while let Some(frame) = driver.drive_until(body.frame()).await? {
         match frame {
             Err(e) => return Some(Err(error_with_cause(&e))),
             Ok(frame) => match frame.into_data() {
@@ -106,18 +106,18 @@ async fn read_response(
             },
         }
         if message.len() > MAX_REPLY_BYTES {
-            return Some(Err("its answer does not end".to_owned()));
+            return Some(Err("the response is too long".to_owned()));
         }
     }
     Some(Ok((message, trailers)))
 }
 
 fn check_response(message: &[u8], trailers: &HeaderMap) -> Result<(), String> {
-    let word = |name: &str| trailers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
-    match word("grpc-status").as_str() {
+    let trailer = |name: &str| trailers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
+    match trailer("grpc-status").as_str() {
         "0" => {}
-        "" => return Err("an answer without a gRPC status".to_owned()),
-        code => return Err(format!("gRPC status {code}: {}", word("grpc-message"))),
+        "" => return Err("a response without a gRPC status".to_owned()),
+        code => return Err(format!("gRPC status {code}: {}", trailer("grpc-message"))),
     }
     match serving_status(message.get(5..).unwrap_or(&[])) {
         Some(SERVING) => Ok(()),
@@ -125,11 +125,11 @@ fn check_response(message: &[u8], trailers: &HeaderMap) -> Result<(), String> {
         Some(2) => Err("NOT_SERVING".to_owned()),
         Some(3) => Err("SERVICE_UNKNOWN".to_owned()),
         Some(n) => Err(format!("status {n}, expected 1 (SERVING)")),
-        None => Err("an answer that is not the protocol's".to_owned()),
+        None => Err("the response is not a HealthCheckResponse".to_owned()),
     }
 }
 
-/// The first field of a HealthCheckResponse; what is not there is 0 (Protocol Buffers, "Encoding").
+/// The first field of a HealthCheckResponse; a missing field is 0 (Protocol Buffers, "Encoding").
 fn serving_status(message: &[u8]) -> Option<u64> {
     match message {
         [] => Some(0),
@@ -152,27 +152,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_question_is_a_framed_message() {
+    fn a_request_is_a_framed_message() {
         assert_eq!(encode_request(""), [0, 0, 0, 0, 0]);
         assert_eq!(encode_request("a.B"), [0, 0, 0, 0, 5, 0x0a, 3, b'a', b'.', b'B']);
         assert_eq!(encode_request(&"x".repeat(200))[5..8], [0x0a, 0xc8, 0x01], "a length of two bytes");
     }
 
     #[test]
-    fn only_serving_is_good() {
+    fn only_serving_passes() {
         let trailers = |status: &str| {
             let mut t = HeaderMap::new();
             t.insert("grpc-status", status.parse().expect("ASCII"));
             t
         };
-        let answer = |message: &[u8], code| check_response(&[&[0, 0, 0, 0, 2], message].concat(), &trailers(code));
-        assert_eq!(answer(&[8, 1], "0"), Ok(()));
-        assert_eq!(answer(&[8, 2], "0"), Err("NOT_SERVING".into()));
-        assert_eq!(answer(&[], "0"), Err("UNKNOWN".into()));
-        assert!(answer(&[], "5").is_err_and(|w| w.starts_with("gRPC status 5")));
+        let response = |message: &[u8], code| check_response(&[&[0, 0, 0, 0, 2], message].concat(), &trailers(code));
+        assert_eq!(response(&[8, 1], "0"), Ok(()));
+        assert_eq!(response(&[8, 2], "0"), Err("NOT_SERVING".into()));
+        assert_eq!(response(&[], "0"), Err("UNKNOWN".into()));
+        assert!(response(&[], "5").is_err_and(|w| w.starts_with("gRPC status 5")));
         assert!(check_response(&[], &HeaderMap::new()).is_err());
         for garbage in [&[9][..], &[8], &[8, 0x80], &[8; 40]] {
-            assert!(answer(garbage, "0").is_err());
+            assert!(response(garbage, "0").is_err());
         }
     }
 }

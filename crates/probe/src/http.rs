@@ -1,4 +1,4 @@
-//! HTTP_GET and SSL_GET: a page, asked for in keepalived's words, and judged by its status, its digest and its text.
+//! HTTP_GET and SSL_GET: request a page as keepalived does, and check its status code, its digest and its text.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::driver::{ByteCounter, ConnectionDriver, CountingStream};
 use super::{PhaseTimer, ProbeFailure, ProbeSuccess, Prober, connect};
 
-/// Compiled expressions, each once.
+/// Compiled regular expressions.
 #[derive(Default)]
 pub struct RegexCache(Mutex<HashMap<Pattern, Arc<Regex>>>);
 
@@ -33,46 +33,48 @@ impl RegexCache {
     }
 }
 
-/// Asks for a page, and judges it.
+/// Gets a page and checks it.
 pub async fn run(
     prober: &Prober,
     probe: &Probe,
     to: (IpAddr, u16),
-    watch: &mut PhaseTimer,
+    timer: &mut PhaseTimer,
 ) -> Result<ProbeSuccess, ProbeFailure> {
-    let (code, page) = fetch(prober, probe, to, watch).await?;
+    let (code, page) = fetch(prober, probe, to, timer).await?;
     let (path, bytes) = (page.url().path.clone(), page.length());
     page.finish().map_err(|why| (Phase::Expect, format!("{path}: {why}")))?;
     Ok(format!("{path} answered {code}, {bytes} bytes").into())
 }
 
-/// Gets a page whose status is as it should be.
+/// Gets a page and checks its status code.
 pub async fn fetch<'p>(
     prober: &Prober,
     probe: &'p Probe,
     to: (IpAddr, u16),
-    watch: &mut PhaseTimer,
+    timer: &mut PhaseTimer,
 ) -> Result<(u16, Expectation<'p>), ProbeFailure> {
     let ProbeKind::Http { url, version, tls, limit } = &probe.kind else {
-        return Err((Phase::Prepare, "no page to ask for".to_owned()));
+        return Err((Phase::Prepare, "the probe has no page".to_owned()));
     };
     let regex = url.pattern.as_ref().map(|p| prober.patterns.get(p)).transpose()?;
     let page = Expectation::new(url, regex);
     let request = build_request(url, *version, to, tls.is_some()).map_err(|e| (Phase::Prepare, e.to_string()))?;
-    let limit = limit.unwrap_or(watch.phase_timeout * 10);
-    let within = async {
-        let stream = connect::tcp_connect(to, &probe.path, watch).await?;
+    let limit = limit.unwrap_or(timer.phase_timeout * 10);
+    let exchange = async {
+        let stream = connect::tcp_connect(to, &probe.path, timer).await?;
         match tls {
-            None => start_exchange(stream, request, page, watch).await,
+            None => start_exchange(stream, request, page, timer).await,
             Some(tls) => {
-                let stream = prober.tls.handshake(tls, to.0, stream, watch).await?;
-                start_exchange(stream, request, page, watch).await
+                let stream = prober.tls.handshake(tls, to.0, stream, timer).await?;
+                start_exchange(stream, request, page, timer).await
             }
         }
     };
-    match timeout(limit, within).await {
+    match timeout(limit, exchange).await {
         Ok(done) => done,
-        Err(_) => Err((Phase::Body, format!("{} is not answered whole within {}", url.path, format_seconds(limit)))),
+        Err(_) => {
+            Err((Phase::Body, format!("{} was not received completely within {}", url.path, format_seconds(limit))))
+        }
     }
 }
 
@@ -80,28 +82,28 @@ fn format_seconds(d: Duration) -> String {
     format!("{} s", d.as_secs_f64())
 }
 
-/// keepalived's name, which servers may know its checks by.
+/// keepalived's user agent, by which servers may recognise health checks.
 const USER_AGENT: &str = "KeepAliveClient";
 
-/// The request, byte for byte as keepalived writes it (recorded).
+/// The request, byte for byte as keepalived sends it (verified by recordings).
 fn build_request(
     url: &HttpUrl,
     version: HttpVersion,
     (addr, port): (IpAddr, u16),
     secure: bool,
 ) -> hyper::http::Result<Request<Empty<Bytes>>> {
-    let usual = if secure { 443 } else { 80 };
-    let own = match (addr, port == usual) {
+    let default_port = if secure { 443 } else { 80 };
+    let target = match (addr, port == default_port) {
         (IpAddr::V4(a), true) => a.to_string(),
         (IpAddr::V4(a), false) => format!("{a}:{port}"),
         (IpAddr::V6(a), true) => format!("[{a}]"),
         (IpAddr::V6(a), false) => format!("[{a}]:{port}"),
     };
-    let host = url.virtualhost.as_deref().unwrap_or(&own);
+    let host = url.virtualhost.as_deref().unwrap_or(&target);
     if version == HttpVersion::V2 {
         let scheme = if secure { "https" } else { "http" };
-        let whole = format!("{scheme}://{host}{}", url.path);
-        return Request::get(whole).version(Version::HTTP_2).header(header::USER_AGENT, USER_AGENT).body(Empty::new());
+        let uri = format!("{scheme}://{host}{}", url.path);
+        return Request::get(uri).version(Version::HTTP_2).header(header::USER_AGENT, USER_AGENT).body(Empty::new());
     }
     let mut request = Request::get(&url.path)
         .version(if version == HttpVersion::V11 { Version::HTTP_11 } else { Version::HTTP_10 })
@@ -116,58 +118,58 @@ async fn start_exchange<'p, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     request: Request<Empty<Bytes>>,
     expected: Expectation<'p>,
-    watch: &mut PhaseTimer,
+    timer: &mut PhaseTimer,
 ) -> Result<(u16, Expectation<'p>), ProbeFailure> {
-    let (stream, heard) = CountingStream::new(stream);
+    let (stream, bytes_read) = CountingStream::new(stream);
     let (io, send) = (TokioIo::new(stream), |e: hyper::Error| (Phase::Send, e.to_string()));
     if request.version() == Version::HTTP_2 {
         let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
         let (mut sender, connection) = handshake.map_err(send)?;
-        return run_exchange((sender.send_request(request), connection), heard, expected, watch).await;
+        return run_exchange((sender.send_request(request), connection), bytes_read, expected, timer).await;
     }
     let handshake = hyper::client::conn::http1::Builder::new().title_case_headers(true).handshake(io).await;
     let (mut sender, connection) = handshake.map_err(send)?;
-    run_exchange((sender.send_request(request), connection), heard, expected, watch).await
+    run_exchange((sender.send_request(request), connection), bytes_read, expected, timer).await
 }
 
-/// Both halves of an exchange, which live and end with this probe.
+/// Drives the connection and reads the response. Both end with the probe.
 async fn run_exchange<'p>(
-    (answer, connection): (
+    (response, connection): (
         impl Future<Output = hyper::Result<Response<Incoming>>>,
         impl Future<Output = hyper::Result<()>>,
     ),
-    heard: ByteCounter,
+    bytes_read: ByteCounter,
     mut expected: Expectation<'p>,
-    watch: &mut PhaseTimer,
+    timer: &mut PhaseTimer,
 ) -> Result<(u16, Expectation<'p>), ProbeFailure> {
     let url = expected.url();
     let connection = std::pin::pin!(connection);
-    let mut talk = ConnectionDriver::new(connection, heard, watch.phase_timeout);
-    let patience = format_seconds(watch.phase_timeout);
-    let answer = talk.drive_until(answer).await;
-    watch.end_phase(Phase::FirstByte);
-    let answer = match answer {
-        Some(Ok(answer)) => answer,
+    let mut driver = ConnectionDriver::new(connection, bytes_read, timer.phase_timeout);
+    let idle_timeout = format_seconds(timer.phase_timeout);
+    let response = driver.drive_until(response).await;
+    timer.end_phase(Phase::FirstByte);
+    let response = match response {
+        Some(Ok(response)) => response,
         Some(Err(e)) => {
-            // Bytes that are no HTTP are an answer, but not the one expected.
+            // A reply that is not HTTP is a reply, but not the expected one.
             let phase = if e.is_parse() || e.is_canceled() { Phase::Expect } else { Phase::FirstByte };
             return Err((phase, error_with_cause(&e)));
         }
-        None if talk.total_bytes_read() == 0 => {
-            return Err((Phase::FirstByte, format!("no answer to {} for {patience}", url.path)));
+        None if driver.total_bytes_read() == 0 => {
+            return Err((Phase::FirstByte, format!("no answer to {} for {idle_timeout}", url.path)));
         }
         None => {
-            let (path, n) = (&url.path, talk.total_bytes_read());
-            return Err((Phase::Body, format!("{path} stops within its header, after {n} bytes, for {patience}")));
+            let (path, n) = (&url.path, driver.total_bytes_read());
+            return Err((Phase::Body, format!("{path} stops within its header, after {n} bytes, for {idle_timeout}")));
         }
     };
-    let code = answer.status().as_u16();
+    let code = response.status().as_u16();
     if !url.accepts_status(code) {
         return Err((Phase::Expect, format!("{} answered {code}", url.path)));
     }
-    let mut body = answer.into_body();
+    let mut body = response.into_body();
     loop {
-        match talk.drive_until(body.frame()).await {
+        match driver.drive_until(body.frame()).await {
             Some(None) => break,
             Some(Some(Ok(frame))) => {
                 if let Some(bytes) = frame.data_ref() {
@@ -175,17 +177,17 @@ async fn run_exchange<'p>(
                 }
             }
             Some(Some(Err(e))) => {
-                watch.end_phase(Phase::Body);
+                timer.end_phase(Phase::Body);
                 return Err((Phase::Body, format!("{}: {}", url.path, error_with_cause(&e))));
             }
             None => {
-                watch.end_phase(Phase::Body);
+                timer.end_phase(Phase::Body);
                 let (path, at) = (&url.path, expected.length());
-                return Err((Phase::Body, format!("{path} stops after {at} bytes, for {patience}")));
+                return Err((Phase::Body, format!("{path} stops after {at} bytes, for {idle_timeout}")));
             }
         }
     }
-    watch.end_phase(Phase::Body);
+    timer.end_phase(Phase::Body);
     Ok((code, expected))
 }
 
@@ -201,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_is_named_with_its_port_unless_it_is_the_usual_one() {
+    fn the_host_header_has_the_port_unless_it_is_the_default() {
         let url = HttpUrl { path: "/x".into(), status: Vec::new(), virtualhost: None, digest: None, pattern: None };
         let host = |addr: &str, port, secure| {
             let r =

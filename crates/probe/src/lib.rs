@@ -1,7 +1,7 @@
-//! Health probes: ask, listen, judge, with the time that each phase took and the one in which it failed.
+//! Health probes: one probe of one server, with the duration of each phase and the phase in which it failed.
 //!
-//! [`Prober::run`] makes a [`Probe`] of the core's; when, and what follows from it, is decided there. Everything runs within
-//! a tokio runtime with I/O and time, and may be dropped at any point.
+//! [`Prober::run`] makes a [`Probe`]. core/health decides when to probe and what a result means. Everything runs within
+//! a tokio runtime with I/O and time, and every future may be dropped at any point. Each kind of probe has a file.
 
 mod connect;
 mod database;
@@ -27,10 +27,10 @@ use evenkeel_core::health::{Phase, Probe, ProbeKind, ProbeResult};
 use evenkeel_core::model::{ConnectOptions, Exchange};
 use tokio::time::timeout;
 
-/// Why a probe failed: where, and in words.
+/// The phase in which a probe failed, and the reason.
 pub type ProbeFailure = (Phase, String);
 
-/// What a good probe found: in words, and the weight that it asks for.
+/// The result of a probe that passed: what was found, and the weight that it sets, if any.
 struct ProbeSuccess {
     detail: String,
     weight: Option<u32>,
@@ -42,7 +42,7 @@ impl From<String> for ProbeSuccess {
     }
 }
 
-/// What probes share: compiled expressions, TLS settings, who runs programs.
+/// Makes probes. It holds what they share: compiled regular expressions, TLS configurations, script security.
 #[derive(Default)]
 pub struct Prober {
     patterns: http::RegexCache,
@@ -51,47 +51,46 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// `secure`: `enable_script_security`.
+    /// `script_security`: `enable_script_security` of the configuration.
     pub fn new(script_security: bool) -> Prober {
         Prober { script_security, ..Prober::default() }
     }
 
-    /// Runs a probe. It never takes longer than the probe's patience allows each of its phases.
+    /// Makes a probe. None of its phases lasts longer than the probe's timeout.
     pub async fn run(&self, probe: &Probe) -> ProbeResult {
-        let mut watch = PhaseTimer::new(probe.timeout);
-        let ended = self.run_phases(probe, &mut watch).await;
-        let took_us = watch.started.elapsed().as_micros() as u64;
-        let (failed, ProbeSuccess { detail, weight }) = match ended {
-            Ok(found) => (None, found),
+        let mut timer = PhaseTimer::new(probe.timeout);
+        let outcome = self.run_phases(probe, &mut timer).await;
+        let took_us = timer.started.elapsed().as_micros() as u64;
+        let (failed, ProbeSuccess { detail, weight }) = match outcome {
+            Ok(success) => (None, success),
             Err((phase, why)) => (Some(phase), why.into()),
         };
-        ProbeResult { failed, detail, took_us, phases: watch.phases, weight }
+        ProbeResult { failed, detail, took_us, phases: timer.phases, weight }
     }
 
-    /// Gets a page for its digest, as an HTTP_GET with this url and nothing to judge would: its status, its length in bytes
-    /// and its MD5. An error says where and why it failed.
+    /// Gets a page with the request of an HTTP_GET. Returns the status code, the length in bytes and the MD5 digest.
     pub async fn digest(&self, probe: &Probe) -> Result<(u16, u64, [u8; 16]), ProbeFailure> {
-        let mut watch = PhaseTimer::new(probe.timeout);
-        let to = probe.target.ok_or_else(|| (Phase::Prepare, "nobody to ask".to_owned()))?;
-        let (code, page) = http::fetch(self, probe, to, &mut watch).await?;
+        let mut timer = PhaseTimer::new(probe.timeout);
+        let to = probe.target.ok_or_else(|| (Phase::Prepare, "the probe has no target address".to_owned()))?;
+        let (code, page) = http::fetch(self, probe, to, &mut timer).await?;
         Ok((code, page.length(), page.digest()))
     }
 
-    async fn run_phases(&self, probe: &Probe, watch: &mut PhaseTimer) -> Result<ProbeSuccess, ProbeFailure> {
+    async fn run_phases(&self, probe: &Probe, timer: &mut PhaseTimer) -> Result<ProbeSuccess, ProbeFailure> {
         match (&probe.kind, probe.target) {
             (ProbeKind::Tcp { through }, Some(to)) => {
-                let stream = connect::tcp_connect(to, &probe.path, watch).await?;
-                let Some(way) = through else { return Ok("connected".to_owned().into()) };
+                let stream = connect::tcp_connect(to, &probe.path, timer).await?;
+                let Some(path) = through else { return Ok("connected".to_owned().into()) };
                 let from = stream.local_addr().map_err(|e| (Phase::Prepare, e.to_string()))?;
-                through_service::run(from.ip(), way, watch).await?;
-                Ok(format!("connected, and at {} as well", SocketAddr::new(way.addr, way.port)).into())
+                through_service::run(from.ip(), path, timer).await?;
+                Ok(format!("connected, also at {}", SocketAddr::new(path.addr, path.port)).into())
             }
-            (ProbeKind::Http { .. }, Some(to)) => http::run(self, probe, to, watch).await,
-            (ProbeKind::Exchange(exchange), Some(to)) => self.run_exchange(exchange, to, &probe.path, watch).await,
+            (ProbeKind::Http { .. }, Some(to)) => http::run(self, probe, to, timer).await,
+            (ProbeKind::Exchange(exchange), Some(to)) => self.run_exchange(exchange, to, &probe.path, timer).await,
             (ProbeKind::Misc { command, dynamic }, _) => {
-                misc::run(command, *dynamic, self.script_security, watch).await
+                misc::run(command, *dynamic, self.script_security, timer).await
             }
-            (_, None) => Err((Phase::Prepare, "nobody to ask".to_owned())),
+            (_, None) => Err((Phase::Prepare, "the probe has no target address".to_owned())),
         }
     }
 
@@ -101,20 +100,20 @@ impl Prober {
         exchange: &Exchange,
         to: (IpAddr, u16),
         path: &ConnectOptions,
-        watch: &mut PhaseTimer,
+        timer: &mut PhaseTimer,
     ) -> Result<ProbeSuccess, ProbeFailure> {
         match exchange {
-            Exchange::Grpc { service, tls } => grpc::run(self, to, path, (service, tls.as_ref()), watch).await,
-            Exchange::Smtp { helo } => smtp::run(to, path, helo.as_deref(), watch).await,
-            Exchange::Dns { name, kind } => dns::run(to, path, (name, *kind), watch).await,
-            Exchange::Udp { payload, reply } => udp::run(to, path, (payload.as_deref(), reply.as_ref()), watch).await,
-            Exchange::Database(database) => database::run(to, path, database, watch).await,
-            Exchange::Ping => ping::run(to.0, path, watch).await,
+            Exchange::Grpc { service, tls } => grpc::run(self, to, path, (service, tls.as_ref()), timer).await,
+            Exchange::Smtp { helo } => smtp::run(to, path, helo.as_deref(), timer).await,
+            Exchange::Dns { name, kind } => dns::run(to, path, (name, *kind), timer).await,
+            Exchange::Udp { payload, reply } => udp::run(to, path, (payload.as_deref(), reply.as_ref()), timer).await,
+            Exchange::Database(database) => database::run(to, path, database, timer).await,
+            Exchange::Ping => ping::run(to.0, path, timer).await,
         }
     }
 }
 
-/// Patience, and the time that each phase takes.
+/// Measures and limits the phases of a probe.
 struct PhaseTimer {
     started: Instant,
     phase_started: Instant,
@@ -128,14 +127,14 @@ impl PhaseTimer {
         PhaseTimer { started: now, phase_started: now, phase_timeout, phases: Vec::new() }
     }
 
-    /// A phase has ended.
+    /// Records the end of a phase.
     fn end_phase(&mut self, phase: Phase) {
         let now = Instant::now();
         self.phases.push((phase, (now - self.phase_started).as_micros() as u64));
         self.phase_started = now;
     }
 
-    /// Waits for a phase no longer than patience lasts.
+    /// Runs a phase, for no longer than the timeout.
     async fn run_phase<T>(
         &mut self,
         phase: Phase,
@@ -150,7 +149,7 @@ impl PhaseTimer {
     }
 }
 
-/// A few bytes that nobody can foresee; chance for messages, not for secrets.
+/// Random bytes for identifiers of messages. They are not suited for secrets.
 fn random_bytes() -> [u8; 8] {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0).to_ne_bytes()

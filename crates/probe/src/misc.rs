@@ -1,5 +1,5 @@
-//! MISC_CHECK: a program judges. Status 0 is good, 1 bad; with `misc_dynamic` 2 to 255 set the weight to that less 2
-//! (keepalived.conf(5)).
+//! MISC_CHECK: the exit status of a program. 0 passes, 1 fails; with `misc_dynamic` 2 to 255 pass and set the weight to
+//! the status minus 2 (keepalived.conf(5)).
 
 use evenkeel_core::health::Phase;
 use evenkeel_core::model::ScriptCommand;
@@ -10,11 +10,11 @@ pub async fn run(
     command: &ScriptCommand,
     dynamic: bool,
     secure: bool,
-    watch: &mut PhaseTimer,
+    timer: &mut PhaseTimer,
 ) -> Result<ProbeSuccess, ProbeFailure> {
-    let ended = program::run_program(command, watch.phase_timeout, secure).await;
-    watch.end_phase(Phase::Expect);
-    let status = ended.map_err(|why| (Phase::Expect, why))?;
+    let exit = program::run_program(command, timer.phase_timeout, secure).await;
+    timer.end_phase(Phase::Expect);
+    let status = exit.map_err(|why| (Phase::Expect, why))?;
     match status.code() {
         Some(0) => Ok("exit status 0".to_owned().into()),
         Some(n) if dynamic && n > 1 => {

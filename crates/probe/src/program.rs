@@ -1,4 +1,4 @@
-//! Programs that are run for their exit status: as their user, in a group of their own, and never for longer than allowed.
+//! Programs that are run for their exit status, as a user, in a process group of their own, with a time limit.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -15,12 +15,12 @@ use tokio::time::timeout;
 
 /// keepalived's default user, if it exists.
 const DEFAULT_USER: &str = "keepalived_script";
-/// From SIGTERM to SIGKILL.
+/// Time from SIGTERM to SIGKILL.
 const TERM_GRACE: Duration = Duration::from_secs(2);
 
-/// A program as its user, in a process group of its own.
+/// The command that runs a program as its user, in a process group of its own.
 pub fn program_command(script: &ScriptCommand, secure: bool) -> Result<Command, String> {
-    let Some((program, arguments)) = script.argv.split_first() else { return Err("nothing to run".into()) };
+    let Some((program, arguments)) = script.argv.split_first() else { return Err("the command is empty".into()) };
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.process_group(0);
@@ -42,7 +42,7 @@ pub fn program_command(script: &ScriptCommand, secure: bool) -> Result<Command, 
     Ok(command)
 }
 
-/// Runs a program for no longer than `limit`, and ends what it leaves behind if it takes longer.
+/// Runs a program for no longer than `limit`. If it takes longer, its process group is killed.
 pub async fn run_program(script: &ScriptCommand, limit: Duration, secure: bool) -> Result<ExitStatus, String> {
     let mut command = program_command(script, secure)?;
     let program = script.argv.first().map_or("", String::as_str);
@@ -51,7 +51,7 @@ pub async fn run_program(script: &ScriptCommand, limit: Duration, secure: bool) 
         set_running(group, true);
     }
     let mut run = RunningProgram(Some(child));
-    let Some(child) = &mut run.0 else { return Err("it is gone".to_owned()) };
+    let Some(child) = &mut run.0 else { return Err("the process has vanished".to_owned()) };
     let group = child.id().unwrap_or(0);
     match timeout(limit, child.wait()).await {
         Ok(ended) => {
@@ -59,16 +59,16 @@ pub async fn run_program(script: &ScriptCommand, limit: Duration, secure: bool) 
             run.0 = None;
             ended.map_err(|e| e.to_string())
         }
-        Err(_) => Err(format!("still running after {} s", limit.as_secs_f64())), // and `run` ends it
+        Err(_) => Err(format!("still running after {} s", limit.as_secs_f64())), // dropping `run` kills it
     }
 }
 
-/// The groups of programs that run and are not let out of sight.
+/// The process groups of running programs.
 static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
-fn set_running(group: u32, runs: bool) {
+fn set_running(group: u32, running: bool) {
     if let Ok(mut all) = RUNNING.lock() {
-        if runs {
+        if running {
             all.insert(group)
         } else {
             all.remove(&group)
@@ -76,14 +76,14 @@ fn set_running(group: u32, runs: bool) {
     }
 }
 
-/// Ends every program that [`once`] runs, and all that it has started: for a process that ends itself.
+/// Kills the process groups of all running programs, before this process exits.
 pub fn kill_all() {
     for group in RUNNING.lock().iter().flat_map(|all| all.iter()) {
         send_signal_to_group(*group, Signal::SIGKILL);
     }
 }
 
-/// A program that runs. Whoever gives it up ends it and its group, first kindly.
+/// A running program. Dropping it sends SIGTERM to its group, and SIGKILL after [`TERM_GRACE`].
 struct RunningProgram(Option<Child>);
 
 impl Drop for RunningProgram {
@@ -93,7 +93,7 @@ impl Drop for RunningProgram {
         send_signal_to_group(group, Signal::SIGTERM);
         let end = async move {
             let _ = timeout(TERM_GRACE, child.wait()).await;
-            // Those that it has started may not have heard, or may not care.
+            // Processes that it has started may have ignored SIGTERM.
             send_signal_to_group(group, Signal::SIGKILL);
             let _ = child.wait().await;
             set_running(group, false);
@@ -106,7 +106,8 @@ impl Drop for RunningProgram {
     }
 }
 
-/// `enable_script_security`: root runs nothing that somebody else may change, nor from a directory that they may.
+/// `enable_script_security`: root runs no program that others than root may write to, or in whose path they may write
+/// to a directory.
 fn check_writable_by_root_only(program: &Path) -> Result<(), String> {
     for part in program.ancestors() {
         let meta = part.metadata().map_err(|e| format!("{}: {e}", part.display()))?;
@@ -124,18 +125,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_user_comes_with_or_without_its_other_groups() {
+    async fn a_program_runs_as_its_user_with_or_without_its_other_groups() {
         if !evenkeel_sys::user::is_root() {
-            eprintln!("skipped: it needs root");
+            eprintln!("skipped: this test needs root");
             return;
         }
-        let of = |groups| ScriptCommand {
+        let id_command = |groups| ScriptCommand {
             argv: vec!["/usr/bin/id".into(), "-un".into()],
             user: Some(("nobody".into(), None)),
             groups,
         };
         for groups in [false, true] {
-            let mut command = program_command(&of(groups), false).expect("a program");
+            let mut command = program_command(&id_command(groups), false).expect("a program");
             let out = command.stdout(Stdio::piped()).output().await.expect("runs");
             assert_eq!(String::from_utf8_lossy(&out.stdout), "nobody\n", "{groups}");
         }

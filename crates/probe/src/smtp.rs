@@ -1,4 +1,4 @@
-//! SMTP_CHECK: a greeting, HELO, QUIT (RFC 5321, 4.1 and 4.2), each answered with its code, as keepalived asks.
+//! SMTP_CHECK: greeting, HELO, QUIT (RFC 5321, 4.1 and 4.2), each with the reply code that keepalived expects.
 
 use std::net::IpAddr;
 
@@ -10,46 +10,49 @@ use tokio::net::TcpStream;
 
 use super::{PhaseTimer, ProbeFailure, ProbeSuccess, connect};
 
-/// A reply has no more bytes: 512 a line (RFC 5321, 4.5.3.1.5), and some lines.
+/// The longest reply that is read: 512 bytes a line (RFC 5321, 4.5.3.1.5), and some lines.
 const MAX_REPLY_BYTES: usize = 16 << 10;
 
 pub async fn run(
     to: (IpAddr, u16),
     path: &ConnectOptions,
     helo: Option<&str>,
-    watch: &mut PhaseTimer,
+    timer: &mut PhaseTimer,
 ) -> Result<ProbeSuccess, ProbeFailure> {
-    let mut stream = connect::tcp_connect(to, path, watch).await?;
+    let mut stream = connect::tcp_connect(to, path, timer).await?;
     let helo = helo.map_or_else(host_name, str::to_owned);
     let mut greeting = String::new();
-    let talk = [("", "220"), (&*format!("HELO {helo}\r\n"), "250"), ("QUIT\r\n", "221")];
-    for (say, expected) in talk {
-        if !say.is_empty() {
-            watch.run_phase(Phase::Send, stream.write_all(say.as_bytes())).await?;
+    let dialogue = [("", "220"), (&*format!("HELO {helo}\r\n"), "250"), ("QUIT\r\n", "221")];
+    for (command, expected) in dialogue {
+        if !command.is_empty() {
+            timer.run_phase(Phase::Send, stream.write_all(command.as_bytes())).await?;
         }
-        let reply = read_reply(&mut stream, watch).await?;
+        let reply = read_reply(&mut stream, timer).await?;
         if !reply.starts_with(expected) {
-            let to_what =
-                if say.is_empty() { "its greeting is".to_owned() } else { format!("it answers {}", say.trim()) };
-            return Err((Phase::Expect, format!("{to_what} \"{}\", expected {expected}", reply.trim_end())));
+            let subject = if command.is_empty() {
+                "its greeting is".to_owned()
+            } else {
+                format!("it answers {}", command.trim())
+            };
+            return Err((Phase::Expect, format!("{subject} \"{}\", expected {expected}", reply.trim_end())));
         }
-        if say.is_empty() {
+        if command.is_empty() {
             greeting = reply.lines().next().unwrap_or("").to_owned();
         }
     }
     Ok(format!("greets \"{greeting}\"").into())
 }
 
-/// A whole reply: lines with a hyphen behind the code, and a last one without.
-async fn read_reply(stream: &mut TcpStream, watch: &mut PhaseTimer) -> Result<String, ProbeFailure> {
+/// Reads a reply: lines with a hyphen after the code, and a last line without.
+async fn read_reply(stream: &mut TcpStream, timer: &mut PhaseTimer) -> Result<String, ProbeFailure> {
     let mut bytes = Vec::new();
     loop {
-        let mut some = [0; 512];
+        let mut buf = [0; 512];
         let phase = if bytes.is_empty() { Phase::FirstByte } else { Phase::Body };
-        let n = watch.run_phase(phase, stream.read(&mut some)).await?;
-        bytes.extend_from_slice(&some[..n]);
+        let n = timer.run_phase(phase, stream.read(&mut buf)).await?;
+        bytes.extend_from_slice(&buf[..n]);
         if n == 0 || bytes.len() > MAX_REPLY_BYTES {
-            let why = if n == 0 { "it hung up" } else { "its reply does not end" };
+            let why = if n == 0 { "the server closed the connection" } else { "the reply is too long" };
             return Err((phase, why.to_owned()));
         }
         if is_reply_complete(&bytes) {

@@ -1,5 +1,5 @@
-//! TLS of SSL_GET (TLS 1.2 and 1.3). As keepalived does it, a server's certificate is not looked at unless certificates to
-//! verify it by are named, or verification is asked for.
+//! TLS of probes (TLS 1.2 and 1.3). As in keepalived, a server's certificate is not verified unless the configuration
+//! names a CA or requests verification.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -21,27 +21,27 @@ use tokio_rustls::rustls::{
 
 use super::{PhaseTimer, ProbeFailure};
 
-/// TLS settings that were used, each once. A file that changes is read again at the next reload.
+/// TLS configurations by settings. A certificate file that changes is read again at the next reload.
 #[derive(Default)]
 pub struct TlsConfigs(Mutex<HashMap<Tls, Arc<ClientConfig>>>);
 
 impl TlsConfigs {
-    /// Agrees on TLS over a connection.
+    /// Makes the TLS handshake over a connection.
     pub async fn handshake(
         &self,
         tls: &Tls,
         to: IpAddr,
         stream: TcpStream,
-        watch: &mut PhaseTimer,
+        timer: &mut PhaseTimer,
     ) -> Result<TlsStream<TcpStream>, ProbeFailure> {
         let config = self.get(tls).map_err(|why| (Phase::Prepare, why))?;
-        // The name that is sent, or else the one that the certificate must be for.
+        // The name that is sent (SNI), or else the name that the certificate must have.
         let name = match tls.sni.as_ref().or(tls.name.as_ref()) {
             Some(name) => ServerName::try_from(name.clone()).map_err(|e| (Phase::Prepare, format!("{name}: {e}")))?,
             None => ServerName::IpAddress(to.into()),
         };
         let connector = TlsConnector::from(config);
-        watch.run_phase(Phase::Tls, connector.connect(name, stream)).await
+        timer.run_phase(Phase::Tls, connector.connect(name, stream)).await
     }
 
     fn get(&self, tls: &Tls) -> Result<Arc<ClientConfig>, String> {
@@ -80,12 +80,12 @@ fn build_config(tls: &Tls) -> Result<ClientConfig, String> {
 fn load_certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let all = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match all {
-        Ok(all) if all.is_empty() => Err(format!("{file} holds no certificate")),
+        Ok(all) if all.is_empty() => Err(format!("{file} contains no certificate")),
         all => all.map_err(|e| format!("{file}: {e}")),
     }
 }
 
-/// Verifies as much as is configured: nothing, or the chain and the dates, or the name as well.
+/// Verifies what is configured: nothing; the chain and the dates; or these and the name.
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,
@@ -121,7 +121,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
         match chain.verify_server_cert(end, more, name, ocsp, now) {
-            // The name is compared last, so that everything else is as it should be.
+            // The name is compared last: with this error everything else is valid.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if !self.verify_name => Ok(ServerCertVerified::assertion()),

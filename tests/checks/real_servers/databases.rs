@@ -134,9 +134,9 @@ fn mariadb_rejects_and_accepts_clients(net: &Net) {
     says(3, "is not allowed to connect to this MariaDB server");
     net.lan.signal(maria, Signal::SIGKILL).expect("running");
     start("CREATE USER evenkeel@'%';\n");
-    says(3, "takes clients");
-    says(7, "takes clients, though not us");
+    says(3, "accepts clients");
+    says(7, "accepts clients, but not this user");
     // More checks than max-connect-errors allows for broken handshakes.
     std::thread::sleep(Duration::from_secs(4));
-    says(3, "takes clients");
+    says(3, "accepts clients");
 }

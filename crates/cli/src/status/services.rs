@@ -77,8 +77,7 @@ fn format_check(c: &CheckStatus, p: &Palette) -> String {
         None => format!("{} in {}", l.detail, ms(l.took_us)),
         Some(phase) => p.error(&format!("failed at {} after {}: {}", phase.name(), ms(l.took_us), l.detail)),
     });
-    let retries =
-        if c.retries_used > 0 { format!(", {} failed, retrying", c.retries_used) } else { String::new() };
+    let retries = if c.retries_used > 0 { format!(", {} failed, retrying", c.retries_used) } else { String::new() };
     let shared = if c.shared_by > 1 { p.dim(&format!(", shared by {}", c.shared_by)) } else { String::new() };
     format!("       {}  {last}{retries}{shared}\n", c.kind)
 }
