@@ -1,4 +1,4 @@
-//! Descriptors that a runtime waits for.
+//! File descriptors in a tokio runtime.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Waits until there is something to read. Only within a runtime.
+/// Registers a descriptor with the current runtime, to wait until it is readable. Panics outside a runtime.
 pub fn register_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an owned descriptor is open and the same one for as long as it is owned.
+    // SAFETY: An OwnedFd is open, and stays the same descriptor until it is dropped.
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
 }

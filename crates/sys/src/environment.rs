@@ -1,4 +1,4 @@
-//! The machine as a configuration file asks for it: files, users, interfaces, programs.
+//! The environment of a configuration: the files, users, interfaces and programs of this host.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use evenkeel_core::config::environment::{Environment, IprouteDirs, ProgramStatus, ReadError};
 use nix::unistd::{AccessFlags, Group, User, access};
 
-/// The running machine. What was asked once is remembered, so that thousands of lines cost one look each.
+/// This host. Lookups are cached, because thousands of lines may ask for the same interface or user.
 #[derive(Default)]
 pub struct HostEnvironment {
     addresses: OnceCell<Vec<(IpAddr, IpAddr)>>,
@@ -19,12 +19,12 @@ pub struct HostEnvironment {
 }
 
 impl HostEnvironment {
-    /// Nothing is looked at before it is asked for.
+    /// An environment with empty caches.
     pub fn new() -> Self {
         HostEnvironment::default()
     }
 
-    /// Addresses of this machine with their netmasks, loopback apart.
+    /// The addresses of this host with their netmasks, without loopback addresses.
     fn addresses(&self) -> &[(IpAddr, IpAddr)] {
         self.addresses.get_or_init(|| {
             let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
@@ -37,11 +37,11 @@ impl HostEnvironment {
     }
 }
 
-fn cached_lookup(cache: &RefCell<HashMap<String, bool>>, name: &str, look: impl FnOnce() -> bool) -> bool {
+fn cached_lookup(cache: &RefCell<HashMap<String, bool>>, name: &str, lookup: impl FnOnce() -> bool) -> bool {
     if let Some(known) = cache.borrow().get(name) {
         return *known;
     }
-    let found = look();
+    let found = lookup();
     cache.borrow_mut().insert(name.to_owned(), found);
     found
 }
@@ -98,23 +98,24 @@ impl Environment for HostEnvironment {
         Some(number || matches!(Group::from_name(name), Ok(Some(_))))
     }
 
-    fn iproute_id(&self, at: &IprouteDirs, table: &str, name: &str) -> Option<Option<u32>> {
-        let or = |dir: &Option<PathBuf>, usual: &[&str]| {
-            dir.clone().map_or_else(|| usual.iter().map(PathBuf::from).collect(), |d| vec![d])
+    fn iproute_id(&self, dirs: &IprouteDirs, table: &str, name: &str) -> Option<Option<u32>> {
+        let or_default = |dir: &Option<PathBuf>, default: &[&str]| {
+            dir.clone().map_or_else(|| default.iter().map(PathBuf::from).collect(), |d| vec![d])
         };
-        let (etc, usr) = (or(&at.etc, &["/etc/iproute2"]), or(&at.usr, &["/usr/share/iproute2", "/usr/lib/iproute2"]));
-        let of = |dir: PathBuf| {
+        let etc = or_default(&dirs.etc, &["/etc/iproute2"]);
+        let usr = or_default(&dirs.usr, &["/usr/share/iproute2", "/usr/lib/iproute2"]);
+        let files_of = |dir: PathBuf| {
             let more = glob::glob(&dir.join(format!("{table}.d/*.conf")).to_string_lossy());
             std::iter::once(dir.join(table)).chain(more.into_iter().flatten().flatten())
         };
-        let paths = etc.into_iter().chain(usr).flat_map(of);
+        let paths = etc.into_iter().chain(usr).flat_map(files_of);
         let texts: Vec<String> = paths.filter_map(|p| fs::read_to_string(p).ok()).collect();
-        let number = |l: &str| {
+        let id_in = |l: &str| {
             let mut words = l.split_whitespace();
             let n = words.next().filter(|_| words.next() == Some(name))?;
             n.strip_prefix("0x").map_or_else(|| n.parse().ok(), |hex| u32::from_str_radix(hex, 16).ok())
         };
-        (!texts.is_empty()).then(|| texts.iter().flat_map(|t| t.lines()).find_map(number))
+        (!texts.is_empty()).then(|| texts.iter().flat_map(|t| t.lines()).find_map(id_in))
     }
 
     fn cpu_count(&self) -> Option<u32> {
@@ -123,8 +124,8 @@ impl Environment for HostEnvironment {
 
     fn program_status(&self, path: &str) -> ProgramStatus {
         let Some(full) = find_program(path) else {
-            let where_ = if path.contains('/') { "there is no such file" } else { "no directory of PATH holds it" };
-            return ProgramStatus::Unusable(where_.to_owned());
+            let reason = if path.contains('/') { "there is no such file" } else { "no directory of PATH contains it" };
+            return ProgramStatus::Unusable(reason.to_owned());
         };
         match fs::metadata(&full) {
             Ok(m) if m.is_dir() => return ProgramStatus::Unusable("it is a directory".to_owned()),
@@ -153,7 +154,7 @@ impl Environment for HostEnvironment {
     }
 }
 
-/// A program by its path, or in the directories of PATH.
+/// The path of a program, which is searched in the directories of PATH if it has no slash.
 fn find_program(path: &str) -> Option<PathBuf> {
     if path.contains('/') {
         return Path::new(path).exists().then(|| PathBuf::from(path));
@@ -162,20 +163,20 @@ fn find_program(path: &str) -> Option<PathBuf> {
     std::env::split_paths(&dirs).map(|d| d.join(path)).find(|p| access(p, AccessFlags::X_OK).is_ok() && p.is_file())
 }
 
-/// The first element of a path, links followed, that somebody else than root can change. A directory with the sticky bit
-/// lets nobody replace what is another's.
+/// The first component of a path, after symbolic links, that another user than root can change. In a directory with the
+/// sticky bit nobody can replace files of other users.
 fn find_unsafe_component(path: &Path) -> Option<ProgramStatus> {
     let real = path.canonicalize().ok()?;
-    let mut elements: Vec<&Path> = real.ancestors().collect();
-    elements.reverse();
-    for e in elements {
-        let meta = fs::symlink_metadata(e).ok()?;
+    let mut components: Vec<&Path> = real.ancestors().collect();
+    components.reverse();
+    for component in components {
+        let meta = fs::symlink_metadata(component).ok()?;
         let mode = meta.mode() & 0o7777;
         let sticky = meta.is_dir() && mode & 0o1000 != 0;
         let by_group = mode & 0o020 != 0 && meta.gid() != 0;
         if meta.uid() != 0 || ((by_group || mode & 0o002 != 0) && !sticky) {
             let owner = User::from_uid(meta.uid().into()).ok().flatten().map_or(meta.uid().to_string(), |u| u.name);
-            return Some(ProgramStatus::Unsafe { element: e.display().to_string(), owner, mode });
+            return Some(ProgramStatus::Unsafe { element: component.display().to_string(), owner, mode });
         }
     }
     None
@@ -186,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_tables_are_looked_up_where_the_file_says() {
+    fn iproute_names_are_looked_up_in_the_configured_directories() {
         let dir = std::env::temp_dir().join(format!("evenkeel-tables-{}", std::process::id()));
         fs::create_dir_all(dir.join("rt_tables.d")).expect("writable");
         fs::write(dir.join("rt_tables"), "# names\n4711 blue\n0x10 green\n").expect("writable");

@@ -1,4 +1,4 @@
-//! A FIFO that is written to and never waited for.
+//! A FIFO that is written without blocking.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use nix::unistd::mkfifo;
 
 use crate::{Context, Error, Result};
 
-/// An open FIFO. Made by us, it is removed when it is dropped.
+/// An open FIFO. It is removed on drop if it was created here.
 #[derive(Debug)]
 pub struct Fifo {
     path: PathBuf,
@@ -19,28 +19,28 @@ pub struct Fifo {
 }
 
 impl Fifo {
-    /// Opens a FIFO, or makes it (mode 0600, owned by `owner`). Another kind of file is refused.
+    /// Opens a FIFO, or creates it with mode 0600 and the owner (user ID, group ID). Fails if the path is another kind of
+    /// file.
     pub fn open(path: &Path, owner: Option<(u32, u32)>) -> Result<Self> {
-        let what = || format!("open the FIFO {}", path.display());
-        let made = match mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR) {
+        let operation = || format!("open the FIFO {}", path.display());
+        let created = match mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR) {
             Ok(()) => true,
             Err(nix::errno::Errno::EEXIST) => false,
-            Err(e) => return Err(e).context(what),
+            Err(e) => return Err(e).context(operation),
         };
-        if !fs::symlink_metadata(path).context(what)?.file_type().is_fifo() {
-            return Err(Error::new(what(), "there is another kind of file of this name"));
+        if !fs::symlink_metadata(path).context(operation)?.file_type().is_fifo() {
+            return Err(Error::new(operation(), "the file exists and is no FIFO"));
         }
-        if let Some((uid, gid)) = owner.filter(|_| made) {
-            chown(path, Some(uid), Some(gid)).context(what)?;
+        if let Some((uid, gid)) = owner.filter(|_| created) {
+            chown(path, Some(uid), Some(gid)).context(operation)?;
         }
-        // Open for reading as well, so that there is always somebody at the other end and no write fails for want of one.
-        let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path).context(what)?;
-        Ok(Fifo { path: path.to_owned(), file, created: made })
+        // The FIFO is also opened for reading, so that it always has a reader, and open and write do not fail without one.
+        let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path);
+        Ok(Fifo { path: path.to_owned(), file: file.context(operation)?, created })
     }
 
-    /// Writes a line whole, or not at all if nobody has read for so long that the FIFO is full.
+    /// Writes a line of at most PIPE_BUF bytes as a whole (pipe(7)). Fails with `WouldBlock` if the FIFO is full.
     pub fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
-        // At most PIPE_BUF bytes are written at once (pipe(7)).
         self.file.write_all(line)
     }
 }

@@ -1,9 +1,10 @@
-//! What is to be said and done when the process that speaks VRRP is gone: memory that it shares with the parent that
-//! watches it.
+//! The will store: memory shared by the worker process and its supervisor, with the last will of each master.
 //!
-//! Every virtual router that is master keeps here the packets that give its role up, and the addresses to take away. Each
-//! place has two halves and a word that says which one counts, so that a process that dies while it writes leaves the
-//! older half in force.
+//! If the worker dies, the supervisor sends the resignation packets and removes the addresses, so that backups take over at
+//! once. Each slot has two halves and a word that names the valid half. A worker that dies while it writes a slot leaves
+//! the older half valid.
+
+mod encoding;
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -17,146 +18,146 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
 use crate::{Context, Result};
 
-/// As many virtual routers can leave last words.
+/// The number of slots: virtual routers that can have a last will.
 pub const MAX_WILLS: usize = 4096;
 const HALF_BYTES: usize = 8 * 1024;
-/// Three words: the current half, and the length of each.
+/// Three words: the valid half plus one (0: the slot is empty), and the lengths of both halves.
 const SLOT_HEADER_BYTES: usize = 24;
 const SLOT_BYTES: usize = SLOT_HEADER_BYTES + 2 * HALF_BYTES;
-/// Ready; awake by; patience.
+/// Three words: ready, wake deadline, stop timeout.
 const HEADER_BYTES: usize = 24;
 const STORE_BYTES: usize = HEADER_BYTES + MAX_WILLS * SLOT_BYTES;
 
-/// A packet that gives up.
+/// A packet that resigns mastership: an advert with priority 0.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ResignationPacket {
-    /// The interface.
+    /// The index of the interface.
     pub ifindex: u32,
-    /// How it travels.
+    /// The transport.
     pub transport: Transport,
-    /// From whom, to whom.
+    /// The source address.
     pub from: IpAddr,
-    /// A group or a peer.
+    /// The destination address: a multicast group or a unicast peer.
     pub to: IpAddr,
-    /// Hop limit over IPv6.
+    /// The hop limit over IPv6.
     pub hop_limit: u8,
-    /// As [`crate::wire::VrrpSocket::send`] takes it.
+    /// The packet, as for [`crate::wire::VrrpSocket::send`].
     pub packet: Vec<u8>,
 }
 
-/// What one master leaves.
+/// What the supervisor does for one master if the worker dies.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LastWill {
-    /// Which virtual router, as the memo knows it.
+    /// The key of the virtual router in the mastership record.
     pub key: u64,
-    /// To be sent.
+    /// The packets to send.
     pub resignations: Vec<ResignationPacket>,
-    /// To be taken away: interface, address, prefix length.
+    /// The addresses to remove: interface index, address, prefix length.
     pub addresses: Vec<(u32, IpAddr, u8)>,
 }
 
-/// The shared memory. It lives as long as both processes; only what is used takes room.
+/// The shared memory. Pages that are never written take no memory.
 pub struct WillStore {
     base: NonNull<u8>,
 }
 
-// SAFETY: one process writes, the other reads when the first is gone; the words are atomics.
+// SAFETY: The worker writes, and the supervisor reads after the worker's death. All shared words are atomics.
 unsafe impl Send for WillStore {}
-// SAFETY: as above; within the writing process only one thread has the mutable half (`set` takes a place of its own).
+// SAFETY: As for Send. Within the worker each slot is written by one thread.
 unsafe impl Sync for WillStore {}
 
 impl WillStore {
-    /// Memory that a child made by fork() shares.
+    /// Maps memory that a child process made by fork() shares.
     pub fn new() -> Result<Self> {
         let size = NonZeroUsize::new(STORE_BYTES).ok_or(std::io::ErrorKind::InvalidInput).map_err(std::io::Error::from);
-        let what = || "map memory for last words".into();
-        // SAFETY: a fresh anonymous mapping.
+        let operation = || "map shared memory for last wills".into();
+        // SAFETY: A new anonymous mapping aliases no memory.
         let map = unsafe {
             mmap_anonymous(
                 None,
-                size.context(what)?,
+                size.context(operation)?,
                 ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
                 MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE,
             )
         };
-        Ok(WillStore { base: map.context(what)?.cast() })
+        Ok(WillStore { base: map.context(operation)?.cast() })
     }
 
     fn word(&self, offset: usize) -> &AtomicU64 {
         debug_assert!(offset + 8 <= STORE_BYTES && offset.is_multiple_of(8));
-        // SAFETY: inside the mapping, aligned: the mapping is, and every offset is a multiple of eight.
+        // SAFETY: The word is inside the mapping. It is aligned, because the mapping is, and the offset is a multiple of 8.
         unsafe { self.base.add(offset).cast::<AtomicU64>().as_ref() }
     }
 
-    fn half_ptr(&self, place: usize, half: usize) -> NonNull<u8> {
-        debug_assert!(place < MAX_WILLS && half < 2);
-        // SAFETY: inside the mapping.
-        unsafe { self.base.add(HEADER_BYTES + place * SLOT_BYTES + SLOT_HEADER_BYTES + half * HALF_BYTES) }
+    fn half_ptr(&self, slot: usize, half: usize) -> NonNull<u8> {
+        debug_assert!(slot < MAX_WILLS && half < 2);
+        // SAFETY: The half is inside the mapping.
+        unsafe { self.base.add(HEADER_BYTES + slot * SLOT_BYTES + SLOT_HEADER_BYTES + half * HALF_BYTES) }
     }
 
-    /// The child has started all right; what it dies of from now on is no mistake of the start.
+    /// Marks the worker's start as successful. A later death is no failure of the start.
     pub fn set_ready(&self) {
         self.word(0).store(1, Ordering::Release);
     }
 
-    /// Has it?
+    /// True if the worker has started successfully.
     pub fn is_ready(&self) -> bool {
         self.word(0).load(Ordering::Acquire) == 1
     }
 
-    /// The thread that speaks VRRP sleeps, and will be awake by then.
+    /// Sets the time until which the VRRP thread sleeps at most; `None` if it has no deadline.
     pub fn set_wake_deadline(&self, when: Option<Instant>) {
         self.word(8).store(when.map_or(u64::MAX, |w| w.as_nanos()), Ordering::Release);
     }
 
-    /// When it should have been awake; `None`: whenever it likes.
+    /// The time until which the VRRP thread sleeps at most; `None` if it has no deadline.
     pub fn wake_deadline(&self) -> Option<Instant> {
-        let at = self.word(8).load(Ordering::Acquire);
-        (at != u64::MAX).then(|| Instant::from_nanos(at))
+        let nanos = self.word(8).load(Ordering::Acquire);
+        (nanos != u64::MAX).then(|| Instant::from_nanos(nanos))
     }
 
-    /// How long the parent waits for the child to end when it was asked to; `None`: as long as it takes.
-    pub fn set_stop_timeout(&self, patience: Option<Duration>) {
-        self.word(16).store(patience.map_or(u64::MAX, |p| p.as_nanos() as u64), Ordering::Release);
+    /// Sets how long the supervisor waits for the worker to stop; `None` for without limit.
+    pub fn set_stop_timeout(&self, timeout: Option<Duration>) {
+        self.word(16).store(timeout.map_or(u64::MAX, |t| t.as_nanos() as u64), Ordering::Release);
     }
 
-    /// See [`Testament::set_patience`]; nobody has said so far: as long as it takes.
+    /// How long the supervisor waits for the worker to stop; `None` for without limit, which is the initial value.
     pub fn stop_timeout(&self) -> Option<Duration> {
         let nanos = self.word(16).load(Ordering::Acquire);
         (nanos != u64::MAX && nanos != 0).then(|| Duration::from_nanos(nanos))
     }
 
-    /// Leaves these words in a place, instead of what is there. False if there is no such place; addresses that find no
-    /// room are left out.
-    pub fn store_will(&self, place: usize, words: Option<&LastWill>) -> bool {
-        if place >= MAX_WILLS {
-            return words.is_none();
+    /// Replaces the will in a slot, or clears the slot. Returns false if the slot does not exist. Addresses that do not fit
+    /// into the slot are dropped.
+    pub fn store_will(&self, slot: usize, will: Option<&LastWill>) -> bool {
+        if slot >= MAX_WILLS {
+            return will.is_none();
         }
-        let head = HEADER_BYTES + place * SLOT_BYTES;
-        let Some(words) = words else {
-            self.word(head).store(0, Ordering::Release);
+        let header = HEADER_BYTES + slot * SLOT_BYTES;
+        let Some(will) = will else {
+            self.word(header).store(0, Ordering::Release);
             return true;
         };
-        let bytes = encode(words);
-        let half = usize::from(self.word(head).load(Ordering::Acquire) == 1);
-        // SAFETY: the half is as long as HALF, which no encoding exceeds; nobody reads it before the word below is set.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.half_ptr(place, half).as_ptr(), bytes.len()) };
-        self.word(head + 8 + 8 * half).store(bytes.len() as u64, Ordering::Release);
-        self.word(head).store(1 + half as u64, Ordering::Release);
+        let bytes = encoding::encode(will, HALF_BYTES);
+        let half = usize::from(self.word(header).load(Ordering::Acquire) == 1);
+        // SAFETY: The half has HALF_BYTES bytes, and `bytes` is not longer. The half is not valid, so nobody reads it.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.half_ptr(slot, half).as_ptr(), bytes.len()) };
+        self.word(header + 8 + 8 * half).store(bytes.len() as u64, Ordering::Release);
+        self.word(header).store(1 + half as u64, Ordering::Release);
         true
     }
 
-    /// Everything that was left, and empties every place. For the parent, when the child is gone.
+    /// Takes all wills out of the store, and resets the worker's state. For the supervisor, after the worker's death.
     pub fn take_wills(&self) -> Vec<LastWill> {
         let mut out = Vec::new();
-        for place in 0..MAX_WILLS {
-            let head = HEADER_BYTES + place * SLOT_BYTES;
-            let which = self.word(head).swap(0, Ordering::AcqRel);
-            let Some(half @ 0..=1) = (which as usize).checked_sub(1) else { continue };
-            let len = (self.word(head + 8 + 8 * half).load(Ordering::Acquire) as usize).min(HALF_BYTES);
-            // SAFETY: inside the mapping, and whoever wrote it is gone.
-            let bytes = unsafe { std::slice::from_raw_parts(self.half_ptr(place, half).as_ptr(), len) };
-            out.extend(decode(bytes));
+        for slot in 0..MAX_WILLS {
+            let header = HEADER_BYTES + slot * SLOT_BYTES;
+            let valid = self.word(header).swap(0, Ordering::AcqRel);
+            let Some(half @ 0..=1) = (valid as usize).checked_sub(1) else { continue };
+            let len = (self.word(header + 8 + 8 * half).load(Ordering::Acquire) as usize).min(HALF_BYTES);
+            // SAFETY: The half is inside the mapping, and its writer is dead.
+            let bytes = unsafe { std::slice::from_raw_parts(self.half_ptr(slot, half).as_ptr(), len) };
+            out.extend(encoding::decode(bytes));
         }
         self.word(0).store(0, Ordering::Release);
         self.set_wake_deadline(None);
@@ -164,114 +165,12 @@ impl WillStore {
     }
 }
 
-fn push_address(b: &mut Vec<u8>, a: IpAddr) {
-    match a {
-        IpAddr::V4(a) => {
-            b.push(4);
-            b.extend(a.octets());
-        }
-        IpAddr::V6(a) => {
-            b.push(6);
-            b.extend(a.octets());
-        }
-    }
-}
-
-/// At most [`HALF`] bytes.
-fn encode(words: &LastWill) -> Vec<u8> {
-    let mut b = words.key.to_ne_bytes().to_vec();
-    let mut add = |record: Vec<u8>| {
-        if b.len() + record.len() <= HALF_BYTES {
-            b.extend(record);
-        }
-    };
-    for f in &words.resignations {
-        let mut r = vec![b'F', f.transport as u8, f.hop_limit];
-        r.extend(f.ifindex.to_ne_bytes());
-        push_address(&mut r, f.from);
-        push_address(&mut r, f.to);
-        r.extend((f.packet.len() as u16).to_ne_bytes());
-        r.extend(&f.packet);
-        add(r);
-    }
-    for (ifindex, addr, prefix) in &words.addresses {
-        let mut r = vec![b'A', *prefix];
-        r.extend(ifindex.to_ne_bytes());
-        push_address(&mut r, *addr);
-        add(r);
-    }
-    b
-}
-
-/// Takes pieces from the front of a slice.
-struct Reader<'b>(&'b [u8]);
-
-impl<'b> Reader<'b> {
-    fn read_bytes(&mut self, n: usize) -> Option<&'b [u8]> {
-        let (head, rest) = self.0.split_at_checked(n)?;
-        self.0 = rest;
-        Some(head)
-    }
-
-    fn read_array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.read_bytes(N)?.try_into().ok()
-    }
-
-    fn read_byte(&mut self) -> Option<u8> {
-        self.read_array::<1>().map(|[b]| b)
-    }
-
-    fn read_address(&mut self) -> Option<IpAddr> {
-        match self.read_byte()? {
-            4 => self.read_array::<4>().map(IpAddr::from),
-            6 => self.read_array::<16>().map(IpAddr::from),
-            _ => None,
-        }
-    }
-
-    fn read_resignation(&mut self) -> Option<ResignationPacket> {
-        let transport = match self.read_byte()? {
-            t if t == Transport::Ipv4 as u8 => Transport::Ipv4,
-            t if t == Transport::Ipv4Ah as u8 => Transport::Ipv4Ah,
-            _ => Transport::Ipv6,
-        };
-        let hops = self.read_byte()?;
-        let ifindex = u32::from_ne_bytes(self.read_array()?);
-        let (from, to) = (self.read_address()?, self.read_address()?);
-        let len = usize::from(u16::from_ne_bytes(self.read_array()?));
-        Some(ResignationPacket {
-            ifindex,
-            transport,
-            from,
-            to,
-            hop_limit: hops,
-            packet: self.read_bytes(len)?.to_vec(),
-        })
-    }
-}
-
-fn decode(bytes: &[u8]) -> Option<LastWill> {
-    let mut r = Reader(bytes);
-    let mut words = LastWill { key: u64::from_ne_bytes(r.read_array()?), ..LastWill::default() };
-    while let Some(kind) = r.read_byte() {
-        match kind {
-            b'F' => words.resignations.push(r.read_resignation()?),
-            b'A' => {
-                let prefix = r.read_byte()?;
-                words.addresses.push((u32::from_ne_bytes(r.read_array()?), r.read_address()?, prefix));
-            }
-            _ => return None,
-        }
-    }
-    Some(words)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn words(key: u64, addresses: u32) -> LastWill {
-        let farewell = |transport, to: &str| ResignationPacket {
+    fn will(key: u64, addresses: u32) -> LastWill {
+        let resignation = |transport, to: &str| ResignationPacket {
             ifindex: 3,
             transport,
             from: "192.0.2.1".parse().expect("an address"),
@@ -284,51 +183,49 @@ mod tests {
         };
         LastWill {
             key,
-            resignations: vec![farewell(Transport::Ipv4, "224.0.0.18"), farewell(Transport::Ipv6, "ff02::12")],
+            resignations: vec![resignation(Transport::Ipv4, "224.0.0.18"), resignation(Transport::Ipv6, "ff02::12")],
             addresses: (0..addresses).map(address).collect(),
         }
     }
 
     #[test]
-    fn the_last_words_left_in_each_place_are_found() {
-        let t = WillStore::new().expect("memory");
-        assert!(
-            t.store_will(0, Some(&words(1, 2)))
-                && t.store_will(0, Some(&words(2, 3)))
-                && t.store_will(0, Some(&words(3, 4)))
-        );
-        assert!(t.store_will(7, Some(&words(9, 1))) && t.store_will(8, Some(&words(8, 1))) && t.store_will(8, None));
-        assert!(!t.store_will(MAX_WILLS, Some(&words(1, 1))));
-        assert_eq!(t.take_wills(), [words(3, 4), words(9, 1)]);
-        assert_eq!(t.take_wills(), [], "once");
+    fn the_newest_will_of_each_slot_is_taken() {
+        let store = WillStore::new().expect("memory");
+        for (slot, key, addresses) in [(0, 1, 2), (0, 2, 3), (0, 3, 4), (7, 9, 1), (8, 8, 1)] {
+            assert!(store.store_will(slot, Some(&will(key, addresses))));
+        }
+        assert!(store.store_will(8, None));
+        assert!(!store.store_will(MAX_WILLS, Some(&will(1, 1))));
+        assert_eq!(store.take_wills(), [will(3, 4), will(9, 1)]);
+        assert_eq!(store.take_wills(), [], "each will is taken once");
     }
 
     #[test]
-    fn hundreds_of_addresses_find_room_and_more_are_left_out() {
-        let t = WillStore::new().expect("memory");
-        t.store_will(1, Some(&words(5, 300)));
-        assert_eq!(t.take_wills(), [words(5, 300)]);
-        t.store_will(1, Some(&words(5, 5000)));
-        let took = t.take_wills();
-        assert_eq!(took[0].resignations, words(5, 0).resignations);
-        assert!((300..5000).contains(&took[0].addresses.len()));
+    fn hundreds_of_addresses_fit_and_more_are_dropped() {
+        let store = WillStore::new().expect("memory");
+        store.store_will(1, Some(&will(5, 300)));
+        assert_eq!(store.take_wills(), [will(5, 300)]);
+        store.store_will(1, Some(&will(5, 5000)));
+        let wills = store.take_wills();
+        assert_eq!(wills[0].resignations, will(5, 0).resignations);
+        assert!((300..5000).contains(&wills[0].addresses.len()));
     }
 
     #[test]
-    fn a_child_that_dies_leaves_them_to_its_parent() {
-        let t = WillStore::new().expect("memory");
-        // SAFETY: the child only writes memory and ends.
+    fn a_parent_reads_the_wills_of_its_dead_child() {
+        let store = WillStore::new().expect("memory");
+        // SAFETY: The child only writes memory and exits.
         match unsafe { nix::unistd::fork() }.expect("a child") {
             nix::unistd::ForkResult::Child => {
-                t.store_will(0, Some(&words(4, 4)));
-                t.set_ready();
-                // SAFETY: nothing of the parent's is run.
+                store.store_will(0, Some(&will(4, 4)));
+                store.set_ready();
+                // SAFETY: _exit runs no code of the parent.
                 unsafe { libc::_exit(0) }
             }
             nix::unistd::ForkResult::Parent { child } => {
                 nix::sys::wait::waitpid(child, None).expect("ended");
-                assert!(t.is_ready());
-                assert_eq!(t.take_wills(), [words(4, 4)]);
+                assert!(store.is_ready());
+                assert_eq!(store.take_wills(), [will(4, 4)]);
             }
         }
     }

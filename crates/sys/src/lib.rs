@@ -1,6 +1,7 @@
-//! evenkeel's Linux: the only crate with `unsafe`. It knows sockets, netlink, BPF and namespaces, and no protocol.
+//! The interface to Linux: sockets, netlink, BPF, namespaces, processes, clocks. It contains no protocol logic, and is the
+//! only crate with `unsafe`.
 //!
-//! Every error says which operation on which object failed, and what the kernel said.
+//! Every error names the operation, its object, and the kernel's error number and extended ACK.
 
 pub mod async_fd;
 pub mod bpf;

@@ -1,18 +1,18 @@
-//! Where daemon and tools meet.
+//! The directories and files that the daemon and the tools share.
 
 use std::path::PathBuf;
 
-/// Sockets, locks, and what outlives the process until the next boot.
+/// The directory of an instance's sockets, locks and state files. A reboot empties it.
 pub fn run_dir(instance: &str) -> PathBuf {
     PathBuf::from("/run/evenkeel").join(instance)
 }
 
-/// Where maps and links are pinned.
+/// The directory of an instance's pinned maps and links.
 pub fn bpf_dir(instance: &str) -> PathBuf {
     PathBuf::from("/sys/fs/bpf/evenkeel").join(instance)
 }
 
-/// The control socket.
+/// The control socket of an instance.
 pub fn control_socket(instance: &str) -> PathBuf {
     run_dir(instance).join("control.sock")
 }

@@ -85,7 +85,7 @@ fn entry_addresses(c: &conn, line: &conn_line) -> (IpAddr, IpAddr) {
     if !is_ipv6_key(c.key1) {
         return (from_wire_addr(4, [c.key0 as u32, 0, 0, 0]), from_wire_addr(4, [(c.key0 >> 32) as u32, 0, 0, 0]));
     }
-    // An IPv6 entry takes the whole line: struct conn_tail is in the place of the second entry.
+    // An IPv6 entry takes the whole line: struct conn_tail overlays the second entry.
     let t = &line.entry[1];
     let six = |a: u64, b: u64| {
         let mut o = [0; 16];
@@ -194,7 +194,7 @@ impl Maps {
     /// Calls `f` with each line that has an entry.
     fn for_each_line(&self, mut f: impl FnMut(&conn_line)) {
         for i in 0..self.conns.len() {
-            // Most lines are empty; two words tell that.
+            // Most lines are empty, which two words show.
             let key = |entry: usize| self.conns.atomic_u64(i, entry + offset_of!(conn, key1)).load(Ordering::Relaxed);
             if key(0) != 0 || key(size_of::<conn>()) != 0 {
                 f(&self.conns.read(i));

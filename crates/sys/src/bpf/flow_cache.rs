@@ -8,7 +8,7 @@ use super::maps::Maps;
 
 impl Maps {
     /// Invalidates all entries of the flow cache. Must be called after each change of connection entries by user space,
-    /// because packets of cached flows do not look at the entries.
+    /// because packets of cached flows use the cache instead of the entries.
     pub(super) fn invalidate_flow_cache(&self) {
         for i in 0..self.flow_cache.len() {
             let epoch = self.flow_cache.atomic_u32(i, offset_of!(flow_cache_line, epoch));
@@ -31,7 +31,7 @@ impl Maps {
     /// The number of valid entries of the flow cache: those of the current epoch.
     pub fn flow_cache_entries(&self) -> usize {
         let epoch = (self.jiffies64() >> self.settings.read(0).epoch_shift << 1) as u32;
-        // Most lines are of an earlier epoch, and one word tells that.
+        // Most lines are of an earlier epoch, which one word shows.
         let is_current = |&i: &usize| {
             self.flow_cache.atomic_u32(i, offset_of!(flow_cache_line, epoch)).load(Ordering::Relaxed) == epoch
         };

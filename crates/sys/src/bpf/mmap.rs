@@ -37,11 +37,11 @@ impl<T: Copy> MappedArray<T> {
         let stride = if is_static { size_of::<T>() } else { size_of::<T>().next_multiple_of(8) };
         let bytes = (len * stride).next_multiple_of(4096);
         let prot = if write { ProtFlags::PROT_READ | ProtFlags::PROT_WRITE } else { ProtFlags::PROT_READ };
-        let what = || format!("map {bytes} bytes of a BPF array into memory");
+        let operation = || format!("map {bytes} bytes of a BPF array into memory");
         let size = NonZeroUsize::new(bytes).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput));
         // SAFETY: A new mapping at an address that the kernel chooses aliases no memory of this process.
-        let base = unsafe { mmap(None, size.context(what)?, prot, MapFlags::MAP_SHARED, fd, 0) };
-        Ok(MappedArray { base: base.context(what)?.cast(), len, stride, bytes, _t: PhantomData })
+        let base = unsafe { mmap(None, size.context(operation)?, prot, MapFlags::MAP_SHARED, fd, 0) };
+        Ok(MappedArray { base: base.context(operation)?.cast(), len, stride, bytes, _t: PhantomData })
     }
 
     /// The number of elements.

@@ -96,9 +96,9 @@ impl MapWriter {
 
     /// Takes the lock. The change ends when the returned value is dropped.
     fn begin_change(&mut self) -> Result<Flock<File>> {
-        let what = || format!("lock {}", self.dir.display());
-        let dir = File::open(&self.dir).context(what)?;
-        let lock = Flock::lock(dir, FlockArg::LockExclusive).map_err(|(_, e)| e).context(what)?;
+        let operation = || format!("lock {}", self.dir.display());
+        let dir = File::open(&self.dir).context(operation)?;
+        let lock = Flock::lock(dir, FlockArg::LockExclusive).map_err(|(_, e)| e).context(operation)?;
         if self.maps.settings.read(0).change_count != self.change_count {
             self.reload_free_lists();
         }

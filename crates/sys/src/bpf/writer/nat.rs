@@ -48,16 +48,16 @@ impl MapWriter {
         }
         let Some(key) = self.nat_table_key(&d) else { return Ok(()) };
         let siblings = self.nat_siblings(key);
-        let what = || format!("add {} port {} to the NAT table", key.addr, key.port);
+        let operation = || format!("add {} port {} to the NAT table", key.addr, key.port);
         if siblings.len() >= EK_NAT_SIBLINGS as usize {
-            let why = format!("{EK_NAT_SIBLINGS} services use this real server by NAT already");
+            let reason = format!("{EK_NAT_SIBLINGS} services use this real server by NAT already");
             let hint = "let the real server listen on another address or port for the other services";
-            return Err(Error::new(what(), why).with_hint(hint));
+            return Err(Error::new(operation(), reason).with_hint(hint));
         }
         let first = siblings.first().map_or(0, |s| s + 1);
         maps.dests.store_u32(id as usize, offset_of!(dest, nat_next), first);
         if !maps.nat_table.insert(key, id) {
-            return Err(Error::new(what(), "no entry is free near its hash"));
+            return Err(Error::new(operation(), "no entry is free near its hash"));
         }
         maps.settings.store_u32(0, offset_of!(settings, has_nat), 1);
         Ok(())

@@ -35,15 +35,15 @@ impl MapWriter {
     }
 
     pub(super) fn add_service(&mut self, key: ServiceKey, spec: ServiceSpec) -> Result<()> {
-        let what = || format!("add service {key}");
+        let operation = || format!("add service {key}");
         if spec.persistence_engine.is_some() {
-            let why = "the packet path does not support persistence engines";
-            return Err(Error::new(what(), why).with_hint("the kernel's IPVS does: `dataplane ipvs`"));
+            let reason = "the packet path does not support persistence engines";
+            return Err(Error::new(operation(), reason).with_hint("the kernel's IPVS does: `dataplane ipvs`"));
         }
         if self.maps.service_table.find(EndpointKey::from_service(key)).is_some() {
-            return Err(Error::new(what(), "the service exists already"));
+            return Err(Error::new(operation(), "the service exists already"));
         }
-        let full = || Error::new(what(), format!("all {EK_MAX_SERVICES} services are in use"));
+        let full = || Error::new(operation(), format!("all {EK_MAX_SERVICES} services are in use"));
         let index = self.allocate_service(key).ok_or_else(full)?;
         let maps = &self.maps;
         // A destination that returns to a service starts with statistics of 0 (__ip_vs_update_dest()).
@@ -67,7 +67,7 @@ impl MapWriter {
         if !maps.service_table.insert(EndpointKey::from_service(key), index) {
             maps.services.store_u32(index as usize, offset_of!(service, flags), 0);
             self.free_services.push(index);
-            return Err(Error::new(what(), "no entry of the service table is free near its hash"));
+            return Err(Error::new(operation(), "no entry of the service table is free near its hash"));
         }
         self.update_wildcard_flags(key);
         Ok(())
@@ -104,7 +104,7 @@ impl MapWriter {
         self.update_wildcard_flags(key);
     }
 
-    /// Tells the program whether there are services on port 0, on FTP's port, and on firewall marks. It looks for them only
+    /// Tells the program whether there are services on port 0, on FTP's port, and on firewall marks. It searches for them only
     /// if there are any.
     fn update_wildcard_flags(&self, changed: ServiceKey) {
         if changed.port != 0 && changed.port != 21 {
