@@ -25,7 +25,7 @@ fn sent(n: u8) -> Verdict {
 #[test]
 fn packets_are_marked_by_address_protocol_and_port() {
     let Some(mut plane) = test_plane(4096) else { return };
-    let set = |plane: &TestPlane, all: &[(u32, MarkRule)]| plane.plane.maps().write_mark_members(all).expect("room");
+    let set = |plane: &TestPlane, all: &[(u32, MarkRule)]| plane.plane.maps().write_mark_rules(all).expect("room");
     for (mark, server) in [(1, 21), (2, 22), (3, 23)] {
         let [add, dest] = [format!("-A -f {mark} -s rr"), format!("-a -f {mark} -r 10.2.0.{server}:0 -g")];
         plane.ipvsadm(&[&add, &dest]);
@@ -80,7 +80,7 @@ fn a_client_keeps_its_server_over_all_members_of_a_mark() {
     let Some(mut plane) = test_plane(4096) else { return };
     plane.ipvsadm(&["-A -f 7 -s rr -p 60", "-a -f 7 -r 10.2.0.21:0 -g", "-a -f 7 -r 10.2.0.22:0 -g"]);
     let all = [(7, member("10.2.0.100-10.2.0.101", None, (0, 65535)))];
-    plane.plane.maps().write_mark_members(&all).expect("room");
+    plane.plane.maps().write_mark_rules(&all).expect("room");
     for client in ["10.1.1.1", "10.1.1.2", "10.1.1.3"] {
         let c = |port: u16| (client.parse::<IpAddr>().expect("an address"), port);
         let first = plane.send_tcp(c(1000), endpoint("10.2.0.100:80"), "S");
@@ -106,7 +106,7 @@ fn replies_of_marked_connections_come_from_the_requested_address() {
             let mut plane = test_plane(4096).expect("root");
             plane.ipvsadm(&[&format!("-A {mark} -s rr"), &format!("-a {mark} -r {server} -m")]);
             let members = ["10.2.0.100-10.2.0.101", "fd00:2::100-fd00:2::101"].map(|m| (5, member(m, None, (1, 100))));
-            plane.plane.maps().write_mark_members(&members).expect("room");
+            plane.plane.maps().write_mark_rules(&members).expect("room");
             let (server, client): (Endpoint, IpAddr) = (endpoint(server), clients.parse().expect("an address"));
             for option in ["-t", "-u", "--sctp-service"] {
                 for (n, service) in services.map(endpoint).into_iter().enumerate() {
@@ -162,7 +162,7 @@ fn one_client_port_at_two_addresses_of_a_mark_gets_the_replies_of_the_latest() {
         let mut plane = test_plane(4096).expect("root");
         plane.ipvsadm(&["-A -f 5 -s rr", "-a -f 5 -r 10.2.0.21:80 -m"]);
         let all = [(5, member("10.2.0.100-10.2.0.101", None, (80, 80)))];
-        plane.plane.maps().write_mark_members(&all).expect("room");
+        plane.plane.maps().write_mark_rules(&all).expect("room");
         let (client, server) = (endpoint("10.1.1.1:4000"), endpoint("10.2.0.21:80"));
         for service in ["10.2.0.100:80", "10.2.0.101:80"].map(endpoint) {
             assert_eq!(plane.run(&frame("-t", client, service, b"")).0, XDP_TX);

@@ -148,7 +148,7 @@ impl History {
             self.log.push(format!("mark {mark}: {member:?}"));
             self.oracle.mark_rules.push((mark, member));
         }
-        self.plane.plane.maps().write_mark_members(&self.oracle.mark_rules).expect("room");
+        self.plane.plane.maps().write_mark_rules(&self.oracle.mark_rules).expect("room");
         ServiceKey::from_fwmark(mark, v6)
     }
 
@@ -341,7 +341,7 @@ fn the_program_and_the_oracle_agree_over_random_histories() {
         for seed in seeds {
             let mut p = plane.take().expect("given back");
             p.remove_all();
-            p.plane.maps().write_mark_members(&[]).expect("room");
+            p.plane.maps().write_mark_rules(&[]).expect("room");
             p.plane
                 .maps()
                 .settings

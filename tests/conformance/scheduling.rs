@@ -82,7 +82,7 @@ fn destination_hashing_and_locality_choose_as_ipvs_did_in_recordings() {
     // As nftables did in the recording: TCP port 80 of these addresses has the mark 1.
     let [first, last] = ["10.2.200.0", "10.2.200.255"].map(|a| a.parse().expect("an address"));
     let member = MarkRule { first, last, protocol: Some(Protocol::Tcp), ports: (80, 80) };
-    plane.plane.maps().write_mark_members(&[(1, member)]).expect("room");
+    plane.plane.maps().write_mark_rules(&[(1, member)]).expect("room");
     for (name, seq) in recordings(&["dh", "lblc"]) {
         replay_in_kernel(&mut plane, &name, &seq);
     }

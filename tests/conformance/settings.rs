@@ -105,7 +105,7 @@ fn cache_bypass_passes_marked_packets_to_the_kernels_routing() {
     let plane = plane(&["-A -f 5 -s rr".into(), "-A -t 10.2.0.100:80 -s rr".into()]);
     let [first, last] = ["10.9.0.0", "10.9.0.255"].map(|a| a.parse().expect("an address"));
     let all = [(5, MarkRule { first, last, protocol: None, ports: (80, 80) })];
-    plane.plane.maps().write_mark_members(&all).expect("room");
+    plane.plane.maps().write_mark_rules(&all).expect("room");
     let (c, far, vip) = (endpoint("10.1.1.1:4000"), endpoint("10.9.0.7:80"), endpoint("10.2.0.100:80"));
     assert_eq!(
         (plane.send_tcp(c, far, "S"), plane.send_tcp(c, vip, "S")),

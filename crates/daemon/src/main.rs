@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use evenkeel_core::model::{Config, ScriptCommand};
-use evenkeel_sys::{netns, sched, signals, user};
+use evenkeel_sys::{limits, netns, signals, user};
 
 use args::Args;
 use config_file::{InitialConfig, load_initial_config, netns_path, reread_config};
@@ -78,7 +78,7 @@ fn prepare(args: &Args) -> Result<InitialConfig, ExitCode> {
     }
     let initial = load_initial_config(args, &args.config_file())?;
     // Supervisor and worker would both keep the memory that reading a large file took.
-    sched::trim_heap();
+    limits::trim_heap();
     check_privileges(&initial.config)?;
     Ok(initial)
 }
@@ -139,16 +139,16 @@ fn run_startup_script(script: &ScriptCommand, limit: Duration, secure: bool) {
 /// Applies the command line options that concern the process itself.
 fn apply_process_options(args: &Args) -> evenkeel_sys::Result<()> {
     if let Some(mask) = args.umask {
-        sched::set_umask(mask);
+        limits::set_umask(mask);
     }
     if let Some(name) = &args.namespace {
         netns::enter(&netns_path(name))?;
     }
     if args.ignore_sigint {
-        sched::ignore_sigint();
+        signals::ignore_sigint();
     }
     if args.core_dump {
-        sched::allow_core_dumps()?;
+        limits::allow_core_dumps()?;
     }
     Ok(())
 }

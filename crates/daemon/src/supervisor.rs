@@ -39,7 +39,7 @@ const LATE_POLLS: u32 = 8;
 /// Signals that are forwarded to the worker.
 fn forwarded_signals() -> Vec<i32> {
     let standard = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
-    let standard = standard.into_iter().filter(|s| *s != Signal::SIGINT || !sched::is_sigint_ignored());
+    let standard = standard.into_iter().filter(|s| *s != Signal::SIGINT || !signals::is_sigint_ignored());
     standard.map(|s| s as i32).chain([signals::sig_json(), signals::sig_stats_clear()]).collect()
 }
 

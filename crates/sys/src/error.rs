@@ -36,7 +36,7 @@ impl std::error::Error for Error {}
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error that is not the kernel's: an operation and the reason reason it fails.
+    /// An error that is not the kernel's: an operation and the reason of its failure.
     pub fn new(operation: impl Into<String>, reason: impl Into<String>) -> Self {
         Error::from_io(operation, io::Error::other(reason.into()))
     }

@@ -13,6 +13,7 @@ pub mod fsutil;
 pub mod ipvs;
 pub mod ipvs_backend;
 pub mod last_will;
+pub mod limits;
 pub mod mastership_record;
 pub mod netlink;
 mod netlink_socket;

@@ -1,4 +1,5 @@
-//! Attributes of threads and of the process: scheduling, CPU affinity, locked memory, resource limits, umask.
+//! The scheduling of threads: real-time priority, nice value and CPU affinity; and locked memory, so that page faults delay no
+//! thread.
 
 use std::io;
 
@@ -58,49 +59,4 @@ pub fn lock_memory() -> Result<()> {
     // SAFETY: mlockall takes no pointers.
     let ret = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) };
     if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }.context(|| "lock memory".into())
-}
-
-/// Sets the file mode creation mask (umask(2)).
-pub fn set_umask(mask: u32) {
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
-}
-
-/// Removes the limit for the size of core files.
-pub fn allow_core_dumps() -> Result<()> {
-    use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
-    let done = setrlimit(Resource::RLIMIT_CORE, RLIM_INFINITY, RLIM_INFINITY);
-    done.map_err(io::Error::from).context(|| "set RLIMIT_CORE".into())
-}
-
-/// Ignores SIGINT. Must be called before any thread is started.
-pub fn ignore_sigint() {
-    use nix::sys::signal::{SigHandler, Signal, signal};
-    // SAFETY: SIG_IGN is no handler function.
-    let _ = unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) };
-}
-
-/// True if this process ignores SIGINT.
-pub fn is_sigint_ignored() -> bool {
-    // SAFETY: All zeros is a valid sigaction, and the kernel only writes to it.
-    unsafe {
-        let mut current: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(libc::SIGINT, std::ptr::null(), &raw mut current) == 0 && current.sa_sigaction == libc::SIG_IGN
-    }
-}
-
-/// Returns free heap memory to the kernel (malloc_trim(3)).
-pub fn trim_heap() {
-    // SAFETY: malloc_trim takes no pointers.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
-/// Raises the limit for open file descriptors to `wanted`, at most to the hard limit (setrlimit(2), RLIMIT_NOFILE). Returns
-/// the limit.
-pub fn raise_fd_limit(wanted: u64) -> u64 {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return wanted };
-    let new = wanted.min(hard).max(soft);
-    if new == soft || setrlimit(Resource::RLIMIT_NOFILE, new, hard).is_err() { soft } else { new }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, Pid, fork, getppid, setsid};
 
@@ -48,6 +48,21 @@ fn signal_set(numbers: impl Iterator<Item = i32>) -> SigSet {
 pub fn forward_signal(to: Pid, number: i32) {
     // SAFETY: kill takes no pointers.
     unsafe { libc::kill(to.as_raw(), number) };
+}
+
+/// Ignores SIGINT. Must be called before any thread is started.
+pub fn ignore_sigint() {
+    // SAFETY: SIG_IGN is no handler function.
+    let _ = unsafe { nix::sys::signal::signal(Signal::SIGINT, SigHandler::SigIgn) };
+}
+
+/// True if this process ignores SIGINT.
+pub fn is_sigint_ignored() -> bool {
+    // SAFETY: All zeros is a valid sigaction, and the kernel only writes to it.
+    unsafe {
+        let mut current: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGINT, std::ptr::null(), &raw mut current) == 0 && current.sa_sigaction == libc::SIG_IGN
+    }
 }
 
 /// Receives signals as data (signalfd(2)), instead of their default action. SIGCHLD is always received.

@@ -6,7 +6,7 @@
 
 use evenkeel_core::model::{Config, ServiceKey};
 use evenkeel_core::vrrp::State;
-use evenkeel_sys::{clock, sched};
+use evenkeel_sys::{clock, limits};
 
 use super::controller::Controller;
 use super::health::PendingEvent;
@@ -50,7 +50,7 @@ impl Controller {
         let initial = self.health.initial_events(&self.configuration.active, &outcome.added);
         self.notify_all(with_reason(outcome.events, "the configuration").chain(pending).chain(initial));
         // Reading a large file takes many times the memory that its configuration keeps.
-        sched::trim_heap();
+        limits::trim_heap();
         Ok(steps)
     }
 

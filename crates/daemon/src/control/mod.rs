@@ -39,7 +39,7 @@ use std::time::Duration;
 use evenkeel_core::ipc::{Reply, Request};
 use evenkeel_core::model::Config;
 use evenkeel_sys::netlink::NetworkChanges;
-use evenkeel_sys::{clock, sched};
+use evenkeel_sys::{clock, limits, sched};
 use sd_notify::NotifyState;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -93,7 +93,7 @@ pub fn run(
         tracing::warn!("{e}");
     }
     if let (None, Some(mask)) = (args.umask, config.global.umask) {
-        sched::set_umask(mask);
+        limits::set_umask(mask);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {

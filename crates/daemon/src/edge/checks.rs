@@ -11,7 +11,7 @@ use evenkeel_core::ipc::CheckLoad;
 use evenkeel_core::model::ServiceKey;
 use evenkeel_core::time::Instant;
 use evenkeel_probe::Prober;
-use evenkeel_sys::{clock, sched};
+use evenkeel_sys::{clock, limits};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -68,7 +68,7 @@ impl Checks {
     /// Applies settings to probes that start from now on.
     pub fn apply_settings(&mut self, settings: &EdgeSettings) {
         let wanted = settings.concurrency.map_or(DEFAULT_CONCURRENCY, |n| n as usize);
-        let descriptors = sched::raise_fd_limit(wanted as u64 + SPARE_FDS);
+        let descriptors = limits::raise_fd_limit(wanted as u64 + SPARE_FDS);
         let possible = wanted.min(descriptors.saturating_sub(SPARE_FDS).max(16) as usize);
         if possible < wanted {
             tracing::warn!(

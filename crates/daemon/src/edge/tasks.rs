@@ -10,7 +10,7 @@ use evenkeel_core::discovery::NameQuery;
 use evenkeel_core::model::{
     ProcessScheduling, ScriptCommand, TrackFile, TrackProcess, TrackResult, TrackedObject, VrrpScript,
 };
-use evenkeel_sys::sched;
+use evenkeel_sys::{limits, sched};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 
@@ -88,7 +88,7 @@ impl EdgeTasks {
             Request::ConfigureChecks(checks) => {
                 let states = self.checks.configure(checks);
                 let _ = self.events.send(Event::CheckStates(states));
-                sched::trim_heap();
+                limits::trim_heap();
             }
             Request::SetSuspended(services) => self.checks.set_suspended(services),
             Request::GetChecks(id) => {

@@ -70,7 +70,7 @@ impl DataPlane for XdpDataPlane {
     fn tune(&mut self, config: &Config) -> Vec<Error> {
         self.plane.apply_tuning(&config.global.tuning);
         let rules = config.virtual_servers.iter().flat_map(|v| v.mark_rules.iter().map(|m| (v.key.fwmark, *m)));
-        self.plane.packet_path.maps.write_mark_members(&rules.collect::<Vec<_>>()).err().into_iter().collect()
+        self.plane.packet_path.maps.write_mark_rules(&rules.collect::<Vec<_>>()).err().into_iter().collect()
     }
 
     fn service_records(&mut self) -> Vec<ServiceRecord> {

@@ -44,9 +44,9 @@ fn open_array<T: Copy>(dir: &Path, name: &str, write: bool) -> Result<MappedArra
     let is_static = is_static_map(&map);
     let len = if is_static { value / size_of::<T>() } else { entries };
     if len == 0 || value * entries != size_of::<T>() * len {
-        let why =
+        let reason =
             format!("it has {entries} values of {value} bytes; an element of this version has {}", size_of::<T>());
-        return Err(Error::new(format!("open map {}", dir.join(name).display()), why));
+        return Err(Error::new(format!("open map {}", dir.join(name).display()), reason));
     }
     MappedArray::new(map.as_fd(), len, is_static, write)
 }
@@ -59,8 +59,8 @@ impl Maps {
         let settings: MappedArray<settings> = open_array(dir, "settings", write)?;
         let abi = settings.read(0).abi;
         if abi != EK_ABI {
-            let why = format!("their layout is {abi}; this version's layout is {EK_ABI}");
-            return Err(Error::new(format!("open the maps in {}", dir.display()), why));
+            let reason = format!("their layout is {abi}; this version's layout is {EK_ABI}");
+            return Err(Error::new(format!("open the maps in {}", dir.display()), reason));
         }
         Ok(Maps {
             settings,

@@ -49,8 +49,8 @@ fn build_table(all: &[(u32, MarkRule)]) -> Result<BTreeMap<Network, Vec<(u32, Ma
     let networks_of = |m: &MarkRule| range_to_networks(to_u128(m.first), to_u128(m.last));
     let networks: BTreeSet<Network> = all.iter().flat_map(|(_, m)| networks_of(m)).collect();
     if networks.len() > EK_MARK_NETS as usize {
-        let why = format!("the members need {} networks; at most {EK_MARK_NETS} are possible", networks.len());
-        return Err(Error::new(OPERATION, why).with_hint("use networks instead of ranges"));
+        let reason = format!("the members need {} networks; at most {EK_MARK_NETS} are possible", networks.len());
+        return Err(Error::new(OPERATION, reason).with_hint("use networks instead of ranges"));
     }
     let mut table = BTreeMap::new();
     for (addr, len) in networks {
@@ -60,8 +60,8 @@ fn build_table(all: &[(u32, MarkRule)]) -> Result<BTreeMap<Network, Vec<(u32, Ma
         let rules: Vec<(u32, MarkRule)> = all.iter().filter(|(_, m)| contains(m)).copied().collect();
         if rules.len() > EK_MARK_RULES as usize {
             let addr = IpAddr::from(addr.to_be_bytes()).to_canonical();
-            let why = format!("{} members contain {addr}; at most {EK_MARK_RULES} are possible", rules.len());
-            return Err(Error::new(OPERATION, why).with_hint("join their ports, or their addresses"));
+            let reason = format!("{} members contain {addr}; at most {EK_MARK_RULES} are possible", rules.len());
+            return Err(Error::new(OPERATION, reason).with_hint("join their ports, or their addresses"));
         }
         table.insert((addr, len), rules);
     }
@@ -98,7 +98,7 @@ impl Maps {
 
     /// Writes the rules with their marks, and removes networks of former rules. Packets see each network before or after the
     /// change.
-    pub fn write_mark_members(&self, all: &[(u32, MarkRule)]) -> Result<()> {
+    pub fn write_mark_rules(&self, all: &[(u32, MarkRule)]) -> Result<()> {
         let wanted: BTreeMap<Vec<u8>, Vec<u8>> =
             build_table(all)?.iter().map(|(net, rules)| (key_bytes(*net), value_bytes(rules))).collect();
         let failed = |e| bpf_error(OPERATION.into(), e);

@@ -165,8 +165,8 @@ impl MapWriter {
             self.maps.invalidate_blocks(&current);
             let generation = self.maps.services.atomic_u32(e.index as usize, offset_of!(service, generation));
             generation.fetch_add(2, Ordering::AcqRel);
-            let why = format!("no range of {} words is free", list_len + table_len);
-            return Err(Error::new("write a service's server list", why));
+            let reason = format!("no range of {} words is free", list_len + table_len);
+            return Err(Error::new("write a service's server list", reason));
         };
         let half = service_half {
             list_base: base,
