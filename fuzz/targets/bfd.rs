@@ -1,5 +1,5 @@
-//! A BFD session that receives arbitrary packets at arbitrary times: it does not panic, sends a bounded number of packets
-//! in reply, and comes up only by a packet that shows that the neighbour receives it.
+//! A BFD session that receives arbitrary packets at arbitrary times: it does not panic, sends a bounded number of
+//! packets in reply, and comes up only by a packet that shows that the neighbour receives it.
 #![no_main]
 
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Arbitrary text through all stages of reading a configuration file: its diagnostics can be rendered in both forms, and
-//! formatting keeps its meaning.
+//! Arbitrary text through all stages of reading a configuration file: its diagnostics can be rendered in both forms,
+//! and formatting keeps its meaning.
 #![no_main]
 
 use evenkeel_core::config::{fmt, parse_text};

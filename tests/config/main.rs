@@ -1,4 +1,5 @@
-//! The configuration language: compared with recorded verdicts of keepalived, and the pages generated from its registry.
+//! The configuration language: compared with recorded verdicts of keepalived, and the pages generated from its
+//! registry.
 
 mod corpus;
 mod fmt;

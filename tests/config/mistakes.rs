@@ -1,6 +1,7 @@
 //! Common mistakes, and the exact text of their diagnostics: where the mistake is, and how to correct it.
 //!
-//! The transcripts are beside the files. `EVENKEEL_BLESS=1 cargo test -p evenkeel-tests --test config` regenerates them.
+//! The transcripts are beside the files. `EVENKEEL_BLESS=1 cargo test -p evenkeel-tests --test config` regenerates
+//! them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,8 @@ use evenkeel_core::config::{Options, Severity, parse};
 
 use crate::corpus::RecordedMachine;
 
-/// The machine of the transcripts: it has an interface eth0, a script that other users can modify, and an unreadable file.
+/// The machine of the transcripts: it has an interface eth0, a script that other users can modify, and an unreadable
+/// file.
 struct Director;
 
 impl Environment for Director {

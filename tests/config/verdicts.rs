@@ -8,8 +8,8 @@ use evenkeel_tests::{is_root, program};
 
 use crate::corpus::RecordedMachine;
 
-/// 3,000 files that were not used in development: keywords of the corpus with other values, selected at random, with the
-/// status of keepalived 2.2.7.
+/// 3,000 files that were not used in development: keywords of the corpus with other values, selected at random, with
+/// the status of keepalived 2.2.7.
 #[test]
 fn of_held_back_files_99_in_100_get_the_same_verdict() {
     let (mut files, mut agree) = (0, 0);

@@ -1,4 +1,5 @@
-//! The codes of diagnostics, each with its meaning, its consequence and its remedy: what `evenkeel explain CODE` prints.
+//! The codes of diagnostics, each with its meaning, its consequence and its remedy: what `evenkeel explain CODE`
+//! prints.
 
 /// A code and its explanation.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! The environment: what reading a configuration file needs from the machine.
 //!
-//! The core does no I/O. The caller of [`super::parse`] passes an [`Environment`]. `evenkeel_sys::environment` has the one
-//! of the running machine; tests and fuzzing use [`NullEnvironment`] or their own.
+//! The core does no I/O. The caller of [`super::parse`] passes an [`Environment`]. `evenkeel_sys::environment` has the
+//! one of the running machine; tests and fuzzing use [`NullEnvironment`] or their own.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

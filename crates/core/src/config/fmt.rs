@@ -225,8 +225,8 @@ impl Formatter {
         self.pending_blank_line = false;
     }
 
-    /// Whether an opening brace may be appended to the last line: not if it ends with a comment, another brace or an open
-    /// quote, and not if it is a condition, a definition or a repetition.
+    /// Whether an opening brace may be appended to the last line: not if it ends with a comment, another brace or an
+    /// open quote, and not if it is a condition, a definition or a repetition.
     fn may_append_brace(&self) -> bool {
         let last = self.out.trim_end().rsplit('\n').next().unwrap_or("").trim();
         let has_only_words = split_parts(last).iter().all(|p| matches!(p, Part::Word(_)));

@@ -1,5 +1,5 @@
-//! The pages that are generated from the keyword registry: the configuration reference, the man page, and the comparison
-//! with keepalived.
+//! The pages that are generated from the keyword registry: the configuration reference, the man page, and the
+//! comparison with keepalived.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -38,7 +38,8 @@ fn deprecation_remark(k: &Keyword) -> String {
     }
 }
 
-/// The remark on a keyword beside its documentation: deprecation and support, without what the documentation says already.
+/// The remark on a keyword beside its documentation: deprecation and support, without what the documentation says
+/// already.
 fn remark(k: &Keyword) -> String {
     let support = match support_summary(k) {
         (_, "") => String::new(),
@@ -185,9 +186,8 @@ pub fn man_page() -> String {
             if !k.default.is_empty() {
                 let _ = write!(out, " Default: {}.", escape_roff(k.default));
             }
-            let remark = remark(k);
-            if !remark.is_empty() {
-                let _ = write!(out, " ({}.)", escape_roff(&remark));
+            if let Some((first, rest)) = remark(k).split_at_checked(1) {
+                let _ = write!(out, " ({}{}.)", first.to_uppercase(), escape_roff(rest));
             }
             out.push('\n');
         }

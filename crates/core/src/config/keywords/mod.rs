@@ -9,17 +9,18 @@
 //!
 //! A keyword whose argument has an existing form ([`Args`]) touches three files:
 //!
-//! 1. The file of its block here (`global/`, `vrrp.rs`, `track.rs`, `server.rs`, `checkers.rs`): add a [`spec::kw`] entry
-//!    with name, argument, default, `"evenkeel"` and a sentence of documentation. From then on the keyword is read,
-//!    checked against its range, and documented. A keyword that several blocks share is a function in `shared.rs`.
+//! 1. The file of its block here (`global/`, `vrrp.rs`, `track.rs`, `server.rs`, `checkers.rs`): add a [`spec::kw`]
+//!    entry with name, argument, default, `"evenkeel"` and a sentence of documentation. From then on the keyword is
+//!    read, checked against its range, and documented. A keyword that several blocks share is a function in
+//!    `shared.rs`.
 //! 2. `crate::model`: add the field that carries its value.
 //! 3. `lower/`: set the field, by `section.uint("NAME")` or one of its siblings in [`super::value::Section`].
 //!
 //! Then regenerate the pages: `EVENKEEL_BLESS=1 cargo test -p evenkeel-tests --test config generated`.
 //!
-//! A new form of argument needs a variant of [`Args`] (`spec.rs`), its notation (`usage.rs`) and its parser (`read/`). A
-//! condition between several keywords is a function in `check/`. A keyword of keepalived that cannot be implemented gets
-//! [`Keyword::no_effect`] with a reason from `reasons.rs`.
+//! A new form of argument needs a variant of [`Args`] (`spec.rs`), its notation (`usage.rs`) and its parser (`read/`).
+//! A condition between several keywords is a function in `check/`. A keyword of keepalived that is not implemented on
+//! purpose gets `Keyword::no_effect` with a reason from `reasons.rs`.
 
 mod checkers;
 mod global;

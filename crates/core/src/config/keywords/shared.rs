@@ -1,5 +1,5 @@
-//! Keywords that several blocks share, each documented once. What differs between the blocks is a parameter: the default,
-//! the range, and the version of keepalived that introduced the keyword there.
+//! Keywords that several blocks share, each documented once. What differs between the blocks is a parameter: the
+//! default, the range, and the version of keepalived that introduced the keyword there.
 
 use super::spec::*;
 
@@ -7,8 +7,8 @@ type Text = &'static str;
 
 // ===== Health checkers: source, destination and schedule of probes =====
 
-/// Where a probe goes to and comes from, when it runs, and what follows from a failure: the options of every checker that
-/// opens a connection, all of them introduced by the same version.
+/// Where a probe goes to and comes from, when it runs, and what follows from a failure: the options of every checker
+/// that opens a connection, all of them introduced by the same version.
 pub(super) const fn probe_options(since: Text) -> [Keyword; 13] {
     [
         connect_ip(since),

@@ -212,7 +212,7 @@ pub enum MissingArgument {
 /// How far evenkeel implements a keyword.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Support {
-    /// Implemented, as in keepalived but for [`Keyword::differs`].
+    /// Implemented, as in keepalived but for what `differs` says.
     Full,
     /// Accepted, not implemented yet.
     NotYet,

@@ -1,4 +1,5 @@
-//! Processes and threads: names, priorities, memory and buffers; and the interfaces that evenkeel does not have (SNMP, D-Bus).
+//! Processes and threads: names, priorities, memory and buffers; and the interfaces that evenkeel does not have (SNMP,
+//! D-Bus).
 
 use super::super::reasons::*;
 use super::super::shared::{receive_buffer, receive_buffer_force};
