@@ -1,37 +1,38 @@
-//! What nftables is told: to refuse packets to addresses that a master does not own (`no_accept`), and to keep virtual MAC
-//! addresses out of reports of multicast groups.
+//! Firewall rules for nftables: they drop packets to addresses that a master must not accept (`no_accept`), and keep
+//! virtual MAC addresses out of multicast group reports.
 //!
-//! One table for each family, written anew in one transaction each time, as nft(8) has it: "the whole file is applied or
-//! nothing of it".
+//! There is one table for each family. It is written anew in one transaction each time; nft(8): "the whole file is
+//! applied or nothing of it".
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::IpAddr;
 
-/// Everything that the tables say.
+/// The content of the tables.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct FirewallRules {
-    /// Packets from and to these are dropped. The device matters for addresses that are of one link only.
+    /// Packets from and to these addresses are dropped. The device matters only for link-local addresses.
     pub blocked: BTreeSet<(IpAddr, String)>,
-    /// Interfaces with a virtual MAC address, each with the one that its frames go through, if that is there.
+    /// Interfaces with a virtual MAC address, and the interface below each, if it exists.
     pub vmacs: BTreeMap<String, Option<String>>,
-    /// `nftables_priority`: before (negative) or behind the filters of others, which stand at 0.
+    /// `nftables_priority`: the priority of the chains. Those of other filters usually have 0.
     pub priority: i32,
-    /// `nftables_counters`: each rule counts.
+    /// `nftables_counters`: whether each rule has a counter.
     pub counters: bool,
 }
 
 impl FirewallRules {
-    /// Is there nothing to be told?
+    /// Whether no rule is needed.
     pub fn is_empty(&self) -> bool {
         self.blocked.is_empty() && self.vmacs.is_empty()
     }
 
-    /// The file for `nft -f`: whatever the tables of this name said, they say this afterwards, or are gone.
+    /// The input of `nft -f` that replaces both tables of the name `table`, or removes them if no rule is needed.
     pub fn ruleset(&self, table: &str) -> String {
         let mut out = String::new();
         for (family, v6) in [("ip", false), ("ip6", true)] {
-            // A table that is not there cannot be deleted, one that is added twice is there once.
+            // Adding a table that exists does nothing; deleting one that does not exist fails. So it is added, then
+            // deleted.
             let _ = writeln!(out, "table {family} {table} {{}}\ndelete table {family} {table}");
             let chains = self.table_body(family, v6);
             if !chains.is_empty() {
@@ -41,57 +42,64 @@ impl FirewallRules {
         out
     }
 
+    /// Sets and chains of the table of one family; empty if no rule is needed.
     fn table_body(&self, family: &str, v6: bool) -> String {
         let count = if self.counters { "counter " } else { "" };
         let of_family = || self.blocked.iter().filter(move |(a, _)| a.is_ipv6() == v6);
-        let everywhere: Vec<String> =
-            of_family().filter(|(a, _)| !is_link_local(*a)).map(|(a, _)| a.to_string()).collect();
-        let on_a_link: Vec<String> =
+        let global: Vec<String> = of_family().filter(|(a, _)| !is_link_local(*a)).map(|(a, _)| a.to_string()).collect();
+        let link_local: Vec<String> =
             of_family().filter(|(a, _)| is_link_local(*a)).map(|(a, dev)| format!("{a} . \"{dev}\"")).collect();
         let mut sets = String::new();
-        for (name, kind, elements) in [("vips", "", &everywhere), ("vips_link_local", " . ifname", &on_a_link)] {
+        for (name, kind, elements) in [("vips", "", &global), ("vips_link_local", " . ifname", &link_local)] {
             if !elements.is_empty() {
                 let elements = elements.join(", ");
                 let kind = format!("ip{}_addr{kind}", if v6 { "v6" } else { "v4" });
                 let _ = writeln!(sets, "  set {name} {{ type {kind}; elements = {{ {elements} }} }}");
             }
         }
-        let (mut incoming, mut outgoing) = (String::new(), String::new());
-        for (vmac, base) in &self.vmacs {
-            let reports = if v6 {
-                "icmpv6 type { mld2-listener-report, mld-listener-report, mld-listener-done }"
-            } else {
-                "ip protocol igmp"
-            };
-            // Switches learn from such a frame where a MAC address is; a backup must never say so of the virtual one.
-            let dup = base.as_ref().map_or(String::new(), |b| format!("dup to {family} daddr device \"{b}\" "));
-            let _ = writeln!(outgoing, "    oifname \"{vmac}\" {reports} {count}{dup}drop");
-            if v6 {
-                let _ = writeln!(outgoing, "    oifname \"{vmac}\" icmpv6 type nd-router-solicit {count}drop");
-            }
-        }
+        let (mut input, mut output) = (String::new(), self.multicast_report_rules(family, v6, count));
         if v6 && !sets.is_empty() {
-            // Neighbours are still told where the address is (RFC 9568, 6.1, Accept_Mode).
+            // Neighbour discovery works for addresses that accept no other packets (RFC 9568, 6.1, Accept_Mode).
             let nd = "    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n";
-            incoming.push_str(nd);
-            outgoing.push_str(nd);
+            input.push_str(nd);
+            output.push_str(nd);
         }
-        if !everywhere.is_empty() {
-            let _ = writeln!(incoming, "    {family} daddr @vips {count}drop");
-            let _ = writeln!(outgoing, "    {family} saddr @vips {count}drop");
+        if !global.is_empty() {
+            let _ = writeln!(input, "    {family} daddr @vips {count}drop");
+            let _ = writeln!(output, "    {family} saddr @vips {count}drop");
         }
-        if !on_a_link.is_empty() {
-            let _ = writeln!(incoming, "    {family} daddr . iifname @vips_link_local {count}drop");
-            let _ = writeln!(outgoing, "    {family} saddr . oifname @vips_link_local {count}drop");
+        if !link_local.is_empty() {
+            let _ = writeln!(input, "    {family} daddr . iifname @vips_link_local {count}drop");
+            let _ = writeln!(output, "    {family} saddr . oifname @vips_link_local {count}drop");
         }
         let mut out = sets;
-        for (name, hook, rules) in [("in", "input", incoming), ("out", "output", outgoing)] {
+        for (name, hook, rules) in [("in", "input", input), ("out", "output", output)] {
             if !rules.is_empty() {
-                let at = format!("type filter hook {hook} priority {}; policy accept;", self.priority);
-                let _ = writeln!(out, "  chain {name} {{\n    {at}\n{rules}  }}");
+                let chain = format!("type filter hook {hook} priority {}; policy accept;", self.priority);
+                let _ = writeln!(out, "  chain {name} {{\n    {chain}\n{rules}  }}");
             }
         }
         out
+    }
+
+    /// Output rules that keep IGMP and MLD reports off virtual MAC interfaces. Switches learn the port of a MAC address
+    /// from such a frame, and a backup must not move the virtual MAC address to its own port. Reports leave by the
+    /// interface below instead.
+    fn multicast_report_rules(&self, family: &str, v6: bool, count: &str) -> String {
+        let reports = if v6 {
+            "icmpv6 type { mld2-listener-report, mld-listener-report, mld-listener-done }"
+        } else {
+            "ip protocol igmp"
+        };
+        let mut rules = String::new();
+        for (vmac, base) in &self.vmacs {
+            let dup = base.as_ref().map_or(String::new(), |b| format!("dup to {family} daddr device \"{b}\" "));
+            let _ = writeln!(rules, "    oifname \"{vmac}\" {reports} {count}{dup}drop");
+            if v6 {
+                let _ = writeln!(rules, "    oifname \"{vmac}\" icmpv6 type nd-router-solicit {count}drop");
+            }
+        }
+        rules
     }
 }
 

@@ -1,11 +1,11 @@
-//! evenkeel's pure core.
+//! The core of evenkeel, without I/O.
 //!
-//! No sockets, no clock, no randomness of its own, no `unsafe`: everything here is a value or a function of its
-//! arguments, so that a whole cluster can be run for a million virtual seconds inside one test. What touches Linux is in
-//! `evenkeel-sys`; what wires the two together is in `evenkeel-daemon`.
+//! It has no sockets, no clock, no randomness of its own and no `unsafe`: everything is a value, or a function of its
+//! arguments. So one test can run a whole cluster for a million virtual seconds. `evenkeel-sys` has what touches Linux,
+//! and `evenkeel-daemon` connects the two.
 //!
-//! The control path reads down this list: [`config`] (text to typed configuration), [`vrrp`] and [`health`] (who owns the
-//! address, which real servers live), [`plan`] (desired state, difference, steps).
+//! The control path in order: [`config`] (text to configuration), [`vrrp`] and [`health`] (which director owns an
+//! address, which real servers are available), [`plan`] (desired state, difference, steps).
 #![forbid(unsafe_code)]
 
 pub mod bfd;

@@ -1,38 +1,39 @@
-//! When a reload is to be, as `reload_time_file` says it: `HH:MM:SS` or `[YY]YY-MM-DD HH:MM:SS`, in local time, or with a `Z`
-//! behind it in UTC (keepalived.conf(5), "reload_time_file").
+//! The time of a planned reload, from `reload_time_file`: `HH:MM:SS` or `[YY]YY-MM-DD HH:MM:SS`, in local time, or in
+//! UTC with a `Z` after it (keepalived.conf(5), "reload_time_file").
 
-/// A moment as people write it.
+/// A date and time as written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReloadTime {
-    /// Year, month (1 to 12) and day; `None` for the next time that it is that late.
+    /// Year, month (1 to 12) and day; `None` for the next occurrence of the time.
     pub date: Option<(i32, u32, u32)>,
     /// Hour, minute, second.
     pub time: (u32, u32, u32),
-    /// In UTC, and not in local time.
+    /// Whether it is in UTC, not in local time.
     pub utc: bool,
 }
 
 impl ReloadTime {
-    /// Reads it; an error says what is expected.
+    /// Parses a time. The error is a message for the operator.
     pub fn parse(text: &str) -> Result<ReloadTime, String> {
         let text = text.trim();
-        let bad =
-            || format!("`{text}` is no time: expected HH:MM:SS or YYYY-MM-DD HH:MM:SS, perhaps with a Z behind it");
+        let invalid =
+            || format!("`{text}` is not a time: expected HH:MM:SS or YYYY-MM-DD HH:MM:SS, with Z after it for UTC");
         let (rest, utc) = text.strip_suffix(['Z', 'z']).map_or((text, false), |t| (t.trim_end(), true));
         let (date, time) = match rest.split_once(|c: char| c == 'T' || c.is_whitespace()) {
-            Some((d, t)) => (Some(parse_three(d, '-').ok_or_else(bad)?), t.trim_start()),
+            Some((d, t)) => (Some(parse_three(d, '-').ok_or_else(invalid)?), t.trim_start()),
             None => (None, rest),
         };
-        let (h, m, s) = parse_three(time, ':').ok_or_else(bad)?;
+        let (h, m, s) = parse_three(time, ':').ok_or_else(invalid)?;
         let date = date.map(|(y, m, d)| (if y < 100 { 2000 + y } else { y } as i32, m, d));
-        let fits =
+        let is_valid =
             h < 24 && m < 60 && s < 60 && date.is_none_or(|(_, m, d)| (1..=12).contains(&m) && (1..=31).contains(&d));
-        if fits { Ok(ReloadTime { date, time: (h, m, s), utc }) } else { Err(bad()) }
+        if is_valid { Ok(ReloadTime { date, time: (h, m, s), utc }) } else { Err(invalid()) }
     }
 }
 
-fn parse_three(text: &str, between: char) -> Option<(u32, u32, u32)> {
-    let mut parts = text.split(between).map(|p| p.parse().ok());
+/// Three numbers with `separator` separator them.
+fn parse_three(text: &str, separator: char) -> Option<(u32, u32, u32)> {
+    let mut parts = text.split(separator).map(|p| p.parse().ok());
     let all = (parts.next()??, parts.next()??, parts.next()??);
     parts.next().is_none().then_some(all)
 }

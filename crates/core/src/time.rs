@@ -1,26 +1,26 @@
-//! Virtual time: engines are told the time and never ask for it.
+//! Virtual time: state machines get the current time as an argument and never read a clock.
 
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A moment on a monotonic clock, in nanoseconds since an arbitrary start (the daemon uses CLOCK_BOOTTIME, a simulation
-/// counts from zero).
+/// A point in time on a monotonic clock, in nanoseconds since an arbitrary start. The daemon uses CLOCK_BOOTTIME, a
+/// simulation counts from zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct Instant(u64);
 
 impl Instant {
-    /// The moment `ns` nanoseconds after the clock's start.
+    /// The time `ns` nanoseconds after the start of the clock.
     pub const fn from_nanos(ns: u64) -> Self {
         Instant(ns)
     }
 
-    /// Nanoseconds since the clock's start.
+    /// Nanoseconds since the start of the clock.
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// How long ago `earlier` was; zero if it lies ahead.
+    /// The time from `earlier` to this; zero if `earlier` is later.
     pub fn duration_since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

@@ -1,17 +1,19 @@
-//! Lines to words: keepalived.conf is a language of lines.
+//! The lexer: a line to words and braces. keepalived.conf is a language of lines.
 //!
-//! As keepalived's own reader (keepalived.conf(5), "comments", "quoted strings"): `#` and `!` begin a comment anywhere
-//! outside quotes, even glued to a word; a backslash takes their meaning away; `"…"` keeps blanks together, does not span
-//! lines, and stands apart from what is glued to it; braces are words of their own, even glued.
+//! The rules are those of keepalived's reader (keepalived.conf(5), "comments", "quoted strings"):
+//!
+//! - `#` and `!` begin a comment outside quotes, even inside a word. A backslash before them makes them ordinary.
+//! - `"…"` is one word with its blanks. It cannot span lines, and is a word of its own even without blanks around it.
+//! - Braces are tokens of their own, even without blanks around them.
 
 use std::borrow::Cow;
 
 use super::{Diagnostic, Span};
 
-/// What a word is.
+/// A token of a line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Token<'a> {
-    /// A word or a quoted string, without its quotes.
+    /// A word, or a quoted string without its quotes.
     Word(Word<'a>),
     /// `{`
     OpenBrace(Span),
@@ -22,15 +24,15 @@ pub(crate) enum Token<'a> {
 /// A word with its place.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Word<'a> {
-    /// Its text, without quotes.
+    /// The text, without quotes and escapes.
     pub text: Cow<'a, str>,
-    /// Its place, quotes included.
+    /// The place, quotes included.
     pub span: Span,
-    /// Was it in quotes?
+    /// Whether it was in quotes.
     pub quoted: bool,
 }
 
-/// The tokens of a line; comments are left out. `base` is the place of its first byte.
+/// Appends the tokens of a line to `out`. `base` is the offset of its first byte in [`super::Sources`].
 pub(crate) fn lex_line<'a>(line: &'a str, base: u32, out: &mut Vec<Token<'a>>, diagnostics: &mut Vec<Diagnostic>) {
     let mut lexer = Lexer { line, base, pos: 0 };
     while let Some(token) = lexer.next_token(diagnostics) {
@@ -89,7 +91,7 @@ impl<'a> Lexer<'a> {
                         Diagnostic::error(
                             "unterminated-string",
                             self.span(from),
-                            "a quoted string does not end on its line",
+                            "a quoted string is not closed on its line",
                         )
                         .label("the closing `\"` is missing"),
                     );
@@ -130,7 +132,7 @@ impl<'a> Lexer<'a> {
         Word { text, span: self.span(from), quoted: false }
     }
 
-    /// A `${…}` that nothing replaced; keepalived would take its braces for a block's.
+    /// Reports a `${…}` without a definition, and skips it. keepalived would take its braces for those of a block.
     fn report_undefined_name(&mut self, diagnostics: &mut Vec<Diagnostic>) {
         let from = self.pos;
         let rest = self.line.get(self.pos..).unwrap_or("");
@@ -139,13 +141,13 @@ impl<'a> Lexer<'a> {
         let what = self.line.get(from..self.pos).unwrap_or("");
         diagnostics.push(
             Diagnostic::error("undefined-name", self.span(from), format!("`{what}` is not defined"))
-                .label("nothing replaces it")
-                .help("define it on a line of its own above this one, as `$NAME=value`"),
+                .label("no definition of this name before this line")
+                .help("define it above, on a line of its own: `$NAME=value`"),
         );
     }
 }
 
-/// Takes the backslash from before some bytes.
+/// Removes the backslash before the bytes `which`.
 fn unescape<'a>(text: &'a str, which: &[u8]) -> Cow<'a, str> {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();

@@ -1,16 +1,25 @@
-//! The configuration language: text, spans, tree, typed configuration.
+//! The configuration language: the text of keepalived.conf to [`Config`](crate::model::Config), the
+//! model that the daemon runs.
 //!
-//! [`parse`] is the way in. It reads the whole file and what it includes, goes on after an error, and returns every
-//! finding of one pass. The stages, in order:
+//! [`parse`] runs six stages. Each reads the whole file, goes on after an error and appends to one list of diagnostics.
 //!
-//! - `expand`: files to lines. Includes, `@id`, `$NAME`, `~SEQ`, `~LST`; every place leads back to the text as written.
-//! - `lex`, `tree`: lines to words, words to statements with their blocks.
-//! - `read`: statements to typed values, by the registry in [`keywords`].
-//! - `check`: what must agree between statements, and with the machine.
-//! - `lower`: what of it is in force, with defaults.
+//! | stage | file | from → to | what it does |
+//! | --- | --- | --- | --- |
+//! | expand | `expand/` | files → lines | `include`, `@id` conditions, `$NAME` definitions, `~SEQ` and `~LST` |
+//! | lex | `lex.rs` | line → `Token`s | words, quoted strings, braces; removes comments |
+//! | tree | `tree.rs` | tokens → `Statement`s | nests blocks by their braces, finds missing ones |
+//! | read | `read/` | statements → [`Section`] | looks keywords up in [`keywords`], parses their arguments to [`value::Value`] |
+//! | check | `check/` | [`Section`] → diagnostics | what must agree between statements, and with the machine |
+//! | lower | `lower/` | [`Section`] → `Config` | defaults, inheritance between blocks, what is in effect |
 //!
-//! The language is keepalived.conf (keepalived.conf(5)), and what keepalived would say of a file is known of each finding
-//! ([`diag::Verdict`]).
+//! - `source.rs` holds the texts; a [`Span`] is a range of bytes in them, and leads from an expanded line back to the
+//!   file.
+//! - `diag.rs` is a diagnostic, with our severity and with what keepalived reports ([`diag::KeepalivedVerdict`]);
+//!   `codes.rs` explains each code.
+//! - `environment.rs` is what the language asks of the machine: files, interfaces, users.
+//! - `manual.rs` makes the reference pages of the registry, and `fmt.rs` formats a file.
+//!
+//! The language is that of keepalived.conf(5), with additions that the registry marks.
 
 mod check;
 pub mod codes;
@@ -23,6 +32,7 @@ pub mod keywords;
 mod lex;
 mod lower;
 mod manual;
+mod parsed;
 mod read;
 mod source;
 #[doc(hidden)]
@@ -33,84 +43,21 @@ pub mod value;
 pub use diag::{Diagnostic, KeepalivedVerdict, Severity};
 pub use environment::{Environment, IprouteDirs, NullEnvironment};
 pub use manual::{compatibility_page, man_page, reference_page};
+pub use parsed::Parsed;
 pub use source::{Sources, Span};
 pub use value::Section;
 
-use crate::model::Config;
-
-/// How a file is to be read.
+/// How a file is read.
 #[derive(Clone, Default, Debug)]
 pub struct Options {
-    /// What `@id` is compared with; the host's name if none is given.
+    /// What `@id` conditions are compared with; the host name if `None`.
     pub config_id: Option<String>,
 }
 
-/// What became of a file.
-#[derive(Debug)]
-pub struct Parsed {
-    /// What of it is in force. Where something is wrong, without that, as keepalived would run it.
-    pub config: Config,
-    /// Everything that it says, whether something acts on it or not.
-    pub typed: Section,
-    /// Errors and warnings, in the order of the file.
-    pub diagnostics: Vec<Diagnostic>,
-    /// The texts that their places are in.
-    pub sources: Sources,
-}
-
-impl Parsed {
-    /// Every finding as a person reads it, with the line and a caret; of many of one kind the first hundred.
-    pub fn render(&self, colour: bool) -> String {
-        let mut counts = std::collections::BTreeMap::new();
-        let mut shown = Vec::new();
-        for d in &self.diagnostics {
-            let n: &mut usize = counts.entry(d.code).or_default();
-            *n += 1;
-            if *n <= MAX_RENDERED_PER_CODE {
-                shown.push(d.render(&self.sources, colour));
-            }
-        }
-        for (code, n) in counts.into_iter().filter(|(_, n)| *n > MAX_RENDERED_PER_CODE) {
-            shown.push(format!("and {} more findings `{code}`\n", n - MAX_RENDERED_PER_CODE));
-        }
-        shown.join("\n")
-    }
-
-    /// How many errors there are.
-    pub fn error_count(&self) -> usize {
-        self.diagnostics.iter().filter(|d| d.severity == Severity::Error).count()
-    }
-
-    /// The configuration, if nothing in the file is an error: a reload takes it whole or not at all.
-    pub fn valid_config(&self) -> Option<&Config> {
-        (self.error_count() == 0).then_some(&self.config)
-    }
-
-    /// May a daemon start with it? It may where keepalived would, leaving out what is wrong, unless this version lacks
-    /// something without which to run would do harm.
-    pub fn may_start(&self) -> bool {
-        self.diagnostics.iter().all(|d| d.severity != Severity::Error || d.keepalived_would_start())
-            && (self.error_count() == 0 || !self.config.is_empty())
-    }
-
-    /// The exit status of `keepalived -t` (by recordings of 2.2.7 and 2.4.3): 0 nothing to say, 2 a parameter is missing,
-    /// 4 a file cannot be read, 5 an error, a warning or an old name, 6 unsafe scripts or a missing include.
-    pub fn keepalived_exit_status(&self) -> u8 {
-        let mut status = 0;
-        for d in &self.diagnostics {
-            match d.verdict {
-                KeepalivedVerdict::Exits(n) => return n,
-                KeepalivedVerdict::Reports => status = 5,
-                KeepalivedVerdict::ReportsScript if status == 0 => status = 6,
-                KeepalivedVerdict::ReportsScript | KeepalivedVerdict::Silent => {}
-            }
-        }
-        status
-    }
-}
-
-/// Parses and checks a configuration. `name` is the file's path, as diagnostics show it and as relative includes are
-/// looked for; `text` is what is in it.
+/// Parses and checks a configuration.
+///
+/// `name` is the path of the file: diagnostics show it, and relative includes start from its directory. `text` is its
+/// content.
 pub fn parse(name: &str, text: String, environment: &dyn Environment, options: &Options) -> Parsed {
     let sources = Sources::default();
     let mut diagnostics = Vec::new();
@@ -135,10 +82,7 @@ pub fn parse(name: &str, text: String, environment: &dyn Environment, options: &
     Parsed { config, typed, diagnostics, sources }
 }
 
-/// Nobody reads more of one kind.
-const MAX_RENDERED_PER_CODE: usize = 100;
-
-/// [`parse`] for a file that needs nothing of the machine: tests, generators.
+/// [`parse`] for a text that needs nothing of the machine, e.g. in tests.
 pub fn parse_text(name: &str, text: &str) -> Parsed {
     parse(name, text.to_owned(), &NullEnvironment, &Options::default())
 }

@@ -1,43 +1,43 @@
-//! Texts, and places in them that survive expansion.
+//! The source map: all texts of a configuration, and places in them that survive expansion.
 //!
-//! All texts of a configuration share one range of offsets, so a place is two numbers. A text is either a file, or it
-//! was made from one by expansion (`$NAME`, `~SEQ`, `~LST`); what was made remembers, piece by piece, where it came from,
-//! and a place in it can be followed back to the line as somebody wrote it ([`Sources::written`]).
+//! All texts share one range of offsets, so a place is two numbers ([`Span`]). A text is a file, or expansion has made
+//! it from one (`$NAME`, `~SEQ`, `~LST`). An expanded text keeps, segment by segment, where it comes from, so that
+//! [`Sources::written_location`] can follow a place back to the line of the file.
 
 use std::cell::{Cell, OnceCell};
 
 use elsa::FrozenVec;
 
-/// A range of bytes of the [`Sources`].
+/// A range of bytes in [`Sources`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Span {
-    /// First byte.
+    /// The first byte.
     pub start: u32,
     /// One past the last byte.
     pub end: u32,
 }
 
 impl Span {
-    /// From the beginning of this one to the end of another.
+    /// From the beginning of this span to the end of `other`.
     pub fn to(self, other: Span) -> Span {
         Span { start: self.start, end: other.end.max(self.end) }
     }
 }
 
-/// A piece of a made text.
+/// A segment of an expanded text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Segment {
-    /// Where it begins in the made text.
+    /// Its first byte in the expanded text.
     pub start: u32,
-    /// Where it stands as written: itself if `verbatim`, else the reference that it replaces.
+    /// Where it comes from: its own text if `verbatim`, or else the reference that it replaces.
     pub origin: Span,
-    /// Byte for byte as it stands at its origin?
+    /// Whether it is the text at its origin, byte for byte.
     pub verbatim: bool,
-    /// Where what replaces the reference is defined.
+    /// Where the text that replaces the reference is defined.
     pub definition: Option<Span>,
 }
 
-/// One text: a file, or what an expansion made.
+/// A file, or a text that expansion has made.
 #[derive(Debug)]
 struct SourceText {
     start: u32,
@@ -45,22 +45,22 @@ struct SourceText {
     text: String,
     segments: Vec<Segment>,
     included_from: Option<Span>,
-    /// Where each line begins; made when somebody asks for a line's number.
+    /// The offset of each line, computed when a line number is needed.
     line_starts: OnceCell<Vec<u32>>,
 }
 
-/// The place of something, as written in a file.
+/// A place as written in a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WrittenLocation {
-    /// In a file.
+    /// The place in the file.
     pub span: Span,
-    /// The line that an expansion made of it, if one did.
+    /// The line that expansion made of it, if it did.
     pub expanded_line: Option<String>,
-    /// Where what it was replaced by is defined.
+    /// The definition of the reference at this place.
     pub definition: Option<Span>,
 }
 
-/// Every text of a configuration: the file itself, what it includes, and what was made of their lines.
+/// All texts of a configuration: the file, the files that it includes, and the lines that expansion makes.
 #[derive(Default)]
 pub struct Sources {
     texts: FrozenVec<Box<SourceText>>,
@@ -74,8 +74,8 @@ impl std::fmt::Debug for Sources {
 }
 
 impl Sources {
-    /// Adds a file. `name` is what diagnostics call it, `included` the word that named it in another file. `None` if all
-    /// texts together would exceed 4 GiB.
+    /// Adds a file, and returns its text and its first offset. `name` is shown in diagnostics; `included` is the word
+    /// in another file that names it. `None` if all texts together would exceed 4 GiB.
     pub(crate) fn add_file(&self, name: &str, text: String, included: Option<Span>) -> Option<(&str, u32)> {
         self.add(SourceText {
             start: 0,
@@ -87,13 +87,13 @@ impl Sources {
         })
     }
 
-    /// Adds what an expansion made.
-    pub(crate) fn add_expanded(&self, text: String, pieces: Vec<Segment>) -> Option<(&str, u32)> {
+    /// Adds a text that expansion has made of `segments`. `None` as for [`Sources::add_file`].
+    pub(crate) fn add_expanded(&self, text: String, segments: Vec<Segment>) -> Option<(&str, u32)> {
         self.add(SourceText {
             start: 0,
             name: String::new(),
             text,
-            segments: pieces,
+            segments,
             included_from: None,
             line_starts: OnceCell::new(),
         })
@@ -101,14 +101,14 @@ impl Sources {
 
     fn add(&self, mut text: SourceText) -> Option<(&str, u32)> {
         let start = self.end.get();
-        // One byte between texts, so that no place belongs to two.
+        // One byte between texts, so that no place belongs to two of them.
         let end = start.checked_add(u32::try_from(text.text.len()).ok()?)?.checked_add(1)?;
         text.start = start;
         self.end.set(end);
         Some((&self.texts.push_get(Box::new(text)).text, start))
     }
 
-    /// Bytes in all texts.
+    /// The size of all texts in bytes.
     pub(crate) fn total_size(&self) -> u32 {
         self.end.get()
     }
@@ -122,23 +122,23 @@ impl Sources {
         self.texts.get(low.checked_sub(1)?)
     }
 
-    /// The name and the whole text of the file that a place is in, and where that text starts.
+    /// Name, text and first offset of the text that a place is in.
     pub fn containing_text(&self, span: Span) -> (&str, &str, u32) {
         self.text_at(span.start).map_or(("", "", 0), |t| (&t.name, &t.text, t.start))
     }
 
-    /// The text at a place; empty if it spans two texts.
+    /// The text at a place; empty if it is not inside one text.
     pub fn text(&self, span: Span) -> &str {
         let Some(t) = self.text_at(span.start) else { return "" };
         t.text.get((span.start - t.start) as usize..span.end.saturating_sub(t.start) as usize).unwrap_or("")
     }
 
-    /// The word that named the file which a place is in, if it was included.
+    /// The word that includes the file of a place; `None` for the main file.
     pub fn included_from(&self, span: Span) -> Option<Span> {
         self.text_at(span.start)?.included_from
     }
 
-    /// How far a place's line is indented, in characters, if the place is the first on its line.
+    /// The indentation of a place in characters; `None` if other text precedes it on its line.
     pub(crate) fn line_indent(&self, span: Span) -> Option<usize> {
         let t = self.text_at(span.start)?;
         let before = t.text.get(..(span.start - t.start) as usize)?;
@@ -146,10 +146,10 @@ impl Sources {
         line.chars().all(char::is_whitespace).then(|| line.chars().count())
     }
 
-    /// Follows a place back to the line as written.
+    /// Follows a place back to the file in which it is written.
     pub fn written_location(&self, span: Span) -> WrittenLocation {
         let mut out = WrittenLocation { span, expanded_line: None, definition: None };
-        // Each step goes to a text that was there before, so this ends.
+        // Each step leads to a text that was added earlier, so the loop ends.
         while let Some(t) = self.text_at(out.span.start)
             && !t.segments.is_empty()
         {
@@ -169,7 +169,7 @@ impl Sources {
         out
     }
 
-    /// File, line and column (both from 1; the column counts characters) of a place as written.
+    /// File name, line and column of an offset in a file; line and column count from 1, the column in characters.
     pub fn position(&self, at: u32) -> (&str, usize, usize) {
         let Some(t) = self.text_at(at) else { return ("", 0, 0) };
         let at = (at - t.start).min(t.text.len() as u32);
@@ -178,8 +178,8 @@ impl Sources {
         (&t.name, line + 1, column)
     }
 
-    /// The lines of a file that a place is in, from its first to its last and a few around them: where they begin in all
-    /// texts, the number of the first, and their text.
+    /// The lines of a place and one line before and after them: the offset of the first line, its number from 1, and
+    /// the text.
     pub(crate) fn lines_around(&self, span: Span) -> (u32, usize, &str) {
         let Some(t) = self.text_at(span.start) else { return (0, 1, "") };
         let inside = |at: u32| (at.saturating_sub(t.start)).min(t.text.len() as u32);
@@ -198,17 +198,17 @@ impl SourceText {
         })
     }
 
-    /// The number of the line that a byte is in, from 0.
+    /// The number, from 0, of the line of an offset in this text.
     fn line_number(&self, at: u32) -> usize {
         self.line_starts().partition_point(|start| *start <= at).saturating_sub(1)
     }
 
-    /// Where a line begins; the end of the text for lines behind its last.
+    /// The offset of a line in this text; its end for lines after the last.
     fn line_start(&self, line: usize) -> usize {
         self.line_starts().get(line).map_or(self.text.len(), |start| *start as usize)
     }
 
-    /// The piece that a byte is in.
+    /// The segment of an offset in this text.
     fn segment_at(&self, at: u32) -> Segment {
         let n = self.segments.partition_point(|p| p.start <= at);
         self.segments.get(n.saturating_sub(1)).copied().unwrap_or(Segment {

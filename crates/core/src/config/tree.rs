@@ -1,39 +1,44 @@
-//! Lines to a tree: a statement is a line's words, and perhaps the block in braces behind them.
+//! The tree of statements: the words of a line, and the block in braces that may follow them.
+//!
+//! A missing brace is the most common mistake, and it would spoil the rest of the file. Two hints find the place where
+//! it is missing: a block that is allowed only at the top level begins inside another one, or a closing brace is
+//! indented less than the keyword of its block.
 
 use super::expand::ExpandedItem;
 use super::keywords::is_top_level_only;
 use super::lex::{Token, Word, lex_line};
 use super::{Diagnostic, Sources, Span};
 
-/// Blocks in blocks; the deepest of keepalived.conf is the fourth (`virtual_server`, `real_server`, HTTP_GET, `url`).
+/// The deepest nesting that is read. keepalived.conf needs four levels: `virtual_server`, `real_server`, HTTP_GET,
+/// `url`.
 const MAX_BLOCK_DEPTH: usize = 64;
 
-/// `keyword argument… { … }`
+/// A statement: `keyword argument… { … }`
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Statement<'a> {
-    /// At least one: the keyword, then its arguments.
+    /// The keyword and its arguments; never empty.
     pub words: Vec<Word<'a>>,
-    /// What stands in braces behind it.
+    /// The block in braces after the words.
     pub block: Option<StatementBlock<'a>>,
 }
 
 impl<'a> Statement<'a> {
-    /// The first word.
+    /// The keyword, which is the first word.
     pub fn keyword(&self) -> &Word<'a> {
-        &self.words[0] // a statement is only made of at least one word
+        &self.words[0] // `end_statement` makes no statement without words
     }
 
-    /// The words behind the first.
+    /// The arguments: all words but the keyword.
     pub fn args(&self) -> &[Word<'a>] {
         &self.words[1..]
     }
 
-    /// All its words.
+    /// The place of all words.
     pub fn span(&self) -> Span {
         self.keyword().span.to(self.words.last().map_or(self.keyword().span, |w| w.span))
     }
 
-    /// The words behind the first; the keyword itself where there is none.
+    /// The place of the arguments, or of the keyword if there are none.
     pub fn args_span(&self) -> Span {
         match self.args() {
             [] => self.keyword().span,
@@ -43,21 +48,21 @@ impl<'a> Statement<'a> {
     }
 }
 
-/// Statements in braces.
+/// A block of statements in braces.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct StatementBlock<'a> {
-    /// In the order of the file.
+    /// The statements, in the order of the file.
     pub statements: Vec<Statement<'a>>,
-    /// The opening brace.
+    /// The place of the opening brace.
     pub open: Span,
-    /// The closing brace; empty if it is missing.
+    /// The place of the closing brace; empty if it is missing.
     pub close: Span,
 }
 
-/// Builds the tree of a file.
+/// Builds the tree of a file; its root is a block without braces.
 ///
-/// A `{` opens the block of the statement before it, on its line or a line above. Errors are told, and the rest of the
-/// file still becomes a tree.
+/// A `{` opens the block of the statement before it, on the same line or on an earlier one. Errors are reported, and
+/// the rest of the file is still read.
 pub(crate) fn build_tree<'a>(
     sources: &Sources,
     items: &[ExpandedItem<'a>],
@@ -73,16 +78,16 @@ pub(crate) fn build_tree<'a>(
         diagnostics,
     };
     let mut tokens = Vec::new();
-    // How deep each file that is being read began.
+    // The depth at the start of each file that is open.
     let mut files = Vec::new();
     for item in items {
         match *item {
             ExpandedItem::FileStart => files.push(b.depth()),
-            ExpandedItem::FileEnd(at) => {
-                if files.pop().is_some_and(|began| began != b.depth()) {
+            ExpandedItem::FileEnd(span) => {
+                if files.pop().is_some_and(|start| start != b.depth()) {
                     b.diagnostics.push(
-                        Diagnostic::error("missing-brace", at, "the braces of this file do not match")
-                            .label("a block that it opens or closes goes beyond its end"),
+                        Diagnostic::error("missing-brace", span, "the braces of the included file do not match")
+                            .label("a block that it opens is not closed in it, or the other way round"),
                     );
                 }
             }
@@ -100,14 +105,15 @@ pub(crate) fn build_tree<'a>(
 
 struct TreeBuilder<'a, 'd> {
     sources: &'d Sources,
-    /// The open blocks; the first is the file itself.
+    /// The open blocks, the root first.
     stack: Vec<StatementBlock<'a>>,
     words: Vec<Word<'a>>,
-    /// Blocks opened too deep to be kept.
+    /// The number of open blocks beyond [`MAX_BLOCK_DEPTH`], whose statements are dropped.
     skipped_depth: usize,
-    /// Was a block closed for want of its brace?
+    /// Whether blocks were closed because a brace was missing.
     recovered: bool,
-    /// A block closed by a brace that stands further left than its keyword: if a brace is missing, then there.
+    /// A block whose closing brace is indented less than its keyword: its opening brace, that closing brace, its name.
+    /// If a brace is missing, it is probably here.
     suspect_close: Option<(Span, Span, String)>,
     diagnostics: &'d mut Vec<Diagnostic>,
 }
@@ -120,13 +126,13 @@ impl<'a> TreeBuilder<'a, '_> {
     fn push_token(&mut self, token: Token<'a>) {
         match token {
             Token::Word(w) => self.words.push(w),
-            Token::OpenBrace(at) => {
+            Token::OpenBrace(span) => {
                 self.end_statement();
-                self.open_block(at);
+                self.open_block(span);
             }
-            Token::CloseBrace(at) => {
+            Token::CloseBrace(span) => {
                 self.end_statement();
-                self.close_block(at);
+                self.close_block(span);
             }
         }
     }
@@ -142,13 +148,13 @@ impl<'a> TreeBuilder<'a, '_> {
         }
     }
 
-    fn open_block(&mut self, at: Span) {
+    fn open_block(&mut self, span: Span) {
         let owner = self.stack.last().and_then(|b| b.statements.last());
         if self.skipped_depth > 0 || self.stack.len() >= MAX_BLOCK_DEPTH {
             if self.skipped_depth == 0 {
                 self.diagnostics.push(
-                    Diagnostic::error("unexpected-brace", at, "blocks stand too deep in each other")
-                        .label("no keyword has a block here"),
+                    Diagnostic::error("unexpected-brace", span, "blocks are nested too deeply")
+                        .label("no keyword opens a block at this depth"),
                 );
             }
             self.skipped_depth += 1;
@@ -163,19 +169,21 @@ impl<'a> TreeBuilder<'a, '_> {
         let owner = self.stack.last().and_then(|b| b.statements.last());
         if !matches!(owner, Some(Statement { block: None, .. })) {
             self.diagnostics.push(
-                Diagnostic::error("unexpected-brace", at, "a block without a keyword")
-                    .label("no keyword stands before this `{`"),
+                Diagnostic::error("unexpected-brace", span, "a block needs a keyword")
+                    .label("no keyword before this `{`"),
             );
         }
-        self.stack.push(StatementBlock { statements: Vec::new(), open: at, close: Span::default() });
+        self.stack.push(StatementBlock { statements: Vec::new(), open: span, close: Span::default() });
     }
 
-    /// A block that stands only at the top level begins inside another: a `}` is missing before it. Tells so once, and
-    /// closes what is open, so that one missing brace does not spoil the rest of the file.
+    /// Reports a missing `}` when a block that is allowed only at the top level begins inside another. Closes all open
+    /// blocks, so that the rest of the file is read as it was meant.
     fn recover_missing_brace(&mut self) {
         let Some(statement) = self.stack.last_mut().and_then(|b| b.statements.pop()) else { return };
         let keyword = statement.keyword();
-        let d = self.unclosed_block().note(keyword.span, format!("`{}` begins before it is", keyword.text));
+        let d = self
+            .unclosed_block()
+            .note(keyword.span, format!("`{}` begins here, before the block is closed", keyword.text));
         self.diagnostics.push(d);
         while self.stack.len() > 1 {
             self.attach_block(Span::default());
@@ -186,49 +194,48 @@ impl<'a> TreeBuilder<'a, '_> {
         }
     }
 
-    /// A brace is missing: behind a block that was closed by a brace meant for the one around it, or else at the innermost
-    /// that is open.
+    /// The diagnostic of a missing `}`: at the suspect block, or else at the innermost open one.
     fn unclosed_block(&mut self) -> Diagnostic {
-        let (open, name, taken) = match self.suspect_close.take() {
+        let (open, name, outer_close) = match self.suspect_close.take() {
             Some((open, close, name)) => (open, name, Some(close)),
             None => (self.stack.last().map(|b| b.open).unwrap_or_default(), self.owner_name(), None),
         };
         let d = Diagnostic::error("missing-brace", open, format!("the block of {name} is not closed"))
             .label("opened here")
-            .help("add a `}` behind its last line");
-        match taken {
-            Some(close) => d.note(close, "by its place, this ends the block around it"),
+            .help("add a `}` after its last line");
+        match outer_close {
+            Some(close) => d.note(close, "by its indentation, this closes the outer block"),
             None => d,
         }
     }
 
-    /// The keyword of the innermost open block.
+    /// The keyword of the innermost open block, for a message.
     fn owner_name(&self) -> String {
         let outer = self.stack.len().checked_sub(2).and_then(|n| self.stack.get(n));
         outer.and_then(|b| b.statements.last()).map_or("a keyword".to_owned(), |s| format!("`{}`", s.keyword().text))
     }
 
-    fn close_block(&mut self, at: Span) {
+    fn close_block(&mut self, span: Span) {
         if self.skipped_depth > 0 {
             self.skipped_depth -= 1;
             return;
         }
         if self.stack.len() == 1 {
-            // After a block was closed for want of its brace, that brace may come late: told already.
+            // The missing brace of a block that was closed without it may come later; it is reported already.
             if self.recovered {
                 return;
             }
             self.diagnostics.push(
-                Diagnostic::error("unexpected-brace", at, "an extra `}`")
+                Diagnostic::error("unexpected-brace", span, "an extra `}`")
                     .label("no block is open here")
-                    .help("remove it, or look above for a block that was closed too early"),
+                    .help("remove it, or look above for a block that is closed too early"),
             );
             return;
         }
-        self.attach_block(at);
+        self.attach_block(span);
     }
 
-    /// Gives the innermost block to the statement that it belongs to.
+    /// Closes the innermost block, and attaches it to its statement.
     fn attach_block(&mut self, close: Span) {
         let owner = self.stack.len().checked_sub(2).and_then(|n| self.stack.get(n)).and_then(|b| b.statements.last());
         if let (Some(o), Some(inner), None) = (owner, self.stack.last(), &self.suspect_close)

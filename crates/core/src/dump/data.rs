@@ -1,12 +1,13 @@
-//! keepalived.data, its section on VRRP: the lines that describe an instance. What describes keepalived's own insides
-//! (descriptors, buffers, global settings that nothing acts on) is left out.
+//! keepalived.data: the section on VRRP, with the lines that describe an instance.
+//!
+//! Lines about keepalived's internals (descriptors, buffers, global settings without effect here) are omitted.
 
 use std::fmt::Write;
 
 use super::InstanceView;
 use crate::model::{AdvertDestination, Auth, Family, SigningMode};
 
-/// The section.
+/// The VRRP section.
 pub fn format_data(instances: &[InstanceView<'_>]) -> String {
     let mut t = "------< VRRP Topology >------\n".to_owned();
     for i in instances {
@@ -29,7 +30,7 @@ fn write_instance(t: &mut String, i: &InstanceView<'_>) {
         lines.push("Using Native IPv6".into());
     }
     lines.push(format!("State = {}", status.state));
-    // `nopreempt` is one of keepalived's flags, and has no line there.
+    // `nopreempt` is a flag of keepalived, but it writes no line for it.
     lines.push(if unicast || !cfg.preempt { "Flags:".into() } else { "Flags: none".into() });
     if unicast {
         lines.push("  Using unicast".into());

@@ -1,5 +1,5 @@
-//! keepalived.json: an array with an object for each instance, or, with `json_version 2`, an object that holds the array as
-//! `vrrp` and tracked processes as `track_process`. The order of an instance's members is keepalived's.
+//! keepalived.json: an array with an object for each instance. With `json_version 2` it is an object that has the array
+//! as `vrrp`, and tracked processes as `track_process`. The members of an instance are in the order of keepalived.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -89,7 +89,7 @@ struct InstanceStats {
     pri_zero_sent: u64,
 }
 
-/// The members of these are ours: what keepalived writes of them was never recorded.
+/// The names of these members are ours: there is no recording of what keepalived writes.
 #[derive(Serialize)]
 struct ProcessObject<'p> {
     name: &'p str,
@@ -111,13 +111,13 @@ struct DocumentV2<'p> {
     track_process: Vec<ProcessObject<'p>>,
 }
 
-/// The whole document, version 1.
+/// The document of version 1.
 pub fn format_json_v1(instances: &[InstanceView<'_>]) -> String {
     let all: Vec<InstanceObject> = instances.iter().map(instance_object).collect();
     serde_json::to_string(&all).unwrap_or_default()
 }
 
-/// The whole document, version 2; of each process whether enough of it runs, and how that is said.
+/// The document of version 2. Each process comes with whether its quorum is reached, and with its state as a word.
 pub fn format_json_v2<'p>(
     instances: &[InstanceView<'_>],
     processes: impl Iterator<Item = (&'p TrackProcess, bool, &'p str)>,
@@ -141,7 +141,7 @@ pub fn format_json_v2<'p>(
     serde_json::to_string(&all).unwrap_or_default()
 }
 
-/// Seconds: a whole number if they are whole.
+/// A time in seconds, as an integer if it is a whole number.
 fn seconds_value(ms: u64) -> Value {
     if ms.is_multiple_of(1000) { Value::from(ms / 1000) } else { Value::from(ms as f64 / 1000.0) }
 }

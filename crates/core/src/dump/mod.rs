@@ -1,5 +1,6 @@
-//! What keepalived writes of itself when it is asked by a signal: keepalived.json, keepalived.stats and keepalived.data,
-//! in its words, so that exporters and scripts that read them go on to work.
+//! keepalived's dumps: keepalived.json, keepalived.stats and keepalived.data, which keepalived writes on a signal.
+//!
+//! They have keepalived's format and words, so that exporters and scripts that read them continue to work.
 
 mod data;
 mod json;
@@ -17,7 +18,7 @@ use crate::ipc::InstanceStatus;
 use crate::model::{ScriptCommand, VipSpec, VrrpInstance, VrrpVersion};
 use crate::vrrp::State;
 
-/// Adverts refused for their signatures, under keepalived 2.4's names.
+/// Adverts rejected because of their signature, by the names of keepalived 2.4.
 #[derive(Serialize)]
 struct SignatureErrors {
     auth_ext_missing: u64,
@@ -28,24 +29,24 @@ struct SignatureErrors {
     auth_ext_replay: u64,
 }
 
-/// An instance as configured and as it is.
+/// An instance: its configuration and its state.
 #[derive(Clone, Copy)]
 pub struct InstanceView<'s> {
-    /// As configured.
+    /// The configuration.
     pub config: &'s VrrpInstance,
-    /// As it is.
+    /// The state.
     pub status: &'s InstanceStatus,
     /// The time of day, since 1970.
     pub now: Duration,
 }
 
 impl InstanceView<'_> {
-    /// The time of day at which it went into its state.
+    /// The time of day of the last change of state.
     fn last_transition(&self) -> Duration {
         self.now.saturating_sub(Duration::from_millis(self.status.since_ms))
     }
 
-    /// Microseconds; `status` has whole milliseconds.
+    /// The master down interval in microseconds; `status` counts whole milliseconds.
     fn master_down_us(&self) -> u64 {
         let interval = self.status.master_interval_ms * 1000;
         let skewed = if self.config.version == VrrpVersion::V2 { 1_000_000 } else { interval };
@@ -53,23 +54,23 @@ impl InstanceView<'_> {
         interval * u64::from(self.config.down_timer_adverts) + skew
     }
 
-    /// How many packets were refused for causes of this name.
+    /// The number of adverts rejected for a reason, by the name of the variant of `RejectReason`.
     fn rejected(&self, cause: &str) -> u64 {
         let named = |name: &str| name == cause || name.starts_with(&format!("{cause}("));
         self.status.counters.rejected.iter().filter(|(n, _)| named(n)).map(|(_, count)| count).sum()
     }
 
-    /// Refused for another kind of authentication than ours.
+    /// Adverts rejected because of another authentication type.
     fn authtype_mismatch(&self) -> u64 {
         ["AuthType", "AhMissing", "AhUnwanted"].into_iter().map(|c| self.rejected(c)).sum()
     }
 
-    /// Refused for a wrong password, or what was made with it.
+    /// Adverts rejected because of a wrong password, or a header made with one.
     fn auth_failure(&self) -> u64 {
         ["AuthPass", "AhDigest", "AhHeader", "Replay"].into_iter().map(|c| self.rejected(c)).sum()
     }
 
-    /// What was refused of signatures, if adverts are signed.
+    /// The signature errors, if adverts are signed.
     fn signature_errors(&self) -> Option<SignatureErrors> {
         self.config.signing.as_ref().map(|_| SignatureErrors {
             auth_ext_missing: self.rejected("Unsigned"),
@@ -81,7 +82,7 @@ impl InstanceView<'_> {
         })
     }
 
-    /// The lines of its addresses.
+    /// A line for each address.
     fn vip_lines<'v>(&self, vips: &'v [VipSpec]) -> impl Iterator<Item = String> + use<'v> {
         let set = self.status.state == State::Master;
         let vmac = self.config.vmac.as_ref().map(|v| (v.name.clone(), self.config.interface.clone()));
@@ -92,7 +93,7 @@ impl InstanceView<'_> {
     }
 }
 
-/// An address as keepalived's format_ipaddress() writes it.
+/// An address as format_ipaddress() of keepalived writes it.
 fn format_vip(v: &VipSpec, base: Option<&str>, set: bool) -> String {
     let mut t = v.addr.to_string();
     if v.prefix != if v.addr.is_ipv6() { 128 } else { 32 } {
@@ -128,7 +129,7 @@ fn quoted_command(s: &ScriptCommand) -> String {
     s.argv.iter().map(|w| format!("'{w}'")).collect::<Vec<_>>().join(" ")
 }
 
-/// keepalived's numbers for states.
+/// keepalived's number of a state.
 fn state_number(state: State) -> u8 {
     match state {
         State::Init => 0,

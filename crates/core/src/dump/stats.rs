@@ -1,4 +1,4 @@
-//! keepalived.stats.
+//! keepalived.stats: the counters of each instance.
 
 use std::fmt::Write;
 
@@ -34,7 +34,7 @@ pub fn format_stats(instances: &[InstanceView<'_>]) -> String {
     t
 }
 
-/// What keepalived 2.4 counts of signatures; older ones have no such lines.
+/// The counters of signatures that keepalived 2.4 adds; empty if adverts are not signed.
 fn signature_error_lines(i: &InstanceView<'_>) -> String {
     let Some(e) = i.signature_errors() else { return String::new() };
     format!(

@@ -1,9 +1,10 @@
 //! `include` and its strict forms (keepalived.conf(5), "include").
 //!
-//! `include`, `includer`, `includem`, `includew`, `includeb`, `includea`, behind each a pattern of glob(7) with `{a,b}`,
-//! relative to the directory of the file that it stands in. What a letter asks for, keepalived exits with 6 if it is
-//! not there: `r` files must be readable, `m` a name must match, `w` a pattern must match, `b` every alternative must
-//! match, `a` all of them. `include_check` in `global_defs` asks the same of plain `include`.
+//! `include`, `includer`, `includem`, `includew`, `includeb` and `includea` take a pattern of glob(7), also with
+//! `{a,b}`, relative to the directory of the including file. The letter says what must hold, or else keepalived exits
+//! with status 6: `r`: files are readable; `m`: a name without wildcards exists; `w`: a pattern matches; `b`: every
+//! alternative in braces matches; `a`: all of these. `include_check` in `global_defs` requires the same of plain
+//! `include`.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use super::super::environment::ReadError;
 use super::super::{Diagnostic, Span};
 use super::{ExpandedItem, Expander, MAX_DEPTH, text_span, trim};
 
-/// What must be so.
+/// Which conditions an include must meet.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct IncludeCheck {
     readable: bool,
@@ -34,7 +35,7 @@ impl IncludeCheck {
     }
 }
 
-/// `{a,b}c` to `ac`, `bc`, as GLOB_BRACE of glob(3) does it; at most 1,024.
+/// Expands `{a,b}c` to `ac` and `bc`, as GLOB_BRACE of glob(3) does; at most 1,024 results.
 fn expand_braces(pattern: &str) -> Vec<String> {
     let mut done = Vec::new();
     let mut todo = vec![pattern.to_owned()];
@@ -52,6 +53,7 @@ fn expand_braces(pattern: &str) -> Vec<String> {
     done
 }
 
+/// The brace that closes the one at `open`.
 fn matching_brace(text: &str, open: usize) -> Option<usize> {
     let mut depth = 0usize;
     for (i, b) in text.bytes().enumerate().skip(open) {
@@ -65,6 +67,7 @@ fn matching_brace(text: &str, open: usize) -> Option<usize> {
     None
 }
 
+/// Splits at the commas that are not inside nested braces.
 fn split_alternatives(text: &str) -> Vec<&str> {
     let (mut depth, mut from, mut out) = (0usize, 0, Vec::new());
     for (i, b) in text.bytes().enumerate() {
@@ -88,8 +91,8 @@ impl<'a> Expander<'a, '_> {
         self.open_files.last().and_then(|p| p.parent()).map(Path::to_owned).unwrap_or_default()
     }
 
-    /// Reads the files that a line includes; `false` if it is another line. `include_check` matters this early:
-    /// it is looked at, and goes on to its block.
+    /// Reads the files that a line includes; `false` if it is another line. `include_check` takes effect here, and is a
+    /// keyword of its block too.
     pub(super) fn try_include(&mut self, text: &'a str, base: u32) -> bool {
         let end = text.find(char::is_whitespace).unwrap_or(text.len());
         let (word, rest) = text.split_at(end);
@@ -137,6 +140,7 @@ impl<'a> Expander<'a, '_> {
         }
     }
 
+    /// Reads all files that match a pattern.
     fn include_pattern(&mut self, pattern: &str, at: Span, strict: IncludeCheck) {
         let wild = |p: &str| p.contains(['*', '?', '[']);
         let braces = expand_braces(pattern);
@@ -169,18 +173,19 @@ impl<'a> Expander<'a, '_> {
                 .verdict(KeepalivedVerdict::Exits(6))
         } else {
             Diagnostic::lint("include-missing", at, format!("there is no file `{pattern}`"))
-                .help("what it should hold is missing from this configuration; `includea` makes that an error")
+                .help("the configuration continues without it; `includea` makes this an error")
         };
         let from = self.current_directory();
         let from = if from.as_os_str().is_empty() { ".".into() } else { from.display().to_string() };
-        self.report(d.label(format!("looked for from the directory {from}")));
+        self.report(d.label(format!("searched from directory {from}")));
     }
 
+    /// Reads one file, unless it is open already.
     fn include_file(&mut self, path: PathBuf, at: Span, must_read: bool) {
         let name = path.display().to_string();
         if self.open_files.contains(&path) || self.open_files.len() > MAX_DEPTH {
             let d = Diagnostic::error("include-loop", at, format!("`{name}` includes itself"));
-            return self.report(d.label("it is being read already").help("remove this line"));
+            return self.report(d.label("this file is already open").help("remove this line"));
         }
         let bytes = match self.environment.read_file(&path) {
             Ok(b) => b,
@@ -191,11 +196,11 @@ impl<'a> Expander<'a, '_> {
                     false => Diagnostic::lint("include-unreadable", at, what),
                 };
                 let help = match why {
-                    ReadError::Directory => "name the files in it, as `DIRECTORY/*.conf`",
-                    ReadError::Executable => "only plain files are read; `chmod a-x` it",
-                    _ => "give the user who runs evenkeeld leave to read it",
+                    ReadError::Directory => "name the files in it: `DIRECTORY/*.conf`",
+                    ReadError::Executable => "only files that are not executable are read: `chmod a-x` it",
+                    _ => "give the user that runs evenkeeld permission to read it",
                 };
-                return self.report(d.label("left out").help(help));
+                return self.report(d.label("skipped").help(help));
             }
         };
         let text = String::from_utf8_lossy(&bytes).into_owned();

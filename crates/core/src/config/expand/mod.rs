@@ -1,10 +1,15 @@
-//! Files to the lines that they mean: includes, conditions, definitions, replacement and repetition.
+//! The expansion stage: files to lines, with includes, conditions, definitions, substitution and repetition.
 //!
-//! As keepalived's reader does it, before any keyword is looked at (keepalived.conf(5), "include", "conditional
-//! configuration", "parameter substitution", "sequences"): a line is taken if its `@id` fits; `$NAME=` defines; `~SEQ`
-//! and `~LST` repeat the rest of their line; `$NAME` and `${NAME}` are replaced, late, so that a definition may name what
-//! is defined behind it; `include` reads other files. What comes out are lines with places that lead back to the text as
-//! written (see [`Sources`]).
+//! It works as keepalived's reader does before it looks at any keyword (keepalived.conf(5), "include", "conditional
+//! configuration", "parameter substitution", "sequences"):
+//!
+//! - a line that begins with `@id` is kept if the id matches this machine;
+//! - `$NAME=value` defines a name, and `$NAME` or `${NAME}` stands for its value (`substitute.rs`). Substitution
+//!   happens when a line is used, so a definition may refer to names that are defined after it;
+//! - `~SEQ` and `~LST` repeat the rest of their line (`repeat.rs`);
+//! - `include` reads other files (`include.rs`).
+//!
+//! The places of the lines lead back to the file as written (see [`Sources`]).
 
 mod include;
 mod repeat;
@@ -16,55 +21,60 @@ use std::path::{Path, PathBuf};
 use super::environment::Environment;
 use super::{Diagnostic, Options, Sources, Span};
 
-/// Lines that expansion may make, and bytes: `~SEQ` inside `~SEQ` can ask for billions.
+/// The most lines that expansion makes: nested `~SEQ` could ask for billions.
 pub(crate) const MAX_LINES: usize = 1_000_000;
+/// The most bytes of all texts, files included.
 const MAX_BYTES: u32 = 256 << 20;
-/// Findings of expansion after which it stops: a repetition can make the same mistake a million times.
+/// The number of diagnostics after which expansion stops: a repetition could repeat one mistake a million times.
 const MAX_DIAGNOSTICS: usize = 1_000;
-/// Definitions that stand in definitions, files in files, repetitions in repetitions.
+/// The deepest nesting of definitions, of included files and of repetitions.
 const MAX_DEPTH: usize = 32;
 
-/// What the lines of all files come to.
+/// A line, or the boundary of an included file.
 pub(crate) enum ExpandedItem<'a> {
-    /// A line with something on it.
+    /// A line that is not empty.
     Line {
-        /// Without the blanks around it; comments and escapes are still there.
+        /// Its text without surrounding blanks and without the comments of the file. Escapes are still there, and so is
+        /// a `#` that a substitution made.
         text: &'a str,
-        /// The place of its first byte.
+        /// The offset of its first byte.
         base: u32,
     },
     /// An included file begins.
     FileStart,
-    /// It ends; the word that named it.
+    /// The included file ends; the place of the word that names it.
     FileEnd(Span),
 }
 
 /// What a name stands for.
 enum Definition {
-    /// Lines of a file, expanded when they are used.
+    /// Lines of a file, which are expanded when the name is used.
     Lines(Vec<Span>),
     /// A value of `~SEQ` or `~LST`.
     Value(String),
 }
 
-/// The state of the reader.
+/// The state of the expansion stage.
 pub(crate) struct Expander<'a, 'd> {
     sources: &'a Sources,
     environment: &'a dyn Environment,
+    /// What `@id` is compared with.
     config_id: String,
     definitions: HashMap<String, Definition>,
     include_check: include::IncludeCheck,
-    /// The files that are being read, outermost first.
+    /// The files that are being read, the outermost first.
     open_files: Vec<PathBuf>,
+    /// The state of the random number generator of `${_RANDOM}`.
     random_state: u64,
-    /// Turns of `~SEQ` and `~LST` so far.
+    /// The number of iterations of `~SEQ` and `~LST` so far.
     iterations: usize,
+    /// Whether a limit is exceeded and reported; nothing more is expanded then.
     limit_reached: bool,
     items: Vec<ExpandedItem<'a>>,
     diagnostics: &'d mut Vec<Diagnostic>,
 }
 
-/// Reads a file, already in `sources`, to its lines.
+/// Expands a file. `file` is its text and first offset in `sources`.
 pub(crate) fn expand<'a>(
     sources: &'a Sources,
     environment: &'a dyn Environment,
@@ -90,7 +100,7 @@ pub(crate) fn expand<'a>(
     e.items
 }
 
-/// A slice without the blanks around it, and the place where it begins.
+/// A text without surrounding blanks, and its offset.
 fn trim(text: &str, base: u32) -> (&str, u32) {
     let from_start = text.trim_start();
     (from_start.trim_end(), base + (text.len() - from_start.len()) as u32)
@@ -100,7 +110,7 @@ fn text_span(text: &str, base: u32) -> Span {
     Span { start: base, end: base + text.len() as u32 }
 }
 
-/// A line up to its comment: `#` or `!` outside quotes, without a backslash before it.
+/// A line up to its comment: `#` or `!` outside quotes and without a backslash before it.
 fn strip_comment(line: &str) -> &str {
     let bytes = line.as_bytes();
     let (mut quoted, mut i) = (false, 0);
@@ -117,36 +127,60 @@ fn strip_comment(line: &str) -> &str {
     line
 }
 
-/// `$NAME=`: the name and what is behind the `=`.
+/// The name and the value of `$NAME=VALUE`.
 fn parse_definition(line: &str) -> Option<(&str, &str)> {
     let (name, value) = line.strip_prefix('$')?.split_once('=')?;
     substitute::is_name(name).then_some((name, value))
 }
 
+/// The lines of a definition's value. It continues as long as its lines end in a backslash; the first line may be empty
+/// but for it. `at` is the offset of the line that `lines` returns next.
+fn definition_lines<'t>(
+    (mut part, mut part_at): (&'t str, u32),
+    lines: &mut std::str::Split<'t, char>,
+    at: &mut u32,
+) -> Vec<Span> {
+    let mut parts = Vec::new();
+    loop {
+        let (rest, continues) = part.strip_suffix('\\').map_or((part, false), |r| (r, true));
+        let (kept, kept_at) = trim(rest, part_at);
+        if !(kept.is_empty() && parts.is_empty() && continues) {
+            parts.push(text_span(kept, kept_at));
+        }
+        if !continues {
+            return parts;
+        }
+        let Some(next) = lines.next() else { return parts };
+        (part, part_at) = trim(strip_comment(next), *at);
+        *at += next.len() as u32 + 1;
+    }
+}
+
 impl<'a> Expander<'a, '_> {
+    /// Adds a diagnostic, unless the same is there already.
     fn report(&mut self, d: Diagnostic) {
         let at = d.span;
         if !self.diagnostics.contains(&d) {
             self.diagnostics.push(d);
         }
         if self.diagnostics.len() > MAX_DIAGNOSTICS {
-            self.report_limit(at, "1,000 mistakes");
+            self.report_limit(at, "1,000 diagnostics");
         }
     }
 
-    /// Says once that expansion makes too much, and stops it.
-    fn report_limit(&mut self, at: Span, what: &str) {
+    /// Reports once that expansion exceeds a limit, and stops it.
+    fn report_limit(&mut self, span: Span, limit: &str) {
         if !self.limit_reached {
             self.limit_reached = true;
             self.diagnostics.push(
-                Diagnostic::error("expansion-limit", at, format!("this expands to more than {what}"))
+                Diagnostic::error("expansion-limit", span, format!("this expands to more than {limit}"))
                     .label("expansion stops here")
-                    .help("a shorter ~SEQ, or a definition that does not name itself"),
+                    .help("shorten the ~SEQ, or remove the definition that refers to itself"),
             );
         }
     }
 
-    /// All lines of a text.
+    /// Expands all lines of a text.
     fn expand_file(&mut self, text: &'a str, base: u32) {
         let (text, mut at) = match text.strip_prefix('\u{feff}') {
             None => (text, base),
@@ -154,7 +188,7 @@ impl<'a> Expander<'a, '_> {
                 let mark = Span { start: base, end: base + 3 };
                 self.report(
                     Diagnostic::warning("byte-order-mark", mark, "the file begins with a byte order mark")
-                        .label("keepalived takes it for a part of the first word, and loses the first block")
+                        .label("keepalived reads it as part of the first word, and ignores the first block")
                         .help("save the file as UTF-8 without it"),
                 );
                 (rest, base + 3)
@@ -173,51 +207,38 @@ impl<'a> Expander<'a, '_> {
                     Diagnostic::error(
                         "nul-byte",
                         Span { start: here + nul, end: here + nul + 1 },
-                        "a NUL byte in a line",
+                        "the line contains a NUL byte",
                     )
-                    .label("the line is left out"),
+                    .label("the line is ignored"),
                 );
                 continue;
             }
-            let (line, place) = trim(strip_comment(raw), here);
-            let Some((line, place)) = self.strip_condition(line, place) else { continue };
-            if let Some((name, value)) = parse_definition(line) {
-                // A value goes on as long as its lines end in a backslash; the first may hold nothing else.
-                let mut parts = Vec::new();
-                let (mut part, mut part_at) = (value, place + (line.len() - value.len()) as u32);
-                loop {
-                    let (rest, goes_on) = part.strip_suffix('\\').map_or((part, false), |r| (r, true));
-                    let (kept, kept_at) = trim(rest, part_at);
-                    if !(kept.is_empty() && parts.is_empty() && goes_on) {
-                        parts.push(text_span(kept, kept_at));
-                    }
-                    if !goes_on {
-                        break;
-                    }
-                    let Some(next) = lines.next() else { break };
-                    (part, part_at) = trim(strip_comment(next), at);
-                    at += next.len() as u32 + 1;
+            let (line, line_at) = trim(strip_comment(raw), here);
+            let Some((line, line_at)) = self.strip_condition(line, line_at) else { continue };
+            match parse_definition(line) {
+                Some((name, value)) => {
+                    let value_at = line_at + (line.len() - value.len()) as u32;
+                    let parts = definition_lines((value, value_at), &mut lines, &mut at);
+                    self.definitions.insert(name.to_owned(), Definition::Lines(parts));
                 }
-                self.definitions.insert(name.to_owned(), Definition::Lines(parts));
-                continue;
+                None => self.expand_line(line, line_at, 0),
             }
-            self.expand_line(line, place, 0);
         }
     }
 
-    /// Takes `@id` and `@^id` from the beginning of a line; `None` if the line is not for this machine.
+    /// Removes `@id` or `@^id` from the beginning of a line; `None` if the line is not for this machine.
     fn strip_condition<'t>(&self, line: &'t str, base: u32) -> Option<(&'t str, u32)> {
         let Some(rest) = line.strip_prefix('@') else { return Some((line, base)) };
         let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
         let (id, behind) = rest.split_at(end);
-        let fits = match id.strip_prefix('^') {
+        let matches = match id.strip_prefix('^') {
             Some(other) => other != self.config_id,
             None => !id.is_empty() && id == self.config_id,
         };
-        fits.then(|| trim(behind, base + (line.len() - behind.len()) as u32))
+        matches.then(|| trim(behind, base + (line.len() - behind.len()) as u32))
     }
 
-    /// A line that is neither left out nor a definition: repeated, replaced, included, or taken as it is.
+    /// Expands a line that is no definition: repeats it, substitutes names, and emits what results.
     fn expand_line(&mut self, text: &'a str, base: u32, depth: usize) {
         if text.is_empty() || self.limit_reached {
             return;
@@ -242,7 +263,7 @@ impl<'a> Expander<'a, '_> {
         self.emit_line(text, base, depth);
     }
 
-    /// A line in which nothing is left to replace.
+    /// Emits a line without names to substitute, or reads the files that it includes.
     fn emit_line(&mut self, text: &'a str, base: u32, depth: usize) {
         if text.is_empty() || self.limit_reached {
             return;

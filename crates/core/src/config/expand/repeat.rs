@@ -1,9 +1,9 @@
-//! `~SEQ`, `~SEQx` and `~LST` (keepalived.conf(5), "sequences" and "lists").
+//! Repetition: `~SEQ`, `~SEQx` and `~LST` (keepalived.conf(5), "sequences" and "lists").
 
 use super::super::{Diagnostic, Span};
 use super::{Definition, Expander, MAX_LINES, substitute, text_span, trim};
 
-/// One turn of a repetition: what its names stand for.
+/// The values of the names in one iteration.
 type Bindings = Vec<(String, String)>;
 
 impl<'a> Expander<'a, '_> {
@@ -32,7 +32,7 @@ impl<'a> Expander<'a, '_> {
                         }
                     }
                 }
-                Err(why) => self.report_bad_repetition(at, why),
+                Err(problem) => self.report_bad_repetition(at, problem),
             }
             return;
         }
@@ -52,10 +52,11 @@ impl<'a> Expander<'a, '_> {
                     }
                 }
             }
-            Err(why) => self.report_bad_repetition(at, why),
+            Err(problem) => self.report_bad_repetition(at, problem),
         }
     }
 
+    /// Expands the rest of the line with the values of one iteration.
     fn expand_iteration(&mut self, turn: Bindings, rest: &'a str, rest_at: u32, depth: usize) {
         self.iterations += 1;
         if self.iterations > MAX_LINES {
@@ -67,15 +68,15 @@ impl<'a> Expander<'a, '_> {
         self.expand_line(rest, rest_at, depth + 1);
     }
 
-    fn report_bad_repetition(&mut self, at: Span, why: &str) {
-        self.report(Diagnostic::error("bad-repetition", at, "this repetition cannot be read").label(why));
+    fn report_bad_repetition(&mut self, at: Span, problem: &str) {
+        self.report(Diagnostic::error("bad-repetition", at, "invalid repetition").label(problem));
     }
 }
 
-/// `~SEQ(SPEC) REST`
+/// Kind, arguments and rest of `~SEQ(ARGUMENTS) REST`.
 fn split_repetition(text: &str) -> Option<(&str, &str, &str)> {
-    let (kind, behind) = text.split_once('(')?;
-    let (spec, rest) = behind.split_once(')')?;
+    let (kind, after) = text.split_once('(')?;
+    let (spec, rest) = after.split_once(')')?;
     matches!(kind, "~SEQ" | "~SEQx" | "~LST").then_some((kind, spec, rest))
 }
 
@@ -92,7 +93,7 @@ impl Sequence {
         let name = parts.next().unwrap_or("").to_owned();
         let mut numbers = Vec::new();
         for p in parts {
-            numbers.push(parse_number(p).ok_or("expected whole numbers, at most nine digits long")?);
+            numbers.push(parse_number(p).ok_or("expected whole numbers of at most nine digits")?);
         }
         let (first, step, last) = match numbers[..] {
             [last] => (if last < 0 { -1 } else { 1 }, None, last),
@@ -102,7 +103,7 @@ impl Sequence {
         };
         let step = step.unwrap_or(if first > last { -1 } else { 1 });
         if step == 0 {
-            return Err("a step of 0 never ends");
+            return Err("the step must not be 0");
         }
         if (step > 0) != (last >= first) && first != last {
             return Err("the step leads away from the last number");
@@ -115,7 +116,7 @@ impl Sequence {
     }
 }
 
-/// Decimal, or hexadecimal behind `0x`.
+/// A decimal number, or a hexadecimal one after `0x`.
 fn parse_number(text: &str) -> Option<i64> {
     let (sign, digits) = text.strip_prefix('-').map_or((1, text), |d| (-1, d));
     let n = match digits.strip_prefix("0x") {
@@ -126,26 +127,26 @@ fn parse_number(text: &str) -> Option<i64> {
     Some(sign * n)
 }
 
-/// `NAME, VALUE…` or `{NAME, NAME…}, {VALUE, VALUE…}…`; values that are missing are empty.
+/// `NAME, VALUE…` or `{NAME, NAME…}, {VALUE, VALUE…}…`. Missing values are empty.
 fn parse_list(spec: &str) -> Result<Vec<Bindings>, &'static str> {
     let mut groups = Vec::new();
     let mut rest = spec.trim();
     while !rest.is_empty() {
-        let (group, behind) = match rest.strip_prefix('{') {
+        let (group, after) = match rest.strip_prefix('{') {
             Some(inner) => {
-                let (group, behind) = inner.split_once('}').ok_or("a `}` is missing")?;
-                (group.split(',').map(|v| v.trim().to_owned()).collect(), behind.trim_start())
+                let (group, after) = inner.split_once('}').ok_or("a `}` is missing")?;
+                (group.split(',').map(|v| v.trim().to_owned()).collect(), after.trim_start())
             }
             None => {
                 let end = rest.find(',').unwrap_or(rest.len());
-                let (value, behind) = rest.split_at(end);
-                (vec![value.trim().to_owned()], behind)
+                let (value, after) = rest.split_at(end);
+                (vec![value.trim().to_owned()], after)
             }
         };
         groups.push(group);
-        rest = match behind.strip_prefix(',') {
+        rest = match after.strip_prefix(',') {
             Some(r) => r.trim_start(),
-            None if behind.is_empty() => behind,
+            None if after.is_empty() => after,
             None => return Err("expected a comma"),
         };
     }

@@ -41,8 +41,8 @@ impl LoweringContext<'_> {
 
     /// `lvs_sync_daemon`, or its older form `lvs_sync_daemon_interface` inside an instance.
     ///
-    /// Without an explicit id, the sync id is the VRID of the instance whose state decides between the master daemon, which
-    /// sends, and the backup daemon, which receives (keepalived.conf(5)).
+    /// Without an explicit id, the sync id is the VRID of the instance whose state decides between the master daemon,
+    /// which sends, and the backup daemon, which receives (keepalived.conf(5)).
     pub(crate) fn lower_sync_daemon(&self, instances: &[VrrpInstance]) -> Option<SyncConfig> {
         let in_instance = |s: &Section| {
             let e = s.entries.iter().rev().find(|e| e.keyword.name == "lvs_sync_daemon_interface")?;
@@ -60,7 +60,8 @@ impl LoweringContext<'_> {
         Some(config)
     }
 
-    /// `lvs_sync_daemon IF [inst] [NAME] [id N] [maxlen N] [port N] [ttl N] [group ADDRESS]`; `read` has checked the words.
+    /// `lvs_sync_daemon IF [inst] [NAME] [id N] [maxlen N] [port N] [ttl N] [group ADDRESS]`; `read` has checked the
+    /// words.
     fn global_sync_daemon(&self) -> Option<SyncConfig> {
         let entry = self.global_setting(|g| g.get("lvs_sync_daemon"))?;
         let Value::Words(words) = &entry.value else { return None };

@@ -1,9 +1,9 @@
 //! The lowering stage: typed configuration to [`Config`], the model that the daemon runs.
 //!
-//! It applies defaults, the inheritance between nested blocks (`global_defs` to instance, virtual server to real server to
-//! checker), and it leaves out what keepalived would leave out. The stages before have reported errors of the text, so most
-//! of what is invalid is dropped here without a diagnostic. A diagnostic of this stage says that this version cannot do
-//! something.
+//! It applies defaults, the inheritance between nested blocks (`global_defs` to instance, virtual server to real server
+//! to checker), and it leaves out what keepalived would leave out. The stages before have reported errors of the text,
+//! so most of what is invalid is dropped here without a diagnostic. A diagnostic of this stage says that this version
+//! cannot do something.
 //!
 //! - [`global`], [`dataplane`], [`notify`], [`mail`]: `global_defs`, and the notification of operators.
 //! - [`vrrp`]: instances, sync groups, tracked objects, virtual MAC interfaces.

@@ -97,7 +97,8 @@ impl Reader<'_> {
         Some(Value::Endpoint(addr, port))
     }
 
-    /// The first and the last address of `A`, `A-B`, `A-LAST` or `A/PREFIX`, where LAST is the last part of the address.
+    /// The first and the last address of `A`, `A-B`, `A-LAST` or `A/PREFIX`, where LAST is the last part of the
+    /// address.
     pub(super) fn read_address_range(&mut self, w: &Word<'_>) -> Option<(IpAddr, IpAddr)> {
         let text = &*w.text;
         let invalid = || {

@@ -1,4 +1,5 @@
-//! Arguments of virtual servers: forwarding method, persistence, timeouts, synchronisation, members of groups and marks.
+//! Arguments of virtual servers: forwarding method, persistence, timeouts, synchronisation, members of groups and
+//! marks.
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -1,10 +1,11 @@
 //! The reading stage: the tree of statements to the typed configuration, by the keyword registry.
 //!
-//! Each statement is looked up in the table of its block ([`crate::config::keywords`]), which says what its arguments are.
-//! A statement that cannot be read is reported and left out, as in keepalived, and the rest of the file is still read.
+//! Each statement is looked up in the table of its block ([`crate::config::keywords`]), which says what its arguments
+//! are. A statement that cannot be read is reported and left out, as in keepalived, and the rest of the file is still
+//! read.
 //!
-//! - `arguments`: one keyword's arguments, by the kind that the registry gives; `words`, `numbers`, `address`, `script`,
-//!   `bytes`, `vmac` and `lvs` hold the kinds by subject.
+//! - `arguments`: one keyword's arguments, by the kind that the registry gives; `words`, `numbers`, `address`,
+//!   `script`, `bytes`, `vmac` and `lvs` hold the kinds by subject.
 //! - `lines`: blocks whose lines are no keywords; `address_line` and `routing` hold the longer ones.
 //! - `reports`: diagnostics of keywords, e.g. unknown, misplaced or deprecated ones.
 
@@ -64,8 +65,8 @@ pub(crate) fn read(
     reader.read_section(&ROOT, tree, Value::Present, Span::default())
 }
 
-/// The directories of `iproute_etc_dir` and `iproute_usr_dir`. They apply to the whole file, wherever they are set, so they
-/// are looked for before the file is read; the last one decides.
+/// The directories of `iproute_etc_dir` and `iproute_usr_dir`. They apply to the whole file, wherever they are set, so
+/// they are looked for before the file is read; the last one decides.
 pub(crate) fn find_iproute_dirs(tree: &StatementBlock<'_>) -> IprouteDirs {
     let globals = tree.statements.iter().filter(|st| st.keyword().text == "global_defs");
     let directory = |keyword: &str| {
@@ -180,8 +181,8 @@ impl Reader<'_> {
         if let Some(b) = &st.block {
             return Some(Value::Lines(Box::new((name, SpannedLines(self.read_lines(kind, b))))));
         }
-        // keepalived treats the keyword as an empty block if it is the last word of the block around it. Elsewhere it reads
-        // the following statements as lines of this block.
+        // keepalived treats the keyword as an empty block if it is the last word of the block around it. Elsewhere it
+        // reads the following statements as lines of this block.
         let is_last = around.statements.last().is_some_and(|l| std::ptr::eq(l, st)) && around.close != Span::default();
         if !is_last {
             self.report_missing_block(st);

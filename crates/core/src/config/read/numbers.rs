@@ -88,8 +88,8 @@ impl Reader<'_> {
         offset
     }
 
-    /// A decimal time such as `3`, `.5` or `1.`, as in keepalived's read_timer(). The range is in microseconds; `unit` is the
-    /// number of microseconds that the written number counts: 1,000,000 or 1,000.
+    /// A decimal time such as `3`, `.5` or `1.`, as in keepalived's read_timer(). The range is in microseconds; `unit`
+    /// is the number of microseconds that the written number counts: 1,000,000 or 1,000.
     pub(super) fn read_time(&mut self, w: &Word<'_>, min_us: u64, max_us: u64, unit: u64) -> Option<Duration> {
         let name = if unit == 1_000 { "milliseconds" } else { "seconds" };
         let text = if w.text.is_empty() { "0" } else { w.text.trim_start() };

@@ -33,7 +33,8 @@ impl Reader<'_> {
         });
     }
 
-    /// Reports words before a brace that keepalived reports too, and returns false; `read` is the number of words allowed.
+    /// Reports words before a brace that keepalived reports too, and returns false; `read` is the number of words
+    /// allowed.
     pub(super) fn reject_extra_words(&mut self, st: &Statement<'_>, allowed: usize) -> bool {
         let Some(extra) = st.args().get(allowed) else { return true };
         let last = st.args().last().map_or(extra.span, |w| w.span);
@@ -49,8 +50,8 @@ impl Reader<'_> {
         false
     }
 
-    /// Reports words after the first `read` arguments. keepalived ignores most of them silently, but a second keyword on the line
-    /// is probably a mistake.
+    /// Reports words after the first `read` arguments. keepalived ignores most of them silently, but a second keyword
+    /// on the line is probably a mistake.
     pub(super) fn warn_extra_words(&mut self, st: &Statement<'_>, read: usize) {
         if let Some(extra) = st.args().get(read) {
             let last = st.args().last().map_or(extra.span, |w| w.span);
@@ -103,8 +104,8 @@ impl Reader<'_> {
         self.report(d);
     }
 
-    /// Reports a word that is no keyword of its block, with the nearest keyword or the block where it belongs. Returns the
-    /// keyword that was probably meant.
+    /// Reports a word that is no keyword of its block, with the nearest keyword or the block where it belongs. Returns
+    /// the keyword that was probably meant.
     pub(super) fn report_unknown_keyword(&mut self, block: &'static Block, st: &Statement<'_>) -> Option<&'static str> {
         if self.diagnostics.len() > MAX_DIAGNOSTICS {
             return None;

@@ -74,8 +74,8 @@ impl Reader<'_> {
         Some(name.clone().into_owned())
     }
 
-    /// `NAME [PORT]` or `srv NAME`, an extension of evenkeel. `None` if it is an address: a host name has a dot, and a letter in
-    /// its last label.
+    /// `NAME [PORT]` or `srv NAME`, an extension of evenkeel. `None` if it is an address: a host name has a dot, and a
+    /// letter in its last label.
     pub(super) fn read_host_name(&mut self, st: &Statement<'_>) -> Option<Value> {
         let first = st.args().first()?;
         let (word, srv) = match st.args().get(1) {

@@ -23,8 +23,8 @@ pub(super) struct CheckedServer {
 }
 
 impl LoweringContext<'_> {
-    /// The checks of one block inside a real server: none if the block is no checker, several for an SMTP_CHECK with several
-    /// `host` blocks. `blocks` are the virtual server, the real server and the checker.
+    /// The checks of one block inside a real server: none if the block is no checker, several for an SMTP_CHECK with
+    /// several `host` blocks. `blocks` are the virtual server, the real server and the checker.
     pub(super) fn lower_checks(
         &mut self,
         blocks: [&Section; 3],
@@ -70,8 +70,8 @@ impl LoweringContext<'_> {
         hosts.into_iter().map(|host| self.lower_check(kind.clone(), host, k, &timing, port)).collect()
     }
 
-    /// `through_service`: the forwarding method by which a probe can reach the server as the packets of clients do. Reports why
-    /// and returns `None` where it cannot.
+    /// `through_service`: the forwarding method by which a probe can reach the server as the packets of clients do.
+    /// Reports why and returns `None` where it cannot.
     fn through_service(&mut self, k: &Section, target: &CheckedServer) -> Option<ForwardingMethod> {
         if !k.has("through_service") {
             return None;
@@ -146,8 +146,8 @@ impl LoweringContext<'_> {
         Some(CheckKind::Http { urls, version, tls, fast_recovery, total_timeout })
     }
 
-    /// The TLS settings of the `SSL` block and of the check. As in keepalived, no certificate is verified unless `ca` names the
-    /// trusted ones.
+    /// The TLS settings of the `SSL` block and of the check. As in keepalived, no certificate is verified unless `ca`
+    /// names the trusted ones.
     fn tls_config(&self, k: &Section, host: Option<&str>, http2: bool) -> Tls {
         let ssl = |keyword: &'static str| self.ssl.iter().find_map(|s| s.text(keyword)).map(str::to_owned);
         let name = k.text("sni_name").or(host).map(str::to_owned);
@@ -260,7 +260,8 @@ fn masked_bytes(digits: &str) -> Vec<(u8, u8)> {
     digits.as_bytes().chunks(2).map(pair).collect()
 }
 
-/// FILE_CHECK: a `track_file` whose value counts as weight. Its own `weight` comes before that of the `track_file` block.
+/// FILE_CHECK: a `track_file` whose value counts as weight. Its own `weight` comes before that of the `track_file`
+/// block.
 fn file_check(k: &Section, weights: &DefaultWeights) -> Option<Check> {
     let name = k.text("track_file")?.to_owned();
     let own = weights.get(&TrackedObject::File(name.clone())).map(|(w, r)| (i64::from(*w), *r));

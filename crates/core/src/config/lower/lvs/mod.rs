@@ -1,4 +1,5 @@
-//! Virtual servers: `virtual_server`, `virtual_server_group`, `real_server` and checkers to [`crate::model::VirtualServer`].
+//! Virtual servers: `virtual_server`, `virtual_server_group`, `real_server` and checkers to
+//! [`crate::model::VirtualServer`].
 
 mod checkers;
 mod inherit;

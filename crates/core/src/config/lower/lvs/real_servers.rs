@@ -13,8 +13,8 @@ use crate::model::{
     Weight,
 };
 
-/// The port of a destination. Only methods that map ports use the destination's own: IPVS ignores it for the others, and
-/// ipvsadm replaces it by the port of the service.
+/// The port of a destination. Only methods that map ports use the destination's own: IPVS ignores it for the others,
+/// and ipvsadm replaces it by the port of the service.
 fn destination_port(method: ForwardingMethod, port: Option<u16>, service: ServiceKey) -> u16 {
     let port = port.filter(|p| *p != 0);
     if method.may_map_ports() { port.unwrap_or(service.port) } else { service.port }
@@ -40,8 +40,8 @@ impl LoweringContext<'_> {
         Some(NamedServer { query: NameQuery { name: name.to_owned(), srv }, port, prototype })
     }
 
-    /// A real server with an address. `[s, r]` are the blocks of the virtual server and of the real server; `None` if its
-    /// method is invalid or cannot reach it, which `read` and `check` have reported.
+    /// A real server with an address. `[s, r]` are the blocks of the virtual server and of the real server; `None` if
+    /// its method is invalid or cannot reach it, which `read` and `check` have reported.
     pub(super) fn lower_real_server(
         &mut self,
         [s, r]: [&Section; 2],

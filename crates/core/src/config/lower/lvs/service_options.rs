@@ -24,16 +24,16 @@ pub(super) fn configured_quorum(s: &Section) -> Quorum {
     Quorum { weight: number("quorum", 1), hysteresis: number("hysteresis", 0) }
 }
 
-/// The quorum in effect. As in keepalived, a quorum above the sum of the weights becomes that sum, and a hysteresis of the
-/// quorum or more becomes one less than the quorum.
+/// The quorum in effect. As in keepalived, a quorum above the sum of the weights becomes that sum, and a hysteresis of
+/// the quorum or more becomes one less than the quorum.
 pub(super) fn effective_quorum(configured: Quorum, servers: &[RealServer]) -> Quorum {
     let sum = servers.iter().fold(0u32, |sum, r| sum.saturating_add(r.weight.get()));
     let weight = configured.weight.min(sum);
     Quorum { weight, hysteresis: configured.hysteresis.min(weight.saturating_sub(1)) }
 }
 
-/// `sh-fallback`, `sh-port`, `mh-fallback` and `mh-port`, each for its own scheduler, and `flag-N`, which set the same bits
-/// for any scheduler (keepalived.conf(5): flag-1 is fallback, flag-2 is port).
+/// `sh-fallback`, `sh-port`, `mh-fallback` and `mh-port`, each for its own scheduler, and `flag-N`, which set the same
+/// bits for any scheduler (keepalived.conf(5): flag-1 is fallback, flag-2 is port).
 pub(super) fn scheduler_flags(s: &Section, scheduler: Scheduler) -> SchedulerFlags {
     let own = |flag: &str| match scheduler {
         Scheduler::Sh => s.has(&format!("sh-{flag}")),
@@ -57,8 +57,8 @@ pub(super) fn removal_policy(s: &Section) -> RemovalPolicy {
 }
 
 impl LoweringContext<'_> {
-    /// The `member` lines of a service on a firewall mark. Reports where they, or their absence, leave the service without
-    /// packets.
+    /// The `member` lines of a service on a firewall mark. Reports where they, or their absence, leave the service
+    /// without packets.
     pub(super) fn mark_rules(&mut self, s: &Section) -> Vec<MarkRule> {
         let mark_rule = |e: &Entry| match &e.value {
             Value::FwmarkMember(m) => Some(**m),
@@ -99,8 +99,8 @@ impl LoweringContext<'_> {
         }
     }
 
-    /// `persistence_timeout` and `persistence_granularity`. The timeout is 360 s if the keyword has no argument, and the mask
-    /// covers the whole address by default.
+    /// `persistence_timeout` and `persistence_granularity`. The timeout is 360 s if the keyword has no argument, and
+    /// the mask covers the whole address by default.
     pub(super) fn persistence(&mut self, s: &Section, v6: bool) -> Option<Persistence> {
         let e = s.get("persistence_timeout")?;
         let timeout_s = match e.value {

@@ -7,7 +7,8 @@ use crate::config::read::{parse_ila_locator, parse_mpls_labels};
 use crate::model::Encap;
 
 impl LoweringContext<'_> {
-    /// `encap KIND` of a next hop. `options` are those after the word `encap`; the ones that belong to it begin with `encap.`.
+    /// `encap KIND` of a next hop. `options` are those after the word `encap`; the ones that belong to it begin with
+    /// `encap.`.
     pub(super) fn lower_encap(&mut self, span: Span, kind: &str, options: OptionList<'_>) -> Option<Encap> {
         let own = options.iter().take_while(|(name, _)| name.starts_with("encap."));
         let own: Vec<(&str, &str)> =

@@ -11,8 +11,8 @@ pub(super) const RTPROT_KEEPALIVED: u8 = 18;
 pub(super) const RT_TABLE_MAIN: u32 = 254;
 
 impl LoweringContext<'_> {
-    /// The number for `word`, which is a number or a name. Names that the kernel defines come before those of the file in
-    /// /etc/iproute2. Reports a name that neither has.
+    /// The number for `word`, which is a number or a name. Names that the kernel defines come before those of the file
+    /// in /etc/iproute2. Reports a name that neither has.
     pub(super) fn resolve_name(&mut self, span: Span, file: &str, word: &str) -> Option<u32> {
         let known: &[(&str, u32)] = match file {
             "rt_tables" => &[("main", RT_TABLE_MAIN), ("local", 255), ("default", 253)],

@@ -19,7 +19,8 @@ pub(super) fn option_lines<'s>(s: &'s Section, keyword: &'s str) -> impl Iterato
     })
 }
 
-/// A line as `ip` accepts it, without [`IGNORED_OPTIONS`]; it identifies the route or rule in `track_group` and in logs.
+/// A line as `ip` accepts it, without [`IGNORED_OPTIONS`]; it identifies the route or rule in `track_group` and in
+/// logs.
 pub(super) fn options_text(options: OptionList<'_>) -> String {
     let word = |(name, value): &(String, Option<String>)| match (name.as_str(), value) {
         ("to" | "encap.label", Some(v)) => v.clone(),
@@ -54,8 +55,8 @@ pub(super) fn parse_number(text: &str) -> Option<u32> {
     }
 }
 
-/// A time metric as in ip-route(8), in units of 1/`parts` ms: a bare number counts these units, one with `s`, `ms` or `us`
-/// is converted and rounded up.
+/// A time metric as in ip-route(8), in units of 1/`parts` ms: a bare number counts these units, one with `s`, `ms` or
+/// `us` is converted and rounded up.
 pub(super) fn parse_time_metric(text: &str, parts: u32) -> Option<u32> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let n: f64 = digits.parse().ok()?;

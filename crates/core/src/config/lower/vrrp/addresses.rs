@@ -1,4 +1,5 @@
-//! Virtual and static addresses: `virtual_ipaddress`, `virtual_ipaddress_excluded` and `static_ipaddress` to [`VipSpec`].
+//! Virtual and static addresses: `virtual_ipaddress`, `virtual_ipaddress_excluded` and `static_ipaddress` to
+//! [`VipSpec`].
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -6,12 +7,14 @@ use crate::config::lower::LoweringContext;
 use crate::config::value::{AddressLine, Broadcast, Line, Section};
 use crate::model::{VipSpec, Vrid};
 
-/// IFA_F_… of linux/if_addr.h. `-nodad` is missing because every virtual address is set without duplicate address detection.
+/// IFA_F_… of linux/if_addr.h. `-nodad` is missing because every virtual address is set without duplicate address
+/// detection.
 const ADDRESS_FLAGS: [(&str, u32); 4] =
     [("home", 0x10), ("mngtmpaddr", 0x100), ("noprefixroute", 0x200), ("autojoin", 0x400)];
 
 impl LoweringContext<'_> {
-    /// The virtual addresses of an instance. An address with `use_vmac` on another device moves to a virtual interface there.
+    /// The virtual addresses of an instance. An address with `use_vmac` on another device moves to a virtual interface
+    /// there.
     pub(crate) fn virtual_addresses(
         &mut self,
         s: &Section,

@@ -83,8 +83,8 @@ pub(super) fn family_hint(s: &Section) -> Option<IpAddr> {
     s.address("unicast_src_ip").or(s.address("mcast_src_ip")).or_else(peer).or(s.address("mcast_dst_ip"))
 }
 
-/// `authentication`, in version 2 only (RFC 9568, 9: version 3 has none). The first eight bytes of the password count; a
-/// shorter one is padded with zeros.
+/// `authentication`, in version 2 only (RFC 9568, 9: version 3 has none). The first eight bytes of the password count;
+/// a shorter one is padded with zeros.
 pub(super) fn authentication(s: &Section, version: VrrpVersion) -> Auth {
     let Some(a) = s.sections("authentication").last().filter(|_| version == VrrpVersion::V2) else { return Auth::None };
     let Some(text) = a.text("auth_pass") else { return Auth::None };

@@ -14,7 +14,8 @@ impl LoweringContext<'_> {
             let global = || if min_garp { None } else { self.global_setting(|g| g.uint(name)) };
             s.uint(own).or_else(global).unwrap_or(default)
         };
-        // After an advert of lower priority, the default is the global setting for a new master, not that of this instance.
+        // After an advert of lower priority, the default is the global setting for a new master, not that of this
+        // instance.
         let default = |name: &'static str| match (min_garp, name) {
             (true, "vrrp_garp_master_delay") => 0,
             (true, _) => 1,

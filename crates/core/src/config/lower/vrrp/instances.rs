@@ -181,10 +181,11 @@ fn preemption(s: &Section) -> Preemption {
     }
 }
 
-/// Whether a master accepts packets to its virtual addresses (RFC 9568, 6.1, Accept_Mode; keepalived.conf(5), "accept").
+/// Whether a master accepts packets to its virtual addresses (RFC 9568, 6.1, Accept_Mode; keepalived.conf(5),
+/// "accept").
 ///
-/// The address owner does. Others do unless `no_accept` is set; in strict mode they do only if `accept` is set, which needs
-/// version 3.
+/// The address owner does. Others do unless `no_accept` is set; in strict mode they do only if `accept` is set, which
+/// needs version 3.
 fn accept_mode(s: &Section, priority: u8, strict: bool, version: VrrpVersion) -> bool {
     let span = |k: &str| s.get(k).map(|e| e.keyword_span);
     let accept = span("accept") > span("no_accept");

@@ -63,8 +63,8 @@ impl LoweringContext<'_> {
         Some(VmacUse { name, xmit_base: s.has("vmac_xmit_base") })
     }
 
-    /// `use_ipvlan [[name] IFNAME] [ADDRESS[/PREFIX]] [bridge|private|vepa] [group N]`: an ipvlan interface. Its address is
-    /// the source of adverts.
+    /// `use_ipvlan [[name] IFNAME] [ADDRESS[/PREFIX]] [bridge|private|vepa] [group N]`: an ipvlan interface. Its
+    /// address is the source of adverts.
     pub(crate) fn lower_ipvlan(&mut self, s: &Section, interface: &str, family: Family, vrid: Vrid) -> Option<VmacUse> {
         let words: &[String] = if let Value::Words(w) = &s.get("use_ipvlan")?.value { w } else { &[] };
         let (mut flags, mut group, mut name, mut address) = (0, 0, None, None);
@@ -103,7 +103,8 @@ impl LoweringContext<'_> {
         })
     }
 
-    /// The virtual interface of an address with `use_vmac` that is on another device than its instance; `None` for others.
+    /// The virtual interface of an address with `use_vmac` that is on another device than its instance; `None` for
+    /// others.
     pub(crate) fn vmac_for_address(&mut self, s: &Section, a: &AddressLine, dev: &str, vrid: Vrid) -> Option<String> {
         let is_requested = s.has("use_vmac_addr") || a.options.iter().any(|(word, _)| word == "use_vmac");
         let is_virtual = self.vmacs.iter().any(|v| v.name == dev);
@@ -122,7 +123,8 @@ impl LoweringContext<'_> {
         Some(name)
     }
 
-    /// A name that no other virtual interface has: `vrrp.51` as in keepalived, then `vrrp4.51`, then `vrrp4.51.1` and so on.
+    /// A name that no other virtual interface has: `vrrp.51` as in keepalived, then `vrrp4.51`, then `vrrp4.51.1` and
+    /// so on.
     fn unused_vmac_name(&self, prefix: &str, family: Family, vrid: Vrid) -> String {
         let number = if family == Family::V6 { "6" } else { "4" };
         let first_choices = [format!("{prefix}.{vrid}"), format!("{prefix}{number}.{vrid}")];

@@ -115,7 +115,8 @@ impl LoweringContext<'_> {
                 multiplier: s.uint("multiplier").unwrap_or(5) as u8,
                 passive: s.has("passive"),
                 ttl,
-                // A neighbour on the link is no hop away (RFC 5881, 5: TTL 255); multihop has no fixed distance (RFC 5883, 3).
+                // A neighbour on the link is no hop away (RFC 5881, 5: TTL 255); multihop has no fixed distance (RFC
+                // 5883, 3).
                 max_hops: match s.int("max_hops") {
                     None if multihop => None,
                     None => Some(0),
