@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * What the packet path is measured against, and the wrapper that makes each run of the kernel's test-run facility a
- * packet of another flow: it sets the source, repairs what the last run changed, and tail-calls the program under test.
+ * Baselines of the packet path's benchmarks, and the wrapper that makes each run of the kernel's test-run facility a
+ * packet of another flow: it sets the source address, undoes what the last run changed, and tail-calls the program
+ * under test.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -17,7 +18,7 @@ struct plan {
 	__u32 flows;
 	__u32 flags; /* byte 13 of the TCP header */
 	__be32 vip[4];
-	__be32 server[4]; /* whose answers these are; 0: they are clients' packets */
+	__be32 server[4]; /* the packets are replies of this server; 0: they are packets of clients */
 };
 
 struct {
@@ -41,8 +42,8 @@ struct headers {
 } __attribute__((packed));
 
 /*
- * A store to a frame, as wide as any program may load what it wrote. A load that is wider than the stores before it waits
- * until they are in the cache, and so for all packets before: no program would, of frames that a device has written.
+ * A store to a frame, as wide as the widest load of a program. A load that is wider than the stores before it waits
+ * until they are in the cache. No program waits so for frames that a device has written.
  */
 static __always_inline void put64(void *to, __u64 what)
 {
@@ -68,7 +69,7 @@ int wrap(struct xdp_md *ctx)
 	struct headers *h = (void *)(long)ctx->data;
 	if (!p || (void *)(h + 1) > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
-	if (h->ip.protocol == IPPROTO_IPIP) { /* a tunnel's header, which the last run put in front */
+	if (h->ip.protocol == IPPROTO_IPIP) { /* a tunnel's header, which the last run pushed */
 		if (bpf_xdp_adjust_head(ctx, sizeof(struct iphdr)))
 			return XDP_ABORTED;
 		h = (void *)(long)ctx->data;
@@ -113,7 +114,7 @@ int wrap6(struct xdp_md *ctx)
 	__u32 flow = (__u32)(p->seq++ * 2654435761u) & (p->flows - 1);
 	put64(h, 0); /* h_dest, and two bytes of h_source */
 	h->ip.hop_limit = 64;
-	/* fd00::, and who it is */
+	/* the address: fd00::, and the flow */
 	__u64 high = bpf_htonl(0xfd000000), low = (__u64)bpf_htonl(flow >> 8) << 32;
 	__be32 *other = p->server[0] ? p->server : p->vip;
 	struct in6_addr *client = p->server[0] ? &h->ip.daddr : &h->ip.saddr, *fixed = p->server[0] ? &h->ip.saddr : &h->ip.daddr;
@@ -127,7 +128,7 @@ int wrap6(struct xdp_md *ctx)
 	return XDP_ABORTED;
 }
 
-/* The wrapper's own cost. */
+/* The cost of the wrapper itself. */
 SEC("xdp.frags")
 int nothing(struct xdp_md *ctx)
 {
@@ -139,13 +140,13 @@ static __always_inline int tcp_or_udp(struct headers *h)
 	return h->ip.protocol == IPPROTO_TCP || h->ip.protocol == IPPROTO_UDP;
 }
 
-/* A connection ends, by TCP's flags. */
-static __always_inline int ends(struct headers *h)
+/* Does the packet end a connection? */
+static __always_inline int ends_conn(struct headers *h)
 {
 	return h->ip.protocol == IPPROTO_TCP && (h->tcp.fin || h->tcp.rst);
 }
 
-static __always_inline int readdress(struct headers *h)
+static __always_inline int rewrite_frame(struct headers *h)
 {
 	__u32 check = h->ip.check;
 	check += bpf_htons(0x0100);
@@ -155,7 +156,7 @@ static __always_inline int readdress(struct headers *h)
 	return XDP_TX;
 }
 
-/* Parse, rewrite, send: no service, no state. */
+/* Parses, rewrites, sends: no service, no state. */
 SEC("xdp.frags")
 int rewrite(struct xdp_md *ctx)
 {
@@ -163,12 +164,12 @@ int rewrite(struct xdp_md *ctx)
 	if ((void *)(h + 1) > (void *)(long)ctx->data_end || h->eth.h_proto != bpf_htons(ETH_P_IP) || h->ip.ihl != 5 ||
 	    !tcp_or_udp(h))
 		return XDP_PASS;
-	return readdress(h);
+	return rewrite_frame(h);
 }
 
 /*
- * What a balancer does with the kernel's own maps: a hash of services, an LRU hash of connections with state and time,
- * three statistics.
+ * A load balancer with the kernel's maps: a hash of services, an LRU hash of connections with state and time, three
+ * statistics.
  */
 struct service_key {
 	__be32 addr;
@@ -235,7 +236,7 @@ int kernel_maps(struct xdp_md *ctx)
 		f->last = now;
 		f->packets++;
 		f->bytes += bytes;
-		if (ends(h))
+		if (ends_conn(h))
 			f->state = 2;
 		dest = f->dest;
 	} else {
@@ -246,13 +247,13 @@ int kernel_maps(struct xdp_md *ctx)
 	count(*service & 1023, bytes);
 	count(512 + (dest & 255), bytes);
 	count(1023, bytes);
-	return readdress(h);
+	return rewrite_frame(h);
 }
 
 /*
- * What a table made for the purpose comes to if nothing else is asked of it: a line of memory for two connections, exact
- * keys, a table of services, jiffies, three statistics. No claims across processors, no timeouts, no states, no other
- * families or methods: a bound, not a balancer.
+ * The lower bound of a connection table of cache lines: two connections in a line, exact keys, a table of services,
+ * jiffies, three statistics. It has no synchronization between CPUs, no timeouts, no states, no other address
+ * families or forwarding methods: it is no load balancer.
  */
 struct line_conn {
 	__u64 key0, key1;
@@ -280,7 +281,7 @@ struct {
 	__type(value, struct line_service);
 } line_services SEC(".maps");
 
-/* Where a packet goes, or -1. */
+/* The destination of a packet, or -1. */
 static __always_inline int line_dest(struct headers *h)
 {
 	if (h->eth.h_proto != bpf_htons(ETH_P_IP) || h->ip.ihl != 5 || !tcp_or_udp(h) || (h->ip.frag_off & bpf_htons(0x3fff)))
@@ -293,8 +294,8 @@ static __always_inline int line_dest(struct headers *h)
 	__u64 key0 = *(__u64 *)&h->ip.saddr, key1 = *(__u32 *)&h->tcp | (__u64)h->ip.protocol << 32 | 1ull << 40;
 	__u64 mixed = (key0 ^ key1 * 0xd6e8feb86659fd93ull) * 0x9e3779b97f4a7c15ull;
 	mixed ^= mixed >> 32;
-	__u32 place = (__u32)mixed & ((1 << 20) - 1), now = (__u32)bpf_jiffies64(), bytes = bpf_ntohs(h->ip.tot_len);
-	struct line *l = bpf_map_lookup_elem(&line_flows, &place);
+	__u32 index = (__u32)mixed & ((1 << 20) - 1), now = (__u32)bpf_jiffies64(), bytes = bpf_ntohs(h->ip.tot_len);
+	struct line *l = bpf_map_lookup_elem(&line_flows, &index);
 	if (!l)
 		return -1;
 	struct line_conn *c;
@@ -312,7 +313,7 @@ static __always_inline int line_dest(struct headers *h)
 	}
 	c->seen = now;
 	c->packets++;
-	if (ends(h))
+	if (ends_conn(h))
 		c->state = 2;
 	count(service->number & 1023, bytes);
 	count(512 + (c->dest & 255), bytes);
@@ -326,7 +327,7 @@ int one_line(struct xdp_md *ctx)
 	struct headers *h = (void *)(long)ctx->data;
 	if ((void *)(h + 1) > (void *)(long)ctx->data_end || line_dest(h) < 0)
 		return XDP_PASS;
-	return readdress(h);
+	return rewrite_frame(h);
 }
 
 /* The same with a header in front. */

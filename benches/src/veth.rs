@@ -144,7 +144,7 @@ impl VethNetwork {
 
     /// Frames that the sink has received so far.
     pub fn received_frames(&self) -> Result<u64> {
-        let map = self.programs.maps().find(|m| m.name() == OsStr::new("arrived")).context("a map")?;
+        let map = self.programs.maps().find(|m| m.name() == OsStr::new("received")).context("a map")?;
         let value = map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY)?.context("an element")?;
         Ok(u64::from_ne_bytes(value.as_slice().try_into()?))
     }
@@ -156,7 +156,7 @@ impl VethNetwork {
 
     /// Passes frames to a program as if the director's `eth0` had received them. Returns nanoseconds.
     pub fn send_to_program(&self, program: i32, frames: Frames) -> Result<f64> {
-        self.write_map("handed_to", &program.to_ne_bytes())?;
+        self.write_map("next_program", &program.to_ne_bytes())?;
         self.run_source(("d", "eth0", "hand"), frames)
     }
 
@@ -164,7 +164,7 @@ impl VethNetwork {
         let (program, dev) = (self.program_fd(program)?, dev.to_owned());
         let index = self.lan.run_in(host, move || nix::net::if_::if_nametoindex(dev.as_str()))??;
         let order = [frames.flows, FIRST_CLIENT + frames.first, index, 0];
-        self.write_map("orders", &order.iter().flat_map(|w| w.to_ne_bytes()).collect::<Vec<u8>>())?;
+        self.write_map("source_config", &order.iter().flat_map(|w| w.to_ne_bytes()).collect::<Vec<u8>>())?;
         self.lan.run_in(host, move || {
             let frame = frames.template;
             let ctx = raw::xdp_md { data_end: FRAME_LEN as u32, ingress_ifindex: index, ..Default::default() };

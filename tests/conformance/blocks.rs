@@ -116,7 +116,7 @@ fn twos_loads_many_servers_by_their_weights() {
     };
     let all: Vec<Step> = (0..SERVERS).map(|n| Step::AddDest(service_key(), server_key(n), weight(n))).collect();
     plane.apply(&all);
-    let begin = |plane: &TestPlane, flows: std::ops::Range<u32>| {
+    let open_connections = |plane: &TestPlane, flows: std::ops::Range<u32>| {
         for n in flows {
             assert!(matches!(plane.send_tcp(client(n), (service_key().addr, 80), "S"), Verdict::Forwarded(_)));
         }
@@ -126,7 +126,7 @@ fn twos_loads_many_servers_by_their_weights() {
         let one = |n| view.dests.iter().find(|d| d.key == server_key(n)).map_or(0, |d| d.active + d.inactive);
         (0..SERVERS).map(one).collect()
     };
-    begin(&plane, 0..FLOWS);
+    open_connections(&plane, 0..FLOWS);
     let each = connections(&plane);
     for (n, seen) in each.iter().enumerate() {
         // 300 is the sum of the weights, which are 2 on average.
@@ -142,7 +142,7 @@ fn twos_loads_many_servers_by_their_weights() {
     let heavy = DestSpec { weight: Weight::new(60_000).expect("a weight"), ..weight(0) };
     changes.push(Step::EditDest(service_key(), server_key(3), heavy));
     plane.apply(&changes);
-    begin(&plane, FLOWS..FLOWS + 2000);
+    open_connections(&plane, FLOWS..FLOWS + 2000);
     let after = connections(&plane);
     assert!((40..110).all(|n| after[n] == each[n]), "no connection goes to a server of weight 0");
     assert!(after[3] - each[3] > 1950, "{} of 2000 go to the heavy one", after[3] - each[3]);
@@ -162,14 +162,14 @@ fn what_two_cpus_store_as_best_at_once_is_right_afterwards() {
             for t in 0..2u32 {
                 s.spawn(move || {
                     for n in (t..FLOWS).step_by(2) {
-                        let begin = frames::tcp(
+                        let syn = frames::tcp(
                             client(round * FLOWS + n),
                             (service_key().addr, 80),
                             TcpFlags::parse("S"),
                             64,
                             b"",
                         );
-                        assert!(matches!(plane.forward(&begin), Verdict::Forwarded(_)));
+                        assert!(matches!(plane.forward(&syn), Verdict::Forwarded(_)));
                         // Every other connection is established and begins to close. None expires, which could happen
                         // at any time.
                         if n & 2 != 0 {

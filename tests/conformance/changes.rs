@@ -34,11 +34,11 @@ fn ten_thousand_changes_under_traffic_are_seen_whole_or_not_at_all() {
     let traffic = XdpPlane::load_without_programs(&plane.plane.packet_path.dir, 1 << 16, NO_TC).expect("adopted");
     assert!(traffic.packet_path.reused_maps);
     traffic.packet_path.record_test_device();
-    let (begun, done) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (started, done) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|s| {
         s.spawn(|| {
             for n in 0..CHANGES {
-                begun.store(n + 1, Ordering::SeqCst);
+                started.store(n + 1, Ordering::SeqCst);
                 let steps =
                     [Step::AddDest(key, server_key(n + AVAILABLE_SERVERS), spec), Step::RemoveDest(key, server_key(n))];
                 let errors = plane.plane.apply_steps(&steps);
@@ -54,7 +54,7 @@ fn ten_thousand_changes_under_traffic_are_seen_whole_or_not_at_all() {
                 frames::tcp((client, 1024 + (sent & 1023) as u16), (key.addr, 80), TcpFlags::parse("S"), 64, b"");
             let before = done.load(Ordering::SeqCst);
             let (code, out) = traffic.packet_path.test_run("evenkeel_xdp", &frame).expect("runs");
-            let after = begun.load(Ordering::SeqCst);
+            let after = started.load(Ordering::SeqCst);
             assert_eq!(code, XDP_TX, "packet {sent} between change {before} and {after}");
             let there = (before..after + AVAILABLE_SERVERS)
                 .take(SERVERS as usize)

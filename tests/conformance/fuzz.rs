@@ -35,12 +35,12 @@ fn no_mutated_frame_of_any_kind_confuses_the_program() {
         let (c, v) = (end(c), end(v));
         let udp = frames::udp(c, v, 64, &[1; 1500]);
         frames.extend(frames::fragments(&udp, 1200));
-        let answer = frames::tcp(v, c, TcpFlags::parse("A"), 64, b"hello");
+        let reply = frames::tcp(v, c, TcpFlags::parse("A"), 64, b"hello");
         let router = if v.0.is_ipv6() { "fd00:9::9" } else { "10.9.9.9" }.parse().expect("an address");
-        frames.push(frames::icmp_error(router, v.0, (3, 4), 1400, &answer[14..]));
-        frames.push(frames::icmp_error(router, v.0, (1, 4), 0, &answer[14..]));
+        frames.push(frames::icmp_error(router, v.0, (3, 4), 1400, &reply[14..]));
+        frames.push(frames::icmp_error(router, v.0, (1, 4), 0, &reply[14..]));
         frames.extend(["S", "A", "FA", "R"].map(|f| frames::tcp(c, v, TcpFlags::parse(f), 64, b"hello")));
-        frames.extend([udp, answer, frames::sctp(c, v, 1, b"xxxx"), frames::sctp(c, v, 10, b"xxxx")]);
+        frames.extend([udp, reply, frames::sctp(c, v, 1, b"xxxx"), frames::sctp(c, v, 10, b"xxxx")]);
     }
     let count = std::env::var("EVENKEEL_FRAMES").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000u64);
     let mut seed = 1u64;

@@ -373,11 +373,11 @@ fn errors_about_requests_reach_the_client_behind_nat() {
             let (code, out) = plane.run(&error);
             let got = parse_icmp(&out).expect("an error");
             assert_eq!((code, got.from, got.to, got.kind), (XDP_REDIRECT, v.0, c.0, kind));
-            let asked = frame("-u", c, v, b"hello");
+            let expected = frame("-u", c, v, b"hello");
             let header = if v.0.is_ipv6() { 40 } else { 20 };
             assert_eq!(
                 got.quote[header - 8..header + 4],
-                asked[14 + header - 8..14 + header + 4],
+                expected[14 + header - 8..14 + header + 4],
                 "addresses and ports"
             );
             assert_eq!(got.dmac, GATEWAY_MAC);

@@ -76,7 +76,7 @@ fn a_later_layout_migrates_the_maps_of_an_earlier_one() {
         assert_eq!(run(&again).1[..6], mac[..]);
         let server = ["10.2.0.31:8080", "10.2.0.32:8080", "10.2.0.33:8080"];
         let of = server.map(endpoint).into_iter().find(|s| server_mac(s.0)[..] == had[20].2[..]).expect("one of them");
-        let (code, out) = run(&frame("-t", of, client(SERVICES[1], 1), b"answer"));
+        let (code, out) = run(&frame("-t", of, client(SERVICES[1], 1), b"reply"));
         assert_eq!((code, parse_frame(&out).from), (XDP_REDIRECT, endpoint(SERVICES[1])));
         let next: Vec<Vec<u8>> = (60..63)
             .map(|n| run(&frame("-t", client(SERVICES[3], n), endpoint(SERVICES[3]), b"")).1[..6].to_vec())
@@ -130,7 +130,7 @@ fn a_program_that_the_verifier_rejects_leaves_the_maps_unchanged() {
     let plane = busy_plane();
     let (service, n) = (SERVICES[0], 7);
     let (_, out) = plane.run(&frame("-t", client(service, n), endpoint(service), b""));
-    let e = BpfObject::load(REJECTED, LATER_ABI, &plane.plane.packet_path.dir, 1024, NO_TC).err().expect("refused");
+    let e = BpfObject::load(REJECTED, LATER_ABI, &plane.plane.packet_path.dir, 1024, NO_TC).err().expect("rejected");
     let text = e.to_string();
     assert!(text.contains("the kernel's verifier rejects it: R"), "{text}");
     assert!(e.hint.is_some_and(|h| h.contains("-D")), "{e:?}");

@@ -23,7 +23,7 @@ pub enum Verdict {
     Reset,
     /// Rejected with an ICMP error of this type and code.
     IcmpError(u8, u8),
-    /// Dropped without an answer.
+    /// Dropped without an ICMP error or RST.
     Dropped,
 }
 

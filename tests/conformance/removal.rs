@@ -46,7 +46,7 @@ fn by_default_their_packets_are_dropped_as_ipvs_does() {
 fn with_expire_nodest_conn_they_end_and_may_be_rescheduled() {
     let tuning = Tuning { expire_nodest_conn: true, ..Tuning::default() };
     let Some(mut plane) = plane_with_removed_server(RemovalPolicy::Drop, tuning) else { return };
-    assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Passed, "the kernel answers with a RST");
+    assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Passed, "the kernel sends a RST");
     assert_eq!(plane.send_tcp(CLIENT, VIP, "S"), Verdict::Forwarded(R2));
     assert_eq!(plane.send_udp(CLIENT, VIP), Verdict::Forwarded(R2));
     // A quiesced server keeps its connections, until a client opens one again.

@@ -46,12 +46,12 @@ fn replay_in_kernel(plane: &mut TestPlane, name: &str, seq: &Recording) {
                 };
                 // ip_vs_leave(): without a server, the client gets an ICMP port unreachable. A packet that may not
                 // create a connection is passed to the kernel.
-                let refused = match (to.0.is_ipv6(), kind.as_str()) {
+                let rejected = match (to.0.is_ipv6(), kind.as_str()) {
                     (_, "ack" | "fin" | "rst") => Verdict::Passed,
                     (false, _) => Verdict::IcmpError(3, 3),
                     (true, _) => Verdict::IcmpError(1, 4),
                 };
-                let expected = chosen.map_or(refused, Verdict::Forwarded);
+                let expected = chosen.map_or(rejected, Verdict::Forwarded);
                 assert_eq!(fate, expected, "{name}:{line}: {kind} from {from:?}");
             }
             RecordedOp::Counts(expected) => {
@@ -131,7 +131,7 @@ impl ServiceModel {
     fn apply(&mut self, step: &Step) {
         let scheduler = self.spec.scheduler;
         let old = self.servers();
-        let place = schedulers::walk_position(scheduler, &old, self.cursor);
+        let position = schedulers::walk_position(scheduler, &old, self.cursor);
         match *step {
             Step::AddService(_, spec) => self.spec = spec,
             Step::AddDest(_, k, spec) => {
@@ -148,9 +148,9 @@ impl ServiceModel {
             _ => panic!("not in the recordings"),
         }
         let scheduler = self.spec.scheduler;
-        let place = schedulers::position_after_change(scheduler, place, &old, &self.servers());
-        let table = schedulers::build_table(scheduler, &self.servers(), place);
-        self.cursor = WalkCursor { next: table.start, start: table.start, position: place };
+        let position = schedulers::position_after_change(scheduler, position, &old, &self.servers());
+        let table = schedulers::build_table(scheduler, &self.servers(), position);
+        self.cursor = WalkCursor { next: table.start, start: table.start, position };
         self.table = table.entries;
     }
 

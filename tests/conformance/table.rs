@@ -114,7 +114,7 @@ fn a_million_connections_are_counted_right_and_gone_in_time() {
     let Some(plane) = plane(1 << 21, "wlc", 8) else { return };
     let maps = plane.plane.maps();
     let sum = || maps.service_records()[0].dests.iter().fold((0, 0), |(a, i), d| (a + d.active, i + d.inactive));
-    let begun = Instant::now();
+    let started = Instant::now();
     establish(&plane, FLOWS);
     let kept = audit(&plane) as u32;
     assert_eq!(
@@ -126,7 +126,7 @@ fn a_million_connections_are_counted_right_and_gone_in_time() {
     assert_eq!(maps.conn_table_bytes(), (1 << 21) * 32);
     assert_eq!(sum(), (kept, 0), "all of them are established, and active");
     // The first connection expires this much earlier than the last one; the following steps take time too.
-    let took = begun.elapsed().as_secs() as u32 + 60;
+    let took = started.elapsed().as_secs() as u32 + 60;
     maps.shift_time(ESTABLISHED_S - took);
     assert_eq!(maps.connections().len() as u32, kept, "none expires early");
     // Up to 7 s late: see renewed_expiry() in bpf/conn/flow_cache.h.

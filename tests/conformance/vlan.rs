@@ -55,7 +55,7 @@ fn pop_tags(frame: &[u8]) -> (Vec<u8>, Vec<u8>) {
 
 fn plane(services: &[(&str, &str, &str)]) -> TestPlane {
     let mut plane = test_plane(4096).expect("root");
-    plane.plane.maps().record_vlans(&links()).expect("noted");
+    plane.plane.maps().record_vlans(&links()).expect("recorded");
     for (service, server, how) in services {
         let steps = [format!("-A -t {service} -s rr"), format!("-a -t {service} -r {server} {how}")];
         plane.apply(&steps.map(|s| parse_ipvsadm_command(&s).expect("a step")));
@@ -128,7 +128,7 @@ fn what_is_not_ours_keeps_its_tags() {
     let mut f = push_tags(&ours, T100);
     f[0] = 2;
     assert_eq!(plane.run(&f), (XDP_PASS, f.clone()));
-    plane.plane.maps().record_vlans(&links()[..1]).expect("noted");
+    plane.plane.maps().record_vlans(&links()[..1]).expect("recorded");
     let f = push_tags(&ours, T100);
     assert_eq!(plane.run(&f), (XDP_PASS, f.clone()), "the VLAN was removed");
 }
@@ -138,9 +138,9 @@ fn errors_and_replies_go_back_by_the_vlan() {
     with_client_route(|| {
         let plane = plane(&[("10.2.0.100:80", "10.2.0.21:8080", "-m")]);
         // A route goes by a device that the kernel knows; it plays the servers' VLAN.
-        let d0 = Netlink::new().and_then(|mut n| n.link_by_name("d0")).expect("asked").expect("there").index;
+        let d0 = Netlink::new().and_then(|mut n| n.link_by_name("d0")).expect("netlink").expect("a link").index;
         let real = |l: Link| if l.index == V200 { Link { index: d0, ..l } } else { l };
-        plane.plane.maps().record_vlans(&links().into_iter().map(real).collect::<Vec<_>>()).expect("noted");
+        plane.plane.maps().record_vlans(&links().into_iter().map(real).collect::<Vec<_>>()).expect("recorded");
         let (c, v, r) = (endpoint("10.1.1.1:4000"), endpoint("10.2.0.100:80"), endpoint("10.2.0.21:8080"));
         let mut old = frame("-t", c, v, b"x");
         old[14 + 8] = 1; // the TTL, and its checksum
