@@ -170,9 +170,9 @@ struct service_half {
 /*
  * The cached result of a scan over EK_BLOCK servers of a list. Its index is the block's position in `lists` / EK_BLOCK.
  *
- * The result holds while `version` is unchanged. Whoever changes something that a choice depends on increments the
- * version afterwards; a scan reads the version before it reads the servers. A result that is stored too late therefore
- * has an old version and does not hold.
+ * The result holds while `version` is unchanged. The program and user space increment the version after they changed
+ * something that a choice depends on; a scan reads the version before it reads the servers. A result that is stored
+ * too late therefore has an old version and does not hold.
  */
 struct block {
 	__u64 best; /* low half: the best destination; twos: the sum of weights; high half: the version of the scan */

@@ -2,21 +2,22 @@
 /*
  * The packet path: the pipeline of a packet on one page, and the two programs that run it, for XDP and for tc.
  *
- *   frame ─▶ fast path ─▶ out                     forward/fast_path.h: established connections
- *              │ everything else
+ *   frame ─▶ fast path ─▶ out                        forward/fast_path.h: established connections
+ *              │ all other packets
  *              ▼
- *            parse ─▶ service lookup              packet/, service/
- *              │          ├─▶ select destination  conn/select_dest.h: connection, or sched/ for a new one
- *              │          │     └─▶ forward ─▶ out  forward/forward.h: DR, NAT, tunnels
- *              │          └─▶ no service: handle reply ─▶ out  forward/forward_reply.h: NAT servers
- *              ├─▶ later fragment ─▶ out          forward/forward_reply.h, conn/fragment.h
- *              └─▶ ICMP error ─▶ out              error/icmp_forward.h
+ *            parse ─▶ service lookup                 packet/, service/
+ *              │        ├─▶ select destination       conn/select_dest.h: its connection, or sched/ for a new one
+ *              │        │     └─▶ forward ─▶ out     forward/forward.h: DR, NAT, tunnels
+ *              │        └─▶ handle reply ─▶ out      forward/forward_reply.h: no service; of a NAT server
+ *              ├─▶ forward fragment ─▶ out           forward/forward_reply.h, conn/fragment.h
+ *              └─▶ forward ICMP error ─▶ out         error/icmp_forward.h
  *
- *   A stage returns an outcome (lib/outcome.h): the next stage goes on, or the packet is sent, passed to the kernel, or
- *   dropped. The sender of a dropped packet may get an ICMP error or a RST (error/reject.h).
+ * A stage returns an outcome (lib/outcome.h): the next stage handles the packet, or the packet is sent, passed to the
+ * kernel, or dropped. The sender of a dropped packet may get an ICMP error or a RST (error/reject.h).
  *
- * The stages are written once. XDP is for NICs, tc for devices that sockets or virtual machines send to (veth,
- * bridges). All that the programs know is in pinned maps (maps.h), so that they need no process once they are loaded.
+ * The stages are written once, for both programs; stages/ has what differs. XDP is for NICs, tc for devices to which
+ * sockets or virtual machines send (veth, bridges). All state is in pinned maps (maps.h), so that the programs need no
+ * process once they are loaded.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -78,45 +79,11 @@
 #include "error/reject.h"
 #include "conn/expire.h"
 #include "conn/import.h"
-#include "lib/actions.h"
+#include "stages/xdp.h"
+#include "stages/tc.h"
 
 /* tc: the linear bytes of a packet, for the longest usual chain of headers, of IPv6 and TCP. */
 #define TC_HEADERS (ETH_SIZE + 40 + 40 + 20)
-
-static __noinline __u32 xdp_handle_reply(struct xdp_md *ctx, struct packet *p)
-{
-	__u32 out = 0, outcome = handle_reply(ctx, 0, ingress_device(ctx, p), p, &out);
-	if (is_rejected_reply(outcome) && !error_build(ctx, 0, p, outcome, NO_DEST)) {
-		count_outcome(outcome);
-		return xdp_send(0);
-	}
-	return xdp_act(outcome, out);
-}
-
-static __noinline __u32 xdp_fragment(struct xdp_md *ctx, struct packet *p)
-{
-	__u32 out = 0, outcome = forward_fragment(ctx, 0, ingress_device(ctx, p), p, &out);
-	return xdp_act(outcome, out);
-}
-
-static __noinline int xdp_icmp_schedule(struct xdp_md *ctx, struct packet *p)
-{
-	return icmp_schedule(ctx, 0, p);
-}
-
-static __noinline __u32 xdp_icmp(struct xdp_md *ctx, struct packet *p)
-{
-	__u32 out = 0, outcome = forward_icmp(ctx, 0, ingress_device(ctx, p), p, &out);
-	return xdp_act(outcome_verdict(outcome) == VERDICT_SEND ? VERDICT_SEND | REASON_ICMP : outcome, out);
-}
-
-/* A packet that does not go to a real server: its sender may get an ICMP error or a RST. */
-static __noinline __u32 xdp_reject(struct xdp_md *ctx, struct packet *p, __u32 outcome, __u32 dest)
-{
-	if (!error_build(ctx, 0, p, outcome, dest))
-		return xdp_send(0);
-	return outcome_verdict(outcome) == VERDICT_DROP ? XDP_DROP : XDP_PASS;
-}
 
 /* The slow path of a frame without tags. `dest`: the destination, if the fast path has found it. */
 static __always_inline __u32 xdp_slow_path(struct xdp_md *ctx, struct packet *p, __u32 dest)
@@ -172,40 +139,6 @@ int evenkeel_xdp(struct xdp_md *ctx)
 			return xdp_finish(ctx, p, XDP_PASS);
 	}
 	return xdp_finish(ctx, p, xdp_slow_path(ctx, p, dest));
-}
-
-static __noinline int tc_handle_reply(struct __sk_buff *skb, struct packet *p)
-{
-	__u32 out = 0, outcome = handle_reply(skb, 1, skb->ifindex, p, &out);
-	if (is_rejected_reply(outcome) && !error_build(skb, 1, p, outcome, NO_DEST)) {
-		count_outcome(outcome);
-		return bpf_redirect(skb->ifindex, 0);
-	}
-	return tc_act(outcome, out);
-}
-
-static __noinline int tc_fragment(struct __sk_buff *skb, struct packet *p)
-{
-	__u32 out = 0, outcome = forward_fragment(skb, 1, skb->ifindex, p, &out);
-	return tc_act(outcome, out);
-}
-
-static __noinline int tc_icmp_schedule(struct __sk_buff *skb, struct packet *p)
-{
-	return icmp_schedule(skb, 1, p);
-}
-
-static __noinline int tc_icmp(struct __sk_buff *skb, struct packet *p)
-{
-	__u32 out = 0, outcome = forward_icmp(skb, 1, skb->ifindex, p, &out);
-	return tc_act(outcome_verdict(outcome) == VERDICT_SEND ? VERDICT_SEND | REASON_ICMP : outcome, out);
-}
-
-static __noinline int tc_reject(struct __sk_buff *skb, struct packet *p, __u32 outcome, __u32 dest)
-{
-	if (!error_build(skb, 1, p, outcome, dest))
-		return bpf_redirect(skb->ifindex, 0);
-	return outcome_verdict(outcome) == VERDICT_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
 SEC("tc")

@@ -64,7 +64,7 @@ static __always_inline int is_key(__u64 key1)
 	return key1 != KEY_FREE && key1 != KEY_BUSY && key1 != KEY_TAIL;
 }
 
-/* Keyed by the secret, so that nobody can aim flows at one bucket. */
+/* Keyed by the secret, so that clients cannot aim flows at one bucket. */
 static __always_inline __u32 conn_hash(__u64 key0, __u64 key1)
 {
 	__u64 h = (key0 ^ settings.secret[0]) * 0x9e3779b97f4a7c15ull;

@@ -4,7 +4,7 @@
  *
  * key1 says whether an entry is free, busy or valid. A CPU claims a free entry by compare-and-swap, writes it, and
  * publishes it by storing the key. If two CPUs insert the same flow at the same time, both publish, then both look
- * again: whoever sees a duplicate removes the one that is later in the bucket, so that one entry and one count
+ * again: a CPU that sees a duplicate removes the one that is later in the bucket, so that one entry and one count
  * remain. An entry whose timeout is over does not exist for lookups; the expiry timer frees it, or a CPU that needs
  * its slot.
  *

@@ -7,16 +7,16 @@
  * seconds. A flow of IPv4 whose entry is found for the second time in an epoch is cached until the end of the epoch.
  *
  * Rules:
- * - A cached flow has an established entry. Whatever ends that (a FIN, a RST, the entry's removal) deletes the cache
- *   entry afterwards; whoever inserts a cache entry reads the connection again afterwards. So one of the two sees the
- *   other.
+ * - A cached flow has an established entry. A change that ends this (a FIN, a RST, the entry's removal) deletes the
+ *   cache entry afterwards; an insertion into the cache reads the connection again afterwards. So one of the two CPUs
+ *   sees what the other one did.
  * - Packets of a cached flow do not touch the connection. Its timeout therefore counts from the end of the epoch of
  *   the last packet that did (see renewed_expiry()): it is never too short, and at most a sixteenth too long.
  * - A hit is exact. A client's address and port have 48 bits: a keyed hash and some of the bits choose the line, and
  *   the other bits are the tag. The cached destination belongs to one service, which the caller compares.
  * - A line belongs to one epoch. The first insertion of another epoch empties it. Within an epoch an entry is used
- *   once, so that whoever finds a tag reads this flow's value, though the two are not one word. (This needs the order
- *   of loads on x86-64.)
+ *   once, so that a lookup that finds a tag reads the value of the same flow, though the two are not one word. (This
+ *   needs the order of loads on x86-64.)
  */
 #ifndef EVENKEEL_FLOW_CACHE_H
 #define EVENKEEL_FLOW_CACHE_H

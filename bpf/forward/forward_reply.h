@@ -50,6 +50,13 @@ static __always_inline __u32 handle_reply(void *ctx, int tc, __u32 ifindex, stru
 	return forward_reply(ctx, tc, ifindex, p, 0, out);
 }
 
+/* Is the outcome of handle_reply() one that the real server gets an ICMP error for? */
+static __always_inline int is_rejected_reply(__u32 outcome)
+{
+	__u32 reason = outcome_reason(outcome);
+	return reason == REASON_UNEXPECTED_REPLY || reason == REASON_TOO_BIG;
+}
+
 /* A later fragment: forwards it to where the first fragment went. */
 static __always_inline __u32 forward_fragment(void *ctx, int tc, __u32 ifindex, struct packet *p, __u32 *out)
 {

@@ -104,7 +104,7 @@ static __always_inline int is_reply(struct packet *p)
 	return reply_lookup(p) || (settings.has_mark_nat && reply_lookup_mark(p));
 }
 
-/* nat_icmp_send: is it a NAT server's packet without a connection? A RST is not answered (ip_vs_out()). */
+/* nat_icmp_send: is it a NAT server's packet without a connection? A RST is not rejected (ip_vs_out()). */
 __noinline int is_unexpected_reply(struct packet *p)
 {
 	if (!p || (p->protocol == IPPROTO_TCP && (p->event & RST)))

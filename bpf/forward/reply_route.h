@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Reply routes: next hops towards clients. The kernel is asked for a route (bpf_fib_lookup()) once in about a second;
+ * Reply routes: next hops towards clients. The kernel looks up a route (bpf_fib_lookup()) once in about a second;
  * the result is kept in the connection, and in the route cache for the client's other connections.
  *
  * A reply route in 16 bits: its index + 1 in ten bits, and a stamp of six bits, the second of the lookup. A stamp of

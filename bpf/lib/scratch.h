@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * Scratch memory: one struct for each CPU, for variables that do not fit on the stack, which has 512 bytes for the
- * whole chain of calls. Programs run in softirq context, one after the other on each CPU, so that nobody else writes
- * here meanwhile. Functions that call each other use different parts.
+ * whole chain of calls. Programs run in softirq context, one after the other on each CPU, so that no other program
+ * writes here meanwhile. Functions that call each other use different parts.
  */
 #ifndef EVENKEEL_SCRATCH_H
 #define EVENKEEL_SCRATCH_H

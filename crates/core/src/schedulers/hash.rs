@@ -1,4 +1,4 @@
-//! Hash schedulers (dh, sh, mh): their tables, and the entry that a packet selects. `bpf/hash.h` has the same hashes.
+//! Hash schedulers (dh, sh, mh): their tables, and the entry that a packet selects. `bpf/lib/hash.h` has the same hashes.
 
 use std::net::IpAddr;
 

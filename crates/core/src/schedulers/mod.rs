@@ -11,7 +11,8 @@
 //!    scheduler also needs its table in [`build_table`].
 //! 2. `bpf/abi.h`: add `SCHED_NAME` to `enum scheduler`, where NAME is the registry's name in upper case.
 //!    `crates/sys/build.rs` reads the enumerators, and a test of `evenkeel-sys` fails if a scheduler has none.
-//! 3. `bpf/schedule.h`: add a case to `schedule()`. A scan scheduler calls `schedule_scan()` with a new `RULE_NAME`.
+//! 3. `bpf/sched/schedule.h`: add a line to the table `schedulers[]`: the kind of the choice, and for a scan scheduler a
+//!    rule, which is defined in `bpf/sched/scan.h`.
 //!
 //! The tests in `tests/conformance` then compare the packet path with the reference model for the new scheduler too.
 
