@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
  * Decapsulation on a real server: removes the outer headers of tunnelled packets, for kernels without tunnel devices,
- * or where nobody wants to configure them. Only packets to a virtual address of this host are decapsulated; all
+ * or where they are not configured. Only packets to a virtual address of this host are decapsulated; all
  * others are unchanged.
  */
 #include <linux/bpf.h>
