@@ -8,7 +8,6 @@ use evenkeel_sys::clock;
 use super::instance_status::instance_status;
 use super::messages::{Command, Snapshot};
 use super::observation::Observation;
-use super::receive::UNKNOWN_PER_SNAPSHOT;
 use super::thread::RouterThread;
 
 impl RouterThread {
@@ -68,12 +67,12 @@ impl RouterThread {
     }
 
     fn snapshot(&mut self) -> Snapshot {
-        self.receive_unknown_adverts(UNKNOWN_PER_SNAPSHOT);
+        let unknown_vrids = self.count_unknown_adverts();
         let now = clock::now();
         Snapshot {
             instances: self.entries.iter().map(|e| instance_status(&e.router, now)).collect(),
             bfd: self.bfd.status(now),
-            unknown_vrids: self.unknown_vrids.count(),
+            unknown_vrids,
         }
     }
 

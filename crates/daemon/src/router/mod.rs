@@ -12,16 +12,18 @@
 //! | `receive`, `transmit` | adverts and announcements |
 //! | `apply` | outputs of the engines: what each one does |
 //! | `sync_groups`, `hold_until_frame`, `unknown_vrids` | VRRP features |
-//! | `addresses`, `routes` | what masters put into the system |
+//! | `addresses`, `routes`, `installed_routes` | what masters put into the system |
 //! | `last_will` | what the supervisor does if this process dies |
-//! | `bfd` | BFD sessions |
+//! | `bfd`, `bfd_sessions` | BFD |
 
 mod addresses;
 mod apply;
 mod bfd;
+mod bfd_sessions;
 mod commands;
 mod configure;
 mod hold_until_frame;
+mod installed_routes;
 mod instance_status;
 mod last_will;
 mod log_queue;

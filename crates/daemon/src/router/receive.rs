@@ -8,10 +8,10 @@ use super::thread::{PortKey, RouterThread};
 
 /// Maximum number of adverts that are read from one port in a turn.
 const ADVERTS_PER_TURN: usize = 64;
-/// Maximum number of adverts of unknown VRIDs that are read from one port in a turn.
-pub(super) const UNKNOWN_PER_TURN: u32 = 64;
-/// The same for a snapshot: as many as the socket's buffer holds.
-pub(super) const UNKNOWN_PER_SNAPSHOT: u32 = 4096;
+/// The same for adverts of unknown VRIDs.
+const UNKNOWN_PER_TURN: u32 = 64;
+/// The same for a snapshot, which reads as many as the socket's buffer holds.
+const UNKNOWN_PER_SNAPSHOT: u32 = 4096;
 
 impl RouterThread {
     /// Reads adverts of a port and gives each to its instance.
@@ -35,8 +35,21 @@ impl RouterThread {
         }
     }
 
-    /// Reads and counts adverts of unknown VRIDs, at most `max` of each port.
-    pub(super) fn receive_unknown_adverts(&mut self, max: u32) {
+    /// Reads adverts of unknown VRIDs if they are logged as they arrive.
+    pub(super) fn log_unknown_adverts(&mut self) {
+        if self.unknown_vrids.is_logging() {
+            self.receive_unknown_adverts(UNKNOWN_PER_TURN);
+        }
+    }
+
+    /// Reads adverts of unknown VRIDs for a snapshot; returns how many were received since the start.
+    pub(super) fn count_unknown_adverts(&mut self) -> u64 {
+        self.receive_unknown_adverts(UNKNOWN_PER_SNAPSHOT);
+        self.unknown_vrids.count()
+    }
+
+    /// Reads at most `max` adverts of each port.
+    fn receive_unknown_adverts(&mut self, max: u32) {
         let mut buf = [0u8; 64];
         for ((device, _), port) in &self.ports {
             let Some(socket) = &port.unknown_socket else { continue };

@@ -3,24 +3,12 @@
 //! They are installed after the addresses that they need and removed before them, because the kernel deletes routes with the
 //! address that they use. What somebody else deletes is installed again, unless it has `no_track`.
 
-use std::fmt::Display;
-
 use evenkeel_core::model::{RouteSpec, RuleSpec, TrackedObject};
 use evenkeel_core::vrrp::State;
 use evenkeel_sys::netlink::Deletion;
 
+use super::installed_routes::{InstalledRoutes, take_removed};
 use super::thread::{RouterEntry, RouterThread};
-
-/// The installed routes and rules.
-#[derive(Default)]
-pub(super) struct InstalledRoutes {
-    routes: Vec<RouteSpec>,
-    rules: Vec<RuleSpec>,
-    /// The configured routes and rules were added once to the lists above: an earlier daemon may have left any of them.
-    leftovers_added: bool,
-    /// Routes and rules with `no_track` that somebody else deleted. They are not installed again before the next transition.
-    released: (Vec<RouteSpec>, Vec<RuleSpec>),
-}
 
 impl RouterThread {
     /// The static routes and rules, and those of the entries that match.
@@ -151,30 +139,4 @@ impl RouterThread {
             }
         }
     }
-}
-
-/// Removes deleted items from the list, so that they are installed again; those with `no_track` stay in it and are added to `released`.
-/// Returns whether there is anything to install. If it is not certain that an item was deleted, it is installed again, which does
-/// no harm, but not released.
-fn take_removed<T: Clone + PartialEq + Display>(
-    installed: &mut Vec<T>,
-    released: &mut Vec<T>,
-    (kind, is_certain): (&str, bool),
-    is_deleted: impl Fn(&T) -> bool,
-    has_no_track: impl Fn(&T) -> bool,
-) -> bool {
-    let before = installed.len();
-    installed.retain(|r| {
-        if !is_deleted(r) || (has_no_track(r) && !is_certain) {
-            return true;
-        }
-        if has_no_track(r) {
-            tracing::info!("{kind} {r} was deleted by somebody else and stays deleted (no_track)");
-            released.extend((!released.contains(r)).then(|| r.clone()));
-        } else if is_certain {
-            tracing::warn!("{kind} {r} was deleted by somebody else: installing it again");
-        }
-        has_no_track(r)
-    });
-    installed.len() != before
 }

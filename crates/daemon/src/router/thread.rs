@@ -24,12 +24,11 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::bfd::BfdSessions;
+use super::bfd_sessions::BfdSessions;
+use super::installed_routes::InstalledRoutes;
 use super::messages::{Command, Event, Handle};
 use super::observation::Observation;
 use super::observer;
-use super::receive::UNKNOWN_PER_TURN;
-use super::routes::InstalledRoutes;
 use super::unknown_vrids::UnknownVrids;
 use crate::args::Args;
 use crate::firewall;
@@ -184,9 +183,7 @@ impl RouterThread {
             for key in ready.ports {
                 self.receive_adverts(&key);
             }
-            if self.unknown_vrids.is_logging() {
-                self.receive_unknown_adverts(UNKNOWN_PER_TURN);
-            }
+            self.log_unknown_adverts();
             let is_last = ready.commands && self.handle_commands();
             self.run_bfd();
             self.listen_for_frames();
