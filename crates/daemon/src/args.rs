@@ -1,5 +1,5 @@
-//! The command line: keepalived's options, and a few long options of evenkeel's own. Also the files of an instance, whose names
-//! follow from it.
+//! The command line: keepalived's options, and a few long options of evenkeel's own. Also the files of an instance,
+//! whose names follow from it.
 
 use std::path::PathBuf;
 
@@ -19,8 +19,9 @@ pub enum LogFormat {
 }
 
 const ABOUT: &str = "\
-evenkeeld is the daemon of a director: virtual addresses that fail over between machines (VRRP), and layer-4 load balancing \
-with health checks, in XDP or in the kernel's IPVS. It takes keepalived's configuration file and command line.";
+evenkeeld is the daemon of a director: virtual addresses that fail over between machines (VRRP), and layer-4 load \
+balancing with health checks, in XDP or in the kernel's IPVS. It takes keepalived's configuration file and command \
+line.";
 
 const AFTER_HELP: &str = "\
 Argument forms:
@@ -38,7 +39,7 @@ Example: check a configuration, then run it in the foreground with debug message
 
 /// The command line of evenkeeld.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "evenkeeld", version, disable_version_flag = true, about = ABOUT, long_about = ABOUT, after_help = AFTER_HELP)]
+#[command(name = "evenkeeld", version, disable_version_flag = true, about = ABOUT, after_help = AFTER_HELP)]
 pub struct Args {
     /// Configuration file [default: /etc/evenkeel/evenkeel.conf, then /etc/keepalived/keepalived.conf]
     #[arg(short = 'f', long = "use-file", value_name = "FILE")]
@@ -121,7 +122,8 @@ pub struct Args {
     /// A further file for the process id (keepalived: of its BFD process)
     #[arg(short = 'b', long = "bfd_pid", value_name = "FILE")]
     bfd_pid: Option<PathBuf>,
-    /// Configuration id: lines that begin with @ID are used only if it matches [default: the host name up to its first dot]
+    /// Configuration id: lines that begin with @ID are used only if it matches [default: the host name up to its first
+    /// dot]
     #[arg(short = 'i', long, value_name = "ID")]
     pub config_id: Option<String>,
     /// Do not start if the configuration has an error; otherwise, as keepalived, skip the affected blocks and start

@@ -1,5 +1,5 @@
-//! Backoff: the delay before a process that died is started again. As keepalived: none at first, then 1, 2, 4 … seconds, at most a
-//! minute.
+//! Backoff: the delay before a process that died is started again. As keepalived: none at first, then 1, 2, 4 …
+//! seconds, at most a minute.
 
 use std::time::Duration;
 

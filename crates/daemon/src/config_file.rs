@@ -35,7 +35,8 @@ pub fn read_config(path: &Path, options: &Options) -> std::io::Result<Parsed> {
     Ok(parse(&path.display().to_string(), text, &HostEnvironment::new(), options))
 }
 
-/// Reads the configuration for a start, or for `-t`, and prints its diagnostics. `Err` is the exit status of a run that ends here.
+/// Reads the configuration for a start, or for `-t`, and prints its diagnostics. `Err` is the exit status of a run that
+/// ends here.
 pub fn load_initial_config(args: &Args, path: &Path) -> Result<InitialConfig, ExitCode> {
     let read = || {
         read_config(path, &args.options()).map_err(|e| {

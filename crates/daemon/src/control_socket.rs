@@ -1,5 +1,5 @@
-//! The control socket: a Unix socket that only root may open. A client sends requests, one JSON object a line, and gets one reply
-//! for each, in order. The control thread answers.
+//! The control socket: a Unix socket that only root may open. A client sends requests, one JSON object a line, and gets
+//! one reply for each, in order. The control thread answers.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

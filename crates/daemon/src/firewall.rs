@@ -1,7 +1,7 @@
 //! The firewall thread: it loads the rules of [`FirewallRules`] into nftables with nft(8).
 //!
-//! nft may take long, so callers only describe a change and go on. Changes that arrive while nft runs are combined: nft gets
-//! the rules as they are then.
+//! nft may take long, so callers only describe a change and go on. Changes that arrive while nft runs are combined: nft
+//! gets the rules as they are then.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -18,7 +18,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 enum Message {
     /// Change the rules.
     Update(Box<dyn FnOnce(&mut FirewallRules) + Send>),
-    /// Report when the changes before this one are loaded, or failed to load. The thread reports by dropping the sender.
+    /// Report when the changes before this one are loaded, or failed to load. The thread reports by dropping the
+    /// sender.
     Flush(Sender<()>),
     /// Load the last changes and end.
     Close,
@@ -89,8 +90,8 @@ fn load(table: &str, rules: &FirewallRules, is_first: bool) {
                 table,
                 blocked,
                 vmacs,
-                "nftables: table {table} drops packets to {blocked} addresses (no_accept, strict_mode) and keeps {vmacs} \
-                 virtual MAC addresses out of multicast reports"
+                "nftables: table {table} drops packets to {blocked} addresses (no_accept, strict_mode) and keeps \
+                 {vmacs} virtual MAC addresses out of multicast reports"
             );
         }
         Err(_) if is_noop => {} // nft is not installed, and nothing needs it

@@ -1,5 +1,5 @@
-//! The log's destination: the file of `--log-file`; the journal, with fields, under systemd; syslog in the background; otherwise
-//! standard error, as text or JSON.
+//! The log's destination: the file of `--log-file`; the journal, with fields, under systemd; syslog in the background;
+//! otherwise standard error, as text or JSON.
 
 use std::env;
 use std::fs::OpenOptions;

@@ -2,12 +2,12 @@
 //!
 //! Three processes of this program:
 //!
-//! - The supervisor ([`supervisor`]) holds the instance lock and restarts the worker. If the worker dies, it sends the resignation
-//!   packets that the worker left and removes its virtual addresses, so that peers take over at once.
-//! - The worker runs VRRP and BFD in a real-time thread ([`router`]), and the control thread ([`control`]): configuration, data
-//!   plane ([`plane`]), control socket, notifications.
-//! - The edge process ([`edge`]) runs health checks, scripts, name lookups and mail, which may hang or crash, without the
-//!   capabilities that change networks.
+//! - The supervisor ([`supervisor`]) holds the instance lock and restarts the worker. If the worker dies, it sends the
+//!   resignation packets that the worker left and removes its virtual addresses, so that peers take over at once.
+//! - The worker runs VRRP and BFD in a real-time thread ([`router`]), and the control thread ([`control`]):
+//!   configuration, data plane ([`plane`]), control socket, notifications.
+//! - The edge process ([`edge`]) runs health checks, scripts, name lookups and mail, which may hang or crash, without
+//!   the capabilities that change networks.
 //!
 //! Threads and processes exchange messages and share no state but the memory of the last wills.
 
@@ -37,8 +37,8 @@ use evenkeel_sys::{limits, netns, signals, user};
 use args::Args;
 use config_file::{InitialConfig, load_initial_config, netns_path, reread_config};
 
-/// Required capabilities with their numbers in capability.h. The first two are for addresses and sockets, the others for the
-/// packet path: only a configuration with virtual servers needs these.
+/// Required capabilities with their numbers in capability.h. The first two are for addresses and sockets, the others
+/// for the packet path: only a configuration with virtual servers needs these.
 const REQUIRED_CAPS: &[(&str, u32)] =
     &[("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
 
@@ -70,7 +70,8 @@ fn print_signal_number(name: &str) -> ExitCode {
     }
 }
 
-/// Sets the process up, reads the configuration and checks privileges. `Err` is the exit status of a run that ends here.
+/// Sets the process up, reads the configuration and checks privileges. `Err` is the exit status of a run that ends
+/// here.
 fn prepare(args: &Args) -> Result<InitialConfig, ExitCode> {
     if let Err(e) = apply_process_options(args) {
         eprintln!("evenkeeld: {e}");
@@ -153,8 +154,8 @@ fn apply_process_options(args: &Args) -> evenkeel_sys::Result<()> {
     Ok(())
 }
 
-/// Takes the instance lock and runs the worker under the supervisor. The first worker gets the configuration that was read at
-/// start; a worker that is started again reads the file.
+/// Takes the instance lock and runs the worker under the supervisor. The first worker gets the configuration that was
+/// read at start; a worker that is started again reads the file.
 fn run_supervised(args: &Args, path: &Path, initial: InitialConfig) -> anyhow::Result<ExitCode> {
     let _lock = instance_lock::acquire(args)?;
     supervisor::run(!args.dont_respawn, &args.mastership_file(), initial, |context, initial| {
@@ -176,8 +177,8 @@ fn run_supervised(args: &Args, path: &Path, initial: InitialConfig) -> anyhow::R
     })
 }
 
-/// Makes a panic of any thread abort the process. A worker without its VRRP thread would hold addresses that nobody advertises;
-/// the supervisor acts on the end of the process.
+/// Makes a panic of any thread abort the process. A worker without its VRRP thread would hold addresses that nobody
+/// advertises; the supervisor acts on the end of the process.
 fn abort_on_panic() {
     let default_hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {

@@ -2,8 +2,8 @@
 
 use evenkeel_sys::signals;
 
-/// The number of the signal that requests an action: `STOP`, `RELOAD`, `DATA`, `STATS`, `STATS_CLEAR` or `JSON`. `None` for
-/// another name.
+/// The number of the signal that requests an action: `STOP`, `RELOAD`, `DATA`, `STATS`, `STATS_CLEAR` or `JSON`. `None`
+/// for another name.
 pub fn signal_number(name: &str) -> Option<i32> {
     Some(match name {
         "STOP" => nix::libc::SIGTERM,

@@ -1,10 +1,11 @@
-//! The supervisor: the parent process of the worker. It restarts a worker that dies, and kills one whose VRRP thread hangs.
+//! The supervisor: the parent process of the worker. It restarts a worker that dies, and kills one whose VRRP thread
+//! hangs.
 //!
-//! Supervisor and worker share memory in which every master keeps its last will ([`evenkeel_sys::last_will`]): the packets that
-//! resign mastership (priority 0) and the addresses to remove. When a worker dies, the supervisor executes the wills, so that peers
-//! take over at once and not after the master-down interval, and then starts a new worker. A clean stop and a hand-over leave no
-//! will. If the supervisor itself is killed, the kernel kills the worker, nothing is executed, and the next daemon finds
-//! addresses and data plane as they were.
+//! Supervisor and worker share memory in which every master keeps its last will ([`evenkeel_sys::last_will`]): the
+//! packets that resign mastership (priority 0) and the addresses to remove. When a worker dies, the supervisor executes
+//! the wills, so that peers take over at once and not after the master-down interval, and then starts a new worker. A
+//! clean stop and a hand-over leave no will. If the supervisor itself is killed, the kernel kills the worker, nothing
+//! is executed, and the next daemon finds addresses and data plane as they were.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -31,9 +32,11 @@ use crate::backoff::Backoff;
 const RT_PRIORITY: u8 = 60;
 /// How often the supervisor checks whether the VRRP thread is late.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// The VRRP thread counts as late when it wakes later than this after its deadline. A busy thread is always a little late.
+/// The VRRP thread counts as late when it wakes later than this after its deadline. A busy thread is always a little
+/// late.
 const LATE_AFTER: Duration = Duration::from_secs(1);
-/// The VRRP thread counts as hung when it is late this many times in a row. After a machine was suspended it is late once.
+/// The VRRP thread counts as hung when it is late this many times in a row. After a machine was suspended it is late
+/// once.
 const LATE_POLLS: u32 = 8;
 
 /// Signals that are forwarded to the worker.
@@ -58,13 +61,13 @@ enum WorkerExit {
 pub struct WorkerContext {
     /// Where the worker keeps the last wills of its masters.
     pub will_store: Arc<WillStore>,
-    /// The virtual routers that the supervisor resigned for the previous worker, with the time, by their key in the mastership
-    /// record.
+    /// The virtual routers that the supervisor resigned for the previous worker, with the time, by their key in the
+    /// mastership record.
     pub resigned: Vec<(u64, Instant)>,
 }
 
-/// Runs `work` in a child process until it ends as it should; starts it again when it dies, if `respawn`. The first child gets
-/// `first`. Must be called before the process has a second thread.
+/// Runs `work` in a child process until it ends as it should; starts it again when it dies, if `respawn`. The first
+/// child gets `first`. Must be called before the process has a second thread.
 pub fn run<T>(
     respawn: bool,
     mastership_file: &Path,
@@ -90,7 +93,8 @@ pub fn run<T>(
         let wills = will_store.take_wills();
         match exit {
             WorkerExit::Exit(code) if code == 0 || !was_ready => return Ok(ExitCode::from(code)),
-            _ if stop_requested == Some(Signal::SIGQUIT) => return Ok(ExitCode::FAILURE), // a hand-over leaves all in place
+            // A hand-over leaves everything in place, even if it failed.
+            _ if stop_requested == Some(Signal::SIGQUIT) => return Ok(ExitCode::FAILURE),
             _ => {}
         }
         resigned = execute_wills(&wills, mastership_file);
@@ -115,8 +119,8 @@ fn log_worker_death(exit: WorkerExit, masters: usize) {
     );
 }
 
-/// Waits until the worker has ended; meanwhile forwards signals to it, and kills it if its VRRP thread hangs or if it does not
-/// stop in time. Also returns the signal that asked it to stop.
+/// Waits until the worker has ended; meanwhile forwards signals to it, and kills it if its VRRP thread hangs or if it
+/// does not stop in time. Also returns the signal that asked it to stop.
 fn watch_worker(
     worker: Pid,
     will_store: &WillStore,
@@ -175,8 +179,8 @@ fn wait_for_signal(received: &signals::SignalReceiver, limit: Duration) {
     let _ = poll(&mut [PollFd::new(received.as_fd(), PollFlags::POLLIN)], timeout);
 }
 
-/// Sends the resignation packets of all wills, for which peers wait, and then removes their addresses. Returns the keys of the
-/// virtual routers that resigned, with the time.
+/// Sends the resignation packets of all wills, for which peers wait, and then removes their addresses. Returns the keys
+/// of the virtual routers that resigned, with the time.
 fn execute_wills(wills: &[LastWill], mastership_file: &Path) -> Vec<(u64, Instant)> {
     let mut sockets = BTreeMap::new();
     for p in wills.iter().flat_map(|w| &w.resignations) {

@@ -1,9 +1,10 @@
 //! Applying a configuration: every part gets it, in the order below.
 //!
-//! The order matters. Interfaces and firewall rules exist before the router thread joins multicast groups on them. The data
-//! plane changes before anybody is notified: traffic comes first. Nothing is changed before the data plane is open, so that a
-//! configuration whose data plane cannot be opened is rejected as a whole.
+//! The order matters. Interfaces and firewall rules exist before the router thread joins multicast groups on them. The
+//! data plane changes before notifications are sent: traffic comes first. Nothing is changed before the data plane is
+//! open, so that a configuration whose data plane cannot be opened is rejected as a whole.
 
+use evenkeel_core::health::HealthEvent;
 use evenkeel_core::model::{Config, ServiceKey};
 use evenkeel_core::vrrp::State;
 use evenkeel_sys::{clock, limits};
@@ -14,7 +15,8 @@ use crate::plane::UpdateReason;
 use crate::router;
 
 impl Controller {
-    /// Applies a file's configuration, with resolved servers and overrides. Returns the steps of the data plane as text.
+    /// Applies a file's configuration, with resolved servers and overrides. Returns the steps of the data plane as
+    /// text.
     pub(super) fn apply_file(&mut self, file: Config) -> anyhow::Result<Vec<String>> {
         let config = self.configuration.with_file(&file);
         let steps = self.apply_config(config)?;
@@ -77,7 +79,7 @@ impl Controller {
         steps.iter().map(ToString::to_string).collect()
     }
 
-    /// Makes the data plane hold what health says now.
+    /// Makes the data plane hold the servers that are up.
     pub(super) fn reconcile(&mut self) {
         self.reconciler.reconcile(&self.health.desired_services(&self.configuration.active));
     }
@@ -86,7 +88,8 @@ impl Controller {
     pub(super) fn repair_drift(&mut self) {
         let start = clock::now();
         if self.reconciler.has_unopened_services(&self.configuration.active) {
-            // Somebody made services where none is configured. An open data plane keeps them forwarding: next hops, attachments.
+            // Somebody made services where none is configured. An open data plane keeps them forwarding: next hops,
+            // attachments.
             if let Err(e) = self.apply_config(self.configuration.active.clone()) {
                 tracing::error!("cannot serve the services made by others: {e:#}");
             }
@@ -132,9 +135,6 @@ impl Controller {
     }
 }
 
-fn with_reason(
-    events: Vec<(ServiceKey, evenkeel_core::health::HealthEvent)>,
-    reason: &str,
-) -> impl Iterator<Item = PendingEvent> {
+fn with_reason(events: Vec<(ServiceKey, HealthEvent)>, reason: &str) -> impl Iterator<Item = PendingEvent> {
     events.into_iter().map(move |(service, event)| PendingEvent { service, event, reason: reason.to_owned() })
 }

@@ -1,8 +1,8 @@
 //! The configuration part: the configuration in force and where it comes from.
 //!
-//! Three layers make the configuration in force: the file; on top of it the real servers that discovery resolved from names;
-//! on top of these the overrides that an operator made with `evenkeel server`. The file is kept apart so that each layer can
-//! change alone.
+//! Three layers make the configuration in force: the file; on top of it the real servers that discovery resolved from
+//! names; on top of these the overrides that an operator made with `evenkeel server`. The file is kept apart so that
+//! each layer can change alone.
 
 use std::path::PathBuf;
 
@@ -34,8 +34,8 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// An empty configuration with the overrides and resolved servers of an earlier daemon. `error` describes the blocks of
-    /// the file that were skipped.
+    /// An empty configuration with the overrides and resolved servers of an earlier daemon. `error` describes the
+    /// blocks of the file that were skipped.
     pub fn new(args: &Args, path: PathBuf, error: Option<String>) -> Configuration {
         Configuration {
             path,

@@ -9,8 +9,8 @@
 //! | [`Notifications`] | FIFOs, notify scripts, mail |
 //! | [`Network`] | netlink socket, virtual MAC interfaces, firewall rules |
 //!
-//! A part knows no other part: what it needs of one it gets as an argument. The files that import `Controller` connect parts:
-//! `apply_config`, `reload`, `overrides`, `events`; `status` and `dump` only read.
+//! A part knows no other part: what it needs of one it gets as an argument. The files that import `Controller` connect
+//! parts: `apply_config`, `reload`, `overrides`, `events`; `status` and `dump` only read.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,17 +35,17 @@ pub struct Controller {
     pub args: Args,
     /// When this process started.
     pub started: Instant,
-    /// See the file header.
+    /// The configuration and its layers.
     pub configuration: Configuration,
-    /// See the file header.
+    /// The data plane.
     pub reconciler: Reconciler,
-    /// See the file header.
+    /// Health of services and servers.
     pub health: Health,
-    /// See the file header.
+    /// Results of tracked objects.
     pub tracking: Tracking,
-    /// See the file header.
+    /// FIFOs, scripts and mail.
     pub notifications: Notifications,
-    /// See the file header.
+    /// Devices and firewall rules.
     pub network: Network,
     /// The router thread.
     pub router: router::Handle,

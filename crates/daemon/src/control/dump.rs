@@ -1,5 +1,6 @@
-//! Dumps on a signal, in keepalived's formats: keepalived.data, keepalived.stats and keepalived.json, in $TMPDIR or /tmp unless
-//! the configuration names other files. It reads the controller and changes nothing, but for the counters that SIGRTMAX-1 resets.
+//! Dumps on a signal, in keepalived's formats: keepalived.data, keepalived.stats and keepalived.json, in $TMPDIR or
+//! /tmp unless the configuration names other files. It reads the controller and changes nothing, but for the counters
+//! that SIGRTMAX-1 resets.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -67,7 +68,8 @@ fn tracked_processes(controller: &Controller) -> impl Iterator<Item = (&TrackPro
     })
 }
 
-/// Replaces a file in a directory that others can write, where a link may have its name: creates a new file and renames it.
+/// Replaces a file in a directory that others can write, where a link may have its name: creates a new file and renames
+/// it.
 fn replace_file(path: &Path, text: &str) -> io::Result<()> {
     let new = path.with_extension(format!("{}.{}", path.extension().unwrap_or_default().display(), std::process::id()));
     let _ = fs::remove_file(&new);

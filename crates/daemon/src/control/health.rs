@@ -1,10 +1,12 @@
 //! The health part: which real servers are up, which services have their quorum, and which checks are suspended.
 //!
-//! A verdict of a check becomes health events ([`Health::handle_verdict`]). Events wait until all verdicts that arrived together are
-//! handled: then the data plane changes once, and only afterwards FIFOs, scripts and mail are notified. Traffic comes first.
+//! A verdict of a check becomes health events ([`Health::handle_verdict`]). Events wait until all verdicts that arrived
+//! together are handled: then the data plane changes once, and only afterwards FIFOs, scripts and mail are notified.
+//! Traffic comes first.
 //!
-//! Checks are of two kinds. Active checks send probes from the edge process. Passive checks send none: BFD_CHECK follows a BFD
-//! session and FILE_CHECK follows a tracked file ([`Health::handle_bfd_change`], [`Health::handle_file_change`]).
+//! Checks are of two kinds. Active checks send probes from the edge process. Passive checks send none: BFD_CHECK
+//! follows a BFD session and FILE_CHECK follows a tracked file ([`Health::handle_bfd_change`],
+//! [`Health::handle_file_change`]).
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -99,9 +101,9 @@ impl Health {
         self.handle_verdict_if_new(id, (up, effect), &result);
     }
 
-    /// `ha_suspend`: suspends the checks of services whose address is on no device of this director, and resumes the others.
-    /// Returns the services whose state changed, true for suspended; with `all`, which a new configuration needs, every
-    /// service that has `ha_suspend`. `addresses` lists the addresses of this director.
+    /// `ha_suspend`: suspends the checks of services whose address is on no device of this director, and resumes the
+    /// others. Returns the services whose state changed, true for suspended; with `all`, which a new configuration
+    /// needs, every service that has `ha_suspend`. `addresses` lists the addresses of this director.
     pub fn update_suspended(
         &mut self,
         config: &Config,

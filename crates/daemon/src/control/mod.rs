@@ -1,7 +1,7 @@
 //! The control thread: it receives events, requests and signals, and calls the parts of the [`Controller`].
 //!
-//! It is the main thread of the worker process, and the only one that changes the data plane. It may be slow for a moment:
-//! the router thread and the edge thread run on.
+//! It is the main thread of the worker process, and the only one that changes the data plane. It may be slow for a
+//! moment: the router thread and the edge thread run on.
 //!
 //! | question | file |
 //! | --- | --- |
@@ -58,7 +58,8 @@ const RT_PRIORITY: u8 = 50;
 const REPAIR_INTERVAL: Duration = Duration::from_secs(5);
 /// How often `reload_time_file` is read.
 const RELOAD_TIME_POLL: Duration = Duration::from_secs(1);
-/// Maximum number of edge events that are handled before the data plane changes: verdicts that arrive together cost one change.
+/// Maximum number of edge events that are handled before the data plane changes: verdicts that arrive together cost one
+/// change.
 const MAX_EVENT_BATCH: usize = 4096;
 
 /// What the control thread receives.
@@ -81,7 +82,8 @@ enum StopKind {
     HandOver,
 }
 
-/// Runs the control thread until the daemon stops. `skipped` describes the blocks of the file that were skipped at start.
+/// Runs the control thread until the daemon stops. `skipped` describes the blocks of the file that were skipped at
+/// start.
 pub fn run(
     args: &Args,
     path: PathBuf,
@@ -241,7 +243,8 @@ fn feed_watchdog(controller: &Controller) {
     }
 }
 
-/// Stops the threads. For [`StopKind::Release`] also removes what the daemon put into the system, and runs `shutdown_script`.
+/// Stops the threads. For [`StopKind::Release`] also removes what the daemon put into the system, and runs
+/// `shutdown_script`.
 async fn stop(mut controller: Controller, mut inputs: Inputs, router_thread: JoinHandle<()>, kind: StopKind) {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     let release_vrrp = !controller.args.dont_release_vrrp;

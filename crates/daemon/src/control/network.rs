@@ -1,5 +1,5 @@
-//! The network part: what the control thread changes in the system's network besides the data plane: interfaces with virtual
-//! MAC addresses, firewall rules for them, and IGMP reports of link-local groups.
+//! The network part: changes of the system's network outside the data plane: interfaces with virtual MAC addresses,
+//! firewall rules for them, and IGMP reports of link-local groups.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,7 +15,8 @@ use super::vmacs::Vmacs;
 use crate::args::Args;
 use crate::firewall;
 
-/// nftables priority of the rules unless `nftables_priority` names another: before the filters of others, which are at 0.
+/// nftables priority of the rules unless `nftables_priority` names another: before the filters of others, which are at
+/// 0.
 const DEFAULT_PRIORITY: i32 = -1;
 
 /// Devices and firewall rules of this daemon.
@@ -31,8 +32,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// Creates the interfaces of a configuration and starts the firewall thread. An interface that is missing is an error
-    /// with `--strict` only.
+    /// Creates the interfaces of a configuration and starts the firewall thread. An interface that is missing is an
+    /// error with `--strict` only.
     pub fn start(args: &Args, config: &Config) -> anyhow::Result<Network> {
         let mut netlink = Netlink::new()?;
         for name in required_interfaces(config) {

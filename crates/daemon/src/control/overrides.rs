@@ -1,5 +1,5 @@
-//! Changes of the configuration in force that do not come from the file: overrides of an operator and names that resolve to
-//! other servers.
+//! Changes of the configuration in force that do not come from the file: overrides of an operator and names that
+//! resolve to other servers.
 
 use evenkeel_core::discovery::{NameQuery, ResolvedServer};
 use evenkeel_core::ipc::Reply;
@@ -9,7 +9,8 @@ use super::controller::Controller;
 use super::persisted;
 
 impl Controller {
-    /// Applies an override and saves it. Rejects it if it matches no real server, or if its configuration cannot be applied.
+    /// Applies an override and saves it. Rejects it if it matches no real server, or if its configuration cannot be
+    /// applied.
     pub(super) fn apply_override(&mut self, change: Override) -> Reply {
         let mut overrides = self.configuration.overrides.clone();
         let file = self.configuration.discovery.apply(&self.configuration.file);

@@ -1,4 +1,5 @@
-//! State that outlives the daemon until the next boot: overrides and resolved servers, as JSON files in the run directory.
+//! State that outlives the daemon until the next boot: overrides and resolved servers, as JSON files in the run
+//! directory.
 //!
 //! A file that cannot be read is not fatal: the daemon starts without the state and logs what is lost.
 

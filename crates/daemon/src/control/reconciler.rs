@@ -1,9 +1,10 @@
 //! The reconciler: it owns the open data plane and makes it hold the desired services.
 //!
-//! The data plane is the only truth about services. `known` caches the services that it held after the last step, so that one
-//! change costs one message; `None` means that it must be observed first. Every few seconds [`Reconciler::repair`] observes it again:
-//! what differs from the desired services is drift, a change by somebody else, which is set back or only shown
-//! (`hand_changes`). Services that are not configured are external: they are shown and never changed.
+//! The data plane is the only truth about services. `known` caches the services that it held after the last step, so
+//! that one change costs one message; `None` means that it must be observed first. Every few seconds
+//! [`Reconciler::repair`] observes it again: what differs from the desired services is drift, a change by somebody
+//! else, which is set back or only shown (`hand_changes`). Services that are not configured are external: they are
+//! shown and never changed.
 
 use std::collections::BTreeSet;
 
@@ -51,8 +52,8 @@ impl Reconciler {
         Reconciler { plane: None, attach_error: None, external, known: None, next_observation, paths }
     }
 
-    /// Opens the data plane that a configuration needs, if none is open. Takes over what an earlier daemon left, even if
-    /// nothing is to be balanced any more: to remove it. Returns the servers that the earlier daemon had found down.
+    /// Opens the data plane that a configuration needs, if none is open. Takes over what an earlier daemon left, even
+    /// if nothing is to be balanced any more: to remove it. Returns the servers that the earlier daemon had found down.
     pub fn open(&mut self, config: &Config, netlink: &mut Netlink) -> anyhow::Result<DownServers> {
         let is_needed = !config.virtual_servers.is_empty() || plane::has_leftovers(&self.paths);
         if self.plane.is_some() || !is_needed {
@@ -84,7 +85,8 @@ impl Reconciler {
         Ok(down)
     }
 
-    /// Switches to the other kind of data plane if a configuration asks for it. `desired` gives the services to begin with.
+    /// Switches to the other kind of data plane if a configuration asks for it. `desired` gives the services to begin
+    /// with.
     pub fn switch(
         &mut self,
         config: &Config,
@@ -207,8 +209,8 @@ impl Reconciler {
         log_errors("tune the data plane", plane.tune(config));
     }
 
-    /// Starts and stops the synchronisation of connections with another director. `is_master`: whether the instance that
-    /// `lvs_sync_daemon` names is master; `None` if it names none.
+    /// Starts and stops the synchronisation of connections with another director. `is_master`: whether the instance
+    /// that `lvs_sync_daemon` names is master; `None` if it names none.
     pub fn update_connection_sync(&mut self, config: &Config, is_master: Option<bool>) {
         let Some(plane) = &mut self.plane else { return };
         log_errors("synchronise connections", plane.update_connection_sync(config, is_master));

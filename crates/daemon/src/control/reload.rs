@@ -1,5 +1,5 @@
-//! Reloads: the file is read again and its configuration applied. A rejected reload changes nothing: the configuration in
-//! force stays, and `status` shows why.
+//! Reloads: the file is read again and its configuration applied. A rejected reload changes nothing: the configuration
+//! in force stays, and `status` shows why.
 
 use std::path::Path;
 

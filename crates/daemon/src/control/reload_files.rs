@@ -1,4 +1,5 @@
-//! Reloads at a time that a file says (`reload_time_file`), and the file that is there while one is read (`reload_file`).
+//! The files of reloads: `reload_time_file` holds the time of the next reload; `reload_file` exists while a reload
+//! reads the configuration.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,17 +7,18 @@ use std::path::{Path, PathBuf};
 use evenkeel_core::reload_time::ReloadTime;
 use evenkeel_sys::clock;
 
-/// The next reload that is planned, if one is.
+/// The next reload of `reload_time_file`.
 #[derive(Default)]
 pub struct ReloadSchedule {
-    /// What the file said last, and the moment that it means.
+    /// The file's text when it was last read, and the Unix time that it means, if it means one in the future.
     last_read: Option<(String, Option<i64>)>,
 }
 
 impl ReloadSchedule {
-    /// Looks at the file: is the time come? Then it is removed, unless it is for every day.
-    pub fn is_due(&mut self, wanted: Option<&(String, bool)>) -> bool {
-        let Some((path, repeat)) = wanted else {
+    /// Reads the file; true if its time has come. The file is then removed, unless the reload is repeated every day
+    /// (`reload_repeat`). `file`: its path, and whether to repeat.
+    pub fn is_due(&mut self, file: Option<&(String, bool)>) -> bool {
+        let Some((path, repeat)) = file else {
             self.last_read = None;
             return false;
         };
@@ -32,13 +34,13 @@ impl ReloadSchedule {
         if at > now {
             return false;
         }
-        tracing::info!("reloading, as {path} says");
+        tracing::info!(file = %path, "reloading at the time of reload_time_file {path}");
         if *repeat {
             self.schedule(path, text);
         } else {
             self.last_read = None;
             if let Err(e) = fs::remove_file(path) {
-                tracing::warn!("{path} cannot be removed, and is not looked at before it changes: {e}");
+                tracing::warn!(file = %path, "cannot remove {path}: {e}; no reload before the file changes");
                 self.last_read = Some((text, None));
             }
         }
@@ -49,14 +51,16 @@ impl ReloadSchedule {
         let now = clock::time_of_day().as_secs() as i64;
         let at = match ReloadTime::parse(&text) {
             Err(e) => {
-                tracing::warn!("{path}: {e}");
+                tracing::warn!(file = %path, "{path}: {e}");
                 None
             }
             Ok(when) => {
                 let at = clock::to_unix_seconds(&when).filter(|at| *at > now);
                 match at {
-                    Some(at) => tracing::info!("{path}: the next reload is in {} s", at - now),
-                    None => tracing::warn!("{path}: {} is past, or no day of the calendar", text.trim()),
+                    Some(at) => tracing::info!(file = %path, "{path}: the next reload is in {} s", at - now),
+                    None => {
+                        tracing::warn!(file = %path, "{path}: {} is in the past, or not in the calendar", text.trim())
+                    }
                 }
                 at
             }
@@ -65,11 +69,12 @@ impl ReloadSchedule {
     }
 }
 
-/// Is there while it lives.
+/// `reload_file`: exists as long as this value.
 pub struct ReloadMarker(Option<PathBuf>);
 
 impl ReloadMarker {
-    /// Makes the file, or empties it.
+    /// Creates or truncates the file. `path`: as configured; an empty one means the default name in the run directory.
+    /// `None`: no file.
     pub fn create(path: Option<&str>, run_dir: &Path) -> ReloadMarker {
         let path = match path {
             None => return ReloadMarker(None),
@@ -79,7 +84,7 @@ impl ReloadMarker {
         match fs::write(&path, b"") {
             Ok(()) => ReloadMarker(Some(path)),
             Err(e) => {
-                tracing::warn!("write {}: {e}", path.display());
+                tracing::warn!(file = %path.display(), "reload_file: write {}: {e}", path.display());
                 ReloadMarker(None)
             }
         }

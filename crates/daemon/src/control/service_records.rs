@@ -128,8 +128,8 @@ impl ServiceRecords {
         out
     }
 
-    /// Applies a new configuration. Services, servers and checks that stay keep their health; `down` names servers of new
-    /// services that start as down.
+    /// Applies a new configuration. Services, servers and checks that stay keep their health; `down` names servers of
+    /// new services that start as down.
     pub fn configure(&mut self, old: &Config, new: &Config, down: &DownServers, now: Instant) -> ConfigureOutcome {
         let mut out = ConfigureOutcome::default();
         let old_servers = by_key(old);
@@ -229,8 +229,8 @@ impl ServiceRecords {
     }
 }
 
-/// The checked servers that an earlier daemon had taken out of their services, or had set to weight 0 (`inhibit_on_failure`).
-/// They start as down: a passing check brings them back, not a restart of the daemon.
+/// The checked servers that an earlier daemon had taken out of their services, or had set to weight 0
+/// (`inhibit_on_failure`). They start as down: a passing check brings them back, not a restart of the daemon.
 pub fn servers_found_down(config: &Config, observed: &Services) -> DownServers {
     let mut down = DownServers::new();
     for v in &config.virtual_servers {
@@ -278,9 +278,9 @@ pub fn weight_effect(verdict: Verdict) -> WeightEffect {
     verdict.weight.map_or(WeightEffect::None, WeightEffect::Set)
 }
 
-/// The verdict of a FILE_CHECK for the number in its file, by keepalived's rules (recorded run `file_check`). With weight 0 the
-/// number must be 0, or with `reverse` must not. Otherwise the number, multiplied by the weight, is added to the server's
-/// weight; a product of -2^31 + 1 or less means down.
+/// The verdict of a FILE_CHECK for the number in its file, by keepalived's rules (recorded run `file_check`). With
+/// weight 0 the number must be 0, or with `reverse` must not. Otherwise the number, multiplied by the weight, is added
+/// to the server's weight; a product of -2^31 + 1 or less means down.
 pub fn file_check_verdict(kind: &CheckKind, number: i32) -> (bool, WeightEffect) {
     let CheckKind::File { weight, reverse, .. } = kind else { return (true, WeightEffect::None) };
     if *weight == 0 {

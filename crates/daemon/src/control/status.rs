@@ -1,5 +1,5 @@
-//! What `evenkeel status` shows, and its JSON: everything is gathered here, from the parts of the controller and from the router
-//! and edge threads. The fields and their meanings are in `evenkeel_core::ipc::Status`.
+//! What `evenkeel status` shows, and its JSON: everything is gathered here, from the parts of the controller and from
+//! the router and edge threads. The fields and their meanings are in `evenkeel_core::ipc::Status`.
 //!
 //! Nothing is computed for its own sake: a new fact belongs to a part, and this file reads it.
 

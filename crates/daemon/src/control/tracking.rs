@@ -1,7 +1,7 @@
 //! The tracking part: the last results of tracked scripts, files, processes and BFD sessions.
 //!
-//! VRRP instances get these results from the edge thread directly. They are kept here for `status`, and for passive checks
-//! that a new configuration adds: such a check starts with the present result.
+//! VRRP instances get these results from the edge thread directly. They are kept here for `status`, and for passive
+//! checks that a new configuration adds: such a check starts with the present result.
 
 use std::collections::BTreeMap;
 

@@ -1,11 +1,12 @@
-//! Virtual MAC interfaces: the macvlan and ipvlan devices of `use_vmac` and `use_ipvlan`, created on a base device and removed at stop.
+//! Virtual MAC interfaces: the macvlan and ipvlan devices of `use_vmac` and `use_ipvlan`, created on a base device and
+//! removed at stop.
 //!
-//! The alias of a device names the instance of evenkeel that created it: devices of an earlier daemon are recognised by it. A
-//! device that matches the configuration is kept, so that a hand-over moves no address. If the base device vanishes and comes
-//! back, its virtual MAC interfaces are created again.
+//! The alias of a device names the instance of evenkeel that created it: devices of an earlier daemon are recognised by
+//! it. A device that matches the configuration is kept, so that a hand-over moves no address. If the base device
+//! vanishes and comes back, its virtual MAC interfaces are created again.
 //!
-//! Some sysctls of the base device must change as well. Their former values are saved in a file, because a daemon that was
-//! killed restores nothing: the next one does.
+//! Some sysctls of the base device must change as well. Their former values are saved in a file, because a daemon that
+//! was killed restores nothing: the next one does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -41,7 +42,8 @@ fn matches_config(link: &Link, v: &Vmac) -> bool {
 }
 
 impl Vmacs {
-    /// No interface is configured. `saved_file` holds the sysctls that an earlier daemon changed, one a line: device, name, value.
+    /// No interface is configured. `saved_file` holds the sysctls that an earlier daemon changed, one a line: device,
+    /// name, value.
     pub fn new(instance: &str, saved_file: PathBuf) -> Self {
         let text = fs::read_to_string(&saved_file).unwrap_or_default();
         let line = |l: &str| match l.split(' ').collect::<Vec<_>>()[..] {
@@ -60,8 +62,8 @@ impl Vmacs {
         }
     }
 
-    /// Removes interfaces that are not configured any more, creates the others, and restores sysctls of base devices that have
-    /// none left.
+    /// Removes interfaces that are not configured any more, creates the others, and restores sysctls of base devices
+    /// that have none left.
     pub fn configure(&mut self, netlink: &mut Netlink, wanted: &[Vmac]) {
         let before = std::mem::replace(&mut self.wanted, wanted.to_vec());
         let first = !std::mem::replace(&mut self.leftovers_checked, true);
@@ -133,10 +135,10 @@ impl Vmacs {
 
     /// Sets sysctls (the kernel's ip-sysctl) of an interface and its base device.
     ///
-    /// - `arp_ignore`, `arp_announce`: each device answers ARP for its own addresses only and asks with its own only. Otherwise
-    ///   peers would learn the virtual address at the base device's MAC address.
-    /// - `accept_local`, `rp_filter`: packets that arrive on one device and are answered on the other are not dropped as
-    ///   spoofed.
+    /// - `arp_ignore`, `arp_announce`: each device answers ARP for its own addresses only and asks with its own only.
+    ///   Otherwise peers would learn the virtual address at the base device's MAC address.
+    /// - `accept_local`, `rp_filter`: packets that arrive on one device and are answered on the other are not dropped
+    ///   as spoofed.
     /// - IPv6 sysctls: the kernel sends nothing from the virtual MAC address on its own.
     fn set_sysctls(&mut self, v: &Vmac) {
         let all_filter = sysctl::get_conf(Family::V4, "all", "rp_filter").unwrap_or(0);

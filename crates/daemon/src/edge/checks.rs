@@ -1,5 +1,5 @@
-//! Active health checks: the probe scheduler decides which probe is due, tokio tasks execute the probes, and changed verdicts become
-//! events.
+//! Active health checks: the probe scheduler decides which probe is due, tokio tasks execute the probes, and changed
+//! verdicts become events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,8 +72,8 @@ impl Checks {
         let possible = wanted.min(descriptors.saturating_sub(SPARE_FDS).max(16) as usize);
         if possible < wanted {
             tracing::warn!(
-                "health checks: {possible} probes at a time instead of {wanted}: the limit of open files is {descriptors} \
-                 (raise LimitNOFILE or RLIMIT_NOFILE)"
+                "health checks: {possible} probes at a time instead of {wanted}: the limit of open files is \
+                 {descriptors} (raise LimitNOFILE or RLIMIT_NOFILE)"
             );
         }
         self.scheduler.set_max_running(possible);

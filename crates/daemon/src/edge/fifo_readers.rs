@@ -1,4 +1,5 @@
-//! FIFO readers: the programs of `notify_fifo_script` and the like, which read a notify FIFO. A reader that ends is started again.
+//! FIFO readers: the programs of `notify_fifo_script` and the like, which read a notify FIFO. A reader that ends is
+//! started again.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The mailer (`smtp_server`): it sends one message after another, retries temporary errors, and drops messages when too many wait.
+//! The mailer (`smtp_server`): it sends one message after another, retries temporary errors, and drops messages when
+//! too many wait.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The messages between worker and edge process, over a socket pair.
 //!
-//! A message is its length in bytes (u32, little endian) and its encoding by postcard. Both ends are the same program, so that the
-//! encoding needs no version.
+//! A message is its length in bytes (u32, little endian) and its encoding by postcard. Both ends are the same program,
+//! so that the encoding needs no version.
 
 use std::io;
 use std::time::Duration;
@@ -155,11 +155,11 @@ mod tests {
         write_message(&mut a, &Request::Configure(Box::new(settings.clone()))).await.expect("written");
         write_message(&mut a, &Request::ConfigureChecks(checks.clone())).await.expect("written");
         drop(a);
-        let Ok(Some(Request::Configure(heard))) = read_message(&mut b).await else { panic!("settings") };
-        assert!(*heard == settings && !heard.is_idle());
-        let Ok(Some(Request::ConfigureChecks(heard))) = read_message(&mut b).await else { panic!("checks") };
-        let of = |all: &[CheckConfig]| all.iter().map(|c| (c.id, c.check.clone())).collect::<Vec<_>>();
-        assert_eq!(of(&heard), of(&checks));
+        let Ok(Some(Request::Configure(read))) = read_message(&mut b).await else { panic!("settings") };
+        assert!(*read == settings && !read.is_idle());
+        let Ok(Some(Request::ConfigureChecks(read))) = read_message(&mut b).await else { panic!("checks") };
+        let ids = |all: &[CheckConfig]| all.iter().map(|c| (c.id, c.check.clone())).collect::<Vec<_>>();
+        assert_eq!(ids(&read), ids(&checks));
         assert!(matches!(read_message::<Request>(&mut b).await, Ok(None)), "the peer has closed");
     }
 }

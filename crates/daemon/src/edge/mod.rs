@@ -1,7 +1,7 @@
 //! The edge: everything that talks to the outside and may be slow: health checks, scripts, name lookups, mail.
 //!
-//! It runs in a process of its own ([`process`]), which a thread of the worker supervises ([`supervisor`]). If the edge process
-//! hangs, crashes or is killed, VRRP and forwarding go on, and the next one continues with the last results.
+//! It runs in a process of its own ([`process`]), which a thread of the worker supervises ([`supervisor`]). If the edge
+//! process hangs, crashes or is killed, VRRP and forwarding go on, and the next one continues with the last results.
 
 mod checks;
 mod discovery;

@@ -1,5 +1,5 @@
-//! Notify scripts. As keepalived, all are started at once and none is waited for. With `notify_ordered`, the scripts of one object
-//! run one after another; if its state changes several times meanwhile, only the last state is notified.
+//! Notify scripts. As keepalived, all are started at once and none is waited for. With `notify_ordered`, the scripts of
+//! one object run one after another; if its state changes several times meanwhile, only the last state is notified.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -39,7 +39,8 @@ impl Notification {
 /// Runs notify scripts.
 pub struct NotifyScripts {
     events: UnboundedSender<Event>,
-    /// `notify_ordered`: one queue for each [`Notification::queue_key`]. A queue holds one notification, which a newer one replaces.
+    /// `notify_ordered`: one queue for each [`Notification::queue_key`]. A queue holds one notification, which a newer
+    /// one replaces.
     queues: BTreeMap<String, (watch::Sender<Option<Notification>>, JoinHandle<()>)>,
     /// `notify_ordered`: the time limit of each script; `None`: scripts run at once.
     ordered_timeout: Option<Duration>,

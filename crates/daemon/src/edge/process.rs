@@ -1,5 +1,5 @@
-//! The edge process: this program, started by the worker with a socket as standard input, and without the capabilities that change
-//! networks or load programs into the kernel. It ends when the worker closes the socket.
+//! The edge process: this program, started by the worker with a socket as standard input, and without the capabilities
+//! that change networks or load programs into the kernel. It ends when the worker closes the socket.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -16,9 +16,9 @@ use super::Event;
 use super::messages::{self, Report, Request};
 use super::tasks::EdgeTasks;
 
-/// The capabilities that the process keeps, by their numbers in capability.h. It reads files of other users, runs scripts as other
-/// users and kills them; probes use low ports, firewall marks, raw packets and many descriptors; priority and memory locking
-/// are configurable. A script that runs as root gets all capabilities of root.
+/// The capabilities that the process keeps, by their numbers in capability.h. It reads files of other users, runs
+/// scripts as other users and kills them; probes use low ports, firewall marks, raw packets and many descriptors;
+/// priority and memory locking are configurable. A script that runs as root gets all capabilities of root.
 const KEPT_CAPS: &[u32] = &[
     1,  // CAP_DAC_OVERRIDE
     2,  // CAP_DAC_READ_SEARCH
@@ -57,8 +57,8 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Ignores signals that are sent to the whole daemon: the worker acts on them and closes the socket. Handlers and not SIG_IGN,
-/// which scripts would inherit.
+/// Ignores signals that are sent to the whole daemon: the worker acts on them and closes the socket. Handlers and not
+/// SIG_IGN, which scripts would inherit.
 fn ignore_signals() -> io::Result<Vec<Signal>> {
     let kinds = [
         SignalKind::terminate(),

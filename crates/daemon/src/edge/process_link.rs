@@ -65,8 +65,8 @@ pub struct ProcessLink {
 }
 
 impl ProcessLink {
-    /// Starts this program again as the edge process. /proc/self/exe is the program in memory; the file of its name may be a newer
-    /// one.
+    /// Starts this program again as the edge process. /proc/self/exe is the program in memory; the file of its name may
+    /// be a newer one.
     pub fn start() -> std::io::Result<ProcessLink> {
         let (ours, theirs) = StdStream::pair()?;
         let mut command = Command::new("/proc/self/exe");
@@ -84,7 +84,8 @@ impl ProcessLink {
             }
         });
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
-        // After the machine was suspended, the missed pings are not sent all at once: left unanswered they would count as a hang.
+        // After the machine was suspended, the missed pings are not sent all at once: left unanswered they would count
+        // as a hang.
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(ProcessLink { child, writer, reports, last_id: 0, pending: HashMap::new(), heartbeat, unanswered: 0 })
     }
@@ -141,8 +142,8 @@ impl ProcessLink {
         request(self.last_id)
     }
 
-    /// Waits for the end of a process that failed, kills it if need be, and describes how it ended. Those who wait for replies
-    /// are released.
+    /// Waits for the end of a process that failed, kills it if need be, and describes how it ended. Those who wait for
+    /// replies are released.
     pub async fn reap(mut self, failure: ProcessFailure) -> String {
         self.pending.clear();
         if let ProcessFailure::NotResponding = failure {

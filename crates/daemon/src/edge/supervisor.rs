@@ -1,8 +1,8 @@
-//! The edge supervisor: a thread of the worker that starts the edge process when there is work for it, forwards messages both
-//! ways, and starts the process again when it dies or hangs.
+//! The edge supervisor: a thread of the worker that starts the edge process when there is work for it, forwards
+//! messages both ways, and starts the process again when it dies or hangs.
 //!
-//! A dead edge process changes no state: virtual routers keep the last results of tracked objects, real servers keep the
-//! verdicts of their checks. The next process gets these results and continues.
+//! A dead edge process changes no state: virtual routers keep the last results of tracked objects, real servers keep
+//! the verdicts of their checks. The next process gets these results and continues.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -148,8 +148,8 @@ impl EdgeSupervisor {
         }
     }
 
-    /// What a new process is sent first: the results of its predecessor, its settings, the request that needed it, and what was
-    /// queued.
+    /// What a new process is sent first: the results of its predecessor, its settings, the request that needed it, and
+    /// what was queued.
     fn initial_requests(&mut self, first: Request) -> Vec<Request> {
         let mut out = Vec::new();
         if self.has_died {

@@ -1,5 +1,5 @@
-//! The tasks of the edge process: it handles the worker's requests, and runs one task for each tracked script, tracked file, FIFO
-//! reader and name, and one for all tracked processes.
+//! The tasks of the edge process: it handles the worker's requests, and runs one task for each tracked script, tracked
+//! file, FIFO reader and name, and one for all tracked processes.
 //!
 //! A new configuration stops the tasks that are gone or changed, and starts the missing ones; the others continue.
 
@@ -103,7 +103,8 @@ impl EdgeTasks {
         }
     }
 
-    /// Reports, under this number, when notify scripts have been started and mail is sent. Meanwhile requests are handled.
+    /// Reports, under this number, when notify scripts have been started and mail is sent. Meanwhile requests are
+    /// handled.
     fn flush(&mut self, id: u64) {
         let (scripts, mails) = (self.notify_scripts.flush(), self.mailer.as_ref().map(Mailer::flush));
         let replies = self.replies.clone();

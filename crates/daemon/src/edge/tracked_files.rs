@@ -24,7 +24,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the directory is tried that inotify could not watch.
 const WATCH_RETRY: Duration = Duration::from_secs(1);
 
-/// Tracks a file until the task is stopped. `was_tracked`: an edge process before this one tracked it, and has applied `init_file`.
+/// Tracks a file until the task is stopped. `was_tracked`: an edge process before this one tracked it, and has applied
+/// `init_file`.
 pub async fn run(file: TrackFile, was_tracked: bool, events: UnboundedSender<Event>) {
     if !was_tracked {
         let file = file.clone();

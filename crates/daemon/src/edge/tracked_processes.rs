@@ -1,5 +1,5 @@
-//! Tracked processes (`track_process`): /proc is scanned regularly for new processes; the exit of a process that counts is reported by
-//! its pidfd at once.
+//! Tracked processes (`track_process`): /proc is scanned regularly for new processes; the exit of a process that counts
+//! is reported by its pidfd at once.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;

@@ -23,7 +23,8 @@ pub async fn run(script: VrrpScript, previous: Option<bool>, secure: bool, event
             Ok(status) => (status.success(), status.to_string()),
             Err(reason) => (false, reason),
         };
-        // An exit status is a result of the script; everything else is worth a warning: it could not run, or was killed.
+        // An exit status is a result of the script; everything else is worth a warning: it could not run, or was
+        // killed.
         if !ok && detail != last_error && !detail.starts_with("exit status") {
             tracing::warn!(script = %script.name, "script {} did not run to its end: {detail}", script.name);
         }

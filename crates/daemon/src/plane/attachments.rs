@@ -8,8 +8,9 @@ use evenkeel_sys::bpf::ethtool::strips_vlan_tags;
 use evenkeel_sys::bpf::{AttachMode, Attachments};
 use evenkeel_sys::netlink::{Link, Netlink};
 
-/// The devices to attach to by interface index, and how: those with virtual addresses of instances, those with an address of a
-/// service, and those of `dataplane_interface`. None if there is no service. `external`: services of others.
+/// The devices to attach to by interface index, and how: those with virtual addresses of instances, those with an
+/// address of a service, and those of `dataplane_interface`. None if there is no service. `external`: services of
+/// others.
 pub fn wanted_attachments(
     netlink: &mut Netlink,
     config: &Config,
@@ -37,7 +38,8 @@ pub fn wanted_attachments(
     wanted
 }
 
-/// The attachments whose device removes VLAN tags before XDP sees the frame: frames of its VLANs then look like its own.
+/// The attachments whose device removes VLAN tags before XDP sees the frame: frames of its VLANs then look like its
+/// own.
 pub fn vlan_tag_errors(attachments: &Attachments, links: &[Link]) -> Vec<String> {
     let carries_vlans = |l: &Link| links.iter().any(|v| v.vlan.is_some() && v.lower == Some(l.index));
     let is_xdp = |mode: &AttachMode| matches!(mode, AttachMode::NativeXdp | AttachMode::GenericXdp);

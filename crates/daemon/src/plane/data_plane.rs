@@ -46,8 +46,8 @@ pub trait DataPlane {
     fn kind(&self) -> PlaneKind;
     /// Whether it was running at start, with services of an earlier daemon.
     fn is_inherited(&self) -> bool;
-    /// Reads the services. What a data plane does not keep is taken from `desired`: the removal policy, and how a server that is this
-    /// director is reached.
+    /// Reads the services. What a data plane does not keep is taken from `desired`: the removal policy, and how a
+    /// server that is this director is reached.
     fn observe(&mut self, desired: &Services) -> Result<PlaneObservation>;
     /// Makes desired services this daemon's, even if somebody else made them.
     fn claim(&mut self, desired: &Services);
@@ -75,8 +75,8 @@ pub trait DataPlane {
     fn status(&mut self) -> DataPlaneStatus;
     /// What it put into the system and removes at stop, for `status`.
     fn installed(&self) -> Vec<String>;
-    /// `lvs_sync_daemon`: sends connections to another director (master) or receives them (backup). `is_master`: the state of the
-    /// instance that it is bound to; `None` if it is bound to none, which means both.
+    /// `lvs_sync_daemon`: sends connections to another director (master) or receives them (backup). `is_master`: the
+    /// state of the instance that it is bound to; `None` if it is bound to none, which means both.
     fn update_connection_sync(&mut self, config: &Config, is_master: Option<bool>) -> Vec<Error>;
     /// Removes what it put into the system; with `all`, external services too.
     fn release(self: Box<Self>, netlink: &mut Netlink, all: bool);

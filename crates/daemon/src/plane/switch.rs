@@ -2,11 +2,12 @@
 //!
 //! At any moment one of them creates connections, and each connection is in the data plane that forwards it:
 //!
-//! 1. The new data plane gets the services. If it is the packet path it is in standby: packets of connections that it does not have
-//!    go on to the kernel, so to IPVS.
+//! 1. The new data plane gets the services. If it is the packet path it is in standby: packets of connections that it
+//!    does not have go on to the kernel, so to IPVS.
 //! 2. The old data plane goes to standby if it is the packet path: from now on IPVS creates connections.
 //! 3. The new data plane imports the connections. If it is the packet path, it forwards these from now on.
-//! 4. The new data plane creates connections. IPVS still forwards those that it created meanwhile, until they are imported too.
+//! 4. The new data plane creates connections. IPVS still forwards those that it created meanwhile, until they are
+//!    imported too.
 //! 5. The old data plane is released.
 
 use std::time::Duration;
@@ -21,7 +22,8 @@ use super::data_plane::{DataPlane, UpdateReason};
 const NEIGHBOUR_POLL: Duration = Duration::from_millis(20);
 const NEIGHBOUR_POLLS: u32 = 50;
 
-/// Moves the services and connections of `old` to `new`, and returns `new`. Errors are logged: a switch is not taken back.
+/// Moves the services and connections of `old` to `new`, and returns `new`. Errors are logged: a switch is not taken
+/// back.
 pub fn switch_plane(
     mut old: Box<dyn DataPlane>,
     mut new: Box<dyn DataPlane>,

@@ -90,7 +90,8 @@ impl DataPlane for XdpDataPlane {
         Ok(result.unknown + result.table_full)
     }
 
-    /// A new configuration detaches the program from all other devices. An event does not: an address may be gone for a moment.
+    /// A new configuration detaches the program from all other devices. An event does not: an address may be gone for a
+    /// moment.
     fn update_attachments(&mut self, netlink: &mut Netlink, config: &Config, reason: UpdateReason) -> Vec<String> {
         let mut errors = Vec::new();
         let Ok(links) = netlink.links() else { return errors };

@@ -1,7 +1,7 @@
 //! Virtual addresses: added to their devices for masters, removed for others. Static addresses too.
 //!
-//! Additions and removals are decided by the last observation, so that a takeover does not wait for a listing. If the observation
-//! is old, the kernel rejects the change, which is no error.
+//! Additions and removals are decided by the last observation, so that a takeover does not wait for a listing. If the
+//! observation is old, the kernel rejects the change, which is no error.
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -13,8 +13,8 @@ use evenkeel_sys::netlink::InterfaceAddr;
 use super::thread::RouterThread;
 
 impl RouterThread {
-    /// Adds the addresses of masters and the static ones, and removes those of other instances. Addresses that are not configured are
-    /// not touched.
+    /// Adds the addresses of masters and the static ones, and removes those of other instances. Addresses that are not
+    /// configured are not touched.
     pub(super) fn reconcile_addresses(&mut self) {
         self.remove_unwanted_routes();
         let wanted: HashSet<(String, IpAddr)> = self.master_vips().map(|v| (v.dev.clone(), v.addr)).collect();

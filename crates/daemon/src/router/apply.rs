@@ -6,7 +6,8 @@ use super::messages::Event;
 use super::thread::{RouterThread, mastership_key};
 
 impl RouterThread {
-    /// Carries out the outputs of an entry, and queues its next deadline. Must be called after every input of the engine.
+    /// Carries out the outputs of an entry, and queues its next deadline. Must be called after every input of the
+    /// engine.
     pub(super) fn apply_outputs(&mut self, i: usize) {
         while let Some(output) = self.entries[i].router.poll_output() {
             match output {
@@ -67,8 +68,8 @@ impl RouterThread {
         self.report_transition(&self.entries[i].router, (from, to), reason, false);
     }
 
-    /// Sends the last packets of an instance that has stopped, and reports its transition. It is not recorded as master any more, so
-    /// that no later daemon continues its mastership.
+    /// Sends the last packets of an instance that has stopped, and reports its transition. It is not recorded as master
+    /// any more, so that no later daemon continues its mastership.
     pub(super) fn send_final_outputs(&self, router: &mut Router, deleted: bool) {
         while let Some(output) = router.poll_output() {
             match output {
@@ -92,8 +93,8 @@ fn log_warning(name: &str, output: &Output) {
     match output {
         Output::OtherMaster { peer, priority } => tracing::warn!(
             instance = %name, %peer, priority,
-            "{name}: master, and receives adverts of another master, {peer}, priority {priority}: check the link between \
-             them, and whether the virtual_router_id is used twice"
+            "{name}: master, and receives adverts of another master, {peer}, priority {priority}: check the link \
+             between them, and whether the virtual_router_id is used twice"
         ),
         Output::PacketRejected { peer, reason } => {
             tracing::warn!(instance = %name, %peer, "{name}: rejected a VRRP packet of {peer}: {reason}")

@@ -127,7 +127,10 @@ impl BfdSessions {
                 if let Err(reason) = e.handle_packet(now, ttl, &buf[..n]) {
                     if !e.rejected.contains_key(&reason) {
                         let name = &e.session.config().name;
-                        tracing::warn!(session = %name, peer = %from, "BFD session {name}: rejected a packet of {from}: {reason:?}");
+                        tracing::warn!(
+                            session = %name, peer = %from,
+                            "BFD session {name}: rejected a packet of {from}: {reason:?}"
+                        );
                     }
                     *e.rejected.entry(reason).or_default() += 1;
                 }
@@ -236,8 +239,8 @@ impl SessionEntry {
                     }
                     // An unreachable neighbour is what the session detects: no warning.
                     if let Some(Err(e)) = self.sender.as_ref().map(|s| s.send(&packet)) {
-                        let cfg = self.session.config();
-                        tracing::debug!(session = %cfg.name, "BFD session {}: cannot send to {}: {e}", cfg.name, cfg.neighbour);
+                        let (name, peer) = (&self.session.config().name, self.session.config().neighbour);
+                        tracing::debug!(session = %name, %peer, "BFD session {name}: cannot send to {peer}: {e}");
                     }
                 }
             }

@@ -1,4 +1,5 @@
-//! A new configuration of the router thread. Instances with the same identity keep their state; others are stopped and started.
+//! A new configuration of the router thread. Instances with the same identity keep their state; others are stopped and
+//! started.
 
 use std::collections::BTreeSet;
 
@@ -79,8 +80,8 @@ impl RouterThread {
         }
     }
 
-    /// Reconfigures the instances that stay and adds the others, in the order of the configuration. Returns the indexes of those that
-    /// were added.
+    /// Reconfigures the instances that stay and adds the others, in the order of the configuration. Returns the indexes
+    /// of those that were added.
     fn configure_instances(&mut self, instances: Vec<VrrpInstance>, now: Instant) -> Vec<usize> {
         let mut old = std::mem::take(&mut self.entries);
         let mut added = Vec::new();
@@ -137,8 +138,8 @@ impl RouterThread {
         e.router.handle(now, Input::Start(previous));
     }
 
-    /// `promote_secondaries` (the kernel's ip-sysctl): the other addresses of a device stay when its primary address is removed. Sets it
-    /// on these devices, and restores it on others.
+    /// `promote_secondaries` (the kernel's ip-sysctl): the other addresses of a device stay when its primary address is
+    /// removed. Sets it on these devices, and restores it on others.
     pub(super) fn set_promote_secondaries(&mut self, wanted: &BTreeSet<String>) {
         const SETTING: &str = "promote_secondaries";
         for dev in wanted {

@@ -1,4 +1,5 @@
-//! `vrrp_hold_until_frame`: an instance stays silent until any frame arrives on its link. A sniffer listens while an instance waits.
+//! `vrrp_hold_until_frame`: an instance stays silent until any frame arrives on its link. A sniffer listens while an
+//! instance waits.
 
 use std::time::Duration;
 

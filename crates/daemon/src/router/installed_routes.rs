@@ -13,13 +13,14 @@ pub struct InstalledRoutes {
     pub rules: Vec<RuleSpec>,
     /// The configured routes and rules were added once to the lists above: an earlier daemon may have left any of them.
     pub leftovers_added: bool,
-    /// Routes and rules with `no_track` that somebody else deleted. They are not installed again before the next transition.
+    /// Routes and rules with `no_track` that somebody else deleted. They are not installed again before the next
+    /// transition.
     pub released: (Vec<RouteSpec>, Vec<RuleSpec>),
 }
 
-/// Removes deleted items from the list, so that they are installed again; those with `no_track` stay in it and are added to `released`.
-/// Returns whether there is anything to install. If it is not certain that an item was deleted, it is installed again, which does
-/// no harm, but not released.
+/// Removes deleted items from the list, so that they are installed again; those with `no_track` stay in it and are
+/// added to `released`. Returns whether there is anything to install. If it is not certain that an item was deleted, it
+/// is installed again, which does no harm, but not released.
 pub fn take_removed<T: Clone + PartialEq + Display>(
     installed: &mut Vec<T>,
     released: &mut Vec<T>,

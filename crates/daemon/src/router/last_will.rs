@@ -1,5 +1,5 @@
-//! Last wills: for every master, the packets that resign its mastership and the addresses to remove, in memory that the supervisor reads
-//! if this process dies.
+//! Last wills: for every master, the packets that resign its mastership and the addresses to remove, in memory that the
+//! supervisor reads if this process dies.
 
 use evenkeel_core::model::{Auth, Transport};
 use evenkeel_core::vrrp::State;
@@ -27,8 +27,8 @@ impl RouterThread {
         }
     }
 
-    /// Renews a will whose packet is authenticated by AH or signed: peers reject the sequence number or time of the old packet once
-    /// another advert was sent.
+    /// Renews a will whose packet is authenticated by AH or signed: peers reject the sequence number or time of the old
+    /// packet once another advert was sent.
     pub(super) fn refresh_signed_will(&mut self, i: usize) {
         let cfg = self.entries[i].router.config();
         if matches!(cfg.auth, Auth::Ah(_)) || cfg.signing.is_some() {

@@ -1,5 +1,5 @@
-//! The log queue: the router thread's log lines are written by the control thread, because a log that blocks (a full disk, a journal
-//! that hangs) must not delay an advert.
+//! The log queue: the router thread's log lines are written by the control thread, because a log that blocks (a full
+//! disk, a journal that hangs) must not delay an advert.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;

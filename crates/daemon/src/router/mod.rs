@@ -1,8 +1,9 @@
 //! The router thread: VRRP and BFD, in real time.
 //!
-//! The engines are values (`evenkeel_core::vrrp`, `evenkeel_core::bfd`); this thread has their sockets, timers and addresses. It
-//! must never wait: no name is looked up, nothing is listed, no file is written but one mapped word, and log lines go through
-//! [`log_queue`]. Listing devices and addresses takes the kernel's network lock, so another thread does it ([`observer`]).
+//! The engines are values (`evenkeel_core::vrrp`, `evenkeel_core::bfd`); this thread has their sockets, timers and
+//! addresses. It must never wait: no name is looked up, nothing is listed, no file is written but one mapped word, and
+//! log lines go through [`log_queue`]. Listing devices and addresses takes the kernel's network lock, so another thread
+//! does it ([`observer`]).
 //!
 //! | file | content |
 //! | --- | --- |

@@ -1,5 +1,5 @@
-//! The network's state as input of the engines: links, source addresses, tracked interfaces and static objects. Also the ports, which
-//! follow the devices.
+//! The network's state as input of the engines: links, source addresses, tracked interfaces and static objects. Also
+//! the ports, which follow the devices.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -20,7 +20,8 @@ fn port_key(cfg: &VrrpInstance) -> PortKey {
 }
 
 impl RouterThread {
-    /// Gives the observed links and addresses to the engines, opens ports, and puts back addresses that somebody removed.
+    /// Gives the observed links and addresses to the engines, opens ports, and puts back addresses that somebody
+    /// removed.
     pub(super) fn apply_network_state(&mut self) {
         let ports: BTreeSet<PortKey> = self.entries.iter().map(|e| port_key(e.router.config())).collect();
         for key in ports {
@@ -125,8 +126,8 @@ impl RouterThread {
         groups
     }
 
-    /// The source address of an instance's adverts: the configured one; otherwise the first address of its interface that is not
-    /// virtual, over IPv6 the first link-local one (RFC 9568, 5.1.2.1).
+    /// The source address of an instance's adverts: the configured one; otherwise the first address of its interface
+    /// that is not virtual, over IPv6 the first link-local one (RFC 9568, 5.1.2.1).
     fn source_address(&self, cfg: &VrrpInstance, vips: &HashSet<IpAddr>) -> Option<IpAddr> {
         if let Some(source) = cfg.source_address {
             let exists = || self.observed.addresses.values().any(|a| a.addr == source);

@@ -1,17 +1,17 @@
-//! The observer: a thread that lists devices and addresses after every change, and reports deletions of routes and rules, for the
-//! router thread.
+//! The observer: a thread that lists devices and addresses after every change, and reports deletions of routes and
+//! rules, for the router thread.
 //!
-//! Listing takes the kernel's network lock, which others may hold for seconds; the router thread must not wait for it. An
-//! observation may be old by the time it is used: the kernel then rejects the change that is based on it, and the event of the
-//! other change brings a newer observation.
+//! Listing takes the kernel's network lock, which others may hold for seconds; the router thread must not wait for it.
+//! An observation may be old by the time it is used: the kernel then rejects the change that is based on it, and the
+//! event of the other change brings a newer observation.
 
 use evenkeel_sys::netlink::{DeletionSubscription, Monitor, Netlink};
 
 use super::messages::{Command, Handle};
 use super::observation::Observation;
 
-/// Starts the thread. Returns the first observation, and the subscription that enables reports of deleted routes and rules; those
-/// that `own_socket` deletes are not reported.
+/// Starts the thread. Returns the first observation, and the subscription that enables reports of deleted routes and
+/// rules; those that `own_socket` deletes are not reported.
 pub fn start(router: Handle, own_socket: &Netlink) -> anyhow::Result<(Observation, DeletionSubscription)> {
     // The monitor listens before the first observation, so that no change between the two is lost.
     let mut monitor = Monitor::new(false)?;

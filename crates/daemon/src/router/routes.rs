@@ -1,7 +1,7 @@
 //! Routes and rules: virtual ones, installed while their instance is master, and static ones.
 //!
-//! They are installed after the addresses that they need and removed before them, because the kernel deletes routes with the
-//! address that they use. What somebody else deletes is installed again, unless it has `no_track`.
+//! They are installed after the addresses that they need and removed before them, because the kernel deletes routes
+//! with the address that they use. What somebody else deletes is installed again, unless it has `no_track`.
 
 use evenkeel_core::model::{RouteSpec, RuleSpec, TrackedObject};
 use evenkeel_core::vrrp::State;
@@ -63,8 +63,8 @@ impl RouterThread {
         }
     }
 
-    /// Makes the next [`RouterThread::install_routes`] install the routes and rules of an entry, even if they are in the list: they may
-    /// be gone.
+    /// Makes the next [`RouterThread::install_routes`] install the routes and rules of an entry, even if they are in
+    /// the list: they may be gone.
     pub(super) fn forget_installed(&mut self, i: usize) {
         let cfg = self.entries[i].router.config();
         self.installed.routes.retain(|r| !cfg.routes.contains(r));
@@ -93,8 +93,8 @@ impl RouterThread {
         self.statics.routes.iter().map(route).chain(self.statics.rules.iter().map(rule))
     }
 
-    /// Installs the routes and rules of masters that are missing. Call it after addresses are added. `again`: also those in the list,
-    /// because the kernel may have deleted routes of a device that was down.
+    /// Installs the routes and rules of masters that are missing. Call it after addresses are added. `again`: also
+    /// those in the list, because the kernel may have deleted routes of a device that was down.
     pub(super) fn install_routes(&mut self, again: bool) {
         if self.has_no_routes() {
             return;

@@ -35,8 +35,8 @@ impl RouterThread {
         }
     }
 
-    /// Makes the other members of a group assert their mastership as well: a peer that became master of one address was cut off
-    /// from all of them.
+    /// Makes the other members of a group assert their mastership as well: a peer that became master of one address was
+    /// cut off from all of them.
     pub(super) fn assert_group(&mut self, i: usize) {
         let Some(group) = self.entries[i].router.config().sync_group.clone() else { return };
         for j in (0..self.entries.len()).filter(|j| *j != i) {

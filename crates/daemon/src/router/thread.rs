@@ -1,8 +1,8 @@
 //! The state of the router thread, and its loop.
 //!
-//! One turn: wait in ppoll(2), read what arrived, fire what is due, apply the engines' outputs. Packets are read before timers fire,
-//! so that a thread that was delayed does not take over from a master whose adverts are in its socket. Addresses are set in
-//! the turn of the transition, after its advert.
+//! One turn: wait in ppoll(2), read what arrived, fire what is due, apply the engines' outputs. Packets are read before
+//! timers fire, so that a thread that was delayed does not take over from a master whose adverts are in its socket.
+//! Addresses are set in the turn of the transition, after its advert.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -51,8 +51,8 @@ pub(super) struct Port {
 /// A VRRP instance.
 pub(super) struct RouterEntry {
     pub router: Router,
-    /// Its addresses existed when it started, left by an earlier daemon, and no master has been seen since: they stay until one
-    /// is.
+    /// Its addresses existed when it started, left by an earlier daemon, and no master has been seen since: they stay
+    /// until one is.
     pub keeps_found_addresses: bool,
     /// It owns its addresses (priority 255) and they existed before it: they are the host's and are never removed.
     pub owns_addresses: bool,
@@ -119,8 +119,8 @@ struct ReadyFds {
     ports: Vec<PortKey>,
 }
 
-/// The key of a virtual router in the mastership record: FNV-1a over its identity. It must be the same in every version of this
-/// program.
+/// The key of a virtual router in the mastership record: FNV-1a over its identity. It must be the same in every version
+/// of this program.
 pub(super) fn mastership_key(cfg: &VrrpInstance) -> u64 {
     let (interface, family, vrid) = cfg.identity();
     interface
@@ -199,8 +199,8 @@ impl RouterThread {
         }
     }
 
-    /// Sleeps until a packet, a command or a deadline. Also tells the supervisor until when the thread may sleep: only deadlines of
-    /// engines count, for the others may be late.
+    /// Sleeps until a packet, a command or a deadline. Also tells the supervisor until when the thread may sleep: only
+    /// deadlines of engines count, for the others may be late.
     fn wait(&self) -> ReadyFds {
         let engines = self.deadlines.first().map(|(d, _)| *d).into_iter().chain(self.bfd.next_deadline()).min();
         self.will_store.set_wake_deadline(engines);

@@ -22,8 +22,8 @@ impl RouterThread {
         }
     }
 
-    /// Sends a packet of an instance. With a virtual MAC address it is a frame on the interface of that address, unless the
-    /// destination is unicast.
+    /// Sends a packet of an instance. With a virtual MAC address it is a frame on the interface of that address, unless
+    /// the destination is unicast.
     pub(super) fn transmit_packet(&self, router: &Router, to: IpAddr, ttl: u8, packet: &[u8]) {
         let cfg = router.config();
         let port = self.ports.get(&(cfg.receive_device().to_owned(), cfg.transport()));

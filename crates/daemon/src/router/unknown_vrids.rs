@@ -1,5 +1,5 @@
-//! Adverts of unknown VRIDs: virtual routers that this director does not configure. They are counted, and logged once for each sender
-//! and VRID if `log_unknown_vrids` is set.
+//! Adverts of unknown VRIDs: virtual routers that this director does not configure. They are counted, and logged once
+//! for each sender and VRID if `log_unknown_vrids` is set.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -46,7 +46,10 @@ impl UnknownVrids {
         }
         match vrid {
             Some(vrid) => {
-                tracing::info!(device, peer = %from, "{device}: {from} sends adverts of VRID {vrid}, which is not configured here")
+                tracing::info!(
+                    device, peer = %from,
+                    "{device}: {from} sends adverts of VRID {vrid}, which is not configured here"
+                )
             }
             None => {
                 tracing::info!(device, peer = %from, "{device}: {from} sends adverts that are too short for a VRID")

@@ -1,4 +1,5 @@
-//! The notify FIFOs (`notify_fifo`, `vrrp_notify_fifo`, `lvs_notify_fifo`), and the lines written to them, which are keepalived's.
+//! The notify FIFOs (`notify_fifo`, `vrrp_notify_fifo`, `lvs_notify_fifo`), and the lines written to them, which are
+//! keepalived's.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,8 +34,8 @@ impl Fifos {
         self.write_line(&format!("{kind} \"{name}\" {state} {priority}\n"), |f| f.vrrp);
     }
 
-    /// Writes a transition of a real server: `RS [10.0.0.7]:tcp:80 [10.0.0.1]:tcp:80 UP`. keepalived ends such lines with a NUL
-    /// byte after the newline, which is a bug that readers of lines trip over; this does not.
+    /// Writes a transition of a real server: `RS [10.0.0.7]:tcp:80 [10.0.0.1]:tcp:80 UP`. keepalived ends such lines
+    /// with a NUL byte after the newline, which is a bug that readers of lines trip over; this does not.
     pub fn write_server(&mut self, server: &str, service: &str, state: &str) {
         self.write_line(&format!("RS {server} {service} {state}\n"), |f| f.servers);
     }
@@ -47,7 +48,8 @@ impl Fifos {
     fn write_line(&mut self, line: &str, is_reader: impl Fn(&Fifo) -> bool) {
         for (f, open) in self.0.iter_mut().filter(|(f, _)| is_reader(f)) {
             if let Err(e) = open.write_line(line.as_bytes()) {
-                tracing::warn!(fifo = %f.path, "the line `{}` was not written to the FIFO {}: {e}", line.trim_end(), f.path);
+                let (fifo, line) = (&f.path, line.trim_end());
+                tracing::warn!(%fifo, "the line `{line}` was not written to the FIFO {fifo}: {e}");
             }
         }
     }

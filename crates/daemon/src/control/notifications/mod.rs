@@ -1,8 +1,8 @@
 //! The notifications part: FIFOs, notify scripts and mail, and the results of notify scripts.
 //!
-//! A line is written to the FIFOs at once, so that the order of lines is the order of events. Scripts and mail go to the edge
-//! process, which starts scripts in this order and waits for none. Texts, states and names are keepalived's: its scripts and
-//! readers of its FIFOs work unchanged.
+//! A line is written to the FIFOs at once, so that the order of lines is the order of events. Scripts and mail go to
+//! the edge process, which starts scripts in this order and waits for none. Texts, states and names are keepalived's:
+//! its scripts and readers of its FIFOs work unchanged.
 
 mod fifos;
 
@@ -109,8 +109,8 @@ impl Notifications {
         run_scripts(edge, format!("INSTANCE {instance}"), edge::LOWER_PRIORITY, notify.lower_priority);
     }
 
-    /// Logs a health event and notifies FIFOs, scripts and mail. Of a virtual server group only one address, the one that is
-    /// marked for it, notifies.
+    /// Logs a health event and notifies FIFOs, scripts and mail. Of a virtual server group only one address, the one
+    /// that is marked for it, notifies.
     pub fn notify_health(&mut self, edge: &edge::Handle, config: &Config, pending: &PendingEvent) {
         let Some(v) = config.virtual_servers.iter().find(|v| v.key == pending.service) else { return };
         if v.group.as_ref().is_some_and(|(_, notifies)| !notifies) {

@@ -1,4 +1,5 @@
-//! Import of connections into IPVS, as messages of connection synchronisation: IPVS takes them as if another director had sent them.
+//! Import of connections into IPVS, as messages of connection synchronisation: IPVS takes them as if another director
+//! had sent them.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! The kernel's IPVS as a data plane, over generic netlink, as keepalived drives it.
 //!
-//! A service belongs to this daemon if it added it, or if it is configured. The keys of its services are recorded in a file, so that
-//! the next daemon knows which ones to remove after a crash. Services of others are external.
+//! A service belongs to this daemon if it added it, or if it is configured. The keys of its services are recorded in a
+//! file, so that the next daemon knows which ones to remove after a crash. Services of others are external.
 
 mod errors;
 mod import;

@@ -44,8 +44,8 @@ pub fn service_record(entry: &ServiceEntry, dests: &[DestEntry]) -> Option<Servi
     })
 }
 
-/// The specification of a destination. IPVS replaces the forwarding method of a destination on this host by `Local`: the desired method
-/// is assumed then.
+/// The specification of a destination. IPVS replaces the forwarding method of a destination on this host by `Local`:
+/// the desired method is assumed then.
 fn dest_spec(d: &Dest, desired: Option<&DestSpec>) -> DestSpec {
     let spec = match d.method {
         FwdMethod::Local => {

@@ -1,4 +1,5 @@
-//! Connection synchronisation (`lvs_sync_daemon`): the kernel's daemons that send connections to another director, or receive them.
+//! Connection synchronisation (`lvs_sync_daemon`): the kernel's daemons that send connections to another director, or
+//! receive them.
 
 use evenkeel_core::ipvs::{Change, SyncDaemon, SyncRole};
 use evenkeel_core::model::SyncConfig;

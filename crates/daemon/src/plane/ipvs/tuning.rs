@@ -11,8 +11,8 @@ use evenkeel_sys::ipvs_backend::IpvsBackend;
 pub struct AppliedTuning(Option<Tuning>);
 
 impl AppliedTuning {
-    /// Applies a tuning. The first time only values that differ from IPVS's defaults are set; afterwards all, since the configuration
-    /// may have gone back to a default.
+    /// Applies a tuning. The first time only values that differ from IPVS's defaults are set; afterwards all, since the
+    /// configuration may have gone back to a default.
     pub fn apply(&mut self, ipvs: &mut Ipvs, tuning: &Tuning) -> Vec<Error> {
         if self.0.as_ref() == Some(tuning) {
             return Vec::new();
