@@ -24,18 +24,19 @@ balancing with health checks, in XDP or in the kernel's IPVS. It takes keepalive
 line.";
 
 const AFTER_HELP: &str = "\
-Argument forms:
-  FILE         a path; a relative path is relative to the working directory
-  NAME         letters, digits, - and _
-  MASK         an octal number up to 777
+Forms of arguments:
+  FILE, LOG    a path, absolute or relative to the working directory
+  INSTANCE     letters, digits, - and _, at most 64
+  MASK         an octal number up to 777, as 022
   FACILITY     0 to 7, local0 to local7, user or daemon
-  [LOG]        may be omitted; write it directly after a short option: -t/tmp/log, -g/var/log/evenkeel
+  [LOG]        in brackets: may be omitted
 
 Example: check a configuration, then run it in the foreground with debug messages on standard error
   evenkeeld -t -f /etc/keepalived/keepalived.conf
   evenkeeld -n -l -D -f /etc/keepalived/keepalived.conf
 
-`evenkeel status` shows the state of a running daemon; `evenkeel check` explains a configuration file.";
+See also: `evenkeel status` (state of a running daemon), `evenkeel check` (diagnostics of a configuration file with
+explanations), evenkeeld(8).";
 
 /// The command line of evenkeeld.
 #[derive(Parser, Clone, Debug)]
@@ -153,7 +154,7 @@ pub struct Args {
     #[arg(long, default_value = "main", value_parser = parse_instance_name)]
     pub instance: String,
     /// Format of log lines on standard error
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
     /// Print the version
     #[arg(short = 'v', long, action = ArgAction::Version)]

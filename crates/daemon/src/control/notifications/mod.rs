@@ -29,7 +29,7 @@ pub enum VrrpObject<'a> {
 }
 
 impl<'a> VrrpObject<'a> {
-    fn words(self) -> (&'static str, &'a str) {
+    fn kind_and_name(self) -> (&'static str, &'a str) {
         match self {
             VrrpObject::Instance(name) => ("INSTANCE", name),
             VrrpObject::Group(name) => ("GROUP", name),
@@ -81,7 +81,7 @@ impl Notifications {
     /// Notifies FIFOs and scripts of a transition.
     pub fn notify_transition(&mut self, edge: &edge::Handle, transition: VrrpTransition<'_>, notify: &NotifyConfig) {
         let VrrpTransition { object, to, deleted, priority } = transition;
-        let (kind, name) = object.words();
+        let (kind, name) = object.kind_and_name();
         let (state, script) = match (to, deleted) {
             (State::Master, _) => ("MASTER", &notify.master),
             (State::Backup, _) => ("BACKUP", &notify.backup),
