@@ -107,7 +107,7 @@ fn another_xdp_program_stays_attached_and_is_reported() {
     net.start_daemon("d1", &director_config("xdp"));
     net.wait_state("d1", "V", State::Master);
     assert_eq!(net.status("d1").expect("answers").dataplane.attachments, []);
-    assert!(net.lan.log("d1").contains("another XDP program is there"), "{}", net.lan.log("d1"));
+    assert!(net.lan.log("d1").contains("another XDP program is attached"), "{}", net.lan.log("d1"));
     assert!(net.lan.ip("d1", "link show eth0").expect("shown").contains("xdp"), "it stays attached");
     // Frames that the other program passes reach tc.
     net.write_config("d1", &director_config("tc"));
