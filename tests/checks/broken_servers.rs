@@ -122,7 +122,8 @@ fn firewalls_are_distinguished() {
             respond(s, |s| drop(s.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello")));
         });
     }
-    // Drop; two kinds of reject; connections of which only the handshake passes, blocked in the one direction or the other.
+    // Drop; two kinds of reject; connections of which only the handshake passes, blocked in the one direction or the
+    // other.
     let rules = "table inet wall {\n chain in {\n type filter hook input priority 0;\n tcp dport 7031 drop\n \
         tcp dport 7032 reject with icmp type admin-prohibited\n tcp dport 7033 reject with tcp reset\n \
         tcp dport 7034 tcp flags & (syn | psh) == psh drop\n }\n \
@@ -169,8 +170,8 @@ fn every_transition_of_a_flapping_server_is_in_the_history() {
     });
     let s = server_status(&net, 1).expect("there");
     assert!(!s.up);
-    // One failure takes it down (`retry 0`). The URL that failed must pass, and then the whole list of URLs, which has one
-    // entry: two consecutive good responses bring it up.
+    // One failure takes it down (`retry 0`). The URL that failed must pass, and then the whole list of URLs, which has
+    // one entry: two consecutive good responses bring it up.
     let (mut up, mut good, mut wanted) = (true, 0, Vec::new());
     for response in RESPONSES.bytes() {
         good = if response == b'+' { good + 1 } else { 0 };

@@ -46,9 +46,9 @@ fn compare_active_servers(theirs: &ServerStates, ours: &ServerStates, max_latene
     Ok(())
 }
 
-/// keepalived sends a mail for each line about a real server in the FIFO, with exceptions: it also sends one for a server that
-/// was up when its first MISC_CHECK passes, and it sends none for FILE_CHECKs, for `alpha` servers that stay down, and at its
-/// stop. In these cases our mails agree with our FIFO.
+/// keepalived sends a mail for each line about a real server in the FIFO, with exceptions: it also sends one for a
+/// server that was up when its first MISC_CHECK passes, and it sends none for FILE_CHECKs, for `alpha` servers that
+/// stay down, and at its stop. In these cases our mails agree with our FIFO.
 fn compare_mails(run: &Run, ours: &Behaviour) -> Result<(), String> {
     let subject = |line: &String| {
         let (names, state) = line.split_once(' ')?.1.rsplit_once(' ')?;

@@ -1,5 +1,5 @@
-//! Discovery of real servers by name, with Debian's dnsmasq as name server: changes are applied, and the last servers stay
-//! while no name server answers.
+//! Discovery of real servers by name, with Debian's dnsmasq as name server: changes are applied, and the last servers
+//! stay while no name server answers.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -70,7 +70,8 @@ fn resolved_servers_follow_changes_and_stay_while_no_name_server_answers() {
     let shown = String::from_utf8_lossy(&net.evenkeel("d1", &["status"]).stdout).into_owned();
     assert!(shown.contains("192.168.1.11:80 (app.example.org)"), "{shown}");
 
-    // Without a name server nothing changes, and status reports the failure. A restart of the daemon changes nothing, too.
+    // Without a name server nothing changes, and status reports the failure. A restart of the daemon changes nothing,
+    // too.
     net.lan.signal(dns, Signal::SIGKILL).expect("ends");
     let warned = || net.status("d1").filter(|s| s.warnings.iter().any(|w| w.contains("its 2 last servers are kept")));
     eventually("the failure is reported", TEST_TIMEOUT, warned);

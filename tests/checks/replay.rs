@@ -1,8 +1,10 @@
-//! The recorded runs of keepalived, replayed with evenkeeld: the same servers fail at the same times, and evenkeeld must do
-//! the same as keepalived. All runs are replayed at the same time, each in its own namespace; the slowest takes 34 s.
+//! The recorded runs of keepalived, replayed with evenkeeld: the same servers fail at the same times, and evenkeeld
+//! must do the same as keepalived. All runs are replayed at the same time, each in its own namespace; the slowest takes
+//! 34 s.
 //!
-//! Two things differ from the recordings. Their real servers are ports of 127.0.0.1 with NAT; ours are addresses with DR. And
-//! evenkeeld adds a sorry server before it removes the last real server, so that states are compared instead of steps.
+//! Two things differ from the recordings. Their real servers are ports of 127.0.0.1 with NAT; ours are addresses with
+//! DR. And evenkeeld adds a sorry server before it removes the last real server, so that states are compared instead of
+//! steps.
 
 use std::collections::BTreeMap;
 use std::fs;

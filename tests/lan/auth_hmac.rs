@@ -49,10 +49,7 @@ fn signing_is_introduced_and_keys_are_changed_without_a_second_master() {
         assert_eq!((i.state, i.counters.rejected.len()), (state, 0), "{host}: {:?}", i.counters.rejected);
         assert_eq!(net.lan.log(host).matches("-> MASTER").count(), usize::from(host == "d1"), "{}", net.lan.log(host));
     }
-    assert_eq!(
-        net.instance("d2", "V").expect("answers").accepted_senders,
-        ["192.168.1.2 is master, with priority 150"]
-    );
+    assert_eq!(net.instance("d2", "V").expect("answers").senders, ["192.168.1.2 is master, with priority 150"]);
 }
 
 #[test]
@@ -65,7 +62,7 @@ fn a_director_with_another_key_is_rejected_and_reported() {
         net.wait_state(host, "V", State::Master);
     }
     let why = eventually("the reason is in the status", TEST_TIMEOUT, || {
-        let senders = net.instance("d1", "V")?.accepted_senders;
+        let senders = net.instance("d1", "V")?.senders;
         senders.into_iter().find(|h| h.contains("rejected"))
     });
     assert_eq!(why, "adverts from 192.168.1.3 are rejected: its signature does not match the key of auth_hmac");

@@ -9,8 +9,8 @@ use evenkeel_core::model::{Track, VrrpVersion};
 use evenkeel_testkit::sim::{Cluster, LinkFaults, SplitMix64, instance, tracked_script};
 
 /// One history: six rounds of faults, each of which is healed. After each heal there is exactly one master, the one of
-/// highest priority, within the protocol's bound, and it stays master. In a third of the histories each host has two links
-/// and a sync group over them.
+/// highest priority, within the protocol's bound, and it stays master. In a third of the histories each host has two
+/// links and a sync group over them.
 fn run_history(seed: u64) {
     let mut r = SplitMix64::new(seed ^ 0x5eed);
     let n = 2 + r.below(4) as usize;
@@ -85,7 +85,8 @@ fn inject_fault(c: &mut Cluster, interval: Duration, priorities: u64) {
     }
 }
 
-/// On each link there is one master, which has the highest priority and holds the address; all links have the same master.
+/// On each link there is one master, which has the highest priority and holds the address; all links have the same
+/// master.
 fn assert_converged(c: &Cluster, seed: u64, round: u32) {
     for link in 0..c.links() {
         let masters = c.masters(link);
@@ -158,8 +159,9 @@ const ACTIONS: [fn(&mut Cluster, usize); 9] = [
     |c, i| c.pause(i, Duration::from_millis(1500)),
 ];
 
-/// Runs every sequence of `depth` actions on any host, with a short or a long time after each. After every sequence and a
-/// heal there is one master, the one of highest priority, within the bound, and no second master that receives its adverts.
+/// Runs every sequence of `depth` actions on any host, with a short or a long time after each. After every sequence and
+/// a heal there is one master, the one of highest priority, within the bound, and no second master that receives its
+/// adverts.
 fn explore_faults(c: &Cluster, depth: usize, done: &mut Vec<(usize, usize)>, count: &mut u64) {
     let mut healed = c.clone();
     healed.heal();

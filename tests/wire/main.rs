@@ -1,9 +1,10 @@
-//! VRRP on the wire: the frames of keepalived 2.2.7 and 2.4.3, recorded, and ours for the same configuration. Every advert,
-//! gratuitous ARP and neighbour advertisement from start to stop must be the same, byte for byte and in the same order.
+//! VRRP on the wire: the frames of keepalived 2.2.7 and 2.4.3, recorded, and ours for the same configuration. Every
+//! advert, gratuitous ARP and neighbour advertisement from start to stop must be the same, byte for byte and in the
+//! same order.
 //!
-//! `recorded/SCENARIO.conf` is the configuration. `recorded/VERSION/SCENARIO.frames` has one line for each frame: ms since
-//! the start of the recording, and the bytes in hex. Our router runs in virtual time, and is stopped when keepalived was.
-//! `EVENKEEL_RECORDING=PART` selects recordings whose VERSION/SCENARIO contains PART.
+//! `recorded/SCENARIO.conf` is the configuration. `recorded/VERSION/SCENARIO.frames` has one line for each frame: ms
+//! since the start of the recording, and the bytes in hex. Our router runs in virtual time, and is stopped when
+//! keepalived was. `EVENKEEL_RECORDING=PART` selects recordings whose VERSION/SCENARIO contains PART.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -141,8 +142,8 @@ fn simulate_instance(
     }
 }
 
-/// A frame without the fields that cannot be compared: the IPv6 flow label, which the kernel chooses at random, and time and
-/// MAC of a signature. Which bytes keepalived's MAC covers is not known here.
+/// A frame without the fields that cannot be compared: the IPv6 flow label, which the kernel chooses at random, and
+/// time and MAC of a signature. Which bytes keepalived's MAC covers is not known here.
 fn normalize_frame(frame: &[u8]) -> Vec<u8> {
     let mut f = frame.to_vec();
     let is_signed = |f: &[u8]| f.len() == 14 + 20 + 8 + 4 * usize::from(f[14 + 20 + 3]) + 8 + 28;

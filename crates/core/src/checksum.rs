@@ -1,5 +1,5 @@
-//! The Internet checksum (RFC 1071), and the pseudo-headers that it covers: for VRRP messages and for health probes that
-//! are built as packets.
+//! The Internet checksum (RFC 1071), and the pseudo-headers that it covers: for VRRP messages and for health probes
+//! that are built as packets.
 
 use std::net::IpAddr;
 

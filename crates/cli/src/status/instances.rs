@@ -48,7 +48,7 @@ pub fn format_instance(i: &InstanceStatus, p: &Palette) -> String {
 fn format_details(i: &InstanceStatus, p: &Palette) -> String {
     let mut t = String::new();
     let is_conflict = |peer: &&String| peer.contains(" are rejected: ") || peer.contains(" is master too, ");
-    for peer in i.accepted_senders.iter().filter(is_conflict) {
+    for peer in i.senders.iter().filter(is_conflict) {
         t += &p.error(&format!("  {peer}\n"));
     }
     if let Some(vmac) = &i.vmac {

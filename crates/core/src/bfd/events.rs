@@ -5,8 +5,8 @@ use super::packet::{Diagnostic, PACKET_LEN, Packet, State};
 /// An event for a session.
 #[derive(Clone, Debug)]
 pub enum Input<'a> {
-    /// A packet for this session: its your_discr is the session's, or it is 0 and the packet comes from the neighbour (RFC
-    /// 5880, 6.8.6).
+    /// A packet for this session: its your_discr is the session's, or it is 0 and the packet comes from the neighbour
+    /// (RFC 5880, 6.8.6).
     Packet(&'a Packet),
     /// End the session, and report that to the neighbour (RFC 5880, 6.8.16).
     Stop,

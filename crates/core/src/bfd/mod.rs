@@ -1,8 +1,9 @@
-//! BFD (bidirectional forwarding detection): whether packets of a neighbour still arrive here, and ours there. RFC 5880 in
-//! asynchronous mode, without authentication and echo; RFC 5881 and RFC 5883 for its UDP packets.
+//! BFD (bidirectional forwarding detection): whether packets of a neighbour still arrive here, and ours there. RFC 5880
+//! in asynchronous mode, without authentication and echo; RFC 5881 and RFC 5883 for its UDP packets.
 //!
 //! Files: [`events`] (inputs and outputs), [`session`] ([`Session`], the state machine of one session, and its timers),
-//! [`packet`] (the control packet). Nothing here reads a clock or a socket; the router thread of `evenkeel-daemon` does.
+//! [`packet`] (the control packet). Nothing here reads a clock or a socket; the router thread of `evenkeel-daemon`
+//! does.
 
 pub mod events;
 pub mod packet;

@@ -103,7 +103,8 @@ pub struct Packet {
     pub your_discr: u32,
     /// Desired Min TX Interval: the shortest interval at which the sender sends.
     pub desired_min_tx: Duration,
-    /// Required Min RX Interval: the shortest interval at which the sender can receive. Zero: it wants no periodic packets.
+    /// Required Min RX Interval: the shortest interval at which the sender can receive. Zero: it wants no periodic
+    /// packets.
     pub required_min_rx: Duration,
 }
 

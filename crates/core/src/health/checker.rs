@@ -59,9 +59,9 @@ pub struct Checker {
 impl Checker {
     /// A check that starts now.
     ///
-    /// `spread`, 0 to 1: the place of its first probe in the warm-up. `up`: its verdict before that. `alpha`: if it starts as
-    /// down, its first failure is reported nevertheless. `is_new`: the server was added by a reload, so that retries apply
-    /// from the first probe on.
+    /// `spread`, 0 to 1: the place of its first probe in the warm-up. `up`: its verdict before that. `alpha`: if it
+    /// starts as down, its first failure is reported nevertheless. `is_new`: the server was added by a reload, so that
+    /// retries apply from the first probe on.
     pub fn new(check: &Check, now: Instant, spread: f64, (up, alpha): (bool, bool), is_new: bool) -> Self {
         let (url_count, fast_recovery) = match &check.kind {
             CheckKind::Http { urls, fast_recovery, .. } => (urls.len().max(1), *fast_recovery),
@@ -153,8 +153,8 @@ impl Checker {
         (before != self.verdict || report_down && !self.verdict.up).then_some(self.verdict)
     }
 
-    /// Handles the result of an equal probe that another check started. It counts as the result of an own probe, except that
-    /// a failure during retries is ignored: each check has its own number and interval of retries.
+    /// Handles the result of an equal probe that another check started. It counts as the result of an own probe, except
+    /// that a failure during retries is ignored: each check has its own number and interval of retries.
     pub fn handle_shared_result(&mut self, now: Instant, url: usize, result: &ProbeResult) -> Option<Verdict> {
         let is_same_url = self.next_probe.is_some() && self.url == url;
         if !is_same_url || (self.failures > 0 && !result.passed()) {
@@ -163,7 +163,8 @@ impl Checker {
         self.handle_result(now, result)
     }
 
-    /// Counts a passed probe of a server that is down. For HTTP, the URL that failed must pass first, and then all in turn.
+    /// Counts a passed probe of a server that is down. For HTTP, the URL that failed must pass first, and then all in
+    /// turn.
     fn count_recovery(&mut self) {
         match self.urls_recovered {
             None if self.is_http => {

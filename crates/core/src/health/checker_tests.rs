@@ -103,8 +103,8 @@ fn alpha_starts_down_and_one_passed_probe_brings_it_up() {
     assert_eq!(run(&mut c, "+"), [(1, 0, true)]);
 }
 
-/// keepalived's timing, recorded by tracing its IPVS calls: when a server was broken and repaired, and when it was removed
-/// and added. Seconds since the first IPVS call; `retry 2`, `delay_before_retry 1`, `delay_loop 2`, `warmup 0`.
+/// keepalived's timing, recorded by tracing its IPVS calls: when a server was broken and repaired, and when it was
+/// removed and added. Seconds since the first IPVS call; `retry 2`, `delay_before_retry 1`, `delay_loop 2`, `warmup 0`.
 #[test]
 fn servers_go_down_and_up_at_keepalived_s_times() {
     struct Recorded {

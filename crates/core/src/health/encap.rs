@@ -1,5 +1,6 @@
-//! Encapsulation of probes as the packet path encapsulates forwarded packets: an outer header of IPv4 or IPv6, and between
-//! the two GRE (RFC 2784) or GUE (draft-ietf-intarea-gue, variant 0). It must agree with the packet path's `tunnel.h`.
+//! Encapsulation of probes as the packet path encapsulates forwarded packets: an outer header of IPv4 or IPv6, and
+//! between the two GRE (RFC 2784) or GUE (draft-ietf-intarea-gue, variant 0). It must agree with the packet path's
+//! `tunnel.h`.
 
 use std::net::IpAddr;
 

@@ -85,8 +85,8 @@ fn regex_matches(regex: &Regex, pattern: &Pattern, body: &[u8]) -> Result<bool, 
     Ok(found.is_some_and(|m| pattern.max_offset.is_none_or(|max| m.start() <= max)))
 }
 
-/// keepalived's option words that become part of the expression (pcre2pattern(3), "INTERNAL OPTION SETTING" and the items at
-/// the start of a pattern).
+/// keepalived's option words that become part of the expression (pcre2pattern(3), "INTERNAL OPTION SETTING" and the
+/// items at the start of a pattern).
 const INLINE_OPTIONS: [(&str, &str); 7] = [
     ("extended_more", "(?xx)"),
     ("dupnames", "(?J)"),

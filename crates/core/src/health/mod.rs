@@ -2,8 +2,8 @@
 //!
 //! From the bottom up:
 //!
-//! - [`probe`]: [`Probe`], one request to one real server, and its [`ProbeResult`]. `expectation`: what an HTTP response must
-//!   be. `syn_probe` and `encap`: probes that are built as packets (`through_service`).
+//! - [`probe`]: [`Probe`], one request to one real server, and its [`ProbeResult`]. `expectation`: what an HTTP
+//!   response must be. `syn_probe` and `encap`: probes that are built as packets (`through_service`).
 //! - [`Checker`]: schedule and verdict of one check (retries, recovery).
 //! - [`ProbeScheduler`]: all checks. It starts probes, shares equal ones, and limits their number.
 //! - [`ServiceHealth`]: verdicts to weights, quorum and sorry server of one virtual server.
@@ -16,12 +16,12 @@
 //! A network checker with one request and one reply touches three files besides its keyword:
 //!
 //! 1. `model/check.rs`: a variant of [`Exchange`](crate::model::Exchange) with its options, and its keyword.
-//! 2. `crates/probe/src/NAME.rs`: `run`, which executes it and reports the phase of a failure. `connect.rs` and `tls.rs`
-//!    there have connections and TLS.
+//! 2. `crates/probe/src/NAME.rs`: `run`, which executes it and reports the phase of a failure. `connect.rs` and
+//!    `tls.rs` there have connections and TLS.
 //! 3. `crates/probe/src/lib.rs`: one line in `run_exchange`.
 //!
-//! The keyword is an entry in `config/keywords/checkers.rs` and an arm in `config/lower/checkers.rs`. Scheduling, retries,
-//! sharing, weights, `status` and notifications need no change.
+//! The keyword is an entry in `config/keywords/checkers.rs` and an arm in `config/lower/checkers.rs`. Scheduling,
+//! retries, sharing, weights, `status` and notifications need no change.
 
 mod checker;
 mod encap;

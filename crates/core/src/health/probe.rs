@@ -131,7 +131,8 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// The probes of a check, which the checker uses in turn: one for each URL, none for a passive check, one for all others.
+    /// The probes of a check, which the checker uses in turn: one for each URL, none for a passive check, one for all
+    /// others.
     pub fn for_check(check: &Check, service: ServiceKey, server: ServerKey) -> Vec<Probe> {
         let path = ConnectOptions { connect_ip: None, connect_port: None, ..check.connect.clone() };
         let target = Some(check.connect.target(server));

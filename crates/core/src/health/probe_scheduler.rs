@@ -1,8 +1,8 @@
 //! The probe scheduler: which probe is due, how many run at a time, and which checks its result is for.
 //!
-//! A probe that several checks need runs once. Its result is for the check that was due, and for all others that wait for
-//! their next deadline. So virtual servers that share real servers cost as much as one of them, and each check keeps its own
-//! retries and verdict.
+//! A probe that several checks need runs once. Its result is for the check that was due, and for all others that wait
+//! for their next deadline. So virtual servers that share real servers cost as much as one of them, and each check
+//! keeps its own retries and verdict.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
@@ -214,8 +214,8 @@ impl ProbeScheduler {
         }
     }
 
-    /// Replaces the set of checks. A check that does not change keeps its state and schedule. `is_reload`: retries apply from
-    /// the first probe of a new check on.
+    /// Replaces the set of checks. A check that does not change keeps its state and schedule. `is_reload`: retries
+    /// apply from the first probe of a new check on.
     pub fn reconfigure(&mut self, now: Instant, wanted: Vec<CheckConfig>, is_reload: bool) {
         let wanted_ids: HashSet<CheckId> = wanted.iter().map(|w| w.id).collect();
         let removed: Vec<CheckId> = self.by_id.keys().filter(|id| !wanted_ids.contains(id)).copied().collect();
@@ -323,7 +323,8 @@ impl ProbeScheduler {
     }
 }
 
-/// The place of a probe in the warm-up, 0 to 1: a hash of the probe, so that probes are spread evenly and keep their places.
+/// The place of a probe in the warm-up, 0 to 1: a hash of the probe, so that probes are spread evenly and keep their
+/// places.
 fn warmup_fraction(probe: &Probe) -> f64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut h = DefaultHasher::new();

@@ -34,8 +34,8 @@ fn started_probes(scheduler: &mut ProbeScheduler) -> Vec<ProbeId> {
     outputs.filter_map(|o| if let Output::StartProbe { id, .. } = o { Some(id) } else { None }).collect()
 }
 
-/// Runs a scheduler in virtual time. `probe` returns the result and the duration of a probe that starts at some time. Returns
-/// when probes started, and the reported verdicts.
+/// Runs a scheduler in virtual time. `probe` returns the result and the duration of a probe that starts at some time.
+/// Returns when probes started, and the reported verdicts.
 fn run(
     scheduler: &mut ProbeScheduler,
     until: Duration,

@@ -1,8 +1,9 @@
-//! The health of a virtual server: which of its real servers are active, with which weights; its quorum; its sorry server.
+//! The health of a virtual server: which of its real servers are active, with which weights; its quorum; its sorry
+//! server.
 //!
-//! The rules are keepalived's (keepalived.conf(5), "quorum", and recordings): the weights of healthy servers are added up.
-//! With at least `quorum + hysteresis` the service goes up; with less than `quorum - hysteresis` it goes down. While it is
-//! down, the sorry server gets all connections, if there is one.
+//! The rules are keepalived's (keepalived.conf(5), "quorum", and recordings): the weights of healthy servers are added
+//! up. With at least `quorum + hysteresis` the service goes up; with less than `quorum - hysteresis` it goes down.
+//! While it is down, the sorry server gets all connections, if there is one.
 
 use super::HealthEvent;
 use crate::model::{RealServer, ServerKey, VirtualServer, Weight};
@@ -64,7 +65,8 @@ impl ServerHealth {
         self.checks.get(check).is_none_or(|c| c.up)
     }
 
-    /// Its weight while it is up: the configured one plus the effects of checks, limited to 0 to 2^31 - 1; 0 if it is drained.
+    /// Its weight while it is up: the configured one plus the effects of checks, limited to 0 to 2^31 - 1; 0 if it is
+    /// drained.
     pub fn weight(&self) -> Weight {
         if self.drained {
             return Weight::QUIESCED;
@@ -94,8 +96,9 @@ pub struct ServiceHealth {
 }
 
 impl ServiceHealth {
-    /// The health at the start: all servers are up, except for `alpha` servers and those that `is_down` selects. Returns the
-    /// events to report: whether the quorum is reached, except that the initial down of an `alpha` service is no event.
+    /// The health at the start: all servers are up, except for `alpha` servers and those that `is_down` selects.
+    /// Returns the events to report: whether the quorum is reached, except that the initial down of an `alpha` service
+    /// is no event.
     pub fn new(v: &VirtualServer, is_down: &dyn Fn(ServerKey) -> bool) -> (ServiceHealth, Vec<HealthEvent>) {
         let mut health = ServiceHealth { quorum: (0, 0), servers: Vec::new(), has_quorum: false };
         health.load_config(v, &mut |r, n| !is_down(r.key) && !r.checks[n].alpha.unwrap_or(r.alpha));
@@ -106,8 +109,8 @@ impl ServiceHealth {
         (health, events)
     }
 
-    /// Applies a new configuration. Servers and checks that stay keep their state. `is_same` tells whether a check is the one
-    /// of before; a changed check of a known server starts with the server's state.
+    /// Applies a new configuration. Servers and checks that stay keep their state. `is_same` tells whether a check is
+    /// the one of before; a changed check of a known server starts with the server's state.
     pub fn reconfigure(&mut self, v: &VirtualServer, is_same: &dyn Fn(ServerKey, usize) -> bool) -> Vec<HealthEvent> {
         let old = std::mem::take(&mut self.servers);
         let known = |key: ServerKey| old.iter().find(|s| s.key == key);
@@ -214,7 +217,8 @@ impl ServiceHealth {
         vec![self.quorum_event(up)]
     }
 
-    /// The active servers: real servers that are up, or have `inhibit_on_failure`; the sorry server while the quorum is lost.
+    /// The active servers: real servers that are up, or have `inhibit_on_failure`; the sorry server while the quorum is
+    /// lost.
     pub fn active_servers(&self, v: &VirtualServer) -> ActiveServers {
         let uses_sorry_server = !self.has_quorum && v.sorry_server.is_some();
         let weight = |s: &ServerHealth| match (s.is_up() && !uses_sorry_server, s.inhibit_on_failure) {

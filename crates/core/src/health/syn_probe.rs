@@ -1,8 +1,8 @@
 //! The SYN probe of `through_service`: a TCP connection that is started and reset, as packets: SYN, its reply, RST (RFC
 //! 9293, 3.5).
 //!
-//! With direct routing or a tunnel, a real server receives packets for the virtual address and replies from it. Only a packet
-//! on the same path can test that, and an ordinary socket of a director that holds the address cannot send one.
+//! With direct routing or a tunnel, a real server receives packets for the virtual address and replies from it. Only a
+//! packet on the same path can test that, and an ordinary socket of a director that holds the address cannot send one.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -64,8 +64,8 @@ impl SynProbe {
         packet
     }
 
-    /// Parses the reply to the SYN; `None` if the packet is not one. The checksum is not verified, because a network card may
-    /// have to compute it yet. IPv6 extension headers are not supported.
+    /// Parses the reply to the SYN; `None` if the packet is not one. The checksum is not verified, because a network
+    /// card may have to compute it yet. IPv6 extension headers are not supported.
     pub fn parse_reply(&self, packet: &[u8]) -> Option<SynReply> {
         let (from, to, protocol, length) = match packet.first()? >> 4 {
             4 => {

@@ -82,8 +82,8 @@ pub struct InstanceStatus {
     pub master_interval_ms: u64,
     /// The master-down interval, in ms: the instance becomes master after this time without an advert.
     pub master_down_ms: u64,
-    /// Descriptions of the senders whose adverts are accepted.
-    pub accepted_senders: Vec<String>,
+    /// One sentence about each sender of adverts in the last master-down interval: accepted or rejected, and why.
+    pub senders: Vec<String>,
     /// The interface with the virtual MAC address that has the addresses.
     pub vmac: Option<String>,
     /// Whether a master that does not own the addresses accepts packets to them.

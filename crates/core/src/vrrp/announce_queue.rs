@@ -1,10 +1,10 @@
-//! The announcement queue: gratuitous ARPs and neighbour advertisements that are due later. They wait here so that no advert
-//! is delayed by them.
+//! The announcement queue: gratuitous ARPs and neighbour advertisements that are due later. They wait here so that no
+//! advert is delayed by them.
 //!
 //! A block is one or several rounds over the addresses of an instance. `vrrp_garp_interval`, `vrrp_gna_interval` and
-//! `garp_group` set a minimum interval between the announcements of one interface, or of all interfaces of a group. Blocks
-//! that share such an interval alternate round by round, so that every address is announced once before any is announced
-//! twice.
+//! `garp_group` set a minimum interval between the announcements of one interface, or of all interfaces of a group.
+//! Blocks that share such an interval alternate round by round, so that every address is announced once before any is
+//! announced twice.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -54,8 +54,8 @@ impl AnnounceQueue {
         self.gaps = gaps;
     }
 
-    /// Appends announcements of (interface, address) pairs, repeated `rounds` times in this order. `owner` is the key for
-    /// [`AnnounceQueue::cancel`].
+    /// Appends announcements of (interface, address) pairs, repeated `rounds` times in this order. `owner` is the key
+    /// for [`AnnounceQueue::cancel`].
     pub fn push(&mut self, owner: u64, targets: impl Iterator<Item = (String, IpAddr)>, rounds: u32) {
         let mut blocks: BTreeMap<GapScope, (Duration, Vec<(String, IpAddr)>)> = BTreeMap::new();
         for (interface, addr) in targets {

@@ -30,8 +30,8 @@ impl LinkDebounce {
         self.delays = delays;
     }
 
-    /// Reports the link state of an interface. Returns its debounced state, which is `up` for the first report and for an
-    /// interface without delays.
+    /// Reports the link state of an interface. Returns its debounced state, which is `up` for the first report and for
+    /// an interface without delays.
     pub fn update_link(&mut self, now: Instant, name: &str, up: bool) -> bool {
         let Some((down_delay, up_delay)) = self.delays.get(name) else { return up };
         let delay = if up { *up_delay } else { *down_delay };

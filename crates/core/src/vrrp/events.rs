@@ -129,8 +129,8 @@ pub enum PreviousState {
     Unknown,
     /// Master a moment ago: no peer can have taken over, and the router continues as master at once.
     Master,
-    /// Master until the supervisor resigned for it a moment ago. A peer takes over within its skew time. If none does, there
-    /// is no peer, so that the router waits no longer than the longest skew time.
+    /// Master until the supervisor resigned for it a moment ago. A peer takes over within its skew time. If none does,
+    /// there is no peer, so that the router waits no longer than the longest skew time.
     Resigned,
 }
 

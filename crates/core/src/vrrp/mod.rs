@@ -6,7 +6,8 @@
 //! - [`router`]: [`Router`], the state machine of one virtual router; `router/timers.rs` is all of its timing.
 //! - [`packet`]: the packet formats.
 //! - [`track`]: from results of scripts, files and processes to priority and FAULT.
-//! - [`sync_group`]: sync groups. [`debounce`]: delayed link states. [`AnnounceQueue`]: announcements that are due later.
+//! - [`sync_group`]: sync groups. [`debounce`]: delayed link states. [`AnnounceQueue`]: announcements that are due
+//!   later.
 //!
 //! Nothing here reads a clock or a socket. The router thread of `evenkeel-daemon` does, and passes in time and packets.
 

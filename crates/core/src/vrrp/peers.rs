@@ -1,5 +1,5 @@
-//! The peers of a virtual router: their checksum forms, their last sequence numbers and timestamps (replay protection), when
-//! their last packet arrived, and which warnings about them were reported.
+//! The peers of a virtual router: their checksum forms, their last sequence numbers and timestamps (replay protection),
+//! when their last packet arrived, and which warnings about them were reported.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use super::packet::{ChecksumForm, RejectReason};
 use crate::time::Instant;
 
-/// The largest number of peers that are recorded. No virtual router has as many, and forged source addresses cannot use up
-/// memory.
+/// The largest number of peers that are recorded. No virtual router has as many, and forged source addresses cannot use
+/// up memory.
 const MAX_PEERS: usize = 64;
 
 /// A warning about a peer that is reported once.
@@ -76,8 +76,8 @@ impl Peers {
         self.checksum_forms.get(&peer).copied()
     }
 
-    /// Accepts the sequence number of a verified authentication header if it is greater than the peer's last one (RFC 2402,
-    /// 3.4.3). Each sender has its own numbers, since two masters may use the same ones for a moment.
+    /// Accepts the sequence number of a verified authentication header if it is greater than the peer's last one (RFC
+    /// 2402, 3.4.3). Each sender has its own numbers, since two masters may use the same ones for a moment.
     pub(super) fn accept_sequence(&mut self, peer: IpAddr, sequence: u32) -> bool {
         accept_if_greater(&mut self.sequences, peer, sequence)
     }

@@ -1,5 +1,5 @@
-//! Object tracking: from script results and process counts to good or bad, and from good, bad or a number to priority or
-//! FAULT.
+//! Object tracking: from script results and process counts to good or bad, and from good, bad or a number to priority
+//! or FAULT.
 
 use crate::model::{ParamMatch, Track, TrackProcess, TrackResult, TrackedObject, VrrpScript};
 use crate::time::Instant;
@@ -64,9 +64,10 @@ pub enum TrackEffect {
 
 /// The effect of a result, or of no result yet.
 ///
-/// keepalived.conf(5), "weight": a positive weight is added while the object is good, a negative one while it is bad; with
-/// weight 0 a bad object means FAULT. `reverse` inverts the sign of what is added, and with weight 0 swaps good and bad (both
-/// as in keepalived 2.2.7). A number is multiplied by the weight; a product below -253 means FAULT ("VRRP track files").
+/// keepalived.conf(5), "weight": a positive weight is added while the object is good, a negative one while it is bad;
+/// with weight 0 a bad object means FAULT. `reverse` inverts the sign of what is added, and with weight 0 swaps good
+/// and bad (both as in keepalived 2.2.7). A number is multiplied by the weight; a product below -253 means FAULT ("VRRP
+/// track files").
 pub fn track_effect(t: &Track, result: Option<TrackResult>) -> TrackEffect {
     let signed = if t.reverse { -t.weight } else { t.weight };
     match (result, t.weight) {
@@ -91,8 +92,8 @@ pub fn track_effect(t: &Track, result: Option<TrackResult>) -> TrackEffect {
     }
 }
 
-/// The state of a `vrrp_track_process`: whether enough of its processes run. A change takes effect after `fork_delay` or
-/// `terminate_delay`.
+/// The state of a `vrrp_track_process`: whether enough of its processes run. A change takes effect after `fork_delay`
+/// or `terminate_delay`.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct ProcessQuorum {
     good: Option<bool>,
@@ -111,7 +112,8 @@ impl ProcessQuorum {
         self.change_at
     }
 
-    /// Updates the number of running processes. Returns the new state if it changed; the first count takes effect at once.
+    /// Updates the number of running processes. Returns the new state if it changed; the first count takes effect at
+    /// once.
     pub fn update_count(&mut self, now: Instant, running: u32, process: &TrackProcess) -> Option<bool> {
         let is_met = running >= process.quorum && process.quorum_max.is_none_or(|max| running <= max);
         match self.good {

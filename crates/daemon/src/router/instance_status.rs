@@ -20,7 +20,7 @@ pub fn instance_status(r: &Router, now: Instant) -> InstanceStatus {
         priority: r.priority(),
         master: r.master().map(|m| m.0),
         master_priority: r.master().map(|m| m.1),
-        accepted_senders: r.describe_peers(now),
+        senders: r.describe_peers(now),
         source_address: r.source(),
         master_interval_ms: r.master_interval().as_millis() as u64,
         master_down_ms: r.master_down_interval().as_millis() as u64,

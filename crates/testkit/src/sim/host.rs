@@ -1,5 +1,5 @@
-//! The hosts of a simulation: their routers, one step of a host, and what can happen to it (boot, crash, pause, link and
-//! script failures, reload).
+//! The hosts of a simulation: their routers, one step of a host, and what can happen to it (boot, crash, pause, link
+//! and script failures, reload).
 
 use std::time::Duration;
 
@@ -112,7 +112,8 @@ impl Cluster {
         }
     }
 
-    /// Pauses a host: it gets no CPU for some time, while packets wait. To the host this looks like a jump of the clock.
+    /// Pauses a host: it gets no CPU for some time, while packets wait. To the host this looks like a jump of the
+    /// clock.
     pub fn pause(&mut self, i: usize, length: Duration) {
         self.hosts[i].paused_until = self.now + length;
     }

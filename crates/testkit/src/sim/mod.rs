@@ -1,11 +1,12 @@
 //! A cluster of VRRP routers in virtual time, on one link or several, with seeded faults: loss, delay, duplication and
 //! partition of packets; pauses, crashes and reloads of hosts; failures of interfaces and scripts.
 //!
-//! A link carries every packet to every host on the sender's side of a partition: late, twice or not at all, as the seed
-//! decides. A paused host handles its packets before its deadlines, as the router thread does. A seed determines the whole
-//! history, byte for byte.
+//! A link carries every packet to every host on the sender's side of a partition: late, twice or not at all, as the
+//! seed decides. A paused host handles its packets before its deadlines, as the router thread does. A seed determines
+//! the whole history, byte for byte.
 //!
-//! Files: this one has the cluster and the passing of time, `host` the hosts and what happens to them, `link` the links.
+//! Files: this one has the cluster and the passing of time, `host` the hosts and what happens to them, `link` the
+//! links.
 
 mod host;
 mod instance;
@@ -55,8 +56,8 @@ impl Cluster {
         Cluster::with_links(instances.into_iter().map(|i| vec![i]).collect(), seed)
     }
 
-    /// Hosts with an instance on each of several links. All hosts are booted. Instances of a host that name a sync group are
-    /// its members.
+    /// Hosts with an instance on each of several links. All hosts are booted. Instances of a host that name a sync
+    /// group are its members.
     pub fn with_links(hosts: Vec<Vec<VrrpInstance>>, seed: u64) -> Cluster {
         let interval = hosts.iter().flatten().map(|c| c.advert_int).max().unwrap_or(Duration::from_secs(1));
         let now = Instant::default();
@@ -126,9 +127,9 @@ impl Cluster {
         }
     }
 
-    /// After [`Cluster::heal`] there is exactly one master within this time: the packets in flight have arrived, then the
-    /// longest master-down interval, one advert interval for elections that started at the same time, and the delay of the
-    /// link. In a sync group one member may start to wait when the other has finished.
+    /// After [`Cluster::heal`] there is exactly one master within this time: the packets in flight have arrived, then
+    /// the longest master-down interval, one advert interval for elections that started at the same time, and the delay
+    /// of the link. In a sync group one member may start to wait when the other has finished.
     pub fn convergence_bound(&self) -> Duration {
         let arrivals = self.in_flight.iter().map(|Reverse(p)| p.arrival.duration_since(self.now));
         let in_flight = arrivals.max().unwrap_or_default();

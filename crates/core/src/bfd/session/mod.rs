@@ -1,5 +1,5 @@
-//! The state machine of one BFD session (RFC 5880, 6.2 and 6.8). `timers` has all of its timing. Section numbers are RFC
-//! 5880's.
+//! The state machine of one BFD session (RFC 5880, 6.2 and 6.8). `timers` has all of its timing. Section numbers are
+//! RFC 5880's.
 
 mod timers;
 
@@ -38,8 +38,8 @@ pub struct Session {
     remote_demand: bool,
     /// A poll sequence is active (6.5): our intervals changed, and the neighbour has not confirmed the change.
     polling: bool,
-    /// The intervals before that change. Until it is confirmed, the faster transmit and the slower receive interval apply
-    /// (6.8.3).
+    /// The intervals before that change. Until it is confirmed, the faster transmit and the slower receive interval
+    /// apply (6.8.3).
     confirmed: LocalIntervals,
     /// When the next periodic packet is due.
     transmit_at: Option<Instant>,
@@ -56,7 +56,8 @@ pub struct Session {
 impl Session {
     /// A session that starts now in state Down.
     ///
-    /// `discriminator` must differ from those of the other sessions of this host, and be hard to guess (6.8.1); 0 becomes 1.
+    /// `discriminator` must differ from those of the other sessions of this host, and be hard to guess (6.8.1); 0
+    /// becomes 1.
     pub fn new(cfg: BfdInstance, discriminator: u32, now: Instant) -> Self {
         let confirmed = LocalIntervals { min_tx: idle_interval(cfg.idle_tx), min_rx: cfg.min_rx };
         let mut s = Session {
@@ -197,8 +198,8 @@ impl Session {
         self.schedule_transmit(now);
     }
 
-    /// 6.8.7: whether packets may be sent. The passive side waits for the first packet; a neighbour in demand mode, or with
-    /// a Required Min RX Interval of 0, gets none.
+    /// 6.8.7: whether packets may be sent. The passive side waits for the first packet; a neighbour in demand mode, or
+    /// with a Required Min RX Interval of 0, gets none.
     fn may_transmit(&self) -> bool {
         let wanted = !self.remote_min_rx.is_zero() && (!self.remote_demand || self.polling);
         wanted && (self.remote_discr != 0 || !self.cfg.passive)

@@ -1,4 +1,5 @@
-//! BFD timing: intervals, detection time, jitter, and what happens when a deadline has passed. Section numbers are RFC 5880's.
+//! BFD timing: intervals, detection time, jitter, and what happens when a deadline has passed. Section numbers are RFC
+//! 5880's.
 
 use std::time::Duration;
 
@@ -58,8 +59,8 @@ impl Session {
         }
     }
 
-    /// The current bfd.DesiredMinTxInterval (6.8.3): at least a second while the session is not up, and not slower than before
-    /// until the neighbour has confirmed the change.
+    /// The current bfd.DesiredMinTxInterval (6.8.3): at least a second while the session is not up, and not slower than
+    /// before until the neighbour has confirmed the change.
     pub(super) fn desired_min_tx(&self) -> Duration {
         match self.state {
             State::Up if self.polling => self.cfg.min_tx.min(self.confirmed.min_tx),
@@ -77,8 +78,8 @@ impl Session {
         Some(self.received_at? + self.detection_time())
     }
 
-    /// Sets the time of the next periodic packet (6.8.7): up to a quarter of the interval early, so that neighbours do not
-    /// synchronize; with a multiplier of 1 at least a tenth early.
+    /// Sets the time of the next periodic packet (6.8.7): up to a quarter of the interval early, so that neighbours do
+    /// not synchronize; with a multiplier of 1 at least a tenth early.
     pub(super) fn schedule_transmit(&mut self, now: Instant) {
         if !self.may_transmit() || self.state == State::AdminDown {
             self.transmit_at = None;

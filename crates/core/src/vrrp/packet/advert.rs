@@ -73,15 +73,15 @@ impl AdvertAuth<'_> {
     }
 }
 
-/// The largest number of addresses in one advert. The count field is a byte; over IPv6 the packet, with the trailer of a
-/// signed one, must fit into 1,500 bytes.
+/// The largest number of addresses in one advert. The count field is a byte; over IPv6 the packet, with the trailer of
+/// a signed one, must fit into 1,500 bytes.
 pub fn max_addresses(ipv6: bool, signed: bool) -> usize {
     let trailer = if signed { trailer::TRAILER_LEN } else { 0 };
     if ipv6 { (1500 - 40 - HEADER_LEN - trailer) / 16 } else { 255 }
 }
 
-/// The VRID in a packet's payload, which is read before the packet is verified. `None` if the payload is too short or the
-/// VRID is 0.
+/// The VRID in a packet's payload, which is read before the packet is verified. `None` if the payload is too short or
+/// the VRID is 0.
 pub fn peek_vrid(ip: &IpHeader, payload: &[u8]) -> Option<Vrid> {
     let offset = if ip.protocol == ah::IPPROTO_AH { ah::HEADER_LEN + 1 } else { 1 };
     Vrid::new(*payload.get(offset)?)
@@ -127,8 +127,8 @@ impl Advert {
         b
     }
 
-    /// Encodes what a raw socket expects: over IPv4 the packet with its IP header, over IPv6 the message alone. Of `ip`,
-    /// addresses, TTL and identification are used.
+    /// Encodes what a raw socket expects: over IPv4 the packet with its IP header, over IPv6 the message alone. Of
+    /// `ip`, addresses, TTL and identification are used.
     pub fn encode_packet(
         &self,
         version: VrrpVersion,
@@ -172,8 +172,8 @@ pub struct AdvertRules<'k> {
 impl AdvertRules<'_> {
     /// Parses and verifies the payload of an IP packet.
     ///
-    /// The checks and their order are those of RFC 9568, 7.1, and RFC 3768, 7.1, as keepalived does them. Ethernet padding
-    /// behind an unsigned message is ignored. The caller checks source, destination and TTL.
+    /// The checks and their order are those of RFC 9568, 7.1, and RFC 3768, 7.1, as keepalived does them. Ethernet
+    /// padding behind an unsigned message is ignored. The caller checks source, destination and TTL.
     pub fn parse(&self, ip: &IpHeader, payload: &[u8]) -> Result<ReceivedAdvert, RejectReason> {
         let (sequence, message) = match self.auth {
             Auth::Ah(_) if ip.protocol != ah::IPPROTO_AH => return Err(RejectReason::AhMissing),
@@ -222,8 +222,8 @@ impl AdvertRules<'_> {
         Ok(())
     }
 
-    /// The form in which the checksum is right. A checksum is no protection against an attacker, so that all known forms
-    /// are accepted from every peer.
+    /// The form in which the checksum is right. A checksum is no protection against an attacker, so that all known
+    /// forms are accepted from every peer.
     fn detect_checksum_form(&self, ip: &IpHeader, message: &[u8]) -> Option<ChecksumForm> {
         let old = self.old_unicast_checksum != OldUnicastChecksum::Never && !ip.dst.is_multicast();
         let forms: &[ChecksumForm] = match (self.version, ip.src) {

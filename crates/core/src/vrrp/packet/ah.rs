@@ -45,8 +45,8 @@ pub(super) fn add_header(ip: &IpHeader, key: AuthPass, sequence: u32, message: &
     b
 }
 
-/// Verifies the authentication header. Returns its sequence number, which the caller must compare with earlier ones, and the
-/// VRRP message behind it.
+/// Verifies the authentication header. Returns its sequence number, which the caller must compare with earlier ones,
+/// and the VRRP message behind it.
 pub(super) fn verify<'m>(ip: &IpHeader, key: AuthPass, payload: &'m [u8]) -> Result<(u32, &'m [u8]), RejectReason> {
     let (head, message) = payload.split_first_chunk::<HEADER_LEN>().ok_or(RejectReason::Length)?;
     if head[..4] != [IPPROTO_VRRP, (HEADER_LEN / 4 - 2) as u8, 0, 0] || head[4..8] != spi(ip) {

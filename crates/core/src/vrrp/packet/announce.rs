@@ -1,5 +1,5 @@
-//! Gratuitous ARP and unsolicited neighbour advertisements, as whole Ethernet frames. A new master sends them so that hosts
-//! and switches of the link learn where its addresses are.
+//! Gratuitous ARP and unsolicited neighbour advertisements, as whole Ethernet frames. A new master sends them so that
+//! hosts and switches of the link learn where its addresses are.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,8 +14,8 @@ const IPPROTO_ICMPV6: u8 = 58;
 /// ff02::1
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
-/// The frame that announces that `addr` is at `mac`. `router`: the value of the R flag of a neighbour advertisement, set if
-/// the host forwards IPv6 packets.
+/// The frame that announces that `addr` is at `mac`. `router`: the value of the R flag of a neighbour advertisement,
+/// set if the host forwards IPv6 packets.
 pub fn announcement_frame(mac: MacAddr, addr: IpAddr, router: bool) -> Vec<u8> {
     match addr {
         IpAddr::V4(a) => gratuitous_arp_frame(mac, a).to_vec(),
@@ -23,8 +23,8 @@ pub fn announcement_frame(mac: MacAddr, addr: IpAddr, router: bool) -> Vec<u8> {
     }
 }
 
-/// A broadcast ARP request whose sender and target address are `addr` (RFC 5227, 3; RFC 826). The target hardware address
-/// is all ones, as in keepalived.
+/// A broadcast ARP request whose sender and target address are `addr` (RFC 5227, 3; RFC 826). The target hardware
+/// address is all ones, as in keepalived.
 fn gratuitous_arp_frame(mac: MacAddr, addr: Ipv4Addr) -> [u8; 42] {
     let mut f = [0; 42];
     f[..6].fill(0xff);

@@ -9,8 +9,9 @@ use crate::checksum::{internet_checksum, pseudo_header_sum};
 /// What an advert's checksum covers besides the message.
 ///
 /// Version 2 has one form (RFC 3768, 5.3.8: the message), and version 3 over IPv6 one (RFC 9568, 5.2.8: with the
-/// pseudo-header). For version 3 over IPv4 implementations disagree: keepalived adds an IPv4 pseudo-header, RFC 9568 and
-/// other vendors do not, and keepalived up to 1.3.6 computed the pseudo-header of a unicast advert for the multicast group.
+/// pseudo-header). For version 3 over IPv4 implementations disagree: keepalived adds an IPv4 pseudo-header, RFC 9568
+/// and other vendors do not, and keepalived up to 1.3.6 computed the pseudo-header of a unicast advert for the
+/// multicast group.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ChecksumForm {
     /// With the pseudo-header of the packet.

@@ -10,9 +10,9 @@ const ETH_P_IPV6: [u8; 2] = [0x86, 0xdd];
 /// Version 6 and traffic class 0xc0 (internetwork control), which overlaps both bytes.
 const IPV6_VERSION_AND_CLASS: [u8; 2] = [0x6c, 0x00];
 
-/// The frame of an advert from `mac` to a multicast group. `packet`: over IPv4 the packet with its IP header, over IPv6 the
-/// VRRP message, as in `Output::Send`. `hops`: the IPv6 hop limit. `None` if `to` is not a multicast group of the address
-/// family of `from`.
+/// The frame of an advert from `mac` to a multicast group. `packet`: over IPv4 the packet with its IP header, over IPv6
+/// the VRRP message, as in `Output::Send`. `hops`: the IPv6 hop limit. `None` if `to` is not a multicast group of the
+/// address family of `from`.
 pub fn multicast_frame(mac: MacAddr, from: IpAddr, to: IpAddr, hops: u8, packet: &[u8]) -> Option<Vec<u8>> {
     let mut f = Vec::with_capacity(14 + 40 + packet.len());
     match (from, to) {

@@ -42,8 +42,8 @@ impl IpHeader {
     }
 }
 
-/// Splits an IPv4 packet from a raw socket into header and payload. `None` if the packet is not IPv4 or is shorter than its
-/// total length field.
+/// Splits an IPv4 packet from a raw socket into header and payload. `None` if the packet is not IPv4 or is shorter than
+/// its total length field.
 pub fn split_ipv4(packet: &[u8]) -> Option<(IpHeader, &[u8])> {
     let head = packet.first_chunk::<IPV4_HEADER_LEN>()?;
     let ihl = usize::from(head[0] & 15) * 4;

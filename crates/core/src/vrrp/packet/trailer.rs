@@ -11,9 +11,9 @@
 //! +---------------------------------------------------------------+
 //! ```
 //!
-//! The layout is keepalived 2.4's, as recorded. Which bytes keepalived's MAC covers is not known here. Ours covers all that
-//! must be authentic: the packet's source and destination, the message with its checksum, and the trailer up to the MAC. No
-//! checksum covers the trailer.
+//! The layout is keepalived 2.4's, as recorded. Which bytes keepalived's MAC covers is not known here. Ours covers all
+//! that must be authentic: the packet's source and destination, the message with its checksum, and the trailer up to
+//! the MAC. No checksum covers the trailer.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -61,8 +61,8 @@ pub(super) fn sign(s: Signer<'_>, src: IpAddr, dst: IpAddr, message: &[u8]) -> [
     t
 }
 
-/// Verifies the trailer behind a message with the configured keys. Returns its timestamp, which the caller must compare with
-/// the time of day and with earlier ones; `None` if there is no trailer and the mode accepts that.
+/// Verifies the trailer behind a message with the configured keys. Returns its timestamp, which the caller must compare
+/// with the time of day and with earlier ones; `None` if there is no trailer and the mode accepts that.
 pub(super) fn verify(
     signing: &Signing,
     (src, dst): (IpAddr, IpAddr),

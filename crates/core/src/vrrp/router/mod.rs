@@ -1,5 +1,5 @@
-//! One virtual router: the state machine of RFC 9568, 6.4 (version 2: RFC 3768, 6.4), with keepalived's additions (FAULT,
-//! tracking, preempt delay, sync groups).
+//! One virtual router: the state machine of RFC 9568, 6.4 (version 2: RFC 3768, 6.4), with keepalived's additions
+//! (FAULT, tracking, preempt delay, sync groups).
 //!
 //! [`Router::handle`] is the list of all inputs and what each leads to. The rest of the machine is in four files:
 //!

@@ -66,8 +66,8 @@ impl Router {
 
     /// Checks destination, source and TTL, which [`AdvertRules::parse`] does not see.
     ///
-    /// RFC 9568, 7.1, requires TTL 255, which proves that the packet passed no router. keepalived checks the TTL of unicast
-    /// packets only against `min_ttl` and `max_ttl`.
+    /// RFC 9568, 7.1, requires TTL 255, which proves that the packet passed no router. keepalived checks the TTL of
+    /// unicast packets only against `min_ttl` and `max_ttl`.
     fn check_arrival(&self, IpHeader { src, dst, ttl, .. }: IpHeader) -> Result<(), RejectReason> {
         match &self.cfg.advert_destination {
             AdvertDestination::Multicast(_) if !dst.is_multicast() => Err(RejectReason::Unicast),
@@ -132,8 +132,9 @@ impl Router {
         }
     }
 
-    /// The master sent priority 0 (RFC 9568, 6.4.2): the master-down timer is set to the skew time. In version 2 a second
-    /// priority 0 shortens it to the skew of [`ReleaseIntervals::SHORT`]; further ones must not restart the timer.
+    /// The master sent priority 0 (RFC 9568, 6.4.2): the master-down timer is set to the skew time. In version 2 a
+    /// second priority 0 shortens it to the skew of [`ReleaseIntervals::SHORT`]; further ones must not restart the
+    /// timer.
     fn handle_resignation(&mut self, now: Instant, src: IpAddr) {
         let is_second =
             self.master_down_reason == TransitionReason::PriorityZero(src) && self.cfg.version == VrrpVersion::V2;
@@ -144,8 +145,8 @@ impl Router {
         self.master_down_reason = TransitionReason::PriorityZero(src);
     }
 
-    /// A BFD session detected the loss of the master before its adverts were missed. As after priority 0, the timer is set to
-    /// the skew time, so that of several backups the one of highest priority is the first.
+    /// A BFD session detected the loss of the master before its adverts were missed. As after priority 0, the timer is
+    /// set to the skew time, so that of several backups the one of highest priority is the first.
     pub(super) fn handle_bfd_neighbour_lost(&mut self, now: Instant, neighbour: IpAddr) {
         let deadline = now + self.skew_time();
         let is_master = self.master.is_some_and(|(m, _)| m == neighbour);
@@ -188,7 +189,8 @@ impl Router {
         }
     }
 
-    /// Answers an advert of lower priority with an advert and announcements, so that its receivers learn who the master is.
+    /// Answers an advert of lower priority with an advert and announcements, so that its receivers learn who the master
+    /// is.
     pub(super) fn assert_mastership(&mut self, now: Instant) {
         if self.state != State::Master || self.cfg.lower_prio_no_advert {
             return;
@@ -219,8 +221,8 @@ impl Router {
         if form != self.checksum_form_for(src) && self.peers.warn_once(src, PeerWarning::ChecksumMismatch(form)) {
             self.outputs.push_back(Output::ChecksumMismatch { peer: src, form });
         }
-        // A resigning master sends one advert with a short interval (`release_interval`). A backup takes the interval over, so
-        // that a lasting interval is the same in a second advert.
+        // A resigning master sends one advert with a short interval (`release_interval`). A backup takes the interval
+        // over, so that a lasting interval is the same in a second advert.
         let is_lasting = self.state != State::Backup || self.master_interval == advert.interval;
         if advert.interval != self.cfg.advert_int
             && is_lasting

@@ -19,8 +19,8 @@ struct EncodedAdvert {
 }
 
 impl Router {
-    /// Raises the sequence number of authentication headers to at least `sequence`, so that peers accept the next ones after
-    /// a restart.
+    /// Raises the sequence number of authentication headers to at least `sequence`, so that peers accept the next ones
+    /// after a restart.
     pub fn resume_sequence(&mut self, sequence: u32) {
         self.sequence = self.sequence.max(sequence);
     }
@@ -66,15 +66,15 @@ impl Router {
         }
     }
 
-    /// The packets that resign mastership, each with its destination and TTL. The supervisor keeps them, and sends them if the
-    /// process dies.
+    /// The packets that resign mastership, each with its destination and TTL. The supervisor keeps them, and sends them
+    /// if the process dies.
     pub fn resignation_packets(&self) -> Vec<(IpAddr, u8, Vec<u8>)> {
         let adverts = self.adverts_to_send(0, self.cfg.release_intervals.on_crash);
         self.encode_adverts(&adverts).into_iter().map(|e| (e.to, e.ttl, e.packet)).collect()
     }
 
-    /// Priority and interval of each advert to send: one, and before a resignation another that shortens the skew time of
-    /// peers, if `release` is set and effective ([`crate::model::ReleaseIntervals`]).
+    /// Priority and interval of each advert to send: one, and before a resignation another that shortens the skew time
+    /// of peers, if `release` is set and effective ([`crate::model::ReleaseIntervals`]).
     fn adverts_to_send(&self, priority: u8, release: Option<Duration>) -> Vec<(u8, Duration)> {
         let interval = self.cfg.advert_int;
         let release = release.filter(|_| priority == 0 && self.state == State::Master);
@@ -85,7 +85,8 @@ impl Router {
         first.into_iter().chain([(priority, interval)]).collect()
     }
 
-    /// Encodes each advert for each destination, with the sequence numbers, identifications and timestamps that come next.
+    /// Encodes each advert for each destination, with the sequence numbers, identifications and timestamps that come
+    /// next.
     fn encode_adverts(&self, adverts: &[(u8, Duration)]) -> Vec<EncodedAdvert> {
         let Some(src) = self.source else { return Vec::new() };
         let (mut sequence, mut id, mut timestamp) = (self.sequence, self.ip_id, self.last_timestamp);

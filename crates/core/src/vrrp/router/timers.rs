@@ -85,8 +85,8 @@ impl Router {
         }
     }
 
-    /// Active_Down_Interval (Master_Down_Interval; RFC 9568, 6.1): the master is considered down after this time without an
-    /// advert. The factor is 3 in the RFC, and `down_timer_adverts` here.
+    /// Active_Down_Interval (Master_Down_Interval; RFC 9568, 6.1): the master is considered down after this time
+    /// without an advert. The factor is 3 in the RFC, and `down_timer_adverts` here.
     pub fn master_down_interval(&self) -> Duration {
         self.master_interval * u32::from(self.cfg.down_timer_adverts) + self.skew_time()
     }
@@ -125,8 +125,8 @@ impl Router {
         // RFC 9568, 6.4.3: the Adver_Timer fires.
         if let Some(due) = self.timers.advert.filter(|&t| t <= now) {
             self.send_advert(self.priority);
-            // The next advert counts from the deadline, so that delays do not add up. If a whole interval was missed, it
-            // counts from now.
+            // The next advert counts from the deadline, so that delays do not add up. If a whole interval was missed,
+            // it counts from now.
             let next = due + self.cfg.advert_int;
             self.timers.advert = Some(if next > now { next } else { now + self.cfg.advert_int });
         }
@@ -154,9 +154,9 @@ impl Router {
         }
     }
 
-    /// keepalived.conf(5), `timer_expired_backup`: a master that did not run for a while steps down, because a backup has
-    /// taken over and must not be preempted. This must come before an advert is sent: an advert of higher priority would
-    /// preempt the new master. Returns whether the router stepped down.
+    /// keepalived.conf(5), `timer_expired_backup`: a master that did not run for a while steps down, because a backup
+    /// has taken over and must not be preempted. This must come before an advert is sent: an advert of higher priority
+    /// would preempt the new master. Returns whether the router stepped down.
     pub(super) fn step_down_if_late(&mut self, now: Instant) -> bool {
         let (State::Master, Some(highest), Some(due)) = (self.state, self.cfg.timer_expired_backup, self.timers.advert)
         else {
@@ -182,8 +182,8 @@ impl Router {
         self.master_down_reason = TransitionReason::MasterDownTimeout { ms: interval.as_millis() as u64 };
     }
 
-    /// Holds the start back: `vrrp_startup_delay` counts from now, `vrrp_delay_after_boot` from the boot of the machine,
-    /// which is the zero of [`Instant`].
+    /// Holds the start back: `vrrp_startup_delay` counts from now, `vrrp_delay_after_boot` from the boot of the
+    /// machine, which is the zero of [`Instant`].
     pub(super) fn hold_startup(&mut self, now: Instant) {
         let until = (now + self.cfg.startup_delay).max(Instant::default() + self.cfg.boot_delay);
         self.timers.startup_hold = (until > now).then_some(until);

@@ -85,8 +85,8 @@ impl Router {
         self.wants_master = Some(reason);
     }
 
-    /// RFC 9568, 6.4.1 and 6.4.2, transition to Active. The order is keepalived's: the advert, the addresses, then gratuitous
-    /// ARP.
+    /// RFC 9568, 6.4.1 and 6.4.2, transition to Active. The order is keepalived's: the advert, the addresses, then
+    /// gratuitous ARP.
     fn become_master(&mut self, now: Instant, reason: TransitionReason) {
         self.timers = Timers::for_master(&self.cfg, now);
         self.counters.became_master += 1;

@@ -79,7 +79,8 @@ fn no_changed_byte_of_a_signed_advert_is_accepted() {
         let Some((ip, payload)) = split_ipv4(&bad) else { continue };
         let before = r.counters().adverts_received;
         r.handle(at_ms(30), Input::Packet { ip, payload });
-        // Fields of the IP header that no check covers: TOS, identification, flags and fragment offset, protocol, checksum.
+        // Fields of the IP header that no check covers: TOS, identification, flags and fragment offset, protocol,
+        // checksum.
         let is_unprotected = matches!(i, 1 | 4..=7 | 9..=11);
         assert!(r.counters().adverts_received == before || is_unprotected, "byte {i}");
     }
@@ -133,7 +134,8 @@ fn a_master_signs_every_packet_with_a_later_time() {
     for p in &all {
         let (mut ip, payload) = split_ipv4(p).expect("a packet");
         assert_eq!(ip.src, ME);
-        // The listener has the sender's address, so that the packets get another source, which their signature does not cover.
+        // The listener has the sender's address, so that the packets get another source, which their signature does not
+        // cover.
         assert_eq!(payload.len(), 8 + 4 + 8 + 28);
         ip.src = PEER;
         listener.handle(at_ms(20), Input::Packet { ip, payload });
