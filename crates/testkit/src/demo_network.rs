@@ -5,7 +5,7 @@
 //!  10.77.0.2   10.77.0.1   │
 //!            192.168.1.1   ├──── d2   192.168.1.3
 //!                          │
-//!                          └──── r1, r2, r3   192.168.1.11, .12, .13   (VIP on lo, silent about it)
+//!                          └──── r1, r2, r3   192.168.1.11, .12, .13   (VIP on lo, no ARP for it)
 //! ```
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
@@ -33,7 +33,7 @@ pub const SERVERS: [(&str, Ipv4Addr); 3] = [
     ("r3", Ipv4Addr::new(192, 168, 1, 13)),
 ];
 
-/// Only the switch and the directors.
+/// Builds the switch and the directors only.
 pub fn build_directors(dir: &Path) -> Result<Lan> {
     let mut lan = Lan::new(dir)?;
     lan.add_host("sw")?;
@@ -46,7 +46,7 @@ pub fn build_directors(dir: &Path) -> Result<Lan> {
     Ok(lan)
 }
 
-/// Builds it. Every host's device is `eth0`; the router's second one is `eth1`.
+/// Builds the network. The device of every host is `eth0`; the second one of the router is `eth1`.
 pub fn build(dir: &Path) -> Result<Lan> {
     let mut lan = build_directors(dir)?;
     for host in ["client", "router"] {
@@ -65,7 +65,7 @@ pub fn build(dir: &Path) -> Result<Lan> {
         lan.add_host(name)?;
         connect_to_switch(&lan, name, "eth0", &format!("{addr}/24"))?;
         lan.ip(name, "route add default via 192.168.1.1")?;
-        // What makes a host a real server for direct routing: it holds the address, and keeps quiet about it.
+        // A real server for direct routing holds the virtual address and does not answer ARP for it.
         lan.sysctl(name, "net/ipv4/conf/all/arp_ignore", "1")?;
         lan.sysctl(name, "net/ipv4/conf/all/arp_announce", "2")?;
         lan.ip(name, &format!("addr add {VIP}/32 dev lo"))?;
@@ -73,26 +73,26 @@ pub fn build(dir: &Path) -> Result<Lan> {
     Ok(lan)
 }
 
-/// The virtual address of IPv6.
+/// The virtual IPv6 address.
 pub const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 0x100);
 
-/// Adds IPv6: the client is fd00:77::2, the router fd00:77::1 and fd00:1::1, all others are fd00:1::N, where N is the last
-/// number of their IPv4 address. Real servers hold [`VIP6`] on `lo`.
+/// Adds IPv6 addresses: the client has fd00:77::2, the router fd00:77::1 and fd00:1::1, the others fd00:1::N, where N
+/// is the last number of their IPv4 address. Real servers have [`VIP6`] on `lo`.
 pub fn add_ipv6(lan: &Lan) -> Result<()> {
-    let put = |host: &str, dev: &str, addr: &str| -> Result<()> {
+    let add_address = |host: &str, dev: &str, addr: &str| -> Result<()> {
         lan.sysctl(host, &format!("net/ipv6/conf/{dev}/accept_dad"), "0")?;
         lan.sysctl(host, &format!("net/ipv6/conf/{dev}/disable_ipv6"), "0")?;
         lan.ip(host, &format!("addr add {addr} dev {dev} nodad"))?;
         Ok(())
     };
-    put("client", "eth0", "fd00:77::2/64")?;
-    put("router", "eth0", "fd00:77::1/64")?;
-    put("router", "eth1", "fd00:1::1/64")?;
+    add_address("client", "eth0", "fd00:77::2/64")?;
+    add_address("router", "eth0", "fd00:77::1/64")?;
+    add_address("router", "eth1", "fd00:1::1/64")?;
     lan.sysctl("router", "net/ipv6/conf/all/forwarding", "1")?;
     lan.ip("client", "-6 route add default via fd00:77::1")?;
     let hosts = DIRECTORS.iter().chain(&SERVERS);
     for (host, addr) in hosts {
-        put(host, "eth0", &format!("fd00:1::{}/64", addr.octets()[3]))?;
+        add_address(host, "eth0", &format!("fd00:1::{}/64", addr.octets()[3]))?;
         lan.ip(host, "-6 route add default via fd00:1::1")?;
     }
     for (host, _) in SERVERS {
@@ -102,7 +102,7 @@ pub fn add_ipv6(lan: &Lan) -> Result<()> {
     Ok(())
 }
 
-/// Makes hosts real servers behind NAT: all that they answer passes the first director.
+/// Makes the first director the gateway of the real servers, for NAT.
 pub fn route_replies_through_d1(lan: &Lan) -> Result<()> {
     lan.sysctl("d1", "net/ipv4/ip_forward", "1")?;
     for (host, _) in SERVERS {
@@ -117,7 +117,7 @@ pub fn route_replies_through_d1(lan: &Lan) -> Result<()> {
     Ok(())
 }
 
-/// Plugs a device of a host into the switch.
+/// Connects a device of a host to the switch.
 fn connect_to_switch(lan: &Lan, host: &str, dev: &str, addr: &str) -> Result<()> {
     let port = format!("p-{host}");
     lan.add_link((host, dev), ("sw", &port))?;
@@ -129,15 +129,15 @@ fn connect_to_switch(lan: &Lan, host: &str, dev: &str, addr: &str) -> Result<()>
 /// One request of a load.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// When it began, since the load's start.
+    /// Start of the request, since the start of the load.
     pub started: Duration,
-    /// Who answered, or what went wrong.
+    /// The response or the error.
     pub outcome: Result<http::Response, String>,
-    /// When it ended.
+    /// End of the request, since the start of the load.
     pub ended: Duration,
 }
 
-/// A client that asks one request after the other until it is told to stop.
+/// A load of HTTP requests from the client, one after the other in each thread, until it is stopped.
 pub struct HttpLoad {
     stop: Arc<AtomicU64>,
     samples: Arc<Mutex<Vec<Sample>>>,
@@ -146,8 +146,8 @@ pub struct HttpLoad {
 }
 
 impl HttpLoad {
-    /// Starts `clients` threads in the host `client`, each with this patience per request.
-    pub fn start(lan: &Lan, port: u16, clients: usize, patience: Duration) -> HttpLoad {
+    /// Starts `clients` threads in the host `client`. `timeout` is the limit of each request.
+    pub fn start(lan: &Lan, port: u16, clients: usize, timeout: Duration) -> HttpLoad {
         let stop = Arc::new(AtomicU64::new(u64::MAX));
         let samples = Arc::new(Mutex::new(Vec::new()));
         let started = Instant::now();
@@ -159,7 +159,7 @@ impl HttpLoad {
                     while left < stop.load(Ordering::Relaxed) {
                         left += 1;
                         let at = started.elapsed();
-                        let outcome = http::get(SocketAddrV4::new(VIP, port), patience).map_err(|e| format!("{e:#}"));
+                        let outcome = http::get(SocketAddrV4::new(VIP, port), timeout).map_err(|e| format!("{e:#}"));
                         let failed = outcome.is_err();
                         let ended = started.elapsed();
                         if let Ok(mut s) = samples.lock() {
@@ -175,17 +175,17 @@ impl HttpLoad {
         HttpLoad { stop, samples, threads, started }
     }
 
-    /// Time since its start.
+    /// Time since the start.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// How many requests have ended.
+    /// The number of requests that have ended.
     pub fn finished_requests(&self) -> usize {
         self.samples.lock().map_or(0, |s| s.len())
     }
 
-    /// Ends it and returns what happened, in the order of the requests' beginnings.
+    /// Stops the load and returns all requests in the order of their starts.
     pub fn finish(mut self) -> Vec<Sample> {
         self.stop.store(0, Ordering::Relaxed);
         for t in self.threads.drain(..) {
@@ -197,7 +197,7 @@ impl HttpLoad {
     }
 }
 
-/// The longest time in which no request was answered: from the end of one that was to the end of the next.
+/// The longest time without a response: from the end of a successful request to the end of the next.
 pub fn longest_gap(samples: &[Sample]) -> (Duration, Duration) {
     let mut ends: Vec<Duration> = samples.iter().filter(|s| s.outcome.is_ok()).map(|s| s.ended).collect();
     ends.sort();

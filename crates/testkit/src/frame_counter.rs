@@ -1,4 +1,4 @@
-//! Watching frames go by on a device.
+//! Counts the frames that arrive at a host.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use evenkeel_sys::wire::Sniffer;
 
 use crate::lan::Lan;
 
-/// Counts TCP segments that come in at a host, on any device, from one address and port.
+/// Counts TCP segments that arrive at a host, on any device, from one address and port.
 pub struct FrameCounter {
     stop: Arc<AtomicBool>,
     frames: Arc<AtomicU64>,
@@ -18,7 +18,7 @@ pub struct FrameCounter {
 }
 
 impl FrameCounter {
-    /// Begins to count.
+    /// Starts to count segments from `source`.
     pub fn replies(lan: &Lan, host: &str, source: (Ipv4Addr, u16)) -> FrameCounter {
         let (stop, frames) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (end, count) = (stop.clone(), frames.clone());
@@ -44,7 +44,7 @@ impl FrameCounter {
         FrameCounter { stop, frames, thread: Some(thread) }
     }
 
-    /// Frames so far.
+    /// The number of segments so far.
     pub fn count(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
     }

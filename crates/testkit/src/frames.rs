@@ -1,4 +1,4 @@
-//! Frames, built by an implementation that is not ours.
+//! Frames, built and parsed by etherparse, an implementation that is independent of evenkeel's.
 
 use std::net::IpAddr;
 
@@ -18,18 +18,19 @@ pub struct TcpFlags {
 }
 
 impl TcpFlags {
-    /// `S`, `A`, `F`, `R` in any order; anything else means nothing.
+    /// From the letters `S`, `A`, `F`, `R` in any order. Other letters are ignored.
     pub fn parse(letters: &str) -> TcpFlags {
         let has = |c| letters.contains(c);
         TcpFlags { syn: has('S'), ack: has('A'), fin: has('F'), rst: has('R') }
     }
 }
 
-/// Address and port.
+/// An address and a port.
 pub type Endpoint = (IpAddr, u16);
 
 const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-/// The frame's destination in everything that this module builds: XDP test runs come in by the loopback device.
+/// The destination of every frame that this module builds. XDP test runs arrive on the loopback device, whose address
+/// this is.
 pub const DIRECTOR_MAC: [u8; 6] = [0; 6];
 
 fn ip_builder(from: IpAddr, to: IpAddr, ttl: u8) -> PacketBuilderStep<etherparse::IpHeaders> {
@@ -41,7 +42,7 @@ fn ip_builder(from: IpAddr, to: IpAddr, ttl: u8) -> PacketBuilderStep<etherparse
     }
 }
 
-/// A TCP segment with some payload.
+/// A TCP segment.
 pub fn tcp(from: Endpoint, to: Endpoint, flags: TcpFlags, ttl: u8, payload: &[u8]) -> Vec<u8> {
     let mut b = ip_builder(from.0, to.0, ttl).tcp(from.1, to.1, 1000, 1024);
     if flags.syn {
@@ -69,7 +70,7 @@ pub fn udp(from: Endpoint, to: Endpoint, ttl: u8, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// An SCTP packet with one chunk of this type (RFC 9260, 3).
+/// An SCTP packet with one chunk of type `chunk` (RFC 9260, 3).
 pub fn sctp(from: Endpoint, to: Endpoint, chunk: u8, payload: &[u8]) -> Vec<u8> {
     let mut p = Vec::new();
     p.extend(from.1.to_be_bytes());
@@ -87,7 +88,7 @@ pub fn sctp(from: Endpoint, to: Endpoint, chunk: u8, payload: &[u8]) -> Vec<u8> 
     out
 }
 
-/// An ESP packet (RFC 4303): its security parameters index, its number, and what nobody can read.
+/// An ESP packet (RFC 4303): security parameters index, sequence number, opaque payload.
 pub fn esp(from: IpAddr, to: IpAddr, payload: &[u8]) -> Vec<u8> {
     let p = [&[0, 0, 0x10, 1, 0, 0, 0, 1], payload].concat();
     let mut out = Vec::new();
@@ -96,13 +97,13 @@ pub fn esp(from: IpAddr, to: IpAddr, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// RFC 9260, appendix A, bit by bit.
+/// CRC32c bit by bit (RFC 9260, appendix A).
 fn crc32c(bytes: &[u8]) -> u32 {
     let step = |c: u32, _| if c & 1 == 1 { c >> 1 ^ 0x82f6_3b78 } else { c >> 1 };
     !bytes.iter().fold(!0, |c, b| (0..8).fold(c ^ u32::from(*b), step))
 }
 
-/// Ports of an SCTP packet; panics if its checksum is wrong.
+/// The ports of an SCTP packet. Panics if its checksum is wrong.
 fn parse_sctp_ports(p: &[u8]) -> (u16, u16) {
     let port = |i: usize| u16::from_be_bytes([p[i], p[i + 1]]);
     let mut blank = p.to_vec();
@@ -111,16 +112,16 @@ fn parse_sctp_ports(p: &[u8]) -> (u16, u16) {
     (port(0), port(2))
 }
 
-/// What a frame is, taken apart and with its checksums verified.
+/// The header fields of a frame whose checksums are valid.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ParsedFrame {
     /// Destination hardware address.
     pub dmac: [u8; 6],
     /// Source hardware address.
     pub smac: [u8; 6],
-    /// Where it comes from.
+    /// Source address and port.
     pub from: Endpoint,
-    /// Where it goes.
+    /// Destination address and port.
     pub to: Endpoint,
     /// TTL, or hop limit.
     pub ttl: u8,
@@ -131,19 +132,19 @@ pub struct ParsedFrame {
 pub struct IcmpMessage {
     /// Destination hardware address.
     pub dmac: [u8; 6],
-    /// Who says it.
+    /// Source address.
     pub from: IpAddr,
-    /// To whom.
+    /// Destination address.
     pub to: IpAddr,
     /// Type and code.
     pub kind: (u8, u8),
     /// The second word of the header.
     pub rest: u32,
-    /// What it quotes, from its IP header on.
+    /// The quoted packet from its IP header on.
     pub quote: Vec<u8>,
 }
 
-/// The ones' complement sum of words.
+/// The Internet checksum before the complement (RFC 1071): the ones' complement sum of 16-bit words.
 fn internet_checksum(parts: &[&[u8]]) -> u16 {
     let mut sum: u32 = parts
         .iter()
@@ -156,7 +157,7 @@ fn internet_checksum(parts: &[&[u8]]) -> u16 {
     sum as u16
 }
 
-/// Takes an ICMP message apart, if the frame is one; panics if a checksum is wrong.
+/// Parses an ICMP or ICMPv6 message, `None` for other frames. Panics if a checksum is wrong.
 pub fn parse_icmp(frame: &[u8]) -> Option<IcmpMessage> {
     let p = SlicedPacket::from_ethernet(frame).ok()?;
     let (from, to) = match &p.net {
@@ -188,7 +189,7 @@ pub fn parse_icmp(frame: &[u8]) -> Option<IcmpMessage> {
     })
 }
 
-/// An ICMP error about a packet, as a router on its way would send it: `about` from its IP header on.
+/// An ICMP or ICMPv6 error as a router sends it. `about` is the packet in error from its IP header on.
 pub fn icmp_error(from: IpAddr, to: IpAddr, kind: (u8, u8), rest: u32, about: &[u8]) -> Vec<u8> {
     let mut m = vec![kind.0, kind.1, 0, 0];
     m.extend(rest.to_be_bytes());
@@ -207,7 +208,7 @@ pub fn icmp_error(from: IpAddr, to: IpAddr, kind: (u8, u8), rest: u32, about: &[
     out
 }
 
-/// Sets or clears the flag of an IPv4 packet.
+/// Sets or clears the DF flag of an IPv4 packet.
 pub fn set_dont_fragment(frame: &mut [u8], yes: bool) {
     frame[20] = if yes { 0x40 } else { 0 };
     frame[24..26].fill(0);
@@ -215,14 +216,14 @@ pub fn set_dont_fragment(frame: &mut [u8], yes: bool) {
     frame[24..26].copy_from_slice(&check.to_be_bytes());
 }
 
-/// Cuts an IP packet into pieces of so many bytes behind their headers (a multiple of 8), as a router or a host would.
+/// Fragments an IP packet. `size`: bytes of payload per fragment, a multiple of 8.
 pub fn fragments(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
     let v6 = frame[12] == 0x86;
     let header = if v6 { 40 } else { 20 };
     let (eth, ip, payload) = (&frame[..14], &frame[14..14 + header], &frame[14 + header..]);
-    let pieces = payload.chunks(size).enumerate();
-    pieces
-        .map(|(n, piece)| {
+    let chunks = payload.chunks(size).enumerate();
+    chunks
+        .map(|(n, fragment)| {
             let (offset, more) = (n * size / 8, (n + 1) * size < payload.len());
             let mut ip = ip.to_vec();
             let mut extra = Vec::new();
@@ -230,9 +231,9 @@ pub fn fragments(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
                 let word = (offset as u16) << 3 | u16::from(more);
                 extra = [&[ip[6], 0][..], &word.to_be_bytes(), &[1, 2, 3, 4]].concat();
                 ip[6] = 44;
-                ip[4..6].copy_from_slice(&((8 + piece.len()) as u16).to_be_bytes());
+                ip[4..6].copy_from_slice(&((8 + fragment.len()) as u16).to_be_bytes());
             } else {
-                ip[2..4].copy_from_slice(&((20 + piece.len()) as u16).to_be_bytes());
+                ip[2..4].copy_from_slice(&((20 + fragment.len()) as u16).to_be_bytes());
                 ip[4..6].copy_from_slice(&[0x12, 0x34]);
                 let word = offset as u16 | if more { 0x2000 } else { 0 };
                 ip[6..8].copy_from_slice(&word.to_be_bytes());
@@ -240,19 +241,19 @@ pub fn fragments(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
                 let check = !internet_checksum(&[&ip]);
                 ip[10..12].copy_from_slice(&check.to_be_bytes());
             }
-            [eth, &ip, &extra, piece].concat()
+            [eth, &ip, &extra, fragment].concat()
         })
         .collect()
 }
 
-/// Puts pieces together again; the frame's header is the first piece's.
-pub fn reassemble(pieces: &[Vec<u8>]) -> Vec<u8> {
-    let v6 = pieces[0][12] == 0x86;
+/// Reassembles fragments. The Ethernet header is that of the first fragment.
+pub fn reassemble(fragments: &[Vec<u8>]) -> Vec<u8> {
+    let v6 = fragments[0][12] == 0x86;
     let skip = if v6 { 14 + 48 } else { 14 + 20 };
-    let payload: Vec<u8> = pieces.iter().flat_map(|p| p[skip..].to_vec()).collect();
-    let mut head = pieces[0][..if v6 { 54 } else { 34 }].to_vec();
+    let payload: Vec<u8> = fragments.iter().flat_map(|p| p[skip..].to_vec()).collect();
+    let mut head = fragments[0][..if v6 { 54 } else { 34 }].to_vec();
     if v6 {
-        head[14 + 6] = pieces[0][54];
+        head[14 + 6] = fragments[0][54];
         head[18..20].copy_from_slice(&(payload.len() as u16).to_be_bytes());
     } else {
         head[16..18].copy_from_slice(&((20 + payload.len()) as u16).to_be_bytes());
@@ -264,7 +265,7 @@ pub fn reassemble(pieces: &[Vec<u8>]) -> Vec<u8> {
     [head, payload].concat()
 }
 
-/// Takes a frame apart; panics if it is not whole or a checksum is wrong.
+/// Parses a frame. Panics if it is incomplete or a checksum is wrong.
 pub fn parse_frame(frame: &[u8]) -> ParsedFrame {
     let p = SlicedPacket::from_ethernet(frame).unwrap_or_else(|e| panic!("not a frame: {e}"));
     let Some(etherparse::LinkSlice::Ethernet2(eth)) = &p.link else { panic!("no Ethernet header") };

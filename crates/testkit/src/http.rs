@@ -1,4 +1,4 @@
-//! Small HTTP servers and clients, for real servers and their visitors.
+//! A small HTTP server for real servers, and a client.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::lan::Lan;
 
-/// A web server in a host. It answers with its name and the address that it saw.
+/// A web server in a host. Its responses have the host's name and the client's address. It stops when it is dropped.
 pub struct Server {
     stop: Arc<AtomicBool>,
     requests: Arc<AtomicU64>,
@@ -20,7 +20,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it on every address of a host.
+    /// Starts it on every IPv4 address of a host.
     pub fn start(lan: &Lan, host: &str, port: u16) -> Server {
         let (stop, requests) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let status = Arc::new(AtomicU16::new(200));
@@ -47,12 +47,12 @@ impl Server {
         Server { stop, requests, status, thread: Some(thread) }
     }
 
-    /// Requests answered so far, health checks not counted.
+    /// Requests so far, without health checks.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// The status that health checks (/healthz) get from now on.
+    /// Sets the status code of health checks (/healthz).
     pub fn set_health(&self, code: u16) {
         self.status.store(code, Ordering::Relaxed);
     }
@@ -78,7 +78,7 @@ fn serve_request(mut stream: TcpStream, peer: SocketAddr, name: &str, count: &At
     let mut buf = [0u8; 1024];
     let Ok(n) = stream.read(&mut buf) else { return };
     if n == 0 {
-        return; // a TCP check
+        return; // a TCP check closes the connection without a request
     }
     let health = buf[..n].starts_with(b"GET /healthz");
     let code = if health { code.load(Ordering::Relaxed) } else { 200 };
@@ -92,23 +92,23 @@ fn serve_request(mut stream: TcpStream, peer: SocketAddr, name: &str, count: &At
     let _ = stream.read(&mut buf);
 }
 
-/// What a client got.
+/// A response.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Response {
-    /// Who answered.
+    /// The host of the server.
     pub server: String,
-    /// The address that the server saw.
+    /// The client's address as the server saw it.
     pub client_address: String,
 }
 
-/// One request on a connection of its own, from this thread's host.
-pub fn get(to: SocketAddrV4, patience: Duration) -> Result<Response> {
-    let mut stream = TcpStream::connect_timeout(&to.into(), patience).context("connect")?;
-    stream.set_read_timeout(Some(patience))?;
+/// Sends one request on a connection of its own, from this thread's network namespace.
+pub fn get(to: SocketAddrV4, timeout: Duration) -> Result<Response> {
+    let mut stream = TcpStream::connect_timeout(&to.into(), timeout).context("connect")?;
+    stream.set_read_timeout(Some(timeout))?;
     stream.write_all(b"GET / HTTP/1.0\r\nHost: demo\r\n\r\n").context("send")?;
     let mut text = String::new();
     stream.read_to_string(&mut text).context("read")?;
     let body = text.split("\r\n\r\n").nth(1).unwrap_or("").trim();
-    let Some((server, seen)) = body.split_once(' ') else { bail!("an answer without a body: {text:?}") };
+    let Some((server, seen)) = body.split_once(' ') else { bail!("a response without a body: {text:?}") };
     Ok(Response { server: server.to_owned(), client_address: seen.to_owned() })
 }

@@ -1,4 +1,4 @@
-//! Recordings of what the kernel's IPVS chose, connection by connection.
+//! Recordings of the kernel's IPVS: ipvsadm's commands, packets, and the server that IPVS chose for each.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -9,32 +9,32 @@ use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
 
 use crate::frames::Endpoint;
 
-/// One line of a recording.
+/// A line of a recording.
 #[derive(Clone, Debug)]
 pub enum RecordedOp {
-    /// A change by ipvsadm.
+    /// A command of ipvsadm.
     Change(Step),
     /// A packet (`syn`, `ack`, `fin`, `rst`, `udp`; `again` is a SYN) and the server that IPVS sent it to.
     Packet {
-        /// Which packet.
+        /// The kind of packet.
         kind: String,
-        /// From whom.
+        /// The client.
         from: Endpoint,
-        /// To which service.
+        /// The service.
         to: Endpoint,
-        /// The server, or nothing if it was refused.
+        /// The server, `None` if the packet was rejected.
         server: Option<IpAddr>,
     },
-    /// Active and inactive connections of each server at this point.
+    /// Active and inactive connections of each server at that time.
     Counts(Vec<(IpAddr, u32, u32)>),
 }
 
 /// A recording.
 #[derive(Clone, Debug)]
 pub struct Recording {
-    /// What ipvsadm set up.
+    /// The commands before the first line.
     pub setup: Vec<Step>,
-    /// What happened, with its line number.
+    /// The lines with their numbers.
     pub ops: Vec<(usize, RecordedOp)>,
 }
 
@@ -43,7 +43,7 @@ fn parse_endpoint(text: &str) -> Option<Endpoint> {
     Some((at.ip(), at.port()))
 }
 
-/// An ipvsadm command of the recordings (`-A`, `-a`, `-e`, `-d`) as a step.
+/// Parses an ipvsadm command of a recording (`-A`, `-a`, `-e`, `-d`).
 pub fn parse_ipvsadm_command(command: &str) -> Option<Step> {
     let words: Vec<&str> = command.split_whitespace().collect();
     let value = |flag: &str| words.iter().position(|w| *w == flag).and_then(|i| words.get(i + 1)).copied();
@@ -93,7 +93,7 @@ pub fn parse_ipvsadm_command(command: &str) -> Option<Step> {
     }
 }
 
-/// Reads a recording; panics, with the line, on what it does not know.
+/// Parses a recording. Panics with the line that it cannot parse.
 pub fn parse_recording(text: &str) -> Recording {
     let mut setup = Vec::new();
     let mut ops = Vec::new();

@@ -1,5 +1,5 @@
-//! Networks of namespaces as Rust values: hosts, links, processes. Everything goes when the value goes, also when a test
-//! panics; then what can be seen of it is written down first.
+//! Networks of namespaces as Rust values: hosts, links, processes. Dropping the value removes everything, also when a
+//! test panics; then the state of the hosts is written to files first.
 
 use std::fs;
 use std::io;
@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
-/// A network of hosts. Names are made unique by the process's id, so that tests run side by side.
+/// A network of hosts. The process id makes names unique, so that tests can run in parallel.
 pub struct Lan {
     prefix: String,
     hosts: Vec<String>,
     processes: Mutex<Vec<Process>>,
-    /// Logs of processes, configurations, and the dump if something fails.
+    /// The directory of logs, configurations and, after a failure, dumps.
     pub dir: PathBuf,
 }
 
@@ -39,7 +39,7 @@ fn run_command(program: &str, args: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
-/// Networks of processes that were killed before they could clean up.
+/// Removes namespaces of processes that were killed before they could remove them.
 fn remove_stale_namespaces() {
     for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -53,7 +53,7 @@ fn remove_stale_namespaces() {
 }
 
 impl Lan {
-    /// A network without hosts; `dir` is where its files go.
+    /// A network without hosts. `dir` is the directory of its files.
     pub fn new(dir: &Path) -> Result<Lan> {
         static N: AtomicU32 = AtomicU32::new(0);
         if !evenkeel_sys::user::is_root() {
@@ -66,7 +66,7 @@ impl Lan {
         Ok(Lan { prefix, hosts: Vec::new(), processes: Mutex::new(Vec::new()), dir })
     }
 
-    /// The namespace's name, as `ip netns` knows it.
+    /// The name of a host's namespace in `ip netns`.
     pub fn namespace(&self, host: &str) -> String {
         format!("{}-{host}", self.prefix)
     }
@@ -75,7 +75,7 @@ impl Lan {
         Path::new("/run/netns").join(self.namespace(host))
     }
 
-    /// The name that a daemon on this host has among all daemons of this machine.
+    /// The instance name of a daemon on a host, unique on this machine.
     pub fn instance(&self, host: &str) -> String {
         self.namespace(host)
     }
@@ -85,18 +85,18 @@ impl Lan {
         run_command("ip", &["netns", "add", &self.namespace(host)]).context("make a network namespace")?;
         self.hosts.push(host.to_owned());
         self.ip(host, "link set lo up")?;
-        // Duplicate address detection and router solicitations are noise here.
+        // Without IPv6 there are no duplicate address detection and no router solicitations.
         self.sysctl(host, "net/ipv6/conf/default/disable_ipv6", "1")
     }
 
-    /// `ip ARGS` in a host.
+    /// Runs `ip ARGS` in a host and returns its output.
     pub fn ip(&self, host: &str, args: &str) -> Result<String> {
         let ns = self.namespace(host);
         let all: Vec<&str> = ["-n", &ns].into_iter().chain(args.split_whitespace()).collect();
         run_command("ip", &all)
     }
 
-    /// A link between two hosts: device and hardware address on either side.
+    /// Adds a link between two hosts, given as (host, device).
     pub fn add_link(&self, a: (&str, &str), b: (&str, &str)) -> Result<()> {
         let (na, nb) = (self.namespace(a.0), self.namespace(b.0));
         run_command("ip", &["link", "add", a.1, "netns", &na, "type", "veth", "peer", "name", b.1, "netns", &nb])?;
@@ -113,7 +113,7 @@ impl Lan {
         self.run_in(host, move || fs::write(&file, value).with_context(|| format!("write {file}")))?
     }
 
-    /// Runs something in a host, on a thread of its own.
+    /// Runs a closure in a host's namespace, on a thread of its own.
     pub fn run_in<T: Send>(&self, host: &str, work: impl FnOnce() -> T + Send) -> Result<T> {
         let path = self.namespace_path(host);
         std::thread::scope(|s| {
@@ -128,7 +128,7 @@ impl Lan {
         })
     }
 
-    /// Starts a thread in a host and leaves it running.
+    /// Starts a thread in a host's namespace.
     pub fn spawn_thread_in(&self, host: &str, work: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
         let path = self.namespace_path(host);
         std::thread::spawn(move || match evenkeel_sys::netns::enter(&path) {
@@ -137,15 +137,15 @@ impl Lan {
         })
     }
 
-    /// A command that will run in a host. Its standard streams are the caller's to set.
+    /// A command to run in a host. The caller sets its standard streams.
     pub fn command(&self, host: &str, program: &Path) -> Command {
-        // Not `ip netns exec`: that mounts another /sys and hides the BPF file system.
+        // Not `ip netns exec`, which mounts another /sys and hides the BPF file system.
         let mut c = Command::new("nsenter");
         c.arg(format!("--net={}", self.namespace_path(host).display())).arg(program);
         c
     }
 
-    /// Starts a program in a host; its output goes to a file `NAME.log`. It is killed when the network goes.
+    /// Starts a program in a host, with its output in the file `NAME.log`. It is killed when the network is dropped.
     pub fn spawn(&self, host: &str, name: &str, program: &Path, args: &[&str]) -> Result<Pid> {
         let path = self.dir.join(format!("{name}.log"));
         let log = fs::OpenOptions::new().create(true).append(true).open(&path)?;
@@ -163,20 +163,20 @@ impl Lan {
         Ok(pid)
     }
 
-    /// Records what passes a device, the last few megabytes of it, into `NAME.pcap0` and `NAME.pcap1`; for whoever has to
-    /// find out what went wrong. Without tcpdump nothing is recorded.
+    /// Captures the last megabytes of a device's frames to `NAME.pcap0` and `NAME.pcap1`, for diagnosis. Without
+    /// tcpdump nothing is captured.
     pub fn capture(&self, host: &str, dev: &str, name: &str) {
         let file = self.dir.join(format!("{name}.pcap")).to_string_lossy().into_owned();
         let args = ["-i", dev, "-s", "128", "-n", "-U", "-C", "4", "-W", "2", "-Z", "root", "-w", &file];
         let _ = self.spawn(host, "tcpdump", Path::new("tcpdump"), &args);
     }
 
-    /// What a program wrote so far.
+    /// The output of a program so far.
     pub fn log(&self, name: &str) -> String {
         fs::read_to_string(self.dir.join(format!("{name}.log"))).unwrap_or_default()
     }
 
-    /// Sends a signal to a process and, unless it is a mere message (HUP, USR1, USR2), waits for its end.
+    /// Sends a signal to a process. Waits for its end, unless the signal does not end it (HUP, USR1, USR2, STOP, CONT).
     pub fn signal(&self, pid: Pid, signal: Signal) -> Result<()> {
         evenkeel_sys::signals::send_signal(pid.0, signal)?;
         if matches!(signal, Signal::SIGHUP | Signal::SIGUSR1 | Signal::SIGUSR2 | Signal::SIGSTOP | Signal::SIGCONT) {
@@ -190,16 +190,16 @@ impl Lan {
         Ok(())
     }
 
-    /// How a process ended, if it has.
+    /// The exit status of a process that has ended.
     pub fn exit_status(&self, pid: Pid) -> Option<std::process::ExitStatus> {
         let mut all = self.processes.lock().ok()?;
         let p = all.iter_mut().find(|p| p.child.id() == pid.0)?;
         p.child.try_wait().ok().flatten()
     }
 
-    /// What can be seen of every host, for whoever has to find out what went wrong.
+    /// Writes the state of every host to files and prints the ends of logs, for diagnosis.
     fn dump_state(&self) {
-        eprintln!("== what was seen, in {}", self.dir.display());
+        eprintln!("== the state of the hosts is in {}", self.dir.display());
         for host in &self.hosts {
             let mut text = String::new();
             for args in ["-br link", "addr", "route", "neigh"] {
@@ -220,7 +220,7 @@ impl Lan {
         for p in self.processes.lock().into_iter().flat_map(|p| p.iter().map(|p| p.name.clone()).collect::<Vec<_>>()) {
             let log = self.log(&p);
             let tail: Vec<&str> = log.lines().rev().take(25).collect();
-            eprintln!("-- {p}.log (its end)");
+            eprintln!("-- the end of {p}.log");
             tail.iter().rev().for_each(|l| eprintln!("   {l}"));
         }
     }
@@ -239,7 +239,7 @@ impl Drop for Lan {
         }
         for host in &self.hosts {
             let instance = self.instance(host);
-            // The second is a real server's, which unwraps tunnels.
+            // The second is of a real server that decapsulates tunnels.
             for dir in [
                 evenkeel_sys::paths::bpf_dir(&instance),
                 evenkeel_sys::paths::bpf_dir(&format!("{instance}-real-server")),
@@ -252,7 +252,7 @@ impl Drop for Lan {
     }
 }
 
-/// Removes a directory of files; the BPF file system does not let remove_dir_all look at its entries.
+/// Removes a directory of files. remove_dir_all does not work on the BPF file system.
 fn remove_flat_dir(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)?.flatten() {
         fs::remove_file(entry.path())?;
@@ -260,19 +260,19 @@ fn remove_flat_dir(dir: &Path) -> io::Result<()> {
     fs::remove_dir(dir)
 }
 
-/// Waits until something holds; panics with `what` if it takes too long.
-pub fn eventually<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
-    match wait_for(limit, &mut look) {
+/// Polls until `poll` returns a value. Panics with `what` after `limit`.
+pub fn eventually<T>(what: &str, limit: Duration, mut poll: impl FnMut() -> Option<T>) -> T {
+    match wait_for(limit, &mut poll) {
         Some(found) => found,
         None => panic!("not within {limit:?}: {what}"),
     }
 }
 
-/// Waits until something holds, or gives up.
-pub fn wait_for<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+/// Polls until `poll` returns a value; `None` after `limit`.
+pub fn wait_for<T>(limit: Duration, mut poll: impl FnMut() -> Option<T>) -> Option<T> {
     let until = Instant::now() + limit;
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = poll() {
             return Some(found);
         }
         if Instant::now() > until {

@@ -1,7 +1,12 @@
-//! What evenkeel's tests, its benchmarks and its demo are built with: networks of namespaces as Rust values ([`lan`],
-//! [`office`]), web servers and clients in them ([`http`]), streams of known bytes ([`bulk`]), VRRP clusters in virtual time ([`sim`]), frames
-//! ([`frames`]), recordings of the kernel's IPVS ([`sequences`]), another kernel ([`uml`]), choices that a seed repeats
-//! ([`dice`]).
+//! Tools of evenkeel's tests, benchmarks and demo.
+//!
+//! - [`lan`]: network namespaces with links and processes; [`demo_network`]: the network of the demo and of most tests, with an
+//!   HTTP load; [`routed_namespace`]: a namespace for packets that never leave.
+//! - [`http`], [`stream`]: servers and clients; [`frame_counter`]: counts frames that arrive at a host.
+//! - [`frames`]: builds and parses frames; [`ipvs_recording`]: recordings of the kernel's IPVS; [`recordings`]: selection of
+//!   recordings by name.
+//! - [`sim`]: VRRP clusters in virtual time; [`rng`]: random numbers from a seed.
+//! - [`uml`]: another kernel as a process; [`control`]: requests to a daemon.
 
 pub mod control;
 pub mod demo_network;

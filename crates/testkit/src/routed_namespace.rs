@@ -1,4 +1,5 @@
-//! A network without neighbours, for packets that never leave: every way leads by a gateway whose address is known.
+//! A network namespace for packets that never leave it: every route leads through a gateway with a permanent neighbour
+//! entry.
 
 use std::process::Command;
 
@@ -8,7 +9,7 @@ use nix::sched::{CloneFlags, unshare};
 /// The gateway's hardware address.
 pub const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
-/// Of both families, on `d0`.
+/// The commands of `ip` that set up the namespace: IPv4 and IPv6 on `d0`.
 const IP_COMMANDS: [&str; 10] = [
     "link set lo up",
     "link add d0 address 02:00:00:00:00:d0 type veth peer name d1",
@@ -22,7 +23,7 @@ const IP_COMMANDS: [&str; 10] = [
     "-6 route add default via fd00:2::1",
 ];
 
-/// Runs something in such a network, on a thread of its own. Needs root.
+/// Runs a closure in such a namespace, on a thread of its own. Needs root.
 pub fn run_in_routed_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
     let inside = || {
         unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace")?;

@@ -1,4 +1,4 @@
-//! Streams of known bytes there and back, so that one wrong byte is seen.
+//! Streams of a known byte sequence in both directions, over TCP and SCTP: one wrong byte is detected.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -12,7 +12,7 @@ use crate::lan::Lan;
 
 const CHUNK: usize = 64 * 1024;
 
-/// Bytes that depend on where they stand (xorshift), and on who sends them.
+/// A pseudorandom byte sequence (xorshift) that depends on the seed.
 struct ByteSequence(u64);
 
 impl ByteSequence {
@@ -52,7 +52,7 @@ fn serve_stream(mut stream: TcpStream) -> Result<()> {
     send_chunks(&mut stream, 2, chunks)
 }
 
-/// Answers streams on every address of a host, of both families, until the test's process ends.
+/// Starts a server on every address of a host, IPv4 and IPv6, that runs until the process ends.
 pub fn start_server(lan: &Lan, host: &str, port: u16) {
     let (tx, rx) = std::sync::mpsc::channel();
     let name = host.to_owned();
@@ -69,7 +69,7 @@ pub fn start_server(lan: &Lan, host: &str, port: u16) {
     let _ = rx.recv_timeout(Duration::from_secs(5));
 }
 
-/// A one-to-one socket of SCTP (RFC 6458, 4), bound to one address, so that no other is offered; `None` if this kernel has
+/// A one-to-one SCTP socket (RFC 6458, 4), bound to one address, so that it offers no other; `None` if the kernel has
 /// no SCTP.
 fn sctp_socket(at: SocketAddr) -> Result<Option<Socket>> {
     const SCTP: i32 = 132;
@@ -83,14 +83,14 @@ fn sctp_socket(at: SocketAddr) -> Result<Option<Socket>> {
     }
 }
 
-/// Answers streams of SCTP on an address of a host, until the test's process ends. False if this kernel has no SCTP.
+/// Starts an SCTP server on an address of a host, that runs until the process ends. False if the kernel has no SCTP.
 pub fn start_sctp_server(lan: &Lan, host: &str, at: SocketAddr) -> Result<bool> {
     let listener = lan.run_in(host, || sctp_socket(at))??;
     let Some(listener) = listener else { return Ok(false) };
     listener.listen(64)?;
     std::thread::spawn(move || {
         while let Ok((socket, _)) = listener.accept() {
-            // Reading and writing is the same.
+            // Reads and writes are the same as on TCP sockets.
             let stream = TcpStream::from(OwnedFd::from(socket));
             std::thread::spawn(move || {
                 let _ = serve_stream(stream);
@@ -100,8 +100,8 @@ pub fn start_sctp_server(lan: &Lan, host: &str, at: SocketAddr) -> Result<bool> 
     Ok(true)
 }
 
-/// As [`exchange`], by SCTP and from this address: so many times 64 KiB. With more, an emulated machine's SCTP was seen to
-/// overrun its receive buffer, and to wait a second for each packet that it lost.
+/// As [`exchange`], over SCTP, from an address, with `chunks` of 64 KiB. With many chunks SCTP in an emulated machine
+/// overran its receive buffer and waited a second for each lost packet.
 pub fn sctp_exchange(from: IpAddr, to: SocketAddr, chunks: u64) -> Result<()> {
     let socket = sctp_socket((from, 0).into())?.context("this kernel has no SCTP")?;
     socket.connect_timeout(&to.into(), Duration::from_secs(10)).context("connect")?;
@@ -110,7 +110,7 @@ pub fn sctp_exchange(from: IpAddr, to: SocketAddr, chunks: u64) -> Result<()> {
     exchange_chunks(stream, chunks)
 }
 
-/// Sends so many mebibytes and gets as many back, from this thread's host; an error says what was wrong.
+/// Sends `mebibytes` MiB and receives as many, from this thread's network namespace. An error tells what was wrong.
 pub fn exchange(to: SocketAddr, mebibytes: u64) -> Result<()> {
     exchange_chunks(
         TcpStream::connect_timeout(&to, Duration::from_secs(10)).context("connect")?,
@@ -118,14 +118,14 @@ pub fn exchange(to: SocketAddr, mebibytes: u64) -> Result<()> {
     )
 }
 
-/// One exchange that takes so long: the connection is silent most of the time.
-pub fn exchange_slowly(to: SocketAddr, last: Duration) -> Result<()> {
+/// One exchange of 64 KiB that lasts `duration`: the connection is idle most of the time.
+pub fn exchange_slowly(to: SocketAddr, duration: Duration) -> Result<()> {
     const PARTS: usize = 8;
     let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(10)).context("connect")?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     stream.write_all(&1u64.to_le_bytes())?;
     for part in ByteSequence(1).next_chunk().chunks(CHUNK / PARTS) {
-        std::thread::sleep(last / PARTS as u32);
+        std::thread::sleep(duration / PARTS as u32);
         stream.write_all(part).context("send")?;
     }
     receive_chunks(&mut stream, 2, 1)
