@@ -1,9 +1,9 @@
-//! What two runs of a session have in common, and what they cannot: seconds that are left, ports that the kernel chose,
-//! rates.
+//! The comparison of a session's output with its recording. It masks the fields that differ from run to run: remaining
+//! seconds, ephemeral ports, rates.
 
-/// What is different, line by line; `None` if nothing is.
-pub fn difference(name: &str, recorded: &str, got: &str) -> Option<String> {
-    let (a, b) = (normalize(name, recorded), normalize(name, got));
+/// The lines that differ; `None` if there are none.
+pub fn difference(name: &str, recorded: &str, output: &str) -> Option<String> {
+    let (a, b) = (normalize(name, recorded), normalize(name, output));
     if a == b {
         return None;
     }
@@ -17,14 +17,14 @@ pub fn difference(name: &str, recorded: &str, got: &str) -> Option<String> {
     Some(text)
 }
 
-/// A session's lines; those that a command printed sorted where their order says nothing.
+/// The lines of a session with masked fields. The output of a command is sorted if its order is not defined.
 fn normalize(name: &str, text: &str) -> Vec<String> {
     let mut out = Vec::new();
     let mut command = String::new();
     let mut block: Vec<String> = Vec::new();
     for line in text.lines().chain(["$ "]) {
         if line.starts_with("$ ") {
-            // Marks beyond 2^31 have no place in ipvsadm's order: it depends on where the kernel's hash put them.
+            // ipvsadm does not sort firewall marks above 2^31. Their order depends on the kernel's hash table.
             if name.starts_with("06")
                 || command.contains("sort")
                 || command.contains(" -Lnc")
@@ -42,17 +42,18 @@ fn normalize(name: &str, text: &str) -> Vec<String> {
     out
 }
 
-/// Is it our program that printed it? The kernel's own files and settings are not compared.
+/// Whether the output of a command is compared. Files and settings of the kernel are not.
 fn is_compared(command: &str) -> bool {
     command.contains("ipvsadm") || command.contains("@c ") || command.contains("@b ")
 }
 
+/// Masks the fields of a line that differ from run to run.
 fn mask_variable_fields(name: &str, command: &str, line: &str) -> String {
     let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-    let numbers_of_traffic = command.contains("--rate") || command.contains("--stats");
+    let shows_statistics = command.contains("--rate") || command.contains("--stats");
     let traffic = name >= "30";
     for word in &mut words {
-        // Of the kernel buckets, of ours entries.
+        // The kernel counts buckets, evenkeel entries.
         if word.starts_with("(size=") {
             "(size=N)".clone_into(word);
         }
@@ -60,20 +61,20 @@ fn mask_variable_fields(name: &str, command: &str, line: &str) -> String {
         if is_time && word.chars().all(|c| c.is_ascii_digit() || c == ':') && command.contains("-L") {
             "MM:SS".clone_into(word);
         }
-        // A port that was not asked for: those that were are 40001 to 40099.
+        // Ephemeral ports; the sessions choose ports from 40001 to 40099.
         if let Some((host, port)) = word.rsplit_once(':')
             && port.parse::<u16>().is_ok_and(|p| p >= 30000 && !(40000..40100).contains(&p))
         {
             *word = format!("{host}:EPHEM");
         }
-        // Rates are averages over seconds; statistics are up to two seconds old, which session 40 waits for.
-        let slow = command.contains("--rate") || !name.starts_with("40");
-        let digits = word.trim_end_matches(['K', 'M']).chars().all(|c| c.is_ascii_digit()) && !word.is_empty();
-        if traffic && slow && numbers_of_traffic && digits {
+        // Rates are averages over seconds. Statistics are up to two seconds old; only session 40 waits for them.
+        let may_be_late = command.contains("--rate") || !name.starts_with("40");
+        let is_number = word.trim_end_matches(['K', 'M']).chars().all(|c| c.is_ascii_digit()) && !word.is_empty();
+        if traffic && may_be_late && shows_statistics && is_number {
             "N".clone_into(word);
         }
     }
-    // The seconds that are left, in the kernel's own list.
+    // The remaining seconds in the kernel's own list.
     if command.contains("/proc/net/ip_vs_conn")
         && let Some(last) = words.last_mut()
         && last.bytes().all(|b| b.is_ascii_digit())

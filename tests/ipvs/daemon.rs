@@ -1,4 +1,5 @@
-//! The daemon on the kernel's IPVS, inside user-mode Linux: what it makes, what it leaves alone, what it says to the kernel.
+//! Tests of the daemon on the kernel's IPVS in user-mode Linux: the services that it creates, the external services that it
+//! leaves, and the messages that it sends to the kernel.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +14,7 @@ use evenkeel_core::vrrp::State;
 use evenkeel_sys::ipvs::Ipvs;
 use evenkeel_sys::ipvs_backend::IpvsBackend;
 use evenkeel_testkit::demo_network::{SERVERS, VIP};
-use evenkeel_testkit::lan::eventually;
+use evenkeel_testkit::lan::{Pid, eventually};
 use evenkeel_testkit::{http, uml};
 use evenkeel_tests::{Net, TEST_TIMEOUT, program, virtual_server, vrrp_instance};
 
@@ -68,7 +69,7 @@ fn service_id(port: u16) -> ServiceId {
     ServiceId::Address { protocol: Protocol::Tcp, addr: VIP.into(), port }
 }
 
-/// IPVS of a host.
+/// Runs a function with the IPVS of a host.
 fn with_ipvs<T: Send>(net: &Net, host: &str, work: impl FnOnce(&mut Ipvs) -> T + Send) -> T {
     net.lan.run_in(host, || work(&mut Ipvs::open().expect("IPVS"))).expect("a host")
 }
@@ -89,125 +90,172 @@ fn real_servers() -> [(&'static str, &'static str); 3] {
     [("192.168.1.11", ""), ("192.168.1.12", ""), ("192.168.1.13", "")]
 }
 
+/// The configured service of [`guest_services`], and an external one.
+const CONFIGURED: u16 = 80;
+const EXTERNAL: u16 = 99;
+
+/// A director whose daemon runs on IPVS, with three web servers.
+struct IpvsDirector {
+    net: Net,
+}
+
+impl IpvsDirector {
+    fn with_ipvs<T: Send>(&self, work: impl FnOnce(&mut Ipvs) -> T + Send) -> T {
+        with_ipvs(&self.net, "d1", work)
+    }
+
+    /// Changes IPVS as another program does.
+    fn change(&self, change: &Change) {
+        self.with_ipvs(|ipvs| ipvs.apply_change(change).expect("IPVS accepts the change"));
+    }
+
+    fn config(more: &str) -> String {
+        format!("global_defs {{\n dataplane ipvs\n{more}\n}}\n{}", virtual_server("", &real_servers()))
+    }
+
+    fn reload(&self, config: &str) {
+        self.net.write_config("d1", config);
+        self.net.reload("d1");
+    }
+
+    fn weights(&self, port: u16) -> Vec<(u8, i32)> {
+        server_weights(&self.net, service_id(port))
+    }
+
+    fn wait_server_count(&self, what: &str, port: u16, count: usize) {
+        eventually(what, TEST_TIMEOUT, || (self.weights(port).len() == count).then_some(()));
+    }
+}
+
 #[test]
 #[ignore = "runs inside user-mode Linux"]
 fn guest_services() {
-    let net = Net::new("ipvs-services").expect("root");
+    let director = IpvsDirector { net: Net::new("ipvs-services").expect("root") };
+    let net = &director.net;
     net.lan.ip("d1", &format!("addr add {VIP}/32 dev eth0")).expect("an address");
     net.lan.sysctl("d1", "net/ipv4/ip_forward", "1").expect("a setting");
-    let mut http = Vec::new();
-    for (host, _) in SERVERS {
-        http.push(http::Server::start(&net.lan, host, 80));
+    let mut web_servers: Vec<_> =
+        SERVERS.into_iter().map(|(host, _)| http::Server::start(&net.lan, host, 80)).collect();
+
+    let pid = daemon_takes_over_a_service(&director);
+    // A failed health check removes the server, and a successful one adds it again.
+    web_servers.pop().expect("a server").stop();
+    director.wait_server_count("the failed server is removed", CONFIGURED, 2);
+    web_servers.push(http::Server::start(&net.lan, "r3", 80));
+    director.wait_server_count("the server is added", CONFIGURED, 3);
+    drift_is_repaired_or_left(&director);
+    many_external_changes_are_repaired(&director);
+    an_ended_connection_is_reset(&director);
+    a_missing_scheduler_module_is_logged(&director);
+    a_service_that_is_not_configured_any_more_may_be_external(&director);
+    // A stop removes the daemon's services only.
+    net.lan.signal(pid, nix::sys::signal::Signal::SIGTERM).expect("it stops");
+    let left: BTreeSet<ServiceId> =
+        director.with_ipvs(|ipvs| ipvs.services().expect("a list").iter().map(|s| s.service.id).collect());
+    assert_eq!(left, BTreeSet::from([service_id(CONFIGURED), service_id(EXTERNAL)]));
+}
+
+/// Another program has created the configured service and an external one. The daemon takes over the first, with its
+/// connections. Returns the daemon's process ID.
+fn daemon_takes_over_a_service(director: &IpvsDirector) -> Pid {
+    let net = &director.net;
+    for (port, scheduler) in [(CONFIGURED, "wlc"), (EXTERNAL, "rr")] {
+        director.change(&Change::AddService(Service::new(service_id(port), scheduler)));
     }
-    // Somebody has made the very service already, and another one.
-    let (mine, other) = (service_id(80), service_id(99));
-    with_ipvs(&net, "d1", |ipvs| {
-        for (id, scheduler) in [(mine, "wlc"), (other, "rr")] {
-            ipvs.apply_change(&Change::AddService(Service::new(id, scheduler))).expect("a service");
-        }
-        for (_, addr) in SERVERS {
-            ipvs.apply_change(&Change::AddDest(mine, Dest::new(addr.into(), 80))).expect("a server");
-        }
-    });
-    let ask = || net.lan.run_in("client", || http::get(std::net::SocketAddrV4::new(VIP, 80), Duration::from_secs(5)));
-    ask().expect("the client").expect("an answer");
-    let config =
-        |more: &str| format!("global_defs {{\n dataplane ipvs\n{more}\n}}\n{}", virtual_server("", &real_servers()));
-    let pid = net.start_daemon("d1", &config(""));
+    for (_, addr) in SERVERS {
+        director.change(&Change::AddDest(service_id(CONFIGURED), Dest::new(addr.into(), 80)));
+    }
+    let get = || http::get(std::net::SocketAddrV4::new(VIP, 80), Duration::from_secs(5));
+    net.lan.run_in("client", get).expect("the client").expect("a reply");
+    let pid = net.start_daemon("d1", &IpvsDirector::config(""));
     let status = net.status("d1").expect("a status");
     assert_eq!(status.dataplane.kind, "ipvs");
-    assert_eq!(status.dataplane.external_services, [other.to_string()]);
-    let conns = with_ipvs(&net, "d1", |ipvs| {
-        ipvs.dests(mine).expect("a list").iter().map(|d| d.active + d.inactive).sum::<u32>()
+    assert_eq!(status.dataplane.external_services, [service_id(EXTERNAL).to_string()]);
+    let conns = director.with_ipvs(|ipvs| {
+        let dests = ipvs.dests(service_id(CONFIGURED)).expect("a list");
+        dests.iter().map(|d| d.active + d.inactive).sum::<u32>()
     });
-    assert_eq!(conns, 1, "the table that was there was not made anew");
+    assert_eq!(conns, 1, "the daemon has not created the service again");
+    pid
+}
 
-    // Health.
-    http.pop().expect("a server").stop();
-    eventually("the dead server is out", TEST_TIMEOUT, || (server_weights(&net, mine).len() == 2).then_some(()));
-    http.push(http::Server::start(&net.lan, "r3", 80));
-    eventually("it is back", TEST_TIMEOUT, || (server_weights(&net, mine).len() == 3).then_some(()));
-
-    // By hand: set back, or left.
+fn drift_is_repaired_or_left(director: &IpvsDirector) {
+    let id = service_id(CONFIGURED);
     let heavy = Dest { weight: 9, ..Dest::new([192, 168, 1, 11].into(), 80) };
-    with_ipvs(&net, "d1", |ipvs| ipvs.apply_change(&Change::EditDest(mine, heavy)).expect("changes"));
-    eventually("the weight is set back", TEST_TIMEOUT, || (server_weights(&net, mine)[0] == (11, 1)).then_some(()));
-    with_ipvs(&net, "d1", |ipvs| ipvs.apply_change(&Change::RemoveService(mine)).expect("changes"));
-    eventually("the service is back", TEST_TIMEOUT, || (server_weights(&net, mine).len() == 3).then_some(()));
-    assert!(net.status("d1").expect("a status").dataplane.repaired >= 2);
-    net.write_config("d1", &config(" hand_changes leave"));
-    net.reload("d1");
-    with_ipvs(&net, "d1", |ipvs| ipvs.apply_change(&Change::EditDest(mine, heavy)).expect("changes"));
-    let drift = eventually("the change is shown", TEST_TIMEOUT, || {
-        net.status("d1").map(|s| s.dataplane.drift).filter(|d| !d.is_empty())
-    });
-    assert_eq!(drift, [format!("change 192.168.1.11:80 of {mine}, weight 1")]);
-    assert_eq!(server_weights(&net, mine)[0], (11, 9), "it stays");
+    director.change(&Change::EditDest(id, heavy));
+    eventually("the weight is repaired", TEST_TIMEOUT, || (director.weights(CONFIGURED)[0] == (11, 1)).then_some(()));
+    director.change(&Change::RemoveService(id));
+    director.wait_server_count("the service is repaired", CONFIGURED, 3);
+    assert!(director.net.status("d1").expect("a status").dataplane.repaired >= 2);
 
-    // Somebody else is at it all the time; in the end it is as configured.
-    net.write_config("d1", &config(""));
-    net.reload("d1");
-    with_ipvs(&net, "d1", |ipvs| {
+    director.reload(&IpvsDirector::config(" hand_changes leave"));
+    director.change(&Change::EditDest(id, heavy));
+    let drift = eventually("the drift is reported", TEST_TIMEOUT, || {
+        director.net.status("d1").map(|s| s.dataplane.drift).filter(|d| !d.is_empty())
+    });
+    assert_eq!(drift, [format!("change 192.168.1.11:80 of {id}, weight 1")]);
+    assert_eq!(director.weights(CONFIGURED)[0], (11, 9), "the drift is left");
+}
+
+fn many_external_changes_are_repaired(director: &IpvsDirector) {
+    director.reload(&IpvsDirector::config(""));
+    let id = service_id(CONFIGURED);
+    director.with_ipvs(|ipvs| {
         for n in 0..200u8 {
-            let _ = ipvs.apply_change(&Change::RemoveDest(mine, Dest::new([192, 168, 1, 11 + n % 3].into(), 80)));
-            let _ = ipvs.apply_change(&Change::AddDest(mine, Dest::new([192, 168, 1, 100 + n % 5].into(), 80)));
+            let _ = ipvs.apply_change(&Change::RemoveDest(id, Dest::new([192, 168, 1, 11 + n % 3].into(), 80)));
+            let _ = ipvs.apply_change(&Change::AddDest(id, Dest::new([192, 168, 1, 100 + n % 5].into(), 80)));
             if n % 50 == 0 {
-                let _ = ipvs.apply_change(&Change::RemoveService(mine));
+                let _ = ipvs.apply_change(&Change::RemoveService(id));
                 std::thread::sleep(Duration::from_secs(3));
             }
         }
     });
-    eventually("it is as configured", TEST_TIMEOUT, || {
-        (server_weights(&net, mine) == [(11, 1), (12, 1), (13, 1)]).then_some(())
+    eventually("the service is as configured", TEST_TIMEOUT, || {
+        (director.weights(CONFIGURED) == [(11, 1), (12, 1), (13, 1)]).then_some(())
     });
+}
 
-    // A connection that is ended is refused at its next packet.
-    let mut held = net.lan.run_in("client", || {
+fn an_ended_connection_is_reset(director: &IpvsDirector) {
+    let mut client = director.net.lan.run_in("client", || {
         let stream = std::net::TcpStream::connect((VIP, 80)).expect("connects");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
         stream
     });
-    let stream = held.as_mut().expect("the client");
+    let stream = client.as_mut().expect("the client");
     let from = stream.local_addr().expect("an address");
-    let ended = with_ipvs(&net, "d1", |ipvs| {
-        ipvs.end_connections(&|c| c.client == (from.ip(), from.port())).expect("IPVS takes it")
+    let ended = director.with_ipvs(|ipvs| {
+        ipvs.end_connections(&|c| c.client == (from.ip(), from.port())).expect("IPVS accepts the datagram")
     });
     assert_eq!(ended, 1);
     let mut buf = [0; 1];
-    let refused = stream.write_all(b"GET / HTTP/1.0\r\n\r\n").and_then(|()| stream.read(&mut buf)).expect_err("a RST");
-    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionReset);
-
-    // A scheduler whose module this kernel does not have.
-    net.write_config("d1", &config("").replace("protocol TCP", "protocol TCP\n lvs_sched twos"));
-    net.reload("d1");
-    eventually("the log says which", TEST_TIMEOUT, || {
-        net.lan.log("d1").contains("the module ip_vs_twos cannot be loaded").then_some(())
-    });
-    assert_eq!(server_weights(&net, mine).len(), 3, "what worked works");
-
-    // What somebody removes, and makes again when it is configured no more, is theirs.
-    net.write_config("d1", &config(" hand_changes leave"));
-    net.reload("d1");
-    with_ipvs(&net, "d1", |ipvs| ipvs.apply_change(&Change::RemoveService(mine)).expect("changes"));
-    let held = config("").replace(" 80 {", " 82 {");
-    net.write_config("d1", &held);
-    net.reload("d1");
-    eventually("the other port is there", TEST_TIMEOUT, || {
-        (server_weights(&net, service_id(82)).len() == 3).then_some(())
-    });
-    with_ipvs(&net, "d1", |ipvs| ipvs.apply_change(&Change::AddService(Service::new(mine, "rr"))).expect("a service"));
-    let foreign = [mine.to_string(), other.to_string()];
-    eventually("it is theirs", TEST_TIMEOUT, || net.status("d1").filter(|s| s.dataplane.external_services == foreign));
-
-    // A stop removes what is ours.
-    net.lan.signal(pid, nix::sys::signal::Signal::SIGTERM).expect("it stops");
-    let left: Vec<ServiceId> =
-        with_ipvs(&net, "d1", |ipvs| ipvs.services().expect("a list").iter().map(|s| s.service.id).collect());
-    assert_eq!(left.into_iter().collect::<BTreeSet<_>>(), BTreeSet::from([mine, other]));
+    let error = stream.write_all(b"GET / HTTP/1.0\r\n\r\n").and_then(|()| stream.read(&mut buf)).expect_err("a RST");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
 
-/// The changes of IPVS that a host's netlink carries meanwhile, by their command numbers.
-fn recorded_commands(net: &Net, work: impl FnOnce()) -> Vec<u8> {
+fn a_missing_scheduler_module_is_logged(director: &IpvsDirector) {
+    director.reload(&IpvsDirector::config("").replace("protocol TCP", "protocol TCP\n lvs_sched twos"));
+    eventually("the log names the module", TEST_TIMEOUT, || {
+        director.net.lan.log("d1").contains("the module ip_vs_twos cannot be loaded").then_some(())
+    });
+    assert_eq!(director.weights(CONFIGURED).len(), 3, "the service keeps its former scheduler");
+}
+
+/// Another program removes a configured service, the configuration drops it, and the program adds it again.
+fn a_service_that_is_not_configured_any_more_may_be_external(director: &IpvsDirector) {
+    let id = service_id(CONFIGURED);
+    director.reload(&IpvsDirector::config(" hand_changes leave"));
+    director.change(&Change::RemoveService(id));
+    director.reload(&IpvsDirector::config("").replace(" 80 {", " 82 {"));
+    director.wait_server_count("the service on the other port exists", 82, 3);
+    director.change(&Change::AddService(Service::new(id, "rr")));
+    let external = [id.to_string(), service_id(EXTERNAL).to_string()];
+    eventually("the service is external", TEST_TIMEOUT, || {
+        director.net.status("d1").filter(|s| s.dataplane.external_services == external)
+    });
+}
+
+/// The changes of IPVS that a function sends through netlink on a host, by their command numbers.
+fn sent_changes(net: &Net, work: impl FnOnce()) -> Vec<u8> {
     let file: PathBuf = net.lan.dir.join("netlink.pcap");
     let _ = fs::remove_file(&file);
     let path = file.to_str().expect("UTF-8");
@@ -225,14 +273,14 @@ fn recorded_commands(net: &Net, work: impl FnOnce()) -> Vec<u8> {
         let len = u32::from_le_bytes(rest[8..12].try_into().expect("four bytes")) as usize;
         let (head, mut messages) = rest[16..16 + len].split_at(16);
         rest = &rest[16 + len..];
-        // NETLINK_GENERIC only.
+        // Only NETLINK_GENERIC.
         if head[14..16] != [0, 16] {
             continue;
         }
         while messages.len() >= 20 {
             let len = u32::from_ne_bytes(messages[..4].try_into().expect("four bytes")) as usize;
             let word = |at: usize| u16::from_ne_bytes(messages[at..at + 2].try_into().expect("two bytes"));
-            // Requests of a family that is not the controller's; those that ask are even or dumps.
+            // Only requests, not of the controller's family, with a command that changes something.
             let command = messages[16];
             if word(6) & 1 != 0 && word(4) > 16 && matches!(command, 1 | 2 | 3 | 5 | 6 | 7 | 16 | 17) {
                 commands.push(command);
@@ -246,41 +294,43 @@ fn recorded_commands(net: &Net, work: impl FnOnce()) -> Vec<u8> {
     commands
 }
 
-/// 10,000 services of four servers each. The time is printed, and not judged: this kernel is emulated.
+/// A configuration with this many services of four servers each. One server of the eighth service has this weight.
+fn many_services(count: u32, weight: u32) -> String {
+    let mut text = String::from("global_defs {\n dataplane ipvs\n}\n");
+    for n in 0..count {
+        let (a, b) = (n / 250, n % 250);
+        text += &format!("virtual_server 10.{a}.{b}.1 80 {{\n lvs_sched wlc\n lvs_method DR\n protocol TCP\n");
+        for s in 1..=4 {
+            let w = if n == 7 && s == 2 { weight } else { 1 };
+            text += &format!(" real_server 192.168.2.{s} 80 {{\n  weight {w}\n }}\n");
+        }
+        text += "}\n";
+    }
+    text
+}
+
+/// With 10,000 services of four servers each. The time is printed but not checked, because this kernel is emulated.
 #[test]
 #[ignore = "runs inside user-mode Linux"]
 fn guest_messages() {
     let net = Net::directors("ipvs-messages").expect("root");
     net.lan.ip("d1", "link add nlmon0 type nlmon").expect("a device");
     net.lan.ip("d1", "link set nlmon0 up").expect("a device");
-    let config = |count: u32, weight: u32| {
-        let mut text = String::from("global_defs {\n dataplane ipvs\n}\n");
-        for n in 0..count {
-            let (a, b) = (n / 250, n % 250);
-            text += &format!("virtual_server 10.{}.{}.1 80 {{\n lvs_sched wlc\n lvs_method DR\n protocol TCP\n", a, b);
-            for s in 1..=4 {
-                let w = if n == 7 && s == 2 { weight } else { 1 };
-                text += &format!(" real_server 192.168.2.{s} 80 {{\n  weight {w}\n }}\n");
-            }
-            text += "}\n";
-        }
-        text
-    };
-    let pid = net.start_daemon("d1", &config(20, 1));
-    assert_eq!(recorded_commands(&net, || drop(net.reload("d1"))), [0; 0], "an unchanged file");
-    net.write_config("d1", &config(20, 5));
+    let pid = net.start_daemon("d1", &many_services(20, 1));
+    assert_eq!(sent_changes(&net, || drop(net.reload("d1"))), [0; 0], "an unchanged file");
+    net.write_config("d1", &many_services(20, 5));
     let reload = || assert!(matches!(net.reload("d1"), Reply::Reloaded { .. }));
-    assert_eq!(recorded_commands(&net, reload), [6], "one weight is one SET_DEST");
-    // The same file once more, as a new text.
-    net.write_config("d1", &format!("# another comment\n{}", config(20, 5)));
-    assert_eq!(recorded_commands(&net, reload), [0; 0], "nothing but a comment");
+    assert_eq!(sent_changes(&net, reload), [6], "one weight is one SET_DEST");
+    // The same configuration with another text.
+    net.write_config("d1", &format!("# another comment\n{}", many_services(20, 5)));
+    assert_eq!(sent_changes(&net, reload), [0; 0], "only a comment is new");
     net.lan.signal(pid, nix::sys::signal::Signal::SIGTERM).expect("it stops");
 
     let count = 10_000;
-    net.start_daemon("d1", &config(count, 1));
-    let there = with_ipvs(&net, "d1", |ipvs| ipvs.services().expect("a list").len());
-    assert_eq!(there, count as usize);
-    let began = Instant::now();
+    net.start_daemon("d1", &many_services(count, 1));
+    let existing = with_ipvs(&net, "d1", |ipvs| ipvs.services().expect("a list").len());
+    assert_eq!(existing, count as usize);
+    let start = Instant::now();
     let changes: Vec<Change> = with_ipvs(&net, "d1", |ipvs| {
         let all = ipvs.services().expect("a list");
         let mut changes = Vec::new();
@@ -292,17 +342,17 @@ fn guest_messages() {
         }
         changes
     });
-    let looked = began.elapsed();
+    let observed = start.elapsed();
     assert_eq!(changes.len(), 5 * count as usize);
-    let made = with_ipvs(&net, "d2", |ipvs| {
-        let began = Instant::now();
-        let failed = ipvs.apply_changes(&changes).into_iter().filter_map(Result::err).next();
-        (began.elapsed(), failed)
+    let (applied, error) = with_ipvs(&net, "d2", |ipvs| {
+        let start = Instant::now();
+        let error = ipvs.apply_changes(&changes).into_iter().filter_map(Result::err).next();
+        (start.elapsed(), error)
     });
-    assert!(made.1.is_none(), "{:?}", made.1);
-    println!("{count} services of 4 servers: looked at in {looked:?}, made in {:?}", made.0);
-    net.write_config("d1", &config(count, 5));
-    assert_eq!(recorded_commands(&net, || drop(net.reload("d1"))), [6], "one weight of 40,000");
+    assert!(error.is_none(), "{error:?}");
+    println!("{count} services of 4 servers: observed in {observed:?}, created in {applied:?}");
+    net.write_config("d1", &many_services(count, 5));
+    assert_eq!(sent_changes(&net, || drop(net.reload("d1"))), [6], "one weight of 40,000");
 }
 
 #[test]
@@ -327,24 +377,28 @@ fn guest_namespace_and_sync() {
             ipvs.sync_daemons().expect("a list").iter().map(|d| (d.role, d.syncid)).collect::<Vec<_>>()
         })
     };
-    let is = |host: &'static str, role| {
+    let wait_role = |host: &'static str, role| {
         eventually(&format!("{host} is {role}"), TEST_TIMEOUT, || (roles(host) == [(role, 7)]).then_some(()))
     };
-    is("d1", SyncRole::Master);
-    is("d2", SyncRole::Backup);
-    assert_eq!(net.status("d1").expect("a status").dataplane.kind, "ipvs", "auto, because of what only IPVS has");
-    // A connection of enough packets is known to the other director.
+    wait_role("d1", SyncRole::Master);
+    wait_role("d2", SyncRole::Backup);
+    assert_eq!(
+        net.status("d1").expect("a status").dataplane.kind,
+        "ipvs",
+        "auto selects IPVS, because only IPVS has sync daemons"
+    );
+    // IPVS sends a connection to the other director after some packets.
     let known = || with_ipvs(&net, "d2", |ipvs| ipvs.connections().expect("a list").len());
-    eventually("the peer hears of connections", TEST_TIMEOUT, || {
+    eventually("the peer receives connections", TEST_TIMEOUT, || {
         let _ = net.lan.run_in("client", || http::get(std::net::SocketAddrV4::new(VIP, 80), Duration::from_secs(5)));
         (known() > 0).then_some(())
     });
     net.lan.ip("d1", "link set eth0 down").expect("a device");
     net.wait_state("d2", "V", State::Master);
-    is("d2", SyncRole::Master);
+    wait_role("d2", SyncRole::Master);
     net.lan.ip("d1", "link set eth0 up").expect("a device");
 
-    // Another namespace's IPVS.
+    // The IPVS of another namespace.
     let other = Net::directors("ipvs-namespace").expect("root");
     let text =
         format!("net_namespace_ipvs {}\n{}", other.lan.namespace("d2"), virtual_server("", &[("192.168.1.11", "")]));

@@ -1,19 +1,20 @@
-//! `ipvsadm` beside the real one: 45 sessions, recorded with Debian's ipvsadm 1.31 on the IPVS of Linux 6.1.
+//! Recordings of `ipvsadm`: 45 sessions of Debian's ipvsadm 1.31 on the IPVS of Linux 6.1, replayed with evenkeel's
+//! `ipvsadm`.
 //!
-//! `golden/NAME.cmds` has the commands, `golden/NAME.out` what was printed, with `[exit N]` behind a command that failed.
-//! They are replayed with our program in its place: in user-mode Linux on that kernel's IPVS, and here on our own packet
-//! path where nothing in a session is the kernel's own.
+//! `golden/NAME.cmds` has the commands, `golden/NAME.out` their output, with `[exit N]` after a command that failed. They are
+//! replayed in user-mode Linux on that kernel's IPVS, and on this host on evenkeel's packet path, without the parts that only
+//! the kernel has. `EVENKEEL_RECORDING=PART_OF_A_NAME` selects sessions.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use evenkeel_sys::paths::bpf_dir;
-use evenkeel_testkit::uml;
+use evenkeel_testkit::{recordings, uml};
 
 use crate::network::{TEST_DIR, TestNetwork};
 
-/// Modules that the sessions need besides what is loaded as it is asked for.
+/// The modules that the sessions need and that the kernel does not load on demand.
 const MODULES: &[&str] = &[
     "ip_vs",
     "ip_vs_rr",
@@ -43,61 +44,65 @@ const MODULES: &[&str] = &[
     "xt_multiport",
 ];
 
-fn replay(sessions: &str) {
-    if !evenkeel_tests::is_root() {
+/// Replays sessions in user-mode Linux. `numbers` are the first two digits of their names.
+fn replay(numbers: &str) {
+    let sessions = session_names(numbers).join(" ");
+    if !evenkeel_tests::is_root() || sessions.is_empty() {
         return;
     }
     assert!(uml::is_installed(), "package user-mode-linux is missing: make test-deps");
-    uml::run_test_in_guest("golden::guest", &[("SESSIONS", sessions)], MODULES, Duration::from_secs(600));
+    uml::run_test_in_guest("golden::guest", &[("SESSIONS", &sessions)], MODULES, Duration::from_secs(600));
 }
 
-/// The sessions whose names begin with one of these words.
-fn session_names(words: &str) -> Vec<String> {
-    let file =
+/// The selected sessions whose names start with one of these prefixes.
+fn session_names(prefixes: &str) -> Vec<String> {
+    let stem =
         |e: std::io::Result<fs::DirEntry>| e.ok()?.file_name().to_str()?.strip_suffix(".cmds").map(str::to_owned);
-    let all = fs::read_dir(format!("{TEST_DIR}/golden")).expect("the sessions").filter_map(file);
-    let mut names: Vec<String> = all.filter(|n| words.split_whitespace().any(|w| n.starts_with(w))).collect();
+    let all = fs::read_dir(format!("{TEST_DIR}/golden")).expect("the sessions").filter_map(stem);
+    let mut names: Vec<String> =
+        all.filter(|n| prefixes.split_whitespace().any(|prefix| n.starts_with(prefix))).collect();
+    assert!(!names.is_empty(), "no session has a name that starts with {prefixes}");
+    names.retain(|n| recordings::is_selected(n));
     names.sort();
-    assert!(!names.is_empty(), "{words}");
     names
 }
 
-fn read_session(name: &str, what: &str) -> String {
-    fs::read_to_string(format!("{TEST_DIR}/golden/{name}.{what}")).expect("a session")
+fn read_session(name: &str, extension: &str) -> String {
+    fs::read_to_string(format!("{TEST_DIR}/golden/{name}.{extension}")).expect("a session")
 }
 
 #[test]
 #[ignore = "runs inside user-mode Linux"]
 fn guest() {
-    let mut stage = TestNetwork::new("", Path::new("/run/stage"));
-    let mut wrong = Vec::new();
-    for name in session_names(&std::env::var("SESSIONS").expect("which sessions")) {
-        match stage.replay_session(&name, &read_session(&name, "cmds"), &read_session(&name, "out")) {
-            None => println!("{name}: the same"),
+    let mut network = TestNetwork::new("", Path::new("/run/stage"));
+    let mut failed = Vec::new();
+    for name in session_names(&std::env::var("SESSIONS").expect("the sessions")) {
+        match network.replay_session(&name, &read_session(&name, "cmds"), &read_session(&name, "out")) {
+            None => println!("{name}: as recorded"),
             Some(text) => {
                 println!("{name}:\n{text}");
-                wrong.push(name);
+                failed.push(name);
             }
         }
     }
-    assert!(wrong.is_empty(), "not as recorded: {}", wrong.join(" "));
+    assert!(failed.is_empty(), "not as recorded: {}", failed.join(" "));
 }
 
-/// Commands that are the kernel's own, or that our packet path does not have: persistence engines, connection
-/// synchronisation; a scheduler that the recorded kernel lacked; netfilter.
+/// Commands that only the kernel has: persistence engines, sync daemons, netfilter, sysctls, and twos, which the recorded
+/// kernel lacked.
 const UNSUPPORTED_COMMANDS: &[&str] = &["--pe ", "-daemon", "--daemon", "twos", "iptables", "sysctl"];
-/// What belongs to such services in listings.
+/// Lines of listings that show services of such commands.
 const UNSUPPORTED_LINES: &[&str] = &["100:5060", "100:5061"];
 
-/// What of a session is left without that: of its commands, or of what was recorded. A changed sysctl ends it.
+/// The part of a session's commands or output that evenkeel's packet path supports. It ends at the first changed sysctl.
 fn supported_part(text: &str) -> String {
-    let (mut out, mut skipped) = (String::new(), false);
+    let (mut out, mut is_skipped) = (String::new(), false);
     for line in text.lines().take_while(|l| !l.contains("sysctl -w")) {
         let command = line.strip_prefix("$ ").or((!text.contains("\n$ ")).then_some(line));
         if let Some(command) = command {
-            skipped = UNSUPPORTED_COMMANDS.iter().any(|n| command.contains(n));
+            is_skipped = UNSUPPORTED_COMMANDS.iter().any(|n| command.contains(n));
         }
-        if !skipped && !UNSUPPORTED_LINES.iter().any(|n| line.contains(n)) {
+        if !is_skipped && !UNSUPPORTED_LINES.iter().any(|n| line.contains(n)) {
             out += line;
             out.push('\n');
         }
@@ -105,29 +110,31 @@ fn supported_part(text: &str) -> String {
     out
 }
 
-/// The sessions on our own packet path, on this machine. Left out are those of synchronisation (17, 42,
-/// 48), of sysctls (26), of engines (45), of clients and servers behind NAT on the director itself (43, 47); 40, where IPVS
-/// counts packets and we their pieces; 36, 39 and 46, which need netfilter and SCTP of this machine's kernel.
-fn replay_on_xdp(sessions: &str) {
+/// Replays sessions on evenkeel's packet path on this host.
+///
+/// The tests leave out the sessions of sync daemons (17, 42, 48), of sysctls (26), of persistence engines (45), of clients
+/// and servers behind NAT on the director itself (43, 47), session 40, where IPVS counts packets and evenkeel counts
+/// fragments, and 36, 39 and 46, which need netfilter and SCTP in this host's kernel.
+fn replay_on_xdp(numbers: &str) {
     if !evenkeel_tests::is_root() {
         return;
     }
-    let part = sessions.split_whitespace().next().unwrap_or_default();
-    let own = format!("ekgold{}x{part}", std::process::id());
+    let first = numbers.split_whitespace().next().unwrap_or_default();
+    let own = format!("ekgold{}x{first}", std::process::id());
     let dir = std::env::temp_dir().join(&own);
-    let mut stage = TestNetwork::new(&format!("{own}-"), &dir);
-    stage.set_env("EVENKEEL_DATAPLANE", "xdp");
-    let mut wrong = Vec::new();
-    for name in session_names(sessions) {
+    let mut network = TestNetwork::new(&format!("{own}-"), &dir);
+    network.set_env("EVENKEEL_DATAPLANE", "xdp");
+    let mut failed = Vec::new();
+    for name in session_names(numbers) {
         let instance = format!("{own}-{}", &name[..2]);
-        stage.set_env("EVENKEEL_INSTANCE", &instance);
-        let (commands, was) =
+        network.set_env("EVENKEEL_INSTANCE", &instance);
+        let (commands, recorded) =
             (supported_part(&read_session(&name, "cmds")), supported_part(&read_session(&name, "out")));
-        match stage.replay_session(&name, &commands, &was) {
-            None => println!("{name}: the same"),
+        match network.replay_session(&name, &commands, &recorded) {
+            None => println!("{name}: as recorded"),
             Some(text) => {
                 println!("{name}:\n{text}");
-                wrong.push(name);
+                failed.push(name);
             }
         }
         let pins = bpf_dir(&instance);
@@ -136,49 +143,49 @@ fn replay_on_xdp(sessions: &str) {
         }
         let _ = fs::remove_dir(&pins);
     }
-    drop(stage);
+    drop(network);
     let _ = fs::remove_dir_all(&dir);
-    assert!(wrong.is_empty(), "not as recorded: {}", wrong.join(" "));
+    assert!(failed.is_empty(), "not as recorded: {}", failed.join(" "));
 }
 
 #[test]
-fn commands_on_our_packet_path() {
+fn recorded_commands_on_our_packet_path() {
     replay_on_xdp("01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 18 19 20 21 22 23 24 25");
 }
 
 #[test]
-fn traffic_on_our_packet_path() {
+fn recorded_traffic_on_our_packet_path() {
     replay_on_xdp("30 31 32 33 34 35 37 38 41 44");
 }
 
-// Several kernels side by side: they sleep a lot.
+// One kernel for each test. The tests run at the same time, because the sessions mostly wait.
 
 #[test]
-fn commands_and_listings() {
+fn recorded_commands_and_listings() {
     replay("01 02 03 04 05 06 07 08 09 10 11 12");
 }
 
 #[test]
-fn servers_tunnels_and_daemons() {
+fn recorded_servers_tunnels_and_sync_daemons() {
     replay("13 14 15 16 17 18 19");
 }
 
 #[test]
-fn errors_saving_and_names() {
+fn recorded_errors_saving_and_names() {
     replay("20 21 22 23 24 25");
 }
 
 #[test]
-fn connections_of_every_method() {
+fn recorded_connections_of_every_method() {
     replay("30 31 32 33 34 35 36");
 }
 
 #[test]
-fn overload_states_and_rates() {
+fn recorded_overload_states_and_rates() {
     replay("37 38 39 40 41");
 }
 
 #[test]
-fn synchronisation_and_engines() {
+fn recorded_synchronisation_and_engines() {
     replay("42 43 44 45 46 47 48");
 }

@@ -1,4 +1,5 @@
-//! The kernel's IPVS: what is said to it, and `ipvsadm` on it and on our own packet path.
+//! Tests of the kernel's IPVS: netlink messages, `ipvsadm` on IPVS and on evenkeel's packet path, the daemon on IPVS, and the
+//! switch between both data planes.
 
 mod compare;
 mod daemon;

@@ -1,5 +1,5 @@
-//! Netlink messages beside those that ipvsadm 1.31 exchanged with Linux 6.1 (`recorded/genl.pcap`): requests byte for byte,
-//! answers by what they say.
+//! Netlink messages compared with those that ipvsadm 1.31 exchanged with Linux 6.1 (`recorded/genl.pcap`): requests byte for
+//! byte, replies by their contents.
 
 use std::net::IpAddr;
 
@@ -10,30 +10,30 @@ use evenkeel_core::ipvs::{
 };
 use evenkeel_core::model::Protocol;
 
-/// What a family's messages have for a type; the kernel gives numbers out, and gave this one.
+/// The message type of the family. The kernel assigns it dynamically; this is the one in the recording.
 const IPVS: u16 = 28;
 
-/// The messages of IPVS's family without their netlink headers: to the kernel, and from it.
+/// The messages of the family without netlink headers: requests to the kernel, and replies.
 fn recorded_messages() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let pcap = include_bytes!("recorded/genl.pcap");
-    let (mut asked, mut answered) = (Vec::new(), Vec::new());
+    let (mut requests, mut replies) = (Vec::new(), Vec::new());
     let mut rest = &pcap[24..];
     while rest.len() >= 16 {
         let len = u32::from_le_bytes(rest[8..12].try_into().expect("four bytes")) as usize;
-        // LINKTYPE_NETLINK: sixteen bytes of its own, then netlink messages.
+        // LINKTYPE_NETLINK: a header of sixteen bytes, then netlink messages.
         let mut messages = &rest[16 + 16..16 + len];
         rest = &rest[16 + len..];
         while messages.len() >= 16 {
             let len = u32::from_ne_bytes(messages[..4].try_into().expect("four bytes")) as usize;
             let word = |at: usize| u16::from_ne_bytes(messages[at..at + 2].try_into().expect("two bytes"));
             if word(4) == IPVS {
-                let to = if word(6) & 1 != 0 { &mut asked } else { &mut answered };
+                let to = if word(6) & 1 != 0 { &mut requests } else { &mut replies };
                 to.push(messages[16..len].to_vec());
             }
             messages = messages.get(len.next_multiple_of(4)..).unwrap_or_default();
         }
     }
-    (asked, answered)
+    (requests, replies)
 }
 
 fn service_id(protocol: Protocol, addr: &str, port: u16) -> ServiceId {
@@ -72,7 +72,7 @@ fn sip_service() -> Service {
 }
 
 #[test]
-fn requests_are_ipvsadms_to_the_byte() {
+fn requests_are_as_recorded_byte_for_byte() {
     let web = service_id(Protocol::Tcp, "10.0.0.100", 80);
     let mark = |ipv6| ServiceId::Fwmark { mark: 7, ipv6 };
     let change = |c| message::change_request(&c);
@@ -91,7 +91,7 @@ fn requests_are_ipvsadms_to_the_byte() {
         ttl: None,
         ..master_daemon()
     };
-    let mine = [
+    let ours = [
         change(Change::AddService(persistent)),
         change(Change::AddDest(web, Dest { u_threshold: 100, l_threshold: 50, ..nat_dest(5) })),
         change(Change::AddDest(web, tunnel_dest())),
@@ -118,34 +118,34 @@ fn requests_are_ipvsadms_to_the_byte() {
         change(Change::RemoveService(mark(false))),
         change(Change::Flush),
     ];
-    // Before each command ipvsadm asks for the version, which nothing needs.
-    let asks = message::request(Command::GetInfo);
-    let theirs: Vec<Vec<u8>> = recorded_messages().0.into_iter().filter(|m| *m != asks).collect();
-    assert_eq!(theirs.len(), mine.len());
-    for (n, (theirs, mine)) in theirs.iter().zip(&mine).enumerate() {
-        assert_eq!(theirs, mine, "request {n}");
+    // ipvsadm requests the version before each command. evenkeel does not need it.
+    let version_request = message::request(Command::GetInfo);
+    let theirs: Vec<Vec<u8>> = recorded_messages().0.into_iter().filter(|m| *m != version_request).collect();
+    assert_eq!(theirs.len(), ours.len());
+    for (n, (theirs, ours)) in theirs.iter().zip(&ours).enumerate() {
+        assert_eq!(theirs, ours, "request {n}");
     }
 }
 
 #[test]
-fn replies_are_parsed() {
-    let answers = recorded_messages().1;
-    let of = |command: Command| answers.iter().filter(move |m| m.first() == Some(&(command as u8)));
-    let info = of(Command::SetInfo).next().and_then(|m| message::parse_info(m));
+fn recorded_replies_are_parsed() {
+    let replies = recorded_messages().1;
+    let to = |command: Command| replies.iter().filter(move |m| m.first() == Some(&(command as u8)));
+    let info = to(Command::SetInfo).next().and_then(|m| message::parse_info(m));
     assert_eq!(info, Some(IpvsInfo { version: 0x01_02_01, conn_tab_size: 4096 }));
-    let timeouts = of(Command::SetConfig).next().and_then(|m| message::parse_timeouts(m));
+    let timeouts = to(Command::SetConfig).next().and_then(|m| message::parse_timeouts(m));
     assert_eq!(timeouts, Some(Timeouts { tcp_s: 100, tcpfin_s: 20, udp_s: 30 }));
-    let daemon = of(Command::NewDaemon).next().and_then(|m| message::parse_daemon(m));
+    let daemon = to(Command::NewDaemon).next().and_then(|m| message::parse_daemon(m));
     assert_eq!(daemon, Some(master_daemon()));
 
     let services: Vec<Service> =
-        of(Command::NewService).filter_map(|m| message::parse_service(m)).map(|e| e.service).collect();
+        to(Command::NewService).filter_map(|m| message::parse_service(m)).map(|e| e.service).collect();
     let web = Service { flags: SVC_F_SCHED2, ..Service::new(service_id(Protocol::Tcp, "10.0.0.100", 80), "sh") };
     let mark = Service::new(ServiceId::Fwmark { mark: 7, ipv6: true }, "rr");
-    // The first of a service asked for by name, the others of the whole table.
+    // The first reply is to a request for one service, the others to a request for all.
     assert_eq!(services, [web.clone(), web, sip_service(), mark]);
 
-    let dests: Vec<DestEntry> = of(Command::NewDest).filter_map(|m| message::parse_dest(m, false)).collect();
+    let dests: Vec<DestEntry> = to(Command::NewDest).filter_map(|m| message::parse_dest(m, false)).collect();
     let known = [tunnel_dest(), nat_dest(0), tunnel_dest(), nat_dest(0)];
     assert_eq!(dests.iter().map(|d| d.dest).collect::<Vec<_>>(), known);
 }
@@ -154,21 +154,29 @@ fn replies_are_parsed() {
 fn a_malformed_message_is_rejected() {
     for m in recorded_messages().1.iter().chain(&recorded_messages().0) {
         for n in 0..m.len() {
-            // Cut anywhere: nothing, or less.
-            let cut = &m[..n];
-            let _ = (message::parse_service(cut), message::parse_dest(cut, true), message::parse_daemon(cut));
-            let _ = (message::parse_info(cut), message::parse_timeouts(cut));
-            let mut bent = m.clone();
-            bent[n] ^= 0xff;
-            let _ = (message::parse_service(&bent), message::parse_dest(&bent, false), message::parse_daemon(&bent));
+            // Truncated anywhere: `None`, or a value with fewer fields.
+            let truncated = &m[..n];
+            let _ = (
+                message::parse_service(truncated),
+                message::parse_dest(truncated, true),
+                message::parse_daemon(truncated),
+            );
+            let _ = (message::parse_info(truncated), message::parse_timeouts(truncated));
+            let mut corrupted = m.clone();
+            corrupted[n] ^= 0xff;
+            let _ = (
+                message::parse_service(&corrupted),
+                message::parse_dest(&corrupted, false),
+                message::parse_daemon(&corrupted),
+            );
         }
     }
-    // An IPv4 address in sixteen bytes, of which the last twelve are what happened to be there.
+    // An IPv4 address in sixteen bytes, of which the kernel does not initialise the last twelve.
     let id = service_id(Protocol::Tcp, "10.0.0.100", 80);
     let mut m = message::change_request(&Change::AddService(Service::new(id, "rr")));
-    let place = m.windows(4).position(|w| w == [10, 0, 0, 100]).expect("the address");
-    m[place + 4..place + 16].fill(0xa5);
-    let read = message::parse_service(&m).expect("a service");
-    assert_eq!(read.service.id, id);
-    assert!(matches!(read.service.id, ServiceId::Address { addr: IpAddr::V4(_), .. }));
+    let addr = m.windows(4).position(|w| w == [10, 0, 0, 100]).expect("the address");
+    m[addr + 4..addr + 16].fill(0xa5);
+    let parsed = message::parse_service(&m).expect("a service");
+    assert_eq!(parsed.service.id, id);
+    assert!(matches!(parsed.service.id, ServiceId::Address { addr: IpAddr::V4(_), .. }));
 }
