@@ -1,5 +1,5 @@
-//! One kernel, two data planes: what IPVS does and what our packet path does with the same, and the change from one to
-//! the other while packets flow. It needs a kernel that has both, which is Debian's under QEMU.
+//! Tests of both data planes in one kernel: IPVS and evenkeel's packet path behave alike, and a switch from one to the other
+//! loses no connection. They need a kernel that has both, such as Debian's under QEMU.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
@@ -24,10 +24,10 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use socket2::{Domain, Socket, Type};
 
-/// Emulated, and busy.
+/// The kernel is emulated and busy.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Echoes on every connection, on one thread, until the test's process ends.
+/// Starts a thread that echoes on every connection until the test process ends.
 fn echo_server(net: &Net, host: &'static str, port: u16) {
     let (tx, rx) = std::sync::mpsc::channel();
     net.lan.spawn_thread_in(host, move || {
@@ -58,7 +58,7 @@ fn check_echo(stream: &mut TcpStream, word: &[u8]) -> std::io::Result<()> {
     stream.write_all(word)?;
     let mut buf = vec![0; word.len()];
     stream.read_exact(&mut buf)?;
-    if buf == word { Ok(()) } else { Err(std::io::Error::other("another answer")) }
+    if buf == word { Ok(()) } else { Err(std::io::Error::other("another reply")) }
 }
 
 fn connect(port: u16) -> std::io::Result<TcpStream> {
@@ -78,19 +78,19 @@ fn config(plane: &str) -> String {
     )
 }
 
-/// Both ways with a thousand connections that stay open, and others that come and go all the time.
+/// Switches in both directions with a thousand connections that stay open, and with short connections all the time.
 #[test]
 #[ignore = "needs a kernel with IPVS that takes our packet path as well"]
 fn the_data_plane_changes_and_no_connection_is_lost() {
     const HELD: usize = 1000;
-    // Both ends of them are this process's.
+    // This process has both ends of all connections.
     setrlimit(Resource::RLIMIT_NOFILE, 8 * HELD as u64, 8 * HELD as u64).expect("root may");
     let Some(net) = Net::new("both-switch") else { return };
     net.lan.ip("d1", &format!("addr add {VIP}/32 dev eth0")).expect("an address");
     net.lan.sysctl("d1", "net/ipv4/ip_forward", "1").expect("a setting");
     net.lan.sysctl("d1", "net/ipv4/conf/all/send_redirects", "0").expect("a setting");
     net.lan.sysctl("d1", "net/ipv4/conf/eth0/send_redirects", "0").expect("a setting");
-    // Two servers behind NAT, whose answers pass the director, and one that answers by itself.
+    // Two servers behind NAT, whose replies go through the director, and one that replies directly.
     for host in ["r1", "r2"] {
         net.lan.ip(host, "route replace default via 192.168.1.2").expect("a route");
         net.lan.ip(host, &format!("addr del {VIP}/32 dev lo")).expect("an address");
@@ -116,9 +116,9 @@ fn the_data_plane_changes_and_no_connection_is_lost() {
     });
 
     let stop = Arc::new(AtomicBool::new(false));
-    let (asked, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (sent, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let thread = {
-        let (stop, asked, failed) = (stop.clone(), asked.clone(), failed.clone());
+        let (stop, sent, failed) = (stop.clone(), sent.clone(), failed.clone());
         net.lan.spawn_thread_in("client", move || {
             for n in 0usize.. {
                 if stop.load(Ordering::Relaxed) {
@@ -129,40 +129,40 @@ fn the_data_plane_changes_and_no_connection_is_lost() {
                     eprintln!("request {n} to port {port}: {e}");
                     failed.fetch_add(1, Ordering::Relaxed);
                 }
-                asked.fetch_add(1, Ordering::Relaxed);
+                sent.fetch_add(1, Ordering::Relaxed);
             }
         })
     };
     for (round, plane) in ["xdp", "ipvs", "xdp", "ipvs"].into_iter().enumerate() {
-        let before = asked.load(Ordering::Relaxed);
+        let before = sent.load(Ordering::Relaxed);
         net.write_config("d1", &config(plane));
-        // Not by a request: its answer would come too late, emulated.
+        // By a signal: the reply to a request would exceed its timeout on the emulated kernel.
         net.lan.signal(pid, Signal::SIGHUP).expect("a reload");
         eventually(&format!("{plane} forwards"), TEST_TIMEOUT, || kind(plane));
         let word = format!("round {round}");
         let lost = held.iter_mut().filter_map(|s| check_echo(s, word.as_bytes()).err()).collect::<Vec<_>>();
         assert!(lost.is_empty(), "{} of {HELD} connections were lost to {plane}: {:?}", lost.len(), lost.first());
-        eventually("more requests", TEST_TIMEOUT, || (asked.load(Ordering::Relaxed) > before + 5).then_some(()));
-        // What is not the plane's in force is empty.
+        eventually("more requests", TEST_TIMEOUT, || (sent.load(Ordering::Relaxed) > before + 5).then_some(()));
+        // The other data plane has no services.
         let other = net.lan.run_in("d1", || match plane {
             "xdp" => Ipvs::open().expect("IPVS").services().expect("a list").len(),
             _ => usize::from(XdpBackend::is_loaded(&bpf_dir(&net.lan.instance("d1")))),
         });
         assert_eq!(other.expect("the director"), 0, "the other plane after the change to {plane}");
     }
-    // The same over a hand-over to a daemon whose file has the other plane.
+    // A switch at the hand-over to a daemon whose configuration has the other data plane.
     net.lan.signal(pid, Signal::SIGQUIT).expect("it hands over");
     net.start_daemon("d1", &config("xdp"));
     let lost = held.iter_mut().filter_map(|s| check_echo(s, b"next daemon").err()).collect::<Vec<_>>();
     assert!(lost.is_empty(), "{} of {HELD} connections were lost at the hand-over: {:?}", lost.len(), lost.first());
     stop.store(true, Ordering::Relaxed);
     thread.join().expect("the requests");
-    let (asked, failed) = (asked.load(Ordering::Relaxed), failed.load(Ordering::Relaxed));
-    println!("{HELD} connections held, {asked} requests meanwhile, {failed} failed");
-    assert_eq!(failed, 0, "of {asked} requests");
+    let (sent, failed) = (sent.load(Ordering::Relaxed), failed.load(Ordering::Relaxed));
+    println!("{HELD} connections held, {sent} requests meanwhile, {failed} failed");
+    assert_eq!(failed, 0, "of {sent} requests");
 }
 
-/// A network with one of the planes on its director, and a name server on every real server.
+/// A network whose director has one of the data planes. The real servers reply with their names.
 struct PlaneUnderTest {
     net: Net,
     kernel: bool,
@@ -202,7 +202,7 @@ impl PlaneUnderTest {
         self.with_table(|t| t.apply_change(change).err().map(|e| e.errno().unwrap_or_else(|| panic!("{e}"))))
     }
 
-    /// What `-Ln` and `-Lnc` show: services, servers with their counts, connections with their states.
+    /// The contents of `-Ln` and `-Lnc`: services, servers with their counts, connections with their states.
     fn listing(&self) -> Vec<String> {
         self.with_table(|t| {
             let mut lines = Vec::new();
@@ -226,7 +226,7 @@ impl PlaneUnderTest {
         })
     }
 
-    /// How many connections each service and server has had.
+    /// The number of connections that each service and server has had.
     fn connection_counts(&self) -> BTreeMap<String, u64> {
         self.with_table(|t| {
             let mut all = BTreeMap::new();
@@ -240,8 +240,8 @@ impl PlaneUnderTest {
         })
     }
 
-    /// Closes the oldest connection. `abort`: by a RST, which is not sent again: once a server has been removed, its packets
-    /// are dropped, and what TCP sends again may arrive on one side when the server is back, and not yet on the other.
+    /// Closes the oldest connection; `abort`: with a RST, which TCP does not retransmit. Packets to a removed server are
+    /// dropped. If the server is added again, a retransmission might arrive on one data plane and not yet on the other.
     fn close_oldest(&mut self, abort: bool) {
         let Some(stream) = self.held.pop_front() else { return };
         if abort {
@@ -249,14 +249,14 @@ impl PlaneUnderTest {
         }
     }
 
-    /// Asks a service; who answered, or why nobody.
+    /// Sends a request to a service. Returns the name of the server that replied, or the error.
     fn send_request(&mut self, protocol: Protocol, from: SocketAddrV4, port: u16, hold: bool) -> String {
         let to = SocketAddrV4::new(VIP, port);
-        let asked = self.net.lan.run_in("client", || match protocol {
+        let sent = self.net.lan.run_in("client", || match protocol {
             Protocol::Udp => udp_request(from, to).map(|name| (name, None)),
             _ => tcp_request(from, to).map(|(name, stream)| (name, Some(stream))),
         });
-        match asked.expect("the client") {
+        match sent.expect("the client") {
             Ok((name, stream)) => {
                 self.held.extend(stream.filter(|_| hold));
                 name
@@ -311,7 +311,7 @@ fn tcp_request(from: SocketAddrV4, to: SocketAddrV4) -> std::io::Result<(String,
     Ok((String::from_utf8_lossy(&buf).into_owned(), stream))
 }
 
-/// Random services, servers, changes and clients: the same choices, states and counts.
+/// Random services, servers, changes and clients lead to the same selections, states and counts.
 #[test]
 #[ignore = "needs a kernel with IPVS that takes our packet path as well"]
 fn random_sessions_are_the_same_on_both() {
@@ -322,7 +322,7 @@ fn random_sessions_are_the_same_on_both() {
     };
     let mut sides = [a, b];
     let mut dice = Rng(seed);
-    let (mut choices, mut refused, mut removed) = (0, 0, false);
+    let (mut choices, mut rejected, mut removed) = (0, 0, false);
     let mut port = 20_000;
     let schedulers = ["rr", "wrr", "lc", "wlc", "sh", "mh", "sed", "nq", "fo", "ovf", "lblc", "lblcr", "dh"];
     let ids = [(Protocol::Tcp, 80), (Protocol::Tcp, 81), (Protocol::Udp, 80), (Protocol::Udp, 81)]
@@ -357,7 +357,7 @@ fn random_sessions_are_the_same_on_both() {
             _ if step < 20 => Some(Change::AddDest(id, dest)),
             38..45 => {
                 sides.iter_mut().for_each(|s| s.close_oldest(removed));
-                // A server that is removed next might miss a packet of it.
+                // The last packets must arrive before the next step, which may remove the server.
                 std::thread::sleep(Duration::from_millis(300));
                 None
             }
@@ -374,12 +374,13 @@ fn random_sessions_are_the_same_on_both() {
                     sides[0].listing()
                 );
                 choices += 1;
-                refused += usize::from(!ipvs.starts_with('r'));
+                rejected += usize::from(!ipvs.starts_with('r'));
                 None
             }
         };
         if matches!(change, Some(Change::RemoveService(_))) {
-            // What IPVS has not added up yet, which it does every two seconds, it counts to a later service of this name.
+            // IPVS sums up its counters every two seconds. Counts that are not summed up yet would go to the next service
+            // with this key.
             std::thread::sleep(Duration::from_millis(2500));
         }
         removed |= matches!(change, Some(Change::RemoveService(_) | Change::RemoveDest(..)));
@@ -388,7 +389,7 @@ fn random_sessions_are_the_same_on_both() {
             assert_eq!(ipvs, xdp, "step {step}, seed {seed}: {change}");
         }
         if step % 8 == 7 {
-            // A closing connection's last packets may be on their way.
+            // The last packets of closing connections may still be under way.
             let mut seen = Vec::new();
             let same = evenkeel_testkit::lan::wait_for(Duration::from_secs(10), || {
                 seen = sides.iter().map(PlaneUnderTest::listing).collect();
@@ -397,10 +398,10 @@ fn random_sessions_are_the_same_on_both() {
             assert!(same.is_some(), "step {step}, seed {seed}: IPVS and xdp\n{:#?}\n{:#?}", seen[0], seen[1]);
         }
     }
-    // IPVS's numbers are up to two seconds old.
+    // The statistics of IPVS are up to two seconds old.
     std::thread::sleep(Duration::from_secs(3));
     let [ipvs, xdp] = sides.each_ref().map(PlaneUnderTest::connection_counts);
     assert_eq!(ipvs, xdp, "seed {seed}");
-    println!("{steps} steps, {choices} clients ({refused} refused), {} services and servers: the same", ipvs.len());
+    println!("{steps} steps, {choices} clients ({rejected} rejected), {} services and servers: the same", ipvs.len());
     assert!(choices > steps / 4, "too few clients");
 }

@@ -1,8 +1,8 @@
-//! The network that the sessions were recorded on, and the sessions on it.
+//! The network of the recorded sessions, rebuilt from namespaces, and the replay of sessions on it.
 //!
 //! ```text
-//!   c --brA-- gw --brB-- d r1 r2 r3      c 10.1.0.2 and 10.1.1.0/24, VIP 10.2.0.100 on d; IPv6 fd00:N:: likewise
-//!             gw --brC-- t1 t2           r* on the director's link, t* behind the router
+//!   c --brA-- gw --brB-- d r1 r2 r3      c 10.1.0.2 and 10.1.1.0/24, VIP 10.2.0.100 on d; the same for IPv6 in fd00:N::
+//!             gw --brC-- t1 t2           r* on the director's link, t* behind the router gw
 //! ```
 
 use std::fs;
@@ -21,25 +21,25 @@ use nix::unistd::Pid;
 
 use crate::compare;
 
-/// Where the sessions and their programs lie.
+/// The directory of the sessions and their programs.
 pub const TEST_DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/ipvs");
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const HOSTS: &str = "127.0.0.1 localhost\n10.0.0.100 vip.example.test vip\n10.0.0.1 real1.example.test\n\
     10.0.0.3 averyveryveryverylongname.example.test\nfd00::100 vip6.example.test\n";
 
-/// Where sessions are replayed: in a kernel of their own, whose names are free, or beside others on this machine.
+/// The network. It is built in a kernel of its own, or on this host next to other tests; then a prefix makes its names unique.
 pub struct TestNetwork {
-    /// Before the name of each namespace.
+    /// The prefix of the namespaces' names.
     prefix: String,
-    /// Where programs and their output lie.
+    /// The directory of programs and their output.
     dir: PathBuf,
-    /// What commands find in their environment besides.
+    /// Further environment variables of commands.
     env: Vec<(String, String)>,
     servers: Vec<Child>,
 }
 
 impl TestNetwork {
-    /// A stage whose namespaces begin with `prefix`, its files in `dir`.
+    /// A network whose namespaces have names with `prefix`. Its files are in `dir`.
     pub fn new(prefix: &str, dir: &Path) -> TestNetwork {
         let stage =
             TestNetwork { prefix: prefix.to_owned(), dir: dir.to_owned(), env: Vec::new(), servers: Vec::new() };
@@ -55,7 +55,7 @@ impl TestNetwork {
         Path::new("/run/netns").join(self.netns_name(name))
     }
 
-    /// Runs in a namespace; standard output and error together, and the exit status.
+    /// Runs a command line in a namespace. Returns standard output and error together, and the exit status.
     fn run_in(&self, ns: &str, line: &str) -> (String, i32) {
         let path = self.netns_path(ns);
         std::thread::scope(|s| {
@@ -83,7 +83,7 @@ impl TestNetwork {
     }
 
     fn command(&self, line: &str) -> Command {
-        // A shell costs a tenth of a second in user-mode Linux.
+        // A shell only where it is needed: it takes a tenth of a second in user-mode Linux.
         if line.contains(['|', '<', '>', ';', '&', '"', '\'', '$', '\\', '*']) {
             let mut bash = Command::new("bash");
             bash.args(["-c", line]);
@@ -91,14 +91,14 @@ impl TestNetwork {
         }
         let mut words = line.split_whitespace();
         let first = words.next().expect("a command");
-        // Looked for on this process's path, not on the one that is set.
+        // `Command` searches the path of this process and not the one that is set for the command.
         let ours = self.dir.join("bin").join(first);
         let mut command = if ours.exists() { Command::new(ours) } else { Command::new(first) };
         command.args(words);
         command
     }
 
-    /// The files that this thread, and what it starts, looks names up in.
+    /// Mounts own files for name lookups, for this thread and the processes that it starts.
     fn bind_name_files(&self) {
         unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
         let none = None::<&str>;
@@ -109,7 +109,7 @@ impl TestNetwork {
         }
     }
 
-    /// Commands for ip(8), in a namespace or in this one; all have to succeed.
+    /// Runs commands of ip(8) in a namespace, or in the current one. All have to succeed.
     fn ip(&self, ns: Option<&str>, batch: &str) {
         let mut command = Command::new("ip");
         if let Some(ns) = ns {
@@ -131,18 +131,19 @@ impl TestNetwork {
         .expect("a namespace");
     }
 
-    /// A host with eth0 on a bridge of the router.
+    /// Adds a host with eth0 on a bridge of the router.
     fn add_host(&self, name: &str, net: u8, host: u8) {
         let bridge = ["brA", "brB", "brC"][usize::from(net) - 1];
         let (own, gw) = (self.netns_name(name), self.netns_name("gw"));
         self.ip(None, &format!("netns add {own}\nlink add v{name} netns {gw} type veth peer name eth0 netns {own}\n"));
-        // No packet that a checksum is still to be made of, as on a wire.
+        // Packets have complete checksums, as on a real link.
         for (ns, dev) in [(name, "eth0".to_owned()), ("gw", format!("v{name}"))] {
             self.run_in(ns, &format!("ethtool -K {dev} tx off gso off"));
         }
         self.ip(Some("gw"), &format!("link set v{name} master {bridge} up\n"));
         self.sysctl(name, &[("ipv4/conf/all/rp_filter", "0"), ("ipv4/conf/default/rp_filter", "0")]);
-        // Ports that recordings name are nobody's by chance (they cover both families), or one that is would not be masked.
+        // The kernel must not choose ports that the recordings use, because the comparison does not mask these. The
+        // setting is for both families.
         self.sysctl(name, &[("ipv4/ip_local_reserved_ports", "40000-40099")]);
         self.ip(
             Some(name),
@@ -155,7 +156,7 @@ impl TestNetwork {
         self.sysctl(name, &[("ipv4/conf/eth0/rp_filter", "0")]);
     }
 
-    /// Everything but the director.
+    /// Builds everything but the director.
     fn build(&self) {
         self.ip(None, &format!("netns add {}\n", self.netns_name("gw")));
         self.sysctl(
@@ -196,7 +197,7 @@ impl TestNetwork {
                 self.sysctl(name, &[("ipv4/conf/tunl0/rp_filter", "0")]);
                 continue;
             }
-            // Not every kernel has the device; then our own program unwraps.
+            // Some kernels have no tunl0; evenkeel decapsulates there.
             let evenkeel = evenkeel_tests::program("evenkeel");
             let up = format!(
                 "{} --instance {} real-server up 10.2.0.100 --tunnel",
@@ -206,7 +207,7 @@ impl TestNetwork {
             let (text, status) = self.run_in(name, &up);
             assert_eq!(status, 0, "{text}");
         }
-        // Answers from a server's own address go back through the director, those from the VIP do not.
+        // Replies from a server's own address (NAT) go through the director, replies from the VIP (DR, TUN) do not.
         for (name, host) in [("r1", 11), ("r2", 12), ("r3", 13)] {
             self.ip(
                 Some(name),
@@ -226,11 +227,11 @@ impl TestNetwork {
         }
     }
 
-    /// The director, anew: a network namespace has an IPVS of its own.
+    /// Removes and adds the director, to get an empty IPVS: each network namespace has an IPVS of its own.
     fn rebuild_director(&self) {
         if self.netns_path("d").exists() {
             self.ip(None, &format!("netns del {}\n", self.netns_name("d")));
-            // It goes later than the command returns.
+            // The namespace is removed after the command has returned.
             while self.run_in("gw", "ip link show vd").1 == 0 {
                 std::thread::sleep(Duration::from_millis(50));
             }
@@ -257,7 +258,7 @@ impl TestNetwork {
         );
     }
 
-    /// Starts something that stays.
+    /// Starts a Python program that runs until the end of the test.
     fn spawn_server(&mut self, ns: &str, args: &[&str]) {
         let log = self.dir.join(format!("serve.{ns}.{}", self.servers.len()));
         let started = netns::run_in(Some(&self.netns_path(ns)), || {
@@ -277,7 +278,7 @@ impl TestNetwork {
         }
     }
 
-    /// Programs by the names that the sessions call them by, and the names that they look up.
+    /// Installs the programs under the names that the sessions use, and the files for name lookups.
     fn install_programs(&self) {
         let bin = self.dir.join("bin");
         fs::create_dir_all(&bin).expect("writable");
@@ -295,7 +296,7 @@ impl TestNetwork {
         fs::write(self.dir.join("resolv.conf"), "").expect("writable");
     }
 
-    /// Replays a session; what was printed, as it was recorded.
+    /// Runs the commands of a session. Returns their output in the format of the recordings.
     fn run_session(&self, commands: &str) -> String {
         let mut out = String::new();
         for line in commands.lines().filter(|l| !l.is_empty()) {
@@ -317,14 +318,14 @@ impl TestNetwork {
                 out += &format!("[exit {status}]\n");
             }
             if command.ends_with('&') {
-                // Two that begin at once come in any order.
+                // Commands that start at the same time would finish in any order.
                 std::thread::sleep(Duration::from_millis(700));
             }
         }
         out
     }
 
-    /// The servers that sessions with traffic talk to.
+    /// Builds the network and starts the servers for sessions with traffic.
     fn start_servers(&mut self) {
         self.build();
         for name in ["r1", "r2", "r3", "t1", "t2"] {
@@ -335,8 +336,7 @@ impl TestNetwork {
         std::thread::sleep(Duration::from_secs(2));
     }
 
-    /// Replays a session by its name; `commands` are those of its file, or what of them is possible. Says what is not as
-    /// `recorded`.
+    /// Replays a session with these commands. Returns the lines that differ from `recorded`, if any.
     pub fn replay_session(&mut self, name: &str, commands: &str, recorded: &str) -> Option<String> {
         let kind = commands.lines().next().and_then(|l| l.strip_prefix("#!traffic")).map(str::trim);
         match kind {
@@ -374,7 +374,7 @@ impl TestNetwork {
         compare::difference(name, recorded, &got)
     }
 
-    /// What commands find in their environment from now on.
+    /// Sets an environment variable for the following commands.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.env.retain(|(n, _)| n != name);
         self.env.push((name.to_owned(), value.to_owned()));
