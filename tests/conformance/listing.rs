@@ -24,7 +24,7 @@ fn plane_with(commands: &[&str]) -> Option<TestPlane> {
 const ONE_SERVER: &[&str] = &["-A -t 10.2.0.100:80 -s rr", "-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g -w 1"];
 
 #[test]
-fn what_is_not_ours_goes_to_the_kernel_untouched() {
+fn packets_to_no_service_are_passed_unchanged() {
     let Some(plane) = plane_with(ONE_SERVER) else { return };
     assert_eq!(plane.send_tcp(client(1000), (VIP.0, 81), "S"), Verdict::Passed);
     assert_eq!(plane.send_udp(client(1000), VIP), Verdict::Passed);
@@ -65,7 +65,7 @@ fn the_verifier_takes_the_programs_within_their_budget() {
 }
 
 #[test]
-fn no_bytes_confuse_the_program() {
+fn truncated_frames_are_passed_or_forwarded() {
     let Some(plane) = plane_with(ONE_SERVER) else { return };
     let whole = frames::tcp(client(1000), VIP, TcpFlags::parse("S"), 64, b"hello");
     for len in 14..whole.len() {
@@ -75,7 +75,7 @@ fn no_bytes_confuse_the_program() {
 }
 
 #[test]
-fn a_packet_whose_ttl_is_used_up_is_answered_with_time_exceeded() {
+fn a_packet_whose_ttl_expires_is_answered_with_time_exceeded() {
     let Some(plane) = plane_with(ONE_SERVER) else { return };
     let frame = frames::tcp(client(1000), VIP, TcpFlags::parse("S"), 1, b"");
     assert_eq!((plane.forward(&frame), plane.packet_count("ttl")), (Verdict::IcmpError(11, 0), 1));

@@ -106,7 +106,7 @@ fn a_quiesced_server_keeps_its_persistent_clients_unless_expire_quiescent_templa
 }
 
 #[test]
-fn sloppy_a_segment_in_the_middle_begins_a_connection() {
+fn with_sloppy_tcp_a_segment_without_syn_creates_a_connection() {
     let Some(mut plane) = test_plane(4096) else { return };
     plane.ipvsadm(&["-A -t 10.2.0.100:80 -s rr", "-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g"]);
     assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Passed);

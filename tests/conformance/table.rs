@@ -69,7 +69,7 @@ fn two_cpus_that_insert_the_same_flows_at_once_make_one_entry_each() {
 }
 
 #[test]
-fn the_sweep_frees_what_has_expired_and_counts_it_out() {
+fn the_expiry_timer_frees_expired_entries_and_removes_them_from_the_counts() {
     let Some(plane) = plane(4096, "rr", 2) else { return };
     for n in 0..500 {
         plane.send_tcp(client(n), VIP, "S");

@@ -26,10 +26,10 @@ pub struct ImportResult {
     pub table_full: usize,
 }
 
-/// The key of an entry: key_make() of bpf/conn/conn_table.h.
+/// The key of an entry: key_make() of bpf/conn/conn_key.h.
 type ConnKey = [u64; 5];
 
-/// The argument of the program `evenkeel_import`: `struct fresh` of bpf/conn/conn_table.h.
+/// The argument of the program `evenkeel_import`: `struct new_conn` of bpf/conn/conn_key.h.
 struct ImportEntry {
     key: ConnKey,
     dest: u32,

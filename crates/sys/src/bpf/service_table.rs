@@ -13,7 +13,7 @@ use super::abi::endpoint;
 use super::address::{family_number, from_wire_addr, to_wire_addr};
 use super::mmap::MappedArray;
 
-/// slot_hash() of bpf/service/service.h.
+/// endpoint_hash() of bpf/service/service.h.
 fn hash(addr: [u32; 4], v6: bool, port: u16, protocol: u8) -> u32 {
     let mut a = addr[0];
     if v6 {
