@@ -26,8 +26,8 @@ pub fn time_of_day() -> Duration {
     read_clock(ClockId::CLOCK_REALTIME)
 }
 
-/// Converts a date and time to seconds since 1970. Without a date it is the next occurrence of the time. `None` if the date
-/// does not exist.
+/// Converts a date and time to seconds since 1970. Without a date it is the next occurrence of the time. `None` if the
+/// date does not exist.
 pub fn to_unix_seconds(when: &ReloadTime) -> Option<i64> {
     // SAFETY: All zeros is a valid tm.
     let mut tm: libc::tm = unsafe { std::mem::zeroed() };

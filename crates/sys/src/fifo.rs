@@ -19,8 +19,8 @@ pub struct Fifo {
 }
 
 impl Fifo {
-    /// Opens a FIFO, or creates it with mode 0600 and the owner (user ID, group ID). Fails if the path is another kind of
-    /// file.
+    /// Opens a FIFO, or creates it with mode 0600 and the owner (user ID, group ID). Fails if the path is another kind
+    /// of file.
     pub fn open(path: &Path, owner: Option<(u32, u32)>) -> Result<Self> {
         let operation = || format!("open the FIFO {}", path.display());
         let created = match mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR) {
@@ -34,7 +34,8 @@ impl Fifo {
         if let Some((uid, gid)) = owner.filter(|_| created) {
             chown(path, Some(uid), Some(gid)).context(operation)?;
         }
-        // The FIFO is also opened for reading, so that it always has a reader, and open and write do not fail without one.
+        // The FIFO is also opened for reading, so that it always has a reader, and open and write do not fail without
+        // one.
         let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path);
         Ok(Fifo { path: path.to_owned(), file: file.context(operation)?, created })
     }

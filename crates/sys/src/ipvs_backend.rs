@@ -6,8 +6,8 @@ use crate::Result;
 
 /// Virtual services and connections in IPVS's terms.
 ///
-/// Errors have the numbers that IPVS returns ([`crate::Error::errno`]): ESRCH for an unknown service; ENOENT for an unknown
-/// real server, scheduler or persistence engine; EEXIST for an object that exists already.
+/// Errors have the numbers that IPVS returns ([`crate::Error::errno`]): ESRCH for an unknown service; ENOENT for an
+/// unknown real server, scheduler or persistence engine; EEXIST for an object that exists already.
 pub trait IpvsBackend {
     /// The version, and the size of the connection table.
     fn info(&mut self) -> Result<IpvsInfo>;

@@ -1,8 +1,8 @@
 //! The will store: memory shared by the worker process and its supervisor, with the last will of each master.
 //!
-//! If the worker dies, the supervisor sends the resignation packets and removes the addresses, so that backups take over at
-//! once. Each slot has two halves and a word that names the valid half. A worker that dies while it writes a slot leaves
-//! the older half valid.
+//! If the worker dies, the supervisor sends the resignation packets and removes the addresses, so that backups take
+//! over at once. Each slot has two halves and a word that names the valid half. A worker that dies while it writes a
+//! slot leaves the older half valid.
 
 mod encoding;
 
@@ -85,7 +85,8 @@ impl WillStore {
 
     fn word(&self, offset: usize) -> &AtomicU64 {
         debug_assert!(offset + 8 <= STORE_BYTES && offset.is_multiple_of(8));
-        // SAFETY: The word is inside the mapping. It is aligned, because the mapping is, and the offset is a multiple of 8.
+        // SAFETY: The word is inside the mapping. It is aligned, because the mapping is, and the offset is a multiple
+        // of 8.
         unsafe { self.base.add(offset).cast::<AtomicU64>().as_ref() }
     }
 
@@ -127,8 +128,8 @@ impl WillStore {
         (nanos != u64::MAX && nanos != 0).then(|| Duration::from_nanos(nanos))
     }
 
-    /// Replaces the will in a slot, or clears the slot. Returns false if the slot does not exist. Addresses that do not fit
-    /// into the slot are dropped.
+    /// Replaces the will in a slot, or clears the slot. Returns false if the slot does not exist. Addresses that do not
+    /// fit into the slot are dropped.
     pub fn store_will(&self, slot: usize, will: Option<&LastWill>) -> bool {
         if slot >= MAX_WILLS {
             return will.is_none();

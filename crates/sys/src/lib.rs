@@ -1,5 +1,5 @@
-//! The interface to Linux: sockets, netlink, BPF, namespaces, processes, clocks. It contains no protocol logic, and is the
-//! only crate with `unsafe`.
+//! The interface to Linux: sockets, netlink, BPF, namespaces, processes, clocks. It contains no protocol logic, and is
+//! the only crate with `unsafe`.
 //!
 //! Every error names the operation, its object, and the kernel's error number and extended ACK.
 

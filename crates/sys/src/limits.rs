@@ -12,8 +12,8 @@ pub fn allow_core_dumps() -> Result<()> {
     done.map_err(io::Error::from).context(|| "set RLIMIT_CORE".into())
 }
 
-/// Raises the limit for open file descriptors to `wanted`, at most to the hard limit (setrlimit(2), RLIMIT_NOFILE). Returns
-/// the limit.
+/// Raises the limit for open file descriptors to `wanted`, at most to the hard limit (setrlimit(2), RLIMIT_NOFILE).
+/// Returns the limit.
 pub fn raise_fd_limit(wanted: u64) -> u64 {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return wanted };
     let new = wanted.min(hard).max(soft);

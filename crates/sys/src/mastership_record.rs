@@ -1,7 +1,8 @@
 //! The mastership record: the time of each virtual router's last advert as master. It outlives the process.
 //!
-//! After a restart the daemon reads the record. A router may continue as master at once only if no peer can have taken over
-//! since its last advert. The record is a mapped file on tmpfs, so that the router thread writes it without a system call.
+//! After a restart the daemon reads the record. A router may continue as master at once only if no peer can have taken
+//! over since its last advert. The record is a mapped file on tmpfs, so that the router thread writes it without a
+//! system call.
 
 use std::fs::OpenOptions;
 use std::num::NonZeroUsize;

@@ -14,8 +14,8 @@ pub fn enter(path: &Path) -> Result<()> {
     setns(file.as_fd(), CloneFlags::CLONE_NEWNET).context(|| format!("enter network namespace {}", path.display()))
 }
 
-/// Calls `work` in the network namespace at `path`, or in the current namespace if there is no path. The namespace of the
-/// calling thread does not change, because a thread of its own does the work.
+/// Calls `work` in the network namespace at `path`, or in the current namespace if there is no path. The namespace of
+/// the calling thread does not change, because a thread of its own does the work.
 pub fn run_in<T: Send>(path: Option<&Path>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let Some(path) = path else { return work() };
     std::thread::scope(|s| {

@@ -1,7 +1,7 @@
 //! The next hops of real servers: looked up by route and neighbour, kept resolved, and written into the maps.
 //!
-//! The packet path looks up no routes, which would cost 100 ns for each packet. It uses the next hop in the destination's
-//! entry. While no daemon runs, the last next hop stays there.
+//! The packet path looks up no routes, which would cost 100 ns for each packet. It uses the next hop in the
+//! destination's entry. While no daemon runs, the last next hop stays there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

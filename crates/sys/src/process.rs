@@ -12,8 +12,8 @@ use nix::unistd::{Gid, Uid, getgrouplist, setgid, setgroups, setuid};
 
 use crate::{Context, Result};
 
-/// Calls `f` for each process with its ID, its short name and the words of its command line. Processes that end meanwhile are
-/// skipped.
+/// Calls `f` for each process with its ID, its short name and the words of its command line. Processes that end
+/// meanwhile are skipped.
 pub fn for_each_process(mut f: impl FnMut(u32, &str, &[&str])) {
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
@@ -25,7 +25,8 @@ pub fn for_each_process(mut f: impl FnMut(u32, &str, &[&str])) {
     }
 }
 
-/// A descriptor that becomes readable when the process ends (pidfd_open(2), Linux 5.3); `None` if the process has ended.
+/// A descriptor that becomes readable when the process ends (pidfd_open(2), Linux 5.3); `None` if the process has
+/// ended.
 pub fn open_pidfd(pid: u32) -> Option<OwnedFd> {
     // SAFETY: The system call takes no pointers, and a returned descriptor has no other owner.
     unsafe {

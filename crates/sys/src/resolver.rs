@@ -35,8 +35,8 @@ fn getnameinfo(addr: IpAddr, port: u16, flags: i32) -> Option<(String, String)> 
     (ret == 0).then(|| (text(&host), text(&service)))
 }
 
-/// Parses `HOST`, `HOST:PORT`, `[HOST6]:PORT` or an IPv6 address, as ipvsadm(8) does. HOST is an IPv4 address or a name,
-/// HOST6 an IPv6 address or a name. PORT is a number, or a name in services(5) for the protocol.
+/// Parses `HOST`, `HOST:PORT`, `[HOST6]:PORT` or an IPv6 address, as ipvsadm(8) does. HOST is an IPv4 address or a
+/// name, HOST6 an IPv6 address or a name. PORT is a number, or a name in services(5) for the protocol.
 pub fn parse_endpoint(text: &str, protocol: &str) -> Option<(IpAddr, Option<u16>)> {
     if let Some(inside) = text.strip_prefix('[') {
         let (host, port) = inside.split_once("]:")?;
@@ -68,8 +68,8 @@ fn lookup_port(text: &str, protocol: &str) -> Option<u16> {
         return text.parse().ok();
     }
     let (name, protocol) = (CString::new(text).ok()?, CString::new(protocol).ok()?);
-    // SAFETY: Both strings are C strings. The result is valid until the next call, and no other code in this process calls
-    // getservbyname.
+    // SAFETY: Both strings are C strings. The result is valid until the next call, and no other code in this process
+    // calls getservbyname.
     let entry = unsafe { libc::getservbyname(name.as_ptr(), protocol.as_ptr()).as_ref() }?;
     Some(u16::from_be(entry.s_port as u16))
 }

@@ -1,5 +1,5 @@
-//! The scheduling of threads: real-time priority, nice value and CPU affinity; and locked memory, so that page faults delay no
-//! thread.
+//! The scheduling of threads: real-time priority, nice value and CPU affinity; and locked memory, so that page faults
+//! delay no thread.
 
 use std::io;
 
@@ -16,8 +16,8 @@ pub fn set_realtime_priority(priority: u8) -> Result<()> {
     done.context(|| format!("set real-time priority {priority}"))
 }
 
-/// Applies scheduling attributes to the calling thread (sched(7), setpriority(2), getrlimit(2)). Child processes inherit
-/// only a nice value above 0. Locked memory is never unlocked.
+/// Applies scheduling attributes to the calling thread (sched(7), setpriority(2), getrlimit(2)). Child processes
+/// inherit only a nice value above 0. Locked memory is never unlocked.
 pub fn set_scheduling(wanted: &ProcessScheduling) -> Result<()> {
     use nix::sys::resource::{Resource, setrlimit};
     let limit = wanted.rttime_limit_us.map_or(libc::RLIM_INFINITY, u64::from);

@@ -10,8 +10,8 @@ use nix::unistd::{ForkResult, Pid, fork, getppid, setsid};
 
 use crate::{Context, Result};
 
-/// Becomes a daemon: returns in a child process with a session of its own, while the parent exits with status 0. Must be
-/// called before any thread is started.
+/// Becomes a daemon: returns in a child process with a session of its own, while the parent exits with status 0. Must
+/// be called before any thread is started.
 pub fn daemonize() -> Result<()> {
     // SAFETY: The process has one thread, so the child may call any function.
     match unsafe { fork() }.context(|| "fork into the background".into())? {

@@ -25,8 +25,8 @@ pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// Drops all capabilities of this thread except these, given by their numbers in capability.h. The thread cannot get them
-/// back. A program that is executed as root gets the capabilities of its bounding set again (capabilities(7)).
+/// Drops all capabilities of this thread except these, given by their numbers in capability.h. The thread cannot get
+/// them back. A program that is executed as root gets the capabilities of its bounding set again (capabilities(7)).
 pub fn drop_capabilities_except(kept: &[u32]) -> Result<()> {
     /// _LINUX_CAPABILITY_VERSION_3: each set has two words.
     const VERSION: u32 = 0x2008_0522;

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-/// An address as four 32-bit words with the bytes in packet order (`__be32 addr[4]` of bpf/abi.h). An IPv4 address is in
-/// the first word; the other three are 0.
+/// An address as four 32-bit words with the bytes in packet order (`__be32 addr[4]` of bpf/abi.h). An IPv4 address is
+/// in the first word; the other three are 0.
 pub fn to_wire_addr(a: IpAddr) -> [u32; 4] {
     match a {
         IpAddr::V4(a) => [u32::from_ne_bytes(a.octets()), 0, 0, 0],

@@ -1,8 +1,8 @@
 //! Attachments: the programs attached to devices, by XDP or tc.
 //!
-//! Native XDP is the fastest mode on NICs. On devices that sockets feed (veth, bridges, virtual devices) tc is cheaper and
-//! keeps offloads. An attachment is a pinned BPF link, so it outlives the process. The next daemon replaces the program of
-//! the link, and no packet is lost.
+//! Native XDP is the fastest mode on NICs. On devices that sockets feed (veth, bridges, virtual devices) tc is cheaper
+//! and keeps offloads. An attachment is a pinned BPF link, so it outlives the process. The next daemon replaces the
+//! program of the link, and no packet is lost.
 
 use std::ffi::CString;
 use std::fmt;
@@ -79,9 +79,10 @@ pub(super) const DECAP_PRIORITY: u32 = 0xe3;
 
 /// Sets accept_local on devices with an XDP attachment, if there are real servers behind NAT.
 ///
-/// The XDP program translates a reply and passes it to the kernel if it does not know the next hop's MAC address; the kernel
-/// resolves the next hop and sends the reply. The reply's source is a virtual address, which may be an address of this host.
-/// Without accept_local the kernel drops it as a martian (ip-sysctl.rst; fib_validate_source() in the kernel).
+/// The XDP program translates a reply and passes it to the kernel if it does not know the next hop's MAC address; the
+/// kernel resolves the next hop and sends the reply. The reply's source is a virtual address, which may be an address
+/// of this host. Without accept_local the kernel drops it as a martian (ip-sysctl.rst; fib_validate_source() in the
+/// kernel).
 fn accept_local_replies<'a>(maps: &Maps, devices: impl Iterator<Item = &'a str>) {
     if maps.settings.read(0).has_nat == 0 {
         return;

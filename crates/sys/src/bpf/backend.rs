@@ -50,13 +50,14 @@ fn errno_error(operation: impl ToString, errno: i32) -> Error {
 }
 
 impl XdpBackend {
-    /// True if the packet path is loaded. Also true if the permission to see it is missing; [`XdpBackend::open`] then fails.
+    /// True if the packet path is loaded. Also true if the permission to see it is missing; [`XdpBackend::open`] then
+    /// fails.
     pub fn is_loaded(dir: &Path) -> bool {
         !matches!(dir.join("settings").metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Opens the maps that are pinned in `dir`, for reading, or for changes too. Loads the packet path if it is not loaded.
-    /// `run_dir` is the directory with the control socket of a daemon.
+    /// Opens the maps that are pinned in `dir`, for reading, or for changes too. Loads the packet path if it is not
+    /// loaded. `run_dir` is the directory with the control socket of a daemon.
     pub fn open(dir: &Path, run_dir: &Path, write: bool) -> Result<XdpBackend> {
         if !XdpBackend::is_loaded(dir) {
             PacketPath::load(dir, DEFAULT_CONNS)?;
@@ -153,8 +154,8 @@ impl XdpBackend {
         Ok(())
     }
 
-    /// Attaches the program to the devices with a service's address. A firewall mark's service needs tc, because XDP does
-    /// not see marks, on all devices with an address of its family.
+    /// Attaches the program to the devices with a service's address. A firewall mark's service needs tc, because XDP
+    /// does not see marks, on all devices with an address of its family.
     fn attach_for(&self, key: ServiceKey, netlink: &mut Netlink) -> Result<()> {
         let is_mark = key.fwmark != 0;
         let choice = if is_mark { AttachChoice::Tc } else { AttachChoice::Auto };

@@ -47,7 +47,8 @@ impl Layout {
     pub fn convert(&self, from: &[u8], other: &Layout, to: &mut [u8]) {
         match (self, other) {
             (Layout::Scalar(a), Layout::Scalar(b)) => {
-                // On little-endian machines the low bytes come first. Other machines convert numbers of the same size only.
+                // On little-endian machines the low bytes come first. Other machines convert numbers of the same size
+                // only.
                 let n = *a.min(b);
                 if cfg!(target_endian = "big") && a != b {
                     return;

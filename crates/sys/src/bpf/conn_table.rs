@@ -97,8 +97,8 @@ fn entry_addresses(c: &conn, line: &conn_line) -> (IpAddr, IpAddr) {
     (six(c.key0, t.key0), six(pair(t.dest, t.expires), pair(t.status, t.control)))
 }
 
-/// The context for parsing entries. It caches the key and the firewall mark of each destination, because many entries have
-/// the same destination.
+/// The context for parsing entries. It caches the key and the firewall mark of each destination, because many entries
+/// have the same destination.
 struct ParseContext<'m> {
     maps: &'m Maps,
     cached: Vec<Option<(Option<ServerKey>, u32)>>,
@@ -125,8 +125,8 @@ impl ParseContext<'_> {
     }
 }
 
-/// The limit for the remaining time of an entry in jiffies: its timeout. For flows in the flow cache the program counts the
-/// timeout from the end of the epoch (bpf/conn/flow_cache.h), which is not shown.
+/// The limit for the remaining time of an entry in jiffies: its timeout. For flows in the flow cache the program counts
+/// the timeout from the end of the epoch (bpf/conn/flow_cache.h), which is not shown.
 fn max_remaining(s: &settings, protocol: Protocol, c: &conn) -> u32 {
     match (protocol, c.status & 0xff) {
         _ if (c.status >> 8) & CONN_TEMPLATE != 0 => u32::MAX,
@@ -207,8 +207,8 @@ impl Maps {
         self.conns.len() * size_of::<conn_line>()
     }
 
-    /// Ends the wanted connections, but no templates: each entry expires now. Packets treat it as absent, and the expiry timer
-    /// updates the counters and frees it. Returns the number of ended connections.
+    /// Ends the wanted connections, but no templates: each entry expires now. Packets treat it as absent, and the
+    /// expiry timer updates the counters and frees it. Returns the number of ended connections.
     pub fn end_connections(&self, wanted: impl Fn(&ConnEntry) -> bool) -> usize {
         let mut context = ParseContext::new(self);
         let now = context.now;

@@ -39,7 +39,8 @@ fn word(value: &[u8], offset: usize) -> u64 {
     value.get(offset..offset + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes)
 }
 
-/// The statistics at an index of `service_stats` or `dest_stats`, summed over all CPUs; zeros if the map cannot be read.
+/// The statistics at an index of `service_stats` or `dest_stats`, summed over all CPUs; zeros if the map cannot be
+/// read.
 pub(super) fn read_stats(map: &MapHandle, index: u32) -> Stats {
     let Ok(Some(cpus)) = map.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY) else { return Stats::default() };
     let mut sum = Stats::default();

@@ -34,8 +34,8 @@ fn map_key(addr: IpAddr) -> Vec<u8> {
     to_wire_addr(addr).iter().flat_map(|w| w.to_ne_bytes()).collect()
 }
 
-/// Attaches the program to a device, for packets to these addresses; for GUE too if a port is given. Replaces an earlier
-/// attachment. The maps and the link are pinned in `dir`, so that they outlive the caller.
+/// Attaches the program to a device, for packets to these addresses; for GUE too if a port is given. Replaces an
+/// earlier attachment. The maps and the link are pinned in `dir`, so that they outlive the caller.
 pub fn attach(dir: &Path, link: &Link, addresses: &[IpAddr], gue_port: Option<u16>) -> Result<AttachMode> {
     redirect_libbpf_log();
     create_pin_dir(dir)?;

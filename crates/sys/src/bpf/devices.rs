@@ -1,7 +1,7 @@
 //! The device table and the VLAN table: what the XDP program knows of devices.
 //!
-//! XDP sees the frames of a VLAN on the VLAN's lower device, with their tags. The program compares a frame's destination
-//! with the device's MAC address and leaves frames for other hosts alone.
+//! XDP sees the frames of a VLAN on the VLAN's lower device, with their tags. The program compares a frame's
+//! destination with the device's MAC address and leaves frames for other hosts alone.
 
 use std::collections::BTreeMap;
 
@@ -39,8 +39,8 @@ impl Maps {
         positions(ifindex).map(|i| self.devices.read(i)).any(|d| d.ifindex == ifindex && d.lower != 0)
     }
 
-    /// Writes a device with its MAC address into the device table. A VLAN keeps the tags that it has there until the next
-    /// [`Maps::record_vlans`].
+    /// Writes a device with its MAC address into the device table. A VLAN keeps the tags that it has there until the
+    /// next [`Maps::record_vlans`].
     pub(super) fn record_device(&self, link: &Link) -> Result<()> {
         self.write_device(link, None)
     }

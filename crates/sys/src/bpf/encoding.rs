@@ -10,8 +10,8 @@ use super::abi::*;
 use super::address::{family_number, from_wire_addr, to_wire_addr};
 use super::schedulers::{scheduler_from_number, scheduler_number};
 
-/// Converts seconds to jiffies. The result is at most half of the largest signed difference, because the program compares
-/// times by signed difference.
+/// Converts seconds to jiffies. The result is at most half of the largest signed difference, because the program
+/// compares times by signed difference.
 pub(super) fn seconds_to_jiffies(seconds: u32, hz: u32) -> u32 {
     seconds.saturating_mul(hz).min(i32::MAX as u32 / 2)
 }
@@ -123,8 +123,8 @@ pub(super) fn set_method(d: &mut dest, method: ForwardingMethod) {
     } as u8;
 }
 
-/// The number of bytes that a destination's forwarding method adds in front of a packet. The outer header has the family
-/// of the real server's address.
+/// The number of bytes that a destination's forwarding method adds in front of a packet. The outer header has the
+/// family of the real server's address.
 pub(super) fn tunnel_overhead(d: &dest) -> u32 {
     if u32::from(d.method) != FORWARD_TUN {
         return 0;

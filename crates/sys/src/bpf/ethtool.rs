@@ -1,10 +1,10 @@
-//! What ethtool says of a device: its driver, and whether it strips VLAN tags. The ioctl is used, because it works in every
-//! network namespace.
+//! What ethtool says of a device: its driver, and whether it strips VLAN tags. The ioctl is used, because it works in
+//! every network namespace.
 
 use std::os::fd::AsRawFd;
 
-/// Makes an ethtool request; returns false if the device does not support it. `T` begins with the command and is as large
-/// as the structure that the kernel writes.
+/// Makes an ethtool request; returns false if the device does not support it. `T` begins with the command and is as
+/// large as the structure that the kernel writes.
 fn ethtool_ioctl<T>(device: &str, request: &mut T) -> bool {
     let Ok(sock) = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None) else {
         return false;
@@ -39,8 +39,8 @@ pub(super) fn driver_name(device: &str) -> String {
     String::from_utf8_lossy(&info.driver[..end]).into_owned()
 }
 
-/// True if the device strips VLAN tags before an XDP program sees the frame (`ethtool -K … rxvlan`). Never true for veth,
-/// where the setting of the peer decides (`txvlan`).
+/// True if the device strips VLAN tags before an XDP program sees the frame (`ethtool -K … rxvlan`). Never true for
+/// veth, where the setting of the peer decides (`txvlan`).
 pub fn strips_vlan_tags(device: &str) -> bool {
     /// struct ethtool_value
     #[repr(C)]

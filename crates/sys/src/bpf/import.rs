@@ -33,7 +33,7 @@ type ConnKey = [u64; 5];
 struct ImportEntry {
     key: ConnKey,
     dest: u32,
-    life: u32,
+    status: u32,
     control: u32,
     timeout: u32,
 }
@@ -41,7 +41,7 @@ struct ImportEntry {
 impl ImportEntry {
     fn to_bytes(&self) -> Vec<u8> {
         let mut out: Vec<u8> = self.key.iter().flat_map(|w| w.to_ne_bytes()).collect();
-        out.extend([self.dest, self.life, self.control, self.timeout].iter().flat_map(|w| w.to_ne_bytes()));
+        out.extend([self.dest, self.status, self.control, self.timeout].iter().flat_map(|w| w.to_ne_bytes()));
         // The frame of a test run must not be shorter.
         out.resize(64, 0);
         out
@@ -116,8 +116,8 @@ impl Importer<'_> {
         })
     }
 
-    /// The service on a firewall mark that a connection belongs to: by the mark in the connection, or by the mark that its
-    /// packets get here, or any that has the connection's real server.
+    /// The service on a firewall mark that a connection belongs to: by the mark in the connection, or by the mark that
+    /// its packets get here, or any that has the connection's real server.
     fn find_by_mark(&self, c: &Connection, protocol: Protocol) -> Option<Target<'_>> {
         let ipv6 = c.client.0.is_ipv6();
         let mark = match (c.fwmark, c.protocol.as_str()) {
@@ -147,7 +147,7 @@ impl Importer<'_> {
         if c.is_template() {
             let flags = CONN_TEMPLATE | if c.state == "ASSURED" { CONN_ASSURED } else { 0 };
             let key = conn_key(c.client, c.service, number, KIND_TEMPLATE);
-            return Some(ImportEntry { key, dest, life: flags << 8, control: 0, timeout });
+            return Some(ImportEntry { key, dest, status: flags << 8, control: 0, timeout });
         }
         let state = state_number(protocol, &c.state)?;
         let mut flags = if is_active(protocol, state) { 0 } else { CONN_INACTIVE };
@@ -156,7 +156,7 @@ impl Importer<'_> {
         }
         let control = if service.persistent { self.template_of(c, service, port, number) } else { 0 };
         let key = conn_key(c.client, c.service, number, KIND_CONN);
-        Some(ImportEntry { key, dest, life: state | flags << 8, control, timeout })
+        Some(ImportEntry { key, dest, status: state | flags << 8, control, timeout })
     }
 
     /// The handle of the imported template that controls a connection; 0 if there is none.

@@ -51,8 +51,8 @@ pub(super) fn bpf_error(operation: String, e: libbpf_rs::Error) -> Error {
     Error::from_io(operation, io::Error::other(format!("{e:#}")))
 }
 
-/// True for a static map (`TABLE` in bpf/maps.h): it has one value, which is a C array at an address that the program knows.
-/// Other array maps have a value for each element.
-pub(super) fn is_static_map(map: &impl MapCore) -> bool {
+/// True for a static table (`TABLE` in bpf/maps.h): it has one value, which is a C array at an address that the program
+/// knows. Other array maps have a value for each element.
+pub(super) fn is_static_table(map: &impl MapCore) -> bool {
     map.max_entries() == 1
 }

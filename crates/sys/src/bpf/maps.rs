@@ -7,7 +7,7 @@ use libbpf_rs::{MapCore, MapHandle};
 
 use super::abi::*;
 use super::encoding;
-use super::libbpf::{bpf_error, is_static_map};
+use super::libbpf::{bpf_error, is_static_table};
 use super::mmap::MappedArray;
 use super::service_table::EndpointTable;
 use crate::{Error, Result, clock};
@@ -41,7 +41,7 @@ fn open_map(dir: &Path, name: &str) -> Result<MapHandle> {
 fn open_array<T: Copy>(dir: &Path, name: &str, write: bool) -> Result<MappedArray<T>> {
     let map = open_map(dir, name)?;
     let (value, entries) = (map.value_size() as usize, map.max_entries() as usize);
-    let is_static = is_static_map(&map);
+    let is_static = is_static_table(&map);
     let len = if is_static { value / size_of::<T>() } else { entries };
     if len == 0 || value * entries != size_of::<T>() * len {
         let reason =

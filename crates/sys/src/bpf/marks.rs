@@ -1,5 +1,5 @@
-//! The firewall marks of packets: rules of (addresses, protocol, ports → mark), written as a longest-prefix-match table of
-//! networks.
+//! The firewall marks of packets: rules of (addresses, protocol, ports → mark), written as a longest-prefix-match table
+//! of networks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
@@ -43,8 +43,8 @@ fn range_to_networks(first: u128, last: u128) -> Vec<Network> {
 /// What fails if the rules cannot be written.
 const OPERATION: &str = "write the firewall marks";
 
-/// The table: each network of a rule, with all rules whose range contains the network, in the configuration's order. `all`
-/// has the rules with their marks.
+/// The table: each network of a rule, with all rules whose range contains the network, in the configuration's order.
+/// `all` has the rules with their marks.
 fn build_table(all: &[(u32, MarkRule)]) -> Result<BTreeMap<Network, Vec<(u32, MarkRule)>>> {
     let networks_of = |m: &MarkRule| range_to_networks(to_u128(m.first), to_u128(m.last));
     let networks: BTreeSet<Network> = all.iter().flat_map(|(_, m)| networks_of(m)).collect();
@@ -96,8 +96,8 @@ impl Maps {
         value.chunks_exact(size_of::<mark_rule>()).find(matches).map_or(0, word)
     }
 
-    /// Writes the rules with their marks, and removes networks of former rules. Packets see each network before or after the
-    /// change.
+    /// Writes the rules with their marks, and removes networks of former rules. Packets see each network before or
+    /// after the change.
     pub fn write_mark_rules(&self, all: &[(u32, MarkRule)]) -> Result<()> {
         let wanted: BTreeMap<Vec<u8>, Vec<u8>> =
             build_table(all)?.iter().map(|(net, rules)| (key_bytes(*net), value_bytes(rules))).collect();

@@ -1,12 +1,12 @@
 //! Migration: a newer program takes over the pinned maps of an older one, while the older one still forwards.
 //!
 //! A map whose elements have the same layout is used by both programs at once. The connection table must be such a map.
-//! If a layout differs, the newer program gets a map of its own, and every element is converted by the names of its members.
-//! The older program uses the old map until it is replaced on the devices. Maps whose contents the daemon or the program
-//! writes again start empty.
+//! If a layout differs, the newer program gets a map of its own, and every element is converted by the names of its
+//! members. The older program uses the old map until it is replaced on the devices. Maps whose contents the daemon or
+//! the program writes again start empty.
 //!
-//! A conversion knows two kinds of maps: arrays with a value for each element, and static maps. A map that the entries of
-//! the connection table refer to must keep its kind.
+//! A conversion knows two kinds of maps: arrays with a value for each element, and static tables. A map that the
+//! entries of the connection table refer to must keep its kind.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use std::path::Path;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapMut, MapType, OpenMapMut};
 
 use super::btf_layout::{Layout, map_btf, object_btf};
-use super::libbpf::{bpf_error, is_static_map};
+use super::libbpf::{bpf_error, is_static_table};
 use super::pins::PINNED_MAPS;
 use crate::{Context, Error, Result};
 
@@ -49,8 +49,8 @@ pub(super) enum MapSource {
     Empty,
     /// The pinned map itself is used.
     Reuse,
-    /// The map is new, and the elements of this pinned map are converted. The layouts are the old and the new one; without
-    /// them the elements are copied.
+    /// The map is new, and the elements of this pinned map are converted. The layouts are the old and the new one;
+    /// without them the elements are copied.
     Convert(MapHandle, Option<(Layout, Layout)>),
 }
 
@@ -120,7 +120,7 @@ impl PinnedMaps {
         if same_size && same_key && old_layout == new_layout && old.value_size() == new.value_size() {
             return MapSource::Reuse;
         }
-        let same_kind = is_static_map(&old) == (new.max_entries() == 1);
+        let same_kind = is_static_table(&old) == (new.max_entries() == 1);
         if REBUILT_MAPS.contains(&name) || !same_key || !same_kind {
             return MapSource::Empty;
         }
@@ -178,8 +178,8 @@ fn convert_element(from: &[u8], size: usize, layouts: Option<&(Layout, Layout)>)
 
 /// Converts every element that is not all zeros.
 fn convert_map(old: &MapHandle, new: &MapMut<'_>, layouts: Option<&(Layout, Layout)>) -> libbpf_rs::Result<()> {
-    if is_static_map(new) {
-        return convert_static_map(old, new, layouts);
+    if is_static_table(new) {
+        return convert_static_table(old, new, layouts);
     }
     let size = new.value_size() as usize;
     let is_set = |value: &[u8]| value.iter().any(|b| *b != 0);
@@ -198,8 +198,12 @@ fn convert_map(old: &MapHandle, new: &MapMut<'_>, layouts: Option<&(Layout, Layo
     Ok(())
 }
 
-/// As [`convert_map`], for two static maps.
-fn convert_static_map(old: &MapHandle, new: &MapMut<'_>, layouts: Option<&(Layout, Layout)>) -> libbpf_rs::Result<()> {
+/// As [`convert_map`], for two static tables.
+fn convert_static_table(
+    old: &MapHandle,
+    new: &MapMut<'_>,
+    layouts: Option<&(Layout, Layout)>,
+) -> libbpf_rs::Result<()> {
     let word = size_of::<u32>();
     let (old_size, new_size) = layouts.map_or((word, word), |(old, new)| (old.size().max(1), new.size().max(1)));
     let key = 0u32.to_ne_bytes();

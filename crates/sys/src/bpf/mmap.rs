@@ -22,8 +22,8 @@ pub struct MappedArray<T> {
     _t: PhantomData<T>,
 }
 
-// SAFETY: The kernel writes this memory at any time anyway. Every access is volatile or atomic, and no plain reference into
-// the mapping is returned.
+// SAFETY: The kernel writes this memory at any time anyway. Every access is volatile or atomic, and no plain reference
+// into the mapping is returned.
 unsafe impl<T> Send for MappedArray<T> {}
 // SAFETY: As for Send.
 unsafe impl<T> Sync for MappedArray<T> {}
@@ -31,8 +31,8 @@ unsafe impl<T> Sync for MappedArray<T> {}
 impl<T: Copy> MappedArray<T> {
     /// Maps the `len` elements of an array map.
     ///
-    /// In a static map (see [`super::libbpf::is_static_map`]) the elements follow one another as in a C array. In other
-    /// array maps the kernel rounds the size of a value up to 8 bytes. `write` asks for a writable mapping.
+    /// In a static table (see [`super::libbpf::is_static_table`]) the elements follow one another as in a C array. In
+    /// other array maps the kernel rounds the size of a value up to 8 bytes. `write` asks for a writable mapping.
     pub fn new(fd: impl AsFd, len: usize, is_static: bool, write: bool) -> Result<Self> {
         let stride = if is_static { size_of::<T>() } else { size_of::<T>().next_multiple_of(8) };
         let bytes = (len * stride).next_multiple_of(4096);

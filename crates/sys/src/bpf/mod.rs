@@ -6,8 +6,8 @@
 //! - connections: [`conn_table`], `flow_cache`, `import`
 //! - [`XdpPlane`]: the daemon's data plane; [`XdpBackend`]: ipvsadm's backend
 //!
-//! The maps are the only state: nothing about services is kept in this process that is not in the maps. So the next daemon,
-//! or a tool without a daemon, sees the same state.
+//! The maps are the only state: nothing about services is kept in this process that is not in the maps. So the next
+//! daemon, or a tool without a daemon, sees the same state.
 
 #[allow(missing_docs, non_camel_case_types, dead_code, clippy::all)]
 mod skel {

@@ -37,12 +37,12 @@ pub struct BpfObject {
 impl BpfObject {
     /// Loads an object whose maps have the layout `abi`. `oldest` is the oldest layout with the same meaning.
     ///
-    /// A map that is pinned in `dir` is used if it has the object's layout. It is converted if it has an older layout, not
-    /// older than `oldest`. Otherwise an empty map replaces it. The second returned value tells whether pinned maps were
-    /// used or converted.
+    /// A map that is pinned in `dir` is used if it has the object's layout. It is converted if it has an older layout,
+    /// not older than `oldest`. Otherwise an empty map replaces it. The second returned value tells whether pinned maps
+    /// were used or converted.
     ///
-    /// `conn_entries` is the size of a new connection table: a power of two, at least 1024. Programs named in `without` are
-    /// not loaded. Verifying a program takes a while, so callers that do not attach one leave it out.
+    /// `conn_entries` is the size of a new connection table: a power of two, at least 1024. Programs named in `without`
+    /// are not loaded. Verifying a program takes a while, so callers that do not attach one leave it out.
     pub fn load(
         object: &[u8],
         (abi, oldest): (u32, u32),
@@ -93,7 +93,8 @@ impl BpfObject {
         self.test_run_with(program, frame, 1, Some(&mut context)).map(|(code, out, _)| (code, out))
     }
 
-    /// As [`BpfObject::test_run`], `repeat` times. The third returned value is the mean duration of a run in nanoseconds.
+    /// As [`BpfObject::test_run`], `repeat` times. The third returned value is the mean duration of a run in
+    /// nanoseconds.
     pub fn test_run_repeat(&self, program: &str, frame: &[u8], repeat: u32) -> Result<(u32, Vec<u8>, u64)> {
         self.test_run_with(program, frame, repeat, None)
     }

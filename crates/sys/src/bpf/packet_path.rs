@@ -51,8 +51,8 @@ impl PacketPath {
     }
 }
 
-/// Starts the timer that frees expired connections. If it runs already, this program's callback replaces the callback of
-/// the earlier program.
+/// Starts the timer that frees expired connections. If it runs already, this program's callback replaces the callback
+/// of the earlier program.
 ///
 /// Since Linux 6.18 bpf_timer_init() allocates with kmalloc_nolock(), which may fail for a moment on a busy machine.
 fn start_expiry_timer(object: &BpfObject) -> Result<()> {

@@ -34,7 +34,7 @@ pub(super) const PINNED_MAPS: &[&str] = &[
     "expiry",
 ];
 
-/// The name of a map. libbpf calls a static map by its section, `.bss.NAME` (`TABLE` in bpf/maps.h).
+/// The name of a map. libbpf calls a static table by its section, `.bss.NAME` (`TABLE` in bpf/maps.h).
 pub(super) fn map_name(name: &OsStr) -> &str {
     let name = name.to_str().unwrap_or_default();
     name.strip_prefix(".bss.").unwrap_or(name)

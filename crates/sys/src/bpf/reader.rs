@@ -90,8 +90,8 @@ impl Maps {
         all
     }
 
-    /// As [`Maps::observe_services`], in two parts: the services of a daemon's configuration, and external services, which
-    /// ipvsadm has added.
+    /// As [`Maps::observe_services`], in two parts: the services of a daemon's configuration, and external services,
+    /// which ipvsadm has added.
     pub fn observe_by_owner(&self) -> (Services, Services) {
         let (mut configured, mut external) = (Services::new(), Services::new());
         for (_, s) in self.live_services() {

@@ -1,8 +1,8 @@
 //! The service table and the NAT table: open-addressed hash tables keyed by (address, port, protocol).
 //!
 //! The service table maps a virtual service to its index. The NAT table maps a real server behind NAT, as its replies
-//! name it, to its destination. Both have the same element, `struct endpoint` of bpf/abi.h, and the same hash function as the
-//! program.
+//! name it, to its destination. Both have the same element, `struct endpoint` of bpf/abi.h, and the same hash function
+//! as the program.
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;

@@ -49,8 +49,8 @@ const ICMP_ERROR_LIMIT: u32 = 1000;
 /// How much longer an expired template lives while it controls connections, in seconds (ip_vs_conn_expire()).
 const CONTROL_REARM_S: u32 = 60;
 
-/// Writes the settings. Values that an operator may have changed, and values that existing connections depend on, stay if
-/// the maps were `reused`.
+/// Writes the settings. Values that an operator may have changed, and values that existing connections depend on, stay
+/// if the maps were `reused`.
 pub(super) fn write_settings(object: &BpfObject, maps: &Maps, reused: bool) -> Result<()> {
     let (jiffies, ns) = read_kernel_clocks(object)?;
     let mut s = maps.settings.read(0);

@@ -1,7 +1,7 @@
 //! The writer: applies the steps of a plan to the maps.
 //!
-//! Several writers may exist at a time, in several processes (a daemon and ipvsadm). Each change is made under an exclusive
-//! lock on the pin directory. A writer that finds changes of others reloads its free lists first.
+//! Several writers may exist at a time, in several processes (a daemon and ipvsadm). Each change is made under an
+//! exclusive lock on the pin directory. A writer that finds changes of others reloads its free lists first.
 //!
 //! - `edit`: the destination list and the scheduler table of one service, written into the inactive half
 //! - `services`: adds and removes services

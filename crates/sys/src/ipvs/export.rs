@@ -1,7 +1,7 @@
 //! The export of connections into the kernel's IPVS.
 //!
-//! IPVS accepts connections only by connection synchronisation, from another director. So a backup sync daemon is started
-//! for a moment, and the connections are sent to it. The datagrams do not leave this host.
+//! IPVS accepts connections only by connection synchronisation, from another director. So a backup sync daemon is
+//! started for a moment, and the connections are sent to it. The datagrams do not leave this host.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -44,8 +44,8 @@ fn connection_key(c: &Connection) -> Option<Key> {
 }
 
 impl Ipvs {
-    /// Adds connections to IPVS's table. Their services and real servers must exist there. Returns the number of connections
-    /// that are not in the table afterwards.
+    /// Adds connections to IPVS's table. Their services and real servers must exist there. Returns the number of
+    /// connections that are not in the table afterwards.
     pub fn export_connections(&mut self, entries: &[SyncEntry]) -> Result<usize> {
         if entries.is_empty() {
             return Ok(0);

@@ -28,8 +28,8 @@ const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 
-/// The number of changes that are sent at once. An error response has less than 300 bytes and takes about 1,300 bytes of the
-/// socket's receive buffer, which usually has 200 KiB.
+/// The number of changes that are sent at once. An error response has less than 300 bytes and takes about 1,300 bytes
+/// of the socket's receive buffer, which usually has 200 KiB.
 const BATCH: usize = 128;
 
 /// The kernel's IPVS in one network namespace.
@@ -147,8 +147,8 @@ impl Ipvs {
         for batch in changes.chunks(BATCH) {
             let first = self.seq.wrapping_add(1);
             let last = batch.len() - 1;
-            // The kernel processes the messages in order, and responds to each error. So one acknowledgement, of the last
-            // message, is enough.
+            // The kernel processes the messages in order, and responds to each error. So one acknowledgement, of the
+            // last message, is enough.
             let ack = |n: usize| if n == last { NLM_F_ACK } else { 0 };
             let messages: Vec<u8> = batch
                 .iter()

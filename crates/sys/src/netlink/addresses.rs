@@ -71,8 +71,9 @@ impl Netlink {
 /// The message that adds an address, or removes it if not `adds`.
 ///
 /// An IPv6 address is added without duplicate address detection: the former master may still have the address, and the
-/// kernel never uses an address with a detected duplicate. An IPv6 address with prefix length 128 is deprecated from the
-/// start, so that the host does not select it as a source address (RFC 6724, section 5, rule 3). keepalived does both.
+/// kernel never uses an address with a detected duplicate. An IPv6 address with prefix length 128 is deprecated from
+/// the start, so that the host does not select it as a source address (RFC 6724, section 5, rule 3). keepalived does
+/// both.
 fn address_message(ifindex: u32, vip: &VipSpec, adds: bool) -> AddressMessage {
     let mut m = AddressMessage::default();
     m.header.family = if vip.addr.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };

@@ -119,8 +119,8 @@ pub(super) fn parse_deletion(message: &[u8], kind: u16, own_port: u32) -> Option
     }
 }
 
-/// A [`Monitor`]'s subscription to events about routes and rules. It is enabled only while the configuration has routes or
-/// rules, because a router with a hundred thousand routes would wake the monitor all the time.
+/// A [`Monitor`]'s subscription to events about routes and rules. It is enabled only while the configuration has routes
+/// or rules, because a router with a hundred thousand routes would wake the monitor all the time.
 pub struct DeletionSubscription {
     socket: OwnedFd,
     enabled: bool,

@@ -1,4 +1,5 @@
-//! The encapsulation of a route's packets as rtnetlink attributes (lwtunnel.h, mpls_iptunnel.h and ila.h of the kernel).
+//! The encapsulation of a route's packets as rtnetlink attributes (lwtunnel.h, mpls_iptunnel.h and ila.h of the
+//! kernel).
 
 use std::net::IpAddr;
 
@@ -68,7 +69,8 @@ mod tests {
         [kind, bytes(&inside)].concat().iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    /// The expected bytes are those that iproute2 6.1 sends for `ip route add … encap mpls 100/200` and `encap ila 1:2:3:4`.
+    /// The expected bytes are those that iproute2 6.1 sends for `ip route add … encap mpls 100/200` and `encap ila
+    /// 1:2:3:4`.
     #[test]
     fn labels_and_locators_are_encoded_as_by_iproute2() {
         assert_eq!(encode_hex(&Encap::Mpls(vec![100, 200])), "06001500100016800c00010000064000000c8100");

@@ -57,8 +57,8 @@ impl Netlink {
         Ok(self.links()?.into_iter().find(|l| l.name == name))
     }
 
-    /// Creates a macvlan in private mode, or an ipvlan, on the device with index `lower`, and sets its alias. The new device
-    /// is down, and generates no IPv6 address.
+    /// Creates a macvlan in private mode, or an ipvlan, on the device with index `lower`, and sets its alias. The new
+    /// device is down, and generates no IPv6 address.
     pub fn add_vmac(&mut self, v: &Vmac, lower: u32, alias: &str) -> Result<()> {
         let mut m = LinkMessage::default();
         m.attributes.extend([

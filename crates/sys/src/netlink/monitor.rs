@@ -79,8 +79,8 @@ impl Monitor {
         self.own_port = netlink.port_id();
     }
 
-    /// The routes and rules that other programs have deleted, as far as the events have been read since the last call. The
-    /// events arrive only if a [`super::DeletionSubscription`] is enabled.
+    /// The routes and rules that other programs have deleted, as far as the events have been read since the last call.
+    /// The events arrive only if a [`super::DeletionSubscription`] is enabled.
     pub fn take_deletions(&mut self) -> Vec<Deletion> {
         std::mem::take(&mut self.deletions)
     }
@@ -95,7 +95,8 @@ impl Monitor {
         }
     }
 
-    /// Reads all events that have arrived. Returns the kinds of objects that have changed: all kinds if events were lost.
+    /// Reads all events that have arrived. Returns the kinds of objects that have changed: all kinds if events were
+    /// lost.
     pub fn read_events(&mut self) -> NetworkChanges {
         let mut changes = NetworkChanges::default();
         let mut buf = [0u8; 32 * 1024];

@@ -115,8 +115,8 @@ fn parse_route(r: &RouteMessage) -> Option<Route> {
     oif.filter(|_| usable).map(|oif| Route { oif, gateway, local, source, mtu })
 }
 
-/// The scope of a route whose configuration has none, as keepalived sets it. ip-route(8) differs: it uses scope link for a
-/// unicast route without a gateway.
+/// The scope of a route whose configuration has none, as keepalived sets it. ip-route(8) differs: it uses scope link
+/// for a unicast route without a gateway.
 fn default_scope(r: &RouteSpec) -> u8 {
     match (r.family, r.kind) {
         (Family::V6, _) => SCOPE_GLOBAL,

@@ -43,8 +43,8 @@ impl BfdListener {
         })?))
     }
 
-    /// Receives a packet. Returns the sender's address, the TTL or hop limit, and the length. A link-local address has no
-    /// scope.
+    /// Receives a packet. Returns the sender's address, the TTL or hop limit, and the length. A link-local address has
+    /// no scope.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<Option<(IpAddr, u8, usize)>> {
         let mut control = nix::cmsg_space!(libc::c_int, libc::c_int);
         let mut iov = [io::IoSliceMut::new(buf)];

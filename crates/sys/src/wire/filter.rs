@@ -1,7 +1,7 @@
 //! Classic BPF filters for raw and packet sockets: adverts of some virtual routers, TCP replies, ARP replies.
 //!
-//! The kernel drops other packets before they reach the socket. So they wake no thread, and take no space in the receive
-//! buffer.
+//! The kernel drops other packets before they reach the socket. So they wake no thread, and take no space in the
+//! receive buffer.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -9,8 +9,8 @@ use evenkeel_core::model::Transport;
 use evenkeel_core::vrrp::packet::ah;
 use socket2::SockFilter;
 
-/// Opcodes of classic BPF (the kernel's networking/filter.rst; linux/bpf_common.h). `INDIRECT` loads are relative to the
-/// IP header's end, which LDX_HEADER_LENGTH computes.
+/// Opcodes of classic BPF (the kernel's networking/filter.rst; linux/bpf_common.h). `INDIRECT` loads are relative to
+/// the IP header's end, which LDX_HEADER_LENGTH computes.
 const LDX_HEADER_LENGTH: u16 = 0xb1;
 const LD_BYTE: u16 = 0x30;
 const LD_WORD: u16 = 0x20;
@@ -43,8 +43,8 @@ fn contiguous_ranges(sorted: &[u8]) -> Vec<(u8, u8)> {
     out
 }
 
-/// The filter for a raw socket: it accepts adverts of the VRIDs in `sorted`, or if `others` the adverts of all other VRIDs.
-/// A raw IPv4 socket receives packets with their IP header, a raw IPv6 socket without.
+/// The filter for a raw socket: it accepts adverts of the VRIDs in `sorted`, or if `others` the adverts of all other
+/// VRIDs. A raw IPv4 socket receives packets with their IP header, a raw IPv6 socket without.
 pub fn vrid_filter(transport: Transport, sorted: &[u8], others: bool) -> Vec<SockFilter> {
     let (these, rest) = if others { (REJECT, ACCEPT) } else { (ACCEPT, REJECT) };
     let mut program = match transport {
@@ -70,7 +70,8 @@ pub fn vrid_filter(transport: Transport, sorted: &[u8], others: bool) -> Vec<Soc
     program
 }
 
-/// The filter for a packet socket that receives IP packets: it accepts TCP segments from `from` to the local port `port`.
+/// The filter for a packet socket that receives IP packets: it accepts TCP segments from `from` to the local port
+/// `port`.
 pub fn tcp_reply_filter(from: SocketAddr, port: u16) -> Vec<SockFilter> {
     let mut program = Vec::new();
     // A comparison that fails jumps to the last instruction.

@@ -20,8 +20,8 @@ impl FrameSocket {
         Ok(FrameSocket { socket: socket.context(|| "open a packet socket".into())? })
     }
 
-    /// Sends an Ethernet frame through a device without blocking. Fails with `InvalidInput` if the frame is shorter than an
-    /// Ethernet header.
+    /// Sends an Ethernet frame through a device without blocking. Fails with `InvalidInput` if the frame is shorter
+    /// than an Ethernet header.
     pub fn send(&self, ifindex: u32, frame: &[u8]) -> io::Result<()> {
         let (Some(dmac), Some([e0, e1])) = (frame.first_chunk::<6>(), frame.get(12..14)) else {
             return Err(io::ErrorKind::InvalidInput.into());

@@ -1,5 +1,5 @@
-//! The path of a health check to one real server: packets to a virtual address are sent as the packet path forwards them,
-//! and the replies are received.
+//! The path of a health check to one real server: packets to a virtual address are sent as the packet path forwards
+//! them, and the replies are received.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -46,8 +46,8 @@ enum Target {
 }
 
 impl ServerPath {
-    /// The path by the MAC address of the real server, or of its gateway. Never blocks. Fails if there is no route, or if
-    /// the kernel does not know the MAC address.
+    /// The path by the MAC address of the real server, or of its gateway. Never blocks. Fails if there is no route, or
+    /// if the kernel does not know the MAC address.
     pub fn to_neighbour(server: IpAddr, probe: &SynProbe) -> Result<ServerPath> {
         let mut netlink = Netlink::new()?;
         let route = netlink.lookup_route(server)?.ok_or_else(|| io::Error::from(io::ErrorKind::NetworkUnreachable));
@@ -78,8 +78,8 @@ impl ServerPath {
         open().context(|| format!("open a packet socket on {}", device()))
     }
 
-    /// The path by the kernel's routes, for packets that are encapsulated already. Replies may arrive at any device. Never
-    /// blocks.
+    /// The path by the kernel's routes, for packets that are encapsulated already. Replies may arrive at any device.
+    /// Never blocks.
     pub fn by_route(server: IpAddr, probe: &SynProbe) -> Result<ServerPath> {
         let route = Netlink::new()?.lookup_route(server)?;
         if route.is_some_and(|r| r.local) {
@@ -111,8 +111,8 @@ impl ProbeSockets {
         Ok(self.receiver.try_clone()?.into())
     }
 
-    /// Sends an ARP probe for the virtual address to the real server (RFC 5227, section 2.1.1). The probe is a unicast frame
-    /// without a sender address, so it changes no ARP cache. Does nothing on paths without ARP.
+    /// Sends an ARP probe for the virtual address to the real server (RFC 5227, section 2.1.1). The probe is a unicast
+    /// frame without a sender address, so it changes no ARP cache. Does nothing on paths without ARP.
     pub fn send_arp_probe(&self) -> io::Result<()> {
         let (Some(arp), Target::Link(to)) = (&self.arp, &self.target) else { return Ok(()) };
         let mut request = vec![0, 1, 8, 0, 6, 4, 0, 1]; // Ethernet, IPv4, request
@@ -124,7 +124,8 @@ impl ProbeSockets {
         send_to(&arp.socket, &request, &to)
     }
 
-    /// True if the real server has answered the ARP probe. Such a real server takes packets of clients from the director.
+    /// True if the real server has answered the ARP probe. Such a real server takes packets of clients from the
+    /// director.
     pub fn claims_virtual_address(&self) -> bool {
         let Some(arp) = &self.arp else { return false };
         let mut reply = [0; 64];

@@ -45,8 +45,8 @@ impl Sniffer {
         let _ = set_int_option(&self.socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, size);
     }
 
-    /// As [`Sniffer::next_frame`], with the index of the device that received the frame. A frame received by a bridge port
-    /// is read twice: from the port and from the bridge.
+    /// As [`Sniffer::next_frame`], with the index of the device that received the frame. A frame received by a bridge
+    /// port is read twice: from the port and from the bridge.
     pub fn next_frame_and_ifindex<'b>(&mut self, buf: &'b mut [u8]) -> Option<(u32, &'b [u8])> {
         let (n, from) = self.socket.recv_from(as_uninit(buf)).ok()?;
         // SAFETY: The addresses of packet sockets are sockaddr_ll.

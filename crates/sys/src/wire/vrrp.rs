@@ -48,8 +48,8 @@ impl VrrpSocket {
         Ok(VrrpSocket { socket, transport, groups: groups.to_vec(), ifindex, unicast_hop_limit: Cell::new(255) })
     }
 
-    /// From now on the socket receives only adverts of the VRIDs in `sorted`, or if `others` only adverts of all other VRIDs.
-    /// `sorted` is in ascending order without duplicates.
+    /// From now on the socket receives only adverts of the VRIDs in `sorted`, or if `others` only adverts of all other
+    /// VRIDs. `sorted` is in ascending order without duplicates.
     pub fn set_vrid_filter(&self, sorted: &[u8], others: bool) -> Result<()> {
         let program = filter::vrid_filter(self.transport, sorted, others);
         self.socket.attach_filter(&program).context(|| "attach the VRID filter to a VRRP socket".into())
@@ -65,8 +65,8 @@ impl VrrpSocket {
         &self.groups
     }
 
-    /// Sends an advert from an address of the interface to a group or a unicast peer. Over IPv4 `packet` is an IP packet, over
-    /// IPv6 a VRRP message. The hop limit over IPv6 is 255 to a group and `hop_limit` to a peer.
+    /// Sends an advert from an address of the interface to a group or a unicast peer. Over IPv4 `packet` is an IP
+    /// packet, over IPv6 a VRRP message. The hop limit over IPv6 is 255 to a group and `hop_limit` to a peer.
     pub fn send(&self, from: IpAddr, to: IpAddr, hop_limit: u8, packet: &[u8]) -> io::Result<()> {
         match (from, to) {
             (IpAddr::V4(from), IpAddr::V4(to)) => self.send_v4(from, to, packet),

@@ -1,7 +1,7 @@
 //! Destinations: allocated, changed, removed.
 //!
-//! A removed destination keeps its entry while connections refer to it (the trash, as IPVS has it). If its service gets the
-//! same real server again, the entry is used again.
+//! A removed destination keeps its entry while connections refer to it (the trash, as IPVS has it). If its service gets
+//! the same real server again, the entry is used again.
 
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
@@ -39,8 +39,8 @@ impl MapWriter {
         self.trash.push(id);
     }
 
-    /// The entry for a new destination of a service: its former entry from the trash (ip_vs_trash_get_dest()), or else a
-    /// free one.
+    /// The entry for a new destination of a service: its former entry from the trash (ip_vs_trash_get_dest()), or else
+    /// a free one.
     pub(super) fn allocate_dest(&mut self, service: u32, key: ServerKey, spec: DestSpec) -> Result<u32> {
         let new = new_dest(service, key);
         let is_same = |id: u32| {

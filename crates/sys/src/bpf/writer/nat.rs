@@ -1,7 +1,7 @@
 //! The NAT table: how the program recognises replies of real servers behind NAT.
 //!
-//! The table maps a real server's (address, port, protocol) to a destination. Several services may use the same real server:
-//! their destinations are linked to a list, and the program tries them one after another.
+//! The table maps a real server's (address, port, protocol) to a destination. Several services may use the same real
+//! server: their destinations are linked to a list, and the program tries them one after another.
 
 use std::mem::offset_of;
 
@@ -37,8 +37,8 @@ impl MapWriter {
         siblings
     }
 
-    /// Adds a destination to the table, if it is behind NAT. Fails if too many services use the same real server, or if the
-    /// table is full near the key's hash.
+    /// Adds a destination to the table, if it is behind NAT. Fails if too many services use the same real server, or if
+    /// the table is full near the key's hash.
     pub(super) fn link_nat(&self, id: u32) -> Result<()> {
         let maps = &self.maps;
         let d = maps.dests.read(id as usize);

@@ -73,8 +73,8 @@ impl MapWriter {
         Ok(())
     }
 
-    /// Takes a free index. A service that is added again gets its old index while removed destinations refer to it, so that
-    /// their connections find the service again. Nobody else gets such an index.
+    /// Takes a free index. A service that is added again gets its old index while removed destinations refer to it, so
+    /// that their connections find the service again. Nobody else gets such an index.
     fn allocate_service(&mut self, key: ServiceKey) -> Option<u32> {
         self.reclaim_trash();
         let maps = &self.maps;
@@ -104,8 +104,8 @@ impl MapWriter {
         self.update_wildcard_flags(key);
     }
 
-    /// Tells the program whether there are services on port 0, on FTP's port, and on firewall marks. It searches for them only
-    /// if there are any.
+    /// Tells the program whether there are services on port 0, on FTP's port, and on firewall marks. It searches for
+    /// them only if there are any.
     fn update_wildcard_flags(&self, changed: ServiceKey) {
         if changed.port != 0 && changed.port != 21 {
             return;
