@@ -136,7 +136,7 @@ fn a_reload_happens_at_the_time_in_reload_time_file() {
     net.wait_state("d1", "V", State::Master);
     net.write_config("d1", &planned(120));
     std::fs::write(&when, "no time").expect("written");
-    eventually("a warning", TEST_TIMEOUT, || net.lan.log("d1").contains("`no time` is no time").then_some(()));
+    eventually("a warning", TEST_TIMEOUT, || net.lan.log("d1").contains("`no time` is not a time").then_some(()));
     let soon =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs() % 86_400 + 3;
     let (h, m, s) = (soon / 3600 % 24, soon / 60 % 60, soon % 60);

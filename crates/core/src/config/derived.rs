@@ -1,6 +1,6 @@
 //! Derived values: what both `check` and `lower` compute from a typed block.
 //!
-//! They stand below both stages, so that `check` needs nothing of `lower`.
+//! Both stages use them, so that `check` does not depend on `lower`.
 
 use super::value::{Section, Value};
 use crate::model::Pattern;

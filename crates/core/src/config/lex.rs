@@ -21,12 +21,12 @@ pub(crate) enum Token<'a> {
     CloseBrace(Span),
 }
 
-/// A word with its place.
+/// A word with its location.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Word<'a> {
     /// The text, without quotes and escapes.
     pub text: Cow<'a, str>,
-    /// The place, quotes included.
+    /// The location, quotes included.
     pub span: Span,
     /// Whether it was in quotes.
     pub quoted: bool,

@@ -1,8 +1,8 @@
-//! The source map: all texts of a configuration, and places in them that survive expansion.
+//! The source map: all texts of a configuration, and locations in them that survive expansion.
 //!
-//! All texts share one range of offsets, so a place is two numbers ([`Span`]). A text is a file, or expansion has made
-//! it from one (`$NAME`, `~SEQ`, `~LST`). An expanded text keeps, segment by segment, where it comes from, so that
-//! [`Sources::written_location`] can follow a place back to the line of the file.
+//! All texts share one range of offsets, so a location is two numbers ([`Span`]). A text is a file, or expansion has
+//! made it from one (`$NAME`, `~SEQ`, `~LST`). An expanded text keeps, segment by segment, where it comes from, so that
+//! [`Sources::written_location`] can follow a location back to the line of the file.
 
 use std::cell::{Cell, OnceCell};
 
@@ -49,14 +49,14 @@ struct SourceText {
     line_starts: OnceCell<Vec<u32>>,
 }
 
-/// A place as written in a file.
+/// A location as written in a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WrittenLocation {
-    /// The place in the file.
+    /// The location in the file.
     pub span: Span,
     /// The line that expansion made of it, if it did.
     pub expanded_line: Option<String>,
-    /// The definition of the reference at this place.
+    /// The definition of the reference at this location.
     pub definition: Option<Span>,
 }
 
@@ -101,7 +101,7 @@ impl Sources {
 
     fn add(&self, mut text: SourceText) -> Option<(&str, u32)> {
         let start = self.end.get();
-        // One byte between texts, so that no place belongs to two of them.
+        // One byte between texts, so that no location belongs to two of them.
         let end = start.checked_add(u32::try_from(text.text.len()).ok()?)?.checked_add(1)?;
         text.start = start;
         self.end.set(end);
@@ -122,23 +122,23 @@ impl Sources {
         self.texts.get(low.checked_sub(1)?)
     }
 
-    /// Name, text and first offset of the text that a place is in.
+    /// Name, text and first offset of the text that a location is in.
     pub fn containing_text(&self, span: Span) -> (&str, &str, u32) {
         self.text_at(span.start).map_or(("", "", 0), |t| (&t.name, &t.text, t.start))
     }
 
-    /// The text at a place; empty if it is not inside one text.
+    /// The text at a location; empty if it is not inside one text.
     pub fn text(&self, span: Span) -> &str {
         let Some(t) = self.text_at(span.start) else { return "" };
         t.text.get((span.start - t.start) as usize..span.end.saturating_sub(t.start) as usize).unwrap_or("")
     }
 
-    /// The word that includes the file of a place; `None` for the main file.
+    /// The word that includes the file of a location; `None` for the main file.
     pub fn included_from(&self, span: Span) -> Option<Span> {
         self.text_at(span.start)?.included_from
     }
 
-    /// The indentation of a place in characters; `None` if other text precedes it on its line.
+    /// The indentation of a location in characters; `None` if other text precedes it on its line.
     pub(crate) fn line_indent(&self, span: Span) -> Option<usize> {
         let t = self.text_at(span.start)?;
         let before = t.text.get(..(span.start - t.start) as usize)?;
@@ -146,7 +146,7 @@ impl Sources {
         line.chars().all(char::is_whitespace).then(|| line.chars().count())
     }
 
-    /// Follows a place back to the file in which it is written.
+    /// Follows a location back to the file in which it is written.
     pub fn written_location(&self, span: Span) -> WrittenLocation {
         let mut out = WrittenLocation { span, expanded_line: None, definition: None };
         // Each step leads to a text that was added earlier, so the loop ends.
@@ -178,7 +178,7 @@ impl Sources {
         (&t.name, line + 1, column)
     }
 
-    /// The lines of a place and one line before and after them: the offset of the first line, its number from 1, and
+    /// The lines of a location and one line before and after them: the offset of the first line, its number from 1, and
     /// the text.
     pub(crate) fn lines_around(&self, span: Span) -> (u32, usize, &str) {
         let Some(t) = self.text_at(span.start) else { return (0, 1, "") };

@@ -335,7 +335,7 @@ fn expansion_ends_whatever_it_is_asked_for() {
 fn a_definition_may_name_what_stands_below_it_and_its_lines_lead_back() {
     let text = "$BODY= \\\ninterface ${IF} \\\nvirtual_router_id 300\n$IF=eth0\nvrrp_instance V {\n  $BODY\n}\n";
     let parsed = parse_text("test.conf", text);
-    let d = parsed.diagnostics.iter().find(|d| d.code == "out-of-range").expect("told");
+    let d = parsed.diagnostics.iter().find(|d| d.code == "out-of-range").expect("a diagnostic");
     let written = parsed.sources.written_location(d.span);
     assert_eq!(parsed.sources.position(written.span.start), ("test.conf", 6, 3), "at the line as written");
     assert_eq!(written.expanded_line.as_deref(), Some("virtual_router_id 300"));

@@ -1,7 +1,7 @@
 //! The tree of statements: the words of a line, and the block in braces that may follow them.
 //!
-//! A missing brace is the most common mistake, and it would spoil the rest of the file. Two hints find the place where
-//! it is missing: a block that is allowed only at the top level begins inside another one, or a closing brace is
+//! A missing brace is the most common mistake, and it would spoil the rest of the file. Two hints find the location
+//! where it is missing: a block that is allowed only at the top level begins inside another one, or a closing brace is
 //! indented less than the keyword of its block.
 
 use super::expand::ExpandedItem;
@@ -33,12 +33,12 @@ impl<'a> Statement<'a> {
         &self.words[1..]
     }
 
-    /// The place of all words.
+    /// The location of all words.
     pub fn span(&self) -> Span {
         self.keyword().span.to(self.words.last().map_or(self.keyword().span, |w| w.span))
     }
 
-    /// The place of the arguments, or of the keyword if there are none.
+    /// The location of the arguments, or of the keyword if there are none.
     pub fn args_span(&self) -> Span {
         match self.args() {
             [] => self.keyword().span,
@@ -53,9 +53,9 @@ impl<'a> Statement<'a> {
 pub(crate) struct StatementBlock<'a> {
     /// The statements, in the order of the file.
     pub statements: Vec<Statement<'a>>,
-    /// The place of the opening brace.
+    /// The location of the opening brace.
     pub open: Span,
-    /// The place of the closing brace; empty if it is missing.
+    /// The location of the closing brace; empty if it is missing.
     pub close: Span,
 }
 

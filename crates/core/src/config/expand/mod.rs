@@ -9,7 +9,7 @@
 //! - `~SEQ` and `~LST` repeat the rest of their line (`repeat.rs`);
 //! - `include` reads other files (`include.rs`).
 //!
-//! The places of the lines lead back to the file as written (see [`Sources`]).
+//! The locations of the lines lead back to the file as written (see [`Sources`]).
 
 mod include;
 mod repeat;
@@ -42,7 +42,7 @@ pub(crate) enum ExpandedItem<'a> {
     },
     /// An included file begins.
     FileStart,
-    /// The included file ends; the place of the word that names it.
+    /// The included file ends; the location of the word that names it.
     FileEnd(Span),
 }
 
@@ -230,12 +230,12 @@ impl<'a> Expander<'a, '_> {
     fn strip_condition<'t>(&self, line: &'t str, base: u32) -> Option<(&'t str, u32)> {
         let Some(rest) = line.strip_prefix('@') else { return Some((line, base)) };
         let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
-        let (id, behind) = rest.split_at(end);
+        let (id, after) = rest.split_at(end);
         let matches = match id.strip_prefix('^') {
             Some(other) => other != self.config_id,
             None => !id.is_empty() && id == self.config_id,
         };
-        matches.then(|| trim(behind, base + (line.len() - behind.len()) as u32))
+        matches.then(|| trim(after, base + (line.len() - after.len()) as u32))
     }
 
     /// Expands a line that is no definition: repeats it, substitutes names, and emits what results.
@@ -254,8 +254,8 @@ impl<'a> Expander<'a, '_> {
         {
             let mut at = start;
             for piece in made.split('\n') {
-                let (piece_text, place) = trim(piece, at);
-                self.emit_line(piece_text, place, depth + 1);
+                let (piece_text, piece_at) = trim(piece, at);
+                self.emit_line(piece_text, piece_at, depth + 1);
                 at += piece.len() as u32 + 1;
             }
             return;

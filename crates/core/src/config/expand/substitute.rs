@@ -43,7 +43,7 @@ impl SubstitutedText {
         self.text.push_str(text);
     }
 
-    /// Appends a value without a place, which replaces `reference`.
+    /// Appends a value without a location, which replaces `reference`.
     fn push_value(&mut self, text: &str, reference: Span) {
         self.substituted = true;
         let at = self.text.len() as u32;
@@ -166,7 +166,7 @@ impl<'a> Expander<'a, '_> {
             "_BANG" => "!".into(),
             "_ENV" => words.next().and_then(|n| self.environment.env_variable(n)).unwrap_or_default(),
             "_RANDOM" => {
-                let mut bound = |usual: u64| words.next().map_or(Some(usual), |w| w.parse().ok());
+                let mut bound = |default: u64| words.next().map_or(Some(default), |w| w.parse().ok());
                 let (min, max) = (bound(0), bound(32767));
                 match (min, max) {
                     (Some(min), Some(max)) if min <= max => self.next_random(min, max).to_string(),

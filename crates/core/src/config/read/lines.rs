@@ -9,7 +9,7 @@ use crate::config::value::Line;
 use crate::config::{Diagnostic, Span};
 
 impl Reader<'_> {
-    /// The lines of a block with their places. A line that cannot be read is reported and left out.
+    /// The lines of a block with their locations. A line that cannot be read is reported and left out.
     pub(super) fn read_lines(&mut self, kind: LineKind, block: &StatementBlock<'_>) -> Vec<(Span, Line)> {
         let mut out = Vec::with_capacity(block.statements.len());
         for st in &block.statements {

@@ -13,7 +13,7 @@ use crate::config::tree::Statement;
 use crate::config::value::{Line, LvsMethod, Value};
 use crate::model::{MarkRule, Protocol};
 
-/// The longest timeout, 31 days in seconds: MAX_TIMEOUT of ip_vs.h.
+/// The longest timeout, 31 days in seconds, as in ipvsadm (MAX_TIMEOUT).
 const MAX_TIMEOUT_S: u64 = 2_678_400;
 
 impl Reader<'_> {
@@ -78,7 +78,7 @@ impl Reader<'_> {
             }
             return Some(Value::Mask(mask));
         }
-        // keepalived reads a bare number above 128 as an address, whose last part it is.
+        // keepalived's inet_pton() reads a bare number as the last part of an address.
         let n = self.read_unsigned(w, 1, u64::from(u32::MAX))?;
         if n <= 128 {
             return Some(Value::Prefix(n as u8));
