@@ -262,7 +262,7 @@ fn keepaliveds_options_are_taken() {
     let limit = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let text = || fs::read_to_string(&log).unwrap_or_default();
     while !text().contains("started") {
-        assert!(std::time::Instant::now() < limit && daemon.try_wait().expect("asked").is_none(), "{}", text());
+        assert!(std::time::Instant::now() < limit && daemon.try_wait().expect("waited").is_none(), "{}", text());
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     for file in [&p, &r, &c, &b] {
@@ -278,7 +278,7 @@ fn keepaliveds_options_are_taken() {
     }
     kill("-INT");
     std::thread::sleep(std::time::Duration::from_millis(500));
-    assert!(daemon.try_wait().expect("asked").is_none(), "--ignore-sigint");
+    assert!(daemon.try_wait().expect("waited").is_none(), "--ignore-sigint");
     kill("-TERM");
     assert!(daemon.wait().expect("ends").success());
     assert!(!std::path::Path::new(&p).exists() && !std::path::Path::new(&b).exists());

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 
 /// A BFD neighbour on d2.
 trait Neighbour {
-    fn start(&self, net: &Net, ours: &str) -> Option<Vec<Pid>>;
+    fn start(&self, net: &Net, local_addr: &str) -> Option<Vec<Pid>>;
     fn is_up(&self, net: &Net) -> bool;
 }
 
@@ -34,18 +34,18 @@ fn run_in_host(net: &Net, host: &str, program: &str, args: &[&str]) -> String {
 fn socket_dir(net: &Net) -> PathBuf {
     let dir = std::env::temp_dir().join(net.lan.instance("bfd"));
     fs::create_dir_all(&dir).expect("writable");
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).expect("ours");
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).expect("permissions");
     dir
 }
 
 struct Bird;
 
 /// Starts BIRD on a host, with a session to this address.
-fn start_bird(net: &Net, host: &str, ours: &str) -> Option<Pid> {
+fn start_bird(net: &Net, host: &str, local_addr: &str) -> Option<Pid> {
     let bird = find_program("/usr/sbin/bird", "bird2")?;
     let text = format!(
         "router id 192.168.1.3;\nprotocol device {{\n}}\nprotocol bfd {{\n interface \"*\" {{\n  min rx interval 60 ms;\n  \
-         min tx interval 50 ms;\n  multiplier 4;\n }};\n neighbor {ours} dev \"eth0\";\n}}\n"
+         min tx interval 50 ms;\n  multiplier 4;\n }};\n neighbor {local_addr} dev \"eth0\";\n}}\n"
     );
     let config = net.write_config(&format!("{host}-bird"), &text);
     let socket = socket_dir(net).join(format!("{host}.ctl"));
@@ -55,8 +55,8 @@ fn start_bird(net: &Net, host: &str, ours: &str) -> Option<Pid> {
 }
 
 impl Neighbour for Bird {
-    fn start(&self, net: &Net, ours: &str) -> Option<Vec<Pid>> {
-        Some(vec![start_bird(net, "d2", ours)?])
+    fn start(&self, net: &Net, local_addr: &str) -> Option<Vec<Pid>> {
+        Some(vec![start_bird(net, "d2", local_addr)?])
     }
 
     fn is_up(&self, net: &Net) -> bool {
@@ -70,7 +70,7 @@ impl Neighbour for Bird {
 struct Frr;
 
 impl Neighbour for Frr {
-    fn start(&self, net: &Net, ours: &str) -> Option<Vec<Pid>> {
+    fn start(&self, net: &Net, local_addr: &str) -> Option<Vec<Pid>> {
         let (zebra, bfdd) = (find_program("/usr/lib/frr/zebra", "frr")?, find_program("/usr/lib/frr/bfdd", "frr")?);
         let dir = socket_dir(net);
         let path = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
@@ -78,7 +78,7 @@ impl Neighbour for Frr {
             let _ = fs::remove_file(dir.join(name));
         }
         let session = " receive-interval 60\n  transmit-interval 50\n  detect-multiplier 4\n";
-        fs::write(dir.join("bfdd.conf"), format!("bfd\n peer {ours} interface eth0\n {session} exit\nexit\n"))
+        fs::write(dir.join("bfdd.conf"), format!("bfd\n peer {local_addr} interface eth0\n {session} exit\nexit\n"))
             .expect("writable");
         fs::write(dir.join("zebra.conf"), "\n").expect("writable");
         let mut pids = Vec::new();
@@ -108,11 +108,11 @@ impl Neighbour for Frr {
 struct Keepalived;
 
 impl Neighbour for Keepalived {
-    fn start(&self, net: &Net, ours: &str) -> Option<Vec<Pid>> {
+    fn start(&self, net: &Net, local_addr: &str) -> Option<Vec<Pid>> {
         // It starts its BFD process only if an object tracks the session.
-        let source = if ours.contains(':') { "fd99::3" } else { "192.168.1.3" };
+        let source = if local_addr.contains(':') { "fd99::3" } else { "192.168.1.3" };
         let config = format!(
-            "bfd_instance b {{\nneighbor_ip {ours}\nsource_ip {source}\nhoplimit 255\nmin_rx 60\nmin_tx 50\n\
+            "bfd_instance b {{\nneighbor_ip {local_addr}\nsource_ip {source}\nhoplimit 255\nmin_rx 60\nmin_tx 50\n\
              multiplier 4\n}}\nvrrp_instance V {{\ninterface eth0\nvirtual_router_id 51\npriority 100\n\
              track_bfd {{\nb\n}}\nvirtual_ipaddress {{\n192.168.1.100/24\n}}\n}}\n"
         );
@@ -147,10 +147,10 @@ fn wait_for_session(net: &Net, state: State) -> BfdStatus {
 fn check_interoperation(name: &str, peer: &dyn Neighbour, ipv6: bool) {
     let Some(net) = Net::directors(&format!("bfd-{name}")) else { return };
     net.add_ipv6_to_directors();
-    let (ours, theirs) = if ipv6 { ("fd99::2", "fd99::3") } else { ("192.168.1.2", "192.168.1.3") };
-    let Some(pids) = peer.start(&net, ours) else { return };
+    let (local_addr, neighbour_addr) = if ipv6 { ("fd99::2", "fd99::3") } else { ("192.168.1.2", "192.168.1.3") };
+    let Some(pids) = peer.start(&net, local_addr) else { return };
     let config = format!(
-        "bfd_instance b {{\n neighbor_ip {theirs}\n source_ip {ours}\n min_rx 60\n min_tx 50\n multiplier 4\n}}\n\
+        "bfd_instance b {{\n neighbor_ip {neighbour_addr}\n source_ip {local_addr}\n min_rx 60\n min_tx 50\n multiplier 4\n}}\n\
          vrrp_instance W {{\n interface eth0\n virtual_router_id 52\n priority 100\n track_bfd {{\n  b weight -10\n }}\n \
          virtual_ipaddress {{\n  192.168.1.99/24\n }}\n}}\n"
     );
@@ -173,7 +173,7 @@ fn check_interoperation(name: &str, peer: &dyn Neighbour, ipv6: bool) {
     eventually("the priority follows", TEST_TIMEOUT, || net.instance("d1", "W").filter(|i| i.priority == 90));
     // It returns, and evenkeel stops.
     let _ = net.lan.ip("d2", "addr del 192.168.1.100/24 dev eth0");
-    let pids = peer.start(&net, ours).expect("it was there before");
+    let pids = peer.start(&net, local_addr).expect("it was there before");
     wait_for_session(&net, State::Up);
     eventually("the session is up at the neighbour", TEST_TIMEOUT, || peer.is_up(&net).then_some(()));
     net.lan.signal(d1, Signal::SIGTERM).expect("stops");

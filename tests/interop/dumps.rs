@@ -105,15 +105,15 @@ fn dumps_are_keepaliveds() {
     let at = |name: &str| net.lan.dir.join(name).to_string_lossy().into_owned();
     let (p, r) = (at("p"), at("r"));
     let args = ["-n", "-l", "-P", "-B", "-f", &file, "-p", &p, "-r", &r];
-    let theirs = take_dumps(&net, "keepalived", keepalived, &args);
+    let keepalived_dumps = take_dumps(&net, "keepalived", keepalived, &args);
     let instance = net.lan.instance("d1");
     let args = ["-n", "-l", "-f", &file, "--instance", &instance];
-    let ours = take_dumps(&net, "evenkeel", &program("evenkeeld"), &args);
-    assert_eq!(ours.json, theirs.json);
-    assert_eq!(ours.stats, theirs.stats);
-    let known: Vec<&str> = theirs.data.lines().collect();
+    let evenkeel_dumps = take_dumps(&net, "evenkeel", &program("evenkeeld"), &args);
+    assert_eq!(evenkeel_dumps.json, keepalived_dumps.json);
+    assert_eq!(evenkeel_dumps.stats, keepalived_dumps.stats);
+    let known: Vec<&str> = keepalived_dumps.data.lines().collect();
     let unknown: Vec<&str> =
-        ours.data.lines().filter(|l| !l.contains("Last transition") && !known.contains(l)).collect();
-    assert!(unknown.is_empty(), "keepalived has no such lines: {unknown:#?}\n{}", theirs.data);
-    assert!(ours.data.lines().count() > 60, "{}", ours.data);
+        evenkeel_dumps.data.lines().filter(|l| !l.contains("Last transition") && !known.contains(l)).collect();
+    assert!(unknown.is_empty(), "keepalived has no such lines: {unknown:#?}\n{}", keepalived_dumps.data);
+    assert!(evenkeel_dumps.data.lines().count() > 60, "{}", evenkeel_dumps.data);
 }

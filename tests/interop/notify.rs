@@ -58,18 +58,18 @@ fn run_life_cycle(net: &Net, name: &str, start: impl Fn(&str) -> Option<Pid>) ->
     let (script, dir) = write_script(net, name);
     let reader = read_fifo(net, "d1", &dir);
     let pid = start(&notify_config(&script, &dir))?;
-    let told = |n: usize| {
+    let wait_for_lines = |n: usize| {
         eventually(&format!("{name}: {n} lines"), TEST_TIMEOUT, || (read_lines(&dir, "lines").len() >= n).then_some(()))
     };
     eventually("master", TEST_TIMEOUT, || net.has_address("d1", VIP).then_some(()));
-    told(2);
+    wait_for_lines(2);
     net.lan.ip("d1", "link set eth0 down").expect("down");
-    told(3);
+    wait_for_lines(3);
     net.lan.ip("d1", "link set eth0 up").expect("up");
     eventually("master again", TEST_TIMEOUT, || net.has_address("d1", VIP).then_some(()));
-    told(5);
+    wait_for_lines(5);
     net.lan.signal(pid, Signal::SIGTERM).expect("stops");
-    told(6);
+    wait_for_lines(6);
     eventually(&format!("{name}: twelve runs"), TEST_TIMEOUT, || (read_lines(&dir, "runs").len() >= 12).then_some(()));
     let _ = net.lan.signal(reader, Signal::SIGTERM);
     let mut runs = read_lines(&dir, "runs");
@@ -80,14 +80,14 @@ fn run_life_cycle(net: &Net, name: &str, start: impl Fn(&str) -> Option<Pid>) ->
 #[test]
 fn scripts_and_fifos_get_the_notifications_that_keepalived_sends() {
     let Some(net) = Net::directors("interop-notify") else { return };
-    let Some(theirs) = run_life_cycle(&net, "keepalived", |c| start_keepalived(&net, "d1", c)) else { return };
-    let ours = run_life_cycle(&net, "evenkeel", |c| Some(net.start_daemon("d1", c))).expect("it starts");
-    assert_eq!(ours, theirs);
+    let Some(keepalived) = run_life_cycle(&net, "keepalived", |c| start_keepalived(&net, "d1", c)) else { return };
+    let evenkeel = run_life_cycle(&net, "evenkeel", |c| Some(net.start_daemon("d1", c))).expect("it starts");
+    assert_eq!(evenkeel, keepalived);
     let expected = ["BACKUP", "MASTER", "FAULT", "BACKUP", "MASTER", "STOP"].map(|s| format!("INSTANCE \"V\" {s} 150"));
-    assert_eq!(ours.0, expected);
+    assert_eq!(evenkeel.0, expected);
     assert!(
-        ours.1.contains(&"m|a b|".to_owned()) && ours.1.contains(&"any|INSTANCE|V|MASTER|150|".to_owned()),
-        "{ours:?}"
+        evenkeel.1.contains(&"m|a b|".to_owned()) && evenkeel.1.contains(&"any|INSTANCE|V|MASTER|150|".to_owned()),
+        "{evenkeel:?}"
     );
 }
 
@@ -196,13 +196,14 @@ fn a_sync_group_changes_as_keepalived_has_it() {
     add_links(&net, &['w']);
     net.lan.ip("d1", "addr add 10.9.0.1/24 dev w0").expect("set up");
     let steps = (6, &[("link set w1 down", 3), ("link set w1 up", 6)][..], 3, 9);
-    let Some(theirs) = run_stages(&net, "keepalived", sync_group_config, steps, |c| start_keepalived(&net, "d1", c))
+    let Some(keepalived) =
+        run_stages(&net, "keepalived", sync_group_config, steps, |c| start_keepalived(&net, "d1", c))
     else {
         return;
     };
-    let ours =
+    let evenkeel =
         run_stages(&net, "evenkeel", sync_group_config, steps, |c| Some(net.start_daemon("d1", c))).expect("it starts");
-    assert_eq!(ours, theirs);
+    assert_eq!(evenkeel, keepalived);
 }
 
 /// An instance that tracks one link without a weight, and others that raise or lower its priority.
@@ -236,15 +237,15 @@ fn tracked_interfaces_do_what_they_do_in_keepalived() {
         ("link del u0", 1),
     ];
     let steps = (3, &steps[..], 1, 0);
-    let Some(theirs) =
+    let Some(keepalived) =
         run_stages(&net, "keepalived", track_interface_config, steps, |c| start_keepalived(&net, "d1", c))
     else {
         return;
     };
     add_links(&net, &['u']);
-    let ours = run_stages(&net, "evenkeel", track_interface_config, steps, |c| Some(net.start_daemon("d1", c)))
+    let evenkeel = run_stages(&net, "evenkeel", track_interface_config, steps, |c| Some(net.start_daemon("d1", c)))
         .expect("it starts");
-    assert_eq!(ours, theirs);
+    assert_eq!(evenkeel, keepalived);
 }
 
 /// An instance that tracks two files with weights, and a third without.
@@ -273,11 +274,12 @@ fn tracked_files_do_what_they_do_in_keepalived() {
         ("write a 0", 2),
     ];
     let steps = (3, &steps[..], 1, 0);
-    let Some(theirs) = run_stages(&net, "keepalived", track_file_config, steps, |c| start_keepalived(&net, "d1", c))
+    let Some(keepalived) =
+        run_stages(&net, "keepalived", track_file_config, steps, |c| start_keepalived(&net, "d1", c))
     else {
         return;
     };
-    let ours =
+    let evenkeel =
         run_stages(&net, "evenkeel", track_file_config, steps, |c| Some(net.start_daemon("d1", c))).expect("it starts");
-    assert_eq!(ours, theirs);
+    assert_eq!(evenkeel, keepalived);
 }

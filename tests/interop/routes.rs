@@ -74,15 +74,15 @@ fn run_life_cycle(net: &Net, start: impl Fn(&str) -> Option<Pid>) -> Option<[Vec
 fn routes_and_rules_are_keepaliveds() {
     let Some(net) = Net::directors("interop-routes") else { return };
     net.add_ipv6_to_directors();
-    let Some(theirs) = run_life_cycle(&net, |c| start_keepalived(&net, "d1", c)) else { return };
-    let ours = run_life_cycle(&net, |c| Some(net.start_daemon("d1", c))).expect("it starts");
-    for (ours, theirs) in ours.iter().zip(&theirs) {
-        let (only_ours, only_theirs): (Vec<_>, Vec<_>) = (
-            ours.iter().filter(|l| !theirs.contains(l)).collect(),
-            theirs.iter().filter(|l| !ours.contains(l)).collect(),
+    let Some(keepalived) = run_life_cycle(&net, |c| start_keepalived(&net, "d1", c)) else { return };
+    let evenkeel = run_life_cycle(&net, |c| Some(net.start_daemon("d1", c))).expect("it starts");
+    for (evenkeel, keepalived) in evenkeel.iter().zip(&keepalived) {
+        let (only_evenkeel, only_keepalived): (Vec<_>, Vec<_>) = (
+            evenkeel.iter().filter(|l| !keepalived.contains(l)).collect(),
+            keepalived.iter().filter(|l| !evenkeel.contains(l)).collect(),
         );
-        assert_eq!(only_ours, only_theirs);
-        assert_eq!(ours, theirs, "in another order");
+        assert_eq!(only_evenkeel, only_keepalived);
+        assert_eq!(evenkeel, keepalived, "in another order");
     }
 }
 
@@ -103,11 +103,11 @@ fn addresses_are_keepaliveds() {
         192.168.3.1/32 peer 192.168.3.2\n192.168.4.1/24 brd + scope link\n192.168.1.102/24 preferred_lft 1000\n\
         fd99::70/64 preferred_lft 0\nfd99::71/128 preferred_lft forever\nfd99::72/128\nfd99::73/64 noprefixroute\n}\n";
     let config = vrrp_instance(150, more);
-    let life = |pid: Pid, ours: bool| {
+    let life = |pid: Pid, is_evenkeel: bool| {
         let all = eventually("all of them", TEST_TIMEOUT, || Some(read_addresses(&net)).filter(|a| a.len() == 9));
         net.lan.signal(pid, Signal::SIGTERM).expect("stops");
         // keepalived 2.2.7 leaves the one with a peer.
-        if !ours {
+        if !is_evenkeel {
             eventually("they are gone", TEST_TIMEOUT, || (read_addresses(&net).len() <= 1).then_some(()));
             let _ = net.lan.ip("d1", "addr del 192.168.3.1 peer 192.168.3.2/32 dev eth0");
         }
@@ -116,8 +116,8 @@ fn addresses_are_keepaliveds() {
         all.into_iter().map(|l| l.replace("999sec", "1000sec")).collect::<Vec<_>>()
     };
     let Some(k) = start_keepalived(&net, "d1", &config) else { return };
-    let theirs = life(k, false);
-    assert_eq!(life(net.start_daemon("d1", &config), true), theirs);
+    let keepalived = life(k, false);
+    assert_eq!(life(net.start_daemon("d1", &config), true), keepalived);
 }
 
 /// A deleted address is added again unless it has `no_track`. With `track_group` a missing static address is a fault of

@@ -30,11 +30,11 @@ fn keepalived_takes_over_when_we_die_in_version_2() {
     let log = || net.lan.log("d2-keepalived");
     eventually("keepalived follows", TEST_TIMEOUT, || log().contains("(V) Entering BACKUP STATE").then_some(()));
     std::thread::sleep(Duration::from_secs(2));
-    let begun = Instant::now();
+    let started = Instant::now();
     send_signal(worker_pid(d1), Signal::SIGKILL);
     eventually("keepalived is master", TEST_TIMEOUT, || log().contains("(V) Entering MASTER STATE").then_some(()));
     // Its skew time is 0.6 s. Without priority 0 it would have needed 3.6 s.
-    assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(2500), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -50,13 +50,13 @@ fn keepalived_takes_over_long_before_its_skew_when_we_die_or_resign() {
         eventually("keepalived follows", TEST_TIMEOUT, || log().contains("(V) Entering BACKUP STATE").then_some(()));
         // keepalived needs an advert first: until then it uses its own interval.
         std::thread::sleep(Duration::from_secs(5));
-        let begun = Instant::now();
+        let started = Instant::now();
         if dies {
             send_signal(worker_pid(d1), Signal::SIGKILL);
         } else {
             net.lan.signal(d1, Signal::SIGTERM).expect("stops");
         }
         eventually("keepalived is master", TEST_TIMEOUT, || log().contains("(V) Entering MASTER STATE").then_some(()));
-        assert!(begun.elapsed() < Duration::from_millis(1500), "{name}: {:?}", begun.elapsed());
+        assert!(started.elapsed() < Duration::from_millis(1500), "{name}: {:?}", started.elapsed());
     }
 }

@@ -85,7 +85,7 @@ fn adverts_over_ipv6_are_signed_too() {
         net.wait_state(host, "V", if host == "d1" { State::Master } else { State::Backup });
     }
     let received = || net.instance("d2", "V").map(|i| i.counters).filter(|c| c.adverts_received > 5);
-    let counters = eventually("it hears", TEST_TIMEOUT, received);
+    let counters = eventually("it receives adverts", TEST_TIMEOUT, received);
     assert!(counters.rejected.is_empty(), "{:?}", counters.rejected);
     assert_eq!(net.instance("d2", "V").expect("answers").state, State::Backup);
 }

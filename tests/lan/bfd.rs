@@ -25,12 +25,12 @@ fn losing_the_session_with_the_master_starts_the_take_over() {
         (up("d1") && up("d2")).then_some(())
     };
     eventually("the session is up", TEST_TIMEOUT, both_up);
-    eventually("d2 has heard the master", TEST_TIMEOUT, || net.instance("d2", "V").filter(|i| i.master.is_some()));
+    eventually("d2 has received an advert", TEST_TIMEOUT, || net.instance("d2", "V").filter(|i| i.master.is_some()));
     net.lan.ip("sw", "link set p-d1 nomaster").expect("cut");
     let i = net.wait_state("d2", "V", State::Master);
     assert_eq!(i.reason, "the BFD session with the master 192.168.1.2 went down");
     // The loss of a session with another router than the master has no effect.
-    net.lan.ip("sw", "link set p-d1 master br0").expect("mended");
+    net.lan.ip("sw", "link set p-d1 master br0").expect("restored");
     net.wait_state("d2", "V", State::Backup);
     eventually("the session is up again", TEST_TIMEOUT, both_up);
     net.lan.ip("sw", "link set p-d2 nomaster").expect("cut");

@@ -68,7 +68,7 @@ fn an_address_left_by_a_crash_stays_until_another_master_is_heard() {
     net.lan.ip("d1", "addr add 192.168.1.100/24 dev eth0").expect("added");
     net.start_daemon("d1", &vrrp_instance(50, "advert_int 2"));
     assert_eq!(net.instance("d1", "V").expect("there").state, State::Backup);
-    assert!(net.has_address("d1", VIP), "no master has been heard");
+    assert!(net.has_address("d1", VIP), "no advert of another master was received");
     net.start_daemon("d2", &vrrp_instance(255, "advert_int 2\nstate MASTER\nmcast_src_ip 192.168.1.3"));
     eventually("d1 removes it", TEST_TIMEOUT, || (!net.has_address("d1", VIP)).then_some(()));
 }

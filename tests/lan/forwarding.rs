@@ -24,10 +24,13 @@ fn request(net: &Net) -> anyhow::Result<http::Response> {
 }
 
 /// Checks the attachment, and that 30 requests reach both servers, which see the client's address.
-fn check_attachment(net: &Net, hook: &str) {
+fn check_attachment(net: &Net, attachment: &str) {
     net.wait_state("d1", "V", State::Master);
-    let hooks = net.status("d1").expect("answers").dataplane.attachments;
-    assert!(hooks.len() == 1 && hooks[0].0 == "eth0" && hooks[0].1.starts_with(hook), "{hooks:?}");
+    let attachments = net.status("d1").expect("answers").dataplane.attachments;
+    assert!(
+        attachments.len() == 1 && attachments[0].0 == "eth0" && attachments[0].1.starts_with(attachment),
+        "{attachments:?}"
+    );
     eventually("the first answer", TEST_TIMEOUT, || request(net).ok());
     let mut names = BTreeSet::new();
     for _ in 0..30 {
@@ -42,8 +45,8 @@ fn start_servers(net: &Net) -> Vec<Server> {
     SERVERS.iter().map(|(n, _)| Server::start(&net.lan, n, 80)).collect()
 }
 
-fn director_config(hook: &str) -> String {
-    format!("global_defs {{\n connection_table_size 16384\n dataplane_interface eth0 {hook}\n}}\n")
+fn director_config(attachment: &str) -> String {
+    format!("global_defs {{\n connection_table_size 16384\n dataplane_interface eth0 {attachment}\n}}\n")
         + &vrrp_instance(100, "version 3\nadvert_int 0.1")
         + &virtual_server("lb_algo wrr", TWO_SERVERS)
 }
@@ -236,8 +239,8 @@ fn native_xdp_carries_vlans() {
     for _ in 0..3 {
         eventually("an answer", TEST_TIMEOUT, || ask().ok());
     }
-    let hooks = net.status("d1").expect("answers").dataplane.attachments;
-    assert!(hooks.contains(&("eth0".to_owned(), "native XDP".to_owned())), "{hooks:?}");
+    let attachments = net.status("d1").expect("answers").dataplane.attachments;
+    assert!(attachments.contains(&("eth0".to_owned(), "native XDP".to_owned())), "{attachments:?}");
     let received = || {
         let path = "/sys/class/net/eth0.100/statistics/rx_packets";
         let seen =

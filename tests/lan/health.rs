@@ -138,7 +138,7 @@ fn a_server_without_the_virtual_address_fails_its_check() {
         ends(1, Some(Phase::FirstByte), "does it hold that address on `lo`?");
         ends(2, Some(Phase::Expect), "it refuses connections to 192.168.1.100:80");
     }
-    net.lan.ip("r2", "addr add 192.168.1.100/32 dev lo").expect("mended");
+    net.lan.ip("r2", "addr add 192.168.1.100/32 dev lo").expect("restored");
     for director in ["d1", "d2"] {
         eventually("it is up", TEST_TIMEOUT, || net.real_server(director, SERVERS[1].1).filter(|s| s.up));
     }

@@ -41,14 +41,14 @@ fn a_link_that_flaps_counts_as_up_with_a_delay() {
     for _ in 0..5 {
         net.lan.ip("sw", "link set p-d1 down").expect("cut");
         std::thread::sleep(Duration::from_millis(100));
-        net.lan.ip("sw", "link set p-d1 up").expect("mended");
+        net.lan.ip("sw", "link set p-d1 up").expect("restored");
         std::thread::sleep(Duration::from_millis(300));
     }
     let i = net.instance("d1", "V").expect("answers");
     assert_eq!((i.state, i.counters.became_master), (State::Master, before), "{}", i.reason);
     net.lan.ip("sw", "link set p-d1 down").expect("cut");
     net.wait_state("d1", "V", State::Fault);
-    net.lan.ip("sw", "link set p-d1 up").expect("mended");
+    net.lan.ip("sw", "link set p-d1 up").expect("restored");
     net.wait_state("d1", "V", State::Master);
 }
 

@@ -95,7 +95,7 @@ fn ordered_programs_run_one_after_another_and_end_with_the_last_state() {
     for _ in 0..6 {
         net.lan.ip("sw", "link set p-d1 down").expect("cut");
         net.wait_state("d1", "V", State::Fault);
-        net.lan.ip("sw", "link set p-d1 up").expect("mended");
+        net.lan.ip("sw", "link set p-d1 up").expect("restored");
         net.wait_state("d1", "V", State::Master);
     }
     let lines = || fs::read_to_string(&log).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();

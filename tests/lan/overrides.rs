@@ -20,7 +20,7 @@ fn run_server_command(net: &Net, args: &str) -> (bool, String) {
 
 #[test]
 fn servers_are_added_drained_and_weighed_without_a_reload() {
-    let Some(net) = Net::new("orders") else { return };
+    let Some(net) = Net::new("overrides") else { return };
     let _all: Vec<Server> = SERVERS.iter().map(|(name, _)| Server::start(&net.lan, name, 80)).collect();
     let config = SMALL_TABLE.to_owned() + &virtual_server("", &[("192.168.1.11", "weight 4"), ("192.168.1.12", "")]);
     let d1 = net.start_daemon("d1", &config);
@@ -54,8 +54,8 @@ fn servers_are_added_drained_and_weighed_without_a_reload() {
         ("drain 192.168.1.100:http 192.168.1.11", "no ADDRESS:PORT"),
         ("drain 192.168.1.100:80 app.example.org", "no address of a real server"),
     ] {
-        let (ok, said) = run_server_command(&net, bad);
-        assert!(!ok && said.contains(why), "{bad}: {said}");
+        let (ok, text) = run_server_command(&net, bad);
+        assert!(!ok && text.contains(why), "{bad}: {text}");
     }
 
     // The next daemon keeps the overrides; a reload drops the one with --until-reload.
@@ -83,7 +83,7 @@ fn servers_are_added_drained_and_weighed_without_a_reload() {
 
 #[test]
 fn what_ipvsadm_makes_beside_a_daemon_without_services_is_served() {
-    let Some(net) = Net::new("hand-made") else { return };
+    let Some(net) = Net::new("external-services") else { return };
     let _servers: Vec<Server> = SERVERS.iter().map(|(n, _)| Server::start(&net.lan, n, 80)).collect();
     net.start_daemon(
         "d1",

@@ -104,16 +104,17 @@ fn a_start_skips_blocks_with_errors_as_keepalived_does_and_reports_it() {
 
 #[test]
 fn attachments_follow_the_configuration() {
-    let Some(net) = Net::new("hooks") else { return };
-    let with =
-        |hook: &str| format!("global_defs {{\n connection_table_size 16384\n dataplane_interface eth0 {hook}\n}}\n");
+    let Some(net) = Net::new("attachments") else { return };
+    let with = |attachment: &str| {
+        format!("global_defs {{\n connection_table_size 16384\n dataplane_interface eth0 {attachment}\n}}\n")
+    };
     let rest = vrrp_instance(100, "version 3\nadvert_int 0.1") + &virtual_server("", &[]);
     let pid = net.start_daemon("d1", &(with("tc") + &rest));
-    let hooks = || net.status("d1").expect("answers").dataplane.attachments;
-    assert!(hooks()[0].1.starts_with("tc ("), "{:?}", hooks());
+    let attachments = || net.status("d1").expect("answers").dataplane.attachments;
+    assert!(attachments()[0].1.starts_with("tc ("), "{:?}", attachments());
     net.write_config("d1", &(with("generic") + &rest));
     net.reload("d1");
-    assert_eq!(hooks(), [("eth0".to_owned(), "generic XDP".to_owned())]);
+    assert_eq!(attachments(), [("eth0".to_owned(), "generic XDP".to_owned())]);
     let link = net.lan.ip("d1", "link show eth0").expect("lists");
     assert!(link.contains("xdpgeneric"), "{link}");
     // The next daemon has no services: it removes the services and attachments that were left.

@@ -138,7 +138,7 @@ fn a_log_that_blocks_does_not_delay_a_fail_over() {
     eventually("d2 gives up", TEST_TIMEOUT, || {
         (!net.has_address("d2", evenkeel_testkit::demo_network::VIP)).then_some(())
     });
-    net.lan.ip("sw", "link set p-d2 up").expect("mended");
+    net.lan.ip("sw", "link set p-d2 up").expect("restored");
     eventually("d2 takes over again", TEST_TIMEOUT, || {
         net.has_address("d2", evenkeel_testkit::demo_network::VIP).then_some(())
     });

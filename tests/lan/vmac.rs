@@ -25,7 +25,7 @@ fn switch_port_of_vmac(net: &Net) -> Option<String> {
 fn connect_error(net: &Net) -> std::io::ErrorKind {
     let to = SocketAddr::from(([192, 168, 1, 100], 9));
     let connect = || TcpStream::connect_timeout(&to, Duration::from_secs(1));
-    net.lan.run_in("d2", connect).expect("a thread").expect_err("nobody listens there").kind()
+    net.lan.run_in("d2", connect).expect("a thread").expect_err("no process listens there").kind()
 }
 
 fn nft_ruleset(net: &Net, host: &str) -> String {
@@ -61,7 +61,7 @@ fn the_switch_sees_the_virtual_mac_address_where_the_master_is_and_nowhere_else(
     net.wait_state("d2", "V", State::Backup);
     assert_eq!(switch_port_of_vmac(&net).as_deref(), Some("p-d1"));
     // A deleted interface is created again.
-    net.lan.ip("d1", "link del vrrp.51").expect("somebody deletes it");
+    net.lan.ip("d1", "link del vrrp.51").expect("deleted");
     eventually("it is made anew", TEST_TIMEOUT, || {
         net.lan.ip("d1", "addr show dev vrrp.51").ok().filter(|t| t.contains("192.168.1.100/24"))
     });
@@ -92,13 +92,13 @@ fn no_accept_refuses_packets_while_the_address_is_held_and_leaves_nothing_behind
     // A daemon whose supervisor was killed leaves the nftables table; the next daemon removes it.
     net.write_config("d1", &vrrp_instance(200, "no_accept\n"));
     net.reload("d1");
-    eventually("they are refused", TEST_TIMEOUT, || nft_ruleset(&net, "d1").contains("192.168.1.100").then_some(()));
+    eventually("they are dropped", TEST_TIMEOUT, || nft_ruleset(&net, "d1").contains("192.168.1.100").then_some(()));
     net.lan.signal(d1, Signal::SIGKILL).expect("dies");
     let d1 = net.start_daemon("d1", &vrrp_instance(200, ""));
     eventually("the table is gone", TEST_TIMEOUT, || nft_ruleset(&net, "d1").is_empty().then_some(()));
     net.write_config("d1", &vrrp_instance(200, "no_accept\n"));
     net.reload("d1");
-    eventually("they are refused again", TEST_TIMEOUT, || {
+    eventually("they are dropped again", TEST_TIMEOUT, || {
         nft_ruleset(&net, "d1").contains("192.168.1.100").then_some(())
     });
     net.lan.signal(d1, Signal::SIGTERM).expect("stops");
@@ -139,7 +139,8 @@ fn an_ipvlan_holds_the_addresses_and_speaks_from_its_own() {
     let d1 = net.start_daemon("d1", &config(200, "192.168.1.22"));
     net.wait_state("d1", "V", State::Master);
     net.start_daemon("d2", &config(100, "192.168.1.23"));
-    let i = eventually("d2 hears it", TEST_TIMEOUT, || net.instance("d2", "V").filter(|i| i.master.is_some()));
+    let i =
+        eventually("d2 receives its adverts", TEST_TIMEOUT, || net.instance("d2", "V").filter(|i| i.master.is_some()));
     assert_eq!(i.master.map(|m| m.to_string()).as_deref(), Some("192.168.1.22"));
     assert!(net.lan.ip("d1", "addr show dev vrrp.51").expect("shown").contains("192.168.1.100/24"));
     assert_eq!(connect_error(&net), std::io::ErrorKind::ConnectionRefused);

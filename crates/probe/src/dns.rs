@@ -84,9 +84,9 @@ mod tests {
     /// The query of keepalived in the recording `dns`, except its identifier.
     #[test]
     fn a_query_equals_keepaliveds_byte_for_byte() {
-        let asked = |name, kind| evenkeel_core::health::to_hex(&encode_query(0xde6e, name, kind).expect("a name"));
-        assert_eq!(asked("example.org", DnsType::A), "de6e01000001000000000000076578616d706c65036f72670000010001");
-        assert_eq!(asked(".", DnsType::Soa), "de6e010000010000000000000000060001");
+        let query_hex = |name, kind| evenkeel_core::health::to_hex(&encode_query(0xde6e, name, kind).expect("a name"));
+        assert_eq!(query_hex("example.org", DnsType::A), "de6e01000001000000000000076578616d706c65036f72670000010001");
+        assert_eq!(query_hex(".", DnsType::Soa), "de6e010000010000000000000000060001");
         assert!(encode_query(1, "a..b", DnsType::A).is_err());
     }
 

@@ -14,7 +14,7 @@ use evenkeel_sys::netlink::{Link, Netlink};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Put the virtual addresses on `lo`, without answering ARP for them, and decapsulate tunnels if asked to
+    /// Put the virtual addresses on `lo`, without answering ARP for them, and on request decapsulate tunnels
     ///
     /// Sets net.ipv4.conf.all.arp_ignore=1 and arp_announce=2, and records every change for `down`.
     #[command(after_help = "Examples:\n  evenkeel real-server up 192.0.2.1 2001:db8::1\n  \
