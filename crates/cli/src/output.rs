@@ -1,5 +1,6 @@
-//! Output: printing to standard output, colours, durations.
+//! Output: printing to standard output, colours, durations, lists of counters.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 
 /// Prints a text. The process exits with status 0 if the reader has closed the pipe.
@@ -27,4 +28,9 @@ pub fn format_duration(ms: u64) -> String {
         7200..172_800 => format!("{} h {} min", s / 3600, s % 3600 / 60),
         _ => format!("{} days", s / 86400),
     }
+}
+
+/// Counters by name: `ttl 3, checksum 1`.
+pub fn format_counts(counts: &BTreeMap<String, u64>) -> String {
+    counts.iter().map(|(cause, n)| format!("{cause} {n}")).collect::<Vec<_>>().join(", ")
 }

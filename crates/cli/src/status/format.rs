@@ -1,8 +1,6 @@
 //! The text of `evenkeel status`: the blocks in their order, and those that belong neither to an instance nor to a
 //! service.
 
-use std::collections::BTreeMap;
-
 use evenkeel_core::bfd;
 use evenkeel_core::ipc::{BfdStatus, CheckLoad, DataPlaneStatus, ScriptStatus, Status, TrackedStatus};
 use evenkeel_core::model::{TrackResult, TrackedObject};
@@ -10,7 +8,7 @@ use evenkeel_core::model::{TrackResult, TrackedObject};
 use super::Palette;
 use super::instances::format_instance;
 use super::services::format_service;
-use crate::output::format_duration;
+use crate::output::{format_counts, format_duration};
 
 pub fn format_status(s: &Status, p: &Palette) -> String {
     let mut t = format!(
@@ -56,11 +54,6 @@ pub fn format_status(s: &Status, p: &Palette) -> String {
         t += &p.error(&format!("warning: {warning}\n"));
     }
     t
-}
-
-/// `ttl 3, checksum 1`
-pub fn format_counts(counts: &BTreeMap<String, u64>) -> String {
-    counts.iter().map(|(cause, n)| format!("{cause} {n}")).collect::<Vec<_>>().join(", ")
 }
 
 fn format_bfd_session(b: &BfdStatus, p: &Palette) -> String {

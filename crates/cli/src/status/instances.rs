@@ -4,8 +4,7 @@ use evenkeel_core::ipc::InstanceStatus;
 use evenkeel_core::vrrp::State;
 
 use super::Palette;
-use super::format::format_counts;
-use crate::output::format_duration;
+use crate::output::{format_counts, format_duration};
 
 pub fn format_instance(i: &InstanceStatus, p: &Palette) -> String {
     let state = match i.state {
