@@ -9,7 +9,7 @@
 //! | [`Notifications`] | FIFOs, notify scripts, mail |
 //! | [`Network`] | netlink socket, virtual MAC interfaces, firewall rules |
 //!
-//! A part knows no other part: what it needs of one it gets as an argument. The files that import `Controller` connect
+//! A part holds no other part: what it needs of one it gets as an argument. The files that import `Controller` connect
 //! parts: `apply_config`, `reload`, `overrides`, `events`; `status` and `dump` only read.
 
 use std::path::PathBuf;
