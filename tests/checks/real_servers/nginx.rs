@@ -98,7 +98,7 @@ fn nginx_fails_in_every_way() {
     }
     wait_until_failed(&net, 2, Phase::Expect, "digest is 6f5902ac237024bdd0c176cb93063dc4");
     wait_until_failed(&net, 3, Phase::Expect, "does not match");
-    wait_until_failed(&net, 5, Phase::Body, "not answered whole within 4 s");
+    wait_until_failed(&net, 5, Phase::Body, "not received completely within 4 s");
     wait_until_failed(&net, 7, Phase::Tls, "expired");
     wait_until_failed(&net, 8, Phase::Tls, "not valid for name");
     wait_until_failed(&net, 12, Phase::Tls, "");
