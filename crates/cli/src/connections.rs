@@ -19,11 +19,17 @@ pub struct Options {
     /// Connections of clients in this network: ADDRESS or ADDRESS/PREFIX-LENGTH, as 192.0.2.0/24 or 2001:db8::1
     #[arg(long, value_name = "NETWORK")]
     client: Option<Network>,
-    /// Connections to this virtual service: ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT
-    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    #[arg(
+        long,
+        value_name = "ADDRESS[:PORT]",
+        help = "Connections to this virtual service: ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT"
+    )]
     service: Option<Endpoint>,
-    /// Connections to this real server: ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT
-    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    #[arg(
+        long,
+        value_name = "ADDRESS[:PORT]",
+        help = "Connections to this real server: ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT"
+    )]
     server: Option<Endpoint>,
     /// Connections in this state, with its name in `ipvsadm -Lc`, as ESTABLISHED
     #[arg(long)]

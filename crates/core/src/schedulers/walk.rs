@@ -2,7 +2,7 @@
 //!
 //! User space writes the cycle into a table. The packet path walks through it with a counter and skips servers that are
 //! not eligible. After a change the walk has to continue where the kernel's IPVS would continue: [`walk_position`] reads
-//! the position off the counter, [`position_after_change`] moves the position over one change, and [`build_table`] starts
+//! the position off the counter, [`position_after_change`] moves the position over one change, and [`build_table`](super::build_table) starts
 //! the new cycle there.
 
 use super::{Scheduler, SchedulerTable, Server};

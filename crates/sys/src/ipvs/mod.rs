@@ -215,7 +215,7 @@ impl IpvsBackend for Ipvs {
         Ok(ipvs::parse_connections(&netns::run_in(self.namespace.as_deref(), read)?).collect())
     }
 
-    /// TCP and SCTP only: see [`SyncEntry::ending`].
+    /// TCP and SCTP only: see [`SyncEntry::closing`].
     fn end_connections(&mut self, wanted: &dyn Fn(&Connection) -> bool) -> Result<usize> {
         let all = self.connections()?;
         let ends: Vec<SyncEntry> = all.iter().filter(|c| wanted(c)).filter_map(SyncEntry::closing).collect();
