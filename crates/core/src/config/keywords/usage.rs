@@ -1,6 +1,7 @@
 //! The notation of a keyword's arguments in the manual.
 
 use super::spec::{Args, BlockName, Keyword, UNBOUNDED_US};
+use crate::schedulers::Scheduler;
 
 impl Keyword {
     /// The arguments in the notation of the manual, with their range: `SECONDS (0.01..255)`.
@@ -18,6 +19,7 @@ impl Keyword {
             Args::Choice(words) | Args::ChoiceAnyCase(words) => words.join("|"),
             Args::OptChoice(words) => format!("[{}]", words.join("|")),
             Args::Weight(min, max) => format!("{min}..{max} [reverse|noreverse]"),
+            Args::Scheduler => Scheduler::ALL.map(Scheduler::name).join("|"),
             Args::ExtraIf(min) => format!("[all] {min}..86400"),
             other => fixed(other).to_owned(),
         }
@@ -47,7 +49,6 @@ fn fixed(args: Args) -> &'static str {
         Args::User => "USER [[:]GROUP]",
         Args::Fifo => "PATH [USER [GROUP]]",
         Args::Endpoint => "ADDRESS [PORT]",
-        Args::Scheduler => "rr|wrr|lc|wlc|lblc|lblcr|sh|mh|dh|fo|ovf|sed|nq|twos",
         Args::LvsMethod => "NAT|DR|TUN [type ipip|gue port N|gre] [nocsum|csum|remcsum]",
         Args::Granularity => "NETMASK|PREFIX-LENGTH",
         Args::SmtpServer => "HOST [PORT]",
@@ -90,6 +91,7 @@ fn fixed(args: Args) -> &'static str {
         | Args::ChoiceAnyCase(_)
         | Args::OptChoice(_)
         | Args::Weight(..)
+        | Args::Scheduler
         | Args::ExtraIf(_) => "",
     }
 }
