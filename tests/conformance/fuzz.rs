@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use evenkeel_core::oracle::frame::{self, ParsedFrame};
-use evenkeel_core::oracle::{Oracle, Verdict};
+use evenkeel_core::oracle::{Oracle, PacketVerdict};
 use evenkeel_testkit::frames::{self, TcpFlags};
 use evenkeel_testkit::ipvs_recording::parse_ipvsadm_command;
 
@@ -73,23 +73,23 @@ fn no_mutated_frame_of_any_kind_confuses_the_program() {
         assert!(code != 2 || out == f, "passed to the kernel, and changed: {f:02x?}");
         verdicts[code as usize] += 1;
         let fate = match frame::parse_frame(&f) {
-            _ if f[..6] != frames::DIRECTOR_MAC => Verdict::Pass,
-            ParsedFrame::Unsupported => Verdict::Pass,
+            _ if f[..6] != frames::DIRECTOR_MAC => PacketVerdict::Pass,
+            ParsedFrame::Unsupported => PacketVerdict::Pass,
             ParsedFrame::Other => continue,
             ParsedFrame::Packet { packet, ttl, ip_len: bytes } => match oracle.handle_packet(&packet, 0) {
                 // The TTL expires, or it is larger than any path MTU.
-                Verdict::Forward(_) if ttl <= 1 || bytes > 1500 - 40 => continue,
+                PacketVerdict::Forward(_) if ttl <= 1 || bytes > 1500 - 40 => continue,
                 fate => fate,
             },
         };
         compared += 1;
         let right = match fate {
-            Verdict::Pass => code == 2,
-            Verdict::Forward(server) => code == 3 && out[..6] == server_mac(server.addr),
-            Verdict::Drop => code == 1,
+            PacketVerdict::Pass => code == 2,
+            PacketVerdict::Forward(server) => code == 3 && out[..6] == server_mac(server.addr),
+            PacketVerdict::Drop => code == 1,
             // There is no route to clients here.
-            Verdict::Reply(_) => code == 1,
-            Verdict::Unreachable | Verdict::Reset => code == 3 || code == 1,
+            PacketVerdict::Reply(_) => code == 1,
+            PacketVerdict::Unreachable | PacketVerdict::Reset => code == 3 || code == 1,
         };
         assert!(right, "frame {n}: {code} instead of {fate:?}: {f:02x?}");
     }

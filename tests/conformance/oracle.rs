@@ -11,7 +11,7 @@ use evenkeel_core::model::{
     ForwardingMethod, MarkRule, Persistence, Protocol, RemovalPolicy, Scheduler, SchedulerFlags, ServerKey, ServiceKey,
     Tuning, Tunnel, Weight,
 };
-use evenkeel_core::oracle::{ConnCounts, Oracle, Packet, Verdict};
+use evenkeel_core::oracle::{ConnCounts, Oracle, Packet, PacketVerdict};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, Step};
 use evenkeel_testkit::frames::{self, Endpoint, TcpFlags, parse_frame, parse_icmp};
 use evenkeel_testkit::lan::eventually;
@@ -227,7 +227,7 @@ impl History {
     }
 
     /// The verdict of the program on a packet. The XDP and the tc program take turns.
-    fn send(&self, p: &Packet) -> Verdict {
+    fn send(&self, p: &Packet) -> PacketVerdict {
         let frame = match p.protocol {
             Protocol::Tcp => {
                 let has = |bit| p.event & bit != 0;
@@ -240,14 +240,14 @@ impl History {
         let (code, out) =
             if self.compared.is_multiple_of(2) { self.plane.run(&frame) } else { self.plane.run_tc(&frame) };
         if code == XDP_DROP {
-            return Verdict::Drop;
+            return PacketVerdict::Drop;
         }
         if code == XDP_PASS {
             assert_eq!(out, frame, "a packet that is passed is unchanged");
-            return Verdict::Pass;
+            return PacketVerdict::Pass;
         }
         if parse_icmp(&out).is_some() {
-            return Verdict::Unreachable;
+            return PacketVerdict::Unreachable;
         }
         let mac: [u8; 6] = out[..6].try_into().expect("a frame");
         match self.servers.iter().find(|s| server_mac(s.1.addr) == mac) {
@@ -261,11 +261,15 @@ impl History {
                     let to = if nat { (server.addr, port) } else { p.dst };
                     assert_eq!((seen.from, seen.to, seen.ttl), (p.src, to, 63), "{method}");
                 }
-                Verdict::Forward(*server)
+                PacketVerdict::Forward(*server)
             }
             None => {
                 let seen = parse_frame(&out);
-                if (seen.from, seen.to) == (p.dst, p.src) { Verdict::Reset } else { Verdict::Reply(seen.from) }
+                if (seen.from, seen.to) == (p.dst, p.src) {
+                    PacketVerdict::Reset
+                } else {
+                    PacketVerdict::Reply(seen.from)
+                }
             }
         }
     }

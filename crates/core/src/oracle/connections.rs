@@ -1,7 +1,7 @@
 //! Connections: when one is created, reused and expired, and how a packet changes its state.
 
 use super::states::{Direction, RST, SCTP_ABORT, SCTP_INIT, SYN, next_state};
-use super::{DestRef, Endpoint, Oracle, Packet, Verdict};
+use super::{DestRef, Endpoint, Oracle, Packet, PacketVerdict};
 use crate::model::{ForwardingMethod, Protocol, ServiceKey};
 
 /// The key of a connection: protocol, client, virtual address and port.
@@ -62,21 +62,21 @@ impl Oracle {
     }
 
     /// Creates a connection to the server of the client's template, or to the one that the scheduler selects.
-    pub(super) fn create_conn(&mut self, service: ServiceKey, p: &Packet, now: u64) -> Verdict {
-        let Some(spec) = self.services.get(&service).map(|s| s.spec) else { return Verdict::Pass };
+    pub(super) fn create_conn(&mut self, service: ServiceKey, p: &Packet, now: u64) -> PacketVerdict {
+        let Some(spec) = self.services.get(&service).map(|s| s.spec) else { return PacketVerdict::Pass };
         let (dest, template) = match self.template_dest(service, p) {
             Some((dest, template)) => (dest, Some(template)),
             None => {
                 let Some(n) = self.services.get_mut(&service).and_then(|s| s.schedule(p)) else {
                     // ip_vs_leave()
                     let may_bypass = service.fwmark != 0 && self.tuning.cache_bypass;
-                    return if may_bypass { Verdict::Pass } else { Verdict::Unreachable };
+                    return if may_bypass { PacketVerdict::Pass } else { PacketVerdict::Unreachable };
                 };
                 ((service, n), self.create_template((service, n), p))
             }
         };
         let Some((server, method)) = self.dest_mut(dest).map(|d| (d.key, d.spec.method)) else {
-            return Verdict::Unreachable;
+            return PacketVerdict::Unreachable;
         };
         let is_one_packet = spec.one_packet && p.protocol == Protocol::Udp;
         if let Some(t) = template.and_then(|t| self.templates.get_mut(&t)) {
@@ -84,7 +84,7 @@ impl Oracle {
             t.controls += u32::from(!is_one_packet);
         }
         if is_one_packet {
-            return Verdict::Forward(server);
+            return PacketVerdict::Forward(server);
         }
         let direction = if method == ForwardingMethod::Nat { Direction::Input } else { Direction::InputOnly };
         let first = next_state(&self.tuning, p.protocol, direction, 0, p.event);
@@ -98,7 +98,7 @@ impl Oracle {
         if let Some(d) = self.dest_mut(dest) {
             d.count_conn(first.active, 1);
         }
-        Verdict::Forward(server)
+        PacketVerdict::Forward(server)
     }
 
     /// Moves a connection to the state that a packet leads to, and restarts its timer.

@@ -54,7 +54,7 @@ pub struct Packet {
 
 /// What the packet path does with a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum PacketVerdict {
     /// The packet is passed to the kernel unchanged.
     Pass,
     /// The packet is forwarded to this real server.
@@ -93,7 +93,7 @@ pub struct Oracle {
 
 impl Oracle {
     /// Processes a packet. `now` is in seconds.
-    pub fn handle_packet(&mut self, p: &Packet, now: u64) -> Verdict {
+    pub fn handle_packet(&mut self, p: &Packet, now: u64) -> PacketVerdict {
         match self.find_service(p) {
             Some(service) => self.handle_request(service, p, now),
             None => self.handle_reply(p, now),
@@ -101,7 +101,7 @@ impl Oracle {
     }
 
     /// A packet to a service.
-    fn handle_request(&mut self, service: ServiceKey, p: &Packet, now: u64) -> Verdict {
+    fn handle_request(&mut self, service: ServiceKey, p: &Packet, now: u64) -> PacketVerdict {
         let key = (p.protocol, p.src, p.dst);
         if let Some(conn) = self.conns.get(&key).cloned()
             && self.is_reuse(p, &conn)
@@ -111,14 +111,14 @@ impl Oracle {
         if let Some(conn) = self.conns.get(&key).cloned() {
             if let Some(server) = self.usable_server(&conn, now) {
                 self.update_state(&key, Direction::Input, p.event, now);
-                return Verdict::Forward(server);
+                return PacketVerdict::Forward(server);
             }
             if let Some(verdict) = self.dest_unavailable(&key, &conn, p) {
                 return verdict;
             }
         }
         if !self.may_create(p) {
-            return Verdict::Pass;
+            return PacketVerdict::Pass;
         }
         self.create_conn(service, p, now)
     }

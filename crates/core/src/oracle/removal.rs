@@ -17,7 +17,7 @@
 //! templates are dead ([`super::templates`]).
 
 use super::states::RST;
-use super::{Conn, ConnKey, Oracle, Packet, Verdict};
+use super::{Conn, ConnKey, Oracle, Packet, PacketVerdict};
 use crate::model::{Protocol, RemovalPolicy, ServerKey};
 
 impl Oracle {
@@ -34,10 +34,10 @@ impl Oracle {
     }
 
     /// The verdict on a packet of a connection whose server is not usable; `None` if the packet is rescheduled.
-    pub(super) fn dest_unavailable(&mut self, key: &ConnKey, conn: &Conn, p: &Packet) -> Option<Verdict> {
+    pub(super) fn dest_unavailable(&mut self, key: &ConnKey, conn: &Conn, p: &Packet) -> Option<PacketVerdict> {
         let policy = self.removal_policy(conn);
         if policy == RemovalPolicy::Drop && !self.tuning.expire_nodest_conn {
-            return Some(Verdict::Drop);
+            return Some(PacketVerdict::Drop);
         }
         self.remove_conn(key);
         let may_reschedule = matches!(policy, RemovalPolicy::Drop | RemovalPolicy::Reschedule);
@@ -45,10 +45,10 @@ impl Oracle {
             return None;
         }
         Some(match policy {
-            RemovalPolicy::Drop => Verdict::Pass,
-            _ if p.protocol != Protocol::Tcp => Verdict::Unreachable,
-            _ if p.event & RST != 0 => Verdict::Drop,
-            _ => Verdict::Reset,
+            RemovalPolicy::Drop => PacketVerdict::Pass,
+            _ if p.protocol != Protocol::Tcp => PacketVerdict::Unreachable,
+            _ if p.event & RST != 0 => PacketVerdict::Drop,
+            _ => PacketVerdict::Reset,
         })
     }
 }

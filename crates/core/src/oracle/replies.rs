@@ -1,17 +1,17 @@
 //! Replies of real servers behind NAT: which connection a packet of a server belongs to (ip_vs_conn_out_get()).
 
 use super::states::Direction;
-use super::{ConnKey, Oracle, Packet, Verdict};
+use super::{ConnKey, Oracle, Packet, PacketVerdict};
 
 impl Oracle {
     /// A packet to no service: a reply if its source is a NAT server that has a connection with its destination.
-    pub(super) fn handle_reply(&mut self, p: &Packet, now: u64) -> Verdict {
+    pub(super) fn handle_reply(&mut self, p: &Packet, now: u64) -> PacketVerdict {
         match self.find_by_dest(p).or_else(|| self.find_by_reply_tuple(p)) {
             Some(key) => {
                 self.update_state(&key, Direction::Output, p.event, now);
-                Verdict::Reply(key.2)
+                PacketVerdict::Reply(key.2)
             }
-            None => Verdict::Pass,
+            None => PacketVerdict::Pass,
         }
     }
 

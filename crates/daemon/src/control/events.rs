@@ -5,8 +5,8 @@ use evenkeel_core::model::{NotifyConfig, TrackResult, TrackedObject};
 use evenkeel_core::vrrp::State;
 
 use super::controller::Controller;
+use super::monitored_services::weight_effect;
 use super::notifications::{VrrpObject, VrrpTransition, send_transition_mail};
-use super::service_records::weight_effect;
 use crate::{edge, router};
 
 impl Controller {

@@ -16,7 +16,7 @@ use evenkeel_core::model::{Check, CheckKind, Config, ServiceKey};
 use evenkeel_core::plan::{Services, desired_services};
 use evenkeel_sys::clock;
 
-use super::service_records::{ServiceRecords, file_check_verdict};
+use super::monitored_services::{MonitoredServices, file_check_verdict};
 
 /// A health event with its service and its reason.
 pub struct PendingEvent {
@@ -32,7 +32,7 @@ pub struct PendingEvent {
 #[derive(Default)]
 pub struct Health {
     /// Health and history of each virtual service.
-    pub services: ServiceRecords,
+    pub services: MonitoredServices,
     /// Services whose checks are suspended (`ha_suspend`).
     pub suspended: BTreeSet<ServiceKey>,
     /// How often the edge process died since the start.

@@ -61,7 +61,7 @@ impl History {
 }
 
 /// A virtual service.
-pub struct ServiceRecord {
+pub struct MonitoredService {
     /// Its quorum, its servers and their checks.
     pub health: ServiceHealth,
     /// Its transitions.
@@ -72,10 +72,10 @@ pub struct ServiceRecord {
     pub passive_results: BTreeMap<(ServerKey, usize), ProbeResult>,
 }
 
-impl ServiceRecord {
-    fn new(health: ServiceHealth, now: Instant) -> ServiceRecord {
+impl MonitoredService {
+    fn new(health: ServiceHealth, now: Instant) -> MonitoredService {
         let history = History::new(now);
-        ServiceRecord { health, history, server_history: BTreeMap::new(), passive_results: BTreeMap::new() }
+        MonitoredService { health, history, server_history: BTreeMap::new(), passive_results: BTreeMap::new() }
     }
 
     fn record_event(&mut self, event: HealthEvent, now: Instant, reason: (&str, Option<Phase>)) {
@@ -92,7 +92,7 @@ impl ServiceRecord {
 
 /// The records of all virtual services.
 #[derive(Default)]
-pub struct ServiceRecords(BTreeMap<ServiceKey, ServiceRecord>);
+pub struct MonitoredServices(BTreeMap<ServiceKey, MonitoredService>);
 
 /// What a new configuration changed.
 #[derive(Default)]
@@ -103,14 +103,14 @@ pub struct ConfigureOutcome {
     pub added: Vec<ServiceKey>,
 }
 
-impl ServiceRecords {
+impl MonitoredServices {
     /// The record of a service.
-    pub fn get(&self, service: ServiceKey) -> Option<&ServiceRecord> {
+    pub fn get(&self, service: ServiceKey) -> Option<&MonitoredService> {
         self.0.get(&service)
     }
 
     /// The events of services and servers that a new configuration removes: each that is up goes down. Call it before
-    /// [`ServiceRecords::configure`].
+    /// [`MonitoredServices::configure`].
     pub fn removal_events(&self, old: &Config, new: &Config) -> Vec<(ServiceKey, HealthEvent)> {
         let mut out = Vec::new();
         let kept = by_key(new);
@@ -145,7 +145,7 @@ impl ServiceRecords {
                 None => {
                     out.added.push(v.key);
                     let (health, events) = ServiceHealth::new(v, &|key| down.contains(&(v.key, key)));
-                    (ServiceRecord::new(health, now), events)
+                    (MonitoredService::new(health, now), events)
                 }
             };
             record.server_history.retain(|key, _| v.servers.iter().any(|r| r.key == *key));

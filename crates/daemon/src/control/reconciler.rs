@@ -15,10 +15,10 @@ use evenkeel_sys::Error;
 use evenkeel_sys::clock;
 use evenkeel_sys::netlink::Netlink;
 
-use super::service_records::{DownServers, servers_found_down};
+use super::monitored_services::{DownServers, servers_found_down};
 use crate::plane::{self, DataPlane, PlanePaths, UpdateReason};
 
-/// Observing a large table takes long. It may take this share of the time: one part in so many.
+/// Observing a large table takes long. It takes at most one part in this many of the time.
 const OBSERVATION_SHARE: u32 = 100;
 
 /// The data plane, and how it differs from what is desired.

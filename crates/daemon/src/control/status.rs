@@ -13,14 +13,14 @@ use evenkeel_core::ipc::{
 use evenkeel_core::model::{Config, Family, ForwardingMethod, RealServer, ServiceKey, VirtualServer};
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::State;
-use evenkeel_sys::bpf::{DestRecord, ServiceRecord as PlaneService};
+use evenkeel_sys::bpf::{DestRecord, ServiceRecord};
 use evenkeel_sys::{clock, sysctl};
 
 use super::configuration::router_id;
 use super::controller::Controller;
 use super::health::Health;
+use super::monitored_services::MonitoredService;
 use super::reconciler::Reconciler;
-use super::service_records::ServiceRecord;
 use super::tracking::Tracking;
 use crate::plane::PlaneKind;
 use crate::{edge, router};
@@ -137,7 +137,7 @@ fn forwarding_warnings(config: &Config) -> Vec<String> {
 struct ServicesView<'a> {
     health: &'a Health,
     reconciler: &'a Reconciler,
-    plane_services: HashMap<ServiceKey, &'a PlaneService>,
+    plane_services: HashMap<ServiceKey, &'a ServiceRecord>,
     /// `None` if the edge thread does not answer.
     checks: Option<&'a edge::CheckSnapshot>,
     now: Instant,
@@ -177,8 +177,8 @@ impl ServicesView<'_> {
         &self,
         v: &VirtualServer,
         r: &RealServer,
-        plane: Option<&PlaneService>,
-        record: Option<&ServiceRecord>,
+        plane: Option<&ServiceRecord>,
+        record: Option<&MonitoredService>,
     ) -> ServerStatus {
         let history = record.and_then(|s| s.server_history.get(&r.key));
         let health = record.and_then(|s| s.health.server(r.key));
@@ -206,7 +206,7 @@ impl ServicesView<'_> {
         &self,
         v: &VirtualServer,
         r: &RealServer,
-        record: Option<&ServiceRecord>,
+        record: Option<&MonitoredService>,
         health: Option<&ServerHealth>,
     ) -> Vec<CheckStatus> {
         let checks = r.checks.iter().enumerate().map(|(n, c)| {

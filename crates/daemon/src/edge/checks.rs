@@ -29,7 +29,7 @@ const OVERLOAD_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The state of a check, for `status`.
 #[derive(Serialize, Deserialize)]
-pub struct CheckState {
+pub struct CheckProgress {
     /// Failed attempts in a row that have not changed the verdict yet (`retry`).
     pub retries_used: u32,
     /// The result of its last probe.
@@ -42,7 +42,7 @@ pub struct CheckState {
 #[derive(Default, Serialize, Deserialize)]
 pub struct CheckSnapshot {
     /// By check.
-    pub checks: std::collections::HashMap<CheckId, CheckState>,
+    pub checks: std::collections::HashMap<CheckId, CheckProgress>,
     /// The load that they make.
     pub load: CheckLoad,
 }
@@ -162,7 +162,7 @@ impl Checks {
     pub fn snapshot(&self) -> CheckSnapshot {
         let state = |r: CheckReport<'_>| {
             let last_probe = r.last_result.cloned();
-            (r.id, CheckState { retries_used: r.retries_used, last_probe, shared_by: r.shared_by })
+            (r.id, CheckProgress { retries_used: r.retries_used, last_probe, shared_by: r.shared_by })
         };
         let SchedulerLoad { checks, probes, running, started } = self.scheduler.load();
         let queue_delay_ms = self.scheduler.queue_delay(clock::now()).as_millis() as u64;

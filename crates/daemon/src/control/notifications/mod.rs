@@ -16,7 +16,7 @@ use evenkeel_core::vrrp::State;
 use self::fifos::Fifos;
 use super::configuration::router_id;
 use super::health::PendingEvent;
-use super::service_records::quorum_message;
+use super::monitored_services::quorum_message;
 use crate::edge;
 
 /// An instance or a sync group, as notifications name it.
