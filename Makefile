@@ -53,7 +53,7 @@ test-one: build-deps ## run the tests of one name: make test-one TEST=lan NAME=f
 
 seed: build-deps ## replay one seed: make seed SEED=17 [TEST=sim|conformance]
 	@test -n "$(SEED)" || { echo "usage: make seed SEED=NUMBER [TEST=sim|conformance]" >&2; exit 2; }
-	$(call ROOT_CARGO,EVENKEEL_SEED="$(SEED)") test -p evenkeel-tests --test $(or $(TEST),sim) -- --nocapture
+	$(call ROOT_CARGO,EVENKEEL_SEED="$(SEED)") test -p evenkeel-tests --test $(or $(TEST),sim) -- --nocapture $(if $(filter conformance,$(TEST)),random_histories,after_every_heal)
 
 recording: build-deps ## replay one recording of keepalived or IPVS: make recording TEST=checks|wire|ipvs|conformance RECORDING=http_11
 	@test -n "$(TEST)" -a -n "$(RECORDING)" || { echo "usage: make recording TEST=checks|wire|ipvs|conformance RECORDING=PART_OF_A_NAME" >&2; exit 2; }

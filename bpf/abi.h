@@ -13,7 +13,8 @@
  * The number of the map layout. Raise EK_ABI whenever the layout of a map changes: a newer program then rewrites the
  * maps of the older one, member by member, by their names (crates/sys/src/bpf/migrate.rs). EK_OLDEST_ABI is the
  * oldest layout whose contents mean the same. Raise it to EK_ABI when a meaning changes (the hash of the connection
- * table, a key, the number of an enumerator): tables of older layouts are then replaced by empty ones.
+ * table, a key, the number of an enumerator): tables of older layouts are then replaced by empty ones. An enumerator that
+ * is appended changes neither. LATER_LAYOUT in tests/build.rs replaces some of these lines, and must follow them.
  */
 #define EK_ABI 1
 #define EK_OLDEST_ABI 1

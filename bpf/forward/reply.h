@@ -10,7 +10,7 @@
 #ifndef EVENKEEL_REPLY_H
 #define EVENKEEL_REPLY_H
 
-/* The same for a connection of a mark service, by its reply tuple. */
+/* reply_lookup() for a connection of a mark service: by its reply tuple. */
 __noinline int reply_lookup_mark(struct packet *p)
 {
 	struct scratch *scratch = scratch_get();

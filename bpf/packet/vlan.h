@@ -118,7 +118,7 @@ static __always_inline int vlan_push(struct xdp_md *ctx, const __be16 *tags, __u
 	return 0;
 }
 
-/* The same for frames from a VLAN or to one. */
+/* xdp_finish() for frames from a VLAN or to one. */
 static __noinline int xdp_finish_vlan(struct xdp_md *ctx, struct packet *p, __u32 result)
 {
 	__u32 action = result & ((1 << ACTION_BITS) - 1), out = result >> ACTION_BITS & ~EK_HOP_VLAN;

@@ -20,8 +20,8 @@
 //!    `tls.rs` there have connections and TLS.
 //! 3. `crates/probe/src/lib.rs`: one line in `run_exchange`.
 //!
-//! The keyword is an entry in `config/keywords/checkers.rs` and an arm in `config/lower/checkers.rs`. Scheduling,
-//! retries, sharing, weights, `status` and notifications need no change.
+//! Its keyword is an entry in `config/keywords/server.rs`, its block in `config/keywords/checkers.rs`, and an arm in
+//! `config/lower/lvs/checkers.rs`. Scheduling, retries, sharing, weights, `status` and notifications need no change.
 
 mod checker;
 mod encap;

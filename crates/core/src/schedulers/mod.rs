@@ -5,16 +5,19 @@
 //!
 //! # How to add a scheduler
 //!
-//! 1. `registry.rs` (here): add a variant to [`Scheduler`], with its row in `ROWS` at the same position. The configuration
-//!    language, `ipvsadm`, the plan, the maps' writer and the reference model of the packet path read the row. A scheduler
-//!    that compares all servers by overhead and weight needs no more Rust: its row holds its [`ScanRule`]. A table
-//!    scheduler also needs its table in [`build_table`].
-//! 2. `bpf/abi.h`: add `SCHED_NAME` to `enum scheduler`, where NAME is the registry's name in upper case.
-//!    `crates/sys/build.rs` reads the enumerators, and a test of `evenkeel-sys` fails if a scheduler has none.
-//! 3. `bpf/sched/schedule.h`: add a line to the table `schedulers[]`: the kind of the choice, and for a scan scheduler a
-//!    rule, which is defined in `bpf/sched/scan.h`.
+//! 1. `registry.rs` (here): add a variant to [`Scheduler`] before `None`, with its row in `ROWS` at the same position. The
+//!    configuration language and its manual, `ipvsadm`, the plan, the maps' writer and the reference model of the packet
+//!    path read the row. A scheduler that compares all servers by a formula that [`ScanRule`] can express needs no more
+//!    Rust; another formula needs a field there and its use in `scan.rs`. A table scheduler needs its table in
+//!    [`build_table`].
+//! 2. `bpf/abi.h`: append `SCHED_NAME` to `enum scheduler`, after `SCHED_NONE`, since the numbers stand in pinned maps. NAME
+//!    is the registry's name in upper case: `crates/sys/build.rs` reads the enumerators, and a test of `evenkeel-sys` fails
+//!    if a scheduler has none.
+//! 3. `bpf/sched/schedule.h`: add a line to the table `schedulers[]`, which has room for 16: the kind of the choice, and
+//!    for a scan scheduler its rule. A new formula is a new rule in `bpf/sched/scan.h`.
 //!
-//! The tests in `tests/conformance` then compare the packet path with the reference model for the new scheduler too.
+//! The random histories in `tests/conformance/oracle.rs` then compare the packet path with the reference model for the new
+//! scheduler too. `make docs` writes it into the pages.
 
 pub mod hash;
 mod registry;

@@ -16,6 +16,9 @@
 //! 2. `crate::model`: add the field that carries its value.
 //! 3. `lower/`: set the field, by `section.uint("NAME")` or one of its siblings in [`super::value::Section`].
 //!
+//! A field of an instance also stands in `crates/testkit/src/sim/instance.rs`, and `plan/config_changes.rs` may name its
+//! change in `evenkeel plan`.
+//!
 //! Then regenerate the pages: `EVENKEEL_BLESS=1 cargo test -p evenkeel-tests --test config generated`.
 //!
 //! A new form of argument needs a variant of [`Args`] (`spec.rs`), its notation (`usage.rs`) and its parser (`read/`).
