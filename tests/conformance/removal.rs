@@ -35,6 +35,24 @@ fn plane_with_removed_server(on_removal: RemovalPolicy, tuning: Tuning) -> Optio
 }
 
 #[test]
+fn a_server_that_returns_without_a_threshold_is_not_overloaded() {
+    let Some(mut plane) = test_plane(4096) else { return };
+    for scheduler in ["rr", "sed"] {
+        plane.ipvsadm(&[
+            &format!("-A -t 10.2.0.100:80 -s {scheduler}"),
+            "-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g -w 1 -x 2",
+        ]);
+        for port in [40_000, 40_001] {
+            assert_eq!(plane.send_tcp((CLIENT.0, port), VIP, "S"), Verdict::Forwarded(R1), "{scheduler}");
+        }
+        assert_eq!(plane.send_tcp((CLIENT.0, 40_002), VIP, "S"), Verdict::IcmpError(3, 3), "{scheduler}: overloaded");
+        plane.ipvsadm(&["-d -t 10.2.0.100:80 -r 10.2.0.21:80", "-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g -w 1"]);
+        assert_eq!(plane.send_tcp((CLIENT.0, 40_003), VIP, "S"), Verdict::Forwarded(R1), "{scheduler}: returned");
+        plane.remove_all();
+    }
+}
+
+#[test]
 fn by_default_their_packets_are_dropped_as_ipvs_does() {
     let Some(plane) = plane_with_removed_server(RemovalPolicy::Drop, Tuning::default()) else { return };
     assert_eq!(plane.send_tcp(CLIENT, VIP, "A"), Verdict::Dropped);

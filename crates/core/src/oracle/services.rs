@@ -45,9 +45,14 @@ impl Dest {
         Dest { key, spec, available: true, counts, overload: false, last_weight, removed_at: 0 }
     }
 
-    fn set_spec(&mut self, spec: DestSpec) {
+    /// As __ip_vs_update_dest(): a threshold that is removed or raised ends the overload at once, and an added destination,
+    /// one that returns too, forgets its former weight.
+    fn set_spec(&mut self, spec: DestSpec, added: bool) {
+        self.overload &= !(spec.u_threshold == 0 || spec.u_threshold > self.spec.u_threshold);
+        if added || spec.weight.get() > 0 {
+            self.last_weight = spec.weight.get();
+        }
         self.spec = spec;
-        self.last_weight = if spec.weight.get() > 0 { spec.weight.get() } else { self.last_weight };
     }
 
     fn load(&self) -> ServerLoad {
@@ -128,7 +133,7 @@ impl Service {
         self.update_list(|s| {
             match s.dests.get_mut(n) {
                 Some(d) => {
-                    d.set_spec(spec);
+                    d.set_spec(spec, true);
                     d.available = true;
                 }
                 None => s.dests.push(Dest::new(key, spec)),
@@ -141,9 +146,7 @@ impl Service {
     fn edit_dest(&mut self, key: ServerKey, spec: DestSpec) {
         self.update_list(|s| {
             for d in s.dests.iter_mut().filter(|d| d.available && d.key == key) {
-                // __ip_vs_update_dest(): a threshold that is removed or raised ends the overload at once.
-                d.overload &= !(spec.u_threshold == 0 || spec.u_threshold > d.spec.u_threshold);
-                d.set_spec(spec);
+                d.set_spec(spec, false);
             }
         });
     }

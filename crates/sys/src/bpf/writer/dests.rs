@@ -71,37 +71,35 @@ impl MapWriter {
                 return Err(e);
             }
         }
-        let dests = &self.maps.dests;
-        dests.store_u32(i, offset_of!(dest, weight), spec.weight.get());
-        if spec.weight.get() > 0 || trashed.is_none() {
-            dests.store_u32(i, offset_of!(dest, last_weight), spec.weight.get());
-        }
-        dests.store_u32(i, offset_of!(dest, u_threshold), spec.u_threshold);
-        dests.store_u32(i, offset_of!(dest, l_threshold), spec.l_threshold);
-        dests.store_u32(i, offset_of!(dest, flags), DEST_LIVE | DEST_AVAILABLE);
+        self.write_dest_spec(id, spec, true);
+        self.maps.dests.store_u32(i, offset_of!(dest, flags), DEST_LIVE | DEST_AVAILABLE);
         Ok(id)
     }
 
     /// Changes weight, thresholds and forwarding method of a destination.
     pub(super) fn edit_dest(&self, id: u32, spec: DestSpec) -> Result<()> {
-        let (dests, i) = (&self.maps.dests, id as usize);
-        let d = dests.read(i);
-        dests.store_u32(i, offset_of!(dest, weight), spec.weight.get());
-        if spec.weight.get() > 0 {
-            dests.store_u32(i, offset_of!(dest, last_weight), spec.weight.get());
-        }
-        dests.store_u32(i, offset_of!(dest, l_threshold), spec.l_threshold);
-        // __ip_vs_update_dest(): a threshold that is removed or raised ends the overload at once.
-        if spec.u_threshold == 0 || spec.u_threshold > d.u_threshold {
-            dests.store_u32(i, offset_of!(dest, overload), 0);
-        }
-        dests.store_u32(i, offset_of!(dest, u_threshold), spec.u_threshold);
-        if dest_key_and_spec(&d).1.method != spec.method {
+        self.write_dest_spec(id, spec, false);
+        if dest_key_and_spec(&self.maps.dests.read(id as usize)).1.method != spec.method {
             self.unlink_nat(id);
             self.write_method(id, spec.method);
             self.link_nat(id)?;
         }
         Ok(())
+    }
+
+    /// Weight and thresholds of a destination that is `added`, from the trash too, or changed, as __ip_vs_update_dest():
+    /// a threshold that is removed or raised ends the overload at once, and mh forgets the former weight of an added one.
+    fn write_dest_spec(&self, id: u32, spec: DestSpec, added: bool) {
+        let (dests, i) = (&self.maps.dests, id as usize);
+        dests.store_u32(i, offset_of!(dest, weight), spec.weight.get());
+        if added || spec.weight.get() > 0 {
+            dests.store_u32(i, offset_of!(dest, last_weight), spec.weight.get());
+        }
+        if spec.u_threshold == 0 || spec.u_threshold > dests.read(i).u_threshold {
+            dests.store_u32(i, offset_of!(dest, overload), 0);
+        }
+        dests.store_u32(i, offset_of!(dest, u_threshold), spec.u_threshold);
+        dests.store_u32(i, offset_of!(dest, l_threshold), spec.l_threshold);
     }
 
     fn write_method(&self, id: u32, method: ForwardingMethod) {
