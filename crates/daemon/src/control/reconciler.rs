@@ -198,9 +198,8 @@ impl Reconciler {
     /// Attaches the data plane to the devices that need it.
     pub fn update_attachments(&mut self, config: &Config, netlink: &mut Netlink, reason: UpdateReason) {
         let Some(plane) = &mut self.plane else { return };
-        if let Some(e) = plane.update_attachments(netlink, config, reason).pop() {
-            self.attach_error = Some(e);
-        }
+        // What failed before is tried again: the errors are those that stand now.
+        self.attach_error = plane.update_attachments(netlink, config, reason).pop();
     }
 
     /// Sets timeouts and other tuning.
