@@ -440,6 +440,7 @@ enum reason {
 	REASON_CACHE_BYPASS,   /* no real server is available: passed, and routed to its destination (cache_bypass) */
 	REASON_UNEXPECTED_REPLY, /* a NAT server's packet without a connection: rejected (nat_icmp_send) */
 	REASON_EVICTED,        /* a new connection took the slot of a half-open one in a full bucket */
+	REASON_MARTIAN,        /* the source names no single other host, and there is no connection: dropped */
 	REASONS,
 };
 

@@ -40,6 +40,7 @@
 #include "lib/csum.h"
 #include "lib/frame.h"
 #include "packet/parse.h"
+#include "packet/source.h"
 #include "service/mark.h"
 #include "service/service.h"
 #include "conn/conn_key.h"
@@ -159,7 +160,7 @@ int evenkeel_tc(struct __sk_buff *skb)
 	pull_headers(skb, 1, TC_HEADERS);
 	if (parse((void *)(long)skb->data, (void *)(long)skb->data_end, p))
 		return TC_ACT_UNSPEC;
-	p->bytes = skb->len - ETH_SIZE; /* the header of a GSO packet may say 0 */
+	p->bytes = ip_length(skb, 1, p->bytes);
 	if (done != SLOW_PATH) {
 		dest = done - FORWARD_TO;
 		goto forward;

@@ -112,6 +112,8 @@ static __always_inline __u32 select_dest(struct packet *p, __u32 service, __u32 
 	if (!e) {
 		if (settings.tuning & STANDBY)
 			return VERDICT_PASS | REASON_STANDBY;
+		if (!is_single_host(p))
+			return VERDICT_DROP | REASON_MARTIAN;
 		if (may_create(p))
 			*dest = conn_create(service, p, &r);
 		else if (p->protocol != IPPROTO_UDP)

@@ -161,6 +161,8 @@ static __always_inline int error_build(void *ctx, int tc, struct packet *p, __u3
 {
 	int v6 = p->family == 6;
 	__u32 reason = outcome_reason(outcome);
+	if (!is_single_host(p))
+		return -1;
 	if (reason == REASON_TTL) /* time exceeded, as ip_vs_dr_xmit() */
 		return icmp_error_build(ctx, tc, p, v6 ? 3 : 11, 0, 0);
 	if (reason == REASON_REJECTED && p->protocol == IPPROTO_TCP)

@@ -46,10 +46,4 @@ static __always_inline struct next_hop *fast_next_hop(struct dest *d, int tc, __
 	return (!tc && (hop->ifindex & EK_HOP_VLAN)) || (mtu && bytes > mtu) ? 0 : hop;
 }
 
-/* The length of an IP packet: in tc that of the buffer, since the header of a GSO packet may say 0. */
-static __always_inline __u32 ip_length(void *ctx, int tc, __u32 header_length)
-{
-	return tc ? ((struct __sk_buff *)ctx)->len - ETH_SIZE : header_length;
-}
-
 #endif

@@ -18,6 +18,19 @@ static __always_inline void *ctx_data_end(void *ctx, int tc)
 	return (void *)(long)(tc ? ((struct __sk_buff *)ctx)->data_end : ((struct xdp_md *)ctx)->data_end);
 }
 
+/*
+ * The length of an IP packet: that of its header, since a short frame is padded (IEEE 802.3, 3.2.8: 46 bytes at least).
+ * In tc the length of the buffer instead, if the packet is a GSO packet, whose header may say 0, or if the header says more.
+ */
+static __always_inline __u32 ip_length(void *ctx, int tc, __u32 header_length)
+{
+	if (!tc)
+		return header_length;
+	struct __sk_buff *skb = ctx;
+	__u32 buffer = skb->len - ETH_SIZE;
+	return skb->gso_size || header_length > buffer ? buffer : header_length;
+}
+
 /* tc: makes the first bytes of a packet linear, as far as it has them. 0 on success. */
 static __always_inline int pull_headers(void *ctx, int tc, __u32 bytes)
 {

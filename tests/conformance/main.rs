@@ -11,6 +11,7 @@ mod cost;
 mod emulate;
 mod flow_cache;
 mod fuzz;
+mod header;
 mod ipsec;
 mod listing;
 mod marks;

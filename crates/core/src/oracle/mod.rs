@@ -52,6 +52,18 @@ pub struct Packet {
     pub event: u8,
 }
 
+impl Packet {
+    /// Whether the source names a single other host. Other packets create no connection (RFC 1812, 5.3.7).
+    fn is_from_single_host(&self) -> bool {
+        let source = self.src.0;
+        let is_reserved = match source {
+            IpAddr::V4(a) => matches!(a.octets()[0], 0 | 127 | 224..),
+            IpAddr::V6(a) => a.is_unspecified() || a.is_loopback() || a.is_multicast(),
+        };
+        !is_reserved && source != self.dst.0
+    }
+}
+
 /// What the packet path does with a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PacketVerdict {
@@ -116,6 +128,9 @@ impl Oracle {
             if let Some(verdict) = self.dest_unavailable(&key, &conn, p) {
                 return verdict;
             }
+        }
+        if !p.is_from_single_host() {
+            return PacketVerdict::Drop;
         }
         if !self.may_create(p) {
             return PacketVerdict::Pass;

@@ -32,6 +32,7 @@ pub const COUNTER_NAMES: [&str; REASONS as usize] = [
     "cache_bypass",
     "unexpected_reply",
     "evicted",
+    "martian",
 ];
 
 /// The 64-bit word at a byte offset of a value; 0 if the value is too short.
