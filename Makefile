@@ -73,7 +73,7 @@ bench-row: build-deps ## run one row of the packet path's benchmark: make bench-
 
 kernel-test: test-deps ## run the packet path's tests on Debian 12's kernel (6.1) under QEMU
 	@$(SUDO) packaging/need $(KERNEL_PACKAGES)
-	$(CARGO) build --workspace --tests
+	$(CARGO) build --workspace --all-targets
 	$(SUDO) env "CARGO_TARGET_DIR=$(TARGET_DIR)" tests/kernel/run
 
 docs: ## write the generated pages (keywords, man page) and the transcripts of diagnostics
