@@ -274,6 +274,10 @@ fn marks_carry_all_their_members_to_the_same_servers() {
         let list = net.evenkeel("d1", &["ipvsadm", "-Ln"]);
         let list = String::from_utf8_lossy(&list.stdout).into_owned();
         assert!(list.contains("FWM  5 rr\n  -> 192.168.1.11:0") && list.contains("FWM  6 IPv6 rr\n"), "{list}");
+        let status = net.evenkeel("d1", &["status"]);
+        let status = String::from_utf8_lossy(&status.stdout).into_owned();
+        assert!(status.contains("\nFWM 5  rr  ") && status.contains("\nFWM 6 IPv6  rr  "), "{status}");
+        assert!(status.contains(" [fd00:1::11]:0"), "{status}");
         // A reload removes a member: packets to it are for the director itself again, where no process listens.
         let fewer = fwmark_config(method).replace(&format!(" member {VIP} tcp {STREAM_PORT}\n"), "");
         net.write_config("d1", &fewer);

@@ -1,12 +1,14 @@
 //! Virtual services and their real servers in the text of `evenkeel status`.
 
+use std::net::SocketAddr;
+
 use evenkeel_core::ipc::{CheckStatus, ServerStatus, ServiceStatus};
 
 use super::Palette;
 use crate::output::format_duration;
 
 pub fn format_service(v: &ServiceStatus, p: &Palette) -> String {
-    let mut t = format!("\n{} {}:{}  {}", v.protocol, v.addr, v.port, v.scheduler);
+    let mut t = format!("\n{}  {}", v.name, v.scheduler);
     if let Some(group) = &v.group {
         t += &format!(", of group {group}");
     }
@@ -29,7 +31,7 @@ pub fn format_service(v: &ServiceStatus, p: &Palette) -> String {
     }
     if let Some(s) = &v.sorry_server {
         let state = if s.in_use { p.error("in use") } else { "not in use".to_owned() };
-        t += &format!("  sorry server {}:{}, {state}\n", s.addr, s.port);
+        t += &format!("  sorry server {}, {state}\n", SocketAddr::new(s.addr, s.port));
     }
     for server in &v.servers {
         t += &format_server(server, p);
@@ -45,9 +47,8 @@ fn format_server(r: &ServerStatus, p: &Palette) -> String {
         None => "out of service".to_owned(),
     };
     let mut t = format!(
-        "  {state} {}:{}{}  {weight}  active {} inactive {}  {} connections  for {}  via {}\n",
-        r.addr,
-        r.port,
+        "  {state} {}{}  {weight}  active {} inactive {}  {} connections  for {}  via {}\n",
+        SocketAddr::new(r.addr, r.port),
         r.name.as_ref().map_or_else(String::new, |n| format!(" ({n})")),
         r.active,
         r.inactive,

@@ -163,9 +163,13 @@ pub struct TrackedStatus {
 /// A virtual service.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ServiceStatus {
+    /// The service: `TCP 192.0.2.1:80`, `FWM 5`.
+    pub name: String,
+    /// The firewall mark; 0 for a service by address.
+    pub fwmark: u32,
     /// The protocol: TCP, UDP or SCTP.
     pub protocol: String,
-    /// The virtual address.
+    /// The virtual address; unspecified for a service on a firewall mark.
     pub addr: IpAddr,
     /// The virtual port.
     pub port: u16,

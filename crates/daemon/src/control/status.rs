@@ -149,6 +149,8 @@ impl ServicesView<'_> {
         let record = self.health.services.get(v.key);
         let has_quorum = record.is_none_or(|s| s.health.has_quorum());
         ServiceStatus {
+            name: v.key.to_string(),
+            fwmark: v.key.fwmark,
             protocol: v.key.protocol.to_string(),
             addr: v.key.addr,
             port: v.key.port,
