@@ -3,7 +3,7 @@
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PREFIX ?= /usr/local
 DESTDIR ?=
-# cargo's output directory, which the environment or ~/.cargo/config.toml may set.
+# cargo's output directory, which the environment may set.
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 BENCH_TARGET_DIR = $(or $(CARGO_TARGET_DIR),benches/target)
 # libbpf's own Makefile, which cargo runs, would take these variables for its own.
@@ -67,7 +67,7 @@ bench: build test-deps ## run every benchmark
 	$(SUDO) "$(BENCH_TARGET_DIR)/release/evenkeel-bench" --vrrp
 	$(SUDO) "$(BENCH_TARGET_DIR)/release/evenkeel-bench" --checks
 
-bench-row: build-deps ## run one row of the packet path's benchmark: make bench-row ROW="DR, IPv4" (ROW=list names them)
+bench-row: build-deps ## run one row of the packet path's benchmark: make bench-row ROW="DR, 1 flow" (ROW=list names them)
 	$(CARGO) build --release --manifest-path benches/Cargo.toml
 	$(SUDO) "$(BENCH_TARGET_DIR)/release/evenkeel-bench" $(if $(filter list,$(ROW)),--list,--row "$(ROW)")
 
