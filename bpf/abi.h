@@ -16,7 +16,7 @@
  * table, a key, the number of an enumerator): tables of older layouts are then replaced by empty ones. An enumerator that
  * is appended changes neither. LATER_LAYOUT in tests/build.rs replaces some of these lines, and must follow them.
  */
-#define EK_ABI 1
+#define EK_ABI 2
 #define EK_OLDEST_ABI 1
 
 #define EK_MAX_SERVICES 16384u

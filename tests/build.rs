@@ -9,7 +9,7 @@ mod clang;
 
 /// The later layout: what it changes in abi.h.
 const LATER_LAYOUT: &[(&str, &str)] = &[
-    ("#define EK_ABI 1\n", "#define EK_ABI 2\n"),
+    ("#define EK_ABI 2\n", "#define EK_ABI 3\n"),
     // Members that move, that are new, that grow.
     (
         "\t__be32 addr[4];\n\t__be16 port;\n\t__u8 protocol;\n\t__u8 family;\n\t__u8 scheduler;",

@@ -73,7 +73,8 @@ fn resolved_servers_follow_changes_and_stay_while_no_name_server_answers() {
     // Without a name server nothing changes, and status reports the failure. A restart of the daemon changes nothing,
     // too.
     net.lan.signal(dns, Signal::SIGKILL).expect("ends");
-    let warned = || net.status("d1").filter(|s| s.warnings.iter().any(|w| w.contains("its 2 last servers are kept")));
+    let warned =
+        || net.status("d1").filter(|s| s.findings.iter().any(|f| f.reason.contains("its 2 last servers are kept")));
     eventually("the failure is reported", TEST_TIMEOUT, warned);
     assert_eq!(servers(&net), up(&[11, 12]));
     net.lan.signal(pid, Signal::SIGQUIT).expect("hands over");

@@ -66,7 +66,7 @@ fn its_death_changes_no_state_and_another_one_is_started() {
     let i = net.instance("d1", "V").expect("configured");
     assert_eq!((i.state, i.counters.became_master), (State::Master, 1), "{i:?}");
     let status = net.status("d1").expect("answers");
-    assert!(status.warnings.iter().any(|w| w.contains("has died 2 times")), "{:?}", status.warnings);
+    assert!(status.findings.iter().any(|f| f.reason.contains("has died 2 times")), "{:?}", status.findings);
     assert_eq!(server(1).history.len(), 0, "the server was never down: {:?}", server(1).history);
 
     // It ends with the daemon, even if the daemon is killed.

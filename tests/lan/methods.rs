@@ -176,10 +176,10 @@ fn direct_routing_carries_both_families() {
 fn nat_carries_both_families_and_maps_ports() {
     let Some(net) = start_network("method-nat", "NAT", 7) else { return };
     check_traffic(&net);
-    assert_eq!(net.status("d1").expect("answers").warnings, Vec::<String>::new());
+    assert_eq!(net.status("d1").expect("answers").findings, []);
     net.lan.sysctl("d1", "net/ipv4/ip_forward", "0").expect("a setting");
-    let warnings = net.status("d1").expect("answers").warnings;
-    assert!(warnings.len() == 1 && warnings[0].contains("net.ipv4.ip_forward=1"), "{warnings:?}");
+    let findings = net.status("d1").expect("answers").findings;
+    assert!(findings.len() == 1 && findings[0].remedy.contains("net.ipv4.ip_forward=1"), "{findings:?}");
     let list = net.evenkeel("d1", &["ipvsadm", "-Ln"]);
     let list = String::from_utf8_lossy(&list.stdout).into_owned();
     assert!(list.contains("  -> 192.168.1.11:9007            Masq    1      "), "{list}");

@@ -115,8 +115,9 @@ enum Command {
     ///
     /// Every state is shown with the time since its last change and the reason for it.
     #[command(
-        after_help = "Exit status: 0 all is well; 1 there is a warning, an instance in FAULT, a service without \
-                            quorum or without a healthy server, a rejected reload, or no answer from the daemon.\n\n\
+        after_help = "Exit status: 0 all is well; 1 there is a warning or a rejected reload, or the daemon does not answer; 2 a \
+                      virtual router is in FAULT, a service has no quorum or no healthy server, or something else that is \
+                      critical does not work.\n\n\
                             Example:\n  evenkeel status --output json"
     )]
     Status {

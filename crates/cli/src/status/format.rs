@@ -50,8 +50,8 @@ pub fn format_status(s: &Status, p: &Palette) -> String {
     }
     t += &format_check_load(&s.check_load, p);
     t += &format_data_plane(&s.dataplane, p);
-    for warning in &s.warnings {
-        t += &p.error(&format!("warning: {warning}\n"));
+    for f in &s.findings {
+        t += &p.error(&format!("{}: {f} (for {})\n", f.severity, format_duration(f.since_ms)));
     }
     t
 }

@@ -1,7 +1,7 @@
 //! `evenkeel status`: what the daemon does, since when, and why.
 //!
 //! Blocks are separated by an empty line: the daemon, instances, BFD sessions, tracked objects, overrides, services,
-//! the data plane, warnings. `-o json` prints the structure [`Status`] itself.
+//! the data plane, findings. `-o json` prints the structure [`Status`] itself.
 
 mod format;
 mod instances;
@@ -9,13 +9,13 @@ mod services;
 
 use std::process::ExitCode;
 
-use evenkeel_core::ipc::{Reply, Request, Status};
+use evenkeel_core::ipc::{Reply, Request, Severity, Status};
 use evenkeel_core::vrrp::State;
 
 use crate::control::{call_daemon, unexpected_reply};
 use crate::output;
 
-/// Exit status 0: all is well; 1: something is not.
+/// Exit status 0: all is well; 1: there is a warning; 2: a service, a device or a virtual router does not work.
 pub fn run(instance: &str, json: bool) -> anyhow::Result<ExitCode> {
     let Reply::Status(status) = call_daemon(instance, &Request::Status)? else { return Err(unexpected_reply()) };
     if json {
@@ -23,14 +23,20 @@ pub fn run(instance: &str, json: bool) -> anyhow::Result<ExitCode> {
     } else {
         output::print(&format::format_status(&status, &Palette { enabled: output::is_colour_enabled() }));
     }
-    Ok(if is_well(&status) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match severity(&status) {
+        None => ExitCode::SUCCESS,
+        Some(Severity::Warning) => ExitCode::from(1),
+        Some(Severity::Critical) => ExitCode::from(2),
+    })
 }
 
-fn is_well(status: &Status) -> bool {
-    status.config_error.is_none()
-        && status.warnings.is_empty()
-        && status.instances.iter().all(|i| i.state != State::Fault)
-        && status.services.iter().all(|s| s.up && s.servers.iter().any(|r| r.up))
+/// How severe the worst is that the status shows; `None` if all is well.
+fn severity(status: &Status) -> Option<Severity> {
+    let fault = status.instances.iter().any(|i| i.state == State::Fault);
+    let down = status.services.iter().any(|s| !s.up || !s.servers.iter().any(|r| r.up));
+    let worst = status.findings.iter().map(|f| f.severity).max();
+    let rejected = status.config_error.as_ref().map(|_| Severity::Warning);
+    worst.max(rejected).max((fault || down).then_some(Severity::Critical))
 }
 
 /// Colours of the output (ECMA-48 SGR).

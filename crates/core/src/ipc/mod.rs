@@ -2,10 +2,12 @@
 //!
 //! `evenkeel status -o json` prints [`Status`], so the names of its fields are an interface.
 
+mod finding;
 mod status;
 
 use serde::{Deserialize, Serialize};
 
+pub use finding::{Finding, Severity};
 pub use status::{
     BfdStatus, CheckLoad, CheckStatus, DataPlaneStatus, HealthTransition, InstanceStatus, NotificationStatus,
     ScriptStatus, ServerStatus, ServiceStatus, SorryServerStatus, Status, TrackedStatus,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Finding;
 use crate::bfd;
 use crate::health::{Phase, ProbeResult};
 use crate::model::{TrackResult, TrackedObject};
@@ -47,8 +48,8 @@ pub struct Status {
     pub dataplane: DataPlaneStatus,
     /// Descriptions of what the daemon has added to the system and removes at a stop.
     pub installed: Vec<String>,
-    /// A sentence for each problem.
-    pub warnings: Vec<String>,
+    /// What is wrong, the most severe first.
+    pub findings: Vec<Finding>,
 }
 
 /// A VRRP instance.

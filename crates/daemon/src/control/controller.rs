@@ -7,6 +7,7 @@
 //! | [`Health`] | health of services and servers, suspended checks |
 //! | [`Tracking`] | results of tracked scripts, files, processes, BFD sessions |
 //! | [`Notifications`] | FIFOs, notify scripts, mail |
+//! | [`Findings`] | what is wrong, and since when |
 //! | [`Network`] | netlink socket, virtual MAC interfaces, firewall rules |
 //!
 //! A part holds no other part: what it needs of one it gets as an argument. The files that import `Controller` connect
@@ -20,6 +21,7 @@ use evenkeel_sys::clock;
 use evenkeel_sys::last_will::WillStore;
 
 use super::configuration::Configuration;
+use super::findings::Findings;
 use super::health::Health;
 use super::network::Network;
 use super::notifications::Notifications;
@@ -47,6 +49,8 @@ pub struct Controller {
     pub notifications: Notifications,
     /// Devices and firewall rules.
     pub network: Network,
+    /// What is wrong, and since when.
+    pub findings: Findings,
     /// The router thread.
     pub router: router::Handle,
     /// The edge thread.
@@ -75,6 +79,7 @@ impl Controller {
             tracking: Tracking::default(),
             notifications: Notifications::new(),
             network,
+            findings: Findings::default(),
             router,
             edge,
             will_store,

@@ -17,6 +17,7 @@ mod configuration;
 mod controller;
 mod dump;
 mod events;
+mod findings;
 mod health;
 mod monitored_services;
 mod network;
@@ -187,6 +188,7 @@ async fn run_loop(controller: &mut Controller, inputs: &mut Inputs) -> StopKind 
             _ = inputs.repair.tick() => {
                 controller.repair_drift();
                 controller.refresh_next_hops();
+                controller.update_findings();
                 feed_watchdog(controller);
             }
             signal = inputs.signals.next() => match signal {

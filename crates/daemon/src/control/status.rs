@@ -10,11 +10,11 @@ use evenkeel_core::ipc::{
     CheckLoad, CheckStatus, DataPlaneStatus, InstanceStatus, ScriptStatus, ServerStatus, ServiceStatus,
     SorryServerStatus, Status, TrackedStatus,
 };
-use evenkeel_core::model::{Config, Family, ForwardingMethod, RealServer, ServiceKey, VirtualServer};
+use evenkeel_core::model::{RealServer, ServiceKey, VirtualServer};
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::State;
 use evenkeel_sys::bpf::{DestRecord, ServiceRecord};
-use evenkeel_sys::{clock, sysctl};
+use evenkeel_sys::clock;
 
 use super::configuration::router_id;
 use super::controller::Controller;
@@ -28,6 +28,7 @@ use crate::{edge, router};
 /// The director at this moment.
 pub fn status(controller: &mut Controller) -> Status {
     let now = clock::now();
+    let findings = controller.update_findings();
     let plane_services = controller.reconciler.plane.as_mut().map(|p| p.service_records()).unwrap_or_default();
     let dataplane = data_plane_status(&mut controller.reconciler);
     let router = controller.router.snapshot().unwrap_or_default();
@@ -58,7 +59,7 @@ pub fn status(controller: &mut Controller) -> Status {
         check_load: checks.as_ref().map_or(CheckLoad::default(), |c| c.load),
         dataplane,
         installed: installed(&controller.reconciler, &instances),
-        warnings: warnings(controller),
+        findings,
         instances,
     }
 }
@@ -99,38 +100,6 @@ fn installed(reconciler: &Reconciler, instances: &[InstanceStatus]) -> Vec<Strin
     let mut out: Vec<String> = masters.flat_map(|i| i.vips.iter().map(|v| format!("address {v}"))).collect();
     out.extend(reconciler.plane.iter().flat_map(|p| p.installed()));
     out
-}
-
-/// What does not work as configured, each with what to do.
-fn warnings(controller: &Controller) -> Vec<String> {
-    let config = &controller.configuration.active;
-    let mut out = forwarding_warnings(config);
-    out.extend(controller.configuration.discovery.warnings());
-    let deaths = controller.health.edge_deaths;
-    if deaths > 0 {
-        out.push(format!(
-            "the edge process (health checks, scripts) has died {deaths} times since the start: see the log"
-        ));
-    }
-    for v in &config.virtual_servers {
-        for r in &v.servers {
-            let reason = controller.reconciler.plane.as_ref().and_then(|p| p.unreachable_reason(r.key.addr));
-            out.extend(reason.map(|reason| format!("{} of {}: {reason}", r.key, v.key)));
-        }
-    }
-    out
-}
-
-/// Replies of real servers behind NAT take the kernel's routes, whose lookup fails where the kernel does not forward.
-fn forwarding_warnings(config: &Config) -> Vec<String> {
-    let has_nat = |v6: bool| {
-        let mut servers = config.virtual_servers.iter().flat_map(|v| &v.servers);
-        servers.any(|r| r.method == ForwardingMethod::Nat && r.key.addr.is_ipv6() == v6)
-    };
-    let families = [(false, Family::V4, "net.ipv4.ip_forward"), (true, Family::V6, "net.ipv6.conf.all.forwarding")];
-    let off = |v6, family| has_nat(v6) && sysctl::get_conf(family, "all", "forwarding") == Some(0);
-    let off = families.into_iter().filter(|(v6, family, _)| off(*v6, *family));
-    off.map(|(.., name)| format!("replies of real servers behind NAT are dropped: set {name}=1")).collect()
 }
 
 /// Where the status of services is read from.

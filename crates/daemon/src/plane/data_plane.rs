@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use evenkeel_core::ipc::DataPlaneStatus;
+use evenkeel_core::ipc::{DataPlaneStatus, Finding};
 use evenkeel_core::ipvs::Connection;
 use evenkeel_core::model::{Config, ServiceKey};
 use evenkeel_core::plan::{Services, Step};
@@ -73,6 +73,10 @@ pub trait DataPlane {
     fn unreachable_reason(&self, addr: IpAddr) -> Option<String>;
     /// Its part of the director's status.
     fn status(&mut self) -> DataPlaneStatus;
+    /// What is wrong with it at this moment.
+    fn findings(&mut self) -> Vec<Finding> {
+        Vec::new()
+    }
     /// What it put into the system and removes at stop, for `status`.
     fn installed(&self) -> Vec<String>;
     /// `lvs_sync_daemon`: sends connections to another director (master) or receives them (backup). `is_master`: the
