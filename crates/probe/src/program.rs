@@ -1,14 +1,14 @@
 //! Programs that are run for their exit status, as a user, in a process group of their own, with a time limit.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use evenkeel_core::model::ScriptCommand;
 use evenkeel_sys::signals::send_signal_to_group;
+use evenkeel_sys::trusted_path;
+use evenkeel_sys::user::lookup_ids;
 use nix::sys::signal::Signal;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -18,16 +18,34 @@ const DEFAULT_USER: &str = "keepalived_script";
 /// Time from SIGTERM to SIGKILL.
 const TERM_GRACE: Duration = Duration::from_secs(2);
 
-/// The command that runs a program as its user, in a process group of its own.
+/// The command that runs a program as its user, in a process group of its own. `secure`: `enable_script_security`, with
+/// which root runs only programs that nobody else can change ([`trusted_path`]), and none without a configured user.
 pub fn program_command(script: &ScriptCommand, secure: bool) -> Result<Command, String> {
     let Some((program, arguments)) = script.argv.split_first() else { return Err("the command is empty".into()) };
-    let mut command = Command::new(program);
+    let user = match &script.user {
+        Some((user, group)) => Some(lookup_ids(user, group.as_deref()).map_err(|e| e.to_string())?),
+        None => lookup_ids(DEFAULT_USER, None).ok(),
+    };
+    if secure && user.is_none() {
+        return Err(format!(
+            "not run: enable_script_security is set, and no user is configured: write `script_user USER` in global_defs, \
+             or create the user {DEFAULT_USER}"
+        ));
+    }
+    let mut command = if secure && user.is_some_and(|(uid, _)| uid == 0) {
+        let resolved = trusted_path::resolve_program(program).map_err(|e| {
+            format!(
+                "not run: {e}, and enable_script_security is set: correct owner and mode, or run it as another user"
+            )
+        })?;
+        let mut command = Command::new(resolved);
+        command.arg0(program);
+        command
+    } else {
+        Command::new(program)
+    };
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.process_group(0);
-    let user = match &script.user {
-        Some((user, group)) => Some(evenkeel_sys::user::lookup_ids(user, group.as_deref()).map_err(|e| e.to_string())?),
-        None => evenkeel_sys::user::lookup_ids(DEFAULT_USER, None).ok(),
-    };
     match user {
         Some((uid, gid)) if uid != 0 && script.groups => {
             let name = script.user.as_ref().map_or(DEFAULT_USER, |(name, _)| name);
@@ -36,7 +54,6 @@ pub fn program_command(script: &ScriptCommand, secure: bool) -> Result<Command, 
         Some((uid, gid)) if uid != 0 => {
             command.uid(uid).gid(gid);
         }
-        _ if secure => check_writable_by_root_only(Path::new(program))?,
         _ => {}
     }
     Ok(command)
@@ -106,20 +123,6 @@ impl Drop for RunningProgram {
     }
 }
 
-/// `enable_script_security`: root runs no program that others than root may write to, or in whose path they may write
-/// to a directory.
-fn check_writable_by_root_only(program: &Path) -> Result<(), String> {
-    for part in program.ancestors() {
-        let meta = part.metadata().map_err(|e| format!("{}: {e}", part.display()))?;
-        let others = meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0;
-        if meta.uid() != 0 || others {
-            let why = "is writable by others than root, and enable_script_security is set";
-            return Err(format!("not run: {} {why}", part.display()));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,5 +143,75 @@ mod tests {
             let out = command.stdout(Stdio::piped()).output().await.expect("runs");
             assert_eq!(String::from_utf8_lossy(&out.stdout), "nobody\n", "{groups}");
         }
+    }
+    /// A directory in which root's programs are trusted, and one that another user owns.
+    fn directories(name: &str) -> Option<(std::path::PathBuf, std::path::PathBuf)> {
+        if !evenkeel_sys::user::is_root() {
+            eprintln!("skipped: this test needs root");
+            return None;
+        }
+        let dir = std::path::PathBuf::from(format!("/run/evenkeel-program-{name}-{}", std::process::id()));
+        let home = dir.join("home");
+        std::fs::create_dir_all(&home).expect("writable");
+        std::os::unix::fs::chown(&home, Some(65_533), None).expect("an owner");
+        Some((dir, home))
+    }
+
+    fn write_script(path: &std::path::Path, text: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::write(path, text).expect("writable");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+
+    fn as_root(program: &std::path::Path) -> ScriptCommand {
+        ScriptCommand { argv: vec![program.display().to_string()], user: Some(("root".into(), None)), groups: false }
+    }
+
+    #[tokio::test]
+    async fn root_runs_no_program_that_a_link_leads_to_in_another_users_directory() {
+        let Some((dir, home)) = directories("swap") else { return };
+        write_script(&home.join("check.sh"), "#!/bin/sh\nexit 7\n");
+        std::os::unix::fs::symlink(home.join("check.sh"), dir.join("check")).expect("a link");
+        let command = as_root(&dir.join("check"));
+        let limit = Duration::from_secs(10);
+        let refused = run_program(&command, limit, true).await.expect_err("refused");
+        assert!(refused.contains("/home (it belongs to 65533"), "{refused}");
+        // Checked before every run: the owner changes meanwhile.
+        std::os::unix::fs::chown(&home, Some(0), None).expect("an owner");
+        assert_eq!(run_program(&command, limit, true).await.expect("runs").code(), Some(7));
+        std::os::unix::fs::chown(&home, Some(65_533), None).expect("an owner");
+        assert!(run_program(&command, limit, true).await.is_err());
+        std::fs::remove_dir_all(dir).expect("removed");
+    }
+
+    #[tokio::test]
+    async fn a_program_sees_the_name_that_it_was_configured_with() {
+        let Some((dir, _)) = directories("name") else { return };
+        // A script's $0 is its real path: what lies beside it is found.
+        write_script(&dir.join("real.sh"), "#!/bin/sh\n. \"$(dirname \"$0\")/lib.sh\"\n");
+        std::fs::write(dir.join("lib.sh"), "exit 9\n").expect("writable");
+        std::fs::create_dir(dir.join("links")).expect("writable");
+        std::os::unix::fs::symlink("../real.sh", dir.join("links/check")).expect("a link");
+        let ended = run_program(&as_root(&dir.join("links/check")), Duration::from_secs(10), true).await;
+        assert_eq!(ended.expect("runs").code(), Some(9));
+        // A program that acts by its name (busybox): argv[0] is the configured one.
+        std::os::unix::fs::symlink("/bin/busybox", dir.join("links/false")).expect("a link");
+        if std::path::Path::new("/bin/busybox").exists() {
+            let ended = run_program(&as_root(&dir.join("links/false")), Duration::from_secs(10), true).await;
+            assert_eq!(ended.expect("runs").code(), Some(1));
+        }
+        std::fs::remove_dir_all(dir).expect("removed");
+    }
+
+    #[test]
+    fn without_a_user_no_program_runs_when_scripts_are_secured() {
+        if lookup_ids(DEFAULT_USER, None).is_ok() {
+            eprintln!("skipped: the user {DEFAULT_USER} exists");
+            return;
+        }
+        let command = ScriptCommand { argv: vec!["/bin/true".into()], user: None, groups: false };
+        let refused = program_command(&command, true).expect_err("refused");
+        assert!(refused.contains("script_user"), "{refused}");
+        assert!(program_command(&command, false).is_ok());
     }
 }

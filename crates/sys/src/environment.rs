@@ -4,11 +4,13 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fs;
 use std::net::IpAddr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use evenkeel_core::config::environment::{Environment, IprouteDirs, ProgramStatus, ReadError};
 use nix::unistd::{AccessFlags, Group, User, access};
+
+use crate::trusted_path::{self, PathError};
 
 /// This host. Lookups are cached, because thousands of lines may ask for the same interface or user.
 #[derive(Default)]
@@ -135,7 +137,13 @@ impl Environment for HostEnvironment {
             Ok(_) => {}
             Err(e) => return ProgramStatus::Unusable(e.to_string()),
         }
-        find_unsafe_component(&full).unwrap_or(ProgramStatus::Safe)
+        match full.to_str().map(trusted_path::resolve_program) {
+            Some(Err(PathError::Untrusted { element, owner, mode })) => {
+                ProgramStatus::Unsafe { element: element.display().to_string(), owner, mode }
+            }
+            Some(Err(PathError::Unusable(reason))) => ProgramStatus::Unusable(reason),
+            Some(Ok(_)) | None => ProgramStatus::Safe,
+        }
     }
 
     fn is_on_link(&self, addr: IpAddr) -> Option<bool> {
@@ -161,25 +169,6 @@ fn find_program(path: &str) -> Option<PathBuf> {
     }
     let dirs = std::env::var_os("PATH")?;
     std::env::split_paths(&dirs).map(|d| d.join(path)).find(|p| access(p, AccessFlags::X_OK).is_ok() && p.is_file())
-}
-
-/// The first component of a path, after symbolic links, that another user than root can change. In a directory with the
-/// sticky bit nobody can replace files of other users.
-fn find_unsafe_component(path: &Path) -> Option<ProgramStatus> {
-    let real = path.canonicalize().ok()?;
-    let mut components: Vec<&Path> = real.ancestors().collect();
-    components.reverse();
-    for component in components {
-        let meta = fs::symlink_metadata(component).ok()?;
-        let mode = meta.mode() & 0o7777;
-        let sticky = meta.is_dir() && mode & 0o1000 != 0;
-        let by_group = mode & 0o020 != 0 && meta.gid() != 0;
-        if meta.uid() != 0 || ((by_group || mode & 0o002 != 0) && !sticky) {
-            let owner = User::from_uid(meta.uid().into()).ok().flatten().map_or(meta.uid().to_string(), |u| u.name);
-            return Some(ProgramStatus::Unsafe { element: component.display().to_string(), owner, mode });
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ pub(crate) const CARRIER_EVENTS: &str =
     "the link state comes from the kernel's carrier events; current drivers need no polling";
 pub(crate) const INSTANCE_FILE_NAMES: &str =
     "`--instance NAME` puts the name into the paths of pid files, sockets and dumps";
-pub(crate) const SCRIPT_PATHS_AS_WRITTEN: &str =
-    "scripts always run by the path as written; the security check follows symbolic links";
+pub(crate) const SCRIPT_PATHS_AS_WRITTEN: &str = "scripts run by the path as written; with `enable_script_security`, as root, by the path without links, and argv[0] is the path \
+     as written";
 pub(crate) const SERVICE_PER_ADDRESS: &str = "each address of a group is a service of its own, at no extra cost; for one service over many \
      addresses write `member` in a `virtual_server fwmark`";
 pub(crate) const VRRP_SOCKET_BUFFERS: &str = "a socket receives only adverts of its own virtual routers and is read in real time, so that the \

@@ -33,9 +33,12 @@ pub(super) const KEYWORDS: &[Keyword] = &[
        "Send no mail when a single checker changes its state, only when a real server is added or removed."),
     kw("script_user", Args::User, "the user keepalived_script if it exists, else the daemon's user", "v1.3.0",
        "Default user and group of scripts; a `:` before the group adds the user's supplementary groups.")
-       .differs("without it and without a user keepalived_script, scripts run as the daemon's user"),
+       .differs("without it and without a user keepalived_script, scripts run as root, but none at all with \
+        `enable_script_security`"),
     kw("enable_script_security", Args::Flag, "off", "v1.3.0",
-       "Do not run scripts as root if a user other than root can modify any part of their path."),
+       "Run a script as root only if nobody but root can change it: every directory and symbolic link that its path \
+        passes, the file, and the interpreter of its first line belong to root and are writable by nobody else. Checked \
+        before every run. Without a user for scripts none runs."),
     kw("set_supplementary_groups", Args::Bool, "off", "unreleased",
        "Run scripts with the supplementary groups of their user."),
     kw("use_symlink_paths", Args::Bool, "off", "v2.3.0",
