@@ -28,7 +28,7 @@ fn check_attachment(net: &Net, attachment: &str) {
     net.wait_state("d1", "V", State::Master);
     let attachments = net.status("d1").expect("answers").dataplane.attachments;
     assert!(
-        attachments.len() == 1 && attachments[0].0 == "eth0" && attachments[0].1.starts_with(attachment),
+        attachments.len() == 1 && attachments[0].device == "eth0" && attachments[0].mode.starts_with(attachment),
         "{attachments:?}"
     );
     eventually("the first answer", TEST_TIMEOUT, || request(net).ok());
@@ -240,7 +240,10 @@ fn native_xdp_carries_vlans() {
         eventually("an answer", TEST_TIMEOUT, || ask().ok());
     }
     let attachments = net.status("d1").expect("answers").dataplane.attachments;
-    assert!(attachments.contains(&("eth0".to_owned(), "native XDP".to_owned())), "{attachments:?}");
+    assert!(
+        attachments.iter().any(|a| (a.device.as_str(), a.mode.as_str()) == ("eth0", "native XDP")),
+        "{attachments:?}"
+    );
     let received = || {
         let path = "/sys/class/net/eth0.100/statistics/rx_packets";
         let seen =

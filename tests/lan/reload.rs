@@ -111,10 +111,11 @@ fn attachments_follow_the_configuration() {
     let rest = vrrp_instance(100, "version 3\nadvert_int 0.1") + &virtual_server("", &[]);
     let pid = net.start_daemon("d1", &(with("tc") + &rest));
     let attachments = || net.status("d1").expect("answers").dataplane.attachments;
-    assert!(attachments()[0].1.starts_with("tc ("), "{:?}", attachments());
+    assert!(attachments()[0].mode.starts_with("tc ("), "{:?}", attachments());
     net.write_config("d1", &(with("generic") + &rest));
     net.reload("d1");
-    assert_eq!(attachments(), [("eth0".to_owned(), "generic XDP".to_owned())]);
+    assert_eq!(attachments()[0].mode, "generic XDP");
+    assert_eq!(attachments().len(), 1);
     let link = net.lan.ip("d1", "link show eth0").expect("lists");
     assert!(link.contains("xdpgeneric"), "{link}");
     // The next daemon has no services: it removes the services and attachments that were left.

@@ -141,8 +141,8 @@ impl<'a> Demo<'a> {
         self.report.elected_master = "d1".into();
         self.report.election_ms = started.elapsed().as_millis() as u64;
         self.print_mastership("d1");
-        for (dev, mode) in self.status("d1").map(|s| s.dataplane.attachments).unwrap_or_default() {
-            self.print_step(&format!("the packet path of d1 is attached to {dev} by {mode}"));
+        for a in self.status("d1").map(|s| s.dataplane.attachments).unwrap_or_default() {
+            self.print_step(&format!("the packet path of d1 is attached to {} by {}", a.device, a.mode));
         }
         Ok(pids)
     }

@@ -120,8 +120,14 @@ fn format_data_plane(d: &DataPlaneStatus, p: &Palette) -> String {
         t += &format!("  external changes repaired: {}\n", d.repaired);
     }
     if !d.attachments.is_empty() {
-        let attachments: Vec<String> = d.attachments.iter().map(|(dev, mode)| format!("{dev} by {mode}")).collect();
+        let attachments: Vec<String> = d.attachments.iter().map(|a| format!("{} by {}", a.device, a.mode)).collect();
         t += &format!("\npacket path  {}{reused}\n", attachments.join(", "));
+        for a in d.attachments.iter().filter(|a| !a.reason.is_empty()) {
+            t += &format!("  {}: {}\n", a.device, a.reason);
+        }
+        for left in &d.devices_left_alone {
+            t += &format!("  {} is left alone: {}\n", left.device, left.reason);
+        }
         let counters: Vec<String> =
             d.packet_counters.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} {n}")).collect();
         if !counters.is_empty() {

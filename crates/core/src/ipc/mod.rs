@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 pub use finding::{Finding, Severity};
 pub use status::{
-    BfdStatus, CheckLoad, CheckStatus, DataPlaneStatus, HealthTransition, InstanceStatus, NotificationStatus,
-    ScriptStatus, ServerStatus, ServiceStatus, SorryServerStatus, Status, TrackedStatus,
+    AttachmentStatus, BfdStatus, CheckLoad, CheckStatus, DataPlaneStatus, DeviceLeftAlone, HealthTransition,
+    InstanceStatus, NotificationStatus, ScriptStatus, ServerStatus, ServiceStatus, SorryServerStatus, Status,
+    TrackedStatus,
 };
 
 use crate::overrides::Override;

@@ -306,8 +306,10 @@ pub struct DataPlaneStatus {
     pub drift: Vec<String>,
     /// How many external changes have been reverted.
     pub repaired: u64,
-    /// The devices that the packet path is attached to: (device, mode).
-    pub attachments: Vec<(String, String)>,
+    /// The devices that the packet path is attached to.
+    pub attachments: Vec<AttachmentStatus>,
+    /// The devices that might have an attachment and have none.
+    pub devices_left_alone: Vec<DeviceLeftAlone>,
     /// Packets by what the packet path did with them and why: (counter, packets).
     pub packet_counters: Vec<(String, u64)>,
     /// The number of entries of the connection table.
@@ -316,4 +318,24 @@ pub struct DataPlaneStatus {
     pub maps_reused: bool,
     /// Why there is no data plane.
     pub error: Option<String>,
+}
+
+/// An attachment of the packet path to a device.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct AttachmentStatus {
+    /// The device.
+    pub device: String,
+    /// How the program is attached: `native XDP`, `generic XDP`, `tc (tcx)` or `tc (clsact)`.
+    pub mode: String,
+    /// Why the device has an attachment.
+    pub reason: String,
+}
+
+/// A device that the packet path is not attached to, although packets might come in by it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DeviceLeftAlone {
+    /// The device.
+    pub device: String,
+    /// Why it has no attachment.
+    pub reason: String,
 }

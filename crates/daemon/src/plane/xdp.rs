@@ -2,19 +2,23 @@
 
 use std::net::IpAddr;
 
-use evenkeel_core::ipc::DataPlaneStatus;
+use evenkeel_core::ipc::{AttachmentStatus, DataPlaneStatus};
 use evenkeel_core::ipvs::Connection;
 use evenkeel_core::model::Config;
 use evenkeel_core::plan::{Services, Step};
 use evenkeel_sys::bpf::conn_table::ConnEntry;
 use evenkeel_sys::bpf::packet_path::DEFAULT_CONNS;
-use evenkeel_sys::bpf::{Attachments, ServiceRecord, XdpPlane};
+use evenkeel_sys::bpf::{AttachMode, Attachments, ServiceRecord, XdpPlane};
 use evenkeel_sys::netlink::Netlink;
 use evenkeel_sys::nexthop::NextHopResolver;
 use evenkeel_sys::{Error, Result};
 
 use super::attachments::{vlan_tag_errors, wanted_attachments};
 use super::data_plane::{DataPlane, PlaneKind, PlaneObservation, PlanePaths, UpdateReason};
+
+fn attachment_status((device, mode): (&str, AttachMode)) -> AttachmentStatus {
+    AttachmentStatus { device: device.to_owned(), mode: mode.to_string(), ..AttachmentStatus::default() }
+}
 
 /// The loaded packet path.
 pub struct XdpDataPlane {
@@ -142,7 +146,7 @@ impl DataPlane for XdpDataPlane {
         let maps = self.plane.maps();
         DataPlaneStatus {
             kind: PlaneKind::Xdp.name().to_owned(),
-            attachments: self.attachments.iter().map(|(dev, mode)| (dev.to_owned(), mode.to_string())).collect(),
+            attachments: self.attachments.iter().map(attachment_status).collect(),
             packet_counters: maps.packet_counters().into_iter().map(|(n, c)| (n.to_owned(), c)).collect(),
             conn_capacity: maps.conn_capacity(),
             maps_reused: self.plane.packet_path.reused_maps,
