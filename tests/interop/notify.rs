@@ -46,7 +46,7 @@ fn notify_config(script: &str, dir: &Path) -> String {
          notify_fault \"{script} f\"\nnotify_stop \"{script} s\"\n"
     );
     format!(
-        "global_defs {{\n script_user root\n enable_script_security\n vrrp_notify_fifo {}/fifo\n}}\n{}",
+        "global_defs {{\n script_user root\n vrrp_notify_fifo {}/fifo\n}}\n{}",
         dir.display(),
         vrrp_instance(150, &notify)
     )
@@ -98,7 +98,7 @@ fn a_removed_instance_is_notified_as_deleted_and_servers_as_up_and_down() {
     let reader = read_fifo(&net, "d1", &dir);
     let text = |instance: &str| {
         format!(
-            "global_defs {{\n script_user root\n enable_script_security\n connection_table_size 16384\n notify_fifo {}/fifo\n}}\n\
+            "global_defs {{\n script_user root\n connection_table_size 16384\n notify_fifo {}/fifo\n}}\n\
              {instance}virtual_server 192.168.1.100 80 {{\n delay_loop 0.3\n delay_before_retry 0.1\n retry 1\n warmup 0\n connect_timeout 1\n \
              lvs_sched rr\n lvs_method DR\n protocol TCP\n real_server 192.168.1.11 80 {{\n  notify_up \"{script} up\"\n  notify_down \"{script} down\"\n  \
              TCP_CHECK {{\n   connect_port 81\n  }}\n }}\n}}\n",
@@ -124,7 +124,7 @@ fn a_removed_instance_is_notified_as_deleted_and_servers_as_up_and_down() {
 fn sync_group_config(script: &str, dir: &Path) -> String {
     let times = "version 3\nadvert_int 0.2\n";
     format!(
-        "global_defs {{\n script_user root\n enable_script_security\n vrrp_notify_fifo {}/fifo\n}}\n\
+        "global_defs {{\n script_user root\n vrrp_notify_fifo {}/fifo\n}}\n\
          vrrp_sync_group G {{\n group {{\n  V\n  W\n }}\n notify \"{script} any\"\n notify_master \"{script} m\"\n \
          notify_fault \"{script} f\"\n}}\n{}\
          vrrp_instance W {{\n interface w0\n virtual_router_id 52\n priority 120\n {times} virtual_ipaddress {{\n  10.9.0.100/24\n }}\n}}\n",

@@ -1,6 +1,7 @@
 //! Robustness: malformed packets and unknown VRIDs, systemd notification, and a log that blocks.
 
 use std::net::IpAddr;
+use std::process::Command;
 
 use evenkeel_core::model::{Auth, Transport, Vrid, VrrpVersion};
 use evenkeel_core::vrrp::State;
@@ -10,7 +11,7 @@ use evenkeel_core::vrrp::packet::{
 use evenkeel_sys::netlink::Netlink;
 use evenkeel_sys::wire::VrrpSocket;
 use evenkeel_testkit::lan::eventually;
-use evenkeel_tests::{Net, TEST_TIMEOUT, vrrp_instance};
+use evenkeel_tests::{Net, TEST_TIMEOUT, virtual_server, vrrp_instance};
 
 #[test]
 fn malformed_packets_and_unknown_vrids_are_counted_and_harmless() {
@@ -142,4 +143,20 @@ fn a_log_that_blocks_does_not_delay_a_fail_over() {
     eventually("d2 takes over again", TEST_TIMEOUT, || {
         net.has_address("d2", evenkeel_testkit::demo_network::VIP).then_some(())
     });
+}
+
+#[test]
+fn nobody_else_can_take_a_lock_of_ours() {
+    use std::os::unix::process::CommandExt;
+    let Some(net) = Net::new("locks") else { return };
+    net.start_daemon("d1", &(vrrp_instance(100, "") + &virtual_server("", &[("192.168.1.11", "weight 1")])));
+    let instance = net.lan.instance("d1");
+    let (run, pins) = (evenkeel_sys::paths::run_dir(&instance), evenkeel_sys::paths::bpf_dir(&instance));
+    assert!(run.join("lock").exists() && pins.join("settings").exists());
+    for path in [run.clone(), run.join("lock"), pins.clone(), run.parent().expect("a parent").to_owned()] {
+        let mut command = Command::new("flock");
+        let ended = command.args(["-n", "-s"]).arg(&path).arg("true").uid(65_533).gid(65_533).output();
+        let stderr = String::from_utf8_lossy(&ended.expect("flock runs").stderr).into_owned();
+        assert!(stderr.contains("Permission denied"), "{}: {stderr}", path.display());
+    }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use evenkeel_sys::fsutil::create_private_dir;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::args::Args;
@@ -25,7 +26,7 @@ pub struct InstanceLock {
 /// Acquires the lock of this instance and writes the pid files.
 pub fn acquire(args: &Args) -> anyhow::Result<InstanceLock> {
     let run_dir = args.run_dir();
-    fs::create_dir_all(&run_dir).with_context(|| format!("create {}", run_dir.display()))?;
+    create_private_dir(&run_dir)?;
     let lock = lock_file(&run_dir.join("lock"), &args.instance)?;
     let pid = std::process::id();
     let pid_files: Vec<PathBuf> = [args.pid_file()].into_iter().chain(args.extra_pid_files().cloned()).collect();

@@ -20,6 +20,11 @@ pub fn lookup_ids(user: &str, group: Option<&str>) -> Result<(u32, u32)> {
     Ok((u.uid.as_raw(), gid.as_raw()))
 }
 
+/// The number of the effective user.
+pub fn effective_id() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
 /// True if the effective user is root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use evenkeel_sys::fsutil::create_private_dir;
 use evenkeel_sys::paths;
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +32,7 @@ impl AppliedChanges {
     pub fn save(&self, instance: &str) -> Result<()> {
         let file = state_file(instance);
         let dir = paths::run_dir(instance);
-        fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+        create_private_dir(&dir)?;
         fs::write(&file, serde_json::to_vec(self)?).with_context(|| format!("write {}", file.display()))
     }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
+use crate::fsutil::create_private_dir;
 use crate::{Context, Result};
 
 /// All maps of the packet path, by their names in the program and in the pin directory.
@@ -45,14 +46,14 @@ pub(super) fn pinned_name(name: &OsStr) -> Option<&'static str> {
     PINNED_MAPS.iter().find(|m| **m == map_name(name)).copied()
 }
 
-/// Creates the pin directory. Mounts the BPF file system first if it is not mounted, as `tc` and `bpftool` do.
+/// Creates the pin directory. Mounts the BPF file system first if it is not mounted, as `tc` and `bpftool` do, but for root alone.
 pub(super) fn create_pin_dir(dir: &Path) -> Result<()> {
     let root = Path::new("/sys/fs/bpf");
     if dir.starts_with(root) && statfs(root).is_ok_and(|s| s.filesystem_type() != BPF_FS_MAGIC) {
-        mount(Some("bpf"), root, Some("bpf"), MsFlags::empty(), None::<&str>)
+        mount(Some("bpf"), root, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
             .context(|| format!("mount the BPF file system on {}", root.display()))?;
     }
-    fs::create_dir_all(dir).context(|| format!("create directory {}", dir.display()))
+    create_private_dir(dir)
 }
 
 /// Removes the pins of maps that another version had and this version does not have.
