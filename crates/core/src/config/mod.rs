@@ -17,6 +17,7 @@
 //! - `diag.rs` is a diagnostic, with our severity and with what keepalived reports ([`diag::KeepalivedVerdict`]);
 //!   `codes.rs` explains each code.
 //! - `environment.rs` is what the language asks of the machine: files, interfaces, users.
+//! - `redact.rs` keeps passwords and keys out of diagnostics.
 //! - `manual.rs` makes the reference pages of the registry, and `fmt.rs` formats a file.
 //!
 //! The language is that of keepalived.conf(5), with additions that the registry marks.
@@ -34,6 +35,7 @@ mod lower;
 mod manual;
 mod parsed;
 mod read;
+mod redact;
 mod source;
 #[doc(hidden)]
 pub mod stages;
@@ -79,6 +81,8 @@ pub fn parse(name: &str, text: String, environment: &dyn Environment, options: &
     let config = lower::lower(&typed, environment, &iproute_dirs, &mut diagnostics);
     diagnostics.sort_by_key(|d| (sources.written_location(d.span).span, d.span));
     diagnostics.dedup();
+    let redactor = redact::Redactor::new(&sources);
+    let diagnostics = diagnostics.into_iter().map(|d| d.redacted(&redactor)).collect();
     Parsed { config, typed, diagnostics, sources }
 }
 

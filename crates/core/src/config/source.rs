@@ -133,6 +133,18 @@ impl Sources {
         t.text.get((span.start - t.start) as usize..span.end.saturating_sub(t.start) as usize).unwrap_or("")
     }
 
+    /// The line of a location.
+    pub(crate) fn line(&self, span: Span) -> &str {
+        let Some(t) = self.text_at(span.start) else { return "" };
+        let line = t.line_number((span.start - t.start).min(t.text.len() as u32));
+        t.text.get(t.line_start(line)..t.line_start(line + 1)).unwrap_or("").trim_end_matches(['\r', '\n'])
+    }
+
+    /// All texts.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.texts.iter().map(|t| t.text.as_str())
+    }
+
     /// The word that includes the file of a location; `None` for the main file.
     pub fn included_from(&self, span: Span) -> Option<Span> {
         self.text_at(span.start)?.included_from

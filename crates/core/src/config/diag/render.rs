@@ -2,6 +2,7 @@
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 
+use super::super::redact::Redactor;
 use super::super::{Sources, Span};
 use super::{Diagnostic, Severity};
 
@@ -19,9 +20,11 @@ impl Diagnostic {
             Severity::Warning => Level::WARNING,
         };
         let expanded = sources.written_location(self.span).expanded_line;
-        let expanded = expanded.map(|line| format!("the line expands to `{}`", truncate_line(&line)));
+        let redactor = Redactor::new(sources);
+        let expanded =
+            expanded.map(|line| format!("the line expands to `{}`", truncate_line(&redactor.redact_lines(&line))));
         let title = level.primary_title(self.message.as_str()).id(self.code);
-        let mut group: Group<'_> = title.elements(snippets(self.labelled_spans(sources), sources));
+        let mut group: Group<'_> = title.elements(snippets(self.labelled_spans(sources), sources, &redactor));
         if let Some(expanded) = &expanded {
             group = group.element(Level::NOTE.message(expanded.as_str()));
         }
@@ -72,14 +75,19 @@ impl Diagnostic {
         v["message"] = self.message.as_str().into();
         v["label"] = self.label.as_str().into();
         v["help"] = self.help.as_deref().into();
-        v["expanded"] = sources.written_location(self.span).expanded_line.into();
+        let expanded = sources.written_location(self.span).expanded_line;
+        v["expanded"] = expanded.map(|line| Redactor::new(sources).redact_lines(&line).into_owned()).into();
         v["notes"] = notes.into();
         v
     }
 }
 
 /// The snippets that show the spans: one for spans that are near each other in one file.
-fn snippets<'a>(mut spans: Vec<LabelledSpan<'a>>, sources: &'a Sources) -> Vec<Snippet<'a, Annotation<'a>>> {
+fn snippets<'a>(
+    mut spans: Vec<LabelledSpan<'a>>,
+    sources: &'a Sources,
+    redactor: &Redactor<'_>,
+) -> Vec<Snippet<'a, Annotation<'a>>> {
     let mut snippets = Vec::new();
     while let Some(&(first, ..)) = spans.first() {
         let (name, _, start) = sources.containing_text(first);
@@ -93,7 +101,11 @@ fn snippets<'a>(mut spans: Vec<LabelledSpan<'a>>, sources: &'a Sources) -> Vec<S
             .filter(|s| is_near(s))
             .fold(first, |all, s| Span { start: all.start.min(s.start), end: all.end.max(s.end) });
         let (start, line, text) = sources.lines_around(covered);
-        let mut snippet = Snippet::source(text).line_start(line).path(if name.is_empty() { None } else { Some(name) });
+        let mut snippet = Snippet::source(redactor.redact_lines(text)).line_start(line).path(if name.is_empty() {
+            None
+        } else {
+            Some(name)
+        });
         spans.retain(|(span, kind, label)| {
             if !is_near(span) {
                 return true;
