@@ -192,3 +192,45 @@ fn routes_and_rules_are_restored_unless_they_are_not_tracked() {
     eventually("master again", TEST_TIMEOUT, || state().filter(|(s, _)| *s == State::Master));
     assert!(there("10.6.0.0/16 via"));
 }
+
+/// What the host has stays behind what the daemon adds, and comes back when the daemon goes: a default route, the route
+/// of the interface's network, a rule. Rules without a preference get keepalived's, so that none is added twice.
+#[test]
+fn what_the_host_has_is_never_replaced_or_removed() {
+    let Some(net) = Net::directors("interop-host-routes") else { return };
+    let host =
+        ["route add default via 192.168.1.1", "addr add 10.1.1.1/24 dev eth0", "rule add from 10.2.0.0/16 table 5"];
+    for command in host {
+        net.lan.ip("d1", command).expect("added");
+    }
+    let statics = "static_rules {\nfrom 10.30.0.0/16 table 1\nfrom 10.31.0.0/16 table 1 priority 77\n}\n";
+    let more = "advert_int 0.2\nversion 3\nvirtual_routes {\ndefault via 192.168.1.1 dev eth0\n\
+        192.168.1.0/24 dev eth0 src 192.168.1.100\n10.9.0.0/16 via 192.168.1.1 or 192.168.1.11\n}\n\
+        virtual_rules {\nfrom 10.32.0.0/16 table 2\nfrom 10.33.0.0/16 table 2\n}";
+    let config = format!("{statics}{}", vrrp_instance(150, more));
+    let shown = || ["-4 route", "-4 rule", "-4 -br addr"].map(|c| net.lan.ip("d1", c).expect("shown"));
+    let before = shown();
+    let life = |pid: Pid| {
+        let complete =
+            |s: &[String; 3]| s[2].contains("192.168.1.100") && s[1].contains("10.33") && s[0].contains("10.9");
+        let master = eventually("master", TEST_TIMEOUT, || Some(shown()).filter(complete));
+        // The kernel forgets the routes of a device that goes down, the host's too.
+        net.lan.ip("d1", "link set eth0 down").expect("down");
+        eventually("no address", TEST_TIMEOUT, || (!shown()[2].contains("192.168.1.100")).then_some(()));
+        net.lan.ip("d1", "link set eth0 up").expect("up");
+        net.lan
+            .ip("d1", "route add default via 192.168.1.1 metric 0")
+            .or_else(|_| net.lan.ip("d1", "route"))
+            .expect("a route");
+        let again = eventually("master again", TEST_TIMEOUT, || Some(shown()).filter(|s| complete(s) && *s == master));
+        net.lan.signal(pid, Signal::SIGTERM).expect("stops");
+        eventually("all is as before", TEST_TIMEOUT, || (shown() == before).then_some(()));
+        [master, again]
+    };
+    let Some(keepalived) = start_keepalived(&net, "d1", &config) else { return };
+    let keepalived = life(keepalived);
+    let daemon = net.start_daemon("d1", &config);
+    let source = eventually("a source", TEST_TIMEOUT, || net.instance("d1", "V")?.source_address);
+    assert_eq!(source.to_string(), "192.168.1.2", "the primary address, not the lowest one");
+    assert_eq!(life(daemon), keepalived);
+}

@@ -29,7 +29,7 @@ pub use global::{
 pub use mail::{Login, Mail, MailTls};
 pub use notify::{NotifyConfig, ScriptCommand};
 pub use real_server::{NameQuery, NamedServer, NamedServers, RealServer, SorryServer, Weight};
-pub use route::{Encap, NextHop, Prefix, RoutePlacement, RouteSpec, RuleAction, RuleSpec};
+pub use route::{Encap, NextHop, Prefix, RTPROT_KEEPALIVED, RoutePlacement, RouteSpec, RuleAction, RuleSpec};
 pub use service::{MarkRule, Persistence, PersistenceEngine, Protocol, RemovalPolicy, ServerKey, ServiceKey};
 pub use track::{ParamMatch, Track, TrackFile, TrackProcess, TrackResult, TrackedObject, VrrpScript};
 pub use tuning::Tuning;

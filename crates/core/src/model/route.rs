@@ -49,11 +49,13 @@ pub struct NextHop {
     pub encap: Option<Encap>,
 }
 
+/// The routing protocol of the daemon's routes and rules (RTPROT_KEEPALIVED of linux/rtnetlink.h), unless the file has
+/// another one. It tells them from those of others, also after a restart.
+pub const RTPROT_KEEPALIVED: u8 = 18;
+
 /// What happens if a route to the same destination exists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RoutePlacement {
-    /// The new route replaces it.
-    Replace,
     /// The new route is not added.
     Add,
     /// The new route is added after it.

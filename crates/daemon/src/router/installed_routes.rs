@@ -11,11 +11,21 @@ pub struct InstalledRoutes {
     pub routes: Vec<RouteSpec>,
     /// Rules, likewise.
     pub rules: Vec<RuleSpec>,
+    /// Routes and rules of the lists above that were there before with the same protocol, which is not ours: they are
+    /// not removed.
+    pub found: (Vec<RouteSpec>, Vec<RuleSpec>),
     /// The configured routes and rules were added once to the lists above: an earlier daemon may have left any of them.
     pub leftovers_added: bool,
     /// Routes and rules with `no_track` that somebody else deleted. They are not installed again before the next
     /// transition.
     pub released: (Vec<RouteSpec>, Vec<RuleSpec>),
+}
+
+/// Removes an item from a list. False if the list does not have it.
+pub fn remove_item<T: PartialEq>(list: &mut Vec<T>, item: &T) -> bool {
+    let before = list.len();
+    list.retain(|i| i != item);
+    list.len() != before
 }
 
 /// Removes deleted items from the list, so that they are installed again; those with `no_track` stay in it and are

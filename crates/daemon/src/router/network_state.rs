@@ -126,8 +126,8 @@ impl RouterThread {
         groups
     }
 
-    /// The source address of an instance's adverts: the configured one; otherwise the first address of its interface
-    /// that is not virtual, over IPv6 the first link-local one (RFC 9568, 5.1.2.1).
+    /// The source address of an instance's adverts: the configured one; otherwise the interface's primary address, which is
+    /// the first one in the kernel's order that is not virtual, over IPv6 the first link-local one (RFC 9568, 5.1.2.1).
     fn source_address(&self, cfg: &VrrpInstance, vips: &HashSet<IpAddr>) -> Option<IpAddr> {
         if let Some(source) = cfg.source_address {
             let exists = || self.observed.addresses.values().any(|a| a.addr == source);
@@ -135,10 +135,8 @@ impl RouterThread {
         }
         let index = self.observed.links.get(&cfg.interface)?.index;
         let is_candidate = |a: &IpAddr| Family::from_addr(*a) == cfg.family && (a.is_ipv4() || is_link_local(a));
-        let candidates = || {
-            let usable = self.observed.addresses.values().filter(move |a| a.ifindex == index && a.usable);
-            usable.map(|a| a.addr).filter(is_candidate)
-        };
+        let in_order = self.observed.addresses_in_order.get(&index).map_or(&[][..], Vec::as_slice);
+        let candidates = || in_order.iter().copied().filter(is_candidate);
         let own = candidates().find(|a| !vips.contains(a));
         // An address owner's virtual addresses are the interface's own.
         own.or_else(|| (cfg.priority == 255).then(|| candidates().next()).flatten())

@@ -15,6 +15,8 @@ pub struct Observation {
     pub links: BTreeMap<String, Link>,
     /// Addresses by interface index, address and prefix length.
     pub addresses: BTreeMap<(u32, IpAddr, u8), InterfaceAddr>,
+    /// The usable addresses of each device in the kernel's order: of IPv4 the primary ones first.
+    pub addresses_in_order: BTreeMap<u32, Vec<IpAddr>>,
     /// Interface indexes of the devices that forward IPv6: their neighbour advertisements have the router flag.
     pub ipv6_forwarding: BTreeSet<u32>,
 }
@@ -25,8 +27,13 @@ impl Observation {
         let links: BTreeMap<String, Link> = netlink.links()?.into_iter().map(|l| (l.name.clone(), l)).collect();
         let forwarding = links.values().filter(|l| netns::is_ipv6_forwarding(&l.name));
         let ipv6_forwarding = forwarding.map(|l| l.index).collect();
-        let addresses = netlink.addresses()?.into_iter().map(|a| ((a.ifindex, a.addr, a.prefix_len), a)).collect();
-        Ok(Observation { links, addresses, ipv6_forwarding })
+        let all = netlink.addresses()?;
+        let mut addresses_in_order: BTreeMap<u32, Vec<IpAddr>> = BTreeMap::new();
+        for a in all.iter().filter(|a| a.usable) {
+            addresses_in_order.entry(a.ifindex).or_default().push(a.addr);
+        }
+        let addresses = all.into_iter().map(|a| ((a.ifindex, a.addr, a.prefix_len), a)).collect();
+        Ok(Observation { links, addresses, addresses_in_order, ipv6_forwarding })
     }
 
     /// Whether a virtual address exists on its device.

@@ -3,11 +3,11 @@
 //! They are installed after the addresses that they need and removed before them, because the kernel deletes routes
 //! with the address that they use. What somebody else deletes is installed again, unless it has `no_track`.
 
-use evenkeel_core::model::{RouteSpec, RuleSpec, TrackedObject};
+use evenkeel_core::model::{RTPROT_KEEPALIVED, RouteSpec, RuleSpec, TrackedObject};
 use evenkeel_core::vrrp::State;
 use evenkeel_sys::netlink::Deletion;
 
-use super::installed_routes::{InstalledRoutes, take_removed};
+use super::installed_routes::{InstalledRoutes, remove_item, take_removed};
 use super::thread::{RouterEntry, RouterThread};
 
 impl RouterThread {
@@ -38,14 +38,21 @@ impl RouterThread {
         // As for addresses: what an earlier daemon left stays until a master is seen.
         let (routes, rules) = self.wanted_routes(|e| e.keeps_found_addresses || e.router.state() == State::Master);
         if !std::mem::replace(&mut self.installed.leftovers_added, true) {
+            // With another protocol they cannot be told from those of others, and stay.
             for e in &self.entries {
-                self.installed.routes.extend_from_slice(&e.router.config().routes);
-                self.installed.rules.extend_from_slice(&e.router.config().rules);
+                let config = e.router.config();
+                let own_routes = config.routes.iter().filter(|r| r.protocol == RTPROT_KEEPALIVED);
+                let own_rules = config.rules.iter().filter(|r| r.protocol == RTPROT_KEEPALIVED);
+                self.installed.routes.extend(own_routes.cloned());
+                self.installed.rules.extend(own_rules.cloned());
             }
         }
         let (gone, stay) = std::mem::take(&mut self.installed.rules).into_iter().partition(|r| !rules.contains(r));
         self.installed.rules = stay;
         for r in gone {
+            if remove_item(&mut self.installed.found.1, &r) {
+                continue;
+            }
             match self.netlink.remove_rule(&r) {
                 Ok(true) => tracing::info!("removed rule {r}"),
                 Ok(false) => {}
@@ -55,6 +62,9 @@ impl RouterThread {
         let (gone, stay) = std::mem::take(&mut self.installed.routes).into_iter().partition(|r| !routes.contains(r));
         self.installed.routes = stay;
         for r in gone {
+            if remove_item(&mut self.installed.found.0, &r) {
+                continue;
+            }
             match self.netlink.remove_route(&r, &self.observed.links) {
                 Ok(true) => tracing::info!("removed route {r}"),
                 Ok(false) => {}
@@ -109,6 +119,9 @@ impl RouterThread {
                 Ok(added) if !is_installed => {
                     tracing::info!("{} route {r}", if added { "added" } else { "kept" });
                     self.installed.released.0.retain(|l| *l != r);
+                    if !added && r.protocol != RTPROT_KEEPALIVED {
+                        self.installed.found.0.push(r.clone());
+                    }
                     self.installed.routes.push(r);
                 }
                 Ok(_) => {}
@@ -133,6 +146,9 @@ impl RouterThread {
                 Ok(added) => {
                     tracing::info!("{} rule {r}", if added { "added" } else { "kept" });
                     self.installed.released.1.retain(|l| *l != r);
+                    if !added && r.protocol != RTPROT_KEEPALIVED {
+                        self.installed.found.1.push(r.clone());
+                    }
                     self.installed.rules.push(r);
                 }
                 Err(e) => tracing::error!("{e}"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use evenkeel_core::model::{Family, NextHop, RoutePlacement, RouteSpec};
-use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteNextHop, RouteNextHopFlags,
@@ -63,10 +63,10 @@ impl Netlink {
             .and_then(parse_route))
     }
 
-    /// Adds a route. `links` has all devices. Returns false if the route exists and is not to be replaced.
+    /// Adds a route, and leaves all other routes as they are (fib_table_insert(), fib6_add_rt2node()). `links` has all
+    /// devices. Returns false if the same route exists.
     pub fn add_route(&mut self, r: &RouteSpec, links: &LinksByName) -> Result<bool> {
         let placement = match r.placement {
-            RoutePlacement::Replace => NLM_F_REPLACE,
             RoutePlacement::Add => NLM_F_EXCL,
             RoutePlacement::Append => NLM_F_APPEND,
             RoutePlacement::Prepend => 0,

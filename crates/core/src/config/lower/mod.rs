@@ -18,7 +18,7 @@ mod notify;
 mod routing;
 mod vrrp;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use self::vrrp::DefaultWeights;
 use super::value::Section;
@@ -40,6 +40,8 @@ pub(crate) struct LoweringContext<'l> {
     diagnostics: &'l mut Vec<Diagnostic>,
     /// Keywords that [`LoweringContext::report_not_in_force`] has reported.
     reported: HashSet<String>,
+    /// The preferences of rules that have none, by their lines.
+    rule_preferences: BTreeMap<Span, u32>,
     /// The virtual interfaces that the instances lowered so far need.
     vmacs: Vec<Vmac>,
 }
@@ -58,7 +60,18 @@ pub(crate) fn lower(
     };
     let (globals, ssl) = (last_first("global_defs"), last_first("SSL"));
     let (reported, vmacs) = (HashSet::new(), Vec::new());
-    let mut l = LoweringContext { root, globals, ssl, environment, iproute_dirs, diagnostics, reported, vmacs };
+    let rule_preferences = routing::rule_preferences(root);
+    let mut l = LoweringContext {
+        root,
+        globals,
+        ssl,
+        environment,
+        iproute_dirs,
+        diagnostics,
+        reported,
+        rule_preferences,
+        vmacs,
+    };
     let mut global = l.lower_global_defs();
     let mut weights = DefaultWeights::new();
     let scripts = l.lower_scripts(&global, &mut weights);

@@ -7,3 +7,5 @@ mod names;
 mod options;
 mod routes;
 mod rules;
+
+pub(super) use rules::rule_preferences;

@@ -4,8 +4,7 @@ use super::options::parse_number;
 use crate::config::Span;
 use crate::config::lower::LoweringContext;
 
-/// RTPROT_KEEPALIVED of linux/rtnetlink.h.
-pub(super) const RTPROT_KEEPALIVED: u8 = 18;
+pub(super) use crate::model::RTPROT_KEEPALIVED;
 
 /// RT_TABLE_MAIN of linux/rtnetlink.h.
 pub(super) const RT_TABLE_MAIN: u32 = 254;

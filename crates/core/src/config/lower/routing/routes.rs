@@ -133,6 +133,10 @@ impl LoweringContext<'_> {
                 "to" => r.to = parse_net(v),
                 "from" => r.from = parse_net(v),
                 "src" => r.src = parse_net(v).map(|(a, _)| a),
+                // `via A or B`: a second next hop.
+                "via" if hop.via.is_some() => {
+                    r.next_hops.push(NextHop { via: v.parse().ok(), weight: 1, ..NextHop::default() });
+                }
                 "via" => hop.via = v.parse().ok(),
                 "dev" | "oif" => hop.dev = Some(v.to_owned()),
                 "weight" => hop.weight = v.parse().unwrap_or(1),
@@ -190,7 +194,7 @@ fn empty_route(options: OptionList<'_>) -> RouteSpec {
         expires: None,
         ttl_propagate: None,
         preference: None,
-        placement: RoutePlacement::Replace,
+        placement: RoutePlacement::Prepend,
         no_track: false,
     }
 }

@@ -1,5 +1,7 @@
 //! Policy rules: lines of `virtual_rules` and `static_rules` to [`RuleSpec`].
 
+use std::collections::BTreeMap;
+
 use super::names::RTPROT_KEEPALIVED;
 use super::options::{
     IGNORED_OPTIONS, OptionList, option_lines, options_family, options_text, parse_net, parse_number, parse_range,
@@ -7,12 +9,41 @@ use super::options::{
 use crate::config::Span;
 use crate::config::lower::LoweringContext;
 use crate::config::value::Section;
-use crate::model::{RuleAction, RuleSpec};
+use crate::model::{Family, RuleAction, RuleSpec};
+
+/// The preference of the first rule that has none (RULE_START_PRIORITY of keepalived).
+const FIRST_PREFERENCE: u32 = 16_384;
+
+/// The preferences of the rules that have none, by the span of their line: as keepalived counts them down in the order of
+/// the file, for each family. Without a preference the kernel would choose another one each time, so that the same rule
+/// could be added again.
+pub(crate) fn rule_preferences(root: &Section) -> BTreeMap<Span, u32> {
+    let instances = root.sections("vrrp_instance").flat_map(|s| option_lines(s, "virtual_rules"));
+    let has_none = |options: OptionList<'_>| {
+        !options.iter().any(|(n, _)| matches!(n.as_str(), "preference" | "order" | "priority"))
+    };
+    let mut rules: Vec<_> =
+        option_lines(root, "static_rules").chain(instances).filter(|(_, options)| has_none(options)).collect();
+    rules.sort_by_key(|(span, _)| *span);
+    let mut counts: BTreeMap<Family, u32> = BTreeMap::new();
+    let preference = |(span, options): (Span, OptionList<'_>)| {
+        let n = counts.entry(options_family(options)).or_default();
+        *n += 1;
+        (span, FIRST_PREFERENCE.saturating_sub(*n - 1).max(1))
+    };
+    rules.into_iter().map(preference).collect()
+}
 
 impl LoweringContext<'_> {
     /// The rules of a block.
     pub(crate) fn lower_rules(&mut self, s: &Section, keyword: &str) -> Vec<RuleSpec> {
-        option_lines(s, keyword).filter_map(|(span, o)| self.lower_rule(span, o)).collect()
+        option_lines(s, keyword)
+            .filter_map(|(span, o)| {
+                let mut rule = self.lower_rule(span, o)?;
+                rule.preference = rule.preference.or_else(|| self.rule_preferences.get(&span).copied());
+                Some(rule)
+            })
+            .collect()
     }
 
     fn lower_rule(&mut self, span: Span, options: OptionList<'_>) -> Option<RuleSpec> {
