@@ -53,6 +53,13 @@ impl Net {
     }
 
     fn build(name: &str, build: fn(&Path) -> anyhow::Result<Lan>) -> Option<Net> {
+        let net = Net::with(name, build)?;
+        net.lan.capture("sw", "br0", "switch");
+        Some(net)
+    }
+
+    /// A network of its own kind, made by `build` with a directory for its files.
+    pub fn with(name: &str, build: fn(&Path) -> anyhow::Result<Lan>) -> Option<Net> {
         if !is_root() {
             return None;
         }
@@ -60,7 +67,6 @@ impl Net {
         let dir = target.join("lan").join(name);
         let _ = fs::remove_dir_all(&dir);
         let lan = build(&dir).unwrap_or_else(|e| panic!("build the network: {e:#}"));
-        lan.capture("sw", "br0", "switch");
         Some(Net { lan })
     }
 

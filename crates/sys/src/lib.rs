@@ -26,6 +26,7 @@ pub mod sched;
 pub mod signals;
 mod sockopt;
 pub mod sysctl;
+pub mod topology;
 pub mod trusted_path;
 pub mod user;
 pub mod wire;

@@ -5,6 +5,7 @@
 mod addresses;
 mod deletions;
 mod encap;
+mod gateways;
 mod links;
 mod monitor;
 mod neighbours;

@@ -35,6 +35,47 @@ impl FromStr for AttachChoice {
     }
 }
 
+/// What `dataplane_interface` says about a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AttachOverride {
+    /// The packet path is attached to it.
+    Attach(AttachChoice),
+    /// It is not.
+    Off,
+}
+
+impl FromStr for AttachOverride {
+    type Err = ();
+    fn from_str(s: &str) -> Result<Self, ()> {
+        if s == "off" { Ok(AttachOverride::Off) } else { s.parse().map(AttachOverride::Attach) }
+    }
+}
+
+/// All `dataplane_interface`, by the name of the device, which may end in `*`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AttachOverrides(BTreeMap<String, AttachOverride>);
+
+impl AttachOverrides {
+    /// Adds a line; the last one with a name counts.
+    pub fn insert(&mut self, name: &str, what: AttachOverride) {
+        self.0.insert(name.to_owned(), what);
+    }
+
+    /// What is said about a device: by its name, or else by the longest pattern that matches it.
+    pub fn find(&self, device: &str) -> Option<AttachOverride> {
+        let patterns = self.0.iter().filter_map(|(name, what)| Some((name.strip_suffix('*')?, what)));
+        let matching = patterns.filter(|(prefix, _)| device.starts_with(prefix));
+        let longest = || matching.max_by_key(|(prefix, _)| prefix.len()).map(|(_, what)| what);
+        self.0.get(device).or_else(longest).copied()
+    }
+
+    /// The devices that must exist: those that the packet path is attached to by their whole names.
+    pub fn required_devices(&self) -> impl Iterator<Item = &str> {
+        let attached = self.0.iter().filter(|(name, what)| **what != AttachOverride::Off && !name.ends_with('*'));
+        attached.map(|(name, _)| name.as_str())
+    }
+}
+
 /// Which data plane forwards packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum DataPlaneMode {
@@ -188,6 +229,6 @@ pub struct GlobalDefs {
     pub flush_on_stop: FlushScope,
     /// `lvs_sync_daemon`
     pub sync: Option<SyncConfig>,
-    /// Devices that the packet path is attached to in addition to those of the VIPs (an extension of evenkeel).
-    pub dataplane_interfaces: BTreeMap<String, AttachChoice>,
+    /// `dataplane_interface`: devices for which the operator decides about the packet path (an extension of evenkeel).
+    pub dataplane_interfaces: AttachOverrides,
 }

@@ -24,7 +24,8 @@ pub use check::{
 pub use config::Config;
 pub use forwarding::{ForwardingMethod, Tunnel, TunnelChecksum, TunnelKind};
 pub use global::{
-    AttachChoice, DataPlaneMode, DriftPolicy, Fifo, FlushScope, GlobalDefs, ProcessScheduling, SyncConfig,
+    AttachChoice, AttachOverride, AttachOverrides, DataPlaneMode, DriftPolicy, Fifo, FlushScope, GlobalDefs,
+    ProcessScheduling, SyncConfig,
 };
 pub use mail::{Login, Mail, MailTls};
 pub use notify::{NotifyConfig, ScriptCommand};

@@ -39,6 +39,7 @@ use std::time::Duration;
 
 use evenkeel_core::ipc::{Reply, Request};
 use evenkeel_core::model::Config;
+use evenkeel_core::time::Instant;
 use evenkeel_sys::netlink::NetworkChanges;
 use evenkeel_sys::{clock, limits, sched};
 use sd_notify::NotifyState;
@@ -49,7 +50,6 @@ use self::controller::Controller;
 use self::network::{Network, watch_network};
 use self::signals::{SignalRequest, Signals};
 use crate::args::Args;
-use crate::plane::UpdateReason;
 use crate::supervisor::WorkerContext;
 use crate::{control_socket, edge, router};
 
@@ -180,6 +180,11 @@ async fn run_loop(controller: &mut Controller, inputs: &mut Inputs) -> StopKind 
                 }
                 handle_network_changes(controller, changes);
             }
+            () = wait_until(controller.reconciler.requested_observation_time()) => observe_if_due(controller),
+            () = wait_until(controller.reconciler.attachment_update_time()) => {
+                update_attachments(controller);
+                controller.refresh_next_hops();
+            }
             _ = inputs.reload_poll.tick() => {
                 if controller.configuration.is_reload_due() {
                     controller.reload();
@@ -201,6 +206,14 @@ async fn run_loop(controller: &mut Controller, inputs: &mut Inputs) -> StopKind 
     }
 }
 
+/// Waits until a moment; for ever without one.
+async fn wait_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep(moment.duration_since(clock::now())).await,
+        None => std::future::pending().await,
+    }
+}
+
 fn handle_request(controller: &mut Controller, request: Request) -> Reply {
     match request {
         Request::Status => Reply::Status(Box::new(status::status(controller))),
@@ -208,14 +221,15 @@ fn handle_request(controller: &mut Controller, request: Request) -> Reply {
         Request::Override { change } => controller.apply_override(change),
         Request::Plan { file } => controller.plan_reload(Path::new(&file)),
         Request::Observe => {
-            observe_now(controller);
+            controller.reconciler.request_observation();
+            observe_if_due(controller);
             Reply::Observed
         }
     }
 }
 
 /// A client changed the data plane: observes it before its time, but not so often that it costs more than its share.
-fn observe_now(controller: &mut Controller) {
+fn observe_if_due(controller: &mut Controller) {
     let start = clock::now();
     if controller.reconciler.is_observation_due(start) {
         controller.repair_drift();
@@ -228,12 +242,20 @@ fn handle_network_changes(controller: &mut Controller, changes: NetworkChanges) 
     if changes.links {
         let (config, network) = (&controller.configuration.active, &mut controller.network);
         network.handle_link_change(config);
-        controller.reconciler.update_attachments(config, &mut network.netlink, UpdateReason::NetworkEvent);
+    }
+    if changes.links || changes.addresses || changes.routes {
+        controller.reconciler.request_attachment_update();
+        update_attachments(controller);
     }
     controller.update_suspended_checks(false);
     if changes.links || changes.routes_or_neighbours {
         controller.refresh_next_hops();
     }
+}
+
+fn update_attachments(controller: &mut Controller) {
+    let netlink = &mut controller.network.netlink;
+    controller.reconciler.update_attachments_if_due(&controller.configuration.active, netlink);
 }
 
 /// Feeds systemd's watchdog, but only while the router thread answers.

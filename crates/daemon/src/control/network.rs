@@ -126,7 +126,7 @@ pub fn required_interfaces(config: &Config) -> Vec<String> {
     names.extend(config.instances.iter().flat_map(|i| i.all_vips().map(|v| v.dev.clone())));
     names.extend(config.vmacs.iter().map(|v| v.base.clone()));
     names.retain(|n| !config.vmacs.iter().any(|v| v.name == *n));
-    names.extend(config.global.dataplane_interfaces.keys().cloned());
+    names.extend(config.global.dataplane_interfaces.required_devices().map(str::to_owned));
     names.sort();
     names.dedup();
     names

@@ -21,6 +21,9 @@ use crate::plane::{self, DataPlane, PlanePaths, UpdateReason};
 /// Observing a large table takes long. It takes at most one part in this many of the time.
 const OBSERVATION_SHARE: u32 = 100;
 
+/// Following network events takes at most one part in this many of the time.
+const EVENT_SHARE: u32 = 20;
+
 /// The data plane, and how it differs from what is desired.
 pub struct Reconciler {
     /// The open data plane; `None` while there is nothing to balance.
@@ -31,6 +34,10 @@ pub struct Reconciler {
     pub external: ExternalChanges,
     known: Option<Services>,
     next_observation: Instant,
+    is_observation_requested: bool,
+    /// When a network event may update attachments again, and whether one is waiting for that.
+    next_attachment_update: Instant,
+    is_attachment_update_due: bool,
     paths: PlanePaths,
 }
 
@@ -48,8 +55,18 @@ pub struct ExternalChanges {
 impl Reconciler {
     /// No data plane is open.
     pub fn new(paths: PlanePaths) -> Reconciler {
-        let (external, next_observation) = (ExternalChanges::default(), clock::now());
-        Reconciler { plane: None, attach_error: None, external, known: None, next_observation, paths }
+        let now = clock::now();
+        Reconciler {
+            plane: None,
+            attach_error: None,
+            external: ExternalChanges::default(),
+            known: None,
+            next_observation: now,
+            is_observation_requested: false,
+            next_attachment_update: now,
+            is_attachment_update_due: false,
+            paths,
+        }
     }
 
     /// Opens the data plane that a configuration needs, if none is open. Takes over what an earlier daemon left, even
@@ -154,6 +171,17 @@ impl Reconciler {
         }
     }
 
+    /// A client changed the data plane: it shall be observed as soon as enough time has passed since the last
+    /// observation.
+    pub fn request_observation(&mut self) {
+        self.is_observation_requested = true;
+    }
+
+    /// When the requested observation is due; `None` without a request.
+    pub fn requested_observation_time(&self) -> Option<Instant> {
+        self.is_observation_requested.then_some(self.next_observation)
+    }
+
     /// Whether enough time has passed since the last observation.
     pub fn is_observation_due(&self, now: Instant) -> bool {
         now >= self.next_observation
@@ -161,6 +189,7 @@ impl Reconciler {
 
     /// Postpones the next observation by a multiple of the time since `start`, when this one began.
     pub fn postpone_observation(&mut self, start: Instant) {
+        self.is_observation_requested = false;
         self.next_observation = start + clock::now().duration_since(start) * OBSERVATION_SHARE;
     }
 
@@ -170,10 +199,10 @@ impl Reconciler {
             return;
         }
         let start = clock::now();
-        let external_before = self.external.services.clone();
+        let had_external = !self.external.services.is_empty();
         let observed = self.observe(desired);
-        if self.external.services != external_before {
-            // Packets of external services may arrive on other devices.
+        if had_external || !self.external.services.is_empty() {
+            // Packets of external services, and replies of their servers, may arrive on other devices.
             self.update_attachments(config, netlink, UpdateReason::NetworkEvent);
         }
         let drift = observed.as_ref().map_or_else(Vec::new, |o| diff(desired, o));
@@ -200,6 +229,28 @@ impl Reconciler {
         let Some(plane) = &mut self.plane else { return };
         // What failed before is tried again: the errors are those that stand now.
         self.attach_error = plane.update_attachments(netlink, config, reason).pop();
+    }
+
+    /// Links, addresses or routes changed: [`Reconciler::update_attachments_if_due`] shall look at them.
+    pub fn request_attachment_update(&mut self) {
+        self.is_attachment_update_due = true;
+    }
+
+    /// When [`Reconciler::update_attachments_if_due`] has something to do; `None` while nothing has changed.
+    pub fn attachment_update_time(&self) -> Option<Instant> {
+        self.is_attachment_update_due.then_some(self.next_attachment_update)
+    }
+
+    /// Follows changes of the network, at once if they are rare. While routes or containers change all the time it takes
+    /// one part in [`EVENT_SHARE`] of the time.
+    pub fn update_attachments_if_due(&mut self, config: &Config, netlink: &mut Netlink) {
+        let start = clock::now();
+        if !self.is_attachment_update_due || start < self.next_attachment_update {
+            return;
+        }
+        self.is_attachment_update_due = false;
+        self.update_attachments(config, netlink, UpdateReason::NetworkEvent);
+        self.next_attachment_update = clock::now() + clock::now().duration_since(start) * EVENT_SHARE;
     }
 
     /// Sets timeouts and other tuning.

@@ -1,41 +1,69 @@
-//! The devices that the packet path must be attached to: those that packets of services may arrive on.
+//! The attachments of the packet path: the inputs of the decision about them, and what it leaves undone.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 
-use evenkeel_core::model::{AttachChoice, Config, MarkRule, ServiceKey};
+use evenkeel_core::attachments::{AttachDecision, AttachReason, LeftAloneReason, Traffic};
+use evenkeel_core::ipc::{DeviceLeftAlone, Finding, Severity};
+use evenkeel_core::model::Config;
+use evenkeel_core::plan::Services;
 use evenkeel_sys::bpf::ethtool::strips_vlan_tags;
 use evenkeel_sys::bpf::{AttachMode, Attachments};
-use evenkeel_sys::netlink::{Link, Netlink};
+use evenkeel_sys::netlink::Link;
 
-/// The devices to attach to by interface index, and how: those with virtual addresses of instances, those with an
-/// address of a service, and those of `dataplane_interface`. None if there is no service. `external`: services of
-/// others.
-pub fn wanted_attachments(
-    netlink: &mut Netlink,
-    config: &Config,
-    links: &[Link],
-    external: &[ServiceKey],
-) -> BTreeMap<u32, AttachChoice> {
-    let mut served: BTreeSet<IpAddr> = config.virtual_servers.iter().map(|v| v.key.addr).collect();
-    served.extend(external.iter().map(|k| k.addr));
-    if served.is_empty() {
-        return BTreeMap::new();
-    }
-    let index = |name: &str| links.iter().find(|l| l.name == name).map(|l| l.index);
-    let vips = config.instances.iter().flat_map(|i| i.all_vips());
-    let mut wanted: BTreeMap<u32, AttachChoice> =
-        vips.filter_map(|v| Some((index(&v.dev)?, AttachChoice::Auto))).collect();
-    let rules: Vec<MarkRule> = config.virtual_servers.iter().flat_map(|v| v.mark_rules.iter().copied()).collect();
-    let is_served = |addr: IpAddr| served.contains(&addr) || rules.iter().any(|r| r.first <= addr && addr <= r.last);
-    for a in netlink.addresses().unwrap_or_default() {
-        if is_served(a.addr) && links.iter().any(|l| l.index == a.ifindex && !l.loopback) {
-            wanted.insert(a.ifindex, AttachChoice::Auto);
+/// What is balanced: the services of the configuration, and those of others.
+pub fn traffic(config: &Config, external: &Services) -> Traffic {
+    let mut traffic = Traffic::from_config(config);
+    for (key, state) in external {
+        traffic.add_service(*key, &[]);
+        for (server, spec) in &state.dests {
+            traffic.add_server(server.addr, spec.method);
         }
     }
-    let configured = config.global.dataplane_interfaces.iter();
-    wanted.extend(configured.filter_map(|(name, choice)| Some((index(name)?, *choice))));
-    wanted
+    traffic
+}
+
+/// The last decision, by the names of the devices.
+#[derive(Default)]
+pub struct DecisionSummary {
+    /// Why devices have an attachment. A reason stays when the decision does not have the device any more, because the
+    /// attachment stays until the next configuration.
+    pub reasons: BTreeMap<String, AttachReason>,
+    /// The devices without an attachment.
+    pub left_alone: Vec<DeviceLeftAlone>,
+    /// What does not work because of them.
+    pub findings: Vec<Finding>,
+}
+
+impl DecisionSummary {
+    /// Takes over a new decision.
+    pub fn update(&mut self, decision: &AttachDecision, links: &[Link]) {
+        let names: BTreeMap<u32, &str> = links.iter().map(|l| (l.index, l.name.as_str())).collect();
+        let name = |index: &u32| names.get(index).copied().unwrap_or_default().to_owned();
+        self.reasons.retain(|device, _| links.iter().any(|l| l.name == *device));
+        self.reasons.extend(decision.attached.iter().map(|(i, (_, reason))| (name(i), reason.clone())));
+        let left = |(i, l): (&u32, &evenkeel_core::attachments::LeftAlone)| DeviceLeftAlone {
+            device: name(i),
+            reason: l.reason.to_string(),
+        };
+        self.left_alone = decision.left_alone.iter().map(left).collect();
+        let needed = decision.left_alone.iter().filter_map(|(i, l)| Some((name(i), &l.reason, l.needed.as_ref()?)));
+        self.findings = needed.map(|(device, why_not, needed)| left_alone_finding(&device, why_not, needed)).collect();
+    }
+}
+
+/// A device is left alone that packets of a service certainly need.
+fn left_alone_finding(device: &str, why_not: &LeftAloneReason, needed: &AttachReason) -> Finding {
+    let (severity, consequence) = match needed {
+        AttachReason::NatServer(_) => (Severity::Critical, "its replies are not translated back"),
+        _ => (Severity::Warning, "clients that come in by the device are not balanced"),
+    };
+    let remedy = match why_not {
+        LeftAloneReason::Off => format!("remove `dataplane_interface {device} off`"),
+        LeftAloneReason::NoEthernetHeader => "set `dataplane ipvs`".to_owned(),
+        _ => format!("set `dataplane_interface {device} auto`"),
+    };
+    let reason = format!("{needed}, and has no attachment ({why_not}): {consequence}");
+    Finding::new("device-left-alone", severity, device, reason).with_remedy(remedy)
 }
 
 /// The attachments whose device removes VLAN tags before XDP sees the frame: frames of its VLANs then look like its

@@ -5,7 +5,7 @@
 //! | `data_plane` | the trait [`DataPlane`] |
 //! | `open` | which kind a configuration gets, and what an earlier daemon left |
 //! | `switch` | from one kind to the other without losing a connection |
-//! | `xdp`, `attachments` | the packet path, and the devices that it is attached to |
+//! | `xdp`, `attachments` | the packet path; what the decision about its attachments needs and leaves undone |
 //! | `ipvs/` | the kernel's IPVS |
 
 mod attachments;

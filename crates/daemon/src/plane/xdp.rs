@@ -1,29 +1,32 @@
 //! The packet path as a data plane: its maps, its attachments to devices, and the next hops of real servers.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use evenkeel_core::ipc::{AttachmentStatus, DataPlaneStatus};
+use evenkeel_core::attachments::{AttachDecision, derive};
+use evenkeel_core::ipc::{AttachmentStatus, DataPlaneStatus, Finding};
 use evenkeel_core::ipvs::Connection;
-use evenkeel_core::model::Config;
+use evenkeel_core::model::{AttachChoice, Config};
 use evenkeel_core::plan::{Services, Step};
 use evenkeel_sys::bpf::conn_table::ConnEntry;
 use evenkeel_sys::bpf::packet_path::DEFAULT_CONNS;
-use evenkeel_sys::bpf::{AttachMode, Attachments, ServiceRecord, XdpPlane};
-use evenkeel_sys::netlink::Netlink;
+use evenkeel_sys::bpf::{AttachMode, Attachments, ServiceRecord, XdpPlane, prefers_native_xdp};
+use evenkeel_sys::netlink::{Link, Netlink};
 use evenkeel_sys::nexthop::NextHopResolver;
+use evenkeel_sys::topology::read_topology;
 use evenkeel_sys::{Error, Result};
 
-use super::attachments::{vlan_tag_errors, wanted_attachments};
+use super::attachments::{DecisionSummary, traffic, vlan_tag_errors};
 use super::data_plane::{DataPlane, PlaneKind, PlaneObservation, PlanePaths, UpdateReason};
-
-fn attachment_status((device, mode): (&str, AttachMode)) -> AttachmentStatus {
-    AttachmentStatus { device: device.to_owned(), mode: mode.to_string(), ..AttachmentStatus::default() }
-}
 
 /// The loaded packet path.
 pub struct XdpDataPlane {
     plane: XdpPlane,
     attachments: Attachments,
+    /// Why devices are attached or not, as decided last.
+    decision: DecisionSummary,
+    /// NICs whose drivers have rejected XDP, by interface index.
+    without_xdp: BTreeSet<u32>,
     next_hops: NextHopResolver,
 }
 
@@ -34,7 +37,54 @@ impl XdpDataPlane {
         let plane = XdpPlane::load(&paths.bpf_dir, entries)?;
         // A daemon that died while it switched data planes may have left it in standby.
         plane.packet_path.set_standby(false);
-        Ok(XdpDataPlane { plane, attachments: Attachments::default(), next_hops: NextHopResolver::default() })
+        Ok(XdpDataPlane {
+            plane,
+            attachments: Attachments::default(),
+            decision: DecisionSummary::default(),
+            without_xdp: BTreeSet::new(),
+            next_hops: NextHopResolver::default(),
+        })
+    }
+
+    /// The devices to attach to at this moment.
+    fn decide(&mut self, netlink: &mut Netlink, links: &[Link], config: &Config) -> Result<AttachDecision> {
+        let traffic = traffic(config, &self.plane.maps().observe_by_owner().1);
+        if traffic.is_empty() {
+            return Ok(AttachDecision::default());
+        }
+        let topology = read_topology(netlink, links, &traffic, &|i| self.without_xdp.contains(&i))?;
+        Ok(derive(&topology, &traffic, &mut |_| None))
+    }
+
+    /// Attaches to the devices of a decision. An event keeps the modes of attachments: a change of mode loses packets.
+    fn attach(&mut self, decision: &AttachDecision, links: &[Link], reason: UpdateReason) -> Vec<String> {
+        let mut errors = Vec::new();
+        for (ifindex, (choice, why)) in &decision.attached {
+            let Some(link) = links.iter().find(|l| l.index == *ifindex) else { continue };
+            let stays = reason == UpdateReason::NetworkEvent && self.attachments.contains(*ifindex);
+            if stays || self.attachments.is_attached(*ifindex, *choice) {
+                continue;
+            }
+            match self.attachments.attach(&self.plane.packet_path, link, *choice) {
+                Ok(mode) => {
+                    let name = &link.name;
+                    tracing::info!(device = %name, "attached the packet path to {name} by {mode}: {why}");
+                    if *choice == AttachChoice::Auto && mode != AttachMode::NativeXdp && prefers_native_xdp(link) {
+                        self.without_xdp.insert(*ifindex);
+                    }
+                }
+                Err(e) => {
+                    tracing::error!(device = %link.name, "{e}");
+                    errors.push(e.to_string());
+                }
+            }
+        }
+        errors
+    }
+
+    fn attachment_status(&self, device: &str, mode: AttachMode) -> AttachmentStatus {
+        let reason = self.decision.reasons.get(device).map_or_else(String::new, ToString::to_string);
+        AttachmentStatus { device: device.to_owned(), mode: mode.to_string(), reason }
     }
 }
 
@@ -99,31 +149,30 @@ impl DataPlane for XdpDataPlane {
     fn update_attachments(&mut self, netlink: &mut Netlink, config: &Config, reason: UpdateReason) -> Vec<String> {
         let mut errors = Vec::new();
         let Ok(links) = netlink.links() else { return errors };
-        let external: Vec<_> = self.plane.maps().external_services().into_iter().collect();
-        let wanted = wanted_attachments(netlink, config, &links, &external);
         self.attachments.sync_links(&self.plane.packet_path, &links);
+        let mut decision = match self.decide(netlink, &links, config) {
+            Ok(decision) => decision,
+            Err(e) => return vec![e.to_string()],
+        };
         if reason == UpdateReason::NewConfig {
-            let all: Vec<u32> = wanted.keys().copied().collect();
+            let all: Vec<u32> = decision.attached.keys().copied().collect();
             self.attachments.detach_except(&self.plane.packet_path, &all);
         }
         // Next hops in new VLANs become usable when next hops are refreshed, which callers do afterwards.
         errors.extend(self.plane.maps().record_vlans(&links).err().map(|e| e.to_string()));
-        if wanted.is_empty() && config.virtual_servers.iter().any(|v| v.key.fwmark != 0) {
-            errors.push("no device has an address of a firewall mark service: set `dataplane_interface`".into());
+        let known = self.without_xdp.len();
+        errors.extend(self.attach(&decision, &links, reason));
+        if self.without_xdp.len() > known
+            && let Ok(again) = self.decide(netlink, &links, config)
+        {
+            // XDP programs cannot send by that NIC, which may rule out XDP on the others.
+            decision = again;
+            errors.extend(self.attach(&decision, &links, UpdateReason::NewConfig));
         }
-        for (ifindex, choice) in wanted {
-            let Some(link) = links.iter().find(|l| l.index == ifindex) else { continue };
-            if self.attachments.is_attached(ifindex, choice) {
-                continue;
-            }
-            match self.attachments.attach(&self.plane.packet_path, link, choice) {
-                Ok(mode) => tracing::info!(device = %link.name, "attached the packet path to {} by {mode}", link.name),
-                Err(e) => {
-                    tracing::error!(device = %link.name, "{e}");
-                    errors.push(e.to_string());
-                }
-            }
+        if decision.attached.is_empty() && !config.virtual_servers.is_empty() {
+            errors.push("no device leads to clients: set `dataplane_interface`".into());
         }
+        self.decision.update(&decision, &links);
         errors.extend(vlan_tag_errors(&self.attachments, &links));
         errors
     }
@@ -146,12 +195,17 @@ impl DataPlane for XdpDataPlane {
         let maps = self.plane.maps();
         DataPlaneStatus {
             kind: PlaneKind::Xdp.name().to_owned(),
-            attachments: self.attachments.iter().map(attachment_status).collect(),
+            attachments: self.attachments.iter().map(|(device, mode)| self.attachment_status(device, mode)).collect(),
+            devices_left_alone: self.decision.left_alone.clone(),
             packet_counters: maps.packet_counters().into_iter().map(|(n, c)| (n.to_owned(), c)).collect(),
             conn_capacity: maps.conn_capacity(),
             maps_reused: self.plane.packet_path.reused_maps,
             ..DataPlaneStatus::default()
         }
+    }
+
+    fn findings(&mut self) -> Vec<Finding> {
+        self.decision.findings.clone()
     }
 
     fn installed(&self) -> Vec<String> {

@@ -77,6 +77,11 @@ const CLSACT_PRIORITY: u32 = 0xe4;
 /// The priority of the decapsulation program's filter, which runs first.
 pub(super) const DECAP_PRIORITY: u32 = 0xe3;
 
+/// Whether [`AttachChoice::Auto`] attaches by native XDP if the driver supports it.
+pub fn prefers_native_xdp(link: &Link) -> bool {
+    link.kind.is_empty() && !link.loopback && !SOCKET_FED_DRIVERS.contains(&driver_name(&link.name).as_str())
+}
+
 /// Sets accept_local on devices with an XDP attachment, if there are real servers behind NAT.
 ///
 /// The XDP program translates a reply and passes it to the kernel if it does not know the next hop's MAC address; the
@@ -122,6 +127,11 @@ impl Attachments {
     /// True if the device has an attachment that was made for this choice.
     pub fn is_attached(&self, ifindex: u32, choice: AttachChoice) -> bool {
         self.attached.iter().any(|a| (a.ifindex, a.choice) == (ifindex, choice))
+    }
+
+    /// True if the device has an attachment, for whatever choice.
+    pub fn contains(&self, ifindex: u32) -> bool {
+        self.attached.iter().any(|a| a.ifindex == ifindex)
     }
 
     /// Attaches to a device, or takes over the attachment of an earlier process. Tries the modes of the choice in their

@@ -1,6 +1,6 @@
 //! The packet path as ipvsadm's backend, with or without a running daemon.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use evenkeel_core::attachments::{Traffic, derive};
 use evenkeel_core::ipvs::{
     Change, Connection, Dest, DestEntry, FwdMethod, IpvsInfo, Rates, Service, ServiceEntry, ServiceId, Stats,
     SyncDaemon, Timeouts,
 };
-use evenkeel_core::model::{AttachChoice, ServiceKey};
+use evenkeel_core::model::{AttachChoice, ForwardingMethod, ServiceKey};
 use evenkeel_core::plan::{ServiceSpec, ServiceState, Step};
 
 use super::attach::{self, Attachments};
@@ -24,6 +25,7 @@ use super::writer::MapWriter;
 use crate::ipvs_backend::IpvsBackend;
 use crate::netlink::{Link, Netlink};
 use crate::nexthop::NextHopResolver;
+use crate::topology::read_topology;
 use crate::{Error, Result};
 
 /// The version of IPVS that the packet path behaves like: 1.2.1.
@@ -102,7 +104,7 @@ impl XdpBackend {
             (Change::AddService(_), Some(_)) => Err(errno_error(change, libc::EEXIST)),
             (Change::AddService(_), None) => {
                 self.apply_steps(change, &[Step::AddService(key, spec)])?;
-                self.attach_and_resolve(Some(key))
+                self.attach_and_resolve(true, None)
             }
             (_, Some(old)) => {
                 // IPVS has no removal policy: the service keeps the one that it has.
@@ -125,22 +127,20 @@ impl XdpBackend {
             (_, false) => return Err(errno_error(change, libc::ENOENT)),
         };
         self.apply_steps(change, &[step])?;
-        self.attach_and_resolve(None)
+        self.attach_and_resolve(false, Some((d.server_key().addr, spec.method)))
     }
 
-    /// Attaches the program where a new service's packets arrive, and resolves next hops if no daemon does that.
-    fn attach_and_resolve(&self, new_service: Option<ServiceKey>) -> Result<()> {
-        let has_daemon = UnixStream::connect(self.run_dir.join("control.sock")).is_ok();
-        let mut netlink = Netlink::new()?;
-        // ipvsadm asks a daemon to observe the maps after all changes, so there is nothing to do for a real server.
-        let Some(writer) = self.writer.as_ref().filter(|_| !has_daemon || new_service.is_some()) else {
+    /// Attaches the program where packets of a new service or replies of a new server arrive, and resolves next hops. A
+    /// daemon does both: ipvsadm asks it to observe the maps after all changes.
+    fn attach_and_resolve(&self, new_service: bool, new_server: Option<(IpAddr, ForwardingMethod)>) -> Result<()> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        if UnixStream::connect(self.run_dir.join("control.sock")).is_ok() {
             return Ok(());
-        };
-        if let Some(key) = new_service {
-            self.attach_for(key, &mut netlink)?;
         }
-        if has_daemon {
-            return Ok(());
+        let mut netlink = Netlink::new()?;
+        let nat_server = new_server.filter(|(_, method)| *method == ForwardingMethod::Nat);
+        if new_service || nat_server.is_some() {
+            self.attach(nat_server, &mut netlink)?;
         }
         attach::accept_local_replies_of_pinned(&self.dir, &self.maps, &netlink.links()?);
         let mut hops = NextHopResolver::default();
@@ -154,25 +154,27 @@ impl XdpBackend {
         Ok(())
     }
 
-    /// Attaches the program to the devices with a service's address. A firewall mark's service needs tc, because XDP
-    /// does not see marks, on all devices with an address of its family.
-    fn attach_for(&self, key: ServiceKey, netlink: &mut Netlink) -> Result<()> {
-        let is_mark = key.fwmark != 0;
-        let choice = if is_mark { AttachChoice::Tc } else { AttachChoice::Auto };
-        let is_relevant = |a: IpAddr| if is_mark { a.is_ipv6() == key.addr.is_ipv6() } else { a == key.addr };
+    /// Attaches the program to the devices without an attachment that services and this server need.
+    fn attach(&self, server: Option<(IpAddr, ForwardingMethod)>, netlink: &mut Netlink) -> Result<()> {
+        let mut traffic = Traffic::default();
+        for key in self.maps.observe_services().into_keys() {
+            traffic.add_service(key, &[]);
+        }
+        if let Some((addr, method)) = server {
+            traffic.add_server(addr, method);
+        }
         let links = netlink.links()?;
-        let addresses = netlink.addresses()?;
-        let devices: BTreeSet<u32> = addresses.iter().filter(|a| is_relevant(a.addr)).map(|a| a.ifindex).collect();
-        let unattached: Vec<&Link> = links
-            .iter()
-            .filter(|l| !l.loopback && devices.contains(&l.index) && !attach::is_pinned(&self.dir, l.index))
-            .collect();
+        let topology = read_topology(netlink, &links, &traffic, &|_| false)?;
+        let decision = derive(&topology, &traffic, &mut |_| None);
+        let devices = decision.attached.iter().filter(|(i, _)| !attach::is_pinned(&self.dir, **i));
+        let unattached: Vec<(&Link, AttachChoice)> =
+            devices.filter_map(|(i, (choice, _))| Some((links.iter().find(|l| l.index == *i)?, *choice))).collect();
         if unattached.is_empty() {
             return Ok(());
         }
         let path = PacketPath::load(&self.dir, DEFAULT_CONNS)?;
         path.maps.record_vlans(&links)?;
-        for link in unattached {
+        for (link, choice) in unattached {
             Attachments::default().attach(&path, link, choice)?;
         }
         Ok(())

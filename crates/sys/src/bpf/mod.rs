@@ -52,7 +52,7 @@ mod settings;
 mod test_support;
 mod writer;
 
-pub use attach::{AttachMode, Attachments};
+pub use attach::{AttachMode, Attachments, prefers_native_xdp};
 pub use backend::XdpBackend;
 pub use import::ImportResult;
 pub use maps::Maps;

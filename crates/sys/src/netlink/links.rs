@@ -5,7 +5,7 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVlan, InfoVrf,
-    IpVlanFlags, IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode, VlanProtocol,
+    IpVlanFlags, IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, MacVlanMode, VlanProtocol,
 };
 
 use super::Netlink;
@@ -22,8 +22,16 @@ pub struct Link {
     pub mac: [u8; 6],
     /// The device is administratively up and has a carrier.
     pub running: bool,
+    /// The device is administratively up.
+    pub up: bool,
     /// The device is the loopback device.
     pub loopback: bool,
+    /// Its frames have an Ethernet header (ARPHRD_ETHER).
+    pub ethernet: bool,
+    /// The kind of a software device (IFLA_INFO_KIND), for example `bridge`; empty for a NIC.
+    pub kind: String,
+    /// The index of the master: of the bridge or bond that the device is a port of, or of its VRF.
+    pub master: Option<u32>,
     /// The MTU in bytes.
     pub mtu: u32,
     /// The index of the lower device (IFLA_LINK), for example of a VLAN's or a macvlan's device.
@@ -123,7 +131,9 @@ fn parse_link(l: &LinkMessage) -> Link {
     let mut link = Link {
         index: l.header.index,
         running: l.header.flags.contains(LinkFlags::Up) && l.header.flags.contains(LinkFlags::LowerUp),
+        up: l.header.flags.contains(LinkFlags::Up),
         loopback: l.header.flags.contains(LinkFlags::Loopback),
+        ethernet: l.header.link_layer_type == LinkLayerType::Ether,
         ..Link::default()
     };
     let mut lower_in_other_netns = false;
@@ -135,8 +145,11 @@ fn parse_link(l: &LinkMessage) -> Link {
             LinkAttribute::Address(a) => link.mac = a.as_slice().try_into().unwrap_or_default(),
             LinkAttribute::Mtu(m) => link.mtu = *m,
             LinkAttribute::Link(n) => link.lower = Some(*n),
+            LinkAttribute::Controller(n) => link.master = Some(*n).filter(|n| *n != 0),
             LinkAttribute::IfAlias(a) => link.alias = Some(a.clone()),
             LinkAttribute::LinkInfo(i) => {
+                let kind = |i: &LinkInfo| if let LinkInfo::Kind(k) = i { Some(k.to_string()) } else { None };
+                link.kind = i.iter().find_map(kind).unwrap_or_default();
                 link.macvlan = i.contains(&LinkInfo::Kind(InfoKind::MacVlan));
                 link.ipvlan = i.contains(&LinkInfo::Kind(InfoKind::IpVlan));
                 link.vlan = i.iter().find_map(parse_vlan);

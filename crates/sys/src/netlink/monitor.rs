@@ -24,6 +24,8 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
 
 /// The kinds of objects that have changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -32,6 +34,8 @@ pub struct NetworkChanges {
     pub links: bool,
     /// Addresses.
     pub addresses: bool,
+    /// Routes.
+    pub routes: bool,
     /// Routes or neighbours.
     pub routes_or_neighbours: bool,
 }
@@ -42,6 +46,7 @@ impl NetworkChanges {
         NetworkChanges {
             links: self.links || more.links,
             addresses: self.addresses || more.addresses,
+            routes: self.routes || more.routes,
             routes_or_neighbours: self.routes_or_neighbours || more.routes_or_neighbours,
         }
     }
@@ -108,12 +113,15 @@ impl Monitor {
                         match message.kind {
                             RTM_NEWLINK | RTM_DELLINK => changes.links = true,
                             RTM_NEWADDR | RTM_DELADDR => changes.addresses = true,
+                            RTM_NEWROUTE | RTM_DELROUTE => {
+                                (changes.routes, changes.routes_or_neighbours) = (true, true)
+                            }
                             _ => changes.routes_or_neighbours = true,
                         }
                     }
                 }
                 Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
-                    changes = NetworkChanges { links: true, addresses: true, routes_or_neighbours: true };
+                    changes = NetworkChanges { links: true, addresses: true, routes: true, routes_or_neighbours: true };
                     self.deletions.push(Deletion::EventsLost);
                 }
                 Err(_) => return changes,

@@ -73,7 +73,7 @@ fn fixed(args: Args) -> &'static str {
         Args::Hex => "HEX",
         Args::HexMask => "[HEX, X for any digit]",
         Args::DnsName => "DOMAIN",
-        Args::Attachment => "DEVICE [auto|xdp|tc|generic]",
+        Args::Attachment => "DEVICE [auto|xdp|tc|generic|off]",
         Args::Block(_, BlockName::None) | Args::Lines(_) => "{ … }",
         Args::Block(_, BlockName::OneName | BlockName::OneNameStrict) | Args::NamedLines(_) => "NAME { … }",
         Args::Block(_, BlockName::Endpoint) => "ADDRESS|NAME [PORT] | srv NAME { … }",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::LoweringContext;
 use crate::config::value::Value;
-use crate::model::{AttachChoice, GlobalDefs, ProcessScheduling, ScriptCommand, Tuning};
+use crate::model::{AttachOverride, GlobalDefs, ProcessScheduling, ScriptCommand, Tuning};
 
 impl LoweringContext<'_> {
     /// All settings of `global_defs`. The last block that has a setting decides.
@@ -64,9 +64,9 @@ impl LoweringContext<'_> {
             for e in g.get_all("dataplane_interface") {
                 if let Value::Words(w) = &e.value
                     && let [device, mode] = w.as_slice()
-                    && let Ok(mode) = mode.parse::<AttachChoice>()
+                    && let Ok(mode) = mode.parse::<AttachOverride>()
                 {
-                    defs.dataplane_interfaces.insert(device.clone(), mode);
+                    defs.dataplane_interfaces.insert(device, mode);
                 }
             }
         }

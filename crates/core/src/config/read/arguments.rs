@@ -185,7 +185,7 @@ impl Reader<'_> {
     fn read_attachment(&mut self, st: &Statement<'_>, w: &Word<'_>) -> Option<Value> {
         let mode = match st.args().get(1) {
             None => "auto",
-            Some(m) => self.read_choice(m, &["auto", "xdp", "tc", "generic"], false)?,
+            Some(m) => self.read_choice(m, &["auto", "xdp", "tc", "generic", "off"], false)?,
         };
         self.warn_extra_words(st, 2);
         Some(Value::Words(vec![self.read_interface_name(w)?, mode.to_owned()]))
