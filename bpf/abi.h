@@ -402,7 +402,7 @@ struct reply_route {
 struct device {
 	__u32 ifindex;
 	__u8 mac[6];
-	__u16 unused;
+	__u16 sends_xdp; /* XDP programs of other devices can send by it, or by the lower device */
 	__u32 lower; /* of a VLAN: the device whose frames have its tags */
 	__u32 tags[EK_VLAN_TAGS];
 };

@@ -190,7 +190,7 @@ pub fn load_packet_path(
     // Maps of an earlier measurement must not be reused.
     let _ = std::fs::remove_dir_all(&dir);
     let mut plane = XdpPlane::load(&dir, capacity)?;
-    plane.packet_path.record_test_device();
+    plane.packet_path.record_test_devices();
     let key = kind.service();
     let mut steps = vec![Step::AddService(key, service)];
     for n in 0..servers {

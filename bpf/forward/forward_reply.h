@@ -15,12 +15,12 @@ static __always_inline __u32 forward_reply(void *ctx, int tc, __u32 ifindex, str
 	if (!scratch)
 		return VERDICT_DROP | REASON_NO_ROUTE;
 	struct reply *a = &scratch->reply.info;
-	int unresolved = reply_route_lookup(ctx, ifindex, p, a, &hop);
+	int unresolved = reply_route_lookup(ctx, tc, ifindex, p, a, &hop);
 	if (!hop.ifindex)
 		return VERDICT_DROP | REASON_NO_ROUTE;
 	if (!quoted && exceeds_mtu(ctx, tc, p, a->mtu))
 		return VERDICT_DROP | REASON_TOO_BIG;
-	/* under XDP the kernel forwards a packet whose neighbour is unresolved, and decrements the TTL itself */
+	/* under XDP the kernel forwards an unresolved packet, and decrements the TTL itself */
 	__u32 outcome = unresolved && !tc ? VERDICT_CONTINUE : ttl_decrement(ctx, tc, p->family == 6);
 	if (outcome != VERDICT_CONTINUE)
 		return outcome;
@@ -29,7 +29,7 @@ static __always_inline __u32 forward_reply(void *ctx, int tc, __u32 ifindex, str
 	if (!unresolved && eth_set_next_hop(ctx, tc, &hop) != VERDICT_CONTINUE)
 		return VERDICT_DROP | REASON_NO_HEADROOM;
 	*out = hop.ifindex;
-	/* the kernel resolves an unknown neighbour, and keeps the packet meanwhile */
+	/* the kernel resolves the neighbour, and keeps the packet meanwhile */
 	return (unresolved ? VERDICT_SEND_NEIGH : VERDICT_SEND) | REASON_REPLIED;
 }
 

@@ -120,9 +120,10 @@ static __always_inline int route_lookup(void *ctx, __u32 ifindex, struct packet 
 /*
  * The next hop and MTU of a reply: those of its connection, of the route cache, or of the kernel's routes. 0 on
  * success; else the result of bpf_fib_lookup(), with `hop->ifindex` set if there is a route, of which only the
- * neighbour is unknown.
+ * neighbour is unknown. Under XDP that is also the result for a device that the program cannot send by, a bridge for
+ * example: xdp_do_redirect() would drop the frame.
  */
-static __always_inline int reply_route_lookup(void *ctx, __u32 ifindex, struct packet *p, struct reply *a,
+static __always_inline int reply_route_lookup(void *ctx, int tc, __u32 ifindex, struct packet *p, struct reply *a,
 					      struct next_hop *hop)
 {
 	struct conn *e = conn_get(a->conn);
@@ -152,6 +153,8 @@ static __always_inline int reply_route_lookup(void *ctx, __u32 ifindex, struct p
 		return rc;
 	a->mtu = fib->mtu_result;
 	struct device *egress = device_at(fib->ifindex);
+	if (!tc && fib->ifindex != ifindex && (!egress || !egress->sends_xdp))
+		return BPF_FIB_LKUP_RET_NO_NEIGH;
 	if (egress && egress->lower)
 		hop->ifindex |= EK_HOP_VLAN;
 	__builtin_memcpy(hop->dmac, fib->dmac, 6);

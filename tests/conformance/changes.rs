@@ -33,7 +33,7 @@ fn ten_thousand_changes_under_traffic_are_seen_whole_or_not_at_all() {
     // A second program for the traffic, on the same maps.
     let traffic = XdpPlane::load_without_programs(&plane.plane.packet_path.dir, 1 << 16, NO_TC).expect("adopted");
     assert!(traffic.packet_path.reused_maps);
-    traffic.packet_path.record_test_device();
+    traffic.packet_path.record_test_devices();
     let (started, done) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|s| {
         s.spawn(|| {

@@ -74,7 +74,7 @@ fn test_plane_without(entries: u32, without: &[&str]) -> Option<TestPlane> {
     let name = format!("test-{}-{}", std::process::id(), N.fetch_add(1, Ordering::Relaxed));
     let dir = PathBuf::from("/sys/fs/bpf/evenkeel").join(name);
     let plane = XdpPlane::load_without_programs(&dir, entries, without).unwrap_or_else(|e| panic!("load: {e}"));
-    plane.packet_path.record_test_device();
+    plane.packet_path.record_test_devices();
     Some(TestPlane { plane, servers_by_mac: BTreeMap::new() })
 }
 

@@ -250,3 +250,35 @@ fn ipvsadm_without_a_daemon_attaches_to_the_same_devices() {
     s.expect_answer("c1", SERVICE, "192.0.2.9");
     s.expect_answer("c2", SERVICE, "203.0.113.9");
 }
+
+/// XDP and tc on the two sides. XDP cannot send by a device with tc: the kernel sends what it has translated.
+#[test]
+fn replies_pass_between_devices_with_different_attachments() {
+    let Some(s) = Setup::new("mixed") else { return };
+    // The sender completes checksums, as a NIC would.
+    let mut ethtool = s.net.lan.command("s", Path::new("ethtool"));
+    assert!(ethtool.args(["-K", "eth0", "tx", "off"]).output().expect("runs").status.success());
+    s.ip("d", "addr add 192.0.2.100/32 dev eth0");
+    s.ip("d", "addr add 2001:db8::100/128 dev eth0 nodad");
+    let services = |global: &str| {
+        let v6 = config("", "2001:db8::100", "");
+        config(global, VIP, "") + &v6[v6.find("virtual_server").expect("there")..]
+    };
+    s.net.start_daemon("d", &services(""));
+    for (eth0, eth1) in [("tc", "generic"), ("tc", "xdp"), ("generic", "tc"), ("generic", "generic")] {
+        let global = format!("dataplane_interface eth0 {eth0}\n dataplane_interface eth1 {eth1}");
+        s.net.write_config("d", &services(&global));
+        s.net.reload("d");
+        let mode = s.attachment("eth1").expect("attached").mode;
+        assert!(mode.contains(if eth1 == "tc" { "tc" } else { "XDP" }), "{mode}");
+        for _ in 0..5 {
+            s.expect_answer("c1", SERVICE, "192.0.2.9");
+            s.expect_answer("c1", "[2001:db8::100]:80", "2001:db8::9");
+            s.expect_answer("c2", SERVICE, "203.0.113.9");
+        }
+    }
+    let strict = || s.net.status("d").expect("answers").findings.into_iter().find(|f| f.id == "strict-rp-filter");
+    assert_eq!(strict(), None);
+    s.net.lan.sysctl("d", "net/ipv4/conf/eth1/rp_filter", "1").expect("set");
+    assert_eq!(strict().expect("a finding").subject, "eth1");
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use evenkeel_core::attachments::{AttachDecision, derive};
-use evenkeel_core::ipc::{AttachmentStatus, DataPlaneStatus, Finding};
+use evenkeel_core::ipc::{AttachmentStatus, DataPlaneStatus, Finding, Severity};
 use evenkeel_core::ipvs::Connection;
 use evenkeel_core::model::{AttachChoice, Config};
 use evenkeel_core::plan::{Services, Step};
@@ -18,6 +18,13 @@ use evenkeel_sys::{Error, Result};
 
 use super::attachments::{DecisionSummary, traffic, vlan_tag_errors};
 use super::data_plane::{DataPlane, PlaneKind, PlaneObservation, PlanePaths, UpdateReason};
+
+fn rp_filter_finding(device: &str) -> Finding {
+    let reason = "its strict rp_filter drops replies of NAT servers that XDP leaves to the kernel: to clients behind a \
+                  device without XDP, or whose MAC address is not known yet";
+    let remedy = format!("set net.ipv4.conf.{device}.rp_filter=2 (and conf.all), or `dataplane_interface {device} tc`");
+    Finding::new("strict-rp-filter", Severity::Warning, device, reason).with_remedy(remedy)
+}
 
 /// The loaded packet path.
 pub struct XdpDataPlane {
@@ -169,6 +176,7 @@ impl DataPlane for XdpDataPlane {
             decision = again;
             errors.extend(self.attach(&decision, &links, UpdateReason::NewConfig));
         }
+        self.attachments.record_devices(&self.plane.packet_path, &links);
         if decision.attached.is_empty() && !config.virtual_servers.is_empty() {
             errors.push("no device leads to clients: set `dataplane_interface`".into());
         }
@@ -205,7 +213,8 @@ impl DataPlane for XdpDataPlane {
     }
 
     fn findings(&mut self) -> Vec<Finding> {
-        self.decision.findings.clone()
+        let strict = self.attachments.devices_that_drop_replies(self.plane.maps()).into_iter().map(rp_filter_finding);
+        self.decision.findings.iter().cloned().chain(strict).collect()
     }
 
     fn installed(&self) -> Vec<String> {

@@ -104,6 +104,16 @@ pub(super) fn accept_local_replies_of_pinned(dir: &Path, maps: &Maps, links: &[L
     accept_local_replies(maps, links.iter().filter(has_xdp).map(|l| l.name.as_str()));
 }
 
+/// Writes to the maps which devices exist, and which of them XDP programs can send by: those with a native XDP
+/// attachment, of any process. Generic XDP can send by every device (generic_xdp_tx() in the kernel), but native XDP
+/// not by one with generic XDP.
+pub(super) fn record_devices(dir: &Path, maps: &Maps, links: &[Link]) {
+    let pinned = |mode, ifindex| pin_path(dir, mode, ifindex).exists();
+    let has_native = links.iter().any(|l| pinned(AttachMode::NativeXdp, l.index));
+    let mode = if has_native { AttachMode::NativeXdp } else { AttachMode::GenericXdp };
+    maps.sync_devices(links, |ifindex| pinned(mode, ifindex));
+}
+
 /// The attachments that this process has made or taken over.
 #[derive(Debug, Default)]
 pub struct Attachments {
@@ -149,7 +159,7 @@ impl Attachments {
         };
         // With two attachments of different modes every packet would be handled twice.
         for other in AttachMode::PINNED.into_iter().filter(|mode| !modes.contains(mode)) {
-            let _ = fs::remove_file(pin_path(&path.dir, other, link.index));
+            detach_link(&pin_path(&path.dir, other, link.index));
         }
         let mut first_error = None;
         for &mode in modes {
@@ -187,6 +197,23 @@ impl Attachments {
         accept_local_replies(maps, xdp.map(|a| a.name.as_str()));
     }
 
+    /// Devices where the kernel drops the IPv4 replies that XDP passes to it: their source is an address of this host,
+    /// whose route does not lead to the device (rp_filter=1 in ip-sysctl.rst; fib_validate_source() in the kernel).
+    pub fn devices_that_drop_replies(&self, maps: &Maps) -> Vec<&str> {
+        if maps.settings.read(0).has_nat == 0 {
+            return Vec::new();
+        }
+        let mode = |device: &str| sysctl::get_conf(Family::V4, device, "rp_filter").unwrap_or(0);
+        let all = mode("all");
+        let xdp = self.attached.iter().filter(|a| a.mode.is_xdp()).map(|a| a.name.as_str());
+        xdp.filter(|device| mode(device).max(all) == 1).collect()
+    }
+
+    /// Writes to the maps which devices exist, and which of them XDP programs can send by.
+    pub fn record_devices(&self, path: &PacketPath, links: &[Link]) {
+        record_devices(&path.dir, &path.maps, links);
+    }
+
     /// Forgets devices that do not exist any more, and writes the MAC addresses of the others to the maps.
     pub fn sync_links(&mut self, path: &PacketPath, links: &[Link]) {
         let existing: Vec<u32> = links.iter().map(|l| l.index).collect();
@@ -210,11 +237,25 @@ impl Attachments {
             let name = entry.file_name().to_string_lossy().into_owned();
             let ifindex = name.strip_prefix("link-").and_then(|n| n.rsplit('-').next()?.parse().ok());
             if ifindex.is_some_and(|i| !ifindices.contains(&i)) {
-                // The pin is the last reference to the link, so the kernel detaches it.
-                let _ = fs::remove_file(entry.path());
+                detach_link(&entry.path());
             }
         }
     }
+}
+
+/// Detaches a pinned link, and removes its pin. Without the explicit detachment the program would stay for a moment
+/// after its last reference is gone (bpf_link_put() defers the work), and reject an attachment by another mode.
+fn detach_link(path: &Path) {
+    let Ok(cpath) = CString::new(path.as_os_str().as_encoded_bytes()) else { return };
+    // SAFETY: The path is a C string, and the result is checked.
+    let fd = unsafe { raw::bpf_obj_get(cpath.as_ptr()) };
+    if fd >= 0 {
+        // SAFETY: The descriptor is new and has no other owner.
+        let link = unsafe { OwnedFd::from_raw_fd(fd) };
+        // SAFETY: The descriptor is valid.
+        unsafe { raw::bpf_link_detach(link.as_raw_fd()) };
+    }
+    let _ = fs::remove_file(path);
 }
 
 /// True if an attachment to the device is pinned. A clsact filter is not pinned; attaching again replaces it.

@@ -170,13 +170,14 @@ impl XdpBackend {
         let unattached: Vec<(&Link, AttachChoice)> =
             devices.filter_map(|(i, (choice, _))| Some((links.iter().find(|l| l.index == *i)?, *choice))).collect();
         if unattached.is_empty() {
-            return Ok(());
+            return Ok(()); // the device table is as the last attachment left it
         }
         let path = PacketPath::load(&self.dir, DEFAULT_CONNS)?;
         path.maps.record_vlans(&links)?;
         for (link, choice) in unattached {
             Attachments::default().attach(&path, link, choice)?;
         }
+        attach::record_devices(&self.dir, &path.maps, &links);
         Ok(())
     }
 }

@@ -28,6 +28,9 @@ fn lower_device(link: &Link, links: &[Link]) -> Option<(u32, Tags)> {
     fits.then(|| (lower.index, std::array::from_fn(|i| tags.get(i).copied().unwrap_or(0))))
 }
 
+/// An entry whose device does not exist any more. It can be used again, and probing goes on behind it.
+const REMOVED: u32 = u32::MAX;
+
 /// The positions of a device in the device table.
 fn positions(ifindex: u32) -> impl Iterator<Item = usize> {
     (0..EK_DEVICE_PROBES).map(move |i| (ifindex.wrapping_add(i) & (EK_DEVICES - 1)) as usize)
@@ -48,14 +51,36 @@ impl Maps {
     fn write_device(&self, link: &Link, vlan: Option<(u32, Tags)>) -> Result<()> {
         let devices = &self.devices;
         let find = |ifindex| positions(link.index).find(|&i| devices.read(i).ifindex == ifindex);
-        let position = find(link.index).or_else(|| find(0));
+        let position = find(link.index).or_else(|| find(REMOVED)).or_else(|| find(0));
         let full = || Error::new(format!("add {} to the device table", link.name), "no entry is free near its index");
         let position = position.ok_or_else(full)?;
         let current = devices.read(position);
         let kept = if link.vlan.is_some() { (current.lower, current.tags) } else { (0, [0; EK_VLAN_TAGS as usize]) };
         let (lower, tags) = vlan.unwrap_or(kept);
-        devices.write(position, device { ifindex: link.index, mac: link.mac, unused: 0, lower, tags });
+        let sends_xdp = if current.ifindex == link.index { current.sends_xdp } else { 0 };
+        devices.write(position, device { ifindex: link.index, mac: link.mac, sends_xdp, lower, tags });
         Ok(())
+    }
+
+    /// Removes devices that do not exist any more, and records which of the others XDP programs can send by: those with
+    /// an XDP program of their own, and VLANs on them.
+    pub(super) fn sync_devices(&self, links: &[Link], has_xdp: impl Fn(u32) -> bool) {
+        for i in 0..self.devices.len() {
+            let mut entry = self.devices.read(i);
+            if entry.ifindex == 0 || entry.ifindex == REMOVED {
+                continue;
+            }
+            let Some(link) = links.iter().find(|l| l.index == entry.ifindex) else {
+                self.devices.write(i, device { ifindex: REMOVED, ..Default::default() });
+                continue;
+            };
+            let lowest = lower_device(link, links).map_or(link.index, |(lower, _)| lower);
+            let sends_xdp = u16::from(has_xdp(lowest));
+            if entry.sends_xdp != sends_xdp {
+                entry.sends_xdp = sends_xdp;
+                self.devices.write(i, entry);
+            }
+        }
     }
 
     /// Writes all VLANs into both tables, and removes VLANs that do not exist any more.

@@ -7,15 +7,19 @@ use super::abi::*;
 use super::conn_table::is_whole_key;
 use super::maps::Maps;
 use super::packet_path::PacketPath;
-use crate::netlink::Link;
+use crate::netlink::Netlink;
 
 impl PacketPath {
-    /// Records the loopback device, which the frames of test runs come in by. Its MAC address is all zeros.
-    pub fn record_test_device(&self) {
-        let lo = Link { index: 1, name: "lo".into(), loopback: true, ..Link::default() };
-        if let Err(e) = self.maps.record_device(&lo) {
-            tracing::warn!("{e}");
+    /// Records the loopback device, which the frames of test runs come in by, with a MAC address of zeros; and the other
+    /// devices, which XDP can send by.
+    pub fn record_test_devices(&self) {
+        let links = Netlink::new().and_then(|mut n| n.links()).unwrap_or_default();
+        for link in &links {
+            if let Err(e) = self.maps.record_device(link) {
+                tracing::warn!("{e}");
+            }
         }
+        self.maps.sync_devices(&links, |_| true);
     }
 }
 
