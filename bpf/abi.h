@@ -23,6 +23,7 @@
 #define EK_MAX_DESTS 65536u
 #define EK_SERVICE_SLOTS 65536u /* of the open-addressed table `endpoints`, which is at most a quarter full */
 #define EK_SERVICE_PROBES 8
+#define EK_INACTIVE 8 /* added to the family in `endpoints`: the service is inactive */
 #define EK_NAT_SLOTS 131072u /* of the open-addressed table `nat_dests`, which is at most half full */
 #define EK_NAT_PROBES 16
 #define EK_NAT_SIBLINGS 16 /* services that may share the address and port of one NAT server */
@@ -83,6 +84,8 @@ struct settings {
 	__u32 has_mark;       /* there are services on firewall marks */
 	__u32 has_mark_rules; /* `mark_rules` is not empty */
 	__u32 has_mark_nat;   /* services on firewall marks have NAT servers */
+	__u32 has_inactive;   /* there are inactive services */
+	__u32 serve_all;      /* not 0: inactive services are served too: see service/service.h */
 	__u64 expire_interval_ns; /* between two turns of the expiry timer */
 	__u64 clock_jiffies; /* jiffies when CLOCK_MONOTONIC was clock_ns; user space lists timeouts by them */
 	__u64 clock_ns;
@@ -111,7 +114,7 @@ struct endpoint {
 	__be32 addr[4];
 	__be16 port;
 	__u8 protocol;
-	__u8 family; /* 4 or 6 */
+	__u8 family; /* 4 or 6; of an inactive service EK_INACTIVE more */
 	__u32 index; /* service_handle or dest_handle */
 	__u32 unused[2];
 };
@@ -143,6 +146,7 @@ enum service_flags {
 	SERVICE_PORT = 16,    /* sh-port, mh-port */
 	SERVICE_FLAG3 = 32,   /* flag-3 */
 	SERVICE_EXTERNAL = 64, /* created by another program than the daemon; used by user space only */
+	SERVICE_INACTIVE = 128, /* this host does not serve the address now: see service/service.h */
 };
 
 /* What happens to the connections of a removed server. */

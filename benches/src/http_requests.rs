@@ -228,7 +228,7 @@ fn start_program(
 /// Starts evenkeeld on a director, with a service for each of the director's cases.
 fn start_evenkeel(lan: &Lan, daemon: &Path, director: usize) -> Result<()> {
     let (host, _, _) = DIRECTORS[director];
-    let mut text = format!("global_defs {{\ndataplane_interface eth0 {host}\n}}\n");
+    let mut text = format!("global_defs {{\ndataplane_interface eth0 {host}\nserve_any_address\n}}\n");
     for (n, c) in CASES.iter().enumerate().filter(|(_, c)| c.director == director) {
         let method = match c.balancing {
             Balancing::Dr => "DR",

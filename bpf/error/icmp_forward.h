@@ -46,6 +46,8 @@ static __always_inline __u32 forward_icmp(void *ctx, int tc, __u32 ifindex, stru
 	if (dest == NO_DEST && (settings.tuning & SCHEDULE_ICMP))
 		dest = scratch->icmp_dest;
 	struct dest *d = dest == NO_DEST ? 0 : dest_at(dest);
+	if (d && !is_served(d->service))
+		return OUTCOME_NOT_OURS;
 	if (d)
 		return icmp_to_dest(ctx, tc, p, quoted, dest, d, out);
 	if (!settings.has_nat)

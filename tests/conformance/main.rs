@@ -5,6 +5,7 @@
 //! Every packet is run through the program in the kernel, which needs root; without root these tests are skipped. The
 //! schedulers' reference models in Rust are tested with the same recordings.
 
+mod activation;
 mod blocks;
 mod changes;
 mod cost;

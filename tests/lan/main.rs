@@ -1,5 +1,6 @@
 //! Tests with real packets between network namespaces. Each test builds a network of its own and removes it.
 
+mod activation;
 mod attachments;
 mod auth_hmac;
 mod bfd;

@@ -8,6 +8,7 @@
 //! address, which real servers are available), [`plan`] (desired state, difference, steps).
 #![forbid(unsafe_code)]
 
+pub mod activation;
 pub mod attachments;
 pub mod bfd;
 mod checksum;

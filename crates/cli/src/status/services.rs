@@ -16,6 +16,9 @@ pub fn format_service(v: &ServiceStatus, p: &Palette) -> String {
         t += &format!(", persistent {s} s");
     }
     t += &format!("  {} connections, {} packets, {} bytes\n", v.conns, v.in_packets, v.in_bytes);
+    if let Some(reason) = &v.inactive {
+        t += &format!("  not served here: {reason}\n");
+    }
     if v.suspended {
         t += "  checks suspended: this host does not hold its address (ha_suspend)\n";
     }

@@ -198,6 +198,8 @@ pub struct ServiceStatus {
     pub sorry_server: Option<SorryServerStatus>,
     /// Whether the checks are suspended because this director does not have the address (`ha_suspend`).
     pub suspended: bool,
+    /// Why this host does not balance the service's packets now: another director holds its address.
+    pub inactive: Option<String>,
     /// The transitions.
     pub history: Vec<HealthTransition>,
     /// The real servers, in the order of the configuration.

@@ -231,4 +231,6 @@ pub struct GlobalDefs {
     pub sync: Option<SyncConfig>,
     /// `dataplane_interface`: devices for which the operator decides about the packet path (an extension of evenkeel).
     pub dataplane_interfaces: AttachOverrides,
+    /// `serve_any_address`: services whose address this host does not hold are active too (an extension of evenkeel).
+    pub serve_any_address: bool,
 }

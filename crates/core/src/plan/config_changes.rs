@@ -77,6 +77,7 @@ fn diff_settings(old: &Config, new: &Config, out: &mut Vec<ConfigChange>) {
     differ(a.disable_local_igmp != b.disable_local_igmp, "disable_local_igmp (at the next start)");
     differ(a.tuning != b.tuning, "lvs_timeouts or another setting of the data plane");
     differ(a.dataplane_interfaces != b.dataplane_interfaces, "dataplane_interface");
+    differ(a.serve_any_address != b.serve_any_address, "serve_any_address");
 }
 
 fn diff_instances(old: &[VrrpInstance], new: &[VrrpInstance], out: &mut Vec<ConfigChange>) {

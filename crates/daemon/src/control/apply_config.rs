@@ -74,9 +74,15 @@ impl Controller {
         self.reconciler.tune(config);
         self.reconciler.forget_known_services();
         let steps = self.reconciler.reconcile(&self.health.desired_services(config));
+        self.update_activation();
         self.update_connection_sync();
         self.refresh_next_hops();
         steps.iter().map(ToString::to_string).collect()
+    }
+
+    /// Has the data plane serve the addresses that this host holds.
+    pub(super) fn update_activation(&mut self) {
+        self.reconciler.update_activation(&self.configuration.active, &mut self.network.netlink);
     }
 
     /// Makes the data plane hold the servers that are up.

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use evenkeel_core::time::Instant;
+use evenkeel_sys::bpf::ServeAll;
 use evenkeel_sys::clock;
 use evenkeel_sys::last_will::WillStore;
 
@@ -68,8 +69,9 @@ impl Controller {
         network: Network,
         (router, edge): (router::Handle, edge::Handle),
         will_store: Arc<WillStore>,
+        serve_all: Arc<ServeAll>,
     ) -> Controller {
-        let paths = PlanePaths { bpf_dir: args.bpf_dir(), services_record: args.ipvs_services_file() };
+        let paths = PlanePaths { bpf_dir: args.bpf_dir(), services_record: args.ipvs_services_file(), serve_all };
         Controller {
             args: args.clone(),
             started: clock::now(),

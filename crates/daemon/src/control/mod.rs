@@ -34,12 +34,14 @@ mod vmacs;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use evenkeel_core::ipc::{Reply, Request};
 use evenkeel_core::model::Config;
 use evenkeel_core::time::Instant;
+use evenkeel_sys::bpf::ServeAll;
 use evenkeel_sys::netlink::NetworkChanges;
 use evenkeel_sys::{clock, limits, sched};
 use sd_notify::NotifyState;
@@ -122,6 +124,7 @@ fn start(
     context: WorkerContext,
 ) -> anyhow::Result<(Controller, Inputs, JoinHandle<()>)> {
     let network = Network::start(args, &config)?;
+    let serve_all = Arc::new(ServeAll::default());
     let (router_tx, router_rx) = unbounded_channel();
     let (edge_tx, edge_rx) = unbounded_channel();
     let (request_tx, request_rx) = unbounded_channel();
@@ -130,9 +133,10 @@ fn start(
         cpus: config.global.vrrp_cpus.clone(),
     };
     let will_store = context.will_store.clone();
-    let (router, router_thread) = router::start(thread_config, args, context, network.firewall.clone(), router_tx)?;
+    let (router, router_thread) =
+        router::start(thread_config, args, context, (network.firewall.clone(), serve_all.clone()), router_tx)?;
     let edge = edge::start(router.clone(), edge_tx)?;
-    let mut controller = Controller::new(args, path, skipped, network, (router, edge), will_store);
+    let mut controller = Controller::new(args, path, skipped, network, (router, edge), will_store, serve_all);
     controller.apply_file(config)?;
     control_socket::serve(&socket_path(args), request_tx)?;
     let inputs = Inputs {
@@ -193,6 +197,7 @@ async fn run_loop(controller: &mut Controller, inputs: &mut Inputs) -> StopKind 
             _ = inputs.repair.tick() => {
                 controller.repair_drift();
                 controller.refresh_next_hops();
+                controller.update_activation();
                 controller.update_findings();
                 feed_watchdog(controller);
             }
@@ -246,6 +251,9 @@ fn handle_network_changes(controller: &mut Controller, changes: NetworkChanges) 
     if changes.links || changes.addresses || changes.routes {
         controller.reconciler.request_attachment_update();
         update_attachments(controller);
+    }
+    if changes.links || changes.addresses || changes.routes {
+        controller.update_activation();
     }
     controller.update_suspended_checks(false);
     if changes.links || changes.routes_or_neighbours {

@@ -6,8 +6,10 @@
 //! else, which is set back or only shown (`hand_changes`). Services that are not configured are external: they are
 //! shown and never changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
+use evenkeel_core::activation::{InactiveReason, activation};
 use evenkeel_core::model::{Config, DriftPolicy, FlushScope, ServiceKey};
 use evenkeel_core::plan::{Services, Step, apply, diff};
 use evenkeel_core::time::Instant;
@@ -16,7 +18,7 @@ use evenkeel_sys::clock;
 use evenkeel_sys::netlink::Netlink;
 
 use super::monitored_services::{DownServers, servers_found_down};
-use crate::plane::{self, DataPlane, PlanePaths, UpdateReason};
+use crate::plane::{self, DataPlane, PlaneKind, PlanePaths, UpdateReason};
 
 /// Observing a large table takes long. It takes at most one part in this many of the time.
 const OBSERVATION_SHARE: u32 = 100;
@@ -30,6 +32,8 @@ pub struct Reconciler {
     pub plane: Option<Box<dyn DataPlane>>,
     /// The last error of attaching it to devices.
     pub attach_error: Option<String>,
+    /// Why services are not served now.
+    pub inactive: BTreeMap<ServiceKey, InactiveReason>,
     /// What others changed.
     pub external: ExternalChanges,
     known: Option<Services>,
@@ -59,6 +63,7 @@ impl Reconciler {
         Reconciler {
             plane: None,
             attach_error: None,
+            inactive: BTreeMap::new(),
             external: ExternalChanges::default(),
             known: None,
             next_observation: now,
@@ -253,6 +258,39 @@ impl Reconciler {
         self.next_attachment_update = clock::now() + clock::now().duration_since(start) * EVENT_SHARE;
     }
 
+    /// Makes services active whose addresses this host serves, and all others inactive.
+    pub fn update_activation(&mut self, config: &Config, netlink: &mut Netlink) {
+        let Some(plane) = &mut self.plane else { return };
+        if plane.kind() != PlaneKind::Xdp {
+            return;
+        }
+        let seen = self.paths.serve_all.look();
+        let addresses = match local_addresses(netlink) {
+            Ok(addresses) => addresses,
+            Err(e) => return tracing::warn!("cannot tell which addresses are local: {e}"),
+        };
+        let services = config.virtual_servers.iter().map(|v| v.key).chain(self.external.services.iter().copied());
+        let mut marks = None;
+        let is_local = |addr| netlink.is_local(addr, &mut marks);
+        let activation = activation(config, services, &addresses, is_local);
+        let active = activation.iter().map(|(k, reason)| (*k, reason.is_none())).collect();
+        match plane.set_active_services(&active) {
+            Ok(changed) => {
+                for (service, active) in changed {
+                    let reason = activation.get(&service).and_then(Option::as_ref);
+                    let reason = reason.map_or_else(String::new, |r| format!(": {r}"));
+                    let state = if active { "active" } else { "inactive" };
+                    tracing::info!(%service, "{service} is {state}{reason}");
+                }
+                if let Some(seen) = seen {
+                    self.paths.serve_all.clear(seen);
+                }
+            }
+            Err(e) => tracing::error!("cannot activate services: {e}"),
+        }
+        self.inactive = activation.into_iter().filter_map(|(k, reason)| Some((k, reason?))).collect();
+    }
+
     /// Sets timeouts and other tuning.
     pub fn tune(&mut self, config: &Config) {
         let Some(plane) = &mut self.plane else { return };
@@ -279,6 +317,13 @@ impl Reconciler {
             plane.release(netlink, scope == FlushScope::All);
         }
     }
+}
+
+/// The addresses of this host, with the names of their devices.
+fn local_addresses(netlink: &mut Netlink) -> evenkeel_sys::Result<BTreeSet<(IpAddr, String)>> {
+    let names: BTreeMap<u32, String> = netlink.links()?.into_iter().map(|l| (l.index, l.name)).collect();
+    let all = netlink.addresses()?;
+    Ok(all.iter().filter_map(|a| Some((a.addr, names.get(&a.ifindex)?.clone()))).collect())
 }
 
 fn log_errors(operation: &str, errors: Vec<Error>) {

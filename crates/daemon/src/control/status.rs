@@ -139,6 +139,7 @@ impl ServicesView<'_> {
                 in_use: !has_quorum,
             }),
             suspended: self.health.suspended.contains(&v.key),
+            inactive: self.reconciler.inactive.get(&v.key).map(ToString::to_string),
             history: record.map_or_else(Vec::new, |s| s.history.transitions(self.now)),
             servers: v.servers.iter().map(|r| self.server(v, r, plane, record)).collect(),
         }

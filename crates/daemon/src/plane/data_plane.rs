@@ -1,14 +1,15 @@
 //! The interface of a data plane.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use evenkeel_core::ipc::{DataPlaneStatus, Finding};
 use evenkeel_core::ipvs::Connection;
 use evenkeel_core::model::{Config, ServiceKey};
 use evenkeel_core::plan::{Services, Step};
-use evenkeel_sys::bpf::ServiceRecord;
+use evenkeel_sys::bpf::{ServeAll, ServiceRecord};
 use evenkeel_sys::netlink::Netlink;
 use evenkeel_sys::{Error, Result};
 
@@ -55,6 +56,11 @@ pub trait DataPlane {
     fn apply(&mut self, steps: &[Step]) -> Vec<Error>;
     /// Removes all services, external ones too.
     fn flush(&mut self) -> Vec<Error>;
+    /// Makes services active or inactive: packets for an inactive one are the kernel's. Returns those that changed. The
+    /// kernel's IPVS decides by itself.
+    fn set_active_services(&mut self, _active: &BTreeMap<ServiceKey, bool>) -> Result<Vec<(ServiceKey, bool)>> {
+        Ok(Vec::new())
+    }
     /// Sets timeouts and the options for which IPVS has sysctls.
     fn tune(&mut self, config: &Config) -> Vec<Error>;
     /// The services with their servers and counters.
@@ -102,4 +108,6 @@ pub struct PlanePaths {
     pub bpf_dir: PathBuf,
     /// File of the services that this instance added to the kernel's IPVS.
     pub services_record: PathBuf,
+    /// What the router thread sets before it adds addresses.
+    pub serve_all: Arc<ServeAll>,
 }

@@ -1,16 +1,17 @@
 //! The packet path as a data plane: its maps, its attachments to devices, and the next hops of real servers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use evenkeel_core::attachments::{AttachDecision, derive};
 use evenkeel_core::ipc::{AttachmentStatus, DataPlaneStatus, Finding, Severity};
 use evenkeel_core::ipvs::Connection;
-use evenkeel_core::model::{AttachChoice, Config};
+use evenkeel_core::model::{AttachChoice, Config, ServiceKey};
 use evenkeel_core::plan::{Services, Step};
 use evenkeel_sys::bpf::conn_table::ConnEntry;
 use evenkeel_sys::bpf::packet_path::DEFAULT_CONNS;
-use evenkeel_sys::bpf::{AttachMode, Attachments, ServiceRecord, XdpPlane, prefers_native_xdp};
+use evenkeel_sys::bpf::{AttachMode, Attachments, ServeAll, ServiceRecord, XdpPlane, prefers_native_xdp};
 use evenkeel_sys::netlink::{Link, Netlink};
 use evenkeel_sys::nexthop::NextHopResolver;
 use evenkeel_sys::topology::read_topology;
@@ -35,6 +36,7 @@ pub struct XdpDataPlane {
     /// NICs whose drivers have rejected XDP, by interface index.
     without_xdp: BTreeSet<u32>,
     next_hops: NextHopResolver,
+    serve_all: Arc<ServeAll>,
 }
 
 impl XdpDataPlane {
@@ -44,12 +46,14 @@ impl XdpDataPlane {
         let plane = XdpPlane::load(&paths.bpf_dir, entries)?;
         // A daemon that died while it switched data planes may have left it in standby.
         plane.packet_path.set_standby(false);
+        paths.serve_all.set_maps(Some(Arc::clone(&plane.packet_path.maps)));
         Ok(XdpDataPlane {
             plane,
             attachments: Attachments::default(),
             decision: DecisionSummary::default(),
             without_xdp: BTreeSet::new(),
             next_hops: NextHopResolver::default(),
+            serve_all: Arc::clone(&paths.serve_all),
         })
     }
 
@@ -126,6 +130,10 @@ impl DataPlane for XdpDataPlane {
     fn flush(&mut self) -> Vec<Error> {
         let all: Vec<Step> = self.plane.maps().observe_services().into_keys().map(Step::RemoveService).collect();
         self.plane.apply_steps(&all)
+    }
+
+    fn set_active_services(&mut self, active: &BTreeMap<ServiceKey, bool>) -> Result<Vec<(ServiceKey, bool)>> {
+        self.plane.set_active_services(active)
     }
 
     fn tune(&mut self, config: &Config) -> Vec<Error> {
@@ -241,6 +249,7 @@ impl DataPlane for XdpDataPlane {
             return;
         }
         self.next_hops.release_neighbours(netlink);
+        self.serve_all.set_maps(None);
         self.plane.packet_path.unpin();
     }
 }

@@ -17,7 +17,9 @@ impl RouterThread {
                 }
                 Output::AddVips => {
                     self.update_will(i); // first: whatever exists must be in a will
+                    self.serve_all.begin();
                     self.add_addresses(i);
+                    self.serve_all.end();
                     self.forget_installed(i);
                     self.install_routes(false);
                     self.update_blocked_addresses();

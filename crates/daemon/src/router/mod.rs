@@ -43,6 +43,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
+use evenkeel_sys::bpf::ServeAll;
 use evenkeel_sys::sched;
 use evenkeel_sys::signals::EventFd;
 use nix::sys::eventfd::EfdFlags;
@@ -60,14 +61,14 @@ pub fn start(
     config: ThreadConfig,
     args: &Args,
     context: WorkerContext,
-    firewall: firewall::Handle,
+    shared: (firewall::Handle, Arc<ServeAll>),
     events: UnboundedSender<Event>,
 ) -> anyhow::Result<(Handle, JoinHandle<()>)> {
     let (commands, inbox) = channel();
     let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK)?);
     let handle = Handle::new(commands, wake.clone());
     let (log_events, level) = (events.clone(), args.log_level());
-    let state = RouterThread::new(args, context, (inbox, wake), &handle, firewall, events)?;
+    let state = RouterThread::new(args, context, (inbox, wake), &handle, shared, events)?;
     let thread = std::thread::Builder::new().name("router".into()).spawn(move || {
         let _guard = log_queue::install(move |record| drop(log_events.send(Event::Log(record))), level);
         if let Err(e) = sched::set_realtime_priority(config.priority) {

@@ -14,6 +14,7 @@ use evenkeel_core::model::{Family, Statics, SyncGroup, Transport, Vrid, VrrpInst
 use evenkeel_core::time::Instant;
 use evenkeel_core::vrrp::debounce::LinkDebounce;
 use evenkeel_core::vrrp::{AnnounceQueue, Router, State};
+use evenkeel_sys::bpf::ServeAll;
 use evenkeel_sys::clock;
 use evenkeel_sys::last_will::{MAX_WILLS, WillStore};
 use evenkeel_sys::mastership_record::MastershipRecord;
@@ -100,6 +101,8 @@ pub(super) struct RouterThread {
     pub free_will_slots: Vec<usize>,
     pub unknown_vrids: UnknownVrids,
     pub firewall: firewall::Handle,
+    /// Has services served from the moment that their addresses are here.
+    pub serve_all: Arc<ServeAll>,
     /// Addresses whose packets the firewall drops, each with its device.
     pub blocked_addresses: BTreeSet<(IpAddr, String)>,
     pub bfd: BfdSessions,
@@ -137,7 +140,7 @@ impl RouterThread {
         context: WorkerContext,
         (inbox, wake): (Receiver<Command>, Arc<EventFd>),
         handle: &Handle,
-        firewall: firewall::Handle,
+        (firewall, serve_all): (firewall::Handle, Arc<ServeAll>),
         events: UnboundedSender<Event>,
     ) -> anyhow::Result<RouterThread> {
         let netlink = Netlink::new()?;
@@ -166,6 +169,7 @@ impl RouterThread {
             free_will_slots: (0..MAX_WILLS).rev().collect(),
             unknown_vrids: UnknownVrids::default(),
             firewall,
+            serve_all,
             blocked_addresses: BTreeSet::new(),
             bfd: BfdSessions::default(),
             link_debounce: LinkDebounce::default(),

@@ -48,7 +48,7 @@ pub(super) fn service_spec(s: &service) -> ServiceSpec {
 /// Writes a specification into a service. `hz` is the number of jiffies in a second.
 pub(super) fn write_service_spec(s: &mut service, spec: ServiceSpec, hz: u32) {
     s.scheduler = scheduler_number(spec.scheduler);
-    s.flags = SERVICE_LIVE | s.flags & SERVICE_EXTERNAL;
+    s.flags = SERVICE_LIVE | s.flags & (SERVICE_EXTERNAL | SERVICE_INACTIVE);
     for (yes, flag) in [
         (spec.flags.fallback, SERVICE_FALLBACK),
         (spec.flags.port, SERVICE_PORT),

@@ -3,6 +3,7 @@
 //! - loading: [`object`] (programs and maps), `migrate` (the maps of an older program), [`packet_path`], `settings`
 //! - [`attach`]: attachments to devices; `devices`: what the XDP program knows of devices
 //! - services and destinations: `writer` (plan steps into the maps), `reader`, `encoding`, `marks`
+//! - activation: `serve_all` (what the router thread sets), [`MapWriter::set_active_services`]
 //! - connections: [`conn_table`], `flow_cache`, `import`
 //! - [`XdpPlane`]: the daemon's data plane; [`XdpBackend`]: ipvsadm's backend
 //!
@@ -47,6 +48,7 @@ mod plane;
 mod ranges;
 mod reader;
 mod schedulers;
+mod serve_all;
 mod service_table;
 mod settings;
 mod test_support;
@@ -59,4 +61,5 @@ pub use maps::Maps;
 pub use packet_path::PacketPath;
 pub use plane::XdpPlane;
 pub use reader::{DestRecord, NextHop, ServiceRecord};
+pub use serve_all::ServeAll;
 pub use writer::{DestPath, MapWriter};

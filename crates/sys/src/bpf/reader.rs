@@ -57,6 +57,8 @@ pub struct ServiceRecord {
     pub key: ServiceKey,
     /// Its scheduler, flags and persistence.
     pub spec: ServiceSpec,
+    /// Its packets are balanced; otherwise they pass to the kernel.
+    pub active: bool,
     /// Connections, packets and bytes since the counters were cleared.
     pub stats: Stats,
     /// Its destinations, newest first, which is the kernel's order.
@@ -139,7 +141,8 @@ impl Maps {
     fn read_service(&self, index: u32, s: &service) -> Option<ServiceRecord> {
         let dests = self.active_dests(s).into_iter().map(|id| self.read_dest(id)).collect();
         let stats = read_stats(&self.service_stats, index);
-        Some(ServiceRecord { key: service_key(s)?, spec: service_spec(s), stats, dests })
+        let active = s.flags & SERVICE_INACTIVE == 0;
+        Some(ServiceRecord { key: service_key(s)?, spec: service_spec(s), active, stats, dests })
     }
 
     fn read_dest(&self, id: u32) -> DestRecord {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use evenkeel_core::model::ServiceKey;
 
-use super::abi::endpoint;
+use super::abi::{EK_INACTIVE, endpoint};
 use super::address::{family_number, from_wire_addr, to_wire_addr};
 use super::mmap::MappedArray;
 
@@ -69,7 +69,8 @@ impl EndpointTable {
         let (addr, port, family) = (to_wire_addr(key.addr), key.port.to_be(), family_number(key.addr));
         self.probe_sequence(key).find(|&i| {
             let s = self.map.read(i);
-            (s.addr, s.port, s.protocol, s.family) == (addr, port, key.protocol, family) && s.index > 0
+            let same_family = s.family == family || s.family == family + EK_INACTIVE as u8;
+            same_family && (s.addr, s.port, s.protocol) == (addr, port, key.protocol) && s.index > 0
         })
     }
 
@@ -102,6 +103,16 @@ impl EndpointTable {
             },
         );
         store_index(free)
+    }
+
+    /// Makes the service of a key active or inactive: see bpf/service/service.h.
+    pub fn set_active(&self, key: EndpointKey, active: bool) {
+        let Some(i) = self.position(key) else { return };
+        let family = family_number(key.addr) + if active { 0 } else { EK_INACTIVE as u8 };
+        // Port, protocol and family are one word, which the program reads at once.
+        let [low, high] = key.port.to_be().to_ne_bytes();
+        let word = u32::from_ne_bytes([low, high, key.protocol, family]);
+        self.map.atomic_u32(i, std::mem::offset_of!(endpoint, port)).store(word, Ordering::Release);
     }
 
     /// Removes a key. Its entry keeps a family, so that probing continues behind it.

@@ -44,6 +44,21 @@ type LinksByName = BTreeMap<String, Link>;
 impl Netlink {
     /// The route to an address; `None` if there is none.
     pub fn lookup_route(&mut self, addr: IpAddr) -> Result<Option<Route>> {
+        self.lookup_marked_route(addr, 0)
+    }
+
+    /// Whether the kernel delivers packets for an address to this host: by its route, or by that of packets with one of
+    /// the firewall marks that rules name. `marks` keeps them for the next call.
+    pub fn is_local(&mut self, addr: IpAddr, marks: &mut Option<Vec<u32>>) -> bool {
+        let is_local = |route: Result<Option<Route>>| matches!(route, Ok(Some(Route { local: true, .. })));
+        if is_local(self.lookup_route(addr)) {
+            return true;
+        }
+        let marks = marks.get_or_insert_with(|| self.rule_marks().unwrap_or_default());
+        marks.iter().any(|mark| is_local(self.lookup_marked_route(addr, *mark)))
+    }
+
+    fn lookup_marked_route(&mut self, addr: IpAddr, mark: u32) -> Result<Option<Route>> {
         let mut get = RouteMessage::default();
         let (family, prefix, to) = match addr {
             IpAddr::V4(a) => (Family::V4, 32, RouteAddress::Inet(a)),
@@ -52,6 +67,9 @@ impl Netlink {
         get.header.address_family = address_family(family);
         get.header.destination_prefix_length = prefix;
         get.attributes.push(RouteAttribute::Destination(to));
+        if mark != 0 {
+            get.attributes.push(RouteAttribute::Mark(mark));
+        }
         let operation = || format!("look up the route to {addr}");
         let response = match self.request(RouteNetlinkMessage::GetRoute(get), 0, operation) {
             Err(e) if e.errno().is_some() => return Ok(None),

@@ -1,7 +1,9 @@
 //! Policy routing rules: added, removed.
 
-use evenkeel_core::model::{RuleAction, RuleSpec};
-use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
+use std::collections::BTreeSet;
+
+use evenkeel_core::model::{Family, RuleAction, RuleSpec};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::route::{RouteProtocol, RouteRealm};
 use netlink_packet_route::rule::{
     RuleAction as Action, RuleAttribute, RuleFlags, RuleMessage, RulePortRange, RuleUidRange,
@@ -19,6 +21,22 @@ impl Netlink {
             Err(e) if e.errno() == Some(libc::EEXIST) => Ok(false),
             other => other.map(|_| true),
         }
+    }
+
+    /// The firewall marks that rules of both families name, each once.
+    pub fn rule_marks(&mut self) -> Result<Vec<u32>> {
+        let mut marks = BTreeSet::new();
+        for family in [Family::V4, Family::V6] {
+            let mut get = RuleMessage::default();
+            get.header.family = address_family(family);
+            let rules = self.request(RouteNetlinkMessage::GetRule(get), NLM_F_DUMP, || "list rules".into())?;
+            for rule in rules {
+                let RouteNetlinkMessage::NewRule(r) = rule else { continue };
+                let mark = |a: &RuleAttribute| if let RuleAttribute::FwMark(mark) = a { Some(*mark) } else { None };
+                marks.extend(r.attributes.iter().filter_map(mark));
+            }
+        }
+        Ok(marks.into_iter().collect())
     }
 
     /// Removes a rule. Returns false if it does not exist.

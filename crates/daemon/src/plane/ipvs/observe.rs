@@ -39,6 +39,7 @@ pub fn service_record(entry: &ServiceEntry, dests: &[DestEntry]) -> Option<Servi
     Some(ServiceRecord {
         key: entry.service.id.service_key(),
         spec: entry.service.to_spec()?,
+        active: true,
         stats: entry.stats,
         dests: dests.iter().map(dest).collect(),
     })

@@ -1,5 +1,6 @@
 //! Services: added, removed, taken over from ipvsadm; their statistics cleared.
 
+use std::collections::BTreeMap;
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
@@ -21,6 +22,36 @@ impl MapWriter {
         let Some(index) = maps.service_table.find(EndpointKey::from_service(key)) else { return };
         let flags = maps.services.atomic_u32(index as usize, offset_of!(service, flags));
         flags.fetch_and(!SERVICE_EXTERNAL, Ordering::AcqRel);
+    }
+
+    /// Makes services active or inactive. Services on firewall marks are always active. Returns those that changed.
+    pub fn set_active_services(&mut self, active: &BTreeMap<ServiceKey, bool>) -> Result<Vec<(ServiceKey, bool)>> {
+        let is_active = |s: &service| s.flags & SERVICE_INACTIVE == 0;
+        let wanted =
+            |s: &service| service_key(s).and_then(|k| Some((k, *active.get(&k)?))).filter(|(k, _)| k.fwmark == 0);
+        let differs = |(i, s): (u32, service)| {
+            let (key, active) = wanted(&s)?;
+            (is_active(&s) != active).then_some((i, key, active))
+        };
+        let changes: Vec<_> = self.maps.live_services().filter_map(differs).collect();
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let _lock = self.begin_change()?;
+        // Before the first service becomes inactive: it may be found while all are served.
+        self.maps.settings.store_u32(0, offset_of!(settings, has_inactive), 1);
+        for &(index, key, active) in &changes {
+            let flags = self.maps.services.atomic_u32(index as usize, offset_of!(service, flags));
+            if active {
+                flags.fetch_and(!SERVICE_INACTIVE, Ordering::AcqRel);
+            } else {
+                flags.fetch_or(SERVICE_INACTIVE, Ordering::AcqRel);
+            }
+            self.maps.service_table.set_active(EndpointKey::from_service(key), active);
+        }
+        let any_inactive = self.maps.live_services().any(|(_, s)| !is_active(&s));
+        self.maps.settings.store_u32(0, offset_of!(settings, has_inactive), u32::from(any_inactive));
+        Ok(changes.into_iter().map(|(_, key, active)| (key, active)).collect())
     }
 
     /// Sets the statistics of a service and its destinations to 0, or of all services.

@@ -10,6 +10,8 @@ pub(super) const KEYWORDS: &[Keyword] = &[
        "Data plane: `xdp` is evenkeel's packet path, `ipvs` the kernel's IPVS. `auto` selects xdp if the machine supports it, unless the file needs something that only IPVS has."),
     kw("dataplane_interface", Args::Attachment, "none", "evenkeel",
        "How the packet path is attached to this interface; `off` leaves it alone. The name may end in `*`. Without it, the packet path is attached to the interfaces that packets of clients and replies of real servers may come in by."),
+    kw("serve_any_address", Args::Flag, "off", "evenkeel",
+       "Balance packets for virtual addresses that this host does not hold too, on master and backup alike. Without it, they pass to the kernel."),
     kw("connection_table_size", Args::Uint(1024, 1 << 26), "1048576", "evenkeel",
        "Number of connections in the packet path's table, rounded up to a power of two; read when the table is created."),
     kw("hand_changes", Args::Choice(&["repair", "leave"]), "repair", "evenkeel",
