@@ -7,9 +7,9 @@ use evenkeel_sys::bpf::abi::settings;
 use evenkeel_testkit::frames::{self, TcpFlags};
 use evenkeel_testkit::ipvs_recording::parse_ipvsadm_command;
 
-use crate::emulate::{Cost, emulate};
+use crate::emulate::{Cost, emulate, emulate_tc};
 use crate::methods::{endpoint, families, with_client_route};
-use crate::plane::{TestPlane, can_load, test_plane};
+use crate::plane::{TestPlane, XDP_PASS, can_load, test_plane, test_plane_with_tc};
 
 /// A path, and the highest cost of its packet: instructions, map lookups, helper calls, lines of the connection
 /// table; of a flow that is in the flow cache, and of one that is not.
@@ -229,4 +229,37 @@ fn a_packet_costs_the_same_among_ten_services_and_among_ten_thousand() {
         println!("{few:.0} instructions among 10 services, {many:.0} among 10,000");
         assert!(many <= few * 1.1, "{few} instructions among 10 services, {many} among 10,000");
     }
+}
+
+/// Packets to no service: what an attachment costs on a device where nothing for us arrives. Instructions and map
+/// lookups, by XDP and by tc; with DR only, and with NAT, where each packet may be a reply.
+#[test]
+fn a_packet_to_no_service_takes_no_more_than_it_should() {
+    const TC_ACT_UNSPEC: u32 = u32::MAX;
+    let Some(mut plane) = test_plane_with_tc(4096) else { return };
+    let packets = |plane: &TestPlane, max: [(u32, u32); 2]| {
+        for (from, to) in [("10.1.1.1:40000", "10.9.9.9:443"), ("[fd00:1:1::1]:40000", "[fd00:9::9]:443")] {
+            let at = to;
+            let (from, to) = (endpoint(from), endpoint(to));
+            let tcp = frames::tcp(from, to, TcpFlags::parse("A"), 64, b"hello, and more");
+            let mut arp = tcp.clone();
+            arp[12..14].copy_from_slice(&[8, 6]);
+            for (name, frame) in [("TCP", tcp), ("UDP", frames::udp(from, to, 64, b"hello")), ("ARP", arp)] {
+                let by_xdp = emulate(plane, &frame, 1);
+                let by_tc = emulate_tc(plane, &frame, 1);
+                assert_eq!((by_xdp.0, by_tc.0), (XDP_PASS, TC_ACT_UNSPEC), "{name} to {at}");
+                assert!(by_xdp.1 == frame && by_tc.1 == frame, "{name} to {at} is not changed");
+                assert_eq!((plane.run(&frame).0, plane.run_tc(&frame).0), (XDP_PASS, XDP_PASS));
+                for (program, cost, max) in [("XDP", by_xdp.2, max[0]), ("tc", by_tc.2, max[1])] {
+                    let seen = (cost.instructions, cost.lookups.values().sum::<u32>());
+                    println!("{name} to {at} of no service, {program}: {} instructions, {} lookups", seen.0, seen.1);
+                    assert!(seen.0 <= max.0 && seen.1 <= max.1, "{name}, {program}: {seen:?} of {max:?}");
+                }
+            }
+        }
+    };
+    plane.ipvsadm(&["-A -t 10.2.0.100:80 -s rr", "-a -t 10.2.0.100:80 -r 10.2.0.21:80 -g -w 1"]);
+    packets(&plane, [(275, 2), (255, 1)]);
+    plane.ipvsadm(&["-A -t 10.2.0.101:80 -s rr", "-a -t 10.2.0.101:80 -r 10.2.0.22:80 -m -w 1"]);
+    packets(&plane, [(485, 3), (400, 3)]);
 }

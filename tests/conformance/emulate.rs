@@ -1,4 +1,4 @@
-//! An interpreter of BPF (RFC 9669) that runs the XDP program on copies of the kernel's maps. It counts what does not
+//! An interpreter of BPF (RFC 9669) that runs the programs on copies of the kernel's maps. It counts what does not
 //! depend on the machine: instructions, map lookups, and lines of the connection table.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +41,7 @@ struct Machine<'p> {
     value_regions: BTreeMap<(String, Vec<u8>), Option<usize>>,
     data: usize,
     ifindex: u32,
+    tc: bool,
     jiffies: u64,
     lines: BTreeSet<usize>,
     cost: Cost,
@@ -49,15 +50,26 @@ struct Machine<'p> {
 /// Runs the XDP program on a frame that a device received. Returns its action, the frame afterwards, and the cost.
 /// The kernel's maps do not change.
 pub fn emulate(plane: &TestPlane, frame: &[u8], ifindex: u32) -> (u32, Vec<u8>, Cost) {
+    emulate_program(plane, frame, ifindex, false)
+}
+
+/// The same for the tc program, with the action of tc. Frames that it does not pass at once may need helpers that are
+/// not implemented.
+pub fn emulate_tc(plane: &TestPlane, frame: &[u8], ifindex: u32) -> (u32, Vec<u8>, Cost) {
+    emulate_program(plane, frame, ifindex, true)
+}
+
+fn emulate_program(plane: &TestPlane, frame: &[u8], ifindex: u32, tc: bool) -> (u32, Vec<u8>, Cost) {
     let mut packet = vec![0; HEADROOM];
     packet.extend(frame);
     let mut m = Machine {
         plane,
-        code: plane.plane.packet_path.instructions("evenkeel_xdp"),
+        code: plane.plane.packet_path.instructions(if tc { "evenkeel_tc" } else { "evenkeel_xdp" }),
         regions: vec![vec![0; 24], packet, Vec::new()],
         value_regions: BTreeMap::new(),
         data: HEADROOM,
         ifindex,
+        tc,
         jiffies: plane.plane.maps().jiffies64(),
         lines: BTreeSet::new(),
         cost: Cost::default(),
@@ -75,6 +87,18 @@ impl Machine<'_> {
 
     fn load_word(&mut self, a: u64, bytes: usize) -> u64 {
         let (region, at) = Self::split_address(a);
+        if region == CONTEXT && self.tc {
+            // struct __sk_buff
+            let protocol = [self.regions[FRAME][self.data + 12], self.regions[FRAME][self.data + 13]];
+            return match at {
+                0 => (self.regions[FRAME].len() - self.data) as u64,
+                16 => u64::from(u16::from_ne_bytes(protocol)),
+                36 | 40 => u64::from(self.ifindex),
+                76 => virtual_address(FRAME, self.data),
+                80 => virtual_address(FRAME, self.regions[FRAME].len()),
+                _ => 0, // PACKET_HOST, no mark, no tag, no GSO packet
+            };
+        }
         if region == CONTEXT {
             // struct xdp_md
             return match at {
