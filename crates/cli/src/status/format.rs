@@ -1,8 +1,10 @@
 //! The text of `evenkeel status`: the blocks in their order, and those that belong neither to an instance nor to a
 //! service.
 
+use std::collections::BTreeMap;
+
 use evenkeel_core::bfd;
-use evenkeel_core::ipc::{BfdStatus, CheckLoad, DataPlaneStatus, ScriptStatus, Status, TrackedStatus};
+use evenkeel_core::ipc::{BfdStatus, CheckLoad, DataPlaneStatus, DeviceLeftAlone, ScriptStatus, Status, TrackedStatus};
 use evenkeel_core::model::{TrackResult, TrackedObject};
 
 use super::Palette;
@@ -125,9 +127,7 @@ fn format_data_plane(d: &DataPlaneStatus, p: &Palette) -> String {
         for a in d.attachments.iter().filter(|a| !a.reason.is_empty()) {
             t += &format!("  {}: {}\n", a.device, a.reason);
         }
-        for left in &d.devices_left_alone {
-            t += &format!("  {} is left alone: {}\n", left.device, left.reason);
-        }
+        t += &format_devices_left_alone(&d.devices_left_alone);
         let counters: Vec<String> =
             d.packet_counters.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} {n}")).collect();
         if !counters.is_empty() {
@@ -135,4 +135,22 @@ fn format_data_plane(d: &DataPlaneStatus, p: &Palette) -> String {
         }
     }
     t
+}
+
+/// A line for each reason. A host may have thousands of containers.
+fn format_devices_left_alone(all: &[DeviceLeftAlone]) -> String {
+    const MAX_NAMES: usize = 8;
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for left in all {
+        by_reason.entry(&left.reason).or_default().push(&left.device);
+    }
+    let line = |(reason, devices): (&str, Vec<&str>)| {
+        let mut names = devices.iter().take(MAX_NAMES).copied().collect::<Vec<_>>().join(", ");
+        match devices.len() {
+            0..=MAX_NAMES => {}
+            n => names += &format!(" and {} others", n - MAX_NAMES),
+        }
+        format!("  {names} {} left alone: {reason}\n", if devices.len() == 1 { "is" } else { "are" })
+    };
+    by_reason.into_iter().map(line).collect()
 }

@@ -29,6 +29,7 @@ mod reload;
 mod reload_files;
 mod signals;
 mod status;
+mod throttle;
 mod tracking;
 mod vmacs;
 
@@ -51,7 +52,9 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use self::controller::Controller;
 use self::network::{Network, watch_network};
 use self::signals::{SignalRequest, Signals};
+use self::throttle::Throttle;
 use crate::args::Args;
+use crate::plane::UpdateReason;
 use crate::supervisor::WorkerContext;
 use crate::{control_socket, edge, router};
 
@@ -158,6 +161,7 @@ fn start(
 async fn run_loop(controller: &mut Controller, inputs: &mut Inputs) -> StopKind {
     inputs.repair.set_missed_tick_behavior(MissedTickBehavior::Delay);
     inputs.reload_poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut throttles = EventThrottles::new();
     loop {
         tokio::select! {
             Some(event) = inputs.router.recv() => {
@@ -182,13 +186,10 @@ async fn run_loop(controller: &mut Controller, inputs: &mut Inputs) -> StopKind 
                 while let Ok(more) = inputs.network.try_recv() {
                     changes = changes.merge(more);
                 }
-                handle_network_changes(controller, changes);
+                handle_network_changes(controller, &mut throttles, changes);
             }
             () = wait_until(controller.reconciler.requested_observation_time()) => observe_if_due(controller),
-            () = wait_until(controller.reconciler.attachment_update_time()) => {
-                update_attachments(controller);
-                controller.refresh_next_hops();
-            }
+            () = wait_until(throttles.due_time()) => follow_network(controller, &mut throttles),
             _ = inputs.reload_poll.tick() => {
                 if controller.configuration.is_reload_due() {
                     controller.reload();
@@ -243,27 +244,61 @@ fn observe_if_due(controller: &mut Controller) {
     }
 }
 
-fn handle_network_changes(controller: &mut Controller, changes: NetworkChanges) {
+fn handle_network_changes(controller: &mut Controller, throttles: &mut EventThrottles, changes: NetworkChanges) {
     if changes.links {
-        let (config, network) = (&controller.configuration.active, &mut controller.network);
-        network.handle_link_change(config);
+        throttles.links.request();
     }
     if changes.links || changes.addresses || changes.routes {
-        controller.reconciler.request_attachment_update();
-        update_attachments(controller);
+        throttles.attachments.request();
+        throttles.activation.request();
     }
-    if changes.links || changes.addresses || changes.routes {
-        controller.update_activation();
-    }
-    controller.update_suspended_checks(false);
     if changes.links || changes.routes_or_neighbours {
-        controller.refresh_next_hops();
+        throttles.next_hops.request();
     }
+    if changes.links || changes.addresses {
+        controller.update_suspended_checks(false);
+    }
+    follow_network(controller, throttles);
 }
 
-fn update_attachments(controller: &mut Controller) {
-    let netlink = &mut controller.network.netlink;
-    controller.reconciler.update_attachments_if_due(&controller.configuration.active, netlink);
+/// Does what network events have requested, as far as it is due.
+fn follow_network(controller: &mut Controller, throttles: &mut EventThrottles) {
+    let Controller { configuration, network, reconciler, .. } = controller;
+    let config = &configuration.active;
+    throttles.links.run(|| network.handle_link_change(config));
+    let netlink = &mut network.netlink;
+    throttles.attachments.run(|| {
+        reconciler.update_attachments(config, netlink, UpdateReason::NetworkEvent);
+        throttles.next_hops.request(); // next hops in new VLANs become usable
+    });
+    throttles.activation.run(|| reconciler.update_activation(config, netlink));
+    throttles.next_hops.run(|| reconciler.refresh_next_hops(netlink));
+}
+
+/// What follows network events. On a host with thousands of containers, or with the routes of the whole Internet, there
+/// is an event at any moment, and each list of links or routes takes milliseconds.
+struct EventThrottles {
+    links: Throttle,
+    attachments: Throttle,
+    activation: Throttle,
+    next_hops: Throttle,
+}
+
+impl EventThrottles {
+    fn new() -> EventThrottles {
+        EventThrottles {
+            links: Throttle::new(20),
+            attachments: Throttle::new(20),
+            activation: Throttle::new(4), // a new master waits for it
+            next_hops: Throttle::new(10),
+        }
+    }
+
+    /// When the first thing is due.
+    fn due_time(&self) -> Option<Instant> {
+        let all = [&self.links, &self.attachments, &self.activation, &self.next_hops];
+        all.into_iter().filter_map(Throttle::due_time).min()
+    }
 }
 
 /// Feeds systemd's watchdog, but only while the router thread answers.

@@ -23,9 +23,6 @@ use crate::plane::{self, DataPlane, PlaneKind, PlanePaths, UpdateReason};
 /// Observing a large table takes long. It takes at most one part in this many of the time.
 const OBSERVATION_SHARE: u32 = 100;
 
-/// Following network events takes at most one part in this many of the time.
-const EVENT_SHARE: u32 = 20;
-
 /// The data plane, and how it differs from what is desired.
 pub struct Reconciler {
     /// The open data plane; `None` while there is nothing to balance.
@@ -39,9 +36,6 @@ pub struct Reconciler {
     known: Option<Services>,
     next_observation: Instant,
     is_observation_requested: bool,
-    /// When a network event may update attachments again, and whether one is waiting for that.
-    next_attachment_update: Instant,
-    is_attachment_update_due: bool,
     paths: PlanePaths,
 }
 
@@ -68,8 +62,6 @@ impl Reconciler {
             known: None,
             next_observation: now,
             is_observation_requested: false,
-            next_attachment_update: now,
-            is_attachment_update_due: false,
             paths,
         }
     }
@@ -234,28 +226,6 @@ impl Reconciler {
         let Some(plane) = &mut self.plane else { return };
         // What failed before is tried again: the errors are those that stand now.
         self.attach_error = plane.update_attachments(netlink, config, reason).pop();
-    }
-
-    /// Links, addresses or routes changed: [`Reconciler::update_attachments_if_due`] shall look at them.
-    pub fn request_attachment_update(&mut self) {
-        self.is_attachment_update_due = true;
-    }
-
-    /// When [`Reconciler::update_attachments_if_due`] has something to do; `None` while nothing has changed.
-    pub fn attachment_update_time(&self) -> Option<Instant> {
-        self.is_attachment_update_due.then_some(self.next_attachment_update)
-    }
-
-    /// Follows changes of the network, at once if they are rare. While routes or containers change all the time it takes
-    /// one part in [`EVENT_SHARE`] of the time.
-    pub fn update_attachments_if_due(&mut self, config: &Config, netlink: &mut Netlink) {
-        let start = clock::now();
-        if !self.is_attachment_update_due || start < self.next_attachment_update {
-            return;
-        }
-        self.is_attachment_update_due = false;
-        self.update_attachments(config, netlink, UpdateReason::NetworkEvent);
-        self.next_attachment_update = clock::now() + clock::now().duration_since(start) * EVENT_SHARE;
     }
 
     /// Makes services active whose addresses this host serves, and all others inactive.

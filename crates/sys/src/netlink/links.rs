@@ -5,7 +5,8 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVlan, InfoVrf,
-    IpVlanFlags, IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, MacVlanMode, VlanProtocol,
+    IpVlanFlags, IpVlanMode, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    MacVlanMode, VlanProtocol,
 };
 
 use super::Netlink;
@@ -51,8 +52,9 @@ pub struct Link {
 impl Netlink {
     /// All devices of the network namespace.
     pub fn links(&mut self) -> Result<Vec<Link>> {
-        let response =
-            self.request(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP, || "list devices".into())?;
+        let mut get = LinkMessage::default();
+        get.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        let response = self.request(RouteNetlinkMessage::GetLink(get), NLM_F_DUMP, || "list devices".into())?;
         let links = response.into_iter().filter_map(|m| match m {
             RouteNetlinkMessage::NewLink(l) => Some(parse_link(&l)),
             _ => None,
