@@ -4,6 +4,7 @@
 mod corpus;
 mod fmt;
 mod generated;
+mod lints;
 mod mistakes;
 mod syntax;
 mod verdicts;

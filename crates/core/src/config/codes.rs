@@ -140,6 +140,8 @@ pub const CODES: &[Code] = &[
     code("untracked-route", "A route is tracked by its interface. A multipath route, a blackhole or another route without an interface is added but not tracked."),
     code("unused-script", "No instance or sync group tracks the script, so it does not run."),
     code("version", "VRRPv2 (RFC 3768) supports IPv4 only."),
+    code("vip-device-off", "`dataplane_interface NAME off` keeps the packet path away from the interface, but an instance puts virtual addresses on it. \
+        Clients that come in by it reach the director's own stack and not the real servers. Remove the line, unless all clients come in by other interfaces."),
     code("vip-not-held", "No instance of the file holds the address of the service, so its packets reach this director only by other means."),
     code("vip-prefix", "An address without a prefix length is added as /32 (or /128). This is right if the director has another address of the same \
         network, and wrong if it has none."),

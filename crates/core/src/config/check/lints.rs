@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::super::value::{Line, LvsMethod, Section, Value};
 use super::super::{Diagnostic, Span};
 use super::{CheckContext, address_lines};
+use crate::model::{AttachOverride, AttachOverrides};
 
 pub(super) fn check(c: &mut CheckContext<'_>) {
     check_addresses(c);
@@ -13,6 +14,7 @@ pub(super) fn check(c: &mut CheckContext<'_>) {
     check_link_delays(c);
     check_unused_scripts(c);
     check_held_addresses(c);
+    check_devices_left_alone(c);
     check_links_of_real_servers(c);
     check_mail(c);
 }
@@ -163,6 +165,36 @@ fn check_held_addresses(c: &mut CheckContext<'_>) {
                 .label("its packets do not reach this director")
                 .help("add it to a `virtual_ipaddress`, or correct one of the two addresses"),
         );
+    }
+}
+
+/// `dataplane_interface … off` for a device that gets virtual addresses. Those of a virtual MAC interface are on another
+/// device.
+fn check_devices_left_alone(c: &mut CheckContext<'_>) {
+    let root = c.root;
+    let mut overrides = AttachOverrides::default();
+    for e in root.sections("global_defs").flat_map(|g| g.get_all("dataplane_interface")) {
+        if let Value::Words(words) = &e.value
+            && let [device, mode] = words.as_slice()
+            && let Ok(mode) = mode.parse()
+        {
+            overrides.insert(device, mode);
+        }
+    }
+    if root.sections("virtual_server").next().is_none() {
+        return;
+    }
+    for i in root.sections("vrrp_instance").filter(|i| !i.has("use_vmac") && !i.has("use_ipvlan")) {
+        let interface = i.text("interface").unwrap_or("");
+        let mut devices = virtual_addresses(i).map(|(span, a)| (span, a.dev.as_deref().unwrap_or(interface)));
+        if let Some((span, device)) = devices.find(|(_, d)| overrides.find(d) == Some(AttachOverride::Off)) {
+            let message = format!("the packet path is not attached to `{device}`");
+            c.report(
+                Diagnostic::lint("vip-device-off", span, message)
+                    .label("clients that come in by it are not balanced")
+                    .help(format!("remove `dataplane_interface {device} off`, or use another interface")),
+            );
+        }
     }
 }
 
