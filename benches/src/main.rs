@@ -6,6 +6,7 @@ mod health_checks;
 mod http_requests;
 mod instructions;
 mod live_frames;
+mod not_ours;
 mod packet_path;
 mod process;
 mod test_run;
@@ -26,6 +27,7 @@ All benchmarks but --list need root. docs/benchmarks.md explains them and has fi
   --row NAME            the same as --packets NAME
   --list [NAME]         print the names of the packet path's rows and measure nothing
   --live                packets per second with live frames over veth (five minutes)
+  --not-ours            frames to no service, with the packet path on 0, 1 and 20 devices (a minute)
   --http                HTTP requests through evenkeel, haproxy, nginx, nftables (four minutes)
   --table               the connection table (half a minute)
   --config              a configuration of 10,000 virtual servers, beside keepalived -t (ten seconds)
@@ -41,11 +43,12 @@ Examples:
 ";
 
 /// Options that choose a benchmark, and whether a value may follow.
-const BENCHMARKS: [(&str, bool); 11] = [
+const BENCHMARKS: [(&str, bool); 12] = [
     ("--packets", true),
     ("--row", true),
     ("--list", true),
     ("--live", false),
+    ("--not-ours", false),
     ("--http", false),
     ("--table", false),
     ("--config", false),
@@ -161,6 +164,7 @@ fn main() -> Result<()> {
     match benchmark {
         "--packets" | "--row" => print_packet_path(value, options.json)?,
         "--live" => live_frames::print(&live_frames::run()?),
+        "--not-ours" => not_ours::run()?,
         "--http" => http_requests::print(&http_requests::run()?),
         "--table" => conn_table::run()?.print(),
         "--config" => print_config(options.json)?,
