@@ -12,7 +12,7 @@ CARGO := env -u MAKEFLAGS -u MAKEOVERRIDES -u DESTDIR -u PREFIX cargo
 ROOT_CARGO = $(SUDO) env -u MAKEFLAGS -u MAKEOVERRIDES -u DESTDIR -u PREFIX "PATH=$$PATH" "CARGO_TARGET_DIR=$(TARGET_DIR)" $(1) cargo
 BUILD_PACKAGES := clang-19 libelf-dev zlib1g-dev pkg-config binutils
 RUN_PACKAGES := iproute2 util-linux
-TEST_PACKAGES := keepalived tcpdump ethtool nftables bird2 frr python3-aiosmtpd openssl nginx-light dnsmasq-base redis-server postgresql python3-grpcio user-mode-linux kmod busybox-static iptables iputils-ping
+TEST_PACKAGES := bpftool keepalived tcpdump ethtool nftables bird2 frr python3-aiosmtpd openssl nginx-light dnsmasq-base redis-server postgresql python3-grpcio user-mode-linux kmod busybox-static iptables iputils-ping
 BENCH_PACKAGES := wrk haproxy nginx-light libnginx-mod-stream
 KERNEL_PACKAGES := qemu-system-x86 kmod busybox-static cpio
 

@@ -5,6 +5,7 @@ mod attachments;
 mod auth_hmac;
 mod bfd;
 mod demo;
+mod disturbances;
 mod edge;
 mod failover;
 mod forwarding;

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use evenkeel_core::bfd;
-use evenkeel_core::ipc::{BfdStatus, CheckLoad, DataPlaneStatus, DeviceLeftAlone, ScriptStatus, Status, TrackedStatus};
+use evenkeel_core::ipc::{
+    AttachmentStatus, BfdStatus, CheckLoad, DataPlaneStatus, DeviceLeftAlone, ScriptStatus, Status, TrackedStatus,
+};
 use evenkeel_core::model::{TrackResult, TrackedObject};
 
 use super::Palette;
@@ -103,6 +105,13 @@ fn format_check_load(load: &CheckLoad, p: &Palette) -> String {
     t + "\n"
 }
 
+fn format_attachment(a: &AttachmentStatus, p: &Palette) -> String {
+    match &a.fault {
+        None => format!("{} by {}", a.device, a.mode),
+        Some(fault) => p.error(&format!("{} by {} ({fault})", a.device, a.mode)),
+    }
+}
+
 fn format_data_plane(d: &DataPlaneStatus, p: &Palette) -> String {
     let mut t = String::new();
     let reused = if d.maps_reused { ", maps of the last daemon reused" } else { "" };
@@ -122,7 +131,7 @@ fn format_data_plane(d: &DataPlaneStatus, p: &Palette) -> String {
         t += &format!("  external changes repaired: {}\n", d.repaired);
     }
     if !d.attachments.is_empty() {
-        let attachments: Vec<String> = d.attachments.iter().map(|a| format!("{} by {}", a.device, a.mode)).collect();
+        let attachments: Vec<String> = d.attachments.iter().map(|a| format_attachment(a, p)).collect();
         t += &format!("\npacket path  {}{reused}\n", attachments.join(", "));
         for a in d.attachments.iter().filter(|a| !a.reason.is_empty()) {
             t += &format!("  {}: {}\n", a.device, a.reason);

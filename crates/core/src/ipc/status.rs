@@ -331,6 +331,8 @@ pub struct AttachmentStatus {
     pub mode: String,
     /// Why the device has an attachment.
     pub reason: String,
+    /// What is wrong with it now.
+    pub fault: Option<String>,
 }
 
 /// A device that the packet path is not attached to, although packets might come in by it.

@@ -145,6 +145,8 @@ pub enum Input<'a> {
     FrameReceived,
     /// The source address of adverts, or that there is none.
     SourceAddress(Option<IpAddr>),
+    /// A device of the addresses has another hardware address, while neighbours have the former one.
+    HardwareAddressChanged,
     /// The result of a tracked object, changed or not.
     TrackResult {
         /// The object.

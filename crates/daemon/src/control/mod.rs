@@ -62,6 +62,8 @@ use crate::{control_socket, edge, router};
 const RT_PRIORITY: u8 = 50;
 /// How often drift is looked for, next hops are looked up again, and systemd's watchdog is fed.
 const REPAIR_INTERVAL: Duration = Duration::from_secs(5);
+/// How often attachments are read back. While one is missing no packet is balanced.
+const ATTACHMENT_INTERVAL: Duration = Duration::from_secs(2);
 /// How often `reload_time_file` is read.
 const RELOAD_TIME_POLL: Duration = Duration::from_secs(1);
 /// Maximum number of edge events that are handled before the data plane changes: verdicts that arrive together cost one
@@ -76,6 +78,7 @@ struct Inputs {
     network: UnboundedReceiver<NetworkChanges>,
     signals: Signals,
     repair: Interval,
+    attachments: Interval,
     reload_poll: Interval,
 }
 
@@ -149,6 +152,7 @@ fn start(
         network: watch_network()?,
         signals: Signals::new(args.ignore_sigint)?,
         repair: interval(REPAIR_INTERVAL),
+        attachments: interval(ATTACHMENT_INTERVAL),
         reload_poll: interval(RELOAD_TIME_POLL),
     };
     controller.will_store.set_ready();
@@ -160,6 +164,7 @@ fn start(
 /// Handles inputs until a signal stops the daemon.
 async fn run_loop(controller: &mut Controller, inputs: &mut Inputs) -> StopKind {
     inputs.repair.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    inputs.attachments.set_missed_tick_behavior(MissedTickBehavior::Delay);
     inputs.reload_poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut throttles = EventThrottles::new();
     loop {
@@ -194,6 +199,9 @@ async fn run_loop(controller: &mut Controller, inputs: &mut Inputs) -> StopKind 
                 if controller.configuration.is_reload_due() {
                     controller.reload();
                 }
+            }
+            _ = inputs.attachments.tick() => {
+                controller.reconciler.repair_attachments(&mut controller.network.netlink);
             }
             _ = inputs.repair.tick() => {
                 controller.repair_drift();

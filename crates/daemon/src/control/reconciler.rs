@@ -228,6 +228,13 @@ impl Reconciler {
         self.attach_error = plane.update_attachments(netlink, config, reason).pop();
     }
 
+    /// Attaches again what somebody has detached.
+    pub fn repair_attachments(&mut self, netlink: &mut Netlink) {
+        if let Some(plane) = &mut self.plane {
+            plane.repair_attachments(netlink);
+        }
+    }
+
     /// Makes services active whose addresses this host serves, and all others inactive.
     pub fn update_activation(&mut self, config: &Config, netlink: &mut Netlink) {
         let Some(plane) = &mut self.plane else { return };

@@ -73,6 +73,8 @@ pub trait DataPlane {
     fn import_connections(&mut self, connections: &[Connection]) -> Result<usize>;
     /// Attaches itself to the devices that packets of services may arrive on; returns what failed, for `status`.
     fn update_attachments(&mut self, netlink: &mut Netlink, config: &Config, reason: UpdateReason) -> Vec<String>;
+    /// Attaches again where somebody has detached it, and restores removed pins.
+    fn repair_attachments(&mut self, _netlink: &mut Netlink) {}
     /// Looks up the next hops of real servers again. True if all are known.
     fn refresh_next_hops(&mut self, netlink: &mut Netlink) -> bool;
     /// Why a server cannot be reached; `None` if it can, or if that is not known.

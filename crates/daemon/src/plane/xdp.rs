@@ -11,7 +11,9 @@ use evenkeel_core::model::{AttachChoice, Config, ServiceKey};
 use evenkeel_core::plan::{Services, Step};
 use evenkeel_sys::bpf::conn_table::ConnEntry;
 use evenkeel_sys::bpf::packet_path::DEFAULT_CONNS;
-use evenkeel_sys::bpf::{AttachMode, Attachments, ServeAll, ServiceRecord, XdpPlane, prefers_native_xdp};
+use evenkeel_sys::bpf::{
+    AttachMode, AttachmentFault, Attachments, ServeAll, ServiceRecord, XdpPlane, prefers_native_xdp,
+};
 use evenkeel_sys::netlink::{Link, Netlink};
 use evenkeel_sys::nexthop::NextHopResolver;
 use evenkeel_sys::topology::read_topology;
@@ -93,9 +95,16 @@ impl XdpDataPlane {
         errors
     }
 
-    fn attachment_status(&self, device: &str, mode: AttachMode) -> AttachmentStatus {
-        let reason = self.decision.reasons.get(device).map_or_else(String::new, ToString::to_string);
-        AttachmentStatus { device: device.to_owned(), mode: mode.to_string(), reason }
+    /// The attachments as the kernel has them at this moment.
+    fn attachment_statuses(&self) -> Vec<AttachmentStatus> {
+        let faults = self.attachments.faults(&self.plane.packet_path);
+        let status = |(device, mode): (&str, AttachMode)| AttachmentStatus {
+            device: device.to_owned(),
+            mode: mode.to_string(),
+            reason: self.decision.reasons.get(device).map_or_else(String::new, ToString::to_string),
+            fault: faults.iter().find(|(d, _)| *d == device).map(|(_, fault)| fault.to_string()),
+        };
+        self.attachments.iter().map(status).collect()
     }
 }
 
@@ -193,6 +202,25 @@ impl DataPlane for XdpDataPlane {
         errors
     }
 
+    fn repair_attachments(&mut self, netlink: &mut Netlink) {
+        let path = &self.plane.packet_path;
+        match path.restore_map_pins(&path.dir) {
+            Ok(restored) if restored.is_empty() => {}
+            Ok(restored) => tracing::warn!("somebody removed the pins of {}: made again", restored.join(", ")),
+            Err(e) => tracing::error!("{e}"),
+        }
+        if !self.attachments.faults(path).iter().any(|(_, fault)| fault.is_repairable()) {
+            return;
+        }
+        let Ok(links) = netlink.links() else { return };
+        for (device, fault, repaired) in self.attachments.repair(path, &links) {
+            match repaired {
+                Ok(()) => tracing::warn!(%device, "{device}: {fault}: attached again"),
+                Err(e) => tracing::error!(%device, "{device}: {fault}: {e}"),
+            }
+        }
+    }
+
     fn refresh_next_hops(&mut self, netlink: &mut Netlink) -> bool {
         self.attachments.accept_local_replies(self.plane.maps());
         match self.next_hops.refresh(netlink, &self.plane) {
@@ -211,7 +239,7 @@ impl DataPlane for XdpDataPlane {
         let maps = self.plane.maps();
         DataPlaneStatus {
             kind: PlaneKind::Xdp.name().to_owned(),
-            attachments: self.attachments.iter().map(|(device, mode)| self.attachment_status(device, mode)).collect(),
+            attachments: self.attachment_statuses(),
             devices_left_alone: self.decision.left_alone.clone(),
             packet_counters: maps.packet_counters().into_iter().map(|(n, c)| (n.to_owned(), c)).collect(),
             conn_capacity: maps.conn_capacity(),
@@ -221,8 +249,10 @@ impl DataPlane for XdpDataPlane {
     }
 
     fn findings(&mut self) -> Vec<Finding> {
+        let faults = self.attachments.faults(&self.plane.packet_path);
+        let faults = faults.into_iter().map(|(device, fault)| fault_finding(device, &fault));
         let strict = self.attachments.devices_that_drop_replies(self.plane.maps()).into_iter().map(rp_filter_finding);
-        self.decision.findings.iter().cloned().chain(strict).collect()
+        self.decision.findings.iter().cloned().chain(strict).chain(faults).collect()
     }
 
     fn installed(&self) -> Vec<String> {
@@ -251,5 +281,18 @@ impl DataPlane for XdpDataPlane {
         self.next_hops.release_neighbours(netlink);
         self.serve_all.set_maps(None);
         self.plane.packet_path.unpin();
+    }
+}
+
+/// An attachment that is not as it should be.
+fn fault_finding(device: &str, fault: &AttachmentFault) -> Finding {
+    let severity = match fault {
+        AttachmentFault::Detached | AttachmentFault::Replaced(_) => Severity::Critical,
+        AttachmentFault::PinRemoved | AttachmentFault::InFront(_) => Severity::Warning,
+    };
+    let finding = Finding::new("attachment", severity, format_args!("packet path on {device}"), fault);
+    match fault {
+        AttachmentFault::InFront(_) => finding.with_remedy("detach it if it does not belong there (`bpftool net`)"),
+        _ => finding,
     }
 }

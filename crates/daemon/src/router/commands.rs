@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use evenkeel_core::model::VipSpec;
 use evenkeel_core::vrrp::Input;
 use evenkeel_sys::clock;
 
@@ -63,6 +64,22 @@ impl RouterThread {
         if old.links != self.observed.links || old.addresses != self.observed.addresses {
             self.install_routes(true);
             self.report_static_objects();
+            self.announce_new_hardware_addresses(&old);
+        }
+    }
+
+    /// Has masters announce their addresses again on devices whose hardware address has changed.
+    fn announce_new_hardware_addresses(&mut self, old: &Observation) {
+        let mac = |o: &Observation, dev: &String| o.links.get(dev).map(|l| (l.index, l.mac));
+        for i in 0..self.entries.len() {
+            let has_changed = |v: &VipSpec| match (mac(old, &v.dev), mac(&self.observed, &v.dev)) {
+                (Some(before), Some(now)) => before != now,
+                _ => false,
+            };
+            if self.entries[i].router.config().all_vips().any(has_changed) {
+                self.entries[i].router.handle(clock::now(), Input::HardwareAddressChanged);
+                self.apply_outputs(i);
+            }
         }
     }
 

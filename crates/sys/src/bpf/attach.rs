@@ -4,22 +4,21 @@
 //! and keeps offloads. An attachment is a pinned BPF link, so it outlives the process. The next daemon replaces the
 //! program of the link, and no packet is lost.
 
-use std::ffi::CString;
 use std::fmt;
 use std::fs;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use evenkeel_core::model::{AttachChoice, Family};
 use libbpf_rs::libbpf_sys as raw;
 use libbpf_rs::{TC_INGRESS, TcHookBuilder};
 
+use super::bpf_link::{BpfLink, device_program, xdp_program};
 use super::ethtool::driver_name;
 use super::maps::Maps;
 use super::packet_path::PacketPath;
 use crate::netlink::Link;
-use crate::{Context, Error, Result, sysctl};
+use crate::{Error, Result, sysctl};
 
 /// How a program is attached to a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,7 +37,7 @@ impl AttachMode {
     /// The modes whose attachments are pinned links.
     const PINNED: [AttachMode; 3] = [AttachMode::NativeXdp, AttachMode::GenericXdp, AttachMode::Tcx];
 
-    fn is_xdp(self) -> bool {
+    pub(super) fn is_xdp(self) -> bool {
         matches!(self, AttachMode::NativeXdp | AttachMode::GenericXdp)
     }
 }
@@ -72,8 +71,8 @@ const SOCKET_FED_DRIVERS: &[&str] = &[
     "ifb",
 ];
 /// The handle and the priority of the clsact filter. The next daemon finds the filter by them.
-const CLSACT_HANDLE: u32 = 1;
-const CLSACT_PRIORITY: u32 = 0xe4;
+pub(super) const CLSACT_HANDLE: u32 = 1;
+pub(super) const CLSACT_PRIORITY: u32 = 0xe4;
 /// The priority of the decapsulation program's filter, which runs first.
 pub(super) const DECAP_PRIORITY: u32 = 0xe3;
 
@@ -117,15 +116,17 @@ pub(super) fn record_devices(dir: &Path, maps: &Maps, links: &[Link]) {
 /// The attachments that this process has made or taken over.
 #[derive(Debug, Default)]
 pub struct Attachments {
-    attached: Vec<Attachment>,
+    pub(super) attached: Vec<Attachment>,
 }
 
 #[derive(Debug)]
-struct Attachment {
-    ifindex: u32,
-    name: String,
-    mode: AttachMode,
-    choice: AttachChoice,
+pub(super) struct Attachment {
+    pub ifindex: u32,
+    pub name: String,
+    pub mode: AttachMode,
+    pub choice: AttachChoice,
+    /// Its link; `None` for clsact. The descriptor keeps it attached if the pin is removed.
+    pub link: Option<BpfLink>,
 }
 
 impl Attachments {
@@ -164,8 +165,8 @@ impl Attachments {
         let mut first_error = None;
         for &mode in modes {
             match attach_with_mode(path, link, mode) {
-                Ok(()) => {
-                    self.record_attachment(link, mode, choice);
+                Ok(attached) => {
+                    self.record_attachment(link, mode, choice, attached);
                     return Ok(mode);
                 }
                 Err(e) => {
@@ -181,14 +182,14 @@ impl Attachments {
     }
 
     /// Replaces the device's attachment in the list. A former clsact filter is removed.
-    fn record_attachment(&mut self, link: &Link, mode: AttachMode, choice: AttachChoice) {
+    fn record_attachment(&mut self, link: &Link, mode: AttachMode, choice: AttachChoice, attached: Option<BpfLink>) {
         let (ifindex, name) = (link.index, link.name.clone());
         let had_clsact = self.attached.iter().any(|a| a.ifindex == ifindex && a.mode == AttachMode::Clsact);
         if had_clsact && mode != AttachMode::Clsact {
             detach_clsact(ifindex, CLSACT_PRIORITY);
         }
         self.attached.retain(|a| a.ifindex != ifindex);
-        self.attached.push(Attachment { ifindex, name, mode, choice });
+        self.attached.push(Attachment { ifindex, name, mode, choice, link: attached });
     }
 
     /// Sets accept_local on devices with an XDP attachment, so that the kernel sends replies that XDP passes to it.
@@ -243,17 +244,10 @@ impl Attachments {
     }
 }
 
-/// Detaches a pinned link, and removes its pin. Without the explicit detachment the program would stay for a moment
-/// after its last reference is gone (bpf_link_put() defers the work), and reject an attachment by another mode.
+/// Detaches a pinned link, and removes its pin.
 fn detach_link(path: &Path) {
-    let Ok(cpath) = CString::new(path.as_os_str().as_encoded_bytes()) else { return };
-    // SAFETY: The path is a C string, and the result is checked.
-    let fd = unsafe { raw::bpf_obj_get(cpath.as_ptr()) };
-    if fd >= 0 {
-        // SAFETY: The descriptor is new and has no other owner.
-        let link = unsafe { OwnedFd::from_raw_fd(fd) };
-        // SAFETY: The descriptor is valid.
-        unsafe { raw::bpf_link_detach(link.as_raw_fd()) };
+    if let Some(link) = BpfLink::open(path) {
+        link.detach();
     }
     let _ = fs::remove_file(path);
 }
@@ -278,11 +272,11 @@ pub(super) fn detach_clsact(ifindex: u32, priority: u32) {
 pub(super) fn attach_tc(dir: &Path, program: BorrowedFd<'_>, link: &Link, priority: u32) -> Result<AttachMode> {
     let path = pin_path(dir, AttachMode::Tcx, link.index);
     attach_link(program, &path, link, AttachMode::Tcx)
-        .map(|()| AttachMode::Tcx)
+        .map(|_| AttachMode::Tcx)
         .or_else(|_| attach_clsact(program, link, priority).map(|()| AttachMode::Clsact))
 }
 
-fn pin_path(dir: &Path, mode: AttachMode, ifindex: u32) -> PathBuf {
+pub(super) fn pin_path(dir: &Path, mode: AttachMode, ifindex: u32) -> PathBuf {
     let kind = match mode {
         AttachMode::NativeXdp => "xdp",
         AttachMode::GenericXdp => "generic",
@@ -291,11 +285,11 @@ fn pin_path(dir: &Path, mode: AttachMode, ifindex: u32) -> PathBuf {
     dir.join(format!("link-{kind}-{ifindex}"))
 }
 
-fn attach_with_mode(path: &PacketPath, link: &Link, mode: AttachMode) -> Result<()> {
+fn attach_with_mode(path: &PacketPath, link: &Link, mode: AttachMode) -> Result<Option<BpfLink>> {
     let program = path.program_fd(if mode.is_xdp() { "evenkeel_xdp" } else { "evenkeel_tc" })?;
     match mode {
-        AttachMode::Clsact => attach_clsact(program, link, CLSACT_PRIORITY),
-        _ => attach_link(program, &pin_path(&path.dir, mode, link.index), link, mode),
+        AttachMode::Clsact => attach_clsact(program, link, CLSACT_PRIORITY).map(|()| None),
+        _ => attach_link(program, &pin_path(&path.dir, mode, link.index), link, mode).map(Some),
     }
 }
 
@@ -311,54 +305,29 @@ fn attach_clsact(program: BorrowedFd<'_>, link: &Link, priority: u32) -> Result<
     done.map(|_| ()).map_err(|e| Error::new(operation(), format!("{e:#}")))
 }
 
-/// The result of a libbpf function that returns a negative error number on failure.
-fn check_return(ret: i32, operation: impl FnOnce() -> String) -> Result<()> {
-    if ret >= 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-ret)).context(operation) }
-}
-
 /// Attaches a program by a link that is pinned at `path`. If a link is pinned there, its program is replaced.
-fn attach_link(program: BorrowedFd<'_>, path: &Path, link: &Link, mode: AttachMode) -> Result<()> {
-    let operation = || format!("attach {mode} to {}", link.name);
-    let cpath = CString::new(path.as_os_str().as_encoded_bytes()).context(operation)?;
-    if path.exists() {
-        if replace_program(program, &cpath) {
-            return Ok(());
-        }
-        tracing::debug!("the link {} rejects the new program; it is made again", path.display());
-        let _ = fs::remove_file(path);
+fn attach_link(program: BorrowedFd<'_>, path: &Path, link: &Link, mode: AttachMode) -> Result<BpfLink> {
+    if let Some(pinned) = BpfLink::open(path)
+        && pinned.info().is_none_or(|i| i.ifindex == link.index)
+        && pinned.replace_program(program)
+    {
+        return Ok(pinned);
     }
-    let (kind, flags) = match mode {
+    let _ = fs::remove_file(path);
+    let kind = match mode {
         AttachMode::NativeXdp => (raw::BPF_XDP, raw::XDP_FLAGS_DRV_MODE),
         AttachMode::GenericXdp => (raw::BPF_XDP, raw::XDP_FLAGS_SKB_MODE),
         AttachMode::Tcx | AttachMode::Clsact => (raw::BPF_TCX_INGRESS, 0),
     };
-    let opts =
-        raw::bpf_link_create_opts { sz: size_of::<raw::bpf_link_create_opts>() as _, flags, ..Default::default() };
-    // SAFETY: The program descriptor is valid, and `opts` contains its own size.
-    let fd = unsafe { raw::bpf_link_create(program.as_raw_fd(), link.index as i32, kind, &opts) };
-    check_return(fd, operation).map_err(|e| match (e.errno(), kind) {
-        (Some(libc::EBUSY | libc::EEXIST), raw::BPF_XDP) => e.with_hint(
-            "another XDP program is attached (`ip link` shows it) and stays: detach it, or choose tc by \
-             `dataplane_interface`",
-        ),
+    let new = BpfLink::create(program, link.index, kind, || format!("attach {mode} to {}", link.name));
+    let new = new.map_err(|e| match (e.errno(), kind.0) {
+        (Some(libc::EBUSY | libc::EEXIST), raw::BPF_XDP) => {
+            let other = xdp_program(link.index).map(|id| format!("{} is attached", device_program(id)));
+            e.with_extack(other)
+                .with_hint("it stays: detach it (`ip link set DEVICE xdp off`), or choose tc by `dataplane_interface`")
+        }
         _ => e,
     })?;
-    // SAFETY: The descriptor is new and has no other owner.
-    let new_link = unsafe { OwnedFd::from_raw_fd(fd) };
-    // SAFETY: The descriptor is valid, and the path is a C string.
-    let ret = unsafe { raw::bpf_obj_pin(new_link.as_raw_fd(), cpath.as_ptr()) };
-    check_return(ret, || format!("pin the link of {} at {}", link.name, path.display()))
-}
-
-/// Replaces the program of a pinned link. Returns false if that is not possible.
-fn replace_program(program: BorrowedFd<'_>, path: &CString) -> bool {
-    // SAFETY: The path is a C string, and the result is checked.
-    let fd = unsafe { raw::bpf_obj_get(path.as_ptr()) };
-    if fd < 0 {
-        return false;
-    }
-    // SAFETY: The descriptor is new and has no other owner.
-    let link = unsafe { OwnedFd::from_raw_fd(fd) };
-    // SAFETY: Both descriptors are valid, and null means no options.
-    (unsafe { raw::bpf_link_update(link.as_raw_fd(), program.as_raw_fd(), std::ptr::null()) }) == 0
+    new.pin(path)?;
+    Ok(new)
 }

@@ -1,7 +1,7 @@
 //! The packet path as user space sees it.
 //!
 //! - loading: [`object`] (programs and maps), `migrate` (the maps of an older program), [`packet_path`], `settings`
-//! - [`attach`]: attachments to devices; `devices`: what the XDP program knows of devices
+//! - [`attach`]: attachments to devices; `attach_check`: what became of them; `bpf_link`; `devices`: what the XDP program knows of devices
 //! - services and destinations: `writer` (plan steps into the maps), `reader`, `encoding`, `marks`
 //! - activation: `serve_all` (what the router thread sets), [`MapWriter::set_active_services`]
 //! - connections: [`conn_table`], `flow_cache`, `import`
@@ -26,7 +26,9 @@ pub mod abi {
 
 mod address;
 pub mod attach;
+mod attach_check;
 mod backend;
+mod bpf_link;
 mod btf_layout;
 pub mod conn_table;
 mod counters;
@@ -55,6 +57,7 @@ mod test_support;
 mod writer;
 
 pub use attach::{AttachMode, Attachments, prefers_native_xdp};
+pub use attach_check::AttachmentFault;
 pub use backend::XdpBackend;
 pub use import::ImportResult;
 pub use maps::Maps;

@@ -9,6 +9,7 @@ use std::path::Path;
 use libbpf_rs::{MapCore, MapFlags, Object, ObjectBuilder, OpenObject, ProgramInput};
 
 use super::abi::EK_FLOW_CACHE_MIN_LINES;
+use super::bpf_link::pin_object;
 use super::libbpf::{bpf_error, redirect_libbpf_log, take_last_rejection};
 use super::migrate::{MapSource, PinnedMaps, install_map};
 use super::pins::{create_pin_dir, map_name, pinned_name, remove_unknown_maps};
@@ -152,6 +153,19 @@ impl BpfObject {
             return m.lookup_percpu(key, MapFlags::ANY).ok()??.into_iter().next();
         }
         m.lookup(key, MapFlags::ANY).ok()?
+    }
+
+    /// Pins the maps whose pins somebody has removed, and makes the pin directory again. Returns the names of the maps.
+    pub fn restore_map_pins(&self, dir: &Path) -> Result<Vec<&'static str>> {
+        let pinned = self.object.maps().filter_map(|m| pinned_name(m.name()).map(|name| (name, m)));
+        let missing: Vec<_> = pinned.filter(|(name, _)| !dir.join(name).exists()).collect();
+        if !missing.is_empty() {
+            create_pin_dir(dir)?;
+        }
+        for (name, map) in &missing {
+            pin_object(map.as_fd(), &dir.join(name))?;
+        }
+        Ok(missing.into_iter().map(|(name, _)| name).collect())
     }
 
     /// The file descriptor of a program.

@@ -173,6 +173,12 @@ impl Router {
                 self.source = address;
                 self.update_fault_state(now, TransitionReason::Recovered);
             }
+            // 6.4.3 (610, 615): as after the transition to MASTER.
+            Input::HardwareAddressChanged => {
+                if self.state == State::Master {
+                    self.outputs.push_back(Output::Announce(self.cfg.garp.master_repeat));
+                }
+            }
             // keepalived.conf(5), "track_script" and others: priority or FAULT.
             Input::TrackResult { object, result } => self.handle_track_result(now, object, result),
             // keepalived.conf(5), "vrrp_sync_group".

@@ -139,3 +139,14 @@ fn a_lost_bfd_neighbour_shortens_the_timer_if_it_was_the_master() {
     r.handle_deadline(at_ms(500) + r.skew_time());
     assert_eq!((r.state(), r.last_transition().1), (State::Master, &TransitionReason::BfdNeighbourLost(PEER)));
 }
+
+#[test]
+fn a_master_announces_its_addresses_again_when_its_hardware_address_changes() {
+    let mut r = started_router("priority 100");
+    r.handle(at_ms(100), Input::HardwareAddressChanged);
+    assert!(drain_outputs(&mut r).is_empty(), "a backup has nothing to announce");
+    r.handle_deadline(at_ms(4000));
+    drain_outputs(&mut r);
+    r.handle(at_ms(4100), Input::HardwareAddressChanged);
+    assert_eq!(drain_outputs(&mut r), [Output::Announce(5)]);
+}
