@@ -322,7 +322,8 @@ fn attach_link(program: BorrowedFd<'_>, path: &Path, link: &Link, mode: AttachMo
     let new = BpfLink::create(program, link.index, kind, || format!("attach {mode} to {}", link.name));
     let new = new.map_err(|e| match (e.errno(), kind.0) {
         (Some(libc::EBUSY | libc::EEXIST), raw::BPF_XDP) => {
-            let other = xdp_program(link.index).map(|id| format!("{} is attached", device_program(id)));
+            let other =
+                xdp_program(link.index).map(|id| format!("another XDP program is attached: {}", device_program(id)));
             e.with_extack(other)
                 .with_hint("it stays: detach it (`ip link set DEVICE xdp off`), or choose tc by `dataplane_interface`")
         }
