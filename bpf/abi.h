@@ -26,7 +26,8 @@
 #define EK_INACTIVE 8 /* added to the family in `endpoints`: the service is inactive */
 #define EK_NAT_SLOTS 131072u /* of the open-addressed table `nat_dests`, which is at most half full */
 #define EK_NAT_PROBES 16
-#define EK_NAT_SIBLINGS 16 /* services that may share the address and port of one NAT server */
+#define EK_NAT_SIBLINGS 16 /* services that share a NAT server's address and port, and whose replies are tried in turn */
+#define EK_NAT_BY_TUPLE 4294967295u /* dest.nat_next of a further one: its connections have reply tuples */
 #define EK_LIST_WORDS (1u << 20) /* server lists and scheduler tables of all services, both halves */
 #define EK_BLOCK 16u /* consecutive servers of a list, whose best one is cached */
 #define EK_DEVICES 1024u
@@ -83,7 +84,7 @@ struct settings {
 	__u32 change_count;     /* changes of services so far; used by user space only */
 	__u32 has_mark;       /* there are services on firewall marks */
 	__u32 has_mark_rules; /* `mark_rules` is not empty */
-	__u32 has_mark_nat;   /* services on firewall marks have NAT servers */
+	__u32 has_mark_nat;   /* connections have reply tuples: of services on firewall marks, or by EK_NAT_BY_TUPLE */
 	__u32 has_inactive;   /* there are inactive services */
 	__u32 serve_all;      /* not 0: inactive services are served too: see service/service.h */
 	__u64 expire_interval_ns; /* between two turns of the expiry timer */
@@ -272,7 +273,7 @@ struct dest {
 	__be32 source[4]; /* the outer source address of tunnelled packets */
 	__u32 mtu;        /* path MTU, less the tunnel's overhead; 0: not known */
 	__u32 last_weight; /* the last weight other than 0: mh keeps the table entries of a quiesced server */
-	dest_handle nat_next; /* the next destination with the same address, port and protocol by NAT */
+	dest_handle nat_next; /* the next destination with the same address, port and protocol; or EK_NAT_BY_TUPLE */
 	__u32 removed;    /* jiffies: when it was removed from its service */
 	__u32 unused0[4];
 	/* third cache line: written by the program */

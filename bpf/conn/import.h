@@ -3,13 +3,13 @@
 #ifndef EVENKEEL_IMPORT_H
 #define EVENKEEL_IMPORT_H
 
-/* Inserts the reply tuple that the connection of a mark service needs. */
+/* Inserts the reply tuple of a connection that needs one. */
 static __always_inline void import_reply_tuple(const struct new_conn *n, conn_handle conn)
 {
 	struct scratch *scratch = scratch_get();
 	struct dest *d = dest_at(n->dest);
 	struct service *s = d ? service_at(d->service) : 0;
-	if (!scratch || !s || !s->mark || d->method != FORWARD_NAT || !conn)
+	if (!scratch || !s || d->method != FORWARD_NAT || !has_reply_tuples(s, d) || !conn)
 		return;
 	struct packet *p = &scratch->quoted;
 	__builtin_memset(p, 0, sizeof(*p));

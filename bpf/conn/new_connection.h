@@ -74,7 +74,7 @@ __noinline __u32 conn_create(__u32 service, struct packet *p, struct lookup_resu
 	if (conn) {
 		struct conn *e = conn_at(conn - 1);
 		__u32 to = e ? e->dest : NO_DEST; /* ours, or that of a CPU that was first */
-		if (s->mark && !no_output && to == dest)
+		if (!no_output && to == dest && has_reply_tuples(s, d))
 			reply_tuple_insert(p, dest, conn);
 		return to;
 	}

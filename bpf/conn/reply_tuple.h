@@ -2,8 +2,8 @@
 /*
  * Reply tuples: second keys of connections, by which replies find them. For most connections none is needed: the
  * source of a reply leads to the service, and the service's address to the connection (forward/reply.h). A service on
- * a firewall mark has no address of its own. Each of its connections with a NAT server therefore gets a second,
- * auxiliary entry.
+ * a firewall mark has no address of its own; and if more than EK_NAT_SIBLINGS services share one address and port of a
+ * NAT server, their number bounds no search. Each connection of these gets a second, auxiliary entry.
  *
  * The entry lives as long as its connection: it does not expire by itself, and the expiry timer frees it when the
  * connection is gone.
@@ -47,6 +47,12 @@ static __always_inline __be16 nat_port(struct dest *d, __be16 vport)
 	return own ? d->port : vport;
 }
 
+/* Do the connections of a service with a NAT server have reply tuples? */
+static __always_inline int has_reply_tuples(struct service *s, struct dest *d)
+{
+	return s->mark || READ_ONCE(d->nat_next) == EK_NAT_BY_TUPLE;
+}
+
 /* Inserts the reply tuple of a connection; `p` is its packet. */
 __noinline int reply_tuple_insert(struct packet *p, __u32 dest, conn_handle conn)
 {
@@ -60,9 +66,8 @@ __noinline int reply_tuple_insert(struct packet *p, __u32 dest, conn_handle conn
 	conn_handle known = conn_find(&n->key, (__u32)bpf_jiffies64(), &scratch->persistence.lookup);
 	struct conn *e = conn_get(known);
 	if (e) {
-		/*
-		 * the same client and port, to another address of the service: the latest connection gets the replies
-		 */
+		/* the same client and port, by another address or service: the latest connection gets the replies */
+		e->dest = dest;
 		e->control = conn;
 		return 0;
 	}

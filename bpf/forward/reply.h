@@ -10,8 +10,8 @@
 #ifndef EVENKEEL_REPLY_H
 #define EVENKEEL_REPLY_H
 
-/* reply_lookup() for a connection of a mark service: by its reply tuple. */
-__noinline int reply_lookup_mark(struct packet *p)
+/* The connection of a reply, by its reply tuple. */
+__noinline int reply_lookup_tuple(struct packet *p)
 {
 	struct scratch *scratch = scratch_get();
 	if (!p || !scratch)
@@ -54,7 +54,7 @@ __noinline int may_be_stateless(__u32 service, __u32 vport, struct packet *p)
 	return word && flow_class_in_use(READ_ONCE(*word), service);
 }
 
-/* Tries all destinations that may have sent the packet. */
+/* Tries the destinations that may have sent the packet. */
 __noinline int reply_lookup(struct packet *p)
 {
 	struct scratch *scratch = scratch_get();
@@ -101,7 +101,8 @@ __noinline int reply_lookup(struct packet *p)
 
 static __always_inline int is_reply(struct packet *p)
 {
-	return reply_lookup(p) || (settings.has_mark_nat && reply_lookup_mark(p));
+	/* the tuple first: it is one lookup, and the destinations of a source may be many */
+	return (settings.has_mark_nat && reply_lookup_tuple(p)) || reply_lookup(p);
 }
 
 /* nat_icmp_send: is it a NAT server's packet without a connection? A RST is not rejected (ip_vs_out()). */

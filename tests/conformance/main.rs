@@ -23,6 +23,7 @@ mod plane;
 mod removal;
 mod scheduling;
 mod settings;
+mod siblings;
 mod stateless;
 mod states;
 mod table;

@@ -91,8 +91,10 @@ impl Oracle {
         let expires = now + u64::from(first.timeout_s);
         let conn = Conn { dest, state: first.state, active: first.active, expires, template };
         self.conns.insert((p.protocol, p.src, p.dst), conn);
-        if service.fwmark != 0 && method == ForwardingMethod::Nat {
-            let port = if server.port != 0 && spec.persistence.is_none() { server.port } else { p.dst.1 };
+        let by_tuple = service.fwmark != 0 || self.dest_mut(dest).is_some_and(|d| d.by_tuple);
+        if by_tuple && method == ForwardingMethod::Nat {
+            let is_own = if service.fwmark != 0 { spec.persistence.is_none() } else { service.port == p.dst.1 };
+            let port = if server.port != 0 && is_own { server.port } else { p.dst.1 };
             self.reply_tuples.insert((p.protocol, p.src, (server.addr, port)), (p.protocol, p.src, p.dst));
         }
         if let Some(d) = self.dest_mut(dest) {

@@ -94,8 +94,8 @@ pub struct Oracle {
     next_template: u64,
     /// The destinations that a reply with this source may come from, newest first: replies are tried in this order.
     nat_dests: BTreeMap<(Protocol, IpAddr, u16), Vec<DestRef>>,
-    /// Reply tuples of connections of services on a firewall mark: (protocol, client, real server). The newest connection
-    /// with a tuple has it.
+    /// Reply tuples of connections of services on a firewall mark, and of destinations that `nat_dests` does not have:
+    /// (protocol, client, real server). The newest connection with a tuple has it.
     reply_tuples: BTreeMap<(Protocol, Endpoint, Endpoint), ConnKey>,
     /// The rules that give packets a firewall mark; the first rule that matches applies.
     pub mark_rules: Vec<(u32, MarkRule)>,

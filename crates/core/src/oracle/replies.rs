@@ -6,7 +6,7 @@ use super::{ConnKey, Oracle, Packet, PacketVerdict};
 impl Oracle {
     /// A packet to no service: a reply if its source is a NAT server that has a connection with its destination.
     pub(super) fn handle_reply(&mut self, p: &Packet, now: u64) -> PacketVerdict {
-        match self.find_by_dest(p).or_else(|| self.find_by_reply_tuple(p)) {
+        match self.find_by_reply_tuple(p).or_else(|| self.find_by_dest(p)) {
             Some(key) => {
                 self.update_state(&key, Direction::Output, p.event, now);
                 PacketVerdict::Reply(key.2)
@@ -29,11 +29,12 @@ impl Oracle {
         None
     }
 
-    /// A service on a firewall mark has no address: its connections are found by their reply tuples.
+    /// A service on a firewall mark has no address, and a server that many services share has too many: their connections
+    /// are found by their reply tuples.
     fn find_by_reply_tuple(&mut self, p: &Packet) -> Option<ConnKey> {
         let key = self.reply_tuples.get(&(p.protocol, p.dst, p.src)).copied()?;
         let dest = self.conns.get(&key)?.dest;
-        let is_its_server = dest.0.fwmark != 0 && self.dest_mut(dest).is_some_and(|d| d.key.addr == p.src.0);
+        let is_its_server = self.dest_mut(dest).is_some_and(|d| d.key.addr == p.src.0);
         is_its_server.then_some(key)
     }
 }

@@ -9,6 +9,9 @@ use crate::model::{ForwardingMethod, MarkRule, Protocol, Scheduler, ServerKey, S
 use crate::plan::{DestSpec, ServiceSpec, Step};
 use crate::schedulers::{self, SchedulerKind, Server, ServerLoad, WalkCursor, hash};
 
+/// The services that may share a NAT server's address and port before connections get reply tuples. (`EK_NAT_SIBLINGS`)
+const MAX_NAT_SIBLINGS: usize = 16;
+
 /// The connections that a destination counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ConnCounts {
@@ -35,6 +38,8 @@ pub struct Dest {
     pub overload: bool,
     /// The last weight that was not 0.
     last_weight: u32,
+    /// Its connections have reply tuples, since so many services share its address and port by NAT.
+    pub(super) by_tuple: bool,
     /// When the destination was removed, in seconds.
     pub(super) removed_at: u64,
 }
@@ -42,7 +47,7 @@ pub struct Dest {
 impl Dest {
     fn new(key: ServerKey, spec: DestSpec) -> Dest {
         let (counts, last_weight) = (ConnCounts::default(), spec.weight.get());
-        Dest { key, spec, available: true, counts, overload: false, last_weight, removed_at: 0 }
+        Dest { key, spec, available: true, counts, overload: false, last_weight, by_tuple: false, removed_at: 0 }
     }
 
     /// As __ip_vs_update_dest(): a threshold that is removed or raised ends the overload at once, and an added destination,
@@ -256,7 +261,12 @@ impl Oracle {
         if is_new && spec.method == ForwardingMethod::Nat && key.fwmark == 0 {
             // An FTP server also replies from other ports, for its data connections.
             let port = if key.port == 21 { 0 } else { server.port };
-            self.nat_dests.entry((key.protocol, server.addr, port)).or_default().insert(0, (key, n));
+            let siblings = self.nat_dests.entry((key.protocol, server.addr, port)).or_default();
+            if siblings.len() < MAX_NAT_SIBLINGS {
+                siblings.insert(0, (key, n));
+            } else {
+                s.dests[n].by_tuple = true;
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! The NAT table: how the program recognises replies of real servers behind NAT.
 //!
 //! The table maps a real server's (address, port, protocol) to a destination. Several services may use the same real
-//! server: their destinations are linked to a list, and the program tries them one after another.
+//! server: their destinations are linked to a list, and the program tries them one after another. The list has at most
+//! `EK_NAT_SIBLINGS` destinations, which bounds what a packet may cost; connections of further ones have reply tuples.
 
 use std::mem::offset_of;
 
@@ -37,8 +38,7 @@ impl MapWriter {
         siblings
     }
 
-    /// Adds a destination to the table, if it is behind NAT. Fails if too many services use the same real server, or if
-    /// the table is full near the key's hash.
+    /// Adds a destination to the table, if it is behind NAT. Fails if the table is full near the key's hash.
     pub(super) fn link_nat(&self, id: u32) -> Result<()> {
         let maps = &self.maps;
         let d = maps.dests.read(id as usize);
@@ -48,16 +48,16 @@ impl MapWriter {
         }
         let Some(key) = self.nat_table_key(&d) else { return Ok(()) };
         let siblings = self.nat_siblings(key);
-        let operation = || format!("add {} port {} to the NAT table", key.addr, key.port);
         if siblings.len() >= EK_NAT_SIBLINGS as usize {
-            let reason = format!("{EK_NAT_SIBLINGS} services use this real server by NAT already");
-            let hint = "let the real server listen on another address or port for the other services";
-            return Err(Error::new(operation(), reason).with_hint(hint));
+            maps.dests.store_u32(id as usize, offset_of!(dest, nat_next), EK_NAT_BY_TUPLE);
+            maps.settings.store_u32(0, offset_of!(settings, has_mark_nat), 1);
+            return Ok(());
         }
         let first = siblings.first().map_or(0, |s| s + 1);
         maps.dests.store_u32(id as usize, offset_of!(dest, nat_next), first);
         if !maps.nat_table.insert(key, id) {
-            return Err(Error::new(operation(), "no entry is free near its hash"));
+            let operation = format!("add {} port {} to the NAT table", key.addr, key.port);
+            return Err(Error::new(operation, "no entry is free near its hash"));
         }
         maps.settings.store_u32(0, offset_of!(settings, has_nat), 1);
         Ok(())
@@ -68,6 +68,10 @@ impl MapWriter {
         let maps = &self.maps;
         let d = maps.dests.read(id as usize);
         let Some(key) = self.nat_table_key(&d) else { return };
+        if d.nat_next == EK_NAT_BY_TUPLE {
+            maps.dests.store_u32(id as usize, offset_of!(dest, nat_next), 0);
+            return;
+        }
         let siblings = self.nat_siblings(key);
         let Some(position) = siblings.iter().position(|s| *s == id) else { return };
         match position.checked_sub(1).and_then(|before| siblings.get(before)) {
