@@ -14,6 +14,9 @@ pub const MAX_CLIENT_DEVICES: usize = 256;
 /// devices, and those of an ifb are redirected to it from another device, which has them first.
 const RECEIVES_NOTHING: &[&str] = &["dummy", "vrf", "ifb", "nlmon", "vsockmon"];
 
+/// Kinds of devices without ndo_xdp_xmit().
+const NEVER_SEND_XDP: &[&str] = &["bridge", "macvlan", "ipvlan", "vxlan", "geneve", "openvswitch", "gretap", "dummy"];
+
 /// Decides to which devices the packet path is attached.
 ///
 /// `may_open` is asked about devices that are attached for clients only: why an attachment would let in what is closed
@@ -33,10 +36,7 @@ pub fn derive(
     let holds_all = d.holds_all_addresses();
     d.attach_nat_server_devices();
     d.attach_client_devices(holds_all, may_open);
-    // XDP sees no marks of others.
-    if traffic.any_address || !d.can_send_by_xdp() {
-        d.replace_auto_by_tc();
-    }
+    d.rule_out_xdp();
     d.decision
 }
 
@@ -203,10 +203,23 @@ impl Derivation<'_> {
         Some(device)
     }
 
-    fn replace_auto_by_tc(&mut self) {
-        for (choice, _) in self.decision.attached.values_mut().filter(|(choice, _)| *choice == AttachChoice::Auto) {
-            *choice = AttachChoice::Tc;
+    /// Replaces Auto by tc where XDP programs would lose packets: they see no marks of others, and cannot send to every
+    /// server.
+    fn rule_out_xdp(&mut self) {
+        self.decision.is_xdp_ruled_out = self.traffic.any_address || !self.can_send_by_xdp();
+        if self.decision.is_xdp_ruled_out {
+            for (choice, _) in self.decision.attached.values_mut().filter(|(choice, _)| *choice == AttachChoice::Auto) {
+                *choice = AttachChoice::Tc;
+            }
         }
+        let named = |i: &u32| matches!(self.decision.attached.get(i), Some((AttachChoice::NativeXdp, _)));
+        let xdp: BTreeSet<u32> = self.devices.keys().copied().filter(named).collect();
+        let is_unreachable = |i: &u32| {
+            let never_sends = self.lowest(*i).is_some_and(|d| NEVER_SEND_XDP.contains(&d.kind.as_str()));
+            never_sends && xdp.iter().any(|x| x != i)
+        };
+        let servers = self.topology.server_devices.iter().filter(|(_, i)| is_unreachable(i));
+        self.decision.unreachable_by_xdp = servers.map(|(addr, i)| (*addr, *i)).collect();
     }
 }
 

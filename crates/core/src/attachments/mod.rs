@@ -160,6 +160,11 @@ pub struct AttachDecision {
     pub attached: BTreeMap<u32, (AttachChoice, AttachReason)>,
     /// The devices that get no attachment although packets might come in by them.
     pub left_alone: BTreeMap<u32, LeftAlone>,
+    /// No device gets XDP without being named: a real server is behind a device that XDP cannot send by.
+    pub is_xdp_ruled_out: bool,
+    /// Real servers that `dataplane_interface … xdp` makes unreachable: each with its device, which XDP programs of other
+    /// devices cannot send by.
+    pub unreachable_by_xdp: Vec<(IpAddr, u32)>,
 }
 
 /// A device without an attachment.

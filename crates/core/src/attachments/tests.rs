@@ -272,6 +272,11 @@ fn every_device_gets_tc_if_an_xdp_program_cannot_send_to_a_server() {
     h.server("172.17.0.2", docker0, true);
     let expected = ["eth0 tc: holds 192.0.2.100", "docker0 tc: leads to real server 172.17.0.2 (NAT)"];
     assert_eq!(h.attached(), expected);
+    assert!(h.decide().is_xdp_ruled_out && h.decide().unreachable_by_xdp.is_empty());
+    // Unless the operator knows better, and then it is known which server that loses.
+    h.traffic.overrides.insert("eth0", AttachOverride::Attach(AttachChoice::NativeXdp));
+    assert_eq!(h.attached()[0], "eth0 xdp: dataplane_interface");
+    assert_eq!(h.decide().unreachable_by_xdp, [(ip("172.17.0.2"), docker0)]);
     // By another NIC it can, which then needs a program of its own.
     let mut h = Host::new();
     h.device("eth0", "", &["192.0.2.100/24"]);

@@ -1,6 +1,7 @@
 //! The attachments of the packet path: the inputs of the decision about them, and what it leaves undone.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use evenkeel_core::attachments::{AttachDecision, AttachReason, LeftAloneReason, Traffic};
 use evenkeel_core::ipc::{DeviceLeftAlone, Finding, Severity};
@@ -47,8 +48,17 @@ impl DecisionSummary {
         };
         self.left_alone = decision.left_alone.iter().map(left).collect();
         let needed = decision.left_alone.iter().filter_map(|(i, l)| Some((name(i), &l.reason, l.needed.as_ref()?)));
-        self.findings = needed.map(|(device, why_not, needed)| left_alone_finding(&device, why_not, needed)).collect();
+        let left_alone = needed.map(|(device, why_not, needed)| left_alone_finding(&device, why_not, needed));
+        let unreachable = decision.unreachable_by_xdp.iter().map(|(server, i)| unreachable_finding(*server, &name(i)));
+        self.findings = left_alone.chain(unreachable).collect();
     }
+}
+
+fn unreachable_finding(server: IpAddr, device: &str) -> Finding {
+    let reason =
+        format!("XDP programs cannot send by {device}, which leads to it: packets from other devices are lost");
+    Finding::new("xdp-cannot-send", Severity::Critical, server, reason)
+        .with_remedy("remove `dataplane_interface … xdp`, or set it to tc")
 }
 
 /// A device is left alone that packets of a service certainly need.

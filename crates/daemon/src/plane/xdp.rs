@@ -69,12 +69,14 @@ impl XdpDataPlane {
         Ok(derive(&topology, &traffic, &mut |_| None))
     }
 
-    /// Attaches to the devices of a decision. An event keeps the modes of attachments: a change of mode loses packets.
+    /// Attaches to the devices of a decision. An event keeps the modes of attachments, as a change of mode loses packets,
+    /// unless XDP would lose more.
     fn attach(&mut self, decision: &AttachDecision, links: &[Link], reason: UpdateReason) -> Vec<String> {
         let mut errors = Vec::new();
         for (ifindex, (choice, why)) in &decision.attached {
             let Some(link) = links.iter().find(|l| l.index == *ifindex) else { continue };
-            let stays = reason == UpdateReason::NetworkEvent && self.attachments.contains(*ifindex);
+            let keeps_mode = reason == UpdateReason::NetworkEvent && !decision.is_xdp_ruled_out;
+            let stays = keeps_mode && self.attachments.contains(*ifindex);
             if stays || self.attachments.is_attached(*ifindex, *choice) {
                 continue;
             }
