@@ -48,9 +48,14 @@ struct Derivation<'a> {
 }
 
 impl Derivation<'_> {
-    /// The operator knows better.
+    /// The operator knows better. A pattern does not mean devices that nothing comes in by.
     fn apply_overrides(&mut self) {
         for device in &self.topology.devices {
+            let is_named = self.traffic.overrides.find_named(&device.name).is_some();
+            let is_port = self.receiver(device.index) != Some(device.index);
+            if !is_named && (is_port || device.loopback || exclusion(device).is_some()) {
+                continue;
+            }
             match self.traffic.overrides.find(&device.name) {
                 Some(AttachOverride::Attach(choice)) => {
                     self.decision.attached.insert(device.index, (choice, AttachReason::Configured));

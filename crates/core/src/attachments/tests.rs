@@ -248,6 +248,22 @@ fn an_override_is_obeyed_and_what_it_leaves_out_is_known() {
 }
 
 #[test]
+fn a_pattern_means_devices_that_packets_come_in_by() {
+    let mut h = Host::new();
+    let br0 = h.device("br0", "bridge", &["192.0.2.100/24"]);
+    h.port("tap0", "tun", br0);
+    h.device("wg0", "wireguard", &["10.8.0.1/24"]);
+    h.device("eth1", "", &["203.0.113.1/24"]);
+    h.traffic.overrides.insert("*", AttachOverride::Attach(AttachChoice::Tc));
+    assert_eq!(h.attached(), ["br0 tc: dataplane_interface", "eth1 tc: dataplane_interface"]);
+    // Only what is named.
+    h.traffic.overrides.insert("*", AttachOverride::Off);
+    h.traffic.overrides.insert("br0", AttachOverride::Attach(AttachChoice::Auto));
+    assert_eq!(h.attached(), ["br0 auto: dataplane_interface"]);
+    assert_eq!(h.left_alone()[1], "eth1: dataplane_interface off");
+}
+
+#[test]
 fn what_a_firewall_closes_is_not_opened_unless_it_is_needed() {
     let mut h = Host::new();
     let eth0 = h.device("eth0", "", &["192.0.2.1/24", "192.0.2.100/32"]);

@@ -63,10 +63,18 @@ impl AttachOverrides {
 
     /// What is said about a device: by its name, or else by the longest pattern that matches it.
     pub fn find(&self, device: &str) -> Option<AttachOverride> {
-        let patterns = self.0.iter().filter_map(|(name, what)| Some((name.strip_suffix('*')?, what)));
+        self.find_named(device).or_else(|| self.find_pattern(device))
+    }
+
+    /// What is said about a device by its name.
+    pub fn find_named(&self, device: &str) -> Option<AttachOverride> {
+        self.0.get(device).copied()
+    }
+
+    fn find_pattern(&self, device: &str) -> Option<AttachOverride> {
+        let patterns = self.0.iter().filter_map(|(name, what)| Some((name.strip_suffix('*')?, *what)));
         let matching = patterns.filter(|(prefix, _)| device.starts_with(prefix));
-        let longest = || matching.max_by_key(|(prefix, _)| prefix.len()).map(|(_, what)| what);
-        self.0.get(device).or_else(longest).copied()
+        matching.max_by_key(|(prefix, _)| prefix.len()).map(|(_, what)| what)
     }
 
     /// The devices that must exist: those that the packet path is attached to by their whole names.

@@ -1,6 +1,6 @@
 //! The attachments of the packet path: the inputs of the decision about them, and what it leaves undone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use evenkeel_core::attachments::{AttachDecision, AttachReason, LeftAloneReason, Traffic};
@@ -26,9 +26,10 @@ pub fn traffic(config: &Config, external: &Services) -> Traffic {
 /// The last decision, by the names of the devices.
 #[derive(Default)]
 pub struct DecisionSummary {
-    /// Why devices have an attachment. A reason stays when the decision does not have the device any more, because the
-    /// attachment stays until the next configuration.
-    pub reasons: BTreeMap<String, AttachReason>,
+    /// Why devices have an attachment.
+    reasons: BTreeMap<String, AttachReason>,
+    /// Devices that the decision has. Others keep their attachment until the next configuration, and their reason.
+    attached: BTreeSet<String>,
     /// The devices without an attachment.
     pub left_alone: Vec<DeviceLeftAlone>,
     /// What does not work because of them.
@@ -36,12 +37,22 @@ pub struct DecisionSummary {
 }
 
 impl DecisionSummary {
+    /// Why a device has an attachment, as text.
+    pub fn reason(&self, device: &str) -> String {
+        match self.reasons.get(device) {
+            Some(reason) if self.attached.contains(device) => reason.to_string(),
+            Some(reason) => format!("{reason} (no longer; the attachment stays until the next reload)"),
+            None => "an earlier daemon's".to_owned(),
+        }
+    }
+
     /// Takes over a new decision.
     pub fn update(&mut self, decision: &AttachDecision, links: &[Link]) {
         let names: BTreeMap<u32, &str> = links.iter().map(|l| (l.index, l.name.as_str())).collect();
         let name = |index: &u32| names.get(index).copied().unwrap_or_default().to_owned();
         self.reasons.retain(|device, _| links.iter().any(|l| l.name == *device));
         self.reasons.extend(decision.attached.iter().map(|(i, (_, reason))| (name(i), reason.clone())));
+        self.attached = decision.attached.keys().map(name).collect();
         let left = |(i, l): (&u32, &evenkeel_core::attachments::LeftAlone)| DeviceLeftAlone {
             device: name(i),
             reason: l.reason.to_string(),

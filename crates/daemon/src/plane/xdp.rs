@@ -103,7 +103,7 @@ impl XdpDataPlane {
         let status = |(device, mode): (&str, AttachMode)| AttachmentStatus {
             device: device.to_owned(),
             mode: mode.to_string(),
-            reason: self.decision.reasons.get(device).map_or_else(String::new, ToString::to_string),
+            reason: self.decision.reason(device),
             fault: faults.iter().find(|(d, _)| *d == device).map(|(_, fault)| fault.to_string()),
         };
         self.attachments.iter().map(status).collect()

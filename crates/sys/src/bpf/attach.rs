@@ -53,30 +53,16 @@ impl fmt::Display for AttachMode {
     }
 }
 
-/// The drivers of devices that sockets feed.
-const SOCKET_FED_DRIVERS: &[&str] = &[
-    "veth",
-    "bridge",
-    "macvlan",
-    "macvtap",
-    "ipvlan",
-    "tun",
-    "dummy",
-    "bonding",
-    "team",
-    "802.1Q VLAN Support",
-    "vlan",
-    "vxlan",
-    "virtio_net",
-    "ifb",
-];
+/// The drivers of devices that sockets feed although they look like NICs: those of virtual machines.
+const SOCKET_FED_DRIVERS: &[&str] = &["virtio_net"];
 /// The handle and the priority of the clsact filter. The next daemon finds the filter by them.
 pub(super) const CLSACT_HANDLE: u32 = 1;
 pub(super) const CLSACT_PRIORITY: u32 = 0xe4;
 /// The priority of the decapsulation program's filter, which runs first.
 pub(super) const DECAP_PRIORITY: u32 = 0xe3;
 
-/// Whether [`AttachChoice::Auto`] attaches by native XDP if the driver supports it.
+/// Whether [`AttachChoice::Auto`] attaches by native XDP if the driver supports it: to NICs, and not to software devices
+/// (veth, bridge, VLAN, bond, …), which sockets feed.
 pub fn prefers_native_xdp(link: &Link) -> bool {
     link.kind.is_empty() && !link.loopback && !SOCKET_FED_DRIVERS.contains(&driver_name(&link.name).as_str())
 }
@@ -150,10 +136,10 @@ impl Attachments {
     pub fn attach(&mut self, path: &PacketPath, link: &Link, choice: AttachChoice) -> Result<AttachMode> {
         path.maps.record_device(link)?;
         let modes: &[AttachMode] = match choice {
-            AttachChoice::Auto if SOCKET_FED_DRIVERS.contains(&driver_name(&link.name).as_str()) => {
-                &[AttachMode::Tcx, AttachMode::Clsact]
+            AttachChoice::Auto if prefers_native_xdp(link) => {
+                &[AttachMode::NativeXdp, AttachMode::Tcx, AttachMode::Clsact, AttachMode::GenericXdp]
             }
-            AttachChoice::Auto => &[AttachMode::NativeXdp, AttachMode::Tcx, AttachMode::Clsact, AttachMode::GenericXdp],
+            AttachChoice::Auto => &[AttachMode::Tcx, AttachMode::Clsact, AttachMode::GenericXdp],
             AttachChoice::NativeXdp => &[AttachMode::NativeXdp],
             AttachChoice::Tc => &[AttachMode::Tcx, AttachMode::Clsact],
             AttachChoice::GenericXdp => &[AttachMode::GenericXdp],
@@ -166,6 +152,9 @@ impl Attachments {
         for &mode in modes {
             match attach_with_mode(path, link, mode) {
                 Ok(attached) => {
+                    for other in AttachMode::PINNED.into_iter().filter(|m| m.is_xdp() != mode.is_xdp()) {
+                        detach_link(&pin_path(&path.dir, other, link.index));
+                    }
                     self.record_attachment(link, mode, choice, attached);
                     return Ok(mode);
                 }
