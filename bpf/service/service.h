@@ -91,6 +91,13 @@ __noinline service_handle service_inactive(struct packet *p)
 	return service;
 }
 
+/* What the lookup of an active service by its port does not find. */
+__noinline service_handle service_rare(struct packet *p)
+{
+	service_handle service = service_wildcard(p, 0);
+	return service || !settings.serve_all || !settings.has_inactive ? service : service_inactive(p);
+}
+
 /* Is the service with this index served now? */
 static __always_inline int is_served(__u32 service)
 {
@@ -119,10 +126,8 @@ static __always_inline service_handle service_find(struct packet *p, __u32 mark)
 	}
 	service_handle service = p->family == 6 ? service_lookup(p->daddr, 1, p->dport, p->protocol)
 						: service_lookup(p->daddr, 0, p->dport, p->protocol);
-	if (!service && (settings.has_wildcard_port | settings.has_ftp))
-		service = service_wildcard(p, 0);
-	if (!service && settings.serve_all && settings.has_inactive)
-		service = service_inactive(p);
+	if (!service && (settings.has_wildcard_port | settings.has_ftp | settings.serve_all))
+		service = service_rare(p);
 	return service;
 }
 
