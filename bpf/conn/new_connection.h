@@ -63,6 +63,8 @@ __noinline __u32 conn_create(__u32 service, struct packet *p, struct lookup_resu
 		return dest;
 	}
 	__u32 no_output = d->method == FORWARD_NAT ? 0 : CONN_NO_OUTPUT;
+	/* here, because what is used after the insertion takes stack in the deepest chain of calls */
+	__u32 needs_tuple = !no_output && has_reply_tuples(s, d);
 	struct state_transition t = state_transition(no_output ? CLIENT_ONLY : FROM_CLIENT, TCP_NONE, p);
 	struct new_conn *n = &scratch->create.conn;
 	n->dest = dest;
@@ -74,7 +76,7 @@ __noinline __u32 conn_create(__u32 service, struct packet *p, struct lookup_resu
 	if (conn) {
 		struct conn *e = conn_at(conn - 1);
 		__u32 to = e ? e->dest : NO_DEST; /* ours, or that of a CPU that was first */
-		if (!no_output && to == dest && has_reply_tuples(s, d))
+		if (needs_tuple && to == dest)
 			reply_tuple_insert(p, dest, conn);
 		return to;
 	}
