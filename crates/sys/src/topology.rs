@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use evenkeel_core::attachments::{Device, Topology, Traffic};
 
 use crate::Result;
+use crate::bpf::ethtool::strips_vlan_tags;
 use crate::bpf::prefers_native_xdp;
 use crate::netlink::{Link, Netlink};
 
@@ -16,6 +17,9 @@ pub fn read_topology(
     traffic: &Traffic,
     without_xdp: &dyn Fn(u32) -> bool,
 ) -> Result<Topology> {
+    // Under XDP, frames of its VLANs would look like its own.
+    let carries_vlans = |l: &Link| links.iter().any(|v| v.vlan.is_some() && v.lower == Some(l.index));
+    let hides_vlans = |l: &Link| carries_vlans(l) && strips_vlan_tags(&l.name);
     let devices = links.iter().map(|l| Device {
         index: l.index,
         name: l.name.clone(),
@@ -23,7 +27,7 @@ pub fn read_topology(
         loopback: l.loopback,
         up: l.up,
         ethernet: l.ethernet,
-        native_xdp: !without_xdp(l.index) && prefers_native_xdp(l),
+        native_xdp: !without_xdp(l.index) && prefers_native_xdp(l) && !hides_vlans(l),
         lower: l.lower,
         master: l.master,
     });

@@ -95,10 +95,12 @@ impl Derivation<'_> {
     /// Devices that replies of real servers behind NAT come in by. A server may reply by any device that its network is
     /// on.
     fn attach_nat_server_devices(&mut self) {
+        // A host may have thousands of virtual addresses, and thousands of servers.
+        let networks: Vec<_> = self.topology.addresses.iter().filter(|(_, a, len)| is_network(*a, *len)).collect();
         for (addr, _) in self.traffic.servers.iter().filter(|(_, nat)| **nat) {
-            let networks = self.topology.addresses.iter().filter(|(_, a, len)| is_in_network(*addr, *a, *len));
+            let on_network = networks.iter().filter(|(_, a, len)| is_in_network(*addr, *a, *len));
             let on_route = self.topology.server_devices.get(addr).copied();
-            for ifindex in networks.map(|(i, ..)| *i).chain(on_route) {
+            for ifindex in on_network.map(|(i, ..)| *i).chain(on_route) {
                 self.attach(ifindex, AttachReason::NatServer(*addr));
             }
         }
@@ -211,9 +213,11 @@ impl Derivation<'_> {
     /// Replaces Auto by tc where XDP programs would lose packets: they see no marks of others, and cannot send to every
     /// server.
     fn rule_out_xdp(&mut self) {
-        self.decision.is_xdp_ruled_out = self.traffic.any_address || !self.can_send_by_xdp();
-        if self.decision.is_xdp_ruled_out {
-            for (choice, _) in self.decision.attached.values_mut().filter(|(choice, _)| *choice == AttachChoice::Auto) {
+        let ruled_out = self.traffic.any_address || !self.can_send_by_xdp();
+        self.decision.is_xdp_ruled_out = ruled_out;
+        for (ifindex, (choice, _)) in &mut self.decision.attached {
+            let prefers_tc = self.devices.get(ifindex).is_some_and(|d| !d.native_xdp);
+            if *choice == AttachChoice::Auto && (ruled_out || prefers_tc) {
                 *choice = AttachChoice::Tc;
             }
         }
@@ -273,7 +277,5 @@ fn network_of(addr: IpAddr, prefix_len: u8) -> IpAddr {
 }
 
 fn is_in_network(addr: IpAddr, of: IpAddr, prefix_len: u8) -> bool {
-    addr.is_ipv4() == of.is_ipv4()
-        && is_network(of, prefix_len)
-        && network_of(addr, prefix_len) == network_of(of, prefix_len)
+    addr.is_ipv4() == of.is_ipv4() && network_of(addr, prefix_len) == network_of(of, prefix_len)
 }

@@ -61,7 +61,8 @@ pub struct Device {
     pub up: bool,
     /// Its frames have an Ethernet header (ARPHRD_ETHER).
     pub ethernet: bool,
-    /// [`AttachChoice::Auto`] attaches by native XDP.
+    /// Native XDP is better than tc for it: a NIC whose driver supports XDP and leaves VLAN tags in the frames, if it
+    /// carries VLANs.
     pub native_xdp: bool,
     /// The index of the lower device, of a VLAN for example.
     pub lower: Option<u32>,

@@ -166,7 +166,7 @@ fn ports_have_the_attachments_of_their_masters_and_members_of_a_vrf_their_own() 
     let vrf = h.device("red", "vrf", &["192.0.2.100/32"]);
     let eth2 = h.port("eth2", "", vrf);
     h.topology.addresses.push((eth2, ip("203.0.113.1"), 24));
-    assert_eq!(h.attached(), ["bond0 auto: holds 192.0.2.100", "eth2 tc: clients in 203.0.113.0/24"]);
+    assert_eq!(h.attached(), ["bond0 tc: holds 192.0.2.100", "eth2 tc: clients in 203.0.113.0/24"]);
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn vlans_and_virtual_mac_interfaces_are_attached_and_not_their_lower_devices() {
     let vmac = h.device("vrrp.51", "macvlan", &[]);
     h.topology.devices[vmac as usize - 1].lower = Some(eth0);
     h.traffic.vrrp_addresses.insert(("vrrp.51".into(), ip("192.0.2.100")));
-    assert_eq!(h.attached(), ["eth0.7 tc: clients in 192.0.2.0/24", "vrrp.51 auto: gets 192.0.2.100 by VRRP"]);
+    assert_eq!(h.attached(), ["eth0.7 tc: clients in 192.0.2.0/24", "vrrp.51 tc: gets 192.0.2.100 by VRRP"]);
     assert_eq!(h.left_alone(), ["eth0: it has no address of a network, and no gateway is behind it"]);
 }
 
@@ -259,7 +259,7 @@ fn a_pattern_means_devices_that_packets_come_in_by() {
     // Only what is named.
     h.traffic.overrides.insert("*", AttachOverride::Off);
     h.traffic.overrides.insert("br0", AttachOverride::Attach(AttachChoice::Auto));
-    assert_eq!(h.attached(), ["br0 auto: dataplane_interface"]);
+    assert_eq!(h.attached(), ["br0 tc: dataplane_interface"]);
     assert_eq!(h.left_alone()[1], "eth1: dataplane_interface off");
 }
 
