@@ -154,6 +154,25 @@ fn an_address_on_lo_is_served_on_the_devices_that_lead_to_clients() {
     assert_eq!(s.attachment("lo"), None);
 }
 
+/// BGP unnumbered: the links have IPv6 link-local addresses only, and IPv4 routes have these as gateways (RFC 8950).
+#[test]
+fn an_address_is_served_on_links_without_addresses_of_its_family() {
+    let Some(s) = Setup::new("unnumbered") else { return };
+    s.ip("d", "addr add 10.99.0.1/32 dev lo");
+    for (host, device, addr) in [("d", "eth2", "fe80::d"), ("c2", "eth0", "fe80::c")] {
+        s.ip(host, &format!("addr flush dev {device}"));
+        s.net.lan.sysctl(host, &format!("net/ipv6/conf/{device}/accept_dad"), "0").expect("set");
+        s.net.lan.sysctl(host, &format!("net/ipv6/conf/{device}/disable_ipv6"), "0").expect("set");
+        s.ip(host, &format!("addr add {addr}/64 dev {device} nodad"));
+    }
+    s.ip("c2", "addr add 203.0.113.9/32 dev lo");
+    s.ip("c2", "-4 route add default src 203.0.113.9 via inet6 fe80::d dev eth0");
+    s.ip("d", "-4 route add 203.0.113.0/24 via inet6 fe80::c dev eth2");
+    s.net.start_daemon("d", &config("", "10.99.0.1", ""));
+    s.expect_answer("c2", "10.99.0.1:80", "203.0.113.9");
+    assert_eq!(s.attachment("eth2").expect("attached").reason, "route by gateway fe80::c");
+}
+
 #[test]
 fn packets_for_an_address_of_another_device_are_served() {
     let Some(mut s) = Setup::new("other-device") else { return };
