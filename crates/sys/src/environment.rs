@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use evenkeel_core::config::environment::{Environment, IprouteDirs, ProgramStatus, ReadError};
 use nix::unistd::{AccessFlags, Group, User, access};
 
+use crate::netlink::Netlink;
 use crate::trusted_path::{self, PathError};
 
 /// This host. Lookups are cached, because thousands of lines may ask for the same interface or user.
@@ -144,6 +145,11 @@ impl Environment for HostEnvironment {
             Some(Err(PathError::Unusable(reason))) => ProgramStatus::Unusable(reason),
             Some(Ok(_)) | None => ProgramStatus::Safe,
         }
+    }
+
+    fn route_interface(&self, addr: IpAddr) -> Option<String> {
+        let route = Netlink::new().and_then(|mut n| n.lookup_route(addr)).ok()??;
+        nix::net::if_::if_indextoname(route.oif).ok()?.into_string().ok()
     }
 
     fn is_on_link(&self, addr: IpAddr) -> Option<bool> {

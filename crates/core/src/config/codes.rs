@@ -70,6 +70,8 @@ pub const CODES: &[Code] = &[
     code("missing-brace", "A block is not closed before the end of its file, or before a block that is valid at the top level only."),
     code("missing-keyword", "A required keyword is missing in the block."),
     code("name-length", "The name is too long."),
+    code("nat-device-off", "`dataplane_interface NAME off` keeps the packet path away from the interface that leads to a real server behind NAT. \
+        Its replies come in there and are not translated back, so no connection to it works. Remove the line, or use direct routing or a tunnel."),
     code("never-in-force", "The keyword of keepalived is accepted and has no effect here, on purpose. docs/configuration.md gives the reason."),
     code("no-members", "The group has no members, so it is skipped."),
     code("no-peer", "Unicast is configured without a peer. Like keepalived, the instance uses multicast. Add `unicast_peer`."),

@@ -121,6 +121,11 @@ pub trait Environment {
     fn is_on_link(&self, _addr: IpAddr) -> Option<bool> {
         None
     }
+
+    /// The interface that the route to an address leads by.
+    fn route_interface(&self, _addr: IpAddr) -> Option<String> {
+        None
+    }
 }
 
 /// An environment that knows nothing and has no files.

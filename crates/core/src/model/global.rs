@@ -77,6 +77,11 @@ impl AttachOverrides {
         matching.max_by_key(|(prefix, _)| prefix.len()).map(|(_, what)| what)
     }
 
+    /// Whether there is a device that the packet path must leave alone.
+    pub fn has_off(&self) -> bool {
+        self.0.values().any(|what| *what == AttachOverride::Off)
+    }
+
     /// The devices that must exist: those that the packet path is attached to by their whole names.
     pub fn required_devices(&self) -> impl Iterator<Item = &str> {
         let attached = self.0.iter().filter(|(name, what)| **what != AttachOverride::Off && !name.ends_with('*'));

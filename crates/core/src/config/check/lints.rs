@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use super::super::value::{Line, LvsMethod, Section, Value};
+use super::super::value::{Entry, Line, LvsMethod, Section, Value};
 use super::super::{Diagnostic, Span};
 use super::{CheckContext, address_lines};
 use crate::model::{AttachOverride, AttachOverrides};
@@ -168,8 +168,8 @@ fn check_held_addresses(c: &mut CheckContext<'_>) {
     }
 }
 
-/// `dataplane_interface … off` for a device that gets virtual addresses. Those of a virtual MAC interface are on another
-/// device.
+/// `dataplane_interface … off` for a device that gets virtual addresses, or that leads to a real server behind NAT. The
+/// addresses of a virtual MAC interface are on another device.
 fn check_devices_left_alone(c: &mut CheckContext<'_>) {
     let root = c.root;
     let mut overrides = AttachOverrides::default();
@@ -181,13 +181,14 @@ fn check_devices_left_alone(c: &mut CheckContext<'_>) {
             overrides.insert(device, mode);
         }
     }
-    if root.sections("virtual_server").next().is_none() {
+    if !overrides.has_off() || root.sections("virtual_server").next().is_none() {
         return;
     }
+    let is_off = |device: &str| overrides.find(device) == Some(AttachOverride::Off);
     for i in root.sections("vrrp_instance").filter(|i| !i.has("use_vmac") && !i.has("use_ipvlan")) {
         let interface = i.text("interface").unwrap_or("");
         let mut devices = virtual_addresses(i).map(|(span, a)| (span, a.dev.as_deref().unwrap_or(interface)));
-        if let Some((span, device)) = devices.find(|(_, d)| overrides.find(d) == Some(AttachOverride::Off)) {
+        if let Some((span, device)) = devices.find(|(_, d)| is_off(d)) {
             let message = format!("the packet path is not attached to `{device}`");
             c.report(
                 Diagnostic::lint("vip-device-off", span, message)
@@ -196,26 +197,45 @@ fn check_devices_left_alone(c: &mut CheckContext<'_>) {
             );
         }
     }
+    let mut checked = HashSet::new();
+    for (r, addr, _) in servers_by_method(root).filter(|(_, _, method)| **method == LvsMethod::Nat) {
+        if !checked.insert(addr) || checked.len() > MAX_SAME_DIAGNOSTICS {
+            continue;
+        }
+        if let Some(device) = c.environment.route_interface(addr).filter(|d| is_off(d)) {
+            let message = format!("the packet path is not attached to `{device}`, which leads to {addr}");
+            c.report(
+                Diagnostic::lint("nat-device-off", r.span, message)
+                    .label("its replies are not translated back")
+                    .help(format!("remove `dataplane_interface {device} off`, or use another `lvs_method`")),
+            );
+        }
+    }
+}
+
+/// Real servers with their addresses and forwarding methods.
+fn servers_by_method(root: &Section) -> impl Iterator<Item = (&Section, IpAddr, &LvsMethod)> {
+    root.sections("virtual_server").flat_map(|s| {
+        s.sections("real_server").filter_map(|r| match (&r.name, r.get("lvs_method").or(s.get("lvs_method"))?) {
+            (Value::Endpoint(addr, _), Entry { value: Value::LvsMethod(m), .. }) => Some((r, *addr, &**m)),
+            _ => None,
+        })
+    })
 }
 
 /// Real servers that direct routing cannot reach, each once.
 fn check_links_of_real_servers(c: &mut CheckContext<'_>) {
     let mut reported = HashSet::new();
-    for s in c.root.sections("virtual_server") {
-        for r in s.sections("real_server") {
-            let Value::Endpoint(addr, _) = r.name else { continue };
-            let method = r.get("lvs_method").or(s.get("lvs_method")).map(|e| &e.value);
-            if matches!(method, Some(Value::LvsMethod(m)) if **m == LvsMethod::Dr)
-                && reported.len() < MAX_SAME_DIAGNOSTICS
-                && c.environment.is_on_link(addr) == Some(false)
-                && reported.insert(addr)
-            {
-                c.report(
-                    Diagnostic::lint("off-link", r.span, format!("{addr} is not on a link of this director"))
-                        .label("direct routing requires a common link")
-                        .help("add an address of its network to the director, or write `lvs_method TUN`"),
-                );
-            }
+    for (r, addr, _) in servers_by_method(c.root).filter(|(_, _, method)| **method == LvsMethod::Dr) {
+        if reported.len() < MAX_SAME_DIAGNOSTICS
+            && c.environment.is_on_link(addr) == Some(false)
+            && reported.insert(addr)
+        {
+            c.report(
+                Diagnostic::lint("off-link", r.span, format!("{addr} is not on a link of this director"))
+                    .label("direct routing requires a common link")
+                    .help("add an address of its network to the director, or write `lvs_method TUN`"),
+            );
         }
     }
 }
