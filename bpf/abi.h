@@ -281,7 +281,10 @@ struct dest {
 	__u32 inactive;
 	__u32 persistent;
 	__u32 overload;
-	__u32 unused1[12];
+	__u32 created;  /* connections of TCP and SCTP so far: see conn/answered.h */
+	__u32 answered; /* of these: the handshake went on */
+	__u32 retried;  /* of these: the client tried again before */
+	__u32 unused1[9];
 };
 
 struct counters {
@@ -333,6 +336,8 @@ enum conn_flags {
 	CONN_ASSURED = 4,  /* of a template: one of its connections was established */
 	CONN_NO_OUTPUT = 8, /* replies do not pass the director: DR, TUN (IP_VS_CONN_F_NOOUTPUT) */
 	CONN_AUX = 16,     /* an auxiliary entry (lblc, fragment, reply tuple), which is in no count */
+	CONN_ANSWERED = 32, /* counted in dest.answered */
+	CONN_RETRIED = 64,  /* counted in dest.retried */
 };
 
 /* The kind of an entry: bits 40 to 46 of key1. Bit 47 is KEY_V6. */

@@ -47,6 +47,7 @@
 #include "conn/conn_table.h"
 #include "conn/flow_cache.h"
 #include "conn/state.h"
+#include "conn/answered.h"
 #include "conn/conn.h"
 #include "conn/conn_insert.h"
 #include "lib/scratch.h"

@@ -19,7 +19,8 @@ const LATER_LAYOUT: &[(&str, &str)] = &[
         "\t__u32 service; /* index */\n\t__u32 flags;\n\t__s32 weight;",
         "\t__s32 weight;\n\t__u32 flags;\n\t__u32 service; /* index */",
     ),
-    ("\t__u32 overload;\n\t__u32 unused1[12];", "\t__u32 more[3];\n\t__u32 overload;\n\t__u32 unused1[9];"),
+    ("\t__u32 overload;\n\t__u32 created;", "\t__u32 more[3];\n\t__u32 overload;\n\t__u32 created;"),
+    ("\t__u32 unused1[9];", "\t__u32 unused1[6];"),
     (
         "\t__u32 timeout_tcp[16]; /* by enum tcp_state */",
         "\t__u64 later[5];\n\t__u32 timeout_tcp[20]; /* by enum tcp_state */",

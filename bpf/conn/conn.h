@@ -90,6 +90,8 @@ static __always_inline void conn_refresh(struct conn *e, __u32 expires)
 /* A packet of a connection: its next state, activity and timeout, as set_tcp_state() and udp_state_transition(). */
 static __always_inline void conn_touch(struct conn *e, struct dest *d, struct packet *p, __u32 direction, __u32 now)
 {
+	if (READ_ONCE(p->protocol) != IPPROTO_UDP && !(CONN_FLAGS(READ_ONCE(e->status)) & CONN_ANSWERED))
+		count_answered(e, p, direction);
 	__u32 status = READ_ONCE(e->status);
 	__u32 flags = CONN_FLAGS(status), was = CONN_STATE(status);
 	if (direction == FROM_CLIENT && (flags & CONN_NO_OUTPUT))

@@ -58,6 +58,8 @@ __noinline __u32 conn_create(__u32 service, struct packet *p, struct lookup_resu
 	if (!d)
 		return NO_DEST;
 	count_connection(service, dest);
+	if (p->protocol != IPPROTO_UDP)
+		__sync_fetch_and_add(&d->created, 1);
 	if (one_packet) { /* one-packet scheduling keeps no entry (IP_VS_CONN_F_ONE_PACKET) */
 		template_remove_conn(template);
 		return dest;

@@ -6,6 +6,7 @@
 //! schedulers' reference models in Rust are tested with the same recordings.
 
 mod activation;
+mod answered;
 mod blocks;
 mod changes;
 mod cost;

@@ -1,6 +1,7 @@
 //! Tests with real packets between network namespaces. Each test builds a network of its own and removes it.
 
 mod activation;
+mod answers;
 mod attachments;
 mod auth_hmac;
 mod bfd;

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod activation;
+pub mod answers;
 pub mod attachments;
 pub mod bfd;
 mod checksum;

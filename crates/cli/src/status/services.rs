@@ -59,6 +59,12 @@ fn format_server(r: &ServerStatus, p: &Palette) -> String {
         format_duration(r.since_ms),
         r.next_hop
     );
+    if r.retried_last_minute > 0 {
+        t += &format!(
+            "       in the last minute {} new connections, {} answered, {} tried again before an answer\n",
+            r.new_last_minute, r.answered_last_minute, r.retried_last_minute
+        );
+    }
     for check in &r.checks {
         t += &format_check(check, p);
     }

@@ -270,6 +270,12 @@ pub struct ServerStatus {
     pub active: u32,
     /// The number of inactive connections.
     pub inactive: u32,
+    /// The number of new connections within the last minute. This and the next two: of TCP and SCTP, on the packet path.
+    pub new_last_minute: u32,
+    /// The number of connections whose handshake went on within the last minute.
+    pub answered_last_minute: u32,
+    /// The number of connections that the client tried again within the last minute, before an answer.
+    pub retried_last_minute: u32,
     /// The number of connections since the start.
     pub conns: u64,
     /// The number of packets to the server.

@@ -7,6 +7,7 @@
 //! | [`Health`] | health of services and servers, suspended checks |
 //! | [`Tracking`] | results of tracked scripts, files, processes, BFD sessions |
 //! | [`Notifications`] | FIFOs, notify scripts, mail |
+//! | [`Answers`] | whether handshakes with real servers go on |
 //! | [`Findings`] | what is wrong, and since when |
 //! | [`Network`] | netlink socket, virtual MAC interfaces, firewall rules |
 //!
@@ -21,6 +22,7 @@ use evenkeel_sys::bpf::ServeAll;
 use evenkeel_sys::clock;
 use evenkeel_sys::last_will::WillStore;
 
+use super::answers::Answers;
 use super::configuration::Configuration;
 use super::findings::Findings;
 use super::health::Health;
@@ -50,6 +52,8 @@ pub struct Controller {
     pub notifications: Notifications,
     /// Devices and firewall rules.
     pub network: Network,
+    /// Whether real servers answer.
+    pub answers: Answers,
     /// What is wrong, and since when.
     pub findings: Findings,
     /// The router thread.
@@ -81,6 +85,7 @@ impl Controller {
             tracking: Tracking::default(),
             notifications: Notifications::new(),
             network,
+            answers: Answers::default(),
             findings: Findings::default(),
             router,
             edge,

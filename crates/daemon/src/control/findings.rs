@@ -8,6 +8,7 @@ use evenkeel_core::model::{Config, Family, ForwardingMethod};
 use evenkeel_core::time::Instant;
 use evenkeel_sys::{clock, sysctl};
 
+use super::answers::answer_findings;
 use super::controller::Controller;
 
 /// The findings that stand, by ID and subject.
@@ -50,6 +51,13 @@ fn log_begin(f: &Finding) {
 }
 
 impl Controller {
+    /// Reads how many connections of each server went on.
+    pub fn sample_answers(&mut self) {
+        if let Some(plane) = &mut self.reconciler.plane {
+            self.answers.add_sample(clock::now(), plane.answer_counts());
+        }
+    }
+
     /// Gathers the findings of all parts, and logs what is new.
     pub fn update_findings(&mut self) -> Vec<Finding> {
         let config = &self.configuration.active;
@@ -71,6 +79,7 @@ impl Controller {
                 }
             }
             current.extend(plane.findings());
+            current.extend(answer_findings(config, &self.answers));
         }
         self.findings.update(clock::now(), current)
     }

@@ -12,6 +12,7 @@
 //! | What happens when a check fails? | `health.rs`, then `notifications/` |
 //! | What is saved over restarts? | `persisted.rs`, and each data plane's own record |
 
+mod answers;
 mod apply_config;
 mod configuration;
 mod controller;
@@ -207,6 +208,7 @@ async fn run_loop(controller: &mut Controller, inputs: &mut Inputs) -> StopKind 
                 controller.repair_drift();
                 controller.refresh_next_hops();
                 controller.update_activation();
+                controller.sample_answers();
                 controller.update_findings();
                 feed_watchdog(controller);
             }

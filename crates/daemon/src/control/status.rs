@@ -16,6 +16,7 @@ use evenkeel_core::vrrp::State;
 use evenkeel_sys::bpf::{DestRecord, ServiceRecord};
 use evenkeel_sys::clock;
 
+use super::answers::Answers;
 use super::configuration::router_id;
 use super::controller::Controller;
 use super::health::Health;
@@ -38,6 +39,7 @@ pub fn status(controller: &mut Controller) -> Status {
     let view = ServicesView {
         health: &controller.health,
         reconciler: &controller.reconciler,
+        answers: &controller.answers,
         plane_services: plane_services.iter().map(|s| (s.key, s)).collect(),
         checks: checks.as_ref(),
         now,
@@ -106,6 +108,7 @@ fn installed(reconciler: &Reconciler, instances: &[InstanceStatus]) -> Vec<Strin
 struct ServicesView<'a> {
     health: &'a Health,
     reconciler: &'a Reconciler,
+    answers: &'a Answers,
     plane_services: HashMap<ServiceKey, &'a ServiceRecord>,
     /// `None` if the edge thread does not answer.
     checks: Option<&'a edge::CheckSnapshot>,
@@ -154,6 +157,7 @@ impl ServicesView<'_> {
     ) -> ServerStatus {
         let history = record.and_then(|s| s.server_history.get(&r.key));
         let health = record.and_then(|s| s.health.server(r.key));
+        let answers = self.answers.counts(v.key, r.key);
         let dest = plane.and_then(|s| s.dests.iter().find(|d| d.key == r.key));
         ServerStatus {
             name: r.name.clone(),
@@ -167,6 +171,9 @@ impl ServicesView<'_> {
             checks: self.checks(v, r, record, health),
             active: dest.map_or(0, |d| d.active),
             inactive: dest.map_or(0, |d| d.inactive),
+            new_last_minute: answers.new,
+            answered_last_minute: answers.answered,
+            retried_last_minute: answers.retried,
             conns: dest.map_or(0, |d| d.stats.conns),
             in_packets: dest.map_or(0, |d| d.stats.in_packets),
             in_bytes: dest.map_or(0, |d| d.stats.in_bytes),

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use evenkeel_core::answers::AnswerCounts;
 use evenkeel_core::ipc::{DataPlaneStatus, Finding};
 use evenkeel_core::ipvs::Connection;
-use evenkeel_core::model::{Config, ServiceKey};
+use evenkeel_core::model::{Config, ServerKey, ServiceKey};
 use evenkeel_core::plan::{Services, Step};
 use evenkeel_sys::bpf::{ServeAll, ServiceRecord};
 use evenkeel_sys::netlink::Netlink;
@@ -65,6 +66,10 @@ pub trait DataPlane {
     fn tune(&mut self, config: &Config) -> Vec<Error>;
     /// The services with their servers and counters.
     fn service_records(&mut self) -> Vec<ServiceRecord>;
+    /// The connections of each server, and how many went on; none if the data plane does not count them.
+    fn answer_counts(&mut self) -> Vec<((ServiceKey, ServerKey), AnswerCounts)> {
+        Vec::new()
+    }
     /// Connections and persistence templates.
     fn connections(&mut self) -> Result<Vec<Connection>>;
     /// In standby it creates no connection; existing connections continue. IPVS has no standby and needs none.

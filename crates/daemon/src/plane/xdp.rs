@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use evenkeel_core::answers::AnswerCounts;
 use evenkeel_core::attachments::{AttachDecision, derive};
 use evenkeel_core::ipc::{AttachmentStatus, DataPlaneStatus, Finding, Severity};
 use evenkeel_core::ipvs::Connection;
-use evenkeel_core::model::{AttachChoice, Config, ServiceKey};
+use evenkeel_core::model::{AttachChoice, Config, ServerKey, ServiceKey};
 use evenkeel_core::plan::{Services, Step};
 use evenkeel_sys::bpf::conn_table::ConnEntry;
 use evenkeel_sys::bpf::packet_path::DEFAULT_CONNS;
@@ -155,6 +156,10 @@ impl DataPlane for XdpDataPlane {
 
     fn service_records(&mut self) -> Vec<ServiceRecord> {
         self.plane.maps().service_records()
+    }
+
+    fn answer_counts(&mut self) -> Vec<((ServiceKey, ServerKey), AnswerCounts)> {
+        self.plane.maps().answer_counts()
     }
 
     fn connections(&mut self) -> Result<Vec<Connection>> {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use evenkeel_core::answers::AnswerCounts;
 use evenkeel_core::ipvs::Stats;
-use evenkeel_core::model::{ServerKey, ServiceKey};
+use evenkeel_core::model::{Protocol, ServerKey, ServiceKey};
 use evenkeel_core::plan::{DestSpec, ServiceSpec, ServiceState, Services};
 
 use super::abi::*;
@@ -143,6 +144,22 @@ impl Maps {
         let stats = read_stats(&self.service_stats, index);
         let active = s.flags & SERVICE_INACTIVE == 0;
         Some(ServiceRecord { key: service_key(s)?, spec: service_spec(s), active, stats, dests })
+    }
+
+    /// The connections of each server of services that are active, as far as their protocol has a handshake.
+    pub fn answer_counts(&self) -> Vec<((ServiceKey, ServerKey), AnswerCounts)> {
+        let mut out = Vec::new();
+        for (_, s) in self.live_services().filter(|(_, s)| s.flags & SERVICE_INACTIVE == 0) {
+            let Some(service) = service_key(&s).filter(|k| k.fwmark != 0 || k.protocol != Protocol::Udp) else {
+                continue;
+            };
+            for id in self.active_dests(&s) {
+                let d = self.dests.read(id as usize);
+                let counts = AnswerCounts { new: d.created, answered: d.answered, retried: d.retried };
+                out.push(((service, dest_key_and_spec(&d).0), counts));
+            }
+        }
+        out
     }
 
     fn read_dest(&self, id: u32) -> DestRecord {
