@@ -4,10 +4,11 @@
 //! A server can pass its health checks while no client reaches it: it lacks the virtual address, drops tunnelled packets,
 //! or sends its answers by another gateway. Its clients then send their SYN again, and no handshake goes on.
 //!
-//! The rule, over the last minute:
+//! The rules:
 //!
-//! - *No answer*: at least [`MIN_RETRIED`] connections were retried, and none was answered.
-//! - *Some answers*: at least [`MIN_PARTLY_RETRIED`] connections were retried, more than were answered, and another server
+//! - *No answer*: at least [`MIN_RETRIED`] connections were retried, and none was answered, over the last minute or over the
+//!   last 20 seconds.
+//! - *Some answers*: over the last minute at least [`MIN_PARTLY_RETRIED`] connections were retried, more than were answered, and another server
 //!   of the service does better. If none does, the clients or the network before the director are the cause.
 //!
 //! A flood of SYNs and a scan must not look like a broken server. Forged addresses do not send a SYN again, so that a flood
@@ -21,6 +22,8 @@ use crate::time::Instant;
 
 /// The time over which counts are compared.
 pub const WINDOW: Duration = Duration::from_secs(60);
+/// A shorter time, after which a server that no longer answers is noticed.
+const RECENT: Duration = Duration::from_secs(20);
 /// Retried connections without which nothing is said.
 pub const MIN_RETRIED: u32 = 3;
 /// Retried connections without which a server that answers some is not reported.
@@ -57,10 +60,12 @@ impl Window {
         }
     }
 
-    fn counts(&self) -> AnswerCounts {
-        let (Some((_, first)), Some((_, last))) = (self.samples.front(), self.samples.back()) else {
-            return AnswerCounts::default();
-        };
+    /// The counts within the time before the last sample.
+    fn counts(&self, time: Duration) -> AnswerCounts {
+        let Some((now, last)) = self.samples.back() else { return AnswerCounts::default() };
+        let is_before = |(t, _): &&(Instant, AnswerCounts)| now.duration_since(*t) >= time;
+        let first = self.samples.iter().rev().find(is_before).or(self.samples.front());
+        let Some((_, first)) = first else { return AnswerCounts::default() };
         AnswerCounts {
             new: last.new.saturating_sub(first.new),
             answered: last.answered.saturating_sub(first.answered),
@@ -72,8 +77,8 @@ impl Window {
 /// What the counts of a server say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AnswerVerdict {
-    /// No connection was answered.
-    NoAnswer(AnswerCounts),
+    /// No connection was answered within this time.
+    NoAnswer(AnswerCounts, Duration),
     /// More connections were retried than answered, while another server of the service answers.
     SomeAnswers(AnswerCounts),
 }
@@ -102,20 +107,24 @@ impl<K: Ord + Copy, S: Ord + Copy> AnswerMonitor<K, S> {
 
     /// The counts of a server within the last minute.
     pub fn counts(&self, service: K, server: S) -> AnswerCounts {
-        self.servers.get(&(service, server)).map_or_else(AnswerCounts::default, Window::counts)
+        self.servers.get(&(service, server)).map_or_else(AnswerCounts::default, |w| w.counts(WINDOW))
     }
 
     /// The servers whose connections are not answered.
     pub fn verdicts(&self) -> Vec<(K, S, AnswerVerdict)> {
-        let all: Vec<(K, S, AnswerCounts)> = self.servers.iter().map(|((k, s), w)| (*k, *s, w.counts())).collect();
+        let all: Vec<(K, S, AnswerCounts, AnswerCounts)> =
+            self.servers.iter().map(|((k, s), w)| (*k, *s, w.counts(WINDOW), w.counts(RECENT))).collect();
         let mut out = Vec::new();
         for of_service in all.chunk_by(|a, b| a.0 == b.0) {
-            for &(service, server, counts) in of_service {
-                let verdict = if counts.retried >= MIN_RETRIED && counts.answered == 0 {
-                    AnswerVerdict::NoAnswer(counts)
+            for &(service, server, counts, recent) in of_service {
+                let none = |c: AnswerCounts| c.retried >= MIN_RETRIED && c.answered == 0;
+                let verdict = if none(counts) {
+                    AnswerVerdict::NoAnswer(counts, WINDOW)
+                } else if none(recent) {
+                    AnswerVerdict::NoAnswer(recent, RECENT)
                 } else if counts.retried >= MIN_PARTLY_RETRIED
                     && counts.retried > counts.answered
-                    && of_service.iter().any(|(.., other)| does_better(*other, counts))
+                    && of_service.iter().any(|(_, _, other, _)| does_better(*other, counts))
                 {
                     AnswerVerdict::SomeAnswers(counts)
                 } else {
@@ -166,7 +175,7 @@ mod tests {
     #[test]
     fn a_server_that_never_answers_is_named_and_others_are_not() {
         let (broken, well) = (counts(14, 0, 14), counts(15, 15, 0));
-        assert_eq!(after_a_minute(&[broken, well]), [(0, AnswerVerdict::NoAnswer(broken))]);
+        assert_eq!(after_a_minute(&[broken, well]), [(0, AnswerVerdict::NoAnswer(broken, WINDOW))]);
         assert_eq!(after_a_minute(&[well, well]), []);
         assert_eq!(after_a_minute(&[counts(2, 0, 2)]), [], "two connections prove nothing");
     }
@@ -186,6 +195,15 @@ mod tests {
         let (lossy, well) = (counts(100, 30, 70), counts(100, 95, 5));
         assert_eq!(after_a_minute(&[lossy, well]), [(0, AnswerVerdict::SomeAnswers(lossy))]);
         assert_eq!(after_a_minute(&[lossy]), [], "it may be the network before the director");
+    }
+
+    #[test]
+    fn a_server_that_stops_answering_is_named_before_the_minute_is_over() {
+        let mut m = Monitor::default();
+        for (t, answered, retried) in [(0, 0, 0), (5, 100, 0), (10, 100, 2), (20, 100, 4), (25, 100, 5)] {
+            m.add_sample(at(t), [((1, 1), counts(answered + retried, answered, retried))]);
+        }
+        assert_eq!(m.verdicts(), [(1, 1, AnswerVerdict::NoAnswer(counts(5, 0, 5), RECENT))]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Answers of real servers, as the packet path sees them: sampled at every look, and reported as findings.
 
+use std::time::Duration;
+
 use evenkeel_core::answers::{AnswerCounts, AnswerMonitor, AnswerVerdict};
 use evenkeel_core::ipc::{Finding, Severity};
 use evenkeel_core::model::{Config, ForwardingMethod, ServerKey, ServiceKey};
@@ -13,11 +15,11 @@ pub fn answer_findings(config: &Config, answers: &Answers) -> Vec<Finding> {
     let finding = |(service, server, verdict): &(ServiceKey, ServerKey, AnswerVerdict)| {
         let subject = format!("{server} of {service}");
         let (severity, reason) = match verdict {
-            AnswerVerdict::NoAnswer(c) => {
+            AnswerVerdict::NoAnswer(c, time) => {
                 let others = config.virtual_servers.iter().filter(|v| v.key == *service).flat_map(|v| &v.servers);
                 let is_any_answered = others.into_iter().any(|r| answers.counts(*service, r.key).answered > 0);
                 let severity = if is_any_answered { Severity::Warning } else { Severity::Critical };
-                (severity, no_answer(*c))
+                (severity, no_answer(*c, *time))
             }
             AnswerVerdict::SomeAnswers(c) => (Severity::Warning, some_answers(*c)),
         };
@@ -27,8 +29,9 @@ pub fn answer_findings(config: &Config, answers: &Answers) -> Vec<Finding> {
     verdicts.iter().map(finding).collect()
 }
 
-fn no_answer(c: AnswerCounts) -> String {
-    format!("{} new connections in the last minute, none of them went beyond SYN", c.new.max(c.retried))
+fn no_answer(c: AnswerCounts, time: Duration) -> String {
+    let (n, seconds) = (c.new.max(c.retried), time.as_secs());
+    format!("{n} new connections in the last {seconds} s, none of them went beyond SYN")
 }
 
 fn some_answers(c: AnswerCounts) -> String {

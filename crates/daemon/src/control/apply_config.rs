@@ -75,6 +75,7 @@ impl Controller {
         self.reconciler.forget_known_services();
         let steps = self.reconciler.reconcile(&self.health.desired_services(config));
         self.update_activation();
+        self.sample_answers(); // what an earlier daemon counted is no connection of the last minute
         self.update_connection_sync();
         self.refresh_next_hops();
         steps.iter().map(ToString::to_string).collect()

@@ -146,10 +146,10 @@ impl Maps {
         Some(ServiceRecord { key: service_key(s)?, spec: service_spec(s), active, stats, dests })
     }
 
-    /// The connections of each server of services that are active, as far as their protocol has a handshake.
+    /// The connections of each server, as far as their protocol has a handshake.
     pub fn answer_counts(&self) -> Vec<((ServiceKey, ServerKey), AnswerCounts)> {
         let mut out = Vec::new();
-        for (_, s) in self.live_services().filter(|(_, s)| s.flags & SERVICE_INACTIVE == 0) {
+        for (_, s) in self.live_services() {
             let Some(service) = service_key(&s).filter(|k| k.fwmark != 0 || k.protocol != Protocol::Udp) else {
                 continue;
             };
