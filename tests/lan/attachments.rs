@@ -301,3 +301,54 @@ fn replies_pass_between_devices_with_different_attachments() {
     s.net.lan.sysctl("d", "net/ipv4/conf/eth1/rp_filter", "1").expect("set");
     assert_eq!(strict().expect("a finding").subject, "eth1");
 }
+
+/// Runs `nft` on the director.
+fn nft(s: &Setup, ruleset: &str) {
+    let file = s.net.lan.dir.join("rules.nft");
+    std::fs::write(&file, ruleset).expect("writable");
+    let done = s.net.lan.command("d", Path::new("nft")).arg("-f").arg(&file).output().expect("nft runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// A device that rules close, or strict reverse path filtering, is not opened by an attachment: the rule is named, and
+/// only `dataplane_interface` overrides it, with a warning.
+#[test]
+fn a_device_that_the_firewall_closes_stays_closed() {
+    let Some(s) = Setup::new("closed") else { return };
+    s.ip("d", "addr add 192.0.2.100/24 dev eth0");
+    nft(&s, "table inet f {\nchain i {\ntype filter hook input priority 0;\niifname \"eth2\" drop\n}\n}\n");
+    s.net.start_daemon("d", &config("", "192.0.2.100", ""));
+    s.expect_answer("c1", "192.0.2.100:80", "192.0.2.9");
+    let left_alone = |device: &str| {
+        let left = s.dataplane().devices_left_alone.into_iter().find(|l| l.device == device);
+        left.map(|l| l.reason)
+    };
+    let reason = eventually("eth2 is left alone", TEST_TIMEOUT, || left_alone("eth2"));
+    assert!(reason.contains("of chain i of table inet f, which drops TCP 192.0.2.100:80"), "{reason}");
+    assert!(s.request("c2", "192.0.2.100:80").is_err(), "it stays closed");
+    let configured = config("dataplane_interface eth2 auto", "192.0.2.100", "");
+    s.net.write_config("d", &configured);
+    s.net.reload("d");
+    s.wait_attachment("eth2", "dataplane_interface");
+    s.expect_answer("c2", "192.0.2.100:80", "203.0.113.9");
+    eventually("the rule that is bypassed is named", TEST_TIMEOUT, || {
+        let findings = s.net.status("d")?.findings;
+        let f = findings.into_iter().find(|f| f.id == "bypassed-rule")?;
+        (f.severity == Severity::Warning && f.subject == "packet path on eth2" && f.reason.contains("table inet f"))
+            .then_some(())
+    });
+    // Without the rule the device is opened, and closed again when the rule comes back.
+    nft(&s, "delete table inet f\n");
+    s.net.write_config("d", &config("", "192.0.2.100", ""));
+    s.net.reload("d");
+    s.wait_attachment("eth2", "clients in 203.0.113.0/24");
+    nft(&s, "table inet f {\nchain i {\ntype filter hook prerouting priority -300;\niifname \"eth2\" drop\n}\n}\n");
+    eventually("eth2 is left alone again", TEST_TIMEOUT, || left_alone("eth2"));
+    assert!(s.attachment("eth2").is_none() && s.request("c2", "192.0.2.100:80").is_err());
+    nft(&s, "delete table inet f\n");
+    s.wait_attachment("eth2", "clients in 203.0.113.0/24");
+    s.net.lan.sysctl("d", "net/ipv4/conf/eth2/rp_filter", "1").expect("set");
+    s.net.reload("d");
+    let reason = eventually("eth2 is left alone", TEST_TIMEOUT, || left_alone("eth2"));
+    assert!(reason.ends_with("net.ipv4.conf.eth2.rp_filter=1"), "{reason}");
+}

@@ -23,6 +23,7 @@ pub mod ipvs;
 pub mod model;
 pub mod oracle;
 pub mod overrides;
+pub mod packet_filter;
 pub mod plan;
 pub mod reload_time;
 pub mod schedulers;

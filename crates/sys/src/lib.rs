@@ -19,6 +19,7 @@ pub mod netlink;
 mod netlink_socket;
 pub mod netns;
 pub mod nexthop;
+pub mod packet_filter;
 pub mod paths;
 pub mod process;
 pub mod resolver;

@@ -94,6 +94,13 @@ pub struct Topology {
     pub server_devices: BTreeMap<IpAddr, u32>,
 }
 
+impl Topology {
+    /// Whether an IPv4 default route leads by the device.
+    pub fn has_default_route(&self, ifindex: u32) -> bool {
+        self.gateways.iter().any(|g| g.default && g.ifindex == ifindex && g.gateway.is_none_or(|a| a.is_ipv4()))
+    }
+}
+
 /// What is balanced, and what the configuration says about devices.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Traffic {

@@ -202,7 +202,8 @@ async fn run_loop(controller: &mut Controller, inputs: &mut Inputs) -> StopKind 
                 }
             }
             _ = inputs.attachments.tick() => {
-                controller.reconciler.repair_attachments(&mut controller.network.netlink);
+                let Controller { configuration, network, reconciler, .. } = controller;
+                reconciler.repair_attachments(&configuration.active, &mut network.netlink);
             }
             _ = inputs.repair.tick() => {
                 controller.repair_drift();

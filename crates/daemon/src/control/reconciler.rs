@@ -229,9 +229,11 @@ impl Reconciler {
     }
 
     /// Attaches again what somebody has detached.
-    pub fn repair_attachments(&mut self, netlink: &mut Netlink) {
-        if let Some(plane) = &mut self.plane {
-            plane.repair_attachments(netlink);
+    pub fn repair_attachments(&mut self, config: &Config, netlink: &mut Netlink) {
+        let Some(plane) = &mut self.plane else { return };
+        plane.repair_attachments(netlink);
+        if plane.has_new_filter_rules() {
+            self.update_attachments(config, netlink, UpdateReason::NetworkEvent);
         }
     }
 

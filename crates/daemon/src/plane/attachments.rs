@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use evenkeel_core::attachments::{AttachDecision, AttachReason, LeftAloneReason, Traffic};
 use evenkeel_core::ipc::{DeviceLeftAlone, Finding, Severity};
-use evenkeel_core::model::Config;
+use evenkeel_core::model::{Config, Protocol, ServiceKey};
 use evenkeel_core::plan::Services;
 use evenkeel_sys::bpf::ethtool::strips_vlan_tags;
 use evenkeel_sys::bpf::{AttachMode, Attachments};
@@ -23,11 +23,26 @@ pub fn traffic(config: &Config, external: &Services) -> Traffic {
     traffic
 }
 
+/// The services whose connections the rules of a packet filter are asked about. A rule of `member` stands for its first
+/// address and port.
+pub fn filtered_services<'s>(
+    config: &'s Config,
+    external: impl IntoIterator<Item = &'s ServiceKey>,
+) -> Vec<ServiceKey> {
+    let by_address = config.virtual_servers.iter().map(|v| &v.key).chain(external).copied();
+    let by_mark = config
+        .virtual_servers
+        .iter()
+        .flat_map(|v| &v.mark_rules)
+        .map(|r| ServiceKey::new(r.protocol.unwrap_or(Protocol::Tcp), r.first, r.ports.0));
+    by_address.filter(|k| k.fwmark == 0).chain(by_mark).collect()
+}
+
 /// The last decision, by the names of the devices.
 #[derive(Default)]
 pub struct DecisionSummary {
     /// Why devices have an attachment.
-    reasons: BTreeMap<String, AttachReason>,
+    pub reasons: BTreeMap<String, AttachReason>,
     /// Devices that the decision has. Others keep their attachment until the next configuration, and their reason.
     attached: BTreeSet<String>,
     /// The devices without an attachment.

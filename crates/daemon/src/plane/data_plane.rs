@@ -78,6 +78,10 @@ pub trait DataPlane {
     fn import_connections(&mut self, connections: &[Connection]) -> Result<usize>;
     /// Attaches itself to the devices that packets of services may arrive on; returns what failed, for `status`.
     fn update_attachments(&mut self, netlink: &mut Netlink, config: &Config, reason: UpdateReason) -> Vec<String>;
+    /// Whether the rules of the host's packet filter have changed, so that attachments must be decided anew.
+    fn has_new_filter_rules(&mut self) -> bool {
+        false
+    }
     /// Attaches again where somebody has detached it, and restores removed pins.
     fn repair_attachments(&mut self, _netlink: &mut Netlink) {}
     /// Looks up the next hops of real servers again. True if all are known.

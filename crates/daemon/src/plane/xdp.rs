@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use evenkeel_core::answers::AnswerCounts;
-use evenkeel_core::attachments::{AttachDecision, derive};
+use evenkeel_core::attachments::{AttachDecision, AttachReason, LeftAloneReason, derive};
 use evenkeel_core::ipc::{AttachmentStatus, DataPlaneStatus, Finding, Severity};
 use evenkeel_core::ipvs::Connection;
 use evenkeel_core::model::{AttachChoice, Config, ServerKey, ServiceKey};
+use evenkeel_core::packet_filter::FilterVerdict;
 use evenkeel_core::plan::{Services, Step};
 use evenkeel_sys::bpf::conn_table::ConnEntry;
 use evenkeel_sys::bpf::packet_path::DEFAULT_CONNS;
@@ -17,10 +18,11 @@ use evenkeel_sys::bpf::{
 };
 use evenkeel_sys::netlink::{Link, Netlink};
 use evenkeel_sys::nexthop::NextHopResolver;
+use evenkeel_sys::packet_filter::PacketFilter;
 use evenkeel_sys::topology::read_topology;
 use evenkeel_sys::{Error, Result};
 
-use super::attachments::{DecisionSummary, traffic, vlan_tag_errors};
+use super::attachments::{DecisionSummary, filtered_services, traffic, vlan_tag_errors};
 use super::data_plane::{DataPlane, PlaneKind, PlaneObservation, PlanePaths, UpdateReason};
 
 fn rp_filter_finding(device: &str) -> Finding {
@@ -40,6 +42,8 @@ pub struct XdpDataPlane {
     without_xdp: BTreeSet<u32>,
     next_hops: NextHopResolver,
     serve_all: Arc<ServeAll>,
+    /// The rules that packets would pass without the packet path.
+    filter: PacketFilter,
 }
 
 impl XdpDataPlane {
@@ -57,6 +61,7 @@ impl XdpDataPlane {
             without_xdp: BTreeSet::new(),
             next_hops: NextHopResolver::default(),
             serve_all: Arc::clone(&paths.serve_all),
+            filter: PacketFilter::default(),
         })
     }
 
@@ -67,7 +72,53 @@ impl XdpDataPlane {
             return Ok(AttachDecision::default());
         }
         let topology = read_topology(netlink, links, &traffic, &|i| self.without_xdp.contains(&i))?;
-        Ok(derive(&topology, &traffic, &mut |_| None))
+        self.filter.refresh();
+        let services = filtered_services(config, self.plane.maps().observe_by_owner().1.keys());
+        Ok(derive(&topology, &traffic, &mut |device| {
+            self.filter.closes(&device.name, topology.has_default_route(device.index), &services)
+        }))
+    }
+
+    /// Detaches from devices that somebody has closed to clients since.
+    fn detach_closed(&mut self, decision: &AttachDecision, links: &[Link]) {
+        let is_closed = |i: &u32| {
+            let left = decision.left_alone.get(i);
+            left.is_some_and(|l| matches!(l.reason, LeftAloneReason::WouldOpen(_))) && self.attachments.contains(*i)
+        };
+        if links.iter().any(|l| is_closed(&l.index)) {
+            let kept: Vec<u32> = links.iter().map(|l| l.index).filter(|i| !is_closed(i)).collect();
+            self.attachments.detach_except(&self.plane.packet_path, &kept);
+        }
+    }
+
+    /// Rules that would drop the connections of a service on a device that is attached all the same, because it holds the
+    /// address or is configured: one finding for each device and rule.
+    fn bypassed_rules(&self, config: &Config) -> Vec<Finding> {
+        let mut rules: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+        for (device, reason) in &self.decision.reasons {
+            for v in config.virtual_servers.iter().filter(|v| v.key.fwmark == 0) {
+                let holds = match reason {
+                    AttachReason::HoldsAddress(_) | AttachReason::VrrpAddress(_) => {
+                        config.instances.iter().any(|i| i.all_vips().any(|a| a.addr == v.key.addr && a.dev == *device))
+                            || matches!(reason, AttachReason::HoldsAddress(a) if a == &v.key.addr)
+                    }
+                    AttachReason::Configured => true,
+                    _ => false,
+                };
+                if holds && let FilterVerdict::Drop(rule) = self.filter.verdict(device, v.key) {
+                    rules.entry((device.clone(), rule)).or_default().push(v.key.to_string());
+                }
+            }
+        }
+        let finding = |((device, rule), services): ((String, String), Vec<String>)| {
+            let more = services.len() - 1;
+            let more = if more > 0 { format!(" and {more} more services") } else { String::new() };
+            let service = services.first().map_or("", String::as_str);
+            let reason = format!("{rule} would drop {service}{more}, but the packet path forwards before it");
+            Finding::new("bypassed-rule", Severity::Warning, format_args!("packet path on {device}"), reason)
+                .with_remedy("accept the service in the rules, or keep clients out before this host")
+        };
+        rules.into_iter().map(finding).collect()
     }
 
     /// Attaches to the devices of a decision. An event keeps the modes of attachments, as a change of mode loses packets,
@@ -189,6 +240,7 @@ impl DataPlane for XdpDataPlane {
             let all: Vec<u32> = decision.attached.keys().copied().collect();
             self.attachments.detach_except(&self.plane.packet_path, &all);
         }
+        self.detach_closed(&decision, &links);
         // Next hops in new VLANs become usable when next hops are refreshed, which callers do afterwards.
         errors.extend(self.plane.maps().record_vlans(&links).err().map(|e| e.to_string()));
         let known = self.without_xdp.len();
@@ -205,8 +257,13 @@ impl DataPlane for XdpDataPlane {
             errors.push("no device leads to clients: set `dataplane_interface`".into());
         }
         self.decision.update(&decision, &links);
+        self.decision.findings.extend(self.bypassed_rules(config));
         errors.extend(vlan_tag_errors(&self.attachments, &links));
         errors
+    }
+
+    fn has_new_filter_rules(&mut self) -> bool {
+        self.filter.refresh()
     }
 
     fn repair_attachments(&mut self, netlink: &mut Netlink) {

@@ -25,6 +25,7 @@ use super::writer::MapWriter;
 use crate::ipvs_backend::IpvsBackend;
 use crate::netlink::{Link, Netlink};
 use crate::nexthop::NextHopResolver;
+use crate::packet_filter::PacketFilter;
 use crate::topology::read_topology;
 use crate::{Error, Result};
 
@@ -165,7 +166,12 @@ impl XdpBackend {
         }
         let links = netlink.links()?;
         let topology = read_topology(netlink, &links, &traffic, &|_| false)?;
-        let decision = derive(&topology, &traffic, &mut |_| None);
+        let mut filter = PacketFilter::default();
+        filter.refresh();
+        let services: Vec<ServiceKey> = self.maps.observe_services().into_keys().collect();
+        let decision = derive(&topology, &traffic, &mut |device| {
+            filter.closes(&device.name, topology.has_default_route(device.index), &services)
+        });
         let devices = decision.attached.iter().filter(|(i, _)| !attach::is_pinned(&self.dir, **i));
         let unattached: Vec<(&Link, AttachChoice)> =
             devices.filter_map(|(i, (choice, _))| Some((links.iter().find(|l| l.index == *i)?, *choice))).collect();
