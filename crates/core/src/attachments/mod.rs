@@ -3,7 +3,7 @@
 //!
 //! IPVS works in netfilter's INPUT, so it sees a packet for a virtual address on whatever device it arrives
 //! (ip_vs_in_hook(), called at LOCAL_IN after the routing decision). XDP and tc see the packets of one device. So
-//! [`derive`] attaches to every device that packets for us can come in by, and to no others:
+//! [`derive()`] attaches to every device that packets for us can come in by, and to no others:
 //!
 //! | device | why |
 //! | --- | --- |
