@@ -82,8 +82,11 @@ fn without_privilege_each_says_so_in_one_line() {
     // Copies that the user nobody may execute.
     let dir = std::env::temp_dir().join(format!("evenkeel-cli-{}", std::process::id()));
     fs::create_dir_all(&dir).expect("writable");
+    // By a process of its own: a child that another test forks meanwhile would hold the copy open for writing, and a
+    // program that is open for writing cannot be run (ETXTBSY).
     let copy = |name: &str| {
-        fs::copy(program(name), dir.join(name)).expect("copied");
+        let copied = Command::new("cp").arg(program(name)).arg(&dir).status();
+        assert!(copied.is_ok_and(|s| s.success()), "{name} is copied");
         dir.join(name)
     };
     fs::copy(&f, dir.join("nobody.conf")).expect("copied");
