@@ -349,6 +349,7 @@ enum key_kind {
 	KIND_LBLCR_DEST = 5,  /* lblcr: key1 is the service | destination << 14 */
 	KIND_FRAGMENT = 6,    /* key0 has the addresses, key1 the packet's identification */
 	KIND_REPLY_TUPLE = 7, /* key0 has client and real server, key1 their ports: see conn/reply_tuple.h */
+	KIND_LOCAL = 8,       /* of a local client: key0 is the socket's cookie; see local/socket.h */
 };
 
 #define KEY_FREE 0ull

@@ -3,6 +3,9 @@
  * Scratch memory: one struct for each CPU, for variables that do not fit on the stack, which has 512 bytes for the
  * whole chain of calls. Programs run in softirq context, one after the other on each CPU, so that no other program
  * writes here meanwhile. Functions that call each other use different parts.
+ *
+ * Programs of local clients run in the context of a thread, which may be preempted: theirs is for each thread
+ * (local/scratch_thread.h).
  */
 #ifndef EVENKEEL_SCRATCH_H
 #define EVENKEEL_SCRATCH_H
@@ -103,6 +106,7 @@ struct scratch {
 	struct outer outer;
 };
 
+#ifndef EVENKEEL_SCRATCH_THREAD
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -115,5 +119,6 @@ static __always_inline struct scratch *scratch_get(void)
 	__u32 zero = 0;
 	return bpf_map_lookup_elem(&scratch_memory, &zero);
 }
+#endif
 
 #endif

@@ -18,8 +18,8 @@ fn main() {
     let abi = fs::read_to_string(bpf.join("abi.h")).expect("abi.h is part of bpf/");
     fs::write(out.join("consts.rs"), constants(&abi)).expect("OUT_DIR is writable");
     fs::write(out.join("schedulers.rs"), scheduler_numbers(&abi)).expect("OUT_DIR is writable");
-    // The packet path, and the program that decapsulates tunnelled packets on a real server.
-    for name in ["evenkeel", "decap"] {
+    // The packet path, the programs for local clients, and the one that decapsulates tunnelled packets on a real server.
+    for name in ["evenkeel", "local", "decap"] {
         let built = libbpf_cargo::SkeletonBuilder::new()
             .source(bpf.join(format!("{name}.bpf.c")))
             .obj(out.join(format!("{name}.bpf.o")))

@@ -12,6 +12,7 @@ mod failover;
 mod forwarding;
 mod health;
 mod links;
+mod local_clients;
 mod methods;
 mod notifications;
 mod overrides;

@@ -5,6 +5,7 @@
 
 pub mod async_fd;
 pub mod bpf;
+pub mod cgroup;
 pub mod clock;
 pub mod environment;
 mod error;

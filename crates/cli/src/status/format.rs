@@ -137,6 +137,9 @@ fn format_data_plane(d: &DataPlaneStatus, p: &Palette) -> String {
             t += &format!("  {}: {}\n", a.device, a.reason);
         }
         t += &format_devices_left_alone(&d.devices_left_alone);
+        if !d.local_clients.is_empty() {
+            t += &format!("  local clients: {}\n", d.local_clients);
+        }
         let counters: Vec<String> =
             d.packet_counters.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} {n}")).collect();
         if !counters.is_empty() {

@@ -318,6 +318,8 @@ pub struct DataPlaneStatus {
     pub attachments: Vec<AttachmentStatus>,
     /// The devices that might have an attachment and have none.
     pub devices_left_alone: Vec<DeviceLeftAlone>,
+    /// Whether the packet path balances processes of this host; empty without a packet path.
+    pub local_clients: String,
     /// Packets by what the packet path did with them and why: (counter, packets).
     pub packet_counters: Vec<(String, u64)>,
     /// The number of entries of the connection table.

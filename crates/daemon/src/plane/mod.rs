@@ -6,11 +6,13 @@
 //! | `open` | which kind a configuration gets, and what an earlier daemon left |
 //! | `switch` | from one kind to the other without losing a connection |
 //! | `xdp`, `attachments` | the packet path; what the decision about its attachments needs and leaves undone |
+//! | `local_clients` | the packet path's programs for processes of this host |
 //! | `ipvs/` | the kernel's IPVS |
 
 mod attachments;
 mod data_plane;
 mod ipvs;
+mod local_clients;
 mod open;
 mod switch;
 mod xdp;

@@ -24,6 +24,7 @@ use evenkeel_sys::{Error, Result};
 
 use super::attachments::{DecisionSummary, filtered_services, traffic, vlan_tag_errors};
 use super::data_plane::{DataPlane, PlaneKind, PlaneObservation, PlanePaths, UpdateReason};
+use super::local_clients::LocalClientsState;
 
 fn rp_filter_finding(device: &str) -> Finding {
     let reason = "its strict rp_filter drops replies of NAT servers that XDP leaves to the kernel: to clients behind a \
@@ -41,6 +42,7 @@ pub struct XdpDataPlane {
     /// NICs whose drivers have rejected XDP, by interface index.
     without_xdp: BTreeSet<u32>,
     next_hops: NextHopResolver,
+    local_clients: LocalClientsState,
     serve_all: Arc<ServeAll>,
     /// The rules that packets would pass without the packet path.
     filter: PacketFilter,
@@ -60,6 +62,7 @@ impl XdpDataPlane {
             decision: DecisionSummary::default(),
             without_xdp: BTreeSet::new(),
             next_hops: NextHopResolver::default(),
+            local_clients: LocalClientsState::default(),
             serve_all: Arc::clone(&paths.serve_all),
             filter: PacketFilter::default(),
         })
@@ -232,6 +235,9 @@ impl DataPlane for XdpDataPlane {
         let mut errors = Vec::new();
         let Ok(links) = netlink.links() else { return errors };
         self.attachments.sync_links(&self.plane.packet_path, &links);
+        let has_services = !config.virtual_servers.is_empty() || !self.plane.maps().external_services().is_empty();
+        let balances_local = config.global.local_clients && has_services;
+        self.local_clients.update(&self.plane.packet_path, balances_local, reason);
         let mut decision = match self.decide(netlink, &links, config) {
             Ok(decision) => decision,
             Err(e) => return vec![e.to_string()],
@@ -273,6 +279,7 @@ impl DataPlane for XdpDataPlane {
             Ok(restored) => tracing::warn!("somebody removed the pins of {}: made again", restored.join(", ")),
             Err(e) => tracing::error!("{e}"),
         }
+        self.local_clients.repair();
         if !self.attachments.faults(path).iter().any(|(_, fault)| fault.is_repairable()) {
             return;
         }
@@ -305,6 +312,7 @@ impl DataPlane for XdpDataPlane {
             kind: PlaneKind::Xdp.name().to_owned(),
             attachments: self.attachment_statuses(),
             devices_left_alone: self.decision.left_alone.clone(),
+            local_clients: self.local_clients.status(),
             packet_counters: maps.packet_counters().into_iter().map(|(n, c)| (n.to_owned(), c)).collect(),
             conn_capacity: maps.conn_capacity(),
             maps_reused: self.plane.packet_path.reused_maps,
@@ -316,11 +324,19 @@ impl DataPlane for XdpDataPlane {
         let faults = self.attachments.faults(&self.plane.packet_path);
         let faults = faults.into_iter().map(|(device, fault)| fault_finding(device, &fault));
         let strict = self.attachments.devices_that_drop_replies(self.plane.maps()).into_iter().map(rp_filter_finding);
-        self.decision.findings.iter().cloned().chain(strict).chain(faults).collect()
+        self.decision
+            .findings
+            .iter()
+            .cloned()
+            .chain(strict)
+            .chain(faults)
+            .chain(self.local_clients.findings())
+            .collect()
     }
 
     fn installed(&self) -> Vec<String> {
-        self.attachments.iter().map(|(dev, mode)| format!("{mode} on {dev}")).collect()
+        let devices = self.attachments.iter().map(|(dev, mode)| format!("{mode} on {dev}"));
+        devices.chain(self.local_clients.installed()).collect()
     }
 
     fn update_connection_sync(&mut self, _: &Config, _: Option<bool>) -> Vec<Error> {
@@ -333,6 +349,7 @@ impl DataPlane for XdpDataPlane {
         let stays = !all && !external.is_empty();
         if !stays {
             self.attachments.detach_except(&self.plane.packet_path, &[]);
+            self.local_clients.detach(&self.plane.packet_path.dir);
         }
         let removed = if stays { own } else { self.plane.maps().observe_services() };
         let steps: Vec<Step> = removed.into_keys().map(Step::RemoveService).collect();

@@ -27,6 +27,17 @@ pub(super) struct LinkInfo {
     pub ifindex: u32,
 }
 
+/// What the kernel says about a link of a cgroup.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct CgroupLinkInfo {
+    /// The link's number.
+    pub id: u32,
+    /// The number of its program.
+    pub program: u32,
+    /// False if it was detached.
+    pub is_attached: bool,
+}
+
 /// A program that somebody has attached to a device.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeviceProgram {
@@ -60,17 +71,18 @@ pub(super) fn pin_object(fd: BorrowedFd<'_>, path: &Path) -> Result<()> {
 }
 
 impl BpfLink {
-    /// Attaches a program to a device. `kind` is a BPF_XDP or BPF_TCX_… of linux/bpf.h.
+    /// Attaches a program to a device, or to the cgroup with a descriptor. `kind` is a BPF_XDP, BPF_TCX_… or BPF_CGROUP_…
+    /// of linux/bpf.h.
     pub fn create(
         program: BorrowedFd<'_>,
-        ifindex: u32,
+        target: u32,
         (kind, flags): (raw::bpf_attach_type, u32),
         operation: impl FnOnce() -> String,
     ) -> Result<BpfLink> {
         let opts =
             raw::bpf_link_create_opts { sz: size_of::<raw::bpf_link_create_opts>() as _, flags, ..Default::default() };
         // SAFETY: The program descriptor is valid, and `opts` contains its own size.
-        let fd = unsafe { raw::bpf_link_create(program.as_raw_fd(), ifindex as i32, kind, &opts) };
+        let fd = unsafe { raw::bpf_link_create(program.as_raw_fd(), target as i32, kind, &opts) };
         check_return(fd, operation)?;
         // SAFETY: The descriptor is new and has no other owner.
         Ok(BpfLink(unsafe { OwnedFd::from_raw_fd(fd) }))
@@ -104,14 +116,25 @@ impl BpfLink {
         unsafe { raw::bpf_link_detach(self.0.as_raw_fd()) };
     }
 
-    /// Reads the link's state; `None` if it is no link of a device.
-    pub fn info(&self) -> Option<LinkInfo> {
+    fn read_info(&self) -> Option<raw::bpf_link_info> {
         let mut info = raw::bpf_link_info::default();
         let mut len = size_of_val(&info) as u32;
         // SAFETY: The descriptor is valid, and `len` is the size of `info`.
-        if unsafe { raw::bpf_link_get_info_by_fd(self.0.as_raw_fd(), &mut info, &mut len) } != 0 {
-            return None;
-        }
+        let ret = unsafe { raw::bpf_link_get_info_by_fd(self.0.as_raw_fd(), &mut info, &mut len) };
+        (ret == 0).then_some(info)
+    }
+
+    /// Reads the state of a link of a cgroup; `None` if it is none.
+    pub fn cgroup_info(&self) -> Option<CgroupLinkInfo> {
+        let info = self.read_info().filter(|i| i.type_ == raw::BPF_LINK_TYPE_CGROUP)?;
+        // SAFETY: The kernel has written this member of the union for this type.
+        let is_attached = unsafe { info.__bindgen_anon_1.cgroup.cgroup_id } != 0;
+        Some(CgroupLinkInfo { id: info.id, program: info.prog_id, is_attached })
+    }
+
+    /// Reads the link's state; `None` if it is no link of a device.
+    pub fn info(&self) -> Option<LinkInfo> {
+        let info = self.read_info()?;
         let ifindex = match info.type_ {
             // SAFETY: The kernel has written this member of the union for this type.
             raw::BPF_LINK_TYPE_XDP => unsafe { info.__bindgen_anon_1.xdp.ifindex },

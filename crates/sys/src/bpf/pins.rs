@@ -35,6 +35,9 @@ pub(super) const PINNED_MAPS: &[&str] = &[
     "expiry",
 ];
 
+/// The storage of local clients' sockets, which the packet path does not use.
+pub(super) const LOCAL_SOCKETS: &str = "local_sockets";
+
 /// The name of a map. libbpf calls a static table by its section, `.bss.NAME` (`TABLE` in bpf/maps.h).
 pub(super) fn map_name(name: &OsStr) -> &str {
     let name = name.to_str().unwrap_or_default();
@@ -60,7 +63,7 @@ pub(super) fn create_pin_dir(dir: &Path) -> Result<()> {
 pub(super) fn remove_unknown_maps(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !PINNED_MAPS.contains(&name.as_str()) && !name.starts_with("link-") {
+        if !PINNED_MAPS.contains(&name.as_str()) && name != LOCAL_SOCKETS && !name.starts_with("link-") {
             let _ = fs::remove_file(entry.path());
         }
     }

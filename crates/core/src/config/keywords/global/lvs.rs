@@ -12,6 +12,8 @@ pub(super) const KEYWORDS: &[Keyword] = &[
        "How the packet path is attached to this interface; `off` leaves it alone. The name may end in `*`. Without it, the packet path is attached to the interfaces that packets of clients and replies of real servers may come in by."),
     kw("serve_any_address", Args::Flag, "off", "evenkeel",
        "Balance packets for virtual addresses that this host does not hold too, on master and backup alike. Without it, they pass to the kernel."),
+    kw("local_clients", Args::Bool, "on", "evenkeel",
+       "Balance processes of this host, in its network namespace, that use a virtual service by TCP or UDP: by programs on the root of the cgroup2 hierarchy. IPVS always does."),
     kw("connection_table_size", Args::Uint(1024, 1 << 26), "1048576", "evenkeel",
        "Number of connections in the packet path's table, rounded up to a power of two; read when the table is created."),
     kw("hand_changes", Args::Choice(&["repair", "leave"]), "repair", "evenkeel",
