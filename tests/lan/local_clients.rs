@@ -208,8 +208,10 @@ fn local_connections_count_for_schedulers_until_they_are_closed() {
             + &service(vip, 8001, "TCP", "NAT", "lvs_sched wlc", weights)
             + &service(vip, 8002, "TCP", "DR", "lvs_sched rr\n persistence_timeout 60", weights)
             + &service(vip, 8003, "TCP", "TUN", "lvs_sched lblcr", weights)
+            + &format!("virtual_server fwmark 5 {{\n lvs_sched rr\n lvs_method DR\n member {vip} tcp 9001\n")
+            + " real_server 192.168.1.11 0 {\n }\n real_server 192.168.1.12 0 {\n }\n}\n"
     };
-    net.start_daemon("d1", &config([1, 1], ""));
+    let pid = net.start_daemon("d1", &config([1, 1], ""));
     wait_balanced(&net, "d1");
     let counts = |net: &Net| -> Vec<u64> {
         let s = net.status("d1").expect("answers");
@@ -225,11 +227,19 @@ fn local_connections_count_for_schedulers_until_they_are_closed() {
         expected(5, 5)
     );
     assert_eq!(counts(&net), [5, 5]);
+    // A hand-over leaves the programs attached, and the next daemon takes over the state of open sockets.
+    net.lan.signal(pid, Signal::SIGQUIT).expect("ends");
+    in_director(&net, || connect(to(8001))).expect("answered without a daemon");
+    net.start_daemon("d1", &config([1, 1], ""));
+    wait_balanced(&net, "d1");
+    assert!(held.iter().all(|(stream, _)| stream.peer_addr().is_ok_and(|a| a == to(8001))));
+    assert_eq!(counts(&net), [5, 5]);
     drop(held);
     eventually("closed connections are not counted", TEST_TIMEOUT, || (counts(&net) == [0, 0]).then_some(()));
     in_director(&net, || {
         assert_eq!(spread(10, || connect(to(8002)).expect("answered").1).len(), 1, "persistence");
         spread(10, || connect(to(8003)).expect("answered").1);
+        assert_eq!(spread(10, || connect(to(9001)).expect("answered").1), expected(5, 5), "a firewall mark");
     });
     // A quiesced server gets no new connections.
     net.write_config("d1", &config([0, 1], ""));
