@@ -20,4 +20,5 @@ mod process_environment;
 mod reload;
 mod robustness;
 mod supervisor;
+mod through_nat;
 mod vmac;

@@ -374,3 +374,34 @@ fn tunnels_carry_both_families_to_servers_that_the_command_prepared() {
         assert!(!done && text.contains("has changed nothing here"), "{text}");
     }
 }
+
+#[test]
+fn checks_go_through_tunnels_across_families() {
+    let vips = [VIP.to_string(), VIP6.to_string()];
+    for (name, method, more) in [
+        ("ipip", "TUN", &["--tunnel"][..]),
+        ("gre", "TUN type gre csum", &["--tunnel"]),
+        ("gue", "TUN type gue port 6080 csum", &["--gue-port", "6080"]),
+    ] {
+        let Some(net) = bare_network(&format!("across-{name}")) else { return };
+        let up = [&["up", vips[0].as_str(), vips[1].as_str(), "--dev", "eth0"][..], more].concat();
+        let (done, text) = run_real_server_command(&net, "r1", &up);
+        assert!(done, "{text}");
+        stream::start_server(&net.lan, "r1", STREAM_PORT);
+        let mut config = "global_defs {\n connection_table_size 131072\n}\n".to_owned();
+        for (vip, server) in [(&vips[0], "fd00:1::11"), (&vips[1], "192.168.1.11")] {
+            config +=
+                &format!("virtual_server {vip} {STREAM_PORT} {{\n lvs_sched rr\n lvs_method {method}\n protocol TCP\n");
+            config += " delay_loop 1\n warmup 0\n connect_timeout 1\n delay_before_retry 0.2\n";
+            config +=
+                &format!(" real_server {server} {STREAM_PORT} {{\n TCP_CHECK {{\n through_service\n }}\n }}\n}}\n");
+        }
+        net.start_daemon("d1", &config);
+        let details = wait_for_check_results(&net, true);
+        assert!(details.iter().all(|d| d.starts_with("connected, also at ")), "{name}: {details:?}");
+        let (done, text) = run_real_server_command(&net, "r1", &["down"]);
+        assert!(done, "{text}");
+        let details = wait_for_check_results(&net, false);
+        assert!(details.iter().all(|d| d.contains("does it decapsulate tunnels")), "{name}: {details:?}");
+    }
+}

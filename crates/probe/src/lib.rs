@@ -14,13 +14,14 @@ mod misc;
 mod ping;
 pub mod program;
 mod smtp;
+mod through_nat;
 mod through_service;
 mod tls;
 mod udp;
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use evenkeel_core::health::{Phase, Probe, ProbeKind, ProbeResult};
@@ -82,8 +83,7 @@ impl Prober {
                 let stream = connect::tcp_connect(to, &probe.path, timer).await?;
                 let Some(path) = through else { return Ok("connected".to_owned().into()) };
                 let from = stream.local_addr().map_err(|e| (Phase::Prepare, e.to_string()))?;
-                through_service::run(from.ip(), path, timer).await?;
-                Ok(format!("connected, also at {}", SocketAddr::new(path.addr, path.port)).into())
+                Ok(through_service::run(from.ip(), path, timer).await?.into())
             }
             (ProbeKind::Http { .. }, Some(to)) => http::run(self, probe, to, timer).await,
             (ProbeKind::Exchange(exchange), Some(to)) => self.run_exchange(exchange, to, &probe.path, timer).await,

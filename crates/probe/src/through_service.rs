@@ -13,26 +13,29 @@ use super::{PhaseTimer, ProbeFailure, connect, random_bytes};
 /// The lowest source port. The kernel uses lower ones (ip_local_port_range ends at 60,999).
 const FIRST_PORT: u16 = 61_000;
 
-/// `from`: the local address of the connection that the real server has accepted.
-pub async fn run(from: IpAddr, service_path: &ForwardingPath, timer: &mut PhaseTimer) -> Result<(), ProbeFailure> {
-    let from = from.to_canonical();
-    if from.is_ipv4() != service_path.addr.is_ipv4() {
-        return Err((Phase::Prepare, format!("{} cannot be probed from {from}", service_path.addr)));
+/// `from`: the local address of the connection that the real server has accepted. Returns what was found.
+pub async fn run(from: IpAddr, service_path: &ForwardingPath, timer: &mut PhaseTimer) -> Result<String, ProbeFailure> {
+    if service_path.method == ForwardingMethod::Nat {
+        return super::through_nat::run(service_path, timer).await;
     }
-    let [a, b, c, d, e, f, ..] = random_bytes();
-    let port = FIRST_PORT + u16::from_be_bytes([a, b]) % (u16::MAX - FIRST_PORT);
-    let probe = SynProbe {
-        local: SocketAddr::new(from, port),
-        remote: SocketAddr::new(service_path.addr, service_path.port),
-        sequence: u32::from_be_bytes([c, d, e, f]),
+    let outer_source = from.to_canonical();
+    let from = if outer_source.is_ipv4() == service_path.addr.is_ipv4() {
+        outer_source
+    } else {
+        let source = wire::tunnel_source(service_path.addr, service_path.server);
+        let source = source.map_err(|e| (Phase::Prepare, e.to_string()))?;
+        let none = || format!("this host has no address from which to probe {}", service_path.addr);
+        source.ok_or_else(|| (Phase::Prepare, none()))?
     };
+    let probe = new_probe(from, (service_path.addr, service_path.port));
+    let found = format!("connected, also at {}", probe.remote);
     let open = match service_path.method {
         ForwardingMethod::Tun(_) => wire::ServerPath::by_route(service_path.server, &probe),
         _ => wire::ServerPath::to_neighbour(service_path.server, &probe),
     };
-    let wire::ServerPath::Remote(path) = open.map_err(|e| (Phase::Prepare, e.to_string()))? else { return Ok(()) };
+    let wire::ServerPath::Remote(path) = open.map_err(|e| (Phase::Prepare, e.to_string()))? else { return Ok(found) };
     let packet = |inner: Vec<u8>| match service_path.method {
-        ForwardingMethod::Tun(tunnel) => encapsulate(tunnel, from, service_path.server, &inner),
+        ForwardingMethod::Tun(tunnel) => encapsulate(tunnel, outer_source, service_path.server, &inner),
         _ => inner,
     };
     let replies = path.reply_fd().and_then(register_readable).map_err(|e| (Phase::Prepare, e.to_string()))?;
@@ -48,7 +51,7 @@ pub async fn run(from: IpAddr, service_path: &ForwardingPath, timer: &mut PhaseT
                 let why = format!("it answers ARP for {} and draws clients from the director:", remote.ip());
                 return Err((Phase::Expect, format!("{why} set net.ipv4.conf.all.arp_ignore=1 there")));
             }
-            Ok(())
+            Ok(found)
         }
         Ok(SynReply::Refused) => {
             Err((Phase::Expect, format!("it refuses connections to {remote}, but accepts them at its own address")))
@@ -60,5 +63,16 @@ pub async fn run(from: IpAddr, service_path: &ForwardingPath, timer: &mut PhaseT
             };
             Err((phase, format!("it does not answer for {remote} ({why}): {hint}")))
         }
+    }
+}
+
+/// A probe with a random port and sequence number.
+pub fn new_probe(from: IpAddr, to: (IpAddr, u16)) -> SynProbe {
+    let [a, b, c, d, e, f, ..] = random_bytes();
+    let port = FIRST_PORT + u16::from_be_bytes([a, b]) % (u16::MAX - FIRST_PORT);
+    SynProbe {
+        local: SocketAddr::new(from, port),
+        remote: SocketAddr::from(to),
+        sequence: u32::from_be_bytes([c, d, e, f]),
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn ip_header(from: IpAddr, to: IpAddr, protocol: u8, bytes: usize) ->
     }
 }
 
-/// Returns the packet with the headers of a tunnel between two addresses of one family.
+/// Returns the packet with the headers of a tunnel between two addresses of one family, which may not be the packet's.
 pub fn encapsulate(tunnel: Tunnel, from: IpAddr, to: IpAddr, inner: &[u8]) -> Vec<u8> {
     let v6 = inner.first().is_some_and(|b| b >> 4 == 6);
     let summed = tunnel.checksum != TunnelChecksum::None;
@@ -88,17 +88,18 @@ mod tests {
     fn tunnels_have_their_headers_and_checksums() {
         let v4 = [[192, 0, 2, 1], [192, 0, 2, 9]].map(IpAddr::from);
         let v6 = ["2001:db8::1", "2001:db8::9"].map(|a| a.parse().expect("an address"));
-        for ([from, to], inner) in [(v4, ip_header(v4[0], v4[1], 6, 3)), (v6, ip_header(v6[0], v6[1], 6, 3))] {
-            let inner = [inner, vec![1, 2, 3]].concat();
+        for ([from, to], inner) in [v4, v6].into_iter().flat_map(|outer| [(outer, v4), (outer, v6)]) {
+            let is_v4 = inner[0].is_ipv4();
+            let inner = [ip_header(inner[0], inner[1], 6, 3), vec![1, 2, 3]].concat();
             let outer = if from.is_ipv4() { 20 } else { 40 };
             let make = |kind, checksum| encapsulate(Tunnel { kind, checksum }, from, to, &inner);
             let protocol = |p: &[u8]| if from.is_ipv4() { p[9] } else { p[6] };
 
             let p = make(TunnelKind::Ipip, TunnelChecksum::Full);
-            assert_eq!((&p[outer..], protocol(&p)), (&inner[..], if outer == 20 { 4 } else { 41 }));
+            assert_eq!((&p[outer..], protocol(&p)), (&inner[..], if is_v4 { 4 } else { 41 }));
             let p = make(TunnelKind::Gre, TunnelChecksum::None);
             assert_eq!((&p[outer + 4..], protocol(&p)), (&inner[..], 47));
-            assert_eq!(p[outer..outer + 4], if outer == 20 { [0, 0, 8, 0] } else { [0, 0, 0x86, 0xdd] });
+            assert_eq!(p[outer..outer + 4], if is_v4 { [0, 0, 8, 0] } else { [0, 0, 0x86, 0xdd] });
             let p = make(TunnelKind::Gre, TunnelChecksum::Full);
             assert_eq!((&p[outer + 8..], p[outer], internet_checksum(0, &p[outer..])), (&inner[..], 0x80, 0));
             let p = make(TunnelKind::Gue(6080), TunnelChecksum::Full);

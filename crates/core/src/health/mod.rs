@@ -39,4 +39,4 @@ pub use expectation::{Expectation, IGNORED_OPTIONS, Regex, compile_regex, to_hex
 pub use probe::{ForwardingPath, Phase, Probe, ProbeKind, ProbeResult};
 pub use probe_scheduler::{CheckConfig, CheckId, CheckReport, ProbeScheduler, SchedulerLoad};
 pub use service_health::{ActiveServers, ServerHealth, ServiceHealth, WeightEffect};
-pub use syn_probe::{SynProbe, SynReply};
+pub use syn_probe::{SynProbe, SynReply, is_forwarded};

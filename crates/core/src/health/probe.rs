@@ -83,7 +83,9 @@ pub struct ForwardingPath {
     pub port: u16,
     /// The real server's address, even if `connect_ip` sends the probe elsewhere.
     pub server: IpAddr,
-    /// Direct routing or a tunnel.
+    /// The real server's port, which NAT translates to.
+    pub server_port: u16,
+    /// The forwarding method.
     pub method: ForwardingMethod,
 }
 
@@ -140,8 +142,11 @@ impl Probe {
         let probe = |kind| Probe { kind, target, path: path.clone(), timeout };
         match &check.kind {
             CheckKind::Tcp { through_service } => {
-                let path =
-                    |method| ForwardingPath { addr: service.addr, port: service.port, server: server.addr, method };
+                let (addr, port) = (service.addr, service.port);
+                let path = |method| {
+                    let server_port = if server.port == 0 { port } else { server.port };
+                    ForwardingPath { addr, port, server: server.addr, server_port, method }
+                };
                 vec![probe(ProbeKind::Tcp { through: through_service.map(path) })]
             }
             CheckKind::Http { urls, version, tls, total_timeout, fast_recovery: _ } => {

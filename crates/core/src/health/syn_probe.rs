@@ -3,6 +3,8 @@
 //!
 //! With direct routing or a tunnel, a real server receives packets for the virtual address and replies from it. Only a
 //! packet on the same path can test that, and an ordinary socket of a director that holds the address cannot send one.
+//! With NAT, the real server's answers to clients must return through the director. A probe from the virtual address,
+//! which is not on the real server's link, tests that.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -24,6 +26,15 @@ pub enum SynReply {
     Accepted,
     /// RST: the port is closed.
     Refused,
+}
+
+/// The TTLs and hop limits that hosts send with.
+const INITIAL_TTLS: [u8; 4] = [32, 64, 128, 255];
+
+/// Whether a router has forwarded an IP packet, by its TTL (RFC 791, 3.2) or hop limit (RFC 8200, 3).
+pub fn is_forwarded(packet: &[u8]) -> bool {
+    let offset = if packet.first().is_some_and(|b| b >> 4 == 6) { 7 } else { 8 };
+    packet.get(offset).is_some_and(|ttl| !INITIAL_TTLS.contains(ttl))
 }
 
 /// A connection attempt between two addresses of one family.
@@ -130,6 +141,17 @@ mod tests {
                 "the sequence number after the SYN, which wraps around"
             );
         }
+    }
+
+    #[test]
+    fn a_router_is_known_by_the_ttl() {
+        for a in [syn_probe(false), syn_probe(true)] {
+            let mut p = a.syn();
+            assert!(!is_forwarded(&p));
+            p[if a.local.is_ipv4() { 8 } else { 7 }] -= 1;
+            assert!(is_forwarded(&p));
+        }
+        assert!(!is_forwarded(&[]));
     }
 
     #[test]

@@ -206,7 +206,8 @@ pub enum CheckKind {
     /// TCP_CHECK: a connection can be established.
     Tcp {
         /// `through_service`: a connection to the virtual server's address can be established too, with packets that reach
-        /// the server by this forwarding method, which is not NAT (an extension of evenkeel).
+        /// the server by this forwarding method; by NAT, the server's answers return through this host (an extension of
+        /// evenkeel).
         through_service: Option<ForwardingMethod>,
     },
     /// HTTP_GET and SSL_GET: every URL replies as expected.

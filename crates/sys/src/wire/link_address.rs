@@ -41,6 +41,19 @@ pub(super) fn send_to(socket: &Socket, packet: &[u8], to: &libc::sockaddr_ll) ->
     if n >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Receives a packet, without blocking, and the MAC address of its sender; `None` if its frame was not addressed to this
+/// host alone.
+pub(super) fn receive_from(socket: &Socket, packet: &mut [u8]) -> io::Result<(usize, Option<[u8; 6]>)> {
+    let mut from = link_address(0, 0);
+    let mut size = SIZE;
+    let (data, room, sender) = (packet.as_mut_ptr().cast(), packet.len(), (&raw mut from).cast());
+    // SAFETY: The descriptor is valid, the packet has `room` bytes, and `from` has room for an address of `size` bytes.
+    let n = unsafe { libc::recvfrom(socket.as_raw_fd(), data, room, libc::MSG_DONTWAIT, sender, &raw mut size) };
+    let length = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
+    let mac = from.sll_addr.first_chunk().copied();
+    Ok((length, mac.filter(|_| from.sll_pkttype == libc::PACKET_HOST)))
+}
+
 /// The MAC address of the device that a packet socket is bound to.
 pub(super) fn own_mac(socket: &Socket) -> io::Result<[u8; 6]> {
     let mut own = link_address(0, 0);

@@ -3,20 +3,22 @@
 //! - [`VrrpSocket`]: adverts; `filter`: which packets a socket receives
 //! - [`FrameSocket`]: gratuitous ARP and neighbour advertisements
 //! - [`Sniffer`]: all received frames
-//! - [`ServerPath`]: packets to a virtual address, sent to one real server
+//! - [`ServerPath`]: packets to a virtual address, sent to one real server; [`nat_source`], [`tunnel_source`]: where from
 //! - [`BfdListener`], [`BfdSender`]: BFD
 
 mod bfd;
 mod filter;
 mod frame_socket;
 mod link_address;
+mod probe_source;
 mod server_path;
 mod sniffer;
 mod vrrp;
 
 pub use bfd::{BfdListener, BfdSender};
 pub use frame_socket::FrameSocket;
-pub use server_path::ServerPath;
+pub use probe_source::{NatSource, nat_source, tunnel_source};
+pub use server_path::{ProbeSockets, ServerPath};
 pub use sniffer::Sniffer;
 pub use vrrp::VrrpSocket;
 

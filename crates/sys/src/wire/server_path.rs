@@ -5,11 +5,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-use evenkeel_core::health::SynProbe;
+use evenkeel_core::health::{SynProbe, is_forwarded};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use super::filter;
-use super::link_address::{bind, link_address, link_address_of_mac, own_mac, send_to};
+use super::link_address::{bind, link_address, link_address_of_mac, own_mac, receive_from, send_to};
 use crate::netlink::Netlink;
 use crate::resolver::interface_name;
 use crate::{Context, Result};
@@ -29,6 +29,8 @@ pub struct ProbeSockets {
     sender: Socket,
     target: Target,
     arp: Option<ArpProbe>,
+    /// The MAC address of a real server on a link of this host.
+    on_link: Option<[u8; 6]>,
 }
 
 /// For direct routing over IPv4: detects a real server that answers ARP requests for the virtual address.
@@ -49,6 +51,15 @@ impl ServerPath {
     /// The path by the MAC address of the real server, or of its gateway. Never blocks. Fails if there is no route, or
     /// if the kernel does not know the MAC address.
     pub fn to_neighbour(server: IpAddr, probe: &SynProbe) -> Result<ServerPath> {
+        ServerPath::by_neighbour(server, probe, false)
+    }
+
+    /// As [`ServerPath::to_neighbour`], for a real server behind NAT: replies may arrive at any device.
+    pub fn behind_nat(server: IpAddr, probe: &SynProbe) -> Result<ServerPath> {
+        ServerPath::by_neighbour(server, probe, true)
+    }
+
+    fn by_neighbour(server: IpAddr, probe: &SynProbe, nat: bool) -> Result<ServerPath> {
         let mut netlink = Netlink::new()?;
         let route = netlink.lookup_route(server)?.ok_or_else(|| io::Error::from(io::ErrorKind::NetworkUnreachable));
         let route = route.context(|| format!("look up the route to {server}"))?;
@@ -61,10 +72,11 @@ impl ServerPath {
         let mac = mac.ok_or_else(|| io::Error::from(io::ErrorKind::HostUnreachable));
         let server_mac = mac.context(|| format!("look up the MAC address of {hop} on {}", device()))?;
         let open = || -> io::Result<ServerPath> {
-            let receiver = reply_socket(route.oif, probe)?;
+            let receiver = reply_socket(if nat { 0 } else { route.oif }, probe)?;
+            let on_link = route.gateway.is_none().then_some(server_mac);
             let arp = match probe.remote.ip() {
                 // Nobody sends ARP requests behind a gateway, and the gateway would answer ours.
-                IpAddr::V4(vip) if route.gateway.is_none() => {
+                IpAddr::V4(vip) if on_link.is_some() && !nat => {
                     let filter = filter::arp_reply_filter(vip);
                     let socket = packet_socket(route.oif, libc::ETH_P_ARP as u16, &filter)?;
                     Some(ArpProbe { socket, server_mac, vip })
@@ -73,7 +85,7 @@ impl ServerPath {
             };
             let sender = receiver.try_clone()?;
             let target = Target::Link(link_address_of_mac(route.oif, ethertype(probe.remote.ip()), &server_mac));
-            Ok(ServerPath::Remote(ProbeSockets { receiver, sender, target, arp }))
+            Ok(ServerPath::Remote(ProbeSockets { receiver, sender, target, arp, on_link }))
         };
         open().context(|| format!("open a packet socket on {}", device()))
     }
@@ -91,7 +103,7 @@ impl ServerPath {
             // Packets sent through an IPPROTO_RAW socket have their own IP header (raw(7), ipv6(7)).
             let sender = Socket::new(domain, Type::RAW.nonblocking(), Some(Protocol::from(libc::IPPROTO_RAW)))?;
             let target = Target::Routed(SocketAddr::new(server, 0));
-            Ok(ServerPath::Remote(ProbeSockets { receiver, sender, target, arp: None }))
+            Ok(ServerPath::Remote(ProbeSockets { receiver, sender, target, arp: None, on_link: None }))
         };
         open().context(|| format!("open raw sockets for {server}"))
     }
@@ -109,6 +121,15 @@ impl ProbeSockets {
     /// A descriptor to wait for replies and to read them: IP packets.
     pub fn reply_fd(&self) -> io::Result<OwnedFd> {
         Ok(self.receiver.try_clone()?.into())
+    }
+
+    /// Receives a reply without blocking, and whether it came without a router in between. A real server on a link of
+    /// this host is known by its MAC address and its TTL.
+    pub fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<(&'a [u8], bool)> {
+        let (length, mac) = receive_from(&self.receiver, buffer)?;
+        let packet = &buffer[..length];
+        let is_direct = mac.is_some() && self.on_link.is_none_or(|own| mac == Some(own) || !is_forwarded(packet));
+        Ok((packet, is_direct))
     }
 
     /// Sends an ARP probe for the virtual address to the real server (RFC 5227, section 2.1.1). The probe is a unicast

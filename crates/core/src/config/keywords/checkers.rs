@@ -13,7 +13,7 @@ pub(crate) static TCP_CHECK: Block = Block { path: "virtual_server/real_server/T
     alpha_check("v1.3.7"),
     log_all_failures("v2.0.11"),
     kw("through_service", Args::Flag, "off", "evenkeel",
-       "Also open a connection to the virtual server's address along the path of forwarded packets, which verifies that the real server holds that address."),
+       "Also open a connection along the path of forwarded packets, which verifies that the real server holds the virtual server's address or, with NAT, that its answers return through this director."),
 ]] };
 
 pub(crate) static HTTP_GET: Block =

@@ -10,13 +10,12 @@ use crate::config::lower::vrrp::DefaultWeights;
 use crate::config::value::{Section, Value};
 use crate::model::{
     Check, CheckKind, CheckTiming, ConnectOptions, Database, DnsType, Exchange, ForwardingMethod, HttpUrl, HttpVersion,
-    ScriptCommand, ServerKey, ServiceKey, StatusRange, Tls, TrackedObject, UdpReply,
+    ScriptCommand, ServiceKey, StatusRange, Tls, TrackedObject, UdpReply,
 };
 
 /// The server that a check tests, and how the service forwards packets to it.
 pub(super) struct CheckedServer {
     pub(super) service: ServiceKey,
-    pub(super) server: ServerKey,
     pub(super) method: ForwardingMethod,
     /// The port that the `real_server` block gives.
     pub(super) port: Option<u16>,
@@ -77,12 +76,11 @@ impl LoweringContext<'_> {
             return None;
         }
         let message = match target.method {
-            ForwardingMethod::Nat => "`through_service` works with direct routing and tunnels, not with NAT",
             _ if target.service.fwmark != 0 => "`through_service` needs a virtual server with an address",
-            _ if target.service.port == 0 => "`through_service` needs a virtual server with a port",
-            _ if target.service.addr.is_ipv6() != target.server.addr.is_ipv6() => {
-                "`through_service` does not support tunnels between IPv4 and IPv6"
+            ForwardingMethod::Nat if self.global_setting(|g| g.flag("nat_icmp_send")) == Some(true) => {
+                "`through_service` with NAT excludes `nat_icmp_send`, which rejects the answers to its probes"
             }
+            _ if target.service.port == 0 => "`through_service` needs a virtual server with a port",
             method => return Some(method),
         };
         let d = Diagnostic::lint("not-in-force", k.args_span("through_service"), message);

@@ -58,7 +58,7 @@ impl LoweringContext<'_> {
         let port = port.filter(|p| *p != 0);
         let checks = r.entries.iter().filter_map(|e| if let Value::Section(k) = &e.value { Some(&**k) } else { None });
         let key = ServerKey { addr, port: destination_port(method, port, service) };
-        let checked = CheckedServer { service, server: key, method, port };
+        let checked = CheckedServer { service, method, port };
         let checks = checks.flat_map(|k| self.lower_checks([s, r, k], &timing, &checked, weights)).collect();
         Some(RealServer {
             key,
