@@ -9,6 +9,32 @@ static __always_inline int is_icmp_error(int v6, __u8 type)
 	return v6 ? type < 128 : type == 3 || type == 4 || type == 11;
 }
 
+#define QUOTED_HEADERS 4 /* extension headers of a quoted packet, at most */
+
+/*
+ * Walks the extension headers of a quoted IPv6 packet from `offset` on. Returns the offset of layer 4; 0: there is none,
+ * since the quote is too short or quotes a later fragment, which has no ports (ip_vs_in_icmp_v6()).
+ */
+static __always_inline __u32 quoted_l4(void *data, void *end, __u32 offset, struct packet *q)
+{
+	for (int i = 0; i < QUOTED_HEADERS && !is_balanced_protocol(q->protocol); i++) {
+		__u8 *h = data + (offset & MAX_L4), next = q->protocol;
+		if ((void *)(h + 8) > end)
+			return 0;
+		if (next == IPPROTO_FRAGMENT) {
+			if (*(__be16 *)(h + 2) & bpf_htons(0xfff8))
+				return 0;
+			offset += 8;
+		} else if (next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_DSTOPTS) {
+			offset += (h[1] + 1) * 8;
+		} else {
+			return 0;
+		}
+		q->protocol = h[0];
+	}
+	return offset <= MAX_L4 ? offset : 0;
+}
+
 /* Parses the packet that an ICMP error quotes, up to its ports. 0 on success, -1 if it is no error or too short. */
 static __always_inline int parse_quoted(void *data, void *end, struct packet *p, struct packet *q)
 {
@@ -25,7 +51,9 @@ static __always_inline int parse_quoted(void *data, void *end, struct packet *p,
 		__builtin_memcpy(q->saddr, &ip->saddr, 16);
 		__builtin_memcpy(q->daddr, &ip->daddr, 16);
 		q->protocol = ip->nexthdr;
-		l4 += sizeof(*ip);
+		l4 = quoted_l4(data, end, l4 + sizeof(*ip), q);
+		if (!l4)
+			return -1;
 	} else {
 		struct iphdr *ip = (void *)(icmp + 1);
 		if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5 || (ip->frag_off & bpf_htons(0x1fff)))
