@@ -452,6 +452,7 @@ enum reason {
 	REASON_UNEXPECTED_REPLY, /* a NAT server's packet without a connection: rejected (nat_icmp_send) */
 	REASON_EVICTED,        /* a new connection took the slot of a half-open one in a full bucket */
 	REASON_MARTIAN,        /* the source names no single other host, and there is no connection: dropped */
+	REASON_BAD_HEADER,     /* its headers are not valid: dropped; or its IPv4 options are the kernel's business: passed */
 	REASONS,
 };
 

@@ -52,6 +52,7 @@
 #include "conn/conn_insert.h"
 #include "lib/scratch.h"
 #include "packet/vlan.h"
+#include "packet/validate.h"
 #include "conn/persistence.h"
 #include "conn/reply_tuple.h"
 #include "conn/fragment.h"
@@ -112,7 +113,9 @@ static __always_inline __u32 xdp_slow_path(struct xdp_md *ctx, struct packet *p,
 	}
 	if (!service)
 		return xdp_handle_reply(ctx, p);
-	outcome = select_dest(p, service - 1, &dest);
+	outcome = select_dest(ctx, 0, p, service - 1, &dest);
+	if (is_unanswered(outcome))
+		return xdp_act(outcome, 0);
 forward:
 	if (outcome == VERDICT_CONTINUE)
 		outcome = forward(ctx, 0, p, dest, &ifindex);
@@ -133,11 +136,11 @@ int evenkeel_xdp(struct xdp_md *ctx)
 		return XDP_PASS;
 	struct packet *p = &scratch->packet; /* not on the stack, which the stages need */
 	__builtin_memset(p, 0, sizeof(*p));
-	if (parse((void *)(long)ctx->data, (void *)(long)ctx->data_end, p)) {
+	if (parse(ctx, 0, p)) {
 		if (!vlan_pop(ctx))
 			return XDP_PASS;
 		p->vlan = 1;
-		if (parse((void *)(long)ctx->data, (void *)(long)ctx->data_end, p))
+		if (parse(ctx, 0, p))
 			return xdp_finish(ctx, p, XDP_PASS);
 	}
 	return xdp_finish(ctx, p, xdp_slow_path(ctx, p, dest));
@@ -159,7 +162,7 @@ int evenkeel_tc(struct __sk_buff *skb)
 	struct packet *p = &scratch->packet; /* see evenkeel_xdp() */
 	__builtin_memset(p, 0, sizeof(*p));
 	pull_headers(skb, 1, TC_HEADERS);
-	if (parse((void *)(long)skb->data, (void *)(long)skb->data_end, p))
+	if (parse(skb, 1, p))
 		return TC_ACT_UNSPEC;
 	p->bytes = ip_length(skb, 1, p->bytes);
 	if (done != SLOW_PATH) {
@@ -176,7 +179,9 @@ int evenkeel_tc(struct __sk_buff *skb)
 	service_handle service = service_find(p, skb->mark);
 	if (!service)
 		return settings.has_nat ? tc_handle_reply(skb, p) : TC_ACT_UNSPEC;
-	outcome = select_dest(p, service - 1, &dest);
+	outcome = select_dest(skb, 1, p, service - 1, &dest);
+	if (is_unanswered(outcome))
+		return tc_act(outcome, 0);
 forward:
 	if (outcome == VERDICT_CONTINUE)
 		outcome = forward(skb, 1, p, dest, &ifindex);

@@ -61,6 +61,17 @@ static __always_inline __u32 ports(struct plan *p, __u32 flow)
 	return p->server[0] ? service | client << 16 : client | service << 16;
 }
 
+/* The packet path validates the header of a packet that creates a connection. */
+static __always_inline void set_header_sum(struct iphdr *ip)
+{
+	__be32 *w = (void *)ip;
+	ip->check = 0;
+	__u64 sum = (__u64)w[0] + w[1] + w[2] + w[3] + w[4];
+	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	ip->check = ~((sum & 0xffff) + (sum >> 16));
+}
+
 SEC("xdp.frags")
 int wrap(struct xdp_md *ctx)
 {
@@ -82,6 +93,7 @@ int wrap(struct xdp_md *ctx)
 	put64(h, 0); /* h_dest, and two bytes of h_source */
 	h->ip.ttl = 64;
 	put64(&h->ip.saddr, p->server[0] ? p->server[0] | client << 32 : client | (__u64)p->vip[0] << 32);
+	set_header_sum(&h->ip);
 	put32(&h->tcp, ports(p, flow));
 	((__u8 *)&h->tcp)[13] = p->flags;
 	bpf_tail_call(ctx, &under_test, 0);

@@ -30,8 +30,8 @@ static __always_inline int may_create(struct packet *p)
  */
 __noinline __u32 conn_create(__u32 service, struct packet *p, struct lookup_result *r)
 {
+	struct scratch *scratch = scratch_get(); /* first: the other order takes 32 bytes more of the stack */
 	struct service *s = service_at(service);
-	struct scratch *scratch = scratch_get();
 	if (!s || !p || !r || !scratch)
 		return NO_DEST;
 	__u32 flags = s->flags, one_packet = (flags & SERVICE_ONE_PACKET) && p->protocol == IPPROTO_UDP;

@@ -66,6 +66,13 @@ static __always_inline __u32 no_server(__u32 service)
 	return s && s->mark ? VERDICT_PASS | REASON_CACHE_BYPASS : VERDICT_DROP | REASON_NO_SERVER;
 }
 
+/* An outcome of select_dest() that ends the packet's way, and that no error is sent for. */
+static __always_inline int is_unanswered(__u32 outcome)
+{
+	__u32 reason = outcome_reason(outcome);
+	return outcome != VERDICT_CONTINUE && reason != REASON_NO_SERVER && reason != REASON_REJECTED;
+}
+
 /* `flow_key` is the packet's key if it is IPv6, else 0. */
 static __always_inline conn_handle packet_conn_find(struct packet *p, struct conn_key *flow_key, __u64 key1, __u32 now,
 						    struct lookup_result *r)
@@ -74,7 +81,7 @@ static __always_inline conn_handle packet_conn_find(struct packet *p, struct con
 }
 
 /* Selects the destination of a packet to a service. Any other outcome than VERDICT_CONTINUE: there is none. */
-static __always_inline __u32 select_dest(struct packet *p, __u32 service, __u32 *dest)
+static __always_inline __u32 select_dest(void *ctx, int tc, struct packet *p, __u32 service, __u32 *dest)
 {
 	struct lookup_result r = {};
 	__u32 now = (__u32)bpf_jiffies64();
@@ -89,6 +96,11 @@ static __always_inline __u32 select_dest(struct packet *p, __u32 service, __u32 
 	}
 	conn_handle conn = packet_conn_find(p, flow_key, key1, now, &r);
 	struct conn *e = conn_get(conn);
+	if (!e || is_state_event(p)) {
+		__u32 check = packet_check(ctx, tc, p);
+		if (check != VERDICT_CONTINUE)
+			return check;
+	}
 	if (e && may_reuse(p, e)) {
 		conn_end(p, conn);
 		conn = packet_conn_find(p, flow_key, key1, now, &r);

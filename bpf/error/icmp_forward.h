@@ -6,8 +6,8 @@
 #ifndef EVENKEEL_ICMP_FORWARD_H
 #define EVENKEEL_ICMP_FORWARD_H
 
-/* tc: the linear bytes of an ICMP error that quotes a packet with options. */
-#define TC_QUOTED (ETH_SIZE + 60 + 8 + 60 + 4)
+/* tc: the linear bytes of an ICMP error that quotes a packet with options or extension headers. */
+#define TC_QUOTED (ETH_SIZE + 60 + 8 + 40 + 4 * 8 + 4)
 
 /* An error about a reply: forwards it to the real server that sent the reply. */
 static __always_inline __u32 icmp_to_dest(void *ctx, int tc, struct packet *p, struct packet *quoted, __u32 dest,
@@ -48,6 +48,9 @@ static __always_inline __u32 forward_icmp(void *ctx, int tc, __u32 ifindex, stru
 	struct dest *d = dest == NO_DEST ? 0 : dest_at(dest);
 	if (d && !is_served(d->service))
 		return OUTCOME_NOT_OURS;
+	__u32 check = d ? icmp_check(ctx, tc, p) : VERDICT_CONTINUE;
+	if (check != VERDICT_CONTINUE)
+		return check;
 	if (d)
 		return icmp_to_dest(ctx, tc, p, quoted, dest, d, out);
 	if (!settings.has_nat)
@@ -56,6 +59,9 @@ static __always_inline __u32 forward_icmp(void *ctx, int tc, __u32 ifindex, stru
 	packet_reverse(quoted);
 	if (!is_reply(quoted))
 		return OUTCOME_NOT_OURS;
+	check = icmp_check(ctx, tc, p);
+	if (check != VERDICT_CONTINUE)
+		return check;
 	count_out(scratch->reply.info.service, scratch->reply.info.dest, p->bytes);
 	return forward_reply(ctx, tc, ifindex, p, quoted, out);
 }

@@ -36,13 +36,18 @@ static __always_inline __u32 forward_reply(void *ctx, int tc, __u32 ifindex, str
 /* A packet to no service: forwards it if it is a reply of a NAT server. */
 static __always_inline __u32 handle_reply(void *ctx, int tc, __u32 ifindex, struct packet *p, __u32 *out)
 {
-	struct scratch *scratch = scratch_get();
-	if (!scratch)
-		return OUTCOME_NOT_OURS;
 	if (!is_reply(p))
 		return settings.tuning & NAT_ICMP_SEND && is_unexpected_reply(p) ?
 			       VERDICT_DROP | REASON_UNEXPECTED_REPLY :
 			       OUTCOME_NOT_OURS;
+	if (is_state_event(p) || p->fragment) {
+		__u32 check = packet_check(ctx, tc, p);
+		if (check != VERDICT_CONTINUE)
+			return check;
+	}
+	struct scratch *scratch = scratch_get();
+	if (!scratch)
+		return OUTCOME_NOT_OURS;
 	struct reply *a = &scratch->reply.info;
 	reply_touch(a, p);
 	if (p->fragment == FIRST_FRAGMENT)
@@ -66,6 +71,9 @@ static __always_inline __u32 forward_fragment(void *ctx, int tc, __u32 ifindex, 
 	struct service *s = d ? service_at(d->service) : 0;
 	if (!scratch || !s)
 		return VERDICT_PASS | REASON_FRAGMENT;
+	__u32 check = packet_check(ctx, tc, p);
+	if (check != VERDICT_CONTINUE)
+		return check;
 	if (CONN_STATE(READ_ONCE(e->status)) == FROM_CLIENT) {
 		count_in(d->service, e->dest, p->bytes);
 		return forward(ctx, tc, p, e->dest, out);

@@ -69,6 +69,8 @@ struct error_packet {
 	__u8 quote[QUOTE_MAX];
 };
 
+#define SUM_CHUNK 512 /* bytes that bpf_csum_diff() adds up at once, before Linux 6.13 */
+
 struct scratch {
 	struct {
 		struct new_conn conn;
@@ -104,6 +106,10 @@ struct scratch {
 	} vlan;
 	struct conn_key flow_key; /* of an IPv6 packet */
 	struct outer outer;
+	struct {
+		__u32 next, bytes;
+	} options; /* of an IPv4 header */
+	__u8 sum_chunk[SUM_CHUNK + 4];
 };
 
 #ifndef EVENKEEL_SCRATCH_THREAD

@@ -213,19 +213,33 @@ static __always_inline int parse_ipv6(struct ipv6hdr *ip, void *data, void *end,
 	return parse_l4(data + p->l4, end, p);
 }
 
+/* Global functions, which the verifier checks only once. */
+__noinline int xdp_parse_ipv6(struct xdp_md *ctx, struct packet *p)
+{
+	void *data = (void *)(long)ctx->data;
+	return p ? parse_ipv6(data + ETH_SIZE, data, (void *)(long)ctx->data_end, p) : -1;
+}
+
+__noinline int tc_parse_ipv6(struct __sk_buff *skb, struct packet *p)
+{
+	void *data = (void *)(long)skb->data;
+	return p ? parse_ipv6(data + ETH_SIZE, data, (void *)(long)skb->data_end, p) : -1;
+}
+
 /*
  * Parses a frame. 0 on success, -1 if it is not understood. It has to be IPv4 or IPv6, and either TCP, UDP, SCTP,
  * ICMP, AH or ESP with whole headers, or a later fragment.
  */
-static __always_inline int parse(void *data, void *end, struct packet *p)
+static __always_inline int parse(void *ctx, int tc, struct packet *p)
 {
-	struct ethhdr *eth = data;
+	void *end = ctx_data_end(ctx, tc);
+	struct ethhdr *eth = ctx_data(ctx, tc);
 	if ((void *)(eth + 1) > end)
 		return -1;
 	if (eth->h_proto == bpf_htons(ETH_P_IP))
 		return parse_ipv4((void *)(eth + 1), end, p);
 	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
-		return parse_ipv6((void *)(eth + 1), data, end, p);
+		return tc ? tc_parse_ipv6(ctx, p) : xdp_parse_ipv6(ctx, p);
 	return -1;
 }
 

@@ -42,9 +42,9 @@ static __noinline int tc_icmp(struct __sk_buff *skb, struct packet *p)
 	return tc_act(outcome_verdict(outcome) == VERDICT_SEND ? VERDICT_SEND | REASON_ICMP : outcome, out);
 }
 
-static __noinline int tc_reject(struct __sk_buff *skb, struct packet *p, __u32 outcome, __u32 dest)
+__noinline int tc_reject(struct __sk_buff *skb, struct packet *p, __u32 outcome, __u32 dest)
 {
-	if (!error_build(skb, 1, p, outcome, dest))
+	if (p && packet_check(skb, 1, p) == VERDICT_CONTINUE && !error_build(skb, 1, p, outcome, dest))
 		return bpf_redirect(skb->ifindex, 0);
 	return outcome_verdict(outcome) == VERDICT_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }

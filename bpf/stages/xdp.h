@@ -46,9 +46,9 @@ static __noinline __u32 xdp_icmp(struct xdp_md *ctx, struct packet *p)
 }
 
 /* A packet that does not go to a real server: its sender may get an ICMP error or a RST. */
-static __noinline __u32 xdp_reject(struct xdp_md *ctx, struct packet *p, __u32 outcome, __u32 dest)
+__noinline __u32 xdp_reject(struct xdp_md *ctx, struct packet *p, __u32 outcome, __u32 dest)
 {
-	if (!error_build(ctx, 0, p, outcome, dest))
+	if (p && packet_check(ctx, 0, p) == VERDICT_CONTINUE && !error_build(ctx, 0, p, outcome, dest))
 		return xdp_send(0);
 	return outcome_verdict(outcome) == VERDICT_DROP ? XDP_DROP : XDP_PASS;
 }

@@ -10,6 +10,21 @@ use evenkeel_testkit::ipvs_recording::parse_ipvsadm_command;
 
 use crate::plane::{server_mac, test_plane};
 
+/// Makes the checksum of an IPv4 header right (RFC 791, 3.1), if the frame has a whole one.
+fn repair_ipv4_checksum(frame: &mut [u8]) {
+    let len = usize::from(frame.get(14).copied().unwrap_or(0) & 0xf) * 4;
+    if frame.get(12..14) != Some(&[8, 0]) || len < 20 {
+        return;
+    }
+    let Some(header) = frame.get_mut(14..14 + len) else { return };
+    header[10..12].fill(0);
+    let mut sum: u32 = header.chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    header[10..12].copy_from_slice(&(!sum as u16).to_be_bytes());
+}
+
 /// `EVENKEEL_FRAMES=10000000` tests more frames.
 #[test]
 fn no_mutated_frame_of_any_kind_confuses_the_program() {
@@ -65,6 +80,9 @@ fn no_mutated_frame_of_any_kind_confuses_the_program() {
             let at = dice(f.len().min(end));
             f[at] = dice(256) as u8;
         }
+        if dice(2) == 0 {
+            repair_ipv4_checksum(&mut f);
+        }
         if dice(10) == 0 {
             f.truncate(14 + dice(f.len() - 14));
         }
@@ -76,11 +94,13 @@ fn no_mutated_frame_of_any_kind_confuses_the_program() {
             _ if f[..6] != frames::DIRECTOR_MAC => PacketVerdict::Pass,
             ParsedFrame::Unsupported => PacketVerdict::Pass,
             ParsedFrame::Other => continue,
-            ParsedFrame::Packet { packet, ttl, ip_len: bytes } => match oracle.handle_packet(&packet, 0) {
-                // The TTL expires, or it is larger than any path MTU.
-                PacketVerdict::Forward(_) if ttl <= 1 || bytes > 1500 - 40 => continue,
-                fate => fate,
-            },
+            ParsedFrame::Packet { packet, ttl, ip_len: bytes, header } => {
+                match oracle.handle_checked_packet(&packet, header, 0) {
+                    // The TTL expires, or it is larger than any path MTU.
+                    PacketVerdict::Forward(_) if ttl <= 1 || bytes > 1500 - 40 => continue,
+                    fate => fate,
+                }
+            }
         };
         compared += 1;
         let right = match fate {

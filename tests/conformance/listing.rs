@@ -65,12 +65,13 @@ fn the_verifier_takes_the_programs_within_their_budget() {
 }
 
 #[test]
-fn truncated_frames_are_passed_or_forwarded() {
+fn truncated_frames_are_passed_or_dropped() {
     let Some(plane) = plane_with(ONE_SERVER) else { return };
     let whole = frames::tcp(client(1000), VIP, TcpFlags::parse("S"), 64, b"hello");
     for len in 14..whole.len() {
         let (code, _) = plane.plane.packet_path.test_run("evenkeel_xdp", &whole[..len]).expect("runs");
-        assert!(matches!(code, 2 | 3), "cut to {len}: {code}");
+        // What is shorter than the headers is the kernel's.
+        assert_eq!(code, if len < 54 { 2 } else { 1 }, "cut to {len}");
     }
 }
 

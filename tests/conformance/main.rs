@@ -28,4 +28,5 @@ mod siblings;
 mod stateless;
 mod states;
 mod table;
+mod validation;
 mod vlan;

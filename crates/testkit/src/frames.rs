@@ -145,7 +145,7 @@ pub struct IcmpMessage {
 }
 
 /// The Internet checksum before the complement (RFC 1071): the ones' complement sum of 16-bit words.
-fn internet_checksum(parts: &[&[u8]]) -> u16 {
+pub fn internet_checksum(parts: &[&[u8]]) -> u16 {
     let mut sum: u32 = parts
         .iter()
         .flat_map(|p| p.chunks(2))

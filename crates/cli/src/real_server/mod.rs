@@ -38,7 +38,7 @@ pub struct Options {
     /// Decapsulate ipip and GRE tunnels
     #[arg(long)]
     tunnel: bool,
-    /// Decapsulate GUE tunnels to this UDP port
+    /// Decapsulate GUE tunnels of variant 0 to this UDP port
     #[arg(long, value_name = "PORT")]
     gue_port: Option<u16>,
     /// Device on which packets from the directors arrive [default: the device of the default route]

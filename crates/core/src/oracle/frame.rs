@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::Packet;
 use super::states::SCTP_ABORT;
+use super::{HeaderCheck, Packet};
 use crate::model::Protocol;
 
 /// The most extension headers of an IPv6 packet that are parsed.
@@ -24,6 +24,8 @@ pub enum ParsedFrame {
         ttl: u8,
         /// The length of the IP packet by its header, in bytes.
         ip_len: usize,
+        /// Whether the headers are valid.
+        header: HeaderCheck,
     },
     /// A later fragment, ICMP or IPsec: its verdict depends on other packets, and this model does not cover it.
     Other,
@@ -54,7 +56,45 @@ fn parse_ipv4(frame: &[u8]) -> Option<ParsedFrame> {
     if read_be16(ip, 6)? & 0x1fff != 0 {
         return Some(ParsedFrame::Other);
     }
-    parse_layer4(frame, 14 + header_len, ip[9], (addr(12), addr(16)), ip[8], read_be16(ip, 2)?.into())
+    let is_fragment = read_be16(ip, 6)? & 0x2000 != 0;
+    let ip_len = read_be16(ip, 2)?.into();
+    let parsed = parse_layer4(frame, 14 + header_len, ip[9], (addr(12), addr(16)), ip[8], (ip_len, is_fragment))?;
+    let header = frame.get(14..14 + header_len)?;
+    Some(match parsed {
+        ParsedFrame::Packet { packet, ttl, ip_len, header: valid } => {
+            let check = match check_options(&header[20..]) {
+                _ if !is_header_sum_right(header) => HeaderCheck::Invalid,
+                HeaderCheck::Valid => valid,
+                options => options,
+            };
+            ParsedFrame::Packet { packet, ttl, ip_len, header: check }
+        }
+        other => other,
+    })
+}
+
+/// RFC 791, 3.1; RFC 1071
+fn is_header_sum_right(header: &[u8]) -> bool {
+    let mut sum: u32 = header.chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum == 0xffff
+}
+
+/// Source routes and malformed options are the kernel's (ip_rcv_options()).
+fn check_options(mut options: &[u8]) -> HeaderCheck {
+    while let Some(&kind) = options.first() {
+        let len = match (kind, options.get(1)) {
+            (0, _) => return HeaderCheck::Valid,
+            (1, _) => 1,
+            (131 | 137, _) | (_, None) => return HeaderCheck::ForKernel,
+            (_, Some(&len)) if len < 2 || usize::from(len) > options.len() => return HeaderCheck::ForKernel,
+            (_, Some(&len)) => len.into(),
+        };
+        options = &options[len..];
+    }
+    HeaderCheck::Valid
 }
 
 /// RFC 8200, 3 and 4
@@ -65,7 +105,7 @@ fn parse_ipv6(frame: &[u8]) -> Option<ParsedFrame> {
     }
     let addr =
         |at: usize| -> Option<IpAddr> { Some(Ipv6Addr::from(<[u8; 16]>::try_from(&ip[at..at + 16]).ok()?).into()) };
-    let (mut next, mut at) = (ip[6], 54);
+    let (mut next, mut at, mut is_fragment) = (ip[6], 54, false);
     for _ in 0..MAX_EXTENSION_HEADERS {
         if matches!(next, 6 | 17 | 132 | 58 | 50) {
             break;
@@ -76,6 +116,7 @@ fn parse_ipv6(frame: &[u8]) -> Option<ParsedFrame> {
                 if read_be16(h, 2)? & 0xfff8 != 0 {
                     return Some(ParsedFrame::Other);
                 }
+                is_fragment |= read_be16(h, 2)? & 1 != 0;
                 at += 8;
             }
             0 | 43 | 60 => at += (usize::from(h[1]) + 1) * 8,
@@ -88,7 +129,7 @@ fn parse_ipv6(frame: &[u8]) -> Option<ParsedFrame> {
         return None;
     }
     let ip_len = usize::from(read_be16(ip, 4)?) + 40;
-    parse_layer4(frame, at, next, (addr(8)?, addr(24)?), ip[7], ip_len)
+    parse_layer4(frame, at, next, (addr(8)?, addr(24)?), ip[7], (ip_len, is_fragment))
 }
 
 fn parse_layer4(
@@ -97,7 +138,7 @@ fn parse_layer4(
     protocol: u8,
     (src, dst): (IpAddr, IpAddr),
     ttl: u8,
-    ip_len: usize,
+    (ip_len, is_fragment): (usize, bool),
 ) -> Option<ParsedFrame> {
     let Some(protocol) = Protocol::from_number(protocol) else {
         let icmp = if src.is_ipv4() { 1 } else { 58 };
@@ -111,7 +152,25 @@ fn parse_layer4(
     };
     l4.get(..header_len)?;
     let packet = Packet { protocol, src: (src, read_be16(l4, 0)?), dst: (dst, read_be16(l4, 2)?), event };
-    Some(ParsedFrame::Packet { packet, ttl, ip_len })
+    let is_valid = ip_len + 14 <= frame.len()
+        && (ip_len + 14).checked_sub(at).is_some_and(|left| is_layer4_right(protocol, l4, left, is_fragment));
+    let header = if is_valid { HeaderCheck::Valid } else { HeaderCheck::Invalid };
+    Some(ParsedFrame::Packet { packet, ttl, ip_len, header })
+}
+
+/// Whether the header of layer 4 is whole, and its length fits into the `left` bytes of the packet.
+fn is_layer4_right(protocol: Protocol, l4: &[u8], left: usize, is_fragment: bool) -> bool {
+    match protocol {
+        Protocol::Tcp => {
+            let header_len = usize::from(l4[12] >> 4) * 4;
+            header_len >= 20 && (header_len <= left || is_fragment)
+        }
+        Protocol::Udp => {
+            let udp_len = usize::from(u16::from_be_bytes([l4[4], l4[5]]));
+            left >= 8 && udp_len >= 8 && (udp_len <= left || is_fragment)
+        }
+        Protocol::Sctp => left >= 16,
+    }
 }
 
 /// The type of an SCTP packet's first chunk (RFC 9260, 3.2). An ABORT that follows a COOKIE ECHO or COOKIE ACK in the same

@@ -52,13 +52,33 @@ pub struct Packet {
     pub event: u8,
 }
 
+/// What the validation of a packet's headers says (ip_rcv_core(), ip_rcv_options(), ip6_rcv_core()).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HeaderCheck {
+    /// The headers are valid.
+    Valid,
+    /// The packet creates no connection, changes the state of none, and causes no error.
+    Invalid,
+    /// The packet's IPv4 options have a source route or are malformed: the kernel decides.
+    ForKernel,
+}
+
 impl Packet {
+    /// Whether the packet may change the state of its connection by itself. Others only refresh it.
+    fn is_state_event(&self) -> bool {
+        match self.protocol {
+            Protocol::Tcp => self.event & 7 != 0,
+            Protocol::Udp => false,
+            Protocol::Sctp => matches!(self.event, 1 | 2 | 6..=11 | 14),
+        }
+    }
+
     /// Whether the source names a single other host. Other packets create no connection (RFC 1812, 5.3.7).
     fn is_from_single_host(&self) -> bool {
         let source = self.src.0;
         let is_reserved = match source {
             IpAddr::V4(a) => matches!(a.octets()[0], 0 | 127 | 224..),
-            IpAddr::V6(a) => a.is_unspecified() || a.is_loopback() || a.is_multicast(),
+            IpAddr::V6(a) => a.is_unspecified() || a.is_loopback() || a.is_multicast() || a.to_ipv4_mapped().is_some(),
         };
         !is_reserved && source != self.dst.0
     }
@@ -104,8 +124,23 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// Processes a packet. `now` is in seconds.
+    /// Processes a packet with valid headers. `now` is in seconds.
     pub fn handle_packet(&mut self, p: &Packet, now: u64) -> PacketVerdict {
+        self.handle_checked_packet(p, HeaderCheck::Valid, now)
+    }
+
+    /// Processes a packet whose headers were validated. Data of a known connection is forwarded in any case.
+    pub fn handle_checked_packet(&mut self, p: &Packet, check: HeaderCheck, now: u64) -> PacketVerdict {
+        let key = (p.protocol, p.src, p.dst);
+        let is_concerned = match self.find_service(p) {
+            Some(_) => p.is_state_event() || !self.conns.contains_key(&key),
+            None => p.is_state_event() && self.find_conn_of_reply(p).is_some(),
+        };
+        match check {
+            HeaderCheck::Invalid if is_concerned => return PacketVerdict::Drop,
+            HeaderCheck::ForKernel if is_concerned => return PacketVerdict::Pass,
+            _ => {}
+        }
         match self.find_service(p) {
             Some(service) => self.handle_request(service, p, now),
             None => self.handle_reply(p, now),

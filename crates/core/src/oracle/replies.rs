@@ -6,13 +6,18 @@ use super::{ConnKey, Oracle, Packet, PacketVerdict};
 impl Oracle {
     /// A packet to no service: a reply if its source is a NAT server that has a connection with its destination.
     pub(super) fn handle_reply(&mut self, p: &Packet, now: u64) -> PacketVerdict {
-        match self.find_by_reply_tuple(p).or_else(|| self.find_by_dest(p)) {
+        match self.find_conn_of_reply(p) {
             Some(key) => {
                 self.update_state(&key, Direction::Output, p.event, now);
                 PacketVerdict::Reply(key.2)
             }
             None => PacketVerdict::Pass,
         }
+    }
+
+    /// The connection that a packet is a reply of.
+    pub(super) fn find_conn_of_reply(&mut self, p: &Packet) -> Option<ConnKey> {
+        self.find_by_reply_tuple(p).or_else(|| self.find_by_dest(p))
     }
 
     /// The source names the destination, the destination names its service, and the service's address completes the key.

@@ -33,6 +33,7 @@ pub const COUNTER_NAMES: [&str; REASONS as usize] = [
     "unexpected_reply",
     "evicted",
     "martian",
+    "bad_header",
 ];
 
 /// The 64-bit word at a byte offset of a value; 0 if the value is too short.
