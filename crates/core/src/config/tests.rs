@@ -357,3 +357,10 @@ fn an_old_keyword_has_weights_count_in_a_group_as_well() {
     assert_eq!(weights("sync_group_tracking_weight"), [3]);
     assert_eq!(weights("global_tracking"), [3]);
 }
+
+/// A reload rejects a file that configures nothing, by this comparison.
+#[test]
+fn an_empty_file_has_the_default_configuration() {
+    assert_eq!(parse_text("empty.conf", "").config, crate::model::Config::default());
+    assert_eq!(parse_text("empty.conf", "global_defs {\n}\n").config, crate::model::Config::default());
+}

@@ -246,6 +246,6 @@ pub struct GlobalDefs {
     pub dataplane_interfaces: AttachOverrides,
     /// `serve_any_address`: services whose address this host does not hold are active too (an extension of evenkeel).
     pub serve_any_address: bool,
-    /// `local_clients`: processes of this host are balanced (an extension of evenkeel).
-    pub local_clients: bool,
+    /// `local_clients off`: processes of this host are not balanced (an extension of evenkeel).
+    pub ignores_local_clients: bool,
 }

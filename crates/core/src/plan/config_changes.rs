@@ -78,7 +78,7 @@ fn diff_settings(old: &Config, new: &Config, out: &mut Vec<ConfigChange>) {
     differ(a.tuning != b.tuning, "lvs_timeouts or another setting of the data plane");
     differ(a.dataplane_interfaces != b.dataplane_interfaces, "dataplane_interface");
     differ(a.serve_any_address != b.serve_any_address, "serve_any_address");
-    differ(a.local_clients != b.local_clients, "local_clients");
+    differ(a.ignores_local_clients != b.ignores_local_clients, "local_clients");
 }
 
 fn diff_instances(old: &[VrrpInstance], new: &[VrrpInstance], out: &mut Vec<ConfigChange>) {

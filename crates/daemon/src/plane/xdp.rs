@@ -236,7 +236,7 @@ impl DataPlane for XdpDataPlane {
         let Ok(links) = netlink.links() else { return errors };
         self.attachments.sync_links(&self.plane.packet_path, &links);
         let has_services = !config.virtual_servers.is_empty() || !self.plane.maps().external_services().is_empty();
-        let balances_local = config.global.local_clients && has_services;
+        let balances_local = !config.global.ignores_local_clients && has_services;
         self.local_clients.update(&self.plane.packet_path, balances_local, reason);
         let mut decision = match self.decide(netlink, &links, config) {
             Ok(decision) => decision,

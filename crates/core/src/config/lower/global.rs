@@ -59,7 +59,7 @@ impl LoweringContext<'_> {
             flush_on_start: self.global_setting(|g| g.flag("lvs_flush")).is_some(),
             flush_on_stop: self.flush_on_stop(),
             serve_any_address: self.global_setting(|g| g.flag("serve_any_address")).is_some(),
-            local_clients: self.global_setting(|g| g.flag("local_clients")).unwrap_or(true),
+            ignores_local_clients: self.global_setting(|g| g.flag("local_clients")) == Some(false),
             ..GlobalDefs::default()
         };
         for g in self.root.sections("global_defs") {
