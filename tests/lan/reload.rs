@@ -94,12 +94,16 @@ fn a_start_skips_blocks_with_errors_as_keepalived_does_and_reports_it() {
     net.wait_state("d1", "V", State::Master);
     let status = net.status("d1").expect("answers");
     assert_eq!(status.services.len(), 1, "the valid blocks are in force");
-    assert!(status.config_error.is_some_and(|e| e.starts_with("1 error in the file")));
+    assert!(status.skipped_at_start.is_some_and(|e| e.starts_with("1 error in the file")));
+    assert_eq!(status.config_error, None, "no reload was rejected");
     let Reply::Rejected { error } = net.reload("d1") else { panic!("taken: {wrong}") };
     assert!(error.contains("did you mean `virtual_server`?"), "{error}");
+    let status = net.status("d1").expect("answers");
+    assert!(status.config_error.is_some() && status.skipped_at_start.is_some());
     net.write_config("d1", &director_config(100, 2));
     net.reload("d1");
-    assert_eq!(net.status("d1").expect("answers").config_error, None);
+    let status = net.status("d1").expect("answers");
+    assert_eq!((status.config_error, status.skipped_at_start), (None, None));
 }
 
 #[test]

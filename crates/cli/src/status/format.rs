@@ -26,6 +26,9 @@ pub fn format_status(s: &Status, p: &Palette) -> String {
     if let Some(e) = &s.config_error {
         t += &p.error(&format!("the last reload was rejected; the configuration before it is in force:\n{e}\n"));
     }
+    if let Some(e) = &s.skipped_at_start {
+        t += &p.error(&format!("the start skipped what is wrong in the file; the rest is in force:\n{e}\n"));
+    }
     for i in &s.instances {
         t += &format_instance(i, p);
     }

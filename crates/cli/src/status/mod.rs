@@ -35,7 +35,7 @@ fn severity(status: &Status) -> Option<Severity> {
     let fault = status.instances.iter().any(|i| i.state == State::Fault);
     let down = status.services.iter().any(|s| !s.up || !s.servers.iter().any(|r| r.up));
     let worst = status.findings.iter().map(|f| f.severity).max();
-    let rejected = status.config_error.as_ref().map(|_| Severity::Warning);
+    let rejected = status.config_error.as_ref().or(status.skipped_at_start.as_ref()).map(|_| Severity::Warning);
     worst.max(rejected).max((fault || down).then_some(Severity::Critical))
 }
 

@@ -24,8 +24,10 @@ pub struct Status {
     pub uptime_ms: u64,
     /// The path of the configuration file in force.
     pub config_file: String,
-    /// Why the last reload was rejected, or which blocks were skipped at the start.
+    /// Why the last reload was rejected.
     pub config_error: Option<String>,
+    /// Which blocks of the file in force were skipped at the start, and why.
+    pub skipped_at_start: Option<String>,
     /// VRRP instances.
     pub instances: Vec<InstanceStatus>,
     /// Adverts of unknown VRIDs that the instances' interfaces have received.

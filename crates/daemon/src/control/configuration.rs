@@ -27,23 +27,26 @@ pub struct Configuration {
     pub overrides: Overrides,
     /// Real servers that are configured by name, with the addresses they resolved to.
     pub discovery: Discovery,
-    /// Why the last reload was rejected, or which part of the file was skipped at start. Shown by `status`.
+    /// Why the last reload was rejected. Shown by `status`.
     pub error: Option<String>,
+    /// Which part of the file in force was skipped at the start. Shown by `status`.
+    pub skipped: Option<String>,
     /// The next reload of `reload_time_file`.
     schedule: ReloadSchedule,
 }
 
 impl Configuration {
-    /// An empty configuration with the overrides and resolved servers of an earlier daemon. `error` describes the
+    /// An empty configuration with the overrides and resolved servers of an earlier daemon. `skipped` describes the
     /// blocks of the file that were skipped.
-    pub fn new(args: &Args, path: PathBuf, error: Option<String>) -> Configuration {
+    pub fn new(args: &Args, path: PathBuf, skipped: Option<String>) -> Configuration {
         Configuration {
             path,
             active: Config::default(),
             file: Config::default(),
             overrides: persisted::load_overrides(&args.overrides_file()),
             discovery: persisted::load_discovery(&args.resolved_servers_file()),
-            error,
+            error: None,
+            skipped,
             schedule: ReloadSchedule::default(),
         }
     }

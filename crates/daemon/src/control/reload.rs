@@ -19,7 +19,7 @@ impl Controller {
     pub(super) fn reload(&mut self) -> Reply {
         match self.try_reload() {
             Ok(steps) => {
-                self.configuration.error = None;
+                (self.configuration.error, self.configuration.skipped) = (None, None);
                 Reply::Reloaded { steps }
             }
             Err(error) => {

@@ -51,6 +51,7 @@ pub fn status(controller: &mut Controller) -> Status {
         uptime_ms: now.duration_since(controller.started).as_millis() as u64,
         config_file: configuration.path.display().to_string(),
         config_error: configuration.error.clone(),
+        skipped_at_start: configuration.skipped.clone(),
         unknown_vrid_adverts: unknown_vrids,
         bfd_sessions: bfd,
         scripts: script_statuses(&controller.tracking),
